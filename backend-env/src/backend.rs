@@ -1,0 +1,164 @@
+//! The backend itself.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use async_trait::async_trait;
+use strongroom_core::{
+    Backend, BackendInfo, Capabilities, Error, ErrorKind, Health, HealthStatus, Metadata,
+    Operation, Problems, Result, Secret, SecretPath, SecretValue, Version, VersionSelector,
+};
+
+use crate::EnvConfig;
+use crate::config::is_acceptable;
+use crate::dotenv::FileVariables;
+use crate::variable::Naming;
+
+const KIND: &str = "env";
+/// The version of everything.
+const ONLY_VERSION: u64 = 1;
+
+/// Environment variables, and those of a `.env` file, as a read-only store.
+///
+/// The crate's documentation tells which variable a path reads and what its value can be. `Debug`
+/// shows no values.
+///
+/// # Examples
+/// ```
+/// use strongroom_backend_env::{EnvBackend, EnvConfig};
+/// use strongroom_core::{Backend, ErrorKind, SecretPath, VersionSelector};
+///
+/// # async fn run() -> strongroom_core::Result<()> {
+/// let backend = EnvBackend::open(EnvConfig::default())?;
+/// let path = SecretPath::parse("doc-example/openai/api-key")?;
+/// let error = backend.get(&path, &VersionSelector::Active).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::NotFound);
+/// assert_eq!(error.advice(), "set the variable `DOC_EXAMPLE_OPENAI_API_KEY`");
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run()).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct EnvBackend {
+    info: BackendInfo,
+    naming: Naming,
+    file: Option<PathBuf>,
+    /// What the file sets; empty without a file, `None` once closed.
+    variables: RwLock<Option<FileVariables>>,
+}
+
+impl EnvBackend {
+    /// Checks the configuration and reads the `.env` file, if there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with every problem: a prefix that no variable can begin with; a file
+    /// that is missing, unreadable, larger than 1 MiB, not UTF-8 or malformed, or sets a variable
+    /// twice.
+    pub fn open(config: EnvConfig) -> Result<Self> {
+        let EnvConfig { prefix, fallback, file } = config;
+        let mut problems = Problems::new();
+        if let Some(prefix) = &prefix {
+            is_acceptable(prefix, &mut problems);
+        }
+        let variables = file
+            .as_deref()
+            .map(|file| FileVariables::read(file, &mut problems))
+            .unwrap_or_default();
+        problems.into_result().map_err(|error| error.during(Operation::Open).from_backend(KIND))?;
+        let naming = Naming::new(prefix.as_deref(), fallback);
+        let instance = instance(&naming, file.as_deref());
+        let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
+        info.alternatives = "`native`, `hashicorp` or `aws`";
+        Ok(Self { info, naming, file, variables: RwLock::new(Some(variables)) })
+    }
+
+    fn read(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.with_file(|file| {
+            if *version != VersionSelector::Active {
+                return Err(self
+                    .info
+                    .unsupported(Operation::Get)
+                    .because("environment variables have no versions"));
+            }
+            let full = self.naming.full(path);
+            let fallback = self.naming.fallback(path);
+            let value = [Some(&full), fallback.as_ref()]
+                .into_iter()
+                .flatten()
+                .find_map(|name| in_environment(name).or_else(|| file.get(name)))
+                .ok_or_else(|| self.not_found(&full, fallback.as_deref()))?;
+            Ok(Secret::new(path.clone(), Version::from(ONLY_VERSION), Metadata::default(), value))
+        })
+    }
+
+    fn not_found(&self, full: &str, fallback: Option<&str>) -> Error {
+        let place = self
+            .file
+            .as_deref()
+            .map(|file| format!(" in the environment or in `{}`", file.display()))
+            .unwrap_or_default();
+        Error::new(ErrorKind::NotFound, format!("set {}{place}", variables(full, fallback)))
+    }
+
+    /// Gives what the file sets, unless this backend is closed.
+    fn with_file<T>(&self, act: impl FnOnce(&FileVariables) -> Result<T>) -> Result<T> {
+        match &*self.variables.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(variables) => act(variables),
+            None => Err(Error::new(ErrorKind::Closed, "open a new backend")),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for EnvBackend {
+    fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    fn locate(&self, path: &SecretPath) -> String {
+        variables(&self.naming.full(path), self.naming.fallback(path).as_deref())
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.read(path, version)
+            .map_err(|error| error.during(Operation::Get).at(path).from_backend(KIND))
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.with_file(|variables| {
+            let health = Health::new(HealthStatus::Ready);
+            Ok(match &self.file {
+                None => health.detail("file", "none"),
+                Some(file) => health
+                    .detail("file", file.display().to_string())
+                    .detail("file_variables", variables.len().to_string()),
+            })
+        })
+        .map_err(|error| error.during(Operation::Health).from_backend(KIND))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.variables.write().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(())
+    }
+}
+
+fn variables(full: &str, fallback: Option<&str>) -> String {
+    let fallback = fallback.map(|name| format!(" or `{name}`")).unwrap_or_default();
+    format!("the variable `{full}`{fallback}")
+}
+
+fn instance(naming: &Naming, file: Option<&Path>) -> String {
+    let prefix = naming.prefix().map(|prefix| format!(" from `{prefix}` on")).unwrap_or_default();
+    let file = file.map(|file| format!(" and `{}`", file.display())).unwrap_or_default();
+    format!("the environment of this process{prefix}{file}")
+}
+
+/// A variable of this process. The value is taken over, not copied.
+fn in_environment(name: &str) -> Option<SecretValue> {
+    Some(match env::var_os(name)?.into_string() {
+        Ok(text) => SecretValue::from(text),
+        Err(bytes) => SecretValue::binary(bytes.into_encoded_bytes()),
+    })
+}

@@ -1,0 +1,311 @@
+//! What the backend reads from the environment of a process and from a file beside it.
+//!
+//! A process cannot safely change its own environment, so each test runs itself again as a child
+//! process with the variables that it needs.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "outside of `#[test]` functions, too, a failure ends the test"
+)]
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use strongroom_backend_env::{EnvBackend, EnvConfig, SETTINGS};
+use strongroom_core::{
+    Backend, Capabilities, Error, ErrorKind, HealthStatus, ListOptions, MetadataPatch, Operation,
+    Problems, PutOptions, Result, Secret, SecretPath, Settings, ValueFormat, Version,
+    VersionSelector,
+};
+
+const IN_CHILD: &str = "STRONGROOM_TEST_IN_CHILD";
+/// Where the child finds its `.env` file.
+const FILE: &str = "STRONGROOM_TEST_FILE";
+const CANARY: &str = "canary-f00d";
+
+/// Runs `body` in a child process whose environment has `variables` and no setting of the backend.
+fn with_environment(test: &str, variables: &[(&str, OsString)], body: impl AsyncFnOnce()) {
+    if env::var_os(IN_CHILD).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(body());
+        return;
+    }
+    let mut command = Command::new(env::current_exe().unwrap());
+    for name in SETTINGS {
+        command.env_remove(name);
+    }
+    let output = command
+        .args([test, "--exact", "--nocapture"])
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .env(IN_CHILD, "1")
+        .output()
+        .unwrap();
+    let shown = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success() && shown.contains("1 passed"), "in the child:\n{shown}");
+}
+
+fn path(text: &str) -> SecretPath {
+    SecretPath::parse(text).unwrap()
+}
+
+async fn get(backend: &EnvBackend, text: &str) -> Result<Secret> {
+    backend.get(&path(text), &VersionSelector::Active).await
+}
+
+async fn read(config: EnvConfig, text: &str) -> String {
+    let backend = EnvBackend::open(config).unwrap();
+    get(&backend, text).await.unwrap().expose_text().unwrap().to_owned()
+}
+
+async fn failure(config: EnvConfig, text: &str) -> Error {
+    get(&EnvBackend::open(config).unwrap(), text).await.unwrap_err()
+}
+
+/// A `.env` file that lives until the test's end, and the variable that names it.
+fn env_file(content: &str) -> (tempfile::TempDir, (&'static str, OsString)) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("dev.env");
+    fs::write(&file, content).unwrap();
+    (directory, (FILE, file.into()))
+}
+
+fn with_file() -> EnvConfig {
+    EnvConfig::default().file(PathBuf::from(env::var_os(FILE).unwrap()))
+}
+
+#[test]
+fn a_path_reads_its_variable() {
+    let variables = [("PRODUCTION_OPENAI_API_KEY", "sk-1".into())];
+    with_environment("a_path_reads_its_variable", &variables, async || {
+        let backend = EnvBackend::open(EnvConfig::default()).unwrap();
+        let secret = get(&backend, "production/openai/api-key").await.unwrap();
+        assert_eq!(secret.expose_text().unwrap(), "sk-1");
+        assert_eq!(secret.value().format(), ValueFormat::Text);
+        assert_eq!(secret.version(), &Version::from(1));
+        assert_eq!(secret.path(), &path("production/openai/api-key"));
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn values_that_are_not_utf8_are_binary_and_exact() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let bytes: Vec<u8> = (1..=255).collect();
+    let variables = [("ZZ_RAW", OsString::from_vec(bytes.clone()))];
+    with_environment("values_that_are_not_utf8_are_binary_and_exact", &variables, async || {
+        let backend = EnvBackend::open(EnvConfig::default()).unwrap();
+        let secret = get(&backend, "zz/raw").await.unwrap();
+        assert_eq!(secret.value().format(), ValueFormat::Binary);
+        assert_eq!(secret.expose_bytes(), bytes);
+        assert_eq!(secret.expose_text().unwrap_err().kind(), ErrorKind::WrongType);
+    });
+}
+
+#[test]
+fn an_empty_variable_is_an_empty_value() {
+    let (_directory, file) = env_file("ZZ_EMPTY=from-file\nZZ_BLANK=\n");
+    let variables = [("ZZ_EMPTY", "".into()), file];
+    with_environment("an_empty_variable_is_an_empty_value", &variables, async || {
+        assert_eq!(read(with_file(), "zz/empty").await, "");
+        assert_eq!(read(with_file(), "zz/blank").await, "");
+    });
+}
+
+#[test]
+fn large_values_are_whole() {
+    let large = "x".repeat(100 * 1024);
+    let variables = [("ZZ_LARGE", large.clone().into())];
+    with_environment("large_values_are_whole", &variables, async || {
+        assert_eq!(read(EnvConfig::default(), "zz/large").await, large);
+    });
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let (_directory, file) = env_file("ZZ_BOTH=from-file\nZZ_FILE='from-file'\n");
+    let variables = [("ZZ_BOTH", "from-environment".into()), file];
+    with_environment("the_environment_wins_over_the_file", &variables, async || {
+        assert_eq!(read(with_file(), "zz/both").await, "from-environment");
+        assert_eq!(read(with_file(), "zz/file").await, "from-file");
+        assert!(env::var_os("ZZ_FILE").is_none(), "the file was exported");
+    });
+}
+
+#[test]
+fn the_fallback_is_off_unless_asked_for() {
+    let variables = [("USER", CANARY.into())];
+    with_environment("the_fallback_is_off_unless_asked_for", &variables, async || {
+        let error = failure(EnvConfig::default(), "zz/user").await;
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.advice(), "set the variable `ZZ_USER`");
+        assert_eq!(read(EnvConfig::default().fallback(true), "zz/user").await, CANARY);
+    });
+}
+
+#[test]
+fn the_fallback_comes_after_everything_that_names_the_path() {
+    let (_directory, file) = env_file("ZZ_KEY=full-from-file\nZZKEY2=short-from-file\n");
+    let variables = [("KEY", "short-from-environment".into()), file];
+    let test = "the_fallback_comes_after_everything_that_names_the_path";
+    with_environment(test, &variables, async || {
+        let config = with_file().fallback(true);
+        assert_eq!(read(config.clone(), "zz/key").await, "full-from-file");
+        assert_eq!(read(config.clone(), "other/key").await, "short-from-environment");
+        assert_eq!(read(config, "other/zzkey2").await, "short-from-file");
+    });
+}
+
+#[test]
+fn a_prefix_hides_what_does_not_carry_it() {
+    let variables = [
+        ("ZZ_KEY", "bare".into()),
+        ("KEY", "bare".into()),
+        ("App_ZZ_KEY", "full".into()),
+        ("App_KEY", "short".into()),
+    ];
+    with_environment("a_prefix_hides_what_does_not_carry_it", &variables, async || {
+        let config = EnvConfig::default().prefix("App").fallback(true);
+        assert_eq!(read(config.clone(), "zz/key").await, "full");
+        assert_eq!(read(config, "other/key").await, "short");
+        let error = failure(EnvConfig::default().prefix("APP"), "zz/key").await;
+        assert_eq!(error.advice(), "set the variable `APP_ZZ_KEY`");
+    });
+}
+
+#[test]
+fn settings_of_the_environment_become_the_configuration() {
+    let (_directory, (_, file)) = env_file("APP_KEY=from-file\n");
+    let variables = [
+        ("SECRETS_ENV_PREFIX", "APP".into()),
+        ("SECRETS_ENV_FALLBACK", "yes".into()),
+        ("SECRETS_ENV_FILE", file),
+    ];
+    let test = "settings_of_the_environment_become_the_configuration";
+    with_environment(test, &variables, async || {
+        let mut problems = Problems::new();
+        let settings = Settings::from_env(SETTINGS.iter().copied(), &mut problems);
+        let config = EnvConfig::from_settings(&settings, &mut problems);
+        problems.into_result().unwrap();
+        assert_eq!(read(config, "zz/key").await, "from-file");
+    });
+}
+
+#[test]
+fn a_missing_variable_is_named_with_where_to_set_it() {
+    let (_directory, file) = env_file("ZZ_OTHER=1\n");
+    with_environment("a_missing_variable_is_named_with_where_to_set_it", &[file], async || {
+        let error = failure(EnvConfig::default(), "zz/api-key").await;
+        assert_eq!(
+            error.to_string(),
+            "get `zz/api-key` from env: not found; set the variable `ZZ_API_KEY`"
+        );
+        let config = with_file().fallback(true);
+        let file = config.file.clone().unwrap();
+        assert_eq!(
+            failure(config, "zz/api-key").await.advice(),
+            format!(
+                "set the variable `ZZ_API_KEY` or `API_KEY` in the environment or in `{}`",
+                file.display()
+            )
+        );
+    });
+}
+
+#[test]
+fn health_tells_of_the_file_and_close_ends_all() {
+    let (_directory, file) = env_file(&format!("ZZ_A={CANARY}\nZZ_B=2\n"));
+    with_environment("health_tells_of_the_file_and_close_ends_all", &[file], async || {
+        let bare = EnvBackend::open(EnvConfig::default()).unwrap().health().await.unwrap();
+        assert_eq!(bare.status, HealthStatus::Ready);
+        assert_eq!(bare.details["file"], "none");
+
+        let backend = EnvBackend::open(with_file()).unwrap();
+        let health = backend.health().await.unwrap();
+        assert_eq!(health.status, HealthStatus::Ready);
+        assert_eq!(health.details["file"], env::var(FILE).unwrap());
+        assert_eq!(health.details["file_variables"], "2");
+
+        backend.close().await.unwrap();
+        backend.close().await.unwrap();
+        assert_eq!(get(&backend, "zz/a").await.unwrap_err().kind(), ErrorKind::Closed);
+        let error = backend.health().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+        assert_eq!(error.operation(), Some(Operation::Health));
+    });
+}
+
+#[test]
+fn what_it_cannot_do_names_backends_that_can() {
+    let variables = [("ZZ_KEY", CANARY.into())];
+    with_environment("what_it_cannot_do_names_backends_that_can", &variables, async || {
+        let backend = EnvBackend::open(EnvConfig::default()).unwrap();
+        assert_eq!(backend.info().kind, "env");
+        assert_eq!(backend.info().capabilities, Capabilities::none());
+        let (key, one) = (path("zz/key"), Version::from(1));
+        let options = ListOptions::default();
+        let exact = VersionSelector::Exact(one.clone());
+        let errors = [
+            backend.get(&key, &exact).await.unwrap_err(),
+            backend.put(&key, CANARY.into(), PutOptions::new()).await.unwrap_err(),
+            backend.delete(&key).await.unwrap_err(),
+            backend.undelete(&key).await.unwrap_err(),
+            backend.destroy(&key).await.unwrap_err(),
+            backend.list(None, &options).await.unwrap_err(),
+            backend.versions(&key).await.unwrap_err(),
+            backend.rollback(&key, &one).await.unwrap_err(),
+            backend.describe(&key).await.unwrap_err(),
+            backend.annotate(&key, &MetadataPatch::default()).await.unwrap_err(),
+            backend.rotate(&key).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert_eq!(error.advice(), "use `native`, `hashicorp` or `aws`", "{error}");
+            assert_eq!(error.backend(), Some("env"), "{error}");
+            let listing = error.operation() == Some(Operation::List);
+            assert!(listing || error.path() == Some(&key), "{error}");
+            assert!(!format!("{error} {error:?}").contains(CANARY));
+        }
+        assert_eq!(read(EnvConfig::default(), "zz/key").await, CANARY);
+    });
+}
+
+#[test]
+fn all_problems_of_opening_are_one_error_without_content() {
+    let (_directory, file) = env_file(&format!("A={CANARY}\n{CANARY}\nA='{CANARY}'\nB=\"{CANARY}"));
+    let test = "all_problems_of_opening_are_one_error_without_content";
+    with_environment(test, &[file], async || {
+        let error = EnvBackend::open(with_file().prefix("2-bad")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.operation(), Some(Operation::Open));
+        assert_eq!(error.backend(), Some("env"));
+        let problems = error.problems();
+        assert_eq!(problems.len(), 3, "{error}");
+        assert!(problems[0].contains("`SECRETS_ENV_PREFIX`"), "{error}");
+        assert!(problems[1].contains("lines 2, 4;"), "{error}");
+        assert!(problems[2].contains("line 3 (as line 1);"), "{error}");
+        let shown = format!("{error} {error:?} {error:#?}");
+        assert!(!shown.contains(CANARY) && !shown.contains("2-bad"), "{shown}");
+    });
+}
+
+#[test]
+fn debug_shows_no_values() {
+    let (_directory, file) = env_file(&format!("ZZ_A={CANARY}\n"));
+    let variables = [("ZZ_B", CANARY.into()), file];
+    with_environment("debug_shows_no_values", &variables, async || {
+        let backend = EnvBackend::open(with_file().prefix("ZZ")).unwrap();
+        let (a, b) = (get(&backend, "a").await.unwrap(), get(&backend, "b").await.unwrap());
+        assert_eq!((a.expose_text().unwrap(), b.expose_text().unwrap()), (CANARY, CANARY));
+        let shown = format!("{backend:?} {backend:#?} {a:?} {b:?} {:?}", backend.health().await);
+        assert!(!shown.contains(CANARY), "{shown}");
+        assert!(shown.contains("from `ZZ_` on"), "{shown}");
+    });
+}

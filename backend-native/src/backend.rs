@@ -1,0 +1,177 @@
+//! The backend: reads where they are asked for, writes on the writing thread.
+
+use std::fmt;
+
+use strongroom_core::{
+    Backend, BackendInfo, Capabilities, Capability, Description, Error, Health, ListOptions,
+    ListPage, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath, SecretValue,
+    Version, VersionInfo, VersionSelector, async_trait,
+};
+
+use crate::config::NativeConfig;
+use crate::error::KIND;
+use crate::reader::Readers;
+use crate::rewrap::{self, MasterKeyRotation};
+use crate::write::{self, Retention};
+use crate::writer::{Transaction, Writer};
+
+/// An open native store. Several processes, and several of these in one process, may have the same
+/// file open; each sees the others' writes at its next read.
+pub struct NativeBackend {
+    info: BackendInfo,
+    readers: Readers,
+    writer: Writer,
+    retention: Retention,
+}
+
+impl NativeBackend {
+    /// Opens a store, and creates it if neither it nor its key file exists.
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config): a path cannot be used, others can read the
+    /// store or the key file, the key file of an existing store is missing, or the file is not a
+    /// Strongroom store. [`Unauthenticated`](strongroom_core::ErrorKind::Unauthenticated): the key
+    /// does not open this store. [`Unsupported`](strongroom_core::ErrorKind::Unsupported): a newer
+    /// release wrote it. [`Corrupt`](strongroom_core::ErrorKind::Corrupt): it is damaged.
+    pub async fn open(config: NativeConfig) -> Result<Self> {
+        let retention = Retention { versions: config.keep_versions, days: config.keep_days };
+        let (writer, store) = Writer::start(config)
+            .await
+            .map_err(|error| error.during(Operation::Open).from_backend(KIND))?;
+        let capabilities = Capabilities::none().with_all(&[
+            Capability::Put,
+            Capability::Conditions,
+            Capability::Binary,
+            Capability::Versions,
+            Capability::Rollback,
+            Capability::Delete,
+            Capability::Undelete,
+            Capability::List,
+            Capability::Metadata,
+        ]);
+        let mut info = BackendInfo::new(KIND, store.path().display().to_string(), capabilities);
+        info.alternatives = "`aws` or `hashicorp`, whose stores can rotate by themselves";
+        Ok(Self { info, readers: Readers::new(store), writer, retention })
+    }
+
+    /// Replaces the key-encryption key and wraps every data key anew; values are not touched.
+    /// Other processes go on reading and writing meanwhile. If an earlier rotation was interrupted,
+    /// this finishes it instead.
+    ///
+    /// # Errors
+    /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written; what
+    /// was re-wrapped until then stays so, and the next call goes on.
+    pub async fn rotate_master_key(&self) -> Result<MasterKeyRotation> {
+        rewrap::rotate(&self.writer).await.map_err(|error| named(error, Operation::Rotate, None))
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        path: &SecretPath,
+        act: impl FnOnce(&Transaction<'_>, &SecretPath) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let owned = path.clone();
+        let result = self.writer.submit(move |transaction| act(transaction, &owned)).await;
+        result.map_err(|error| named(error, operation, Some(path)))
+    }
+}
+
+/// Completes an error with what was being done.
+fn named(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
+    let error = error.during(operation).from_backend(KIND);
+    match path {
+        Some(path) => error.at(path),
+        None => error,
+    }
+}
+
+#[async_trait]
+impl Backend for NativeBackend {
+    fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.readers
+            .with(|reader| reader.get(path, version))
+            .map_err(|error| named(error, Operation::Get, Some(path)))
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.readers
+            .with(|reader| reader.health())
+            .map_err(|error| named(error, Operation::Health, None))
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        let retention = self.retention;
+        self.write(Operation::Put, path, move |transaction, path| {
+            write::put(transaction, path, &value, &options, retention)
+        })
+        .await
+    }
+
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        self.write(Operation::Delete, path, write::delete).await
+    }
+
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        self.write(Operation::Undelete, path, write::undelete).await
+    }
+
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        self.write(Operation::Destroy, path, write::destroy).await
+    }
+
+    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
+        self.readers
+            .with(|reader| reader.list(prefix, options))
+            .map_err(|error| named(error, Operation::List, prefix))
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        self.readers
+            .with(|reader| reader.versions(path))
+            .map_err(|error| named(error, Operation::Versions, Some(path)))
+    }
+
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        let version = version.clone();
+        self.write(Operation::Rollback, path, move |transaction, path| {
+            write::rollback(transaction, path, &version)
+        })
+        .await
+    }
+
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        self.readers
+            .with(|reader| reader.describe(path))
+            .map_err(|error| named(error, Operation::Describe, Some(path)))
+    }
+
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        let patch = patch.clone();
+        self.write(Operation::Annotate, path, move |transaction, path| {
+            write::annotate(transaction, path, &patch)
+        })
+        .await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.readers.close();
+        self.writer.close().await;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for NativeBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeBackend").field("info", &self.info).finish_non_exhaustive()
+    }
+}

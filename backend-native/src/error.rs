@@ -1,0 +1,92 @@
+//! What SQLite and the file system say, as errors of our own. Their texts are dropped.
+
+use std::io;
+
+use rusqlite::ErrorCode;
+use strongroom_core::{Error, ErrorKind};
+
+use crate::crypto::NotAuthentic;
+
+pub(crate) const KIND: &str = "native";
+
+/// Turns an error of SQLite into ours.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` takes")]
+pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
+    let rusqlite::Error::SqliteFailure(failure, _) = &error else {
+        // Anything else is a column of another type than the schema says.
+        return corrupt("a row of the store cannot be read");
+    };
+    let (kind, cause, advice) = match failure.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => (
+            ErrorKind::Unavailable,
+            "another process holds the store's write lock",
+            "try again; look for a process that stopped in the middle of a write",
+        ),
+        ErrorCode::DiskFull => {
+            (ErrorKind::Unavailable, "the disk is full", "free space; nothing was written")
+        }
+        ErrorCode::SystemIoFailure => (
+            ErrorKind::Unavailable,
+            "the file system failed to read or write the store",
+            "check the disk; nothing was half-written",
+        ),
+        ErrorCode::CannotOpen => (
+            ErrorKind::Unavailable,
+            "the store's file cannot be opened",
+            "check that its directory exists and is writable",
+        ),
+        ErrorCode::ReadOnly
+        | ErrorCode::PermissionDenied
+        | ErrorCode::AuthorizationForStatementDenied => (
+            ErrorKind::Denied,
+            "the store's file or directory is read-only",
+            "give this process the right to write both",
+        ),
+        ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation => {
+            return corrupt("the store's file is damaged");
+        }
+        ErrorCode::TooBig => {
+            (ErrorKind::InvalidInput, "the value is too large", "split it or store a reference")
+        }
+        _ => (ErrorKind::Internal, "the embedded database failed", "report this"),
+    };
+    Error::new(kind, advice).because(cause)
+}
+
+pub(crate) fn corrupt(cause: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, "restore it from a backup, or destroy it and write it again")
+        .because(cause)
+}
+
+impl From<NotAuthentic> for Error {
+    fn from(_: NotAuthentic) -> Self {
+        corrupt("the record fails authentication: it was damaged, edited or moved")
+    }
+}
+
+pub(crate) fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "check the path, or write the secret first")
+}
+
+pub(crate) fn no_such_version() -> Error {
+    Error::new(ErrorKind::NotFound, "list the versions that exist with `versions`")
+        .because("no such version")
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "open a new backend")
+}
+
+/// A phrase for a failure of the file system that says nothing but its class.
+pub(crate) fn io_phrase(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist",
+        io::ErrorKind::PermissionDenied => "this process may not access it",
+        io::ErrorKind::AlreadyExists => "it already exists",
+        io::ErrorKind::IsADirectory => "it is a directory",
+        io::ErrorKind::NotADirectory => "a part of its path is not a directory",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        _ => "the file system failed",
+    }
+}

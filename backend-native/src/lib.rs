@@ -1,0 +1,130 @@
+//! Strongroom's embedded encrypted store: one `SQLite` file that several processes read and write
+//! at once, with AES-256-GCM around every value.
+//!
+//! ```
+//! # async fn run(folder: &std::path::Path) -> strongroom_core::Result<()> {
+//! use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
+//! use strongroom_core::{Backend, PutOptions, SecretPath, VersionSelector};
+//!
+//! let mut config = NativeConfig::new(KeySource::KeyFile(folder.join("strongroom.key")));
+//! config.path = Some(folder.join("secrets.db"));
+//! let store = NativeBackend::open(config).await?; // creates both files with mode 0600
+//!
+//! let path = SecretPath::parse("openai/api-key")?;
+//! store.put(&path, "sk-1".into(), PutOptions::new()).await?; // on disk when it returns
+//! let secret = store.get(&path, &VersionSelector::Active).await?;
+//! assert_eq!(secret.expose_text()?, "sk-1");
+//! # Ok(())
+//! # }
+//! # let folder = tempfile::tempdir().unwrap();
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap()
+//! #     .block_on(run(folder.path())).unwrap();
+//! ```
+//!
+//! # What is promised
+//! - A write that returned is on disk (`SQLite` in WAL mode, `synchronous=FULL`). A process that is
+//!   killed at any moment leaves every acknowledged write and no half of another.
+//! - Conditions on a write hold against all processes. A read sees every write that returned before
+//!   it began, in whichever process.
+//! - A record that was damaged, edited or moved to another path, version, secret or store answers
+//!   [`Corrupt`](strongroom_core::ErrorKind::Corrupt); all others stay readable. Nothing that cannot
+//!   be read is overwritten, except by `destroy`.
+//! - A value may have up to 16 MiB. A write waits up to 10 s for those of other processes.
+//!
+//! Paths, tags and all other metadata are readable in the file, and so are the sizes of values.
+//! Whoever can write the file can remove a secret whole, or put back an earlier authentic state of
+//! a secret or of the file, unnoticed: that takes an anchor outside the file.
+//!
+//! # Keys
+//! The root key comes from a [`KeySource`]: the 32 bytes themselves, or Argon2id (RFC 9106) over a
+//! passphrase. It opens the key ring: key-encryption keys (KEKs), of which one is active, and the
+//! key of the row MACs. A KEK wraps the data keys; each version has its own, used once. After 2³¹
+//! uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random nonces);
+//! [`NativeBackend::rotate_master_key`] starts one at once, wraps all data keys anew and removes
+//! the old ones.
+//!
+//! # Format 1
+//! The file is a `SQLite` database with `application_id` `0x53524f4d` (`SROM`) and `user_version` 1.
+//! Numbers are big-endian, times are milliseconds since 1970 in 8 bytes, `‖` concatenates. All
+//! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag.
+//! `expand(key, info)` is the first block of HKDF-Expand (RFC 5869) with SHA-256:
+//! `HMAC-SHA-256(key, info ‖ 01)`.
+//!
+//! **Root key.** As given, or Argon2id version 0x13 with the parameters in the table `store`, 32
+//! bytes long. `root_check` is `expand(root, "strongroom v1 root check" ‖ store_id)`. The ring key
+//! is `expand(root, "strongroom v1 ring key" ‖ store_id)`.
+//!
+//! **Ring key record**, `keyring.sealed`, 70 bytes, sealed under the ring key; associated data: the
+//! first 10 bytes ‖ `store_id`.
+//!
+//! | offset | bytes | content |
+//! |---|---|---|
+//! | 0 | 4 | `SRK` and format 1: `53 52 4b 01` |
+//! | 4 | 1 | algorithm, 1 |
+//! | 5 | 1 | purpose: 1 key encryption, 2 row MAC; also in the column `purpose` |
+//! | 6 | 4 | id; also in the column `id` |
+//! | 10 | 12 | nonce |
+//! | 22 | 48 | the 32-byte key, sealed, and the tag |
+//!
+//! **Place** of a version: `store_id` (16) ‖ `secret_id` (16) ‖ version (8) ‖ created at (8) ‖ path.
+//!
+//! **Wrap**, `versions.wrap`, 69 bytes, sealed under a KEK; associated data: the first 9 bytes ‖
+//! place.
+//!
+//! | offset | bytes | content |
+//! |---|---|---|
+//! | 0 | 4 | `SRW` and format 1: `53 52 57 01` |
+//! | 4 | 1 | algorithm, 1 |
+//! | 5 | 4 | id of the KEK |
+//! | 9 | 12 | nonce |
+//! | 21 | 48 | the 32-byte data key, sealed, and the tag |
+//!
+//! **Body**, `versions.body`, 66 bytes longer than the value, sealed under
+//! `expand(data key, "strongroom v1 body key")`; associated data: the first 6 bytes ‖ place. The
+//! commitment is compared before anything is opened, since AES-GCM alone does not bind a
+//! ciphertext to one key.
+//!
+//! | offset | bytes | content |
+//! |---|---|---|
+//! | 0 | 4 | `SRB` and format 1: `53 52 42 01` |
+//! | 4 | 1 | algorithm, 1 |
+//! | 5 | 1 | format of the value: 0 text, 1 binary, 2 fields |
+//! | 6 | 32 | commitment: `expand(data key, "strongroom v1 body commitment")` |
+//! | 38 | 12 | nonce |
+//! | 50 | n + 16 | the value, sealed, and the tag |
+//!
+//! **Row MACs**, `HMAC-SHA-256(MAC key, input)`, cover what is not sealed. Every number is 8 bytes;
+//! text and bytes follow their length as a number; what may be NULL follows a byte 0 (NULL, and
+//! nothing follows) or 1. Each input begins with `53 52 4d 01` (`SRM`, format 1), the letter of the
+//! table, and `store_id` (16 bytes, without a length).
+//!
+//! - `secrets`, letter `s`: `secret_id`, `active`, `first`, `latest`, `created_at`, `updated_at`,
+//!   `deleted_at` (may be NULL), `expires_at` (may be NULL), `rotation_ms` (may be NULL), `kind`,
+//!   `tier`, `description` (may be NULL), `tags` (a JSON object or NULL), `path`.
+//! - `keyring`, letter `k`: `id`, `purpose`, `state` (1 active, 2 decrypts only, 3 being retired),
+//!   `uses`, `created_at`, `sealed`.
+//!
+//! The versions `first` to `latest` of a secret are all there; a gap is `Corrupt`. Test vectors and
+//! an independent decoder in Python lie in the crate's `tests/vectors`.
+
+mod backend;
+mod config;
+mod crypto;
+mod error;
+mod file;
+mod reader;
+mod record;
+mod rewrap;
+mod ring;
+mod root;
+mod row;
+mod schema;
+mod store;
+mod write;
+mod writer;
+
+pub use backend::NativeBackend;
+pub use config::{KeySource, NativeConfig, SETTINGS};
+#[cfg(fuzzing)]
+pub use record::fuzz_record;
+pub use rewrap::MasterKeyRotation;

@@ -1,0 +1,153 @@
+//! Replacing the key-encryption key: data keys are wrapped anew in small transactions, values are
+//! not touched.
+
+use strongroom_core::{Result, SecretPath};
+use tracing::{info, warn};
+
+use crate::error::from_sqlite;
+use crate::record;
+use crate::ring::{self, State};
+use crate::row::{COLUMN_COUNT, SecretRow, columns};
+use crate::writer::{Transaction, Writer};
+
+/// How many secrets one transaction re-wraps: a few milliseconds, so that other writes get through.
+const BATCH: usize = 200;
+
+/// What a rotation of the key-encryption key did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MasterKeyRotation {
+    /// The id of the key that wraps data keys from now on.
+    pub key_id: u32,
+    /// How many data keys were wrapped anew.
+    pub rewrapped: u64,
+    /// How many damaged records were left as they are. While there are any, old keys are kept.
+    pub damaged: u64,
+    /// Whether this finished a rotation that had been interrupted, instead of beginning a new one.
+    pub resumed: bool,
+}
+
+pub(crate) async fn rotate(writer: &Writer) -> Result<MasterKeyRotation> {
+    let resumed = writer.submit(begin).await?;
+    let mut rotation = MasterKeyRotation { key_id: 0, rewrapped: 0, damaged: 0, resumed };
+    let mut after = Some(String::new());
+    while let Some(from) = after {
+        let batch = writer.submit(move |transaction| rewrap_batch(transaction, &from)).await?;
+        rotation.rewrapped += batch.rewrapped;
+        rotation.damaged += batch.damaged;
+        after = batch.last;
+    }
+    let keep_old = rotation.damaged > 0;
+    rotation.key_id = writer.submit(move |transaction| finish(transaction, keep_old)).await?;
+    info!(
+        key_id = rotation.key_id,
+        rewrapped = rotation.rewrapped,
+        damaged = rotation.damaged,
+        resumed,
+        "rotated the key-encryption key"
+    );
+    Ok(rotation)
+}
+
+/// Makes a new key the active one, unless an interrupted rotation already has. Reads the ring anew:
+/// the transaction's tells the active key, but not whether another process, or a write before this
+/// one in the same transaction, has begun or finished a rotation.
+fn begin(transaction: &Transaction<'_>) -> Result<bool> {
+    let Transaction { connection, store, now, .. } = transaction;
+    let ring = store.load_ring(connection)?;
+    if ring.is_rotating() {
+        return Ok(true);
+    }
+    ring::replace_active(connection, &ring, store.root(), State::Retiring, *now)?;
+    Ok(false)
+}
+
+struct Batch {
+    rewrapped: u64,
+    damaged: u64,
+    /// The last path of the batch, if there may be more after it.
+    last: Option<String>,
+}
+
+fn rewrap_batch(transaction: &Transaction<'_>, after: &str) -> Result<Batch> {
+    let Transaction { connection, ring, .. } = transaction;
+    let mut statement = connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            ", s.path FROM secrets s WHERE s.path > ?1 ORDER BY s.path LIMIT ?2"
+        ))
+        .map_err(from_sqlite)?;
+    let mut rows = statement.query((after, BATCH)).map_err(from_sqlite)?;
+    let mut batch = Batch { rewrapped: 0, damaged: 0, last: None };
+    let (mut seen, mut last) = (0, String::new());
+    while let Some(row) = rows.next().map_err(from_sqlite)? {
+        seen += 1;
+        last = row.get(COLUMN_COUNT).map_err(from_sqlite)?;
+        let secret = SecretPath::parse(&last).and_then(|path| {
+            SecretRow::from_row(row, &path, &ring.mac, &ring.store_id).map(|row| (path, row))
+        });
+        if let Ok((path, secret)) = secret {
+            rewrap_secret(transaction, &path, &secret, &mut batch)?;
+        } else {
+            warn!("a record fails authentication; its data keys stay as they are");
+            batch.damaged += 1;
+        }
+    }
+    let uses = i64::try_from(batch.rewrapped).unwrap_or(i64::MAX);
+    ring::count_uses(connection, ring, transaction.store.root(), uses, transaction.now)?;
+    batch.last = (seen == BATCH).then_some(last);
+    Ok(batch)
+}
+
+fn rewrap_secret(
+    transaction: &Transaction<'_>,
+    path: &SecretPath,
+    secret: &SecretRow,
+    batch: &mut Batch,
+) -> Result<()> {
+    let Transaction { connection, ring, .. } = transaction;
+    let (active_id, active) = ring.active()?;
+    let versions: Vec<(u64, i64, Vec<u8>)> = connection
+        .prepare_cached("SELECT version, created_at, wrap FROM versions WHERE secret_id = ?")
+        .and_then(|mut query| {
+            query
+                .query_map([secret.secret_id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect()
+        })
+        .map_err(from_sqlite)?;
+    for (number, created_at, wrap) in versions {
+        let place = secret.place(&ring.store_id, path, number, created_at);
+        let old_id = record::kek_id(&wrap).ok();
+        let data_key = old_id
+            .and_then(|id| ring.kek(id))
+            .and_then(|old| record::unwrap(&wrap, &place, old).ok());
+        let Some(data_key) = data_key else {
+            warn!(%path, version = number, "a record fails authentication; its data key stays");
+            batch.damaged += 1;
+            continue;
+        };
+        if old_id == Some(active_id) {
+            continue;
+        }
+        let new = record::wrap(&data_key, &place, active_id, active)?;
+        connection
+            .prepare_cached("UPDATE versions SET wrap = ? WHERE secret_id = ? AND version = ?")
+            .and_then(|mut update| update.execute((new, secret.secret_id, number)))
+            .map_err(from_sqlite)?;
+        batch.rewrapped += 1;
+    }
+    Ok(())
+}
+
+/// Removes the old keys, or keeps them: a damaged record may be mended from a backup that names one.
+fn finish(transaction: &Transaction<'_>, keep_old: bool) -> Result<u32> {
+    let connection = transaction.connection;
+    let ring = transaction.store.load_ring(connection)?;
+    if keep_old {
+        ring::settle_inactive(connection, &ring)?;
+    } else if ring::remove_inactive(connection, &ring)? {
+        transaction.empty_log.set(true);
+    }
+    ring.active().map(|(id, _)| id)
+}

@@ -1,0 +1,214 @@
+//! The root key: where it comes from, and how a store tells the right one from a wrong one.
+
+use std::path::Path;
+
+use argon2::{Algorithm, Argon2, Params};
+use base64::Engine;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{alphabet, engine};
+use secrecy::{ExposeSecret, SecretString};
+use strongroom_core::{Error, ErrorKind, Result};
+use zeroize::Zeroizing;
+
+use crate::config::{KEY, KEY_FILE, KeySource, PASSPHRASE, PASSPHRASE_FILE};
+use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes};
+use crate::error::corrupt;
+use crate::file;
+
+const RING_KEY: &[u8] = b"strongroom v1 ring key";
+const CHECK: &[u8] = b"strongroom v1 root check";
+
+/// NIST SP 800-63B asks for at least 8 characters.
+const MIN_PASSPHRASE: usize = 8;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// How the root key comes from what the operator holds; stored beside the keys it opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Derivation {
+    /// The operator holds the root key itself.
+    None,
+    /// The operator holds a passphrase.
+    Argon2id(Argon2id),
+}
+
+/// Parameters of Argon2id (RFC 9106).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Argon2id {
+    pub(crate) memory_kib: u32,
+    pub(crate) passes: u32,
+    pub(crate) lanes: u32,
+    pub(crate) salt: [u8; 16],
+}
+
+impl Argon2id {
+    /// The second recommended option of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes. It is
+    /// above the minimum of the OWASP Password Storage Cheat Sheet (19 MiB, 2 passes, 1 lane).
+    fn recommended() -> Result<Self> {
+        Ok(Self { memory_kib: 64 * 1024, passes: 3, lanes: 4, salt: crypto::random()? })
+    }
+
+    fn derive(&self, passphrase: &[u8]) -> Result<KeyBytes> {
+        // Bounds on what is read from the file, so that an edited one cannot exhaust the machine.
+        if self.memory_kib > 4 * 1024 * 1024 || self.passes > 64 || self.lanes > 64 {
+            return Err(corrupt("the stored parameters of Argon2id are out of range"));
+        }
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN))
+            .map_err(|_| corrupt("the stored parameters of Argon2id are out of range"))?;
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params)
+            .hash_password_into(passphrase, &self.salt, &mut *key)
+            .map_err(|_| {
+                Error::new(ErrorKind::Internal, "report this").because("Argon2id failed")
+            })?;
+        Ok(key)
+    }
+}
+
+/// The key that opens the key ring of one store.
+pub(crate) struct RootKey(DerivationKey);
+
+impl RootKey {
+    /// Chooses how a new store derives its root key from `source`.
+    pub(crate) fn new_derivation(source: &KeySource) -> Result<Derivation> {
+        match source {
+            KeySource::KeyFile(_) | KeySource::Key(_) => Ok(Derivation::None),
+            KeySource::Passphrase(_) | KeySource::PassphraseFile(_) => {
+                Argon2id::recommended().map(Derivation::Argon2id)
+            }
+        }
+    }
+
+    /// Fails if `source` holds no key or passphrase of the right form, before anything is created
+    /// for it.
+    pub(crate) fn check_source(source: &KeySource) -> Result<()> {
+        match source {
+            KeySource::KeyFile(path) => key_from_file(path).map(drop),
+            KeySource::Key(text) => key_from_setting(text).map(drop),
+            KeySource::Passphrase(text) => passphrase_from_setting(text).map(drop),
+            KeySource::PassphraseFile(path) => passphrase_from_file(path).map(drop),
+        }
+    }
+
+    /// Derives the root key as the store says. Takes about 0.2 s with a passphrase.
+    pub(crate) fn derive(source: &KeySource, derivation: &Derivation) -> Result<Self> {
+        let key = match (source, derivation) {
+            (KeySource::KeyFile(path), Derivation::None) => key_from_file(path)?,
+            (KeySource::Key(text), Derivation::None) => key_from_setting(text)?,
+            (KeySource::Passphrase(text), Derivation::Argon2id(argon2id)) => {
+                argon2id.derive(passphrase_from_setting(text)?)?
+            }
+            (KeySource::PassphraseFile(path), Derivation::Argon2id(argon2id)) => {
+                argon2id.derive(&passphrase_from_file(path)?)?
+            }
+            (_, Derivation::None) => {
+                return Err(other_source("a key, not a passphrase", KEY_FILE, KEY));
+            }
+            (_, Derivation::Argon2id(_)) => {
+                return Err(other_source("a passphrase, not a key", PASSPHRASE, PASSPHRASE_FILE));
+            }
+        };
+        Ok(Self(DerivationKey::new(&key)))
+    }
+
+    /// The key that wraps the ring of this store.
+    pub(crate) fn ring_key(&self, store_id: &[u8; 16]) -> Result<AeadKey> {
+        AeadKey::new(&self.0.derive(RING_KEY, store_id))
+    }
+
+    /// A value that only this root key has for this store; stored to tell a wrong key.
+    pub(crate) fn check(&self, store_id: &[u8; 16]) -> KeyBytes {
+        self.0.derive(CHECK, store_id)
+    }
+}
+
+fn key_from_file(path: &Path) -> Result<KeyBytes> {
+    let content = file::read_secret(path, KEY_FILE)?;
+    if let Ok(raw) = <&[u8; KEY_LEN]>::try_from(content.as_slice()) {
+        return Ok(Zeroizing::new(*raw));
+    }
+    key_from_text(content.trim_ascii()).ok_or_else(|| not_a_key(KEY_FILE))
+}
+
+fn key_from_setting(text: &SecretString) -> Result<KeyBytes> {
+    key_from_text(text.expose_secret().as_bytes()).ok_or_else(|| not_a_key(KEY))
+}
+
+fn key_from_text(text: &[u8]) -> Option<KeyBytes> {
+    // Decoding estimates its room in blocks of three bytes.
+    let mut decoded = Zeroizing::new([0; KEY_LEN + 4]);
+    let length = BASE64.decode_slice(text, &mut *decoded).ok()?;
+    let raw = decoded.get(..length)?.try_into().ok()?;
+    Some(Zeroizing::new(raw))
+}
+
+/// Creates a key file with a new random key, unless it exists.
+pub(crate) fn create_key_file(path: &Path) -> Result<bool> {
+    let key = crypto::random_key()?;
+    let mut text = Zeroizing::new([0; 45]);
+    let (encoded, line_break) = text.split_at_mut(44);
+    let written = engine::general_purpose::STANDARD.encode_slice(key.as_slice(), encoded);
+    line_break.fill(b'\n');
+    if written != Ok(44) {
+        return Err(Error::new(ErrorKind::Internal, "report this").because("base64 failed"));
+    }
+    file::create_secret(path, &*text).map_err(|error| file::unusable(KEY_FILE, path, &error))
+}
+
+fn passphrase_from_setting(text: &SecretString) -> Result<&[u8]> {
+    let passphrase = text.expose_secret().as_bytes();
+    long_enough(passphrase, PASSPHRASE).map(|()| passphrase)
+}
+
+fn passphrase_from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let passphrase = file::without_line_break(file::read_secret(path, PASSPHRASE_FILE)?);
+    long_enough(&passphrase, PASSPHRASE_FILE).map(|()| passphrase)
+}
+
+fn long_enough(passphrase: &[u8], setting: &str) -> Result<()> {
+    if passphrase.len() < MIN_PASSPHRASE {
+        return Err(Error::config(vec![format!(
+            "`{setting}` is shorter than {MIN_PASSPHRASE} bytes; choose a longer passphrase"
+        )]));
+    }
+    Ok(())
+}
+
+fn not_a_key(setting: &str) -> Error {
+    Error::config(vec![format!(
+        "`{setting}` is not a key: it must hold 32 random bytes in base64, as from \
+         `openssl rand -base64 32`"
+    )])
+}
+
+fn other_source(with: &str, one: &str, other: &str) -> Error {
+    Error::config(vec![format!("this store is opened with {with}: set `{one}` or `{other}`")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_32_bytes_in_base64() {
+        let text = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let key = key_from_text(text.as_bytes()).unwrap();
+        assert_eq!(key[31], 31);
+        assert!(key_from_text(text.trim_end_matches('=').as_bytes()).is_some());
+        let too_long = "A".repeat(48);
+        for wrong in ["", "hunter2", "AAECAwQFBgcICQoLDA0ODw==", too_long.as_str()] {
+            assert!(key_from_text(wrong.as_bytes()).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn out_of_range_parameters_are_corrupt_not_run() {
+        let parameters = Argon2id { memory_kib: u32::MAX, passes: 3, lanes: 4, salt: [0; 16] };
+        assert_eq!(parameters.derive(b"passphrase").unwrap_err().kind(), ErrorKind::Corrupt);
+        let parameters = Argon2id { memory_kib: 0, passes: 0, lanes: 0, salt: [0; 16] };
+        assert_eq!(parameters.derive(b"passphrase").unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}

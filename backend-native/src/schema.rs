@@ -1,0 +1,178 @@
+//! The tables, and how a connection is set up.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use strongroom_core::{Error, ErrorKind, Result};
+
+use crate::error::from_sqlite;
+
+/// `SROM` in ASCII: marks a SQLite file as a Strongroom store (`PRAGMA application_id`).
+const APPLICATION_ID: i32 = 0x5352_4f4d;
+/// The schema this code reads and writes (`PRAGMA user_version`).
+const SCHEMA: i32 = 1;
+
+/// How long a write waits for other processes.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Each connection's page cache, in KiB, as SQLite's negative `cache_size`.
+const CACHE: i32 = -16 * 1024;
+
+const TABLES: &str = "
+CREATE TABLE store (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    store_id BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    argon2_memory_kib INTEGER,
+    argon2_passes INTEGER,
+    argon2_lanes INTEGER,
+    argon2_salt BLOB,
+    root_check BLOB NOT NULL
+) STRICT;
+CREATE TABLE keyring (
+    id INTEGER PRIMARY KEY,
+    purpose INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    uses INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+CREATE TABLE secrets (
+    path TEXT PRIMARY KEY,
+    secret_id BLOB NOT NULL,
+    active INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    deleted_at INTEGER,
+    expires_at INTEGER,
+    rotation_ms INTEGER,
+    kind TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    description TEXT,
+    tags TEXT,
+    mac BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE versions (
+    secret_id BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    wrap BLOB NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (secret_id, version)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Opens an existing file. Every connection syncs each commit to disk before it returns.
+pub(crate) fn connect(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(unless_foreign)?;
+    configure(&mut connection).map_err(unless_foreign)?;
+    Ok(connection)
+}
+
+/// The first statements that look into a file find out whether SQLite can read it at all.
+fn unless_foreign(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => foreign(),
+        _ => from_sqlite(error),
+    }
+}
+
+fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
+    // With a plan that does not depend on bound values, a point read is not planned anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // The file may come from an attacker: run no code of its schema, keep its pages consistent.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    let mut started = Instant::now();
+    connection.busy_handler(Some(move |attempt| wait_for_lock(attempt, &mut started)))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", CACHE)?;
+    connection.pragma_update(None, "secure_delete", "ON")?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+/// Short sleeps of 100 to 500 µs: SQLite's own handler backs off to 100 ms and starves writers.
+fn wait_for_lock(attempt: i32, started: &mut Instant) -> bool {
+    if attempt == 0 {
+        *started = Instant::now();
+    }
+    let micros = 100 + 100 * u64::from(attempt.unsigned_abs() % 5);
+    thread::sleep(Duration::from_micros(micros));
+    started.elapsed() < LOCK_WAIT
+}
+
+/// Whose file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// A store that this code can read.
+    Store,
+    /// An empty database.
+    Empty,
+}
+
+/// Looks whether the file is ours, without changing it. In a transaction, so that a store that
+/// another process is just creating is seen either empty or whole.
+pub(crate) fn ownership(connection: &Connection) -> Result<Ownership> {
+    let begins_here = connection.is_autocommit();
+    let _snapshot =
+        begins_here.then(|| connection.unchecked_transaction()).transpose().map_err(from_sqlite)?;
+    let pragma = |name| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+            .map_err(unless_foreign)
+    };
+    match (pragma("application_id")?, pragma("user_version")?) {
+        (APPLICATION_ID, SCHEMA) => Ok(Ownership::Store),
+        (APPLICATION_ID, newer) if newer > SCHEMA => Err(Error::new(
+            ErrorKind::Unsupported,
+            "use the release of Strongroom that wrote it, or a newer one; nothing was changed",
+        )
+        .because(format!("the store has schema {newer}, this release knows {SCHEMA}"))),
+        (0, 0) if tables(connection)? == 0 => Ok(Ownership::Empty),
+        _ => Err(foreign()),
+    }
+}
+
+fn tables(connection: &Connection) -> Result<i64> {
+    connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(from_sqlite)
+}
+
+fn foreign() -> Error {
+    Error::config(vec![
+        "`SECRETS_NATIVE_PATH` names a file that is not a Strongroom store; name another path. \
+         Nothing was changed"
+            .to_owned(),
+    ])
+}
+
+/// Creates the tables in an empty database and fills them with `fill`, unless another process has
+/// just done so. Says whether it did.
+pub(crate) fn initialise(
+    connection: &mut Connection,
+    fill: impl FnOnce(&Connection) -> Result<()>,
+) -> Result<bool> {
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(from_sqlite)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(from_sqlite)?;
+    if ownership(&transaction)? == Ownership::Store {
+        return Ok(false);
+    }
+    transaction.execute_batch(TABLES).map_err(from_sqlite)?;
+    fill(&transaction)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(from_sqlite)?;
+    transaction.pragma_update(None, "user_version", SCHEMA).map_err(from_sqlite)?;
+    transaction.commit().map_err(from_sqlite)?;
+    Ok(true)
+}

@@ -1,0 +1,224 @@
+//! The writes, each inside a transaction that another write may share.
+
+use rusqlite::OptionalExtension;
+use strongroom_core::{
+    Condition, Error, ErrorKind, MetadataPatch, PutOptions, Result, SecretPath, SecretValue,
+    Version,
+};
+
+use crate::crypto;
+use crate::error::{corrupt, from_sqlite, no_such_version, not_found};
+use crate::record;
+use crate::row::{self, SecretRow, to_i64};
+use crate::writer::Transaction;
+
+/// The largest value, in bytes: 16 MiB.
+pub(crate) const MAX_VALUE: usize = 16 * 1024 * 1024;
+
+const MILLIS_PER_DAY: u64 = 86_400_000;
+
+/// Which versions a write keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retention {
+    pub(crate) versions: Option<u64>,
+    pub(crate) days: Option<u64>,
+}
+
+pub(crate) fn put(
+    transaction: &Transaction<'_>,
+    path: &SecretPath,
+    value: &SecretValue,
+    options: &PutOptions,
+    retention: Retention,
+) -> Result<Version> {
+    if value.len() > MAX_VALUE {
+        return Err(Error::new(ErrorKind::InvalidInput, "split it or store a reference")
+            .because("the value is larger than 16 MiB"));
+    }
+    let now = transaction.now;
+    let existing = load(transaction, path)?;
+    check(&options.condition, existing.as_ref())?;
+    let mut secret = match existing {
+        Some(secret) => secret,
+        None => SecretRow::new(crypto::random()?, now),
+    };
+    options.metadata.apply(&mut secret.metadata)?;
+    secret.latest += 1;
+    secret.active = secret.latest;
+    secret.deleted_at = None;
+    let ring = transaction.ring;
+    let (kek_id, kek) = ring.active()?;
+    let place = secret.place(&ring.store_id, path, secret.latest, now);
+    let sealed = record::seal(value, &place, kek_id, kek)?;
+    transaction
+        .connection
+        .prepare_cached("INSERT INTO versions VALUES (?, ?, ?, ?, ?)")
+        .and_then(|mut insert| {
+            insert.execute((secret.secret_id, secret.latest, now, sealed.wrap, sealed.body))
+        })
+        .map_err(from_sqlite)?;
+    prune(transaction, &mut secret, retention)?;
+    store(transaction, path, &mut secret)?;
+    Ok(secret.latest.into())
+}
+
+fn check(condition: &Condition, existing: Option<&SecretRow>) -> Result<()> {
+    let cause = match (condition, existing) {
+        (Condition::None, _) | (Condition::MustNotExist, None) => return Ok(()),
+        (Condition::MustNotExist, Some(secret)) if secret.deleted_at.is_some() => {
+            "the path holds a deleted secret, which can be undeleted or destroyed"
+        }
+        (Condition::MustNotExist, Some(_)) => "the path already holds a secret",
+        (Condition::MustBeVersion(version), Some(secret))
+            if version.number() == Some(secret.active) =>
+        {
+            return Ok(());
+        }
+        (Condition::MustBeVersion(_), Some(_)) => "another version is active",
+        (Condition::MustBeVersion(_), None) => "the path holds no secret",
+        _ => "the condition is not known to this backend",
+    };
+    Err(Error::new(ErrorKind::Conflict, "read the secret again and decide anew").because(cause))
+}
+
+/// Removes the oldest versions beyond what is to be kept. Called with the newest one active, so
+/// that what is left has no gaps.
+fn prune(
+    transaction: &Transaction<'_>,
+    secret: &mut SecretRow,
+    retention: Retention,
+) -> Result<()> {
+    let by_count = retention.versions.map_or(0, |keep| (secret.latest + 1).saturating_sub(keep));
+    let by_age = match retention.days {
+        Some(days) => first_since(transaction, secret, days)?,
+        None => 0,
+    };
+    let first = by_count.max(by_age).min(secret.latest);
+    if first <= secret.first {
+        return Ok(());
+    }
+    transaction
+        .connection
+        .prepare_cached("DELETE FROM versions WHERE secret_id = ? AND version < ?")
+        .and_then(|mut delete| delete.execute((secret.secret_id, first)))
+        .map_err(from_sqlite)?;
+    secret.first = first;
+    Ok(())
+}
+
+fn first_since(transaction: &Transaction<'_>, secret: &SecretRow, days: u64) -> Result<u64> {
+    let oldest = transaction.now.saturating_sub(to_i64(days.saturating_mul(MILLIS_PER_DAY)));
+    transaction
+        .connection
+        .prepare_cached("SELECT min(version) FROM versions WHERE secret_id = ? AND created_at >= ?")
+        .and_then(|mut query| query.query_row((secret.secret_id, oldest), |row| row.get(0)))
+        .map_err(from_sqlite)
+}
+
+pub(crate) fn delete(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
+    match load(transaction, path)? {
+        Some(mut secret) if secret.deleted_at.is_none() => {
+            secret.deleted_at = Some(transaction.now);
+            store(transaction, path, &mut secret)
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn undelete(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
+    let mut secret = load(transaction, path)?.ok_or_else(not_found)?;
+    if secret.deleted_at.take().is_some() {
+        store(transaction, path, &mut secret)?;
+    }
+    Ok(())
+}
+
+/// Removes the row and its versions; SQLite overwrites their pages (`secure_delete`). A damaged
+/// row can be destroyed as well, together with the versions that no other row lays claim to.
+pub(crate) fn destroy(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
+    let connection = transaction.connection;
+    let claimed: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT secret_id FROM secrets WHERE path = ?")
+        .and_then(|mut query| query.query_row([path.as_str()], |row| row.get(0)).optional())
+        .map_err(from_sqlite)?;
+    let Some(secret_id) = claimed else { return Ok(()) };
+    connection
+        .execute("DELETE FROM secrets WHERE path = ?", [path.as_str()])
+        .map_err(from_sqlite)?;
+    connection
+        .execute(
+            "DELETE FROM versions WHERE secret_id = ?1 \
+             AND NOT EXISTS (SELECT 1 FROM secrets WHERE secret_id = ?1)",
+            [secret_id],
+        )
+        .map_err(from_sqlite)?;
+    transaction.empty_log.set(true);
+    Ok(())
+}
+
+/// Moves the active version, after opening the one that is to become it.
+pub(crate) fn rollback(
+    transaction: &Transaction<'_>,
+    path: &SecretPath,
+    version: &Version,
+) -> Result<Version> {
+    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.live()?;
+    let number = version.number().ok_or_else(no_such_version)?;
+    if !(secret.first..=secret.latest).contains(&number) {
+        return Err(no_such_version());
+    }
+    open(transaction, path, &secret, number)?;
+    secret.active = number;
+    store(transaction, path, &mut secret)?;
+    Ok(number.into())
+}
+
+fn open(
+    transaction: &Transaction<'_>,
+    path: &SecretPath,
+    secret: &SecretRow,
+    number: u64,
+) -> Result<()> {
+    let (created_at, wrap, body): (i64, Vec<u8>, Vec<u8>) = transaction
+        .connection
+        .prepare_cached(
+            "SELECT created_at, wrap, body FROM versions WHERE secret_id = ? AND version = ?",
+        )
+        .and_then(|mut query| {
+            query
+                .query_row((secret.secret_id, number), |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()
+        })
+        .map_err(from_sqlite)?
+        .ok_or_else(|| corrupt("a version of the secret is missing"))?;
+    let ring = transaction.ring;
+    let place = secret.place(&ring.store_id, path, number, created_at);
+    let kek = ring
+        .kek(record::kek_id(&wrap)?)
+        .ok_or_else(|| corrupt("the record names a key that does not exist"))?;
+    record::open_body(&body, &place, &record::unwrap(&wrap, &place, kek)?)?;
+    Ok(())
+}
+
+pub(crate) fn annotate(
+    transaction: &Transaction<'_>,
+    path: &SecretPath,
+    patch: &MetadataPatch,
+) -> Result<()> {
+    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.live()?;
+    patch.apply(&mut secret.metadata)?;
+    store(transaction, path, &mut secret)
+}
+
+fn load(transaction: &Transaction<'_>, path: &SecretPath) -> Result<Option<SecretRow>> {
+    let ring = transaction.ring;
+    SecretRow::load(transaction.connection, path, &ring.mac, &ring.store_id)
+}
+
+fn store(transaction: &Transaction<'_>, path: &SecretPath, secret: &mut SecretRow) -> Result<()> {
+    let ring = transaction.ring;
+    secret.metadata.updated_at = Some(row::to_time(transaction.now));
+    secret.store(transaction.connection, path, &ring.mac, &ring.store_id)
+}

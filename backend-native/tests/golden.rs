@@ -1,0 +1,142 @@
+//! Stores written by earlier releases stay readable and writable. `golden/store-v1.json` says what
+//! is in both files; `vectors/decode.py` reads them without this crate.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test's own functions may panic"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::Value;
+use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
+use strongroom_core::{
+    Backend, ErrorKind, ListOptions, Metadata, MetadataPatch, PutOptions, SecretPath, ValueFormat,
+    VersionSelector,
+};
+use tempfile::TempDir;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn contents() -> Value {
+    serde_json::from_slice(&fs::read(golden().join("store-v1.json")).unwrap()).unwrap()
+}
+
+/// A private copy of one store.
+struct Copy {
+    directory: TempDir,
+    store: Value,
+}
+
+impl Copy {
+    fn of(store: &Value) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["file", "key_file"].into_iter().filter_map(|field| store[field].as_str()) {
+            let copy = directory.path().join(name);
+            fs::copy(golden().join(name), &copy).unwrap();
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(copy, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+        }
+        Self { directory, store: store.clone() }
+    }
+
+    async fn open(&self) -> NativeBackend {
+        let key = match self.store["key_file"].as_str() {
+            Some(name) => KeySource::KeyFile(self.directory.path().join(name)),
+            None => KeySource::Passphrase(self.store["passphrase"].as_str().unwrap().into()),
+        };
+        let mut config = NativeConfig::new(key);
+        config.path = Some(self.directory.path().join(self.store["file"].as_str().unwrap()));
+        NativeBackend::open(config).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn version_1_is_read_whole() {
+    let contents = contents();
+    for store in contents["stores"].as_array().unwrap() {
+        let copy = Copy::of(store);
+        let backend = copy.open().await;
+        let secrets = contents["secrets"].as_array().unwrap();
+        for secret in secrets {
+            assert_is_read(&backend, secret).await;
+        }
+        let listed = backend.list(None, &ListOptions::new().include_deleted()).await.unwrap();
+        assert_eq!(listed.paths.len(), secrets.len());
+        backend.close().await.unwrap();
+    }
+}
+
+async fn assert_is_read(backend: &NativeBackend, secret: &Value) {
+    let path = path(secret);
+    let active = backend.get(&path, &VersionSelector::Active).await;
+    if secret["deleted"] == true {
+        assert_eq!(active.unwrap_err().kind(), ErrorKind::NotFound);
+        backend.undelete(&path).await.unwrap();
+    } else {
+        assert_eq!(active.unwrap().version().number(), secret["active"].as_u64());
+    }
+    let description = backend.describe(&path).await.unwrap();
+    assert_eq!(description.version.number(), secret["active"].as_u64());
+    assert_metadata(&description.metadata, secret);
+
+    let versions = secret["versions"].as_array().unwrap();
+    assert_eq!(backend.versions(&path).await.unwrap().len(), versions.len());
+    for (number, version) in (1_u64..).zip(versions) {
+        let selector = VersionSelector::Exact(number.into());
+        let read = backend.get(&path, &selector).await.unwrap();
+        let format = match read.value().format() {
+            ValueFormat::Text => "text",
+            ValueFormat::Binary => "binary",
+            ValueFormat::Fields => "fields",
+            _ => "unknown",
+        };
+        assert_eq!(format, version["format"]);
+        assert_eq!(hex::encode(read.expose_bytes()), version["value"]);
+    }
+}
+
+fn assert_metadata(metadata: &Metadata, secret: &Value) {
+    assert_eq!(metadata.kind.as_str(), secret["kind"]);
+    assert_eq!(metadata.tier.as_str(), secret["tier"]);
+    assert_eq!(metadata.description.as_deref(), secret["description"].as_str());
+    assert_eq!(serde_json::to_value(&metadata.tags).unwrap(), secret["tags"]);
+    let expires_at = secret["expires_at"].as_u64().map(Duration::from_millis);
+    assert_eq!(metadata.expires_at, expires_at.map(|since| UNIX_EPOCH + since));
+    let rotation = secret["rotation_ms"].as_u64().map(Duration::from_millis);
+    assert_eq!(metadata.rotation_interval, rotation);
+}
+
+fn path(secret: &Value) -> SecretPath {
+    SecretPath::parse(secret["path"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn version_1_is_written_on() {
+    for store in contents()["stores"].as_array().unwrap() {
+        let copy = Copy::of(store);
+        let backend = copy.open().await;
+        let path = SecretPath::parse("app/db").unwrap();
+        let version = backend.put(&path, "four".into(), PutOptions::new()).await.unwrap();
+        assert_eq!(version.number(), Some(4));
+        backend.annotate(&path, &MetadataPatch::new().tag("env", "production")).await.unwrap();
+        assert_eq!(backend.rotate_master_key().await.unwrap().damaged, 0);
+        backend.close().await.unwrap();
+
+        let backend = copy.open().await;
+        let secret = backend.get(&path, &VersionSelector::Active).await.unwrap();
+        assert_eq!(secret.expose_text().unwrap(), "four");
+        assert_eq!(secret.metadata().tags["env"], "production");
+        backend.rollback(&path, &1.into()).await.unwrap();
+        let secret = backend.get(&path, &VersionSelector::Active).await.unwrap();
+        assert_eq!(secret.field("password").unwrap().expose_text().unwrap(), "one");
+        backend.close().await.unwrap();
+    }
+}

@@ -1,0 +1,252 @@
+//! Edits of the key ring and of what the store knows about itself. They are noticed when the store
+//! is opened, or, where a key is only missing, when it is needed.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
+use strongroom_core::{Backend as _, ErrorKind, PutOptions, VersionSelector};
+
+use crate::edit::{Cell, Edit, Tables, all_rows, dump};
+use crate::sample::{self, DB, Operation, Sample};
+
+const TABLES: [(&str, &str); 2] = [
+    ("INSERT INTO store VALUES (?,?,?,?,?,?,?,?)", "store"),
+    ("INSERT INTO keyring VALUES (?,?,?,?,?,?,?)", "keyring"),
+];
+
+/// A closed store whose key ring is edited.
+struct Ring {
+    sample: Sample,
+    pristine: Vec<(&'static str, Vec<Value>)>,
+}
+
+impl Ring {
+    async fn new() -> Self {
+        let sample = Sample::new().await;
+        sample.backend.close().await.unwrap();
+        let rows = |(insert, table)| {
+            all_rows(&sample.editor, table).into_iter().map(move |row| (insert, row))
+        };
+        let pristine = TABLES.into_iter().flat_map(rows).collect();
+        Self { sample, pristine }
+    }
+
+    fn editor(&self) -> &Connection {
+        &self.sample.editor
+    }
+
+    fn dump(&self) -> Vec<String> {
+        TABLES.iter().flat_map(|(_, table)| dump(self.editor(), table)).collect()
+    }
+
+    async fn open(&self) -> strongroom_core::Result<NativeBackend> {
+        sample::open(&self.sample.store(), &self.sample.key()).await
+    }
+
+    /// Edits the ring and checks that the store cannot be used, that opening it writes nothing, and
+    /// that it can be used again once the edit is taken back.
+    async fn refuses(&mut self, edit: &Edit, expected: ErrorKind) {
+        let before = self.dump();
+        edit.apply(self.editor());
+        let edited = self.dump();
+        assert_ne!(edited, before, "{edit}: changes nothing");
+
+        let secrets = Tables::dump(self.editor());
+        let (mut failures, mut uses_counted) = (Vec::new(), false);
+        match self.open().await {
+            Err(error) if error.kind() == expected => {}
+            Err(error) => failures.push(format!("{edit}: opening gave {:?}", error.kind())),
+            Ok(backend) => {
+                for operation in [Operation::Get, Operation::Versions, Operation::Put] {
+                    let outcome = operation.run(&backend, DB).await;
+                    if outcome != Err(expected) {
+                        failures.push(format!("{edit}: {operation:?} gave {outcome:?}"));
+                    }
+                }
+                backend.close().await.unwrap();
+                // A ring that opens may count a use, though nothing was written with it.
+                uses_counted = true;
+            }
+        }
+        if (self.dump() != edited && !uses_counted) || Tables::dump(self.editor()) != secrets {
+            failures.push(format!("{edit}: was written over"));
+        }
+        self.restore();
+        if !self.is_readable().await {
+            failures.push(format!("{edit}: taken back, the store cannot be read"));
+        }
+        self.sample.count(failures);
+    }
+
+    fn restore(&self) {
+        let transaction = self.editor().unchecked_transaction().unwrap();
+        transaction.execute_batch("DELETE FROM store; DELETE FROM keyring").unwrap();
+        for (insert, row) in &self.pristine {
+            transaction.prepare_cached(insert).unwrap().execute(params_from_iter(row)).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+
+    async fn is_readable(&self) -> bool {
+        let Ok(backend) = self.open().await else { return false };
+        let secret = backend.get(&sample::parse(DB), &VersionSelector::Active).await;
+        backend.close().await.unwrap();
+        secret.is_ok_and(|secret| secret.expose_bytes() == b"second")
+    }
+}
+
+const MAC_KEY: u32 = 1;
+const KEK: u32 = 2;
+
+#[tokio::test]
+async fn every_bit_of_the_key_ring_counts() {
+    let mut ring = Ring::new().await;
+    for id in [MAC_KEY, KEK] {
+        for column in ["purpose", "state", "uses", "created_at", "sealed", "mac"] {
+            for edit in Cell::of_key(id, column).flips(ring.editor()) {
+                ring.refuses(&edit, ErrorKind::Corrupt).await;
+            }
+        }
+    }
+    ring.sample.finish(1_600).await;
+}
+
+#[tokio::test]
+async fn keys_cannot_be_removed_added_exchanged_or_cut() {
+    let mut ring = Ring::new().await;
+    for id in [MAC_KEY, KEK] {
+        let mut edits = vec![
+            Edit::sql(format!("DELETE FROM keyring WHERE id = {id}")),
+            Edit::sql(format!("UPDATE keyring SET id = 3 WHERE id = {id}")),
+            Edit::sql(format!(
+                "INSERT INTO keyring SELECT 3, purpose, state, uses, created_at, sealed, mac FROM keyring WHERE id = {id}"
+            )),
+        ];
+        for value in [0, 2, 3, 4, 255, 256, -1] {
+            edits.push(Cell::of_key(id, "state").set(Value::Integer(value)));
+        }
+        for column in ["sealed", "mac"] {
+            edits.extend(Cell::of_key(id, column).resizes(ring.editor()).into_iter().step_by(7));
+        }
+        for edit in edits {
+            ring.refuses(&edit, ErrorKind::Corrupt).await;
+        }
+    }
+    let columns = ["purpose", "uses", "sealed", "mac"];
+    let swap = |column: &'static str| {
+        let [a, b] = [MAC_KEY, KEK].map(|id| Cell::of_key(id, column));
+        Edit::swap(ring.editor(), &a, &b)
+    };
+    let whole = columns.into_iter().map(swap).reduce(Edit::then).unwrap();
+    let swaps: Vec<_> = columns.into_iter().map(swap).chain([whole]).collect();
+    for edit in swaps {
+        ring.refuses(&edit, ErrorKind::Corrupt).await;
+    }
+    ring.refuses(&Edit::sql("DELETE FROM keyring"), ErrorKind::Corrupt).await;
+    ring.sample.finish(85).await;
+}
+
+/// With a changed identity or parameters, the right key cannot be told from a wrong one.
+#[tokio::test]
+async fn every_bit_of_the_stores_own_row_counts() {
+    let mut ring = Ring::new().await;
+    for edit in Cell::of_store("root_check").flips(ring.editor()) {
+        ring.refuses(&edit, ErrorKind::Corrupt).await;
+    }
+    for edit in Cell::of_store("store_id").flips(ring.editor()) {
+        ring.refuses(&edit, ErrorKind::Unauthenticated).await;
+    }
+    for edit in Cell::of_store("store_id").resizes(ring.editor()) {
+        ring.refuses(&edit, ErrorKind::Corrupt).await;
+    }
+    ring.refuses(&Edit::sql("DELETE FROM store"), ErrorKind::Corrupt).await;
+    ring.sample.finish(400).await;
+}
+
+#[tokio::test]
+async fn another_stores_ring_is_refused_under_the_same_key() {
+    let mut ring = Ring::new().await;
+    let path = ring.sample.directory.path().join("other.db");
+    let other = sample::open(&path, &ring.sample.key()).await.unwrap();
+    sample::fill(&other).await;
+    other.close().await.unwrap();
+    let foreign = Connection::open(path).unwrap();
+
+    let from_other = |table: &str, insert: &str| {
+        let delete = Edit::sql(format!("DELETE FROM {table}"));
+        let rows = all_rows(&foreign, table).into_iter().map(|row| Edit::with(insert, row));
+        rows.fold(delete, Edit::then)
+    };
+    let [store, keyring] = TABLES.map(|(insert, table)| from_other(table, insert));
+    ring.refuses(&store, ErrorKind::Corrupt).await;
+    ring.refuses(&keyring, ErrorKind::Corrupt).await;
+    // With both, the ring opens, but to it every record is another store's.
+    let edit = store.then(keyring);
+    ring.refuses(&edit, ErrorKind::Corrupt).await;
+    for id in [MAC_KEY, KEK] {
+        for columns in [&["sealed"][..], &["mac"], &["sealed", "mac"]] {
+            let cells = columns.iter().map(|column| Cell::of_key(id, column));
+            let edit = cells.map(|cell| cell.set(cell.value(&foreign))).reduce(Edit::then);
+            ring.refuses(&edit.unwrap(), ErrorKind::Corrupt).await;
+        }
+    }
+    ring.sample.finish(9).await;
+}
+
+/// An open store holds its keys, but signs nothing that was edited behind its back.
+#[tokio::test]
+async fn an_edited_key_is_not_signed_by_a_rotation() {
+    let sample = Sample::new().await;
+    for column in ["uses", "created_at", "sealed", "mac"] {
+        let cell = Cell::of_key(KEK, column);
+        let original = cell.value(&sample.editor);
+        let edit = cell.flips(&sample.editor).pop().unwrap();
+        edit.apply(&sample.editor);
+        let edited = dump(&sample.editor, "keyring");
+        let error = sample.backend.rotate_master_key().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit}");
+        assert_eq!(dump(&sample.editor, "keyring"), edited, "{edit}: was written over");
+
+        cell.set(original).apply(&sample.editor);
+        // The ring is in memory again when the next edit comes.
+        let options = PutOptions::new();
+        sample.backend.put(&sample::parse(DB), "new".into(), options).await.unwrap();
+    }
+    assert_eq!(sample.backend.rotate_master_key().await.unwrap().damaged, 0);
+}
+
+#[tokio::test]
+async fn edited_parameters_of_a_passphrase_open_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secrets.db");
+    let open = || {
+        let key = KeySource::Passphrase("correct horse battery staple".into());
+        let mut config = NativeConfig::new(key);
+        config.path = Some(path.clone());
+        NativeBackend::open(config)
+    };
+    open().await.unwrap().close().await.unwrap();
+    let editor = Connection::open(&path).unwrap();
+    let number = |column, value| (Cell::of_store(column), Value::Integer(value));
+    let salt = Cell::of_store("argon2_salt");
+    let Value::Blob(mut other_salt) = salt.value(&editor) else { panic!("no salt") };
+    other_salt[15] ^= 1;
+    for ((cell, value), expected) in [
+        (number("argon2_memory_kib", 8 * 1024), ErrorKind::Unauthenticated),
+        (number("argon2_passes", 1), ErrorKind::Unauthenticated),
+        (number("argon2_lanes", 2), ErrorKind::Unauthenticated),
+        ((salt.clone(), Value::Blob(other_salt)), ErrorKind::Unauthenticated),
+        ((salt.clone(), Value::Null), ErrorKind::Corrupt),
+        ((Cell::of_store("argon2_memory_kib"), Value::Null), ErrorKind::Config),
+        (number("argon2_memory_kib", i64::MAX), ErrorKind::Corrupt),
+        (number("argon2_memory_kib", 0), ErrorKind::Corrupt),
+        (number("argon2_passes", 65), ErrorKind::Corrupt),
+        (number("argon2_lanes", -1), ErrorKind::Corrupt),
+    ] {
+        let (edit, back) = (cell.set(value), cell.set(cell.value(&editor)));
+        edit.apply(&editor);
+        assert_eq!(open().await.unwrap_err().kind(), expected, "{edit}");
+        back.apply(&editor);
+    }
+    open().await.unwrap().close().await.unwrap();
+}

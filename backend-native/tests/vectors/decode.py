@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Reads the stored formats of the native store, independently of its Rust code.
+
+All numbers are big-endian; `expand(key, info)` is HKDF-Expand (RFC 5869) for 32 bytes.
+
+    root key      32 bytes from a key file, or Argon2id (RFC 9106) of a passphrase
+    ring key      expand(root key, "strongroom v1 ring key" | store id)
+    root check    expand(root key, "strongroom v1 root check" | store id)
+    SRK\\1         magic 4, algorithm 1, purpose 1, key id 4 | nonce 12, ciphertext 32, tag 16
+                  associated data: these 10 bytes | store id
+    SRW\\1 (wrap)  magic 4, algorithm 1, key id 4 | nonce 12, ciphertext 32, tag 16
+    SRB\\1 (body)  magic 4, algorithm 1, format 1 | commitment 32 | nonce 12, ciphertext, tag 16
+                  associated data of both: the bytes before the first `|`, then
+                  store id 16 | secret id 16 | version 8 | created at 8 | path
+    body key      expand(data key, "strongroom v1 body key")
+    commitment    expand(data key, "strongroom v1 body commitment")
+    SRM\\1 (row)   HMAC-SHA-256 over magic 4, table 1, store id 16, then the columns: numbers in 8
+                  bytes, bytes behind their length in 8 bytes, what can be NULL behind 0 or 1
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import sqlite3
+import struct
+from pathlib import Path
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "golden"
+ALGORITHM = 1
+KEY_ENCRYPTION, MAC = 1, 2
+FORMATS = ["text", "binary", "fields"]
+
+
+def check(condition, message):
+    if not condition:
+        raise SystemExit(f"{message} is not what it should be")
+
+
+def hmac_sha256(key, message):
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def expand(key, purpose, context=b""):
+    return hmac_sha256(key, purpose + context + b"\x01")
+
+
+def open_sealed(key, header, place, rest):
+    return AESGCM(key).decrypt(rest[:12], rest[12:], header + place)
+
+
+class Store:
+    """The keys of one store, opened with its root key."""
+
+    def __init__(self, store_id, root_key, root_check, keyring):
+        self.id = store_id
+        check(expand(root_key, b"strongroom v1 root check", store_id) == root_check, "root check")
+        ring_key = expand(root_key, b"strongroom v1 ring key", store_id)
+        self.keys = {key["id"]: self.open_key(ring_key, key) for key in keyring}
+        self.mac_key = next(self.keys[key["id"]] for key in keyring if key["purpose"] == MAC)
+        self.keks = {
+            key["id"]: self.keys[key["id"]]
+            for key in keyring
+            if key["purpose"] == KEY_ENCRYPTION
+        }
+        for key in keyring:
+            check(hmac_sha256(self.mac_key, self.key_input(key)) == key["mac"], "MAC of a key")
+
+    def open_key(self, ring_key, key):
+        header, rest = key["sealed"][:10], key["sealed"][10:]
+        expected = struct.pack(">4sBBI", b"SRK\x01", ALGORITHM, key["purpose"], key["id"])
+        check(header == expected, "header of a key")
+        return open_sealed(ring_key, header, self.id, rest)
+
+    def key_input(self, key):
+        numbers = [key[name] for name in ("id", "purpose", "state", "uses", "created_at")]
+        return b"SRM\x01k" + self.id + b"".join(map(number, numbers)) + blob(key["sealed"])
+
+    def secret_input(self, row):
+        numbers = ("active", "first", "latest", "created_at", "updated_at")
+        optional_numbers = ("deleted_at", "expires_at", "rotation_ms")
+        return b"".join(
+            [b"SRM\x01s", self.id, blob(row["secret_id"])]
+            + [number(row[name]) for name in numbers]
+            + [optional(number, row[name]) for name in optional_numbers]
+            + [text(row[name]) for name in ("kind", "tier")]
+            + [optional(text, row[name]) for name in ("description", "tags")]
+            + [text(row["path"])]
+        )
+
+    def verify_row(self, row):
+        check(hmac_sha256(self.mac_key, self.secret_input(row)) == row["mac"], "MAC of a row")
+
+    def open_record(self, record, path):
+        """The data key, the format and the value of one version."""
+        place = self.id + record["secret_id"]
+        place += struct.pack(">Qq", record["version"], record["created_at"]) + path.encode()
+
+        header, rest = record["wrap"][:9], record["wrap"][9:]
+        magic, algorithm, kek_id = struct.unpack(">4sBI", header)
+        check((magic, algorithm) == (b"SRW\x01", ALGORITHM), "header of a wrap")
+        data_key = open_sealed(self.keks[kek_id], header, place, rest)
+
+        body = record["body"]
+        header, commitment, rest = body[:6], body[6:38], body[38:]
+        magic, algorithm, value_format = struct.unpack(">4sBB", header)
+        check((magic, algorithm) == (b"SRB\x01", ALGORITHM), "header of a body")
+        check(commitment == expand(data_key, b"strongroom v1 body commitment"), "commitment")
+        body_key = expand(data_key, b"strongroom v1 body key")
+        return data_key, FORMATS[value_format], open_sealed(body_key, header, place, rest)
+
+
+def number(value):
+    return struct.pack(">q", value)
+
+
+def blob(value):
+    return number(len(value)) + value
+
+
+def text(value):
+    return blob(value.encode())
+
+
+def optional(encode, value):
+    return b"\x00" if value is None else b"\x01" + encode(value)
+
+
+def argon2id(passphrase, salt, memory_kib, passes, lanes):
+    derivation = Argon2id(
+        salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory_kib
+    )
+    return derivation.derive(passphrase.encode())
+
+
+def unhex(record, *names):
+    return record | {name: bytes.fromhex(record[name]) for name in names}
+
+
+def decode_vectors():
+    vectors = json.loads((HERE / "records.json").read_text("utf-8"))
+    vectors = unhex(vectors, "store_id", "root_key", "root_check")
+    for entry in vectors["passphrases"]:
+        entry = unhex(entry, "salt", "root_check")
+        parameters = (entry[name] for name in ("salt", "memory_kib", "passes", "lanes"))
+        root_key = argon2id(entry["passphrase"], *parameters)
+        root_check = expand(root_key, b"strongroom v1 root check", vectors["store_id"])
+        check(root_check == entry["root_check"], "root check of a passphrase")
+    print(f"passphrases: {len(vectors['passphrases'])}")
+
+    keyring = [unhex(key, "sealed", "mac", "mac_input", "key") for key in vectors["keyring"]]
+    store = Store(vectors["store_id"], vectors["root_key"], vectors["root_check"], keyring)
+    for key in keyring:
+        check(store.keys[key["id"]] == key["key"], "key")
+        check(store.key_input(key) == key["mac_input"], "MAC input of a key")
+    for row in vectors["secrets"]:
+        row = unhex(row, "secret_id", "mac", "mac_input")
+        check(store.secret_input(row) == row["mac_input"], "MAC input of a row")
+        store.verify_row(row)
+    for record in vectors["records"]:
+        record = unhex(record, "secret_id", "data_key", "wrap", "body", "value")
+        opened = store.open_record(record, record["path"])
+        check(opened == (record["data_key"], record["format"], record["value"]), record["name"])
+    return len(keyring), len(vectors["secrets"]), len(vectors["records"])
+
+
+def root_key_of(store, row):
+    if "key_file" in store:
+        return base64.b64decode((GOLDEN / store["key_file"]).read_bytes().strip(), validate=True)
+    names = ("argon2_salt", "argon2_memory_kib", "argon2_passes", "argon2_lanes")
+    return argon2id(store["passphrase"], *(row[name] for name in names))
+
+
+def decode_golden(store, secrets):
+    # Immutable: nothing is created beside the file.
+    database = sqlite3.connect(f"{(GOLDEN / store['file']).as_uri()}?immutable=1", uri=True)
+    database.row_factory = sqlite3.Row
+    (row,) = database.execute("SELECT * FROM store")
+    keyring = [dict(key) for key in database.execute("SELECT * FROM keyring")]
+    opened = Store(row["store_id"], root_key_of(store, row), row["root_check"], keyring)
+
+    rows = [dict(secret) for secret in database.execute("SELECT * FROM secrets ORDER BY path")]
+    values = 0
+    check(len(rows) == len(secrets), "number of secrets")
+    for row, secret in zip(rows, secrets):
+        opened.verify_row(row)
+        for name in ("path", "active", "kind", "tier", "description", "expires_at", "rotation_ms"):
+            check(row[name] == secret[name], f"{name} of {secret['path']}")
+        check((row["deleted_at"] is not None) == secret["deleted"], "deletion")
+        check(json.loads(row["tags"] or "{}") == secret["tags"], "tags")
+        versions = database.execute(
+            "SELECT * FROM versions WHERE secret_id = ? ORDER BY version", [row["secret_id"]]
+        ).fetchall()
+        check(len(versions) == len(secret["versions"]), "number of versions")
+        for version, expected in zip(versions, secret["versions"]):
+            _, value_format, value = opened.open_record(version, row["path"])
+            found = {"format": value_format, "value": value.hex()}
+            check(found == expected, f"a value of {row['path']}")
+            values += 1
+    database.close()
+    return len(keyring), len(rows), values
+
+
+def main():
+    # The counts are part of the answer: nothing read would be nothing checked.
+    print("records.json: {} keys, {} rows, {} values".format(*decode_vectors()))
+    golden = json.loads((GOLDEN / "store-v1.json").read_text("utf-8"))
+    for store in golden["stores"]:
+        counts = decode_golden(store, golden["secrets"])
+        print("{}: {} keys, {} rows, {} values".format(store["file"], *counts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+//! The benches: `cargo xtask bench [group]`.
+//!
+//! Without an argument every group runs and the report is written anew. With one, the groups whose
+//! name contains it run, and their figures replace those of the last report.
+#![expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
+
+mod groups {
+    pub(crate) mod memory;
+    pub(crate) mod native;
+    pub(crate) mod native_scale;
+}
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use strongroom_benches::report::Report;
+
+type Group = fn(&mut Report) -> Result<()>;
+
+const GROUPS: &[(&str, Group)] = &[
+    ("memory", groups::memory::run),
+    ("native", groups::native::run),
+    ("native_scale", groups::native_scale::run),
+];
+
+fn main() -> Result<()> {
+    let filter = env::args().nth(1);
+    let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter));
+    let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+    ensure!(names.iter().any(|name| wanted(name)), "no such group; there are: {names:?}");
+
+    let mut report = Report::default();
+    for (name, group) in GROUPS.iter().filter(|(name, _)| wanted(name)) {
+        println!("measuring {name} …");
+        group(&mut report).with_context(|| format!("group {name}"))?;
+    }
+    print!("\n{report}");
+
+    let file = report_file()?;
+    if filter.is_some() {
+        report.merge_into(&file)?;
+    } else {
+        report.write(&file)?;
+    }
+    println!("\nwritten to {}", file.display());
+    Ok(())
+}
+
+fn report_file() -> Result<PathBuf> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask bench`")?;
+    let root = Path::new(&package).parent().context("the benches lie outside a workspace")?;
+    Ok(root.join("target/bench/report.json"))
+}

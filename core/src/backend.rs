@@ -1,0 +1,283 @@
+//! The trait that a store implements.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
+
+use crate::{
+    Capabilities, Description, Error, ErrorKind, ListOptions, ListPage, MetadataPatch, Operation,
+    PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version, VersionInfo,
+    VersionSelector,
+};
+
+/// How many reads the default [`Backend::get_many`] keeps under way at once.
+const CONCURRENT_READS: usize = 16;
+
+/// A store behind the API.
+///
+/// The contract, which the conformance suite in `tests/testkit` checks for every backend:
+///
+/// - A secret that was never written, is deleted or destroyed is [`ErrorKind::NotFound`]; one whose
+///   expiry has passed is [`ErrorKind::Expired`]. Nothing is deleted by expiring. An empty value is
+///   a value.
+/// - [`put`](Self::put) gives each write a new version, which never changes again. Metadata belongs
+///   to the secret, not to a version. A `put` on a deleted secret makes it live again.
+/// - [`delete`](Self::delete) makes all reads of the secret, also by version, answer `NotFound`.
+///   It and [`destroy`](Self::destroy) succeed if there is nothing to do; after `destroy` the
+///   secret is as if it had never existed.
+/// - A call that failed has changed nothing. Dropping a future midway leaves nothing half-written.
+/// - What the declared [`Capabilities`] do not contain answers [`ErrorKind::Unsupported`], as the
+///   default methods do.
+///
+/// No error may carry a value or anything that a client library said; build an [`Error`] from its
+/// kind and text of your own.
+#[async_trait]
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// What kind of store this is and what it can do.
+    fn info(&self) -> &BackendInfo;
+
+    /// Says in the store's own terms where a secret lives, for messages to operators: the name of
+    /// an environment variable, a path with its mount.
+    fn locate(&self, path: &SecretPath) -> String {
+        format!("`{path}` in {}", self.info().instance)
+    }
+
+    /// Reads one version of a secret.
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret>;
+
+    /// Asks the store how it is. A store that does not answer is an error; one that answers that
+    /// it cannot serve is a [`HealthStatus`].
+    async fn health(&self) -> Result<Health>;
+
+    /// Reads the active versions of several secrets: one result per path, in their order.
+    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        let reads: Vec<_> =
+            paths.iter().map(|path| self.get(path, &VersionSelector::Active)).collect();
+        stream::iter(reads).buffered(CONCURRENT_READS).collect().await
+    }
+
+    /// Writes a new version, makes it the active one and returns it.
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        let _ = (value, options);
+        Err(self.info().unsupported(Operation::Put).at(path))
+    }
+
+    /// Makes reads answer `NotFound`, recoverably where the store can.
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        Err(self.info().unsupported(Operation::Delete).at(path))
+    }
+
+    /// Takes a delete back. Succeeds on a live secret; `NotFound` if nothing is there.
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        Err(self.info().unsupported(Operation::Undelete).at(path))
+    }
+
+    /// Removes a secret and all its versions for good.
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        Err(self.info().unsupported(Operation::Destroy).at(path))
+    }
+
+    /// Gives some of the paths below `prefix` (of all paths without one), at any depth, not
+    /// `prefix` itself. All pages together hold every secret that existed throughout.
+    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
+        let _ = (prefix, options);
+        Err(self.info().unsupported(Operation::List))
+    }
+
+    /// Lists the versions of a secret, newest first.
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        Err(self.info().unsupported(Operation::Versions).at(path))
+    }
+
+    /// Makes the value of an earlier version the active one and returns the active version, which
+    /// may be `version` itself or a new one with its value.
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        let _ = version;
+        Err(self.info().unsupported(Operation::Rollback).at(path))
+    }
+
+    /// Reads what is known about a secret, also an expired one, without its value.
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        Err(self.info().unsupported(Operation::Describe).at(path))
+    }
+
+    /// Changes metadata without writing a version.
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        let _ = patch;
+        Err(self.info().unsupported(Operation::Annotate).at(path))
+    }
+
+    /// Has the store rotate a secret by its own means.
+    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+        Err(self.info().unsupported(Operation::Rotate).at(path))
+    }
+
+    /// Lets go of connections, tokens and keys. Later calls answer [`ErrorKind::Closed`].
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Forwards every method, so that a shared backend is a backend.
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<B: Backend + ?Sized> Backend for Arc<B> {
+    fn info(&self) -> &BackendInfo {
+        (**self).info()
+    }
+
+    fn locate(&self, path: &SecretPath) -> String {
+        (**self).locate(path)
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        (**self).get(path, version).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        (**self).health().await
+    }
+
+    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        (**self).get_many(paths).await
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        (**self).put(path, value, options).await
+    }
+
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        (**self).delete(path).await
+    }
+
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        (**self).undelete(path).await
+    }
+
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        (**self).destroy(path).await
+    }
+
+    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
+        (**self).list(prefix, options).await
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        (**self).versions(path).await
+    }
+
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        (**self).rollback(path, version).await
+    }
+
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        (**self).describe(path).await
+    }
+
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        (**self).annotate(path, patch).await
+    }
+
+    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+        (**self).rotate(path).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        (**self).close().await
+    }
+}
+
+/// What kind of store a backend is and what it can do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BackendInfo {
+    /// The kind, as `SECRETS_BACKEND` names it.
+    pub kind: &'static str,
+    /// Which store of that kind, without credentials: a file's path, an address.
+    pub instance: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How long a read may be served from a cache, unless the operator says otherwise. `None`: the
+    /// store is local and needs no cache.
+    pub default_cache_ttl: Option<Duration>,
+    /// Which backends to turn to for what this one cannot do, for the advice in errors.
+    pub alternatives: &'static str,
+}
+
+impl BackendInfo {
+    /// Describes a local store; the remaining fields can be set afterwards.
+    #[must_use]
+    pub fn new(
+        kind: &'static str,
+        instance: impl Into<String>,
+        capabilities: Capabilities,
+    ) -> Self {
+        Self {
+            kind,
+            instance: instance.into(),
+            capabilities,
+            default_cache_ttl: None,
+            alternatives: "a backend whose capabilities include it",
+        }
+    }
+
+    /// The error for an operation that this backend lacks.
+    #[must_use]
+    pub fn unsupported(&self, operation: Operation) -> Error {
+        Error::new(ErrorKind::Unsupported, format!("use {}", self.alternatives))
+            .because("this backend cannot do that")
+            .during(operation)
+            .from_backend(self.kind)
+    }
+}
+
+/// How a store answered when asked how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether the store serves requests.
+    pub status: HealthStatus,
+    /// Facts for operators, such as the version of the store. Never a secret.
+    pub details: BTreeMap<&'static str, String>,
+}
+
+/// Whether a store serves requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HealthStatus {
+    /// It serves reads and, if it can, writes.
+    Ready,
+    /// It serves, but something needs attention; see the details.
+    Degraded,
+    /// It answers, but cannot serve; see the details.
+    Unavailable,
+}
+
+impl Health {
+    /// A report without details.
+    #[must_use]
+    pub fn new(status: HealthStatus) -> Self {
+        Self { status, details: BTreeMap::new() }
+    }
+
+    /// Adds a fact for operators.
+    #[must_use]
+    pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.insert(name, value.into());
+        self
+    }
+}

@@ -1,0 +1,98 @@
+//! What a backend can do, declared as data.
+
+use std::fmt;
+
+/// One thing that a backend can or cannot do. Every backend can `get` and tell its `health`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// Writing secrets.
+    Put,
+    /// [`Condition`](crate::Condition)s on a write that hold against all other writers.
+    Conditions,
+    /// Binary values, byte for byte.
+    Binary,
+    /// Reading earlier versions and listing them.
+    Versions,
+    /// Making an earlier version the active one.
+    Rollback,
+    /// Deleting and destroying secrets.
+    Delete,
+    /// Taking a delete back.
+    Undelete,
+    /// Listing paths.
+    List,
+    /// Keeping metadata, with expiry; reading and changing it.
+    Metadata,
+    /// Rotation by the store itself.
+    Rotate,
+}
+
+impl Capability {
+    /// Every capability, in order.
+    pub const ALL: &'static [Self] = &[
+        Self::Put,
+        Self::Conditions,
+        Self::Binary,
+        Self::Versions,
+        Self::Rollback,
+        Self::Delete,
+        Self::Undelete,
+        Self::List,
+        Self::Metadata,
+        Self::Rotate,
+    ];
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// The set of what one backend can do.
+///
+/// # Examples
+/// ```
+/// use strongroom_core::{Capabilities, Capability};
+///
+/// const READ_ONLY: Capabilities = Capabilities::none().with(Capability::Binary);
+/// assert!(!READ_ONLY.has(Capability::Put));
+/// ```
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities(u32);
+
+impl Capabilities {
+    /// Reading the active version, nothing else.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// This set and one more.
+    #[must_use]
+    pub const fn with(self, capability: Capability) -> Self {
+        Self(self.0 | capability.bit())
+    }
+
+    /// This set and several more.
+    #[must_use]
+    pub fn with_all(self, capabilities: &[Capability]) -> Self {
+        capabilities.iter().fold(self, |set, capability| set.with(*capability))
+    }
+
+    /// Whether the set has this capability.
+    #[must_use]
+    pub const fn has(self, capability: Capability) -> bool {
+        self.0 & capability.bit() != 0
+    }
+
+    /// What is in the set.
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL.iter().copied().filter(move |capability| self.has(*capability))
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}

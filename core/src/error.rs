@@ -1,0 +1,390 @@
+//! One error type for every store.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::SecretPath;
+
+/// The result of every fallible call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in terms that mean the same on every backend.
+///
+/// Match on the kind to decide what to do; print the [`Error`] to tell a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No readable secret at this path or version: never written, deleted or destroyed.
+    NotFound,
+    /// The secret exists, but its value has no such field.
+    FieldNotFound,
+    /// The secret's expiry has passed. Its value is kept, but not handed out.
+    Expired,
+    /// The store knows who asks, and refuses.
+    Denied,
+    /// The store does not accept the credentials (or, for the native store, the key).
+    Unauthenticated,
+    /// The condition of a `put` did not hold; nothing was written.
+    Conflict,
+    /// What is stored fails authentication or cannot be parsed: damaged or tampered with.
+    Corrupt,
+    /// This backend, or this version of it, cannot do that.
+    Unsupported,
+    /// An argument is not acceptable: a malformed path, a value over a limit, too many tags.
+    InvalidInput,
+    /// The value is intact, but not of the asked form: not text, not a JSON object, not a `T`.
+    WrongType,
+    /// The configuration is incomplete or contradicts itself; the error names every problem.
+    Config,
+    /// The store cannot be reached or cannot serve now: down, sealed, locked, disk full.
+    Unavailable,
+    /// The store asks to slow down.
+    RateLimited,
+    /// No answer within the time allowed.
+    Timeout,
+    /// The manager or the backend has been closed.
+    Closed,
+    /// A defect in Strongroom or a state nobody foresaw. Please report it.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The kind as a phrase, as [`Error`]'s `Display` shows it.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found",
+            Self::FieldNotFound => "field not found",
+            Self::Expired => "expired",
+            Self::Denied => "permission denied",
+            Self::Unauthenticated => "not authenticated",
+            Self::Conflict => "conflict",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "not supported",
+            Self::InvalidInput => "invalid input",
+            Self::WrongType => "wrong type",
+            Self::Config => "configuration error",
+            Self::Unavailable => "store unavailable",
+            Self::RateLimited => "rate limited",
+            Self::Timeout => "timed out",
+            Self::Closed => "closed",
+            Self::Internal => "internal error",
+        }
+    }
+
+    const fn is_temporary(self) -> bool {
+        matches!(self, Self::Unavailable | Self::RateLimited | Self::Timeout)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.phrase())
+    }
+}
+
+/// What was being done when an error arose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Opening a backend.
+    Open,
+    /// Reading the active or a chosen version.
+    Get,
+    /// Writing a new version.
+    Put,
+    /// Making reads answer [`ErrorKind::NotFound`], recoverably.
+    Delete,
+    /// Taking a delete back.
+    Undelete,
+    /// Removing a secret and all its versions for good.
+    Destroy,
+    /// Listing paths.
+    List,
+    /// Listing the versions of a secret.
+    Versions,
+    /// Making an earlier version the active one.
+    Rollback,
+    /// Reading metadata.
+    Describe,
+    /// Changing metadata.
+    Annotate,
+    /// Rotation by the store.
+    Rotate,
+    /// Asking the store how it is.
+    Health,
+    /// Letting go of a backend.
+    Close,
+}
+
+impl Operation {
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Open => ("open", ""),
+            Self::Get => ("get", "from"),
+            Self::Put => ("put", "in"),
+            Self::Delete => ("delete", "in"),
+            Self::Undelete => ("undelete", "in"),
+            Self::Destroy => ("destroy", "in"),
+            Self::List => ("list", "from"),
+            Self::Versions => ("list versions of", "in"),
+            Self::Rollback => ("roll back", "in"),
+            Self::Describe => ("describe", "in"),
+            Self::Annotate => ("annotate", "in"),
+            Self::Rotate => ("rotate", "in"),
+            Self::Health => ("check health of", ""),
+            Self::Close => ("close", ""),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words().0)
+    }
+}
+
+/// Why a call failed, and what to do next.
+///
+/// `Display` reads as one sentence: *get `wallet/key` from hashicorp: permission denied; grant
+/// `read` on `secret/data/wallet/key` to this role*. No value, token or key is ever in it, and it
+/// keeps no error of a client library as its source: those may carry one.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    operation: Option<Operation>,
+    path: Option<SecretPath>,
+    backend: Option<&'static str>,
+    cause: Cow<'static, str>,
+    advice: Cow<'static, str>,
+    problems: Vec<String>,
+    retry_after: Option<Duration>,
+    temporary: bool,
+}
+
+impl Error {
+    /// An error of `kind` with advice on what to do next, as a clause without a full stop.
+    ///
+    /// Neither this text nor [`because`](Self::because) may contain anything that a store or a
+    /// client library said about a value.
+    #[must_use]
+    pub fn new(kind: ErrorKind, advice: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation: None,
+            path: None,
+            backend: None,
+            cause: Cow::Borrowed(""),
+            advice: advice.into(),
+            problems: Vec::new(),
+            retry_after: None,
+            temporary: kind.is_temporary(),
+        }))
+    }
+
+    /// A [`Config`](ErrorKind::Config) error that names every problem found.
+    #[must_use]
+    pub fn config(problems: Vec<String>) -> Self {
+        let mut error = Self::new(ErrorKind::Config, "");
+        error.0.problems = problems;
+        error
+    }
+
+    /// Says more precisely what happened, as a clause.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
+        self.0.cause = cause.into();
+        self
+    }
+
+    /// Names the operation, unless a deeper layer already has.
+    #[must_use]
+    pub fn during(mut self, operation: Operation) -> Self {
+        self.0.operation.get_or_insert(operation);
+        self
+    }
+
+    /// Names the path, unless a deeper layer already has.
+    #[must_use]
+    pub fn at(mut self, path: &SecretPath) -> Self {
+        self.0.path.get_or_insert_with(|| path.clone());
+        self
+    }
+
+    /// Names the kind of backend, unless a deeper layer already has.
+    #[must_use]
+    pub fn from_backend(mut self, backend: &'static str) -> Self {
+        self.0.backend.get_or_insert(backend);
+        self
+    }
+
+    /// Carries the store's wish on when to come back; marks the error as temporary.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self.0.temporary = true;
+        self
+    }
+
+    /// Overrides whether trying again can help.
+    #[must_use]
+    pub fn temporary(mut self, temporary: bool) -> Self {
+        self.0.temporary = temporary;
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// What was being done.
+    #[must_use]
+    pub fn operation(&self) -> Option<Operation> {
+        self.0.operation
+    }
+
+    /// The secret concerned.
+    #[must_use]
+    pub fn path(&self) -> Option<&SecretPath> {
+        self.0.path.as_ref()
+    }
+
+    /// The kind of backend concerned, such as `native`.
+    #[must_use]
+    pub fn backend(&self) -> Option<&'static str> {
+        self.0.backend
+    }
+
+    /// What to do next. Empty for a configuration error, whose [`problems`](Self::problems) each
+    /// carry their own.
+    #[must_use]
+    pub fn advice(&self) -> &str {
+        &self.0.advice
+    }
+
+    /// Every problem of a [`Config`](ErrorKind::Config) error; empty for other kinds.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.0.problems
+    }
+
+    /// How long the store asked to wait.
+    #[must_use]
+    pub fn retry_delay(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// Whether the same call may succeed later without anyone changing anything.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.0.temporary
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, operation, path, backend, cause, advice, problems, .. } = &*self.0;
+        let (verb, preposition) = operation.map_or(("", ""), Operation::words);
+        let mut head = String::from(verb);
+        if let Some(path) = path {
+            head.push_str(if head.is_empty() { "`" } else { " `" });
+            head.push_str(path.as_str());
+            head.push('`');
+        }
+        if let Some(backend) = backend {
+            if !head.is_empty() {
+                head.push(' ');
+                if !preposition.is_empty() {
+                    head.push_str(preposition);
+                    head.push(' ');
+                }
+            }
+            head.push_str(backend);
+        }
+        if !head.is_empty() {
+            write!(f, "{head}: ")?;
+        }
+        write!(f, "{kind}")?;
+        if !cause.is_empty() {
+            write!(f, ": {cause}")?;
+        }
+        if !advice.is_empty() {
+            write!(f, "; {advice}")?;
+        }
+        match problems.as_slice() {
+            [] => Ok(()),
+            [only] => write!(f, ": {only}"),
+            several => {
+                write!(f, ", {} problems:", several.len())?;
+                several
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(i, problem)| write!(f, " ({}) {problem}.", i + 1))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_as_one_sentence() {
+        let error =
+            Error::new(ErrorKind::Denied, "grant `read` on `secret/data/wallet/key` to this role")
+                .during(Operation::Get)
+                .at(&SecretPath::parse("wallet/key").unwrap())
+                .from_backend("hashicorp");
+        assert_eq!(
+            error.to_string(),
+            "get `wallet/key` from hashicorp: permission denied; \
+             grant `read` on `secret/data/wallet/key` to this role"
+        );
+    }
+
+    #[test]
+    fn names_every_configuration_problem() {
+        let error = Error::config(vec!["A is missing".into(), "B is empty".into()]);
+        assert_eq!(
+            error.to_string(),
+            "configuration error, 2 problems: (1) A is missing. (2) B is empty."
+        );
+        assert_eq!(error.problems().len(), 2);
+    }
+
+    #[test]
+    fn the_deepest_layer_names_the_context() {
+        let error =
+            Error::new(ErrorKind::NotFound, "").during(Operation::Rollback).during(Operation::Get);
+        assert_eq!(error.operation(), Some(Operation::Rollback));
+    }
+
+    #[test]
+    fn only_passing_troubles_are_temporary() {
+        assert!(Error::new(ErrorKind::Unavailable, "").is_temporary());
+        assert!(!Error::new(ErrorKind::Denied, "").is_temporary());
+        let throttled = Error::new(ErrorKind::RateLimited, "").retry_after(Duration::from_secs(2));
+        assert_eq!(throttled.retry_delay(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn result_of_a_secret_stays_two_words() {
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
+        assert!(size_of::<Result<crate::Secret>>() <= 2 * size_of::<usize>());
+    }
+}

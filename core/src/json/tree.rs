@@ -1,0 +1,245 @@
+//! A JSON document as a tree that borrows what it can, wipes what it had to unescape, and feeds
+//! serde.
+
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{self, IntoDeserializer, Visitor};
+use serde::forward_to_deserialize_any;
+use serde_json::Number;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::{MembersVisitor, text};
+
+/// How deep a document may nest, as in `serde_json`.
+const MAX_DEPTH: usize = 128;
+
+pub(super) enum Node<'a> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Plain(&'a str),
+    Unescaped(Zeroizing<String>),
+    Array(Vec<Node<'a>>),
+    Object(Vec<(String, Node<'a>)>),
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn parse(json: &'a str) -> Result<Self, Silent> {
+        Self::build(serde_json::from_str::<&RawValue>(json)?.get(), MAX_DEPTH)
+    }
+
+    fn build(raw: &'a str, depth: usize) -> Result<Self, Silent> {
+        let depth = depth.checked_sub(1).ok_or(Silent)?;
+        Ok(match raw.as_bytes().first() {
+            Some(b'n') => Self::Null,
+            Some(b't') => Self::Bool(true),
+            Some(b'f') => Self::Bool(false),
+            Some(b'"') => match text::plain(raw) {
+                Some(plain) => Self::Plain(plain),
+                None => Self::Unescaped(unescaped(raw)?),
+            },
+            Some(b'[') => {
+                let items: Vec<&RawValue> = serde_json::from_str(raw)?;
+                let nodes = items.into_iter().map(|item| Self::build(item.get(), depth));
+                Self::Array(nodes.collect::<Result<_, _>>()?)
+            }
+            Some(b'{') => {
+                let mut parser = serde_json::Deserializer::from_str(raw);
+                let members = de::Deserializer::deserialize_map(&mut parser, MembersVisitor)?;
+                let nodes = members
+                    .into_iter()
+                    .map(|(key, value)| Ok((key, Self::build(value.get(), depth)?)));
+                Self::Object(nodes.collect::<Result<_, Silent>>()?)
+            }
+            _ => Self::Number(serde_json::from_str(raw)?),
+        })
+    }
+}
+
+fn unescaped(raw: &str) -> Result<Zeroizing<String>, Silent> {
+    let bytes = text::unescape(raw).map_err(|_| Silent)?;
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| Silent)
+}
+
+impl<'de> de::Deserializer<'de> for Node<'de> {
+    type Error = Silent;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+        match self {
+            Self::Null => visitor.visit_unit(),
+            Self::Bool(value) => visitor.visit_bool(value),
+            Self::Number(number) => number.deserialize_any(visitor).map_err(Silent::from),
+            // Never `visit_borrowed_str`: `T` is owned, and a borrow could not outlive the value.
+            Self::Plain(text) => visitor.visit_str(text),
+            Self::Unescaped(text) => visitor.visit_str(&text),
+            Self::Array(items) => {
+                let mut items = SeqDeserializer::new(items.into_iter());
+                let value = visitor.visit_seq(&mut items)?;
+                items.end().map(|()| value)
+            }
+            Self::Object(members) => {
+                let mut members = MapDeserializer::new(members.into_iter());
+                let value = visitor.visit_map(&mut members)?;
+                members.end().map(|()| value)
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+        match self {
+            Self::Null => visitor.visit_none(),
+            other => visitor.visit_some(other),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Silent> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Silent> {
+        match self {
+            Self::Plain(variant) => {
+                variant.into_deserializer().deserialize_enum(name, variants, visitor)
+            }
+            Self::Unescaped(variant) => {
+                variant.as_str().into_deserializer().deserialize_enum(name, variants, visitor)
+            }
+            Self::Object(members) if members.len() == 1 => {
+                let members = MapDeserializer::new(members.into_iter());
+                MapAccessDeserializer::new(members).deserialize_enum(name, variants, visitor)
+            }
+            _ => Err(Silent),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Silent> for Node<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+/// An error that keeps nothing of what serde has to say: its messages quote values.
+#[derive(Debug)]
+pub(super) struct Silent;
+
+impl fmt::Display for Silent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not JSON of the requested type")
+    }
+}
+
+impl std::error::Error for Silent {}
+
+impl de::Error for Silent {
+    fn custom<T: fmt::Display>(_message: T) -> Self {
+        Self
+    }
+}
+
+impl From<serde_json::Error> for Silent {
+    fn from(_error: serde_json::Error) -> Self {
+        Self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Shape {
+        Unit,
+        Newtype(u8),
+        Tuple(u8, String),
+        Struct { a: Option<i64>, b: Vec<f64> },
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Wrapper(BTreeMap<String, Shape>);
+
+    const SHAPES: &str = r#"{"1": "unit", "2": {"newtype": 255}, "3": {"tuple": [1, "a\"b"]},
+        "4": {"struct": {"a": null, "b": [1, 2.5]}}, "5": "un\u0069t"}"#;
+
+    #[test]
+    fn derived_types_read_as_with_serde_json() {
+        let ours: Wrapper = super::super::parse(SHAPES).unwrap();
+        assert_eq!(ours, serde_json::from_str(SHAPES).unwrap());
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        for json in [
+            r#"{"1": {"newtype": 256}}"#,
+            r#"{"1": {"tuple": [1]}}"#,
+            r#"{"1": "other"}"#,
+            r#"{"1": {"tuple": [1, "a", 2]}}"#,
+            r#"{"1": {"unit": 1, "newtype": 2}}"#,
+            "[]",
+            "{} {}",
+        ] {
+            assert!(super::super::parse::<Wrapper>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(Node::parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(Node::parse(&nested(MAX_DEPTH + 1)).is_err());
+        assert!(Node::parse(&nested(100_000)).is_err());
+    }
+
+    fn document() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            (-1e9..1e9).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_document_reads_as_with_serde_json(value in document()) {
+            for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let theirs: Value = serde_json::from_str(&json).unwrap();
+                prop_assert_eq!(super::super::parse::<Value>(&json).unwrap(), theirs);
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a Strongroom backend author meets: the vocabulary that every store shares.
+//!
+//! Applications depend on the `strongroom` facade, which re-exports what they need. A backend
+//! depends on this crate alone, implements [`Backend`], and is handed to
+//! `SecretsManager::with_backend`.
+//!
+//! - [`SecretPath`]: where a secret lives.
+//! - [`SecretValue`]: its bytes, masked in every format and wiped when the last owner lets go.
+//! - [`Secret`]: a value with its [`Version`] and [`Metadata`].
+//! - [`Error`]: one error type with an [`ErrorKind`] that means the same on every store.
+//! - [`Backend`]: the trait itself, with [`Capabilities`] declared as data.
+//! - [`MemoryBackend`]: the reference backend; it does everything the contract describes.
+//! - [`Settings`]: named settings from which a backend builds its configuration.
+
+mod backend;
+mod capability;
+mod error;
+mod json;
+mod memory;
+mod metadata;
+mod options;
+mod patch;
+mod path;
+mod secret;
+mod settings;
+mod value;
+
+pub use async_trait::async_trait;
+pub use backend::{Backend, BackendInfo, Health, HealthStatus};
+pub use capability::{Capabilities, Capability};
+pub use error::{Error, ErrorKind, Operation, Result};
+pub use memory::MemoryBackend;
+pub use metadata::{Metadata, SecretKind, Tier};
+pub use options::{Condition, ListOptions, ListPage, PageToken, PutOptions};
+pub use patch::MetadataPatch;
+pub use path::SecretPath;
+pub use secrecy::{ExposeSecret, SecretString};
+pub use secret::{Description, Rotated, Secret, Version, VersionInfo, VersionSelector};
+pub use settings::{Problems, Settings};
+pub use value::{SecretValue, ValueFormat};

@@ -1,0 +1,119 @@
+//! What is known about a secret besides its value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind};
+
+/// What is known about a secret besides its value. Not secret: stores keep it readable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// What sort of credential it is.
+    pub kind: SecretKind,
+    /// How sensitive it is.
+    pub tier: Tier,
+    /// Labels, such as `team` = `payments`.
+    pub tags: BTreeMap<String, String>,
+    /// A sentence for people.
+    pub description: Option<String>,
+    /// When the secret was first written, if the store knows.
+    pub created_at: Option<SystemTime>,
+    /// When a version was last written or metadata last changed, if the store knows.
+    pub updated_at: Option<SystemTime>,
+    /// From this moment on, reads answer `Expired`.
+    pub expires_at: Option<SystemTime>,
+    /// How often the secret should be replaced.
+    pub rotation_interval: Option<Duration>,
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident: $what:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            /// Every variant, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in configuration files and stores.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or_else(|| {
+                    Error::new(ErrorKind::InvalidInput, concat!("use one of: ", $($text, " "),+))
+                        .because(concat!("not a ", $what))
+                })
+            }
+        }
+    };
+}
+
+named! {
+    /// What sort of credential a secret is.
+    SecretKind: "kind of secret" {
+        /// A key for an API.
+        ApiKey = "api_key",
+        /// An OAuth access or refresh token.
+        OauthToken = "oauth_token",
+        /// A database user and password.
+        DbCredential = "db_credential",
+        /// An SSH private key.
+        SshKey = "ssh_key",
+        /// A credential of a payment provider.
+        PaymentCredential = "payment_credential",
+        /// Anything else.
+        #[default]
+        Custom = "custom",
+    }
+}
+
+named! {
+    /// How sensitive a secret is.
+    Tier: "tier" {
+        /// Little harm if it leaks.
+        Standard = "standard",
+        /// Harm if it leaks. The default.
+        #[default]
+        Sensitive = "sensitive",
+        /// Moves money or opens everything else.
+        Critical = "critical",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for kind in SecretKind::ALL {
+            assert_eq!(kind.as_str().parse::<SecretKind>().unwrap(), *kind);
+        }
+        for tier in Tier::ALL {
+            assert_eq!(tier.as_str().parse::<Tier>().unwrap(), *tier);
+        }
+        assert_eq!(Tier::default(), Tier::Sensitive);
+        assert_eq!("secret".parse::<Tier>().unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+}

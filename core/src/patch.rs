@@ -1,0 +1,289 @@
+//! Changes to metadata.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::{Error, ErrorKind, Metadata, Result, SecretKind, Tier};
+
+/// A change to metadata: what it does not mention stays as it is.
+///
+/// Limits, so that every store can hold it: 32 tags; a tag's name 1 to 100 bytes of
+/// `A-Z a-z 0-9 _ . : / = + - @`, not beginning with `aws:` or `strongroom`; a tag's value and the
+/// description at most 256 and 512 bytes without control characters; times and intervals to the
+/// millisecond, between the years 1970 and 9999; a rotation interval of at least one second.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use strongroom_core::{MetadataPatch, SecretKind};
+///
+/// let patch = MetadataPatch::new()
+///     .kind(SecretKind::ApiKey)
+///     .tag("team", "payments")
+///     .expires_at(SystemTime::now() + Duration::from_secs(90 * 86_400));
+/// # let _ = patch;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataPatch {
+    kind: Option<SecretKind>,
+    tier: Option<Tier>,
+    description: Change<String>,
+    expires_at: Change<SystemTime>,
+    rotation_interval: Change<Duration>,
+    tags: BTreeMap<String, Change<String>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Change<T> {
+    #[default]
+    Keep,
+    Clear,
+    Set(T),
+}
+
+impl<T: Clone> Change<T> {
+    fn apply(&self, current: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *current = None,
+            Self::Set(new) => *current = Some(new.clone()),
+        }
+    }
+}
+
+/// The last millisecond of the year 9999, in milliseconds since 1970.
+const LAST_MILLISECOND: u128 = 253_402_300_799_999;
+
+impl MetadataPatch {
+    /// The most tags a secret may have.
+    pub const MAX_TAGS: usize = 32;
+    /// The longest name of a tag, in bytes.
+    pub const MAX_TAG_NAME: usize = 100;
+    /// The longest value of a tag, in bytes.
+    pub const MAX_TAG_VALUE: usize = 256;
+    /// The longest description, in bytes.
+    pub const MAX_DESCRIPTION: usize = 512;
+
+    /// A patch that changes nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the kind.
+    #[must_use]
+    pub fn kind(mut self, kind: SecretKind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// Sets the tier.
+    #[must_use]
+    pub fn tier(mut self, tier: Tier) -> Self {
+        self.tier = Some(tier);
+        self
+    }
+
+    /// Sets the description.
+    #[must_use]
+    pub fn description(mut self, description: impl Into<String>) -> Self {
+        self.description = Change::Set(description.into());
+        self
+    }
+
+    /// Removes the description.
+    #[must_use]
+    pub fn no_description(mut self) -> Self {
+        self.description = Change::Clear;
+        self
+    }
+
+    /// Sets the moment from which reads answer `Expired`.
+    #[must_use]
+    pub fn expires_at(mut self, moment: SystemTime) -> Self {
+        self.expires_at = Change::Set(to_millisecond(moment));
+        self
+    }
+
+    /// Removes the expiry.
+    #[must_use]
+    pub fn never_expires(mut self) -> Self {
+        self.expires_at = Change::Clear;
+        self
+    }
+
+    /// Sets how often the secret should be replaced.
+    #[must_use]
+    pub fn rotation_interval(mut self, interval: Duration) -> Self {
+        self.rotation_interval = Change::Set(whole_milliseconds(interval));
+        self
+    }
+
+    /// Removes the rotation interval.
+    #[must_use]
+    pub fn no_rotation(mut self) -> Self {
+        self.rotation_interval = Change::Clear;
+        self
+    }
+
+    /// Sets one tag.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.insert(name.into(), Change::Set(value.into()));
+        self
+    }
+
+    /// Removes one tag; no error if it is not there.
+    #[must_use]
+    pub fn remove_tag(mut self, name: impl Into<String>) -> Self {
+        self.tags.insert(name.into(), Change::Clear);
+        self
+    }
+
+    /// Whether the patch changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Applies the patch, so that a backend has the new metadata to store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if a limit is exceeded; `metadata` is unchanged then.
+    pub fn apply(&self, metadata: &mut Metadata) -> Result<()> {
+        self.validate()?;
+        let mut tags = metadata.tags.clone();
+        for (name, value) in &self.tags {
+            match value {
+                Change::Set(value) => tags.insert(name.clone(), value.clone()),
+                Change::Clear | Change::Keep => tags.remove(name),
+            };
+        }
+        if tags.len() > Self::MAX_TAGS {
+            return Err(invalid("there are more than 32 tags"));
+        }
+        metadata.tags = tags;
+        metadata.kind = self.kind.unwrap_or(metadata.kind);
+        metadata.tier = self.tier.unwrap_or(metadata.tier);
+        self.description.apply(&mut metadata.description);
+        self.expires_at.apply(&mut metadata.expires_at);
+        self.rotation_interval.apply(&mut metadata.rotation_interval);
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<()> {
+        for (name, value) in &self.tags {
+            validate_tag_name(name)?;
+            if matches!(value, Change::Set(value) if !is_plain(value, Self::MAX_TAG_VALUE)) {
+                return Err(invalid("a tag's value is over 256 bytes or has control characters"));
+            }
+        }
+        if let Change::Set(description) = &self.description
+            && (description.is_empty() || !is_plain(description, Self::MAX_DESCRIPTION))
+        {
+            return Err(invalid(
+                "the description is empty, over 512 bytes or has control characters",
+            ));
+        }
+        if let Change::Set(moment) = self.expires_at
+            && moment.duration_since(UNIX_EPOCH).map_or(true, |d| d.as_millis() > LAST_MILLISECOND)
+        {
+            return Err(invalid("the expiry is before the year 1970 or after 9999"));
+        }
+        if let Change::Set(interval) = self.rotation_interval
+            && (interval.as_secs() == 0 || interval.as_millis() > LAST_MILLISECOND)
+        {
+            return Err(invalid("the rotation interval is below one second or out of range"));
+        }
+        Ok(())
+    }
+}
+
+fn validate_tag_name(name: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:/=+-@".contains(&byte);
+    if name.is_empty() || name.len() > MetadataPatch::MAX_TAG_NAME || !name.bytes().all(allowed) {
+        return Err(invalid("a tag's name is empty, over 100 bytes or has other characters"));
+    }
+    if name.starts_with("aws:") || name.starts_with("strongroom") {
+        return Err(invalid("names of tags beginning with `aws:` or `strongroom` are reserved"));
+    }
+    Ok(())
+}
+
+fn is_plain(text: &str, max: usize) -> bool {
+    text.len() <= max && !text.chars().any(char::is_control)
+}
+
+fn whole_milliseconds(interval: Duration) -> Duration {
+    Duration::new(interval.as_secs(), interval.subsec_millis() * 1_000_000)
+}
+
+/// Cuts a moment off to the millisecond; one before 1970 is left for `validate` to refuse.
+fn to_millisecond(moment: SystemTime) -> SystemTime {
+    match moment.duration_since(UNIX_EPOCH) {
+        Ok(since) => UNIX_EPOCH + whole_milliseconds(since),
+        Err(_) => moment,
+    }
+}
+
+fn invalid(cause: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidInput, "see the limits of `MetadataPatch`").because(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(patch: &MetadataPatch) -> Result<Metadata> {
+        let mut metadata = Metadata::default();
+        patch.apply(&mut metadata)?;
+        Ok(metadata)
+    }
+
+    #[test]
+    fn what_is_not_mentioned_stays() {
+        let mut metadata = applied(
+            &MetadataPatch::new().tag("a", "1").tag("b", "2").description("d").tier(Tier::Critical),
+        )
+        .unwrap();
+        MetadataPatch::new().remove_tag("a").remove_tag("zz").apply(&mut metadata).unwrap();
+        assert_eq!(metadata.tags, BTreeMap::from([("b".to_owned(), "2".to_owned())]));
+        assert_eq!(metadata.description.as_deref(), Some("d"));
+        assert_eq!(metadata.tier, Tier::Critical);
+    }
+
+    #[test]
+    fn limits_hold_and_a_refused_patch_changes_nothing() {
+        let mut full = Metadata::default();
+        for i in 0..32 {
+            MetadataPatch::new().tag(i.to_string(), "").apply(&mut full).unwrap();
+        }
+        let before = full.clone();
+        assert!(MetadataPatch::new().tag("one-more", "").apply(&mut full).is_err());
+        assert!(MetadataPatch::new().tag("one-more", "").remove_tag("0").apply(&mut full).is_ok());
+        assert_eq!(before.tags.len(), full.tags.len());
+
+        for patch in [
+            MetadataPatch::new().tag("", "x"),
+            MetadataPatch::new().tag("a b", "x"),
+            MetadataPatch::new().tag("x".repeat(101), "x"),
+            MetadataPatch::new().tag("aws:x", "x"),
+            MetadataPatch::new().tag("strongroom.kind", "x"),
+            MetadataPatch::new().tag("a", "x".repeat(257)),
+            MetadataPatch::new().tag("a", "line\nbreak"),
+            MetadataPatch::new().description("x".repeat(513)),
+            MetadataPatch::new().expires_at(UNIX_EPOCH - Duration::from_secs(1)),
+            MetadataPatch::new().expires_at(UNIX_EPOCH + Duration::from_secs(300_000_000_000)),
+            MetadataPatch::new().rotation_interval(Duration::from_millis(999)),
+        ] {
+            assert_eq!(applied(&patch).unwrap_err().kind(), ErrorKind::InvalidInput, "{patch:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_kept_to_the_millisecond() {
+        let moment = UNIX_EPOCH + Duration::from_nanos(1_234_567_891);
+        let metadata = applied(&MetadataPatch::new().expires_at(moment)).unwrap();
+        assert_eq!(metadata.expires_at, Some(UNIX_EPOCH + Duration::from_millis(1234)));
+    }
+}

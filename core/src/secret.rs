@@ -1,0 +1,270 @@
+//! A value with its version and metadata.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, ErrorKind, Metadata, Result, SecretPath, SecretValue};
+
+/// The opaque id that a store gives each write: `3` in Vault and native, a UUID in AWS.
+///
+/// Versions are immutable: the same id names the same value as long as the secret lives.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(Repr);
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Repr {
+    Number(u64),
+    Id(Arc<str>),
+}
+
+impl Version {
+    /// A version from its text form, as `Display` gives it.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        match id.parse::<u64>() {
+            Ok(number) if number.to_string() == id => Self(Repr::Number(number)),
+            _ => Self(Repr::Id(Arc::from(id))),
+        }
+    }
+
+    /// The number, if the store numbers its versions.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        match self.0 {
+            Repr::Number(number) => Some(number),
+            Repr::Id(_) => None,
+        }
+    }
+}
+
+impl From<u64> for Version {
+    fn from(number: u64) -> Self {
+        Self(Repr::Number(number))
+    }
+}
+
+impl From<&str> for Version {
+    fn from(id: &str) -> Self {
+        Self::new(id)
+    }
+}
+
+impl From<&Version> for Version {
+    fn from(version: &Version) -> Self {
+        version.clone()
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Number(number) => write!(f, "{number}"),
+            Repr::Id(id) => f.write_str(id),
+        }
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Version({self})")
+    }
+}
+
+/// Which version to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VersionSelector {
+    /// The active version: the newest, unless a rollback chose another.
+    #[default]
+    Active,
+    /// Exactly this version.
+    Exact(Version),
+}
+
+/// A secret as it was read: value, version and metadata. Cloning is cheap and shares the value,
+/// which is wiped when the last clone is dropped.
+#[derive(Clone)]
+pub struct Secret(Arc<Inner>);
+
+struct Inner {
+    path: SecretPath,
+    version: Version,
+    metadata: Metadata,
+    value: SecretValue,
+}
+
+impl Secret {
+    /// Assembles what a backend has read.
+    #[must_use]
+    pub fn new(path: SecretPath, version: Version, metadata: Metadata, value: SecretValue) -> Self {
+        Self(Arc::new(Inner { path, version, metadata, value }))
+    }
+
+    /// Where the secret lives in its store.
+    #[must_use]
+    pub fn path(&self) -> &SecretPath {
+        &self.0.path
+    }
+
+    /// The version that was read.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.0.version
+    }
+
+    /// What is known about the secret besides its value.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// The value, masked.
+    #[must_use]
+    pub fn value(&self) -> &SecretValue {
+        &self.0.value
+    }
+
+    /// The value's bytes, in the clear.
+    #[must_use]
+    pub fn expose_bytes(&self) -> &[u8] {
+        self.0.value.expose_bytes()
+    }
+
+    /// The value's text, in the clear.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongType`] if the value is not UTF-8.
+    pub fn expose_text(&self) -> Result<&str> {
+        self.0.value.expose_text().map_err(|error| error.at(self.path()))
+    }
+
+    /// One member of a value that is a JSON object; see [`SecretValue::field`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongType`] if the value is not a JSON object,
+    /// [`ErrorKind::FieldNotFound`] if the object has no such member.
+    pub fn field(&self, name: &str) -> Result<SecretValue> {
+        self.0.value.field(name).map_err(|error| error.at(self.path()))
+    }
+
+    /// The value as `T`, from its JSON; see [`SecretValue::parse_json`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongType`] if the value is not JSON of this type.
+    pub fn parse_json<T: DeserializeOwned>(&self) -> Result<T> {
+        self.0.value.parse_json().map_err(|error| error.at(self.path()))
+    }
+}
+
+impl ExposeSecret<[u8]> for Secret {
+    fn expose_secret(&self) -> &[u8] {
+        self.expose_bytes()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("path", &self.0.path)
+            .field("version", &self.0.version)
+            .field("metadata", &self.0.metadata)
+            .field("value", &self.0.value)
+            .finish()
+    }
+}
+
+/// What a store tells about a secret without its value.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Description {
+    /// Where the secret lives.
+    pub path: SecretPath,
+    /// The active version.
+    pub version: Version,
+    /// What is known about the secret.
+    pub metadata: Metadata,
+}
+
+impl Description {
+    /// Describes the secret at `path`.
+    #[must_use]
+    pub fn new(path: SecretPath, version: Version, metadata: Metadata) -> Self {
+        Self { path, version, metadata }
+    }
+}
+
+/// One version of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VersionInfo {
+    /// The version's id.
+    pub version: Version,
+    /// When it was written, if the store knows.
+    pub created_at: Option<SystemTime>,
+    /// Whether it is the active one.
+    pub active: bool,
+}
+
+impl VersionInfo {
+    /// Describes one version.
+    #[must_use]
+    pub fn new(version: Version, created_at: Option<SystemTime>, active: bool) -> Self {
+        Self { version, created_at, active }
+    }
+}
+
+/// What a rotation by the store led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rotated {
+    /// The version that the rotation made, if the store tells.
+    pub version: Option<Version>,
+}
+
+impl Metadata {
+    /// Refuses a secret whose expiry has passed at `now`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Expired`].
+    pub fn ensure_not_expired(&self, now: SystemTime) -> Result<()> {
+        match self.expires_at {
+            Some(expiry) if expiry <= now => Err(Error::new(
+                ErrorKind::Expired,
+                "write a new value with a later expiry, or change the expiry with `annotate`",
+            )
+            .because(format!("its expiry was {}", humantime::format_rfc3339_seconds(expiry)))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn versions_keep_their_text() {
+        for id in ["3", "0", "03", "18446744073709551615", "18446744073709551616", "a-b"] {
+            assert_eq!(Version::new(id).to_string(), id);
+        }
+        assert_eq!(Version::new("3"), Version::from(3));
+        assert_ne!(Version::new("03"), Version::from(3));
+    }
+
+    #[test]
+    fn a_secret_expires_at_the_moment_itself() {
+        let now = SystemTime::now();
+        let mut metadata = Metadata::default();
+        assert!(metadata.ensure_not_expired(now).is_ok());
+        metadata.expires_at = Some(now + Duration::from_millis(1));
+        assert!(metadata.ensure_not_expired(now).is_ok());
+        metadata.expires_at = Some(now);
+        assert_eq!(metadata.ensure_not_expired(now).unwrap_err().kind(), ErrorKind::Expired);
+    }
+}

@@ -1,0 +1,150 @@
+//! Named settings, from the environment or an application's own file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use crate::{Error, Result};
+
+/// Settings by the name of their environment variable, wherever they came from.
+///
+/// All are kept as secrets, since some are: `Debug` shows names only.
+#[derive(Clone, Default)]
+pub struct Settings(BTreeMap<String, SecretString>);
+
+impl Settings {
+    /// No settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads those of `names` that are set in the environment of this process. A variable that is
+    /// set but empty or not UTF-8 is a problem.
+    #[must_use]
+    pub fn from_env<'a>(names: impl IntoIterator<Item = &'a str>, problems: &mut Problems) -> Self {
+        let mut settings = Self::default();
+        for name in names {
+            let Some(value) = std::env::var_os(name) else {
+                continue;
+            };
+            match value.into_string().map(Zeroizing::new) {
+                Ok(value) if value.is_empty() => {
+                    problems.add(format!("`{name}` is set but empty; unset it or give it a value"));
+                }
+                Ok(value) => settings.set(name, &value),
+                Err(value) => {
+                    drop(Zeroizing::new(value.into_encoded_bytes()));
+                    problems.add(format!("`{name}` is not UTF-8"));
+                }
+            }
+        }
+        settings
+    }
+
+    /// Sets or replaces one setting.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), SecretString::from(value));
+    }
+
+    /// One setting, in the clear.
+    #[must_use]
+    pub fn expose(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(ExposeSecret::expose_secret)
+    }
+
+    /// Whether a setting is there.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The names of all settings that are there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// A setting that is `true`, `1`, `yes`, `on` or `false`, `0`, `no`, `off`; anything else is a
+    /// problem.
+    #[must_use]
+    pub fn flag(&self, name: &str, problems: &mut Problems) -> Option<bool> {
+        match self.expose(name)?.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Some(true),
+            "false" | "0" | "no" | "off" => Some(false),
+            _ => {
+                problems.add(format!("`{name}` is neither `true` nor `false`"));
+                None
+            }
+        }
+    }
+
+    /// A setting that is a whole number of `unit`s; anything else is a problem.
+    #[must_use]
+    pub fn number(&self, name: &str, unit: &str, problems: &mut Problems) -> Option<u64> {
+        let number = self.expose(name)?.parse().ok();
+        if number.is_none() {
+            problems.add(format!("`{name}` is not a whole number of {unit}"));
+        }
+        number
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.names().map(|name| (name, "[REDACTED]"))).finish()
+    }
+}
+
+/// Collects everything that is wrong with a configuration, so that one error can name it all.
+/// Problems name settings, never their values.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    /// No problems yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes a problem, as a clause that names the setting and what to do.
+    pub fn add(&mut self, problem: impl Into<String>) {
+        self.0.push(problem.into());
+    }
+
+    /// Succeeds if nothing was noted.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config) with every problem.
+    pub fn into_result(self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::config(self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_names_settings_and_hides_values() {
+        let mut settings = Settings::new();
+        settings.set("VAULT_TOKEN", "hunter2");
+        assert_eq!(format!("{settings:?}"), r#"{"VAULT_TOKEN": "[REDACTED]"}"#);
+    }
+
+    #[test]
+    fn malformed_settings_are_problems_that_hide_the_value() {
+        let mut settings = Settings::new();
+        settings.set("FLAG", "hunter2");
+        settings.set("NUMBER", "hunter2");
+        let mut problems = Problems::new();
+        assert_eq!(settings.flag("FLAG", &mut problems), None);
+        assert_eq!(settings.number("NUMBER", "versions", &mut problems), None);
+        assert_eq!(settings.flag("ABSENT", &mut problems), None);
+        let error = problems.into_result().unwrap_err();
+        assert_eq!(error.problems().len(), 2);
+        assert!(!error.to_string().contains("hunter2"));
+    }
+}

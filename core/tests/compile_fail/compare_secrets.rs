@@ -1,0 +1,7 @@
+use strongroom_core::Secret;
+
+fn same(one: &Secret, other: &Secret) -> bool {
+    one == other
+}
+
+fn main() {}

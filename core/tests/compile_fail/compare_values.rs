@@ -1,0 +1,7 @@
+use strongroom_core::SecretValue;
+
+fn same(one: &SecretValue, other: &SecretValue) -> bool {
+    one == other
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+use strongroom_core::Secret;
+
+fn show(secret: &Secret) {
+    println!("{secret}");
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use strongroom_core::SecretValue;
+
+fn main() {
+    let value = SecretValue::from("hunter2");
+    println!("{value}");
+}

@@ -1,0 +1,101 @@
+//! The backends compiled in, and how settings open one.
+
+use std::sync::Arc;
+
+use strongroom_core::{Backend, Problems, Result, Settings};
+
+/// A backend that this release knows, compiled in or not.
+pub(crate) struct Kind {
+    /// Its name in `SECRETS_BACKEND`, and that of its cargo feature.
+    pub(crate) name: &'static str,
+    /// What the names of its own settings begin with.
+    pub(crate) prefix: &'static str,
+    /// Its settings; `None` if it is not compiled in.
+    pub(crate) settings: Option<&'static [&'static str]>,
+}
+
+pub(crate) const KINDS: &[Kind] = &[
+    Kind {
+        name: "env",
+        prefix: "SECRETS_ENV_",
+        #[cfg(feature = "env")]
+        settings: Some(strongroom_backend_env::SETTINGS),
+        #[cfg(not(feature = "env"))]
+        settings: None,
+    },
+    Kind {
+        name: "native",
+        prefix: "SECRETS_NATIVE_",
+        #[cfg(feature = "native")]
+        settings: Some(strongroom_backend_native::SETTINGS),
+        #[cfg(not(feature = "native"))]
+        settings: None,
+    },
+];
+
+/// The settings of all backends that are compiled in.
+pub(crate) fn settings() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().filter_map(|kind| kind.settings).flatten().copied()
+}
+
+/// A backend whose settings have been understood, but which has not been opened.
+#[derive(Debug)]
+pub(crate) enum Chosen {
+    #[cfg(feature = "env")]
+    Env(strongroom_backend_env::EnvConfig),
+    #[cfg(feature = "native")]
+    Native(strongroom_backend_native::NativeConfig),
+}
+
+impl Chosen {
+    /// Understands the settings of the backend `name`; `None` if a problem was noted.
+    #[cfg_attr(
+        not(any(feature = "env", feature = "native")),
+        expect(unused_variables, reason = "there is nothing to configure without a backend")
+    )]
+    pub(crate) fn from_settings(
+        name: &str,
+        settings: &Settings,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        match name {
+            #[cfg(feature = "env")]
+            "env" => Some(Self::Env(strongroom_backend_env::EnvConfig::from_settings(
+                settings, problems,
+            ))),
+            #[cfg(feature = "native")]
+            "native" => strongroom_backend_native::NativeConfig::from_settings(settings, problems)
+                .map(Self::Native),
+            _ => {
+                problems.add(not_available(name));
+                None
+            }
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "native"),
+        expect(clippy::unused_async, reason = "only some backends have to wait")
+    )]
+    pub(crate) async fn open(self) -> Result<Arc<dyn Backend>> {
+        match self {
+            #[cfg(feature = "env")]
+            Self::Env(config) => Ok(Arc::new(strongroom_backend_env::EnvBackend::open(config)?)),
+            #[cfg(feature = "native")]
+            Self::Native(config) => {
+                Ok(Arc::new(strongroom_backend_native::NativeBackend::open(config).await?))
+            }
+        }
+    }
+}
+
+fn not_available(name: &str) -> String {
+    if KINDS.iter().any(|kind| kind.name == name) {
+        return format!(
+            "`SECRETS_BACKEND`: the backend `{name}` is not compiled in; enable the cargo feature \
+             `{name}` of `strongroom`"
+        );
+    }
+    let accepted: Vec<_> = KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect();
+    format!("`SECRETS_BACKEND` names no backend that is known; use {}", accepted.join(" or "))
+}

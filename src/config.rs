@@ -1,0 +1,171 @@
+//! Which store a service uses, and how it is reached.
+
+use serde::{Deserialize, Deserializer};
+use strongroom_core::{ExposeSecret, Problems, Settings};
+
+use crate::backends::Chosen;
+use crate::declared::{Declarations, Declared};
+use crate::misspelt;
+use crate::source::Source;
+
+const BACKEND: &str = "SECRETS_BACKEND";
+const DEFAULT_BACKEND: &str = "env";
+
+/// Which store a service uses, and how it is reached: from the environment, from the application's
+/// own file, or set in code.
+///
+/// | setting | meaning |
+/// |---|---|
+/// | `SECRETS_BACKEND` | `env` (default) or `native` |
+/// | `SECRETS_ENV_PREFIX` | in front of every variable's name |
+/// | `SECRETS_ENV_FALLBACK` | `true`: a path's last segment alone also names its variable |
+/// | `SECRETS_ENV_FILE` | a `.env` file that is read besides the environment |
+/// | `SECRETS_NATIVE_PATH` | the store's file; default: in the platform's data directory |
+/// | `SECRETS_NATIVE_KEY_FILE`, `SECRETS_NATIVE_KEY`, `SECRETS_NATIVE_PASSPHRASE`, `SECRETS_NATIVE_PASSPHRASE_FILE` | what opens the store: exactly one of them |
+/// | `SECRETS_NATIVE_KEEP_VERSIONS` | the most versions of a secret to keep |
+/// | `SECRETS_NATIVE_KEEP_DAYS` | the age in days from which old versions are removed |
+///
+/// In a file, a key is the setting's name in lower case, without `SECRETS_` in front or as it
+/// stands. `declare` is a list of tables with the keys `path`, `required` (default `true`),
+/// `default` and `format`; see [`Declared`].
+///
+/// ```
+/// # fn parse() -> Result<(), toml::de::Error> {
+/// let config: strongroom::Config = toml::from_str(
+///     r#"
+///     backend = "native"
+///     native_path = "/var/lib/app/secrets.db"
+///     native_key_file = "/etc/app/strongroom.key"
+///     declare = [{ path = "openai/api-key", format = "^sk-" }]
+///     "#,
+/// )?;
+/// # Ok(())
+/// # }
+/// # parse().unwrap();
+/// ```
+///
+/// Building a configuration never fails. What is wrong with it, unknown keys included, is reported
+/// all at once by [`SecretsManager::from_config`](crate::SecretsManager::from_config), and never
+/// shows a value. `Debug` is masked.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    settings: Settings,
+    declared: Vec<Declared>,
+    problems: Vec<String>,
+}
+
+/// A configuration without problems.
+pub(crate) struct Understood {
+    pub(crate) backend: Chosen,
+    pub(crate) declarations: Declarations,
+}
+
+impl Config {
+    /// The default: the `env` backend without options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The settings in the environment of this process.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let mut problems = Problems::new();
+        let settings = Settings::from_env(misspelt::known(), &mut problems);
+        misspelt::check_environment(&settings, &mut problems);
+        let problems = match problems.into_result() {
+            Ok(()) => Vec::new(),
+            Err(error) => error.problems().to_vec(),
+        };
+        Self { settings, declared: Vec::new(), problems }
+    }
+
+    /// Sets or replaces a setting, by the name of its variable or its key in a file.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = strongroom::Config::new().set("backend", "native").set("native_key", "…");
+    /// ```
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        match setting(name) {
+            Some(_) if value.is_empty() => {
+                self.problems.push(format!("`{name}` is empty; remove it or give it a value"));
+            }
+            Some(known) => self.settings.set(known, value),
+            None => self.problems.push(misspelt::unknown(name)),
+        }
+        self
+    }
+
+    /// Declares a secret that the service will read.
+    #[must_use]
+    pub fn declare(mut self, declared: Declared) -> Self {
+        self.declared.push(declared);
+        self
+    }
+
+    pub(crate) fn understand(self) -> strongroom_core::Result<Understood> {
+        let mut problems = Problems::new();
+        self.problems.into_iter().for_each(|problem| problems.add(problem));
+        let name = self.settings.expose(BACKEND).unwrap_or(DEFAULT_BACKEND);
+        let backend = Chosen::from_settings(name, &self.settings, &mut problems);
+        let declarations = Declarations::understand(self.declared, &mut problems);
+        problems.into_result()?;
+        // Without a noted problem there is a backend.
+        let backend = backend.ok_or_else(|| strongroom_core::Error::config(Vec::new()))?;
+        Ok(Understood { backend, declarations })
+    }
+}
+
+/// The setting that a name or a file's key stands for.
+fn setting(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_uppercase();
+    misspelt::known().find(|known| *known == name || known.strip_prefix("SECRETS_") == Some(&name))
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Source::Table(members) = Source::deserialize(deserializer)? else {
+            let problems = vec!["the configuration is not a table of settings".to_owned()];
+            return Ok(Self { problems, ..Self::default() });
+        };
+        let mut config = Self::new();
+        for (key, value) in members {
+            config = config.with_member(&key, value);
+        }
+        Ok(config)
+    }
+}
+
+impl Config {
+    fn with_member(mut self, key: &str, value: Source) -> Self {
+        match (key, value) {
+            ("declare", Source::List(entries)) => {
+                let problems = &mut self.problems;
+                let entries =
+                    entries.into_iter().filter_map(|entry| Declared::from_source(entry, problems));
+                self.declared.extend(entries);
+                self
+            }
+            ("declare", _) => {
+                self.problems.push("`declare` is not a list of tables".into());
+                self
+            }
+            (key, _) if setting(key).is_some_and(|known| self.settings.has(known)) => {
+                self.problems.push(format!("`{key}` is given twice"));
+                self
+            }
+            (key, Source::Scalar(value)) => self.set(key, value.expose_secret()),
+            (key, _) if setting(key).is_none() => {
+                self.problems.push(misspelt::unknown(key));
+                self
+            }
+            (key, _) => {
+                self.problems
+                    .push(format!("`{key}` is neither text nor a whole number nor a flag"));
+                self
+            }
+        }
+    }
+}

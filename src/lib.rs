@@ -1,0 +1,61 @@
+//! One API for a service's secrets, wherever they are kept.
+//!
+//! ```no_run
+//! # async fn run() -> strongroom::Result<()> {
+//! use strongroom::SecretsManager;
+//!
+//! let secrets = SecretsManager::from_env().await?; // SECRETS_BACKEND picks the store
+//! let key = secrets.get("openai/api-key").await?; // the same line on a laptop and in production
+//! call_the_api(key.expose_text()?);
+//! # Ok(())
+//! # }
+//! # fn call_the_api(_key: &str) {}
+//! ```
+//!
+//! The operator decides with `SECRETS_BACKEND` where that reads from; see [`Config`] for all
+//! settings. A value has no `Display`, a masked `Debug`, and is wiped when its last owner lets go;
+//! reading it takes a call whose name begins with `expose`.
+//!
+//! # Cargo features
+//! - `env` (default): environment variables and `.env` files.
+//! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
+//!
+//! A store that is not listed needs only the crate `strongroom-core` and
+//! [`SecretsManager::with_backend`].
+
+mod backends;
+mod config;
+mod declared;
+mod expiry;
+mod listing;
+mod manager;
+mod misspelt;
+mod read;
+mod source;
+mod write;
+
+pub use config::Config;
+pub use declared::Declared;
+pub use listing::Listing;
+pub use manager::SecretsManager;
+pub use strongroom_core::{
+    Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
+    ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,
+    MetadataPatch, Operation, PageToken, PutOptions, Result, Rotated, Secret, SecretKind,
+    SecretPath, SecretString, SecretValue, Tier, ValueFormat, Version, VersionInfo,
+    VersionSelector, async_trait,
+};
+
+/// The backend over environment variables and `.env` files.
+#[cfg(feature = "env")]
+pub mod env {
+    pub use strongroom_backend_env::{EnvBackend, EnvConfig};
+}
+
+/// The embedded encrypted store.
+#[cfg(feature = "native")]
+pub mod native {
+    pub use strongroom_backend_native::{
+        KeySource, MasterKeyRotation, NativeBackend, NativeConfig,
+    };
+}

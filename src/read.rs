@@ -1,0 +1,250 @@
+//! Reading secrets and what is known about them.
+
+use std::time::SystemTime;
+
+use futures_util::stream;
+use serde::de::DeserializeOwned;
+use strongroom_core::{
+    Capability, Description, Error, ErrorKind, ListOptions, Metadata, Operation, PageToken, Result,
+    Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
+};
+
+use crate::expiry;
+use crate::{Listing, SecretsManager};
+
+impl SecretsManager {
+    /// Reads the active version of a secret.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it was never written, is deleted or destroyed,
+    /// [`ErrorKind::Expired`] if its expiry has passed, [`ErrorKind::Corrupt`] if what is stored
+    /// fails authentication, and whatever keeps the store from answering.
+    pub async fn get(&self, path: impl AsRef<str>) -> Result<Secret> {
+        let path = self.resolve(path.as_ref(), Operation::Get)?;
+        self.read(&path, &VersionSelector::Active).await
+    }
+
+    /// Reads one version of a secret.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); `NotFound` also if the secret has no such version.
+    pub async fn get_version(
+        &self,
+        path: impl AsRef<str>,
+        version: impl Into<Version>,
+    ) -> Result<Secret> {
+        let path = self.resolve(path.as_ref(), Operation::Get)?;
+        self.require(Capability::Versions, Operation::Get, &path)?;
+        self.read(&path, &VersionSelector::Exact(version.into())).await
+    }
+
+    /// Reads several secrets at once, concurrently and within bounds: one result per path, in the
+    /// order of the paths.
+    pub async fn get_many<P: AsRef<str>>(
+        &self,
+        paths: impl IntoIterator<Item = P>,
+    ) -> Vec<Result<Secret>> {
+        let resolve = |path: P| self.resolve(path.as_ref(), Operation::Get);
+        let resolved: Vec<_> = paths.into_iter().map(resolve).collect();
+        self.read_many(resolved).await
+    }
+
+    async fn read_many(&self, resolved: Vec<Result<SecretPath>>) -> Vec<Result<Secret>> {
+        let valid: Vec<_> =
+            resolved.iter().filter_map(|path| path.as_ref().ok().cloned()).collect();
+        let mut results = self.shared.backend.get_many(&valid).await.into_iter();
+        resolved
+            .into_iter()
+            .map(|path| {
+                let path = path?;
+                let result = results.next().unwrap_or_else(|| {
+                    Err(Error::new(ErrorKind::Internal, "report this to the backend's authors")
+                        .because("the backend answered for fewer paths than it was asked"))
+                });
+                self.judge(&path, result, &VersionSelector::Active)
+            })
+            .collect()
+    }
+
+    /// The value of a secret, or `default` if it is [`NotFound`](ErrorKind::NotFound). Any other
+    /// error remains one: a secret that is expired or may not be read has no default.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), without `NotFound`.
+    pub async fn get_or(
+        &self,
+        path: impl AsRef<str>,
+        default: impl Into<SecretValue>,
+    ) -> Result<SecretValue> {
+        let default = default.into();
+        match self.get(path).await {
+            Ok(secret) => Ok(secret.value().clone()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(default),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether there is a secret at this path, be it an expired one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), without `NotFound` and `Expired`.
+    pub async fn exists(&self, path: impl AsRef<str>) -> Result<bool> {
+        match self.get(path).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Ok(false),
+                ErrorKind::Expired => Ok(true),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// One member of a secret that is a JSON object; see [`SecretValue::field`].
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::WrongType`] if the value is no JSON object,
+    /// [`ErrorKind::FieldNotFound`] if it has no such member.
+    pub async fn field(&self, path: impl AsRef<str>, name: &str) -> Result<SecretValue> {
+        let secret = self.get(path).await?;
+        secret.field(name).map_err(|error| self.named(error, Operation::Get, secret.path()))
+    }
+
+    /// A secret as `T`, from its JSON; see [`SecretValue::parse_json`].
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::WrongType`] if the value is not JSON of this type.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn run(secrets: strongroom::SecretsManager) -> strongroom::Result<()> {
+    /// #[derive(serde::Deserialize)]
+    /// struct Database {
+    ///     user: String,
+    ///     port: u16,
+    /// }
+    /// let database: Database = secrets.get_json("db/main").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_json<T: DeserializeOwned>(&self, path: impl AsRef<str>) -> Result<T> {
+        let secret = self.get(path).await?;
+        secret.parse_json().map_err(|error| self.named(error, Operation::Get, secret.path()))
+    }
+
+    /// Lists the versions of a secret, newest first.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Unsupported`], and whatever keeps the store from
+    /// answering.
+    pub async fn versions(&self, path: impl AsRef<str>) -> Result<Vec<VersionInfo>> {
+        let path = self.resolve(path.as_ref(), Operation::Versions)?;
+        self.require(Capability::Versions, Operation::Versions, &path)?;
+        let result = self.shared.backend.versions(&path).await;
+        result.map_err(|error| self.named(error, Operation::Versions, &path))
+    }
+
+    /// Reads what is known about a secret, also an expired one, without its value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Unsupported`], and whatever keeps the store from
+    /// answering.
+    pub async fn describe(&self, path: impl AsRef<str>) -> Result<Description> {
+        let path = self.resolve(path.as_ref(), Operation::Describe)?;
+        self.require(Capability::Metadata, Operation::Describe, &path)?;
+        let result = self.shared.backend.describe(&path).await;
+        result.map_err(|error| self.named(error, Operation::Describe, &path))
+    }
+
+    /// Lists the paths below `prefix`, at any depth; everything if it is empty. Whole segments
+    /// count, and a `/` at the end is ignored. Paths are relative to the namespace.
+    #[must_use]
+    pub fn list(&self, prefix: impl AsRef<str>) -> Listing {
+        self.list_with(prefix, ListOptions::new())
+    }
+
+    /// Lists those paths below `prefix` whose secrets have a tag or kind, or also deleted ones.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn run(secrets: strongroom::SecretsManager) -> strongroom::Result<()> {
+    /// use strongroom::ListOptions;
+    ///
+    /// let options = ListOptions::new().tag("team", "payments");
+    /// for path in secrets.list_with("production", options).all().await? {
+    ///     println!("{path}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn list_with(&self, prefix: impl AsRef<str>, options: ListOptions) -> Listing {
+        let prefix = prefix.as_ref();
+        let prefix = match prefix.strip_suffix('/').unwrap_or(prefix) {
+            "" => Ok(self.namespace.clone()),
+            prefix => self.resolve(prefix, Operation::List).map(Some),
+        };
+        let state = Some((self.clone(), prefix, options));
+        Listing::new(stream::try_unfold(state, |state| async move {
+            let Some((manager, prefix, options)) = state else { return Ok(None) };
+            let prefix = prefix?;
+            let (paths, next) = manager.page(prefix.as_ref(), &options).await?;
+            let rest = next.map(|token| (manager, Ok(prefix), options.page(Some(token))));
+            Ok(Some((paths, rest)))
+        }))
+    }
+
+    async fn page(
+        &self,
+        prefix: Option<&SecretPath>,
+        options: &ListOptions,
+    ) -> Result<(Vec<SecretPath>, Option<PageToken>)> {
+        let info = self.ready(Operation::List)?;
+        if !info.capabilities.has(Capability::List) {
+            return Err(info.unsupported(Operation::List));
+        }
+        let page = self
+            .shared
+            .backend
+            .list(prefix, options)
+            .await
+            .map_err(|error| error.during(Operation::List).from_backend(info.kind))?;
+        let Some(namespace) = &self.namespace else { return Ok((page.paths, page.next)) };
+        let relative = |path: &SecretPath| path.below(namespace).map(SecretPath::parse);
+        let paths = page.paths.iter().filter_map(relative).collect::<Result<_>>()?;
+        Ok((paths, page.next))
+    }
+
+    /// The one entrance of every read of a single secret.
+    async fn read(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        let result = self.shared.backend.get(path, version).await;
+        self.judge(path, result, version)
+    }
+
+    /// What becomes of a backend's answer: expiry is checked, a default may take its place.
+    fn judge(
+        &self,
+        path: &SecretPath,
+        result: Result<Secret>,
+        version: &VersionSelector,
+    ) -> Result<Secret> {
+        let now = SystemTime::now();
+        let checked =
+            result.and_then(|secret| secret.metadata().ensure_not_expired(now).map(|()| secret));
+        match checked {
+            Ok(secret) => {
+                expiry::warn_ahead(&secret, self.backend(), now);
+                Ok(secret)
+            }
+            Err(error) => match self.shared.defaults.get(path) {
+                Some(value)
+                    if error.kind() == ErrorKind::NotFound
+                        && *version == VersionSelector::Active =>
+                {
+                    let version = Version::new("default");
+                    Ok(Secret::new(path.clone(), version, Metadata::default(), value.clone()))
+                }
+                _ => Err(self.named(error, Operation::Get, path)),
+            },
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Writing secrets and changing what is known about them.
+
+use serde::Serialize;
+#[cfg(doc)]
+use strongroom_core::ErrorKind;
+use strongroom_core::{
+    Capability, Condition, MetadataPatch, Operation, PutOptions, Result, Rotated, SecretPath,
+    SecretValue, ValueFormat, Version,
+};
+
+use crate::SecretsManager;
+
+impl SecretsManager {
+    /// Writes a new version of a secret, leaving its metadata as it is, and returns the version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] on a read-only store, [`ErrorKind::InvalidInput`] if the value is
+    /// over the store's limit, and whatever keeps the store from answering. Nothing was written
+    /// then.
+    pub async fn put(
+        &self,
+        path: impl AsRef<str>,
+        value: impl Into<SecretValue>,
+    ) -> Result<Version> {
+        self.put_with(path, value, PutOptions::new()).await
+    }
+
+    /// Writes a new version under a condition, with a change to the metadata in the same write.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`ErrorKind::Conflict`] if the condition does not hold.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn run(secrets: strongroom::SecretsManager) -> strongroom::Result<()> {
+    /// use strongroom::{MetadataPatch, PutOptions};
+    ///
+    /// let options = PutOptions::new()
+    ///     .must_not_exist()
+    ///     .metadata(MetadataPatch::new().tag("team", "payments"));
+    /// let version = secrets.put_with("stripe/api-key", "sk_live_1", options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn put_with(
+        &self,
+        path: impl AsRef<str>,
+        value: impl Into<SecretValue>,
+        options: PutOptions,
+    ) -> Result<Version> {
+        let value = value.into();
+        let path = self.resolve(path.as_ref(), Operation::Put)?;
+        self.write(&path, value, options).await
+    }
+
+    async fn write(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        let require = |capability| self.require(capability, Operation::Put, path);
+        require(Capability::Put)?;
+        if options.condition != Condition::None {
+            require(Capability::Conditions)?;
+        }
+        if !options.metadata.is_empty() {
+            require(Capability::Metadata)?;
+        }
+        if value.format() == ValueFormat::Binary {
+            require(Capability::Binary)?;
+        }
+        let result = self.shared.backend.put(path, value, options).await;
+        result.map_err(|error| self.named(error, Operation::Put, path))
+    }
+
+    /// Writes `source` as JSON.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`ErrorKind::WrongType`] if `source` has no JSON form.
+    pub async fn put_json<T: Serialize + ?Sized>(
+        &self,
+        path: impl AsRef<str>,
+        source: &T,
+    ) -> Result<Version> {
+        let path = self.resolve(path.as_ref(), Operation::Put)?;
+        let value =
+            SecretValue::json(source).map_err(|error| self.named(error, Operation::Put, &path))?;
+        self.write(&path, value, PutOptions::new()).await
+    }
+
+    /// Makes reads of a secret answer `NotFound`, until [`undelete`](Self::undelete). Succeeds if
+    /// there is nothing to delete.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] on a read-only store, and whatever keeps it from answering.
+    pub async fn delete(&self, path: impl AsRef<str>) -> Result<()> {
+        let path = self.resolve(path.as_ref(), Operation::Delete)?;
+        self.require(Capability::Delete, Operation::Delete, &path)?;
+        let result = self.shared.backend.delete(&path).await;
+        result.map_err(|error| self.named(error, Operation::Delete, &path))
+    }
+
+    /// Takes a delete back.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is nothing to bring back, [`ErrorKind::Unsupported`] if the
+    /// store cannot, and whatever keeps it from answering.
+    pub async fn undelete(&self, path: impl AsRef<str>) -> Result<()> {
+        let path = self.resolve(path.as_ref(), Operation::Undelete)?;
+        self.require(Capability::Undelete, Operation::Undelete, &path)?;
+        let result = self.shared.backend.undelete(&path).await;
+        result.map_err(|error| self.named(error, Operation::Undelete, &path))
+    }
+
+    /// Removes a secret and all its versions for good. Succeeds if there is nothing to destroy.
+    ///
+    /// # Errors
+    /// As [`delete`](Self::delete).
+    pub async fn destroy(&self, path: impl AsRef<str>) -> Result<()> {
+        let path = self.resolve(path.as_ref(), Operation::Destroy)?;
+        self.require(Capability::Delete, Operation::Destroy, &path)?;
+        let result = self.shared.backend.destroy(&path).await;
+        result.map_err(|error| self.named(error, Operation::Destroy, &path))
+    }
+
+    /// Makes the value of an earlier version the active one. Returns the active version: `version`
+    /// itself, or on some stores a new one with its value.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if the secret or the version does not exist,
+    /// [`ErrorKind::Unsupported`], and whatever keeps the store from answering.
+    pub async fn rollback(
+        &self,
+        path: impl AsRef<str>,
+        version: impl Into<Version>,
+    ) -> Result<Version> {
+        let version = version.into();
+        let path = self.resolve(path.as_ref(), Operation::Rollback)?;
+        self.require(Capability::Rollback, Operation::Rollback, &path)?;
+        let result = self.shared.backend.rollback(&path, &version).await;
+        result.map_err(|error| self.named(error, Operation::Rollback, &path))
+    }
+
+    /// Changes metadata, tags or expiry without writing a version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if a limit of [`MetadataPatch`] is
+    /// exceeded, [`ErrorKind::Unsupported`], and whatever keeps the store from answering.
+    pub async fn annotate(&self, path: impl AsRef<str>, patch: MetadataPatch) -> Result<()> {
+        let path = self.resolve(path.as_ref(), Operation::Annotate)?;
+        self.require(Capability::Metadata, Operation::Annotate, &path)?;
+        let result = self.shared.backend.annotate(&path, &patch).await;
+        result.map_err(|error| self.named(error, Operation::Annotate, &path))
+    }
+
+    /// Has the store rotate a secret by its own means.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if the store has none, [`ErrorKind::NotFound`], and whatever
+    /// keeps it from answering.
+    pub async fn rotate(&self, path: impl AsRef<str>) -> Result<Rotated> {
+        let path = self.resolve(path.as_ref(), Operation::Rotate)?;
+        self.require(Capability::Rotate, Operation::Rotate, &path)?;
+        let result = self.shared.backend.rotate(&path).await;
+        result.map_err(|error| self.named(error, Operation::Rotate, &path))
+    }
+}

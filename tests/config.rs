@@ -1,0 +1,170 @@
+//! Choosing and configuring a store: from a file, from code, from the environment of a process.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+use std::process::{Command, Output};
+
+use strongroom::{Config, Declared, ErrorKind, SecretsManager};
+
+const CANARY: &str = "canary-8f3a1c";
+
+async fn problems(config: Config) -> Vec<String> {
+    let shown = format!("{config:?}");
+    let error = SecretsManager::from_config(config).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    for text in [shown, error.to_string(), format!("{error:?}")] {
+        assert!(!text.contains("canary"), "{text}");
+    }
+    error.problems().to_vec()
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_is_named_at_once() {
+    let text = format!(
+        r#"
+        backend = "nativ"
+        native_kye = "{CANARY}"
+        native_path = ["{CANARY}"]
+        native_key = ""
+        env_prefix = "A"
+        SECRETS_ENV_PREFIX = "B"
+        colour = "{CANARY}"
+        declare = [
+            {{ path = "not a path {CANARY}" }},
+            {{ path = "a/b", format = "(", requird = true }},
+            "{CANARY}",
+        ]
+        "#
+    );
+    let problems = problems(toml::from_str(&text).unwrap()).await;
+    for expected in [
+        "`SECRETS_BACKEND` names no backend that is known; use `env` or `native`",
+        "`native_kye` is not a setting; did you mean `SECRETS_NATIVE_KEY`?",
+        "`native_path` is neither text",
+        "`native_key` is empty",
+        "is given twice",
+        "`colour` is not a setting",
+        "a path in `declare` is not valid",
+        "the format declared for `a/b` is no regular expression",
+        "`requird` in `declare` is not known",
+        "an entry of `declare` is not a table",
+    ] {
+        assert!(problems.iter().any(|p| p.contains(expected)), "{expected}: {problems:#?}");
+    }
+    assert_eq!(problems.len(), 10, "{problems:#?}");
+}
+
+#[tokio::test]
+async fn a_file_of_any_format_configures_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("secrets.db");
+    let json = serde_json::json!({
+        "backend": "native",
+        "SECRETS_NATIVE_PATH": store,
+        "native_passphrase": "correct horse battery staple",
+        "native_keep_versions": 2,
+    });
+    let config: Config = serde_json::from_value(json).unwrap();
+    assert!(!format!("{config:?}").contains("staple"));
+    let secrets = SecretsManager::from_config(config).await.unwrap();
+    for _ in 0..3 {
+        secrets.put("a", "x").await.unwrap();
+    }
+    assert_eq!(secrets.versions("a").await.unwrap().len(), 2);
+    assert!(store.exists());
+}
+
+#[tokio::test]
+async fn declared_secrets_are_checked_when_the_store_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    std::fs::write(&file, format!("OPENAI_API_KEY={CANARY}\nDB_URL=postgres\n")).unwrap();
+    let config = || Config::new().set("env_file", &file.to_string_lossy());
+    let declared = problems(
+        config()
+            .declare(Declared::required("openai/api-key").format("^sk-"))
+            .declare(Declared::required("stripe/key"))
+            .declare(Declared::optional("optional/key"))
+            .declare(Declared::required("db/url").format("^postgres$")),
+    )
+    .await;
+    assert_eq!(declared.len(), 2, "{declared:?}");
+    assert!(declared[0].contains("`openai/api-key` does not match"), "{declared:?}");
+    assert!(declared[0].contains("`OPENAI_API_KEY`"), "{declared:?}");
+    assert!(declared[1].contains("`STRIPE_KEY`"), "{declared:?}");
+
+    let config = config().declare(Declared::optional("openai/model").default("gpt-5"));
+    let secrets = SecretsManager::from_config(config).await.unwrap();
+    let model = secrets.get("openai/model").await.unwrap();
+    assert_eq!(model.expose_text().unwrap(), "gpt-5");
+    assert_eq!(model.version().to_string(), "default");
+    let many = secrets.get_many(["openai/model", "openai/other"]).await;
+    assert_eq!(many[0].as_ref().unwrap().expose_text().unwrap(), "gpt-5");
+    assert_eq!(many[1].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// The service of the tests below: this test again, in a process with another environment.
+#[tokio::test]
+async fn service() {
+    if std::env::var_os("CONFIG_TEST_SERVICE").is_none() {
+        return environments().await;
+    }
+    match SecretsManager::from_env().await {
+        Err(error) => println!("answer: {error}"),
+        Ok(secrets) => match secrets.get("openai/api-key").await {
+            Ok(secret) => println!("answer: {} bytes from {}", secret.value().len(), secret.path()),
+            Err(error) => println!("answer: {error}"),
+        },
+    }
+}
+
+async fn environments() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (store, key) = (path("secrets.db"), path("key"));
+
+    let answer = run(&[("OPENAI_API_KEY", "12345")]);
+    assert!(answer.contains("5 bytes from openai/api-key"), "{answer}");
+    let answer = run(&[]);
+    assert!(answer.contains("set the variable `OPENAI_API_KEY`"), "{answer}");
+
+    let native = [
+        ("SECRETS_BACKEND", "native"),
+        ("SECRETS_NATIVE_PATH", store.as_str()),
+        ("SECRETS_NATIVE_KEY_FILE", key.as_str()),
+    ];
+    let answer = run(&native);
+    assert!(answer.contains("get `openai/api-key` from native: not found"), "{answer}");
+    let settings =
+        native.iter().fold(Config::new(), |config, (name, value)| config.set(name, value));
+    let secrets = SecretsManager::from_config(settings).await.unwrap();
+    secrets.put("openai/api-key", CANARY).await.unwrap();
+    assert!(run(&native).contains("13 bytes from"));
+
+    for (environment, expected) in [
+        (vec![("SECRETS_BACKEND", "vualt")], "use `env` or `native`"),
+        (vec![("SECRETS_BACKEND", "")], "`SECRETS_BACKEND` is set but empty"),
+        (vec![("SECRETS_BACKNED", "native")], "did you mean `SECRETS_BACKEND`?"),
+        (vec![("SECRETS_BACKEND", "native")], "set one of `SECRETS_NATIVE_KEY_FILE`"),
+        (
+            vec![("SECRETS_BACKEND", "native"), ("SECRETS_NATIVE_PAHT", CANARY)],
+            "2 problems: (1) `SECRETS_NATIVE_PAHT` is not a setting",
+        ),
+    ] {
+        let answer = run(&environment);
+        assert!(answer.contains(expected), "{environment:?}: {answer}");
+        assert!(!answer.contains("canary"), "{answer}");
+    }
+}
+
+fn run(environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "service", "--nocapture"]).env("CONFIG_TEST_SERVICE", "1");
+    for name in ["SECRETS_BACKEND", "OPENAI_API_KEY"] {
+        command.env_remove(name);
+    }
+    let Output { status, stdout, .. } = command.envs(environment.iter().copied()).output().unwrap();
+    assert!(status.success());
+    let stdout = String::from_utf8(stdout).unwrap();
+    let answer = stdout.lines().find_map(|line| line.split_once("answer: ")).map(|(_, text)| text);
+    answer.expect("the service answers").to_owned()
+}

@@ -1,0 +1,270 @@
+//! What the facade adds to a backend: namespaces, order, defaults, refusals, expiry, closing.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use strongroom::{
+    Backend, BackendInfo, Capabilities, Capability, ErrorKind, Health, HealthStatus, ListOptions,
+    MemoryBackend, Metadata, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath,
+    SecretValue, SecretsManager, Version, VersionSelector, async_trait,
+};
+
+fn manager() -> SecretsManager {
+    SecretsManager::with_backend(MemoryBackend::new())
+}
+
+fn expiring(after: Duration) -> PutOptions {
+    PutOptions::new().metadata(MetadataPatch::new().expires_at(SystemTime::now() + after))
+}
+
+#[tokio::test]
+async fn a_namespace_is_the_same_api_below_a_prefix() -> Result<()> {
+    let secrets = manager();
+    let production = secrets.namespace("production")?;
+    let openai = production.namespace("openai")?;
+    openai.put("api-key", "sk-1").await?;
+    production.put("db", "x").await?;
+    secrets.put("staging/db", "y").await?;
+
+    assert_eq!(secrets.get("production/openai/api-key").await?.expose_text()?, "sk-1");
+    assert_eq!(openai.get("api-key").await?.path().as_str(), "production/openai/api-key");
+    let listed = |paths: Vec<SecretPath>| {
+        let mut paths: Vec<_> = paths.iter().map(ToString::to_string).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(listed(production.list("").all().await?), ["db", "openai/api-key"]);
+    assert_eq!(listed(production.list("openai/").all().await?), ["openai/api-key"]);
+    assert_eq!(
+        listed(secrets.list("production/openai").all().await?),
+        ["production/openai/api-key"]
+    );
+    let error = openai.get("missing").await.unwrap_err();
+    assert_eq!(error.path().map(SecretPath::as_str), Some("production/openai/missing"));
+    for outside in ["../staging/db", "", "/staging"] {
+        assert_eq!(production.get(outside).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn get_many_answers_each_path_in_order() -> Result<()> {
+    let secrets = manager();
+    secrets.put("a", "1").await?;
+    secrets.put("b", "2").await?;
+    let results = secrets.get_many(["b", "not a path", "a", "missing", "b"]).await;
+    let shown: Vec<_> = results
+        .iter()
+        .map(|result| match result {
+            Ok(secret) => secret.expose_text().unwrap().to_owned(),
+            Err(error) => error.kind().to_string(),
+        })
+        .collect();
+    assert_eq!(shown, ["2", "invalid input", "1", "not found", "2"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_default_stands_in_for_not_found_only() -> Result<()> {
+    let secrets = manager();
+    assert_eq!(secrets.get_or("missing", "fallback").await?.expose_text()?, "fallback");
+    secrets.put_with("old", "x", expiring(Duration::ZERO)).await?;
+    assert_eq!(secrets.get_or("old", "fallback").await.unwrap_err().kind(), ErrorKind::Expired);
+    assert!(secrets.exists("old").await?, "an expired secret exists");
+    assert!(!secrets.exists("missing").await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn json_goes_in_and_out_typed() -> Result<()> {
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Database {
+        user: String,
+        port: u16,
+    }
+    let secrets = manager();
+    let database = Database { user: "a\"b".into(), port: 5432 };
+    secrets.put_json("db", &database).await?;
+    assert_eq!(secrets.get_json::<Database>("db").await?, database);
+    assert_eq!(secrets.field("db", "port").await?.expose_text()?, "5432");
+    let error = secrets.field("db", "host").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FieldNotFound);
+    assert_eq!(error.path().map(SecretPath::as_str), Some("db"));
+    secrets.put("text", "not json").await?;
+    assert_eq!(
+        secrets.get_json::<Database>("text").await.unwrap_err().kind(),
+        ErrorKind::WrongType
+    );
+    assert_eq!(secrets.put_json("x", &json!({"b": 1, "a": "2"})).await?, Version::from(1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn expiry_is_warned_of_once_a_week_and_once_a_day_ahead() -> Result<()> {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let secrets = manager();
+    let hours = |hours: u64| Duration::from_secs(3600 * hours);
+    let warnings = || log.text().matches("about to expire").count();
+
+    secrets.put_with("expiry/far", "x", expiring(hours(24 * 8))).await?;
+    secrets.get("expiry/far").await?;
+    assert_eq!(warnings(), 0);
+    secrets.put_with("expiry/week", "x", expiring(hours(24 * 6))).await?;
+    secrets.get("expiry/week").await?;
+    secrets.clone().get("expiry/week").await?;
+    assert_eq!(warnings(), 1);
+    secrets.put_with("expiry/day", "x", expiring(hours(23))).await?;
+    secrets.get_many(["expiry/day", "expiry/day"]).await;
+    assert_eq!(warnings(), 2);
+    let soon = MetadataPatch::new().expires_at(SystemTime::now() + hours(20));
+    secrets.annotate("expiry/week", soon).await?;
+    secrets.get("expiry/week").await?;
+    secrets.get("expiry/week").await?;
+    assert_eq!(warnings(), 3, "{}", log.text());
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_close_every_call_of_every_clone_answers_closed() -> Result<()> {
+    let secrets = manager();
+    let clone = secrets.namespace("a")?;
+    secrets.put("a/b", "kept").await?;
+    let kept = clone.get("b").await?;
+    secrets.close().await?;
+    secrets.close().await?;
+    let errors = [
+        clone.get("b").await.unwrap_err(),
+        clone.get_many(["b"]).await.remove(0).unwrap_err(),
+        clone.put("b", "x").await.unwrap_err(),
+        clone.list("").all().await.unwrap_err(),
+        clone.versions("b").await.unwrap_err(),
+        clone.describe("b").await.unwrap_err(),
+        clone.destroy("b").await.unwrap_err(),
+        clone.health().await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+    }
+    assert_eq!(kept.expose_text()?, "kept");
+    Ok(())
+}
+
+/// A store that can only read, and counts what reaches it; its answers are careless.
+#[derive(Debug)]
+struct Careless {
+    info: BackendInfo,
+    calls: Arc<Mutex<Vec<Operation>>>,
+}
+
+#[async_trait]
+impl Backend for Careless {
+    fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    async fn get(&self, path: &SecretPath, _version: &VersionSelector) -> Result<Secret> {
+        self.calls.lock().unwrap().push(Operation::Get);
+        let mut metadata = Metadata::default();
+        if path.name() == "expired" {
+            metadata.expires_at = Some(SystemTime::UNIX_EPOCH);
+        }
+        Ok(Secret::new(path.clone(), 1.into(), metadata, "value".into()))
+    }
+
+    async fn health(&self) -> Result<Health> {
+        Ok(Health::new(HealthStatus::Ready))
+    }
+
+    async fn put(&self, _: &SecretPath, _: SecretValue, _: PutOptions) -> Result<Version> {
+        self.calls.lock().unwrap().push(Operation::Put);
+        Ok(1.into())
+    }
+}
+
+fn careless(capabilities: Capabilities) -> (SecretsManager, Arc<Mutex<Vec<Operation>>>) {
+    let calls = Arc::default();
+    let info = BackendInfo::new("careless", "test", capabilities);
+    (SecretsManager::with_backend(Careless { info, calls: Arc::clone(&calls) }), calls)
+}
+
+#[tokio::test]
+async fn what_a_store_cannot_do_never_reaches_it() {
+    let (secrets, calls) = careless(Capabilities::none());
+    let errors = [
+        secrets.put("a", "x").await.unwrap_err(),
+        secrets.get_version("a", 1).await.unwrap_err(),
+        secrets.delete("a").await.unwrap_err(),
+        secrets.undelete("a").await.unwrap_err(),
+        secrets.destroy("a").await.unwrap_err(),
+        secrets.versions("a").await.unwrap_err(),
+        secrets.rollback("a", 1).await.unwrap_err(),
+        secrets.describe("a").await.unwrap_err(),
+        secrets.annotate("a", MetadataPatch::new()).await.unwrap_err(),
+        secrets.rotate("a").await.unwrap_err(),
+        secrets.list_with("", ListOptions::new()).all().await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert_eq!(error.backend(), Some("careless"));
+    }
+    assert!(calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn parts_of_a_write_that_a_store_cannot_keep_are_refused() {
+    let (secrets, calls) = careless(Capabilities::none().with(Capability::Put));
+    let tag = PutOptions::new().metadata(MetadataPatch::new().tag("a", "b"));
+    let refused = [
+        secrets.put_with("a", "x", PutOptions::new().must_not_exist()).await,
+        secrets.put_with("a", "x", tag).await,
+        secrets.put("a", vec![0xff]).await,
+    ];
+    for result in refused {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    assert!(calls.lock().unwrap().is_empty());
+    secrets.put("a", "text").await.unwrap();
+    assert_eq!(*calls.lock().unwrap(), [Operation::Put]);
+}
+
+#[tokio::test]
+async fn expiry_holds_even_if_a_store_does_not_look() {
+    let (secrets, _) = careless(Capabilities::none());
+    assert!(secrets.get("fresh").await.is_ok());
+    let error = secrets.get("expired").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired);
+    assert_eq!(error.path().map(SecretPath::as_str), Some("expired"));
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,182 @@
+//! The planted value, and the search for it in everything that a test run said.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use strongroom_core::{Error, SecretValue};
+
+/// A text literal that begins with the canary, for constants.
+#[macro_export]
+macro_rules! planted {
+    ($rest:literal) => {
+        concat!("zq7KxWm2Vt9RpLd4YhBn8cJs", $rest)
+    };
+}
+
+/// The text that every value in the conformance cases contains. Letters and digits only, so that
+/// no escaping changes it.
+pub const CANARY: &str = planted!("");
+
+/// How much of the canary is enough to be a leak, in bytes: logs may cut a value short.
+const FRAGMENT: usize = CANARY.len() / 2;
+
+/// How much of the output around a finding is shown, in bytes to each side.
+const CONTEXT: usize = 160;
+
+/// A text value with the canary in it.
+#[must_use]
+pub fn text(rest: &str) -> SecretValue {
+    SecretValue::from(format!("{CANARY}{rest}"))
+}
+
+/// Where and in which form the canary was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The form.
+    pub encoding: &'static str,
+    /// The output around it.
+    pub context: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the canary was found as {}, in: {}", self.encoding, self.context)
+    }
+}
+
+/// Searches for either half of the canary: plain in any case, in base64 (standard and URL-safe, at
+/// each of the three alignments, padded or not, also wrapped), in hex, with `\u` escapes, and as a
+/// byte array such as `Debug` and JSON write it.
+#[must_use]
+pub fn find(haystack: &[u8]) -> Option<Finding> {
+    let text = String::from_utf8_lossy(haystack);
+    // Pretty printing and line wrapping put white space inside a value; no form has any.
+    let packed: String = text.split_ascii_whitespace().collect();
+    let lowered = packed.to_ascii_lowercase();
+    forms().into_iter().find_map(|form| {
+        let searched = if form.any_case { &lowered } else { &packed };
+        let at = searched.find(&form.text)?;
+        Some(Finding { encoding: form.encoding, context: context(&text, at) })
+    })
+}
+
+struct Form {
+    encoding: &'static str,
+    /// Whether to search without regard to case; `text` is in lower case then.
+    any_case: bool,
+    text: String,
+}
+
+fn forms() -> Vec<Form> {
+    CANARY.as_bytes().chunks(FRAGMENT).flat_map(forms_of).collect()
+}
+
+fn forms_of(fragment: &[u8]) -> Vec<Form> {
+    let joined = |separator: &str, write: fn(&u8) -> String| {
+        fragment.iter().map(write).collect::<Vec<_>>().join(separator)
+    };
+    let in_any_case = [
+        ("plain text", String::from_utf8_lossy(fragment).to_ascii_lowercase()),
+        ("hex", hex::encode(fragment)),
+        ("JSON with escapes", joined("", |byte| format!("\\u{byte:04x}"))),
+        ("a string with hex escapes", joined("", |byte| format!("\\x{byte:02x}"))),
+        ("a byte array", joined(",", u8::to_string)),
+        ("a byte array in hex", joined(",", |byte| format!("{byte:02x}"))),
+        ("a byte array in hex", joined(",", |byte| format!("0x{byte:02x}"))),
+    ];
+    let mut forms: Vec<_> = in_any_case
+        .into_iter()
+        .map(|(encoding, text)| Form { encoding, any_case: true, text })
+        .collect();
+    for alignment in 0..3 {
+        for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
+            let shifted = [&[0; 2][..alignment], fragment].concat();
+            let encoded = engine.encode(&shifted);
+            // Digits that also hold bits of a neighbour are left out.
+            let own = (alignment * 8).div_ceil(6)..shifted.len() * 8 / 6;
+            let text = encoded[own].to_owned();
+            forms.push(Form { encoding: "base64", any_case: false, text });
+        }
+    }
+    forms
+}
+
+/// What stands in `text` around the byte that is number `at` when white space is not counted.
+fn context(text: &str, at: usize) -> String {
+    let solid = text.bytes().enumerate().filter(|(_, byte)| !byte.is_ascii_whitespace());
+    let middle = solid.map(|(position, _)| position).nth(at).unwrap_or_default();
+    let shown = middle.saturating_sub(CONTEXT)..text.len().min(middle + CONTEXT);
+    String::from_utf8_lossy(&text.as_bytes()[shown]).trim().to_owned()
+}
+
+/// Formats something into the captured output, in every way it can be printed.
+pub fn witness(seen: &dyn fmt::Debug) {
+    tracing::trace!(target: "witness", "{seen:?} {seen:#?}");
+}
+
+/// Formats an error into the captured output, in every way it can be printed.
+pub fn witness_error(error: &Error) {
+    tracing::trace!(target: "witness", "{error} {error:#} {error:?} {error:#?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoding_in(haystack: impl AsRef<[u8]>) -> Option<&'static str> {
+        find(haystack.as_ref()).map(|finding| finding.encoding)
+    }
+
+    #[test]
+    fn finds_every_form() {
+        let bytes = CANARY.as_bytes();
+        let each = |write: fn(&u8) -> String| bytes.iter().map(write).collect::<Vec<_>>().concat();
+        for (output, encoding) in [
+            (format!("value={CANARY}."), "plain text"),
+            (format!("NAME={}", CANARY.to_ascii_uppercase()), "plain text"),
+            (format!("cut: {}...", &CANARY[..FRAGMENT]), "plain text"),
+            (format!("cut: ...{}", &CANARY[FRAGMENT..]), "plain text"),
+            (hex::encode(bytes), "hex"),
+            (hex::encode_upper(bytes), "hex"),
+            (format!("{bytes:?}"), "a byte array"),
+            (format!("{bytes:#?}"), "a byte array"),
+            (format!("{bytes:02x?}"), "a byte array in hex"),
+            (format!("{bytes:#04X?}"), "a byte array in hex"),
+            (each(|byte| format!("\\u{byte:04X}")), "JSON with escapes"),
+            (each(|byte| format!("\\x{byte:02x}")), "a string with hex escapes"),
+        ] {
+            assert_eq!(encoding_in(&output), Some(encoding), "{output}");
+        }
+    }
+
+    #[test]
+    fn finds_base64_at_every_alignment() {
+        for before in ["", "?", "??", "???"] {
+            for after in ["", ">", ">>"] {
+                let whole = format!("{before}{CANARY}{after}");
+                for encoded in [STANDARD_NO_PAD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+                    assert_eq!(encoding_in(format!("token: {encoded}==")), Some("base64"));
+                    let (head, tail) = encoded.split_at(19);
+                    assert_eq!(encoding_in(format!("{head}\n  {tail}")), Some("base64"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn finds_nothing_in_other_output() {
+        assert_eq!(find(b""), None);
+        assert_eq!(find(b"SecretValue(Text, [REDACTED]) \xff\xfe"), None);
+        assert_eq!(find(&CANARY.as_bytes()[..FRAGMENT - 1]), None);
+        assert_eq!(find(STANDARD_NO_PAD.encode([7; 600]).as_bytes()), None);
+    }
+
+    #[test]
+    fn shows_the_output_around_a_finding() {
+        let output = format!("line one\nü a  b {CANARY}\nlast line\n");
+        let finding = find(output.as_bytes()).unwrap();
+        assert_eq!(finding.context, output.trim());
+        assert!(finding.to_string().contains("plain text"));
+    }
+}

@@ -1,0 +1,113 @@
+//! The cases of the backend contract, run for each backend.
+//!
+//! A backend plugs in with a [`Target`], which opens a fresh store for each case, and a test
+//! target with `harness = false`:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use strongroom_core::{Capabilities, MemoryBackend, async_trait};
+//! use strongroom_testkit::conformance::{self, Fixture, Target};
+//!
+//! struct Memory;
+//!
+//! #[async_trait]
+//! impl Target for Memory {
+//!     fn name(&self) -> &'static str {
+//!         "memory"
+//!     }
+//!
+//!     fn expected_capabilities(&self) -> Capabilities {
+//!         Capabilities::none() // what is committed to, spelled out
+//!     }
+//!
+//!     async fn open(&self) -> Fixture {
+//!         Fixture::new(MemoryBackend::new())
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     conformance::main(vec![Box::new(Memory)])
+//! }
+//! ```
+//!
+//! Every case is named `target::case`. A case runs where the committed capabilities include its
+//! needs; for each capability that a target lacks, cases check that the operations behind it
+//! answer `Unsupported`. So nothing is skipped in silence.
+
+mod cases;
+mod expect;
+mod fixture;
+mod runner;
+mod unsupported;
+mod witnessed;
+
+use futures_util::future::LocalBoxFuture;
+use strongroom_core::{Capabilities, Capability, async_trait};
+
+pub use fixture::Fixture;
+pub use runner::main;
+
+/// A backend to run the cases against.
+#[async_trait]
+pub trait Target: Send + Sync + 'static {
+    /// The first part of the names of its cases.
+    fn name(&self) -> &'static str;
+
+    /// What the backend has to declare. A case compares, so that declaring less fails.
+    fn expected_capabilities(&self) -> Capabilities;
+
+    /// Opens a fresh, empty store, or a fresh place in a shared one; see [`Fixture::below`].
+    async fn open(&self) -> Fixture;
+
+    /// Opens a fresh store that holds `seeds`. A target that cannot be written to overrides this.
+    /// The path of a seed is [`Fixture::DEFAULT_PREFIX`] and, below it, [`Seed::path`].
+    async fn open_seeded(&self, seeds: &[Seed]) -> Fixture {
+        let store = self.open().await;
+        for seed in seeds {
+            store.put(seed.path, seed.text).await;
+        }
+        store
+    }
+}
+
+/// A text secret that is there before a case begins.
+#[derive(Clone, Copy)]
+pub struct Seed {
+    /// The path, below the fixture's prefix.
+    pub path: &'static str,
+    /// The value: any text, with line breaks, quotes and characters beyond ASCII.
+    pub text: &'static str,
+}
+
+/// One case of the contract.
+struct Case {
+    name: &'static str,
+    needs: &'static [Capability],
+    seeds: &'static [Seed],
+    run: Run,
+}
+
+type Run = for<'a> fn(&'a Fixture) -> LocalBoxFuture<'a, ()>;
+
+impl Case {
+    fn runs_with(&self, capabilities: Capabilities) -> bool {
+        self.needs.iter().all(|need| capabilities.has(*need))
+    }
+}
+
+/// Names an async function as a [`Case`], with the capabilities it needs and the seeds it reads.
+macro_rules! case {
+    ($run:ident, [$($need:ident),*]) => {
+        case!($run, [$($need),*], &[])
+    };
+    ($run:ident, [$($need:ident),*], $seeds:expr) => {
+        crate::conformance::Case {
+            name: stringify!($run),
+            needs: &[$(strongroom_core::Capability::$need),*],
+            seeds: $seeds,
+            run: |store| Box::pin($run(store)),
+        }
+    };
+}
+use case;

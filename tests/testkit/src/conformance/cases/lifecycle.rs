@@ -1,0 +1,123 @@
+//! The backend as a whole: closing it, printing it.
+
+use strongroom_core::{
+    Backend, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions, SecretPath, SecretValue,
+    Version, VersionSelector,
+};
+
+use crate::canary;
+use crate::conformance::expect::refused;
+use crate::conformance::{Case, Fixture, Seed, case};
+use crate::planted;
+
+pub(in crate::conformance) const CASES: &[Case] = &[
+    case!(after_close_reads_answer_closed, [], SEEDS),
+    case!(after_close_writes_answer_closed, [Put], SEEDS),
+    case!(after_close_deletes_answer_closed, [Delete], SEEDS),
+    case!(after_close_undelete_answers_closed, [Undelete], SEEDS),
+    case!(after_close_versions_answers_closed, [Versions], SEEDS),
+    case!(after_close_rollback_answers_closed, [Rollback], SEEDS),
+    case!(after_close_metadata_answers_closed, [Metadata], SEEDS),
+    case!(after_close_list_answers_closed, [List], SEEDS),
+    case!(after_close_rotate_answers_closed, [Rotate], SEEDS),
+    case!(close_can_be_repeated, []),
+    case!(debug_is_masked, [], SEEDS),
+    case!(debug_of_binary_and_fields_is_masked, [Put, Binary]),
+    case!(rotate_of_nothing_is_not_found, [Rotate]),
+];
+
+const KEY: &str = "lifecycle/key";
+const SEEDS: &[Seed] = &[Seed { path: KEY, text: planted!("-lifecycle") }];
+
+/// The backend, closed, and the path of the seed.
+async fn closed(store: &Fixture) -> (&dyn Backend, SecretPath) {
+    store.get(KEY).await.unwrap();
+    store.backend().close().await.unwrap();
+    (store.backend(), store.path(KEY))
+}
+
+async fn after_close_reads_answer_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    let error = refused(backend.get(&path, &VersionSelector::Active).await, ErrorKind::Closed);
+    assert_eq!(error.operation(), Some(Operation::Get));
+    for answer in backend.get_many(&[path.clone(), store.path("lifecycle/nothing")]).await {
+        refused(answer, ErrorKind::Closed);
+    }
+    refused(backend.health().await, ErrorKind::Closed);
+}
+
+async fn after_close_writes_answer_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    let put = backend.put(&path, canary::text("-late"), PutOptions::new());
+    refused(put.await, ErrorKind::Closed);
+}
+
+async fn after_close_deletes_answer_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    refused(backend.delete(&path).await, ErrorKind::Closed);
+    refused(backend.destroy(&path).await, ErrorKind::Closed);
+}
+
+async fn after_close_undelete_answers_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    refused(backend.undelete(&path).await, ErrorKind::Closed);
+}
+
+async fn after_close_versions_answers_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    refused(backend.versions(&path).await, ErrorKind::Closed);
+}
+
+async fn after_close_rollback_answers_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    refused(backend.rollback(&path, &Version::from(1)).await, ErrorKind::Closed);
+}
+
+async fn after_close_metadata_answers_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    refused(backend.describe(&path).await, ErrorKind::Closed);
+    let patch = MetadataPatch::new().tag("team", "a");
+    refused(backend.annotate(&path, &patch).await, ErrorKind::Closed);
+}
+
+async fn after_close_list_answers_closed(store: &Fixture) {
+    let (backend, _) = closed(store).await;
+    refused(backend.list(None, &ListOptions::new()).await, ErrorKind::Closed);
+    refused(backend.list(Some(store.prefix()), &ListOptions::new()).await, ErrorKind::Closed);
+}
+
+async fn after_close_rotate_answers_closed(store: &Fixture) {
+    let (backend, path) = closed(store).await;
+    refused(backend.rotate(&path).await, ErrorKind::Closed);
+}
+
+async fn close_can_be_repeated(store: &Fixture) {
+    store.backend().close().await.unwrap();
+    store.backend().close().await.unwrap();
+}
+
+async fn debug_is_masked(store: &Fixture) {
+    let secret = store.get(KEY).await.unwrap();
+    assert!(canary::find(secret.expose_bytes()).is_some(), "the value is not the planted one");
+    let printed = format!("{secret:?} {secret:#?} {:?} {:#?}", secret.value(), secret.value());
+    assert_eq!(canary::find(printed.as_bytes()), None);
+    let printed = format!("{:?} {:#?}", store.backend(), store.backend());
+    assert_eq!(canary::find(printed.as_bytes()), None);
+    let printed = format!("{:?}", store.backend().info());
+    assert_eq!(canary::find(printed.as_bytes()), None);
+}
+
+async fn debug_of_binary_and_fields_is_masked(store: &Fixture) {
+    let binary = SecretValue::binary(canary::CANARY.into());
+    let fields = SecretValue::fields([("password", canary::CANARY)]);
+    for value in [binary, fields] {
+        store.put(KEY, value).await;
+        let secret = store.get(KEY).await.unwrap();
+        let printed = format!("{secret:?} {:#?} {:#?}", secret.value(), store.backend());
+        assert_eq!(canary::find(printed.as_bytes()), None);
+    }
+}
+
+async fn rotate_of_nothing_is_not_found(store: &Fixture) {
+    refused(store.backend().rotate(&store.path("lifecycle/nothing")).await, ErrorKind::NotFound);
+}

@@ -1,0 +1,182 @@
+//! Runs the cases in a child process and searches everything it said for the canary.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use strongroom_core::Capability;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use super::{Case, Target, cases, unsupported};
+use crate::canary;
+use crate::process::{self, Role};
+
+/// The role of the child that runs the cases.
+const ROLE: &str = "conformance";
+/// The variable that names the file for what the child traces.
+const TRACE: &str = "STRONGROOM_CONFORMANCE_TRACE";
+/// The name of the search for the canary in lists and filters.
+const SEARCH: &str = "canary::nothing_leaked";
+/// How long one case may take.
+const CASE_LIMIT: Duration = Duration::from_secs(120);
+/// How long a whole run may take.
+const RUN_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The `main` of a test target with `harness = false`: runs all cases for `targets`.
+///
+/// The cases run in a child process, whose output is passed on. Afterwards that output, and a
+/// trace of all crates at the most verbose level, are searched for the canary; the search has a
+/// result line of its own, `canary::nothing_leaked`, whichever cases were chosen. Chosen alone, it
+/// searches a run of all cases. Takes the arguments of the standard harness.
+#[must_use]
+pub fn main(targets: Vec<Box<dyn Target>>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    let mut trials = trials(targets);
+    if process::role().as_deref() == Some(ROLE) {
+        trace_everything(&env::var_os(TRACE).expect("the parent names the file"));
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    if arguments.list {
+        trials.push(Trial::test(SEARCH, || Ok(())));
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let chosen = |name: &str| match &arguments.filter {
+        Some(filter) if arguments.exact => name == filter,
+        Some(filter) => name.contains(filter),
+        None => true,
+    };
+    let search_alone = chosen(SEARCH) && !trials.iter().any(|trial| chosen(trial.name()));
+    supervise(arguments, search_alone)
+}
+
+fn supervise(mut arguments: Arguments, search_alone: bool) -> ExitCode {
+    let passed_on = env::args_os().skip(1).filter(|_| !search_alone);
+    let run = capture(passed_on).expect("the child can be run");
+    arguments.filter = None;
+    arguments.skip.clear();
+    let search = move || match canary::find(&run.said) {
+        Some(finding) => Err(Failed::from(finding.to_string())),
+        None if run.traced => Ok(()),
+        None => Err(Failed::from("the trace is empty: nothing was searched")),
+    };
+    let searched = libtest_mimic::run(&arguments, vec![Trial::test(SEARCH, search)]);
+    if run.passed { searched.exit_code() } else { ExitCode::from(101) }
+}
+
+/// A finished child.
+struct Run {
+    passed: bool,
+    /// Whether anything came in by way of the trace.
+    traced: bool,
+    /// All that it printed and traced.
+    said: Vec<u8>,
+}
+
+/// Runs the child, passing on what it prints.
+fn capture(arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> io::Result<Run> {
+    let folder = tempfile::tempdir()?;
+    let trace = folder.path().join("trace");
+    let role = Role::new(ROLE)?.env(TRACE, &trace);
+    let mut child = arguments.fold(role, Role::arg).spawn()?;
+    drop(child.stdin());
+    let (stdout, stderr) = (child.stdout(), child.stderr());
+    let other = thread::spawn(|| pass_on(stderr, &mut io::stderr()));
+    let mut said = pass_on(stdout, &mut io::stdout())?;
+    said.extend(other.join().expect("copying does not panic")?);
+    let passed = child.wait_within(RUN_LIMIT)?.success();
+    let traced = fs::read(trace)?;
+    said.extend(&traced);
+    Ok(Run { passed, traced: !traced.is_empty(), said })
+}
+
+/// Copies line by line, so that two streams do not cut into each other's lines.
+fn pass_on(source: Option<impl Read>, sink: &mut impl Write) -> io::Result<Vec<u8>> {
+    let mut source = BufReader::new(source.expect("the child's output is piped"));
+    let mut said = Vec::new();
+    loop {
+        let begin = said.len();
+        if source.read_until(b'\n', &mut said)? == 0 {
+            return Ok(said);
+        }
+        sink.write_all(&said[begin..])?;
+        sink.flush()?;
+    }
+}
+
+/// Sends the spans, events and `log` records of all crates to a file, whatever their level.
+fn trace_everything(file: &OsStr) {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(Mutex::new(File::create(file).expect("the file can be written")))
+        .init();
+    tracing::trace!("the trace begins");
+}
+
+fn trials(targets: Vec<Box<dyn Target>>) -> Vec<Trial> {
+    targets.into_iter().flat_map(|target| trials_of(&Arc::from(target))).collect()
+}
+
+fn trials_of(target: &Arc<dyn Target>) -> Vec<Trial> {
+    let capabilities = target.expected_capabilities();
+    let mut trials = vec![trial(target, "capabilities_are_as_committed", as_committed)];
+    for case in cases::all().filter(|case| case.runs_with(capabilities)) {
+        trials.push(trial(target, case.name, move |target| run(target, case)));
+    }
+    let missing = Capability::ALL.iter().filter(|capability| !capabilities.has(**capability));
+    for case in missing.flat_map(|capability| unsupported::cases(*capability)) {
+        trials.push(trial(target, case.name, move |target| run(target, case)));
+    }
+    trials
+}
+
+fn trial(
+    target: &Arc<dyn Target>,
+    case: &str,
+    run: impl FnOnce(&dyn Target) + Send + 'static,
+) -> Trial {
+    let name = format!("{}::{case}", target.name());
+    let target = Arc::clone(target);
+    let span_name = name.clone();
+    Trial::test(name, move || {
+        let _entered = tracing::trace_span!("case", name = span_name).entered();
+        run(&*target);
+        Ok(())
+    })
+}
+
+fn run(target: &dyn Target, case: &Case) {
+    in_runtime(async {
+        let store = target.open_seeded(case.seeds).await;
+        (case.run)(&store).await;
+        canary::witness(&store);
+        // A case may have closed it; a server's session is let go of otherwise.
+        let _ = store.backend().close().await;
+    });
+}
+
+fn as_committed(target: &dyn Target) {
+    in_runtime(async {
+        let store = target.open().await;
+        assert_eq!(store.backend().info().capabilities, target.expected_capabilities());
+    });
+}
+
+fn in_runtime(case: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be started");
+    runtime.block_on(async {
+        tokio::time::timeout(CASE_LIMIT, case).await.expect("the case ends in time");
+    });
+}

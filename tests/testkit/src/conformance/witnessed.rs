@@ -1,0 +1,140 @@
+//! A backend whose every answer is formatted into the captured output.
+
+use std::fmt;
+
+use strongroom_core::{
+    Backend, BackendInfo, Description, Error, Health, ListOptions, ListPage, MetadataPatch,
+    Operation, PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version, VersionInfo,
+    VersionSelector, async_trait,
+};
+
+use crate::canary;
+
+/// Passes calls on and prints what it gets, so that the canary search sees every way in which an
+/// answer can be printed. Panics on an error that does not say where it comes from.
+pub(super) struct Witnessed<B: Backend>(B);
+
+impl<B: Backend> Witnessed<B> {
+    pub(super) fn new(backend: B) -> Self {
+        canary::witness(backend.info());
+        canary::witness(&backend);
+        Self(backend)
+    }
+
+    fn saw<T: fmt::Debug>(
+        &self,
+        operation: Operation,
+        path: Option<&SecretPath>,
+        answer: Result<T>,
+    ) -> Result<T> {
+        match &answer {
+            Ok(answer) => canary::witness(answer),
+            Err(error) => self.inspect(operation, path, error),
+        }
+        answer
+    }
+
+    fn inspect(&self, operation: Operation, path: Option<&SecretPath>, error: &Error) {
+        canary::witness_error(error);
+        assert_eq!(error.operation(), Some(operation), "the operation is not named: {error}");
+        assert_eq!(error.backend(), Some(self.info().kind), "the backend is not named: {error}");
+        if let Some(path) = path {
+            assert_eq!(error.path(), Some(path), "the path is not named: {error}");
+            assert!(error.to_string().contains(path.as_str()), "the path is not shown: {error}");
+        }
+        assert!(!error.advice().is_empty(), "the error gives no next step: {error}");
+        assert!(std::error::Error::source(error).is_none(), "a client library's error is kept");
+    }
+}
+
+impl<B: Backend> Drop for Witnessed<B> {
+    fn drop(&mut self) {
+        canary::witness(&self.0);
+    }
+}
+
+impl<B: Backend> fmt::Debug for Witnessed<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl<B: Backend> Backend for Witnessed<B> {
+    fn info(&self) -> &BackendInfo {
+        self.0.info()
+    }
+
+    fn locate(&self, path: &SecretPath) -> String {
+        let place = self.0.locate(path);
+        canary::witness(&place);
+        place
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.saw(Operation::Get, Some(path), self.0.get(path, version).await)
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.saw(Operation::Health, None, self.0.health().await)
+    }
+
+    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        let answers = self.0.get_many(paths).await;
+        assert_eq!(answers.len(), paths.len(), "one answer per path");
+        let pairs = paths.iter().zip(answers);
+        pairs.map(|(path, answer)| self.saw(Operation::Get, Some(path), answer)).collect()
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        canary::witness(&value);
+        canary::witness(&options);
+        self.saw(Operation::Put, Some(path), self.0.put(path, value, options).await)
+    }
+
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        self.saw(Operation::Delete, Some(path), self.0.delete(path).await)
+    }
+
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        self.saw(Operation::Undelete, Some(path), self.0.undelete(path).await)
+    }
+
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        self.saw(Operation::Destroy, Some(path), self.0.destroy(path).await)
+    }
+
+    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
+        self.saw(Operation::List, None, self.0.list(prefix, options).await)
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        self.saw(Operation::Versions, Some(path), self.0.versions(path).await)
+    }
+
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        self.saw(Operation::Rollback, Some(path), self.0.rollback(path, version).await)
+    }
+
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        self.saw(Operation::Describe, Some(path), self.0.describe(path).await)
+    }
+
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        self.saw(Operation::Annotate, Some(path), self.0.annotate(path, patch).await)
+    }
+
+    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+        self.saw(Operation::Rotate, Some(path), self.0.rotate(path).await)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.saw(Operation::Close, None, self.0.close().await)
+    }
+}

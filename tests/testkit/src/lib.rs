@@ -1,0 +1,22 @@
+//! The test harness that every backend shares.
+//!
+//! - [`conformance`]: the cases of the backend contract, run for each [`conformance::Target`].
+//! - [`canary`]: the value that those cases plant, and the search for it in captured output.
+//! - [`memory`]: a scan of the process's own memory for what should have been wiped.
+//! - [`process`]: children of the test's own binary, for tests that kill one.
+//!
+//! A backend plugs in with a target and one call; see [`conformance::main`].
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "this is test code: a panic is how it reports a failure"
+)]
+
+pub mod canary;
+pub mod conformance;
+pub mod memory;
+pub mod process;

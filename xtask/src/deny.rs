@@ -1,0 +1,44 @@
+//! cargo-deny: licences, sources, duplicate versions and known vulnerabilities.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use anyhow::Result;
+
+use crate::step::Step;
+use crate::tools::Tool;
+
+const DENY: Tool = Tool { subcommand: "deny", version: "0.20.2" };
+const GRAPH: [&str; 4] = ["deny", "--workspace", "--all-features", "--locked"];
+
+pub(crate) fn run() -> Result<()> {
+    let program = DENY.program()?;
+    let deny = || Step::new(&program);
+    deny()?.args(GRAPH).args(["check", "bans", "licenses", "sources"]).run()?;
+
+    // Without a terminal, git would ask for a password where a host cannot be read.
+    let fetch = deny()?.args(["deny", "fetch", "db"]).env("GIT_TERMINAL_PROMPT", "0");
+    let fetched = fetch.succeeds()?;
+    let Some(database) = advisory_database() else {
+        println!(
+            "ADVISORIES WERE NOT CHECKED: the advisory database cannot be fetched from here (see \
+             above) and there is no earlier copy of it. Run `cargo xtask lint` on a machine that \
+             reaches it before a release."
+        );
+        return Ok(());
+    };
+    if !fetched {
+        println!("The advisory database cannot be refreshed from here; its newest entry is of:");
+        let show = ["log", "-1", "--format=%cd", "--date=short"];
+        Step::new("git")?.args(["-C".as_ref(), database.as_os_str()]).args(show).run()?;
+    }
+    deny()?.args(GRAPH).args(["--offline", "check", "advisories"]).run()
+}
+
+/// The copy of the database that cargo-deny keeps in its default place.
+fn advisory_database() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")))?;
+    let mut copies = fs::read_dir(home.join("advisory-dbs")).ok()?.flatten();
+    copies.find_map(|copy| copy.path().join("crates").is_dir().then(|| copy.path()))
+}

@@ -1,0 +1,85 @@
+//! `cargo xtask setup`: what the tests need besides cargo's own work.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::root;
+use crate::step::Step;
+
+const PYTHON_HELP: &str = "the tests need Python 3.9 or newer with its venv module, such as \
+    `apt-get install python3 python3-venv` or `dnf install python3`";
+
+const COMPILER_HELP: &str = "AWS-LC and the bundled SQLite need a C compiler with the C library's \
+    headers: `apt-get install build-essential`, `dnf install gcc` or `xcode-select --install`; \
+    another compiler than `cc` is named by the variable CC";
+
+/// What [`run`] made ready.
+pub(crate) struct Prepared {
+    /// An interpreter with the packages of `tests/requirements.txt`.
+    pub(crate) python: PathBuf,
+}
+
+pub(crate) fn run() -> Result<Prepared> {
+    check_c_compiler()?;
+    Step::cargo()?.args(["fetch", "--locked"]).run()?;
+    let python = python()?;
+    Ok(Prepared { python })
+}
+
+fn check_c_compiler() -> Result<()> {
+    // MSVC is found through the registry, not through the search path.
+    if cfg!(target_env = "msvc") {
+        return Ok(());
+    }
+    let named = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    // The variable may hold arguments or a wrapper: `ccache gcc`.
+    let mut words = named.split_whitespace();
+    let program = words.next().unwrap_or("cc");
+    let arguments: Vec<_> = words.chain(["-x", "c", "-fsyntax-only", "-"]).collect();
+    println!("$ {program} {} <<< '#include <stdlib.h>'", arguments.join(" "));
+    let mut compiler = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{program}`; {COMPILER_HELP}"))?;
+    if let Some(mut input) = compiler.stdin.take() {
+        // A compiler that ended early says why through its status.
+        drop(input.write_all(b"#include <stdlib.h>\n"));
+    }
+    ensure!(compiler.wait()?.success(), "`{program}` does not compile C; {COMPILER_HELP}");
+    Ok(())
+}
+
+/// The interpreter of a virtual environment that holds exactly what the requirements name.
+fn python() -> Result<PathBuf> {
+    let root = root()?;
+    let requirements = fs::read_to_string(root.join("tests/requirements.txt"))
+        .context("cannot read tests/requirements.txt")?;
+    let environment = root.join("target/python");
+    let interpreter = environment.join(if cfg!(windows) { "Scripts/python" } else { "bin/python" });
+    let stamp = environment.join("requirements.txt");
+    let installed = fs::read_to_string(&stamp).is_ok_and(|text| text == requirements);
+    if installed && Step::new(&interpreter)?.args(["--version"]).succeeds().unwrap_or(false) {
+        return Ok(interpreter);
+    }
+    install_python(&environment, &interpreter)?;
+    fs::write(stamp, requirements).context("cannot mark target/python as complete")?;
+    Ok(interpreter)
+}
+
+fn install_python(environment: &Path, interpreter: &Path) -> Result<()> {
+    if environment.exists() {
+        fs::remove_dir_all(environment).context("cannot remove an outdated target/python")?;
+    }
+    let program = if cfg!(windows) { "python" } else { "python3" };
+    let made = Step::new(program)?.args(["-m", "venv", "target/python"]).succeeds();
+    if !made.context(PYTHON_HELP)? {
+        bail!("no virtual environment could be made; {PYTHON_HELP}");
+    }
+    let install = ["-m", "pip", "install", "--disable-pip-version-check", "--requirement"];
+    Step::new(interpreter)?.args(install).args(["tests/requirements.txt"]).run()
+}

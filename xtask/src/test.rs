@@ -1,0 +1,14 @@
+//! `cargo xtask test`: everything the tests need, then all of them.
+
+use anyhow::Result;
+
+use crate::setup;
+use crate::step::Step;
+
+/// Benches stay out, so that the libraries they compare with are never built for tests.
+const TEST: [&str; 5] = ["test", "--workspace", "--exclude", "strongroom-benches", "--locked"];
+
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let prepared = setup::run()?;
+    Step::cargo()?.args(TEST).args(arguments).env("STRONGROOM_TEST_PYTHON", prepared.python).run()
+}

@@ -1,0 +1,56 @@
+//! Cargo's extensions in exact versions.
+
+use std::env::consts::EXE_SUFFIX;
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::root;
+use crate::step::Step;
+
+/// An extension of cargo, pinned.
+pub(crate) struct Tool {
+    /// Its subcommand: `deny` for `cargo deny`.
+    pub(crate) subcommand: &'static str,
+    pub(crate) version: &'static str,
+}
+
+impl Tool {
+    /// The program: the one on the search path if its version is the pinned one, else a copy in
+    /// `target/tools`, built once.
+    pub(crate) fn program(&self) -> Result<OsString> {
+        let crate_name = format!("cargo-{}", self.subcommand);
+        if self.is_version_of(crate_name.as_ref()) {
+            return Ok(crate_name.into());
+        }
+        let own = root()?.join("target/tools/bin").join(format!("{crate_name}{EXE_SUFFIX}"));
+        if !self.is_version_of(own.as_ref()) {
+            self.install(&crate_name)?;
+        }
+        Ok(own.into())
+    }
+
+    fn is_version_of(&self, program: &std::ffi::OsStr) -> bool {
+        let output = Command::new(program)
+            .args([self.subcommand, "--version"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        output.is_ok_and(|output| {
+            let text = String::from_utf8_lossy(&output.stdout);
+            output.status.success() && text.split_whitespace().any(|word| word == self.version)
+        })
+    }
+
+    fn install(&self, crate_name: &str) -> Result<()> {
+        Step::cargo()?
+            .args(["install", "--locked", "--force", "--root", "target/tools"])
+            .args([format!("{crate_name}@{}", self.version)])
+            // A tool that runs for seconds is not worth minutes of optimising.
+            .env("CARGO_PROFILE_RELEASE_LTO", "false")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .run()
+    }
+}
