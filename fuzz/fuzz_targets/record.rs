@@ -1,0 +1,7 @@
+//! Bytes that were not sealed with the key never open, and never make the reader panic.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use strongroom_backend_native::fuzz_record;
+
+fuzz_target!(|bytes: &[u8]| fuzz_record(bytes));
