@@ -49,8 +49,7 @@ impl NativeBackend {
             Capability::List,
             Capability::Metadata,
         ]);
-        let mut info = BackendInfo::new(KIND, store.path().display().to_string(), capabilities);
-        info.alternatives = "`aws` or `hashicorp`, whose stores can rotate by themselves";
+        let info = BackendInfo::new(KIND, store.path().display().to_string(), capabilities);
         Ok(Self { info, readers: Readers::new(store), writer, retention })
     }
 

@@ -156,13 +156,30 @@ fn foreign() -> Error {
     ])
 }
 
+/// Several processes may create the store at once. To those that would wait for each other in a
+/// circle SQLite answers without asking the busy handler; trying again solves it.
+fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    let (mut started, mut attempt) = (Instant::now(), 0);
+    loop {
+        let outcome = connection.pragma_update(None, "journal_mode", "WAL");
+        let busy = matches!(
+            outcome.as_ref().map_err(rusqlite::Error::sqlite_error_code),
+            Err(Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+        );
+        if !busy || !wait_for_lock(attempt, &mut started) {
+            return outcome;
+        }
+        attempt += 1;
+    }
+}
+
 /// Creates the tables in an empty database and fills them with `fill`, unless another process has
 /// just done so. Says whether it did.
 pub(crate) fn initialise(
     connection: &mut Connection,
     fill: impl FnOnce(&Connection) -> Result<()>,
 ) -> Result<bool> {
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(from_sqlite)?;
+    use_write_ahead_log(connection).map_err(from_sqlite)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;
