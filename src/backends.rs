@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use strongroom_core::{Backend, Problems, Result, Settings};
 
+use crate::misspelt;
+
 /// A backend that this release knows, compiled in or not.
 pub(crate) struct Kind {
     /// Its name in `SECRETS_BACKEND`, and that of its cargo feature.
@@ -97,5 +99,11 @@ fn not_available(name: &str) -> String {
         );
     }
     let accepted: Vec<_> = KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect();
-    format!("`SECRETS_BACKEND` names no backend that is known; use {}", accepted.join(" or "))
+    let names = KINDS.iter().map(|kind| kind.name.to_owned());
+    let meant = misspelt::nearest(&name.to_lowercase(), names)
+        .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+    format!(
+        "`SECRETS_BACKEND` names no backend that is known: use {}{meant}",
+        accepted.join(" or ")
+    )
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use strongroom_core::{ExposeSecret, Problems, Settings};
 
-use crate::backends::Chosen;
+use crate::backends::{Chosen, KINDS};
 use crate::declared::{Declarations, Declared};
 use crate::misspelt;
 use crate::source::Source;
@@ -44,9 +44,13 @@ const DEFAULT_BACKEND: &str = "env";
 /// # parse().unwrap();
 /// ```
 ///
+/// A configuration that came from a file ignores the environment, and keys are flat: there are no
+/// sections for single backends.
+///
 /// Building a configuration never fails. What is wrong with it, unknown keys included, is reported
 /// all at once by [`SecretsManager::from_config`](crate::SecretsManager::from_config), and never
-/// shows a value. `Debug` is masked.
+/// shows a value. `Debug` is masked. (A file that is not well-formed is refused by its parser, whose
+/// message may quote it: rather name a key file than write a key into it.)
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     settings: Settings,
@@ -109,12 +113,28 @@ impl Config {
         let mut problems = Problems::new();
         self.problems.into_iter().for_each(|problem| problems.add(problem));
         let name = self.settings.expose(BACKEND).unwrap_or(DEFAULT_BACKEND);
+        if !self.settings.has(BACKEND) {
+            note_settings_of_others(&self.settings, &mut problems);
+        }
         let backend = Chosen::from_settings(name, &self.settings, &mut problems);
         let declarations = Declarations::understand(self.declared, &mut problems);
         problems.into_result()?;
         // Without a noted problem there is a backend.
         let backend = backend.ok_or_else(|| strongroom_core::Error::config(Vec::new()))?;
         Ok(Understood { backend, declarations })
+    }
+}
+
+/// Notes settings of a backend that nobody has chosen: a service that forgot to choose it would
+/// look for its secrets in the wrong place.
+fn note_settings_of_others(settings: &Settings, problems: &mut Problems) {
+    for kind in KINDS.iter().filter(|kind| kind.name != DEFAULT_BACKEND) {
+        if let Some(name) = settings.names().find(|name| name.starts_with(kind.prefix)) {
+            problems.add(format!(
+                "`{name}` is set, but `{BACKEND}` is not: set it to `{}`, or remove the former",
+                kind.name
+            ));
+        }
     }
 }
 
@@ -143,9 +163,9 @@ impl Config {
         match (key, value) {
             ("declare", Source::List(entries)) => {
                 let problems = &mut self.problems;
-                let entries =
-                    entries.into_iter().filter_map(|entry| Declared::from_source(entry, problems));
-                self.declared.extend(entries);
+                for (index, entry) in entries.into_iter().enumerate() {
+                    self.declared.extend(Declared::from_source(entry, index, problems));
+                }
                 self
             }
             ("declare", _) => {

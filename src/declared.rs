@@ -8,6 +8,7 @@ use strongroom_core::{
     SecretValue,
 };
 
+use crate::SecretsManager;
 use crate::source::Source;
 
 /// A secret that the service will read. When the manager is opened, every declared secret is read
@@ -48,8 +49,9 @@ impl Declared {
         Self { required: false, ..Self::required(path) }
     }
 
-    /// What `get` answers, as version `default`, while the store has no such secret. A secret that
-    /// is expired or may not be read is never replaced by it.
+    /// What `get` answers, as version `default`, while the store has no such secret; `exists` is
+    /// true then, but nothing is listed or described. A secret that is expired or may not be read is
+    /// never replaced by it.
     #[must_use]
     pub fn default(mut self, value: impl Into<SecretString>) -> Self {
         self.default = Some(value.into());
@@ -65,9 +67,14 @@ impl Declared {
     }
 
     /// Understands an entry of `declare` in a configuration file; `None` if a problem was noted.
-    pub(crate) fn from_source(source: Source, problems: &mut Vec<String>) -> Option<Self> {
+    pub(crate) fn from_source(
+        source: Source,
+        index: usize,
+        problems: &mut Vec<String>,
+    ) -> Option<Self> {
+        let entry = format!("`declare[{index}]`");
         let Source::Table(members) = source else {
-            problems.push("an entry of `declare` is not a table with a `path`".into());
+            problems.push(format!("{entry} is not a table with a `path`"));
             return None;
         };
         let mut declared = Self::required("");
@@ -83,13 +90,13 @@ impl Declared {
                 ("required", Source::Scalar(flag)) => match flag.expose_secret() {
                     "true" => declared.required = true,
                     "false" => declared.required = false,
-                    _ => problems.push("`required` in `declare` is not true or false".into()),
+                    _ => problems.push(format!("`required` in {entry} is not true or false")),
                 },
                 ("path" | "default" | "format" | "required", _) => {
-                    problems.push(format!("`{key}` in `declare` is not a plain value"));
+                    problems.push(format!("`{key}` in {entry} is not a plain value"));
                 }
                 _ => problems.push(format!(
-                    "`{key}` in `declare` is not known; use `path`, `required`, `default`, `format`"
+                    "`{key}` in {entry} is not known; use `path`, `required`, `default`, `format`"
                 )),
             }
         }
@@ -112,9 +119,13 @@ struct Declaration {
 impl Declarations {
     pub(crate) fn understand(declared: Vec<Declared>, problems: &mut Problems) -> Self {
         let mut declarations = Vec::with_capacity(declared.len());
-        for Declared { path, required, default, format } in declared {
+        for (index, Declared { path, required, default, format }) in
+            declared.into_iter().enumerate()
+        {
             let Some(path) = path else {
-                problems.add("a path in `declare` is not valid; use one such as `openai/api-key`");
+                problems.add(format!(
+                    "`declare[{index}]` has no valid path; use one such as `openai/api-key`"
+                ));
                 continue;
             };
             let format = format.map(|pattern| Regex::new(&pattern));
@@ -135,11 +146,12 @@ impl Declarations {
     /// is, since it may be temporary.
     pub(crate) async fn check(
         self,
-        backend: &dyn Backend,
+        secrets: &SecretsManager,
     ) -> Result<BTreeMap<SecretPath, SecretValue>> {
+        let backend = &*secrets.shared.backend;
         let paths: Vec<_> = self.0.iter().map(|declaration| declaration.path.clone()).collect();
         let mut problems = Problems::new();
-        for (declaration, result) in self.0.iter().zip(backend.get_many(&paths).await) {
+        for (declaration, result) in self.0.iter().zip(secrets.get_many(&paths).await) {
             match result {
                 Ok(secret) => declaration.check_format(&secret, backend, &mut problems),
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),

@@ -52,7 +52,8 @@ impl SecretsManager {
     pub async fn from_config(config: Config) -> Result<Self> {
         let understood = config.understand()?;
         let backend = understood.backend.open().await?;
-        let defaults = understood.declarations.check(&*backend).await?;
+        let without_defaults = Self::new(Arc::clone(&backend), BTreeMap::new());
+        let defaults = understood.declarations.check(&without_defaults).await?;
         Ok(Self::new(backend, defaults))
     }
 

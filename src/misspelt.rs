@@ -20,14 +20,11 @@ pub(crate) fn known() -> impl Iterator<Item = &'static str> {
 /// backend, or come from an orchestrator that describes a service called `secrets`.
 pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
     let prefix = settings.expose("SECRETS_ENV_PREFIX").unwrap_or_default();
-    if prefix.starts_with("SECRETS") {
-        return;
-    }
+    let may_be_secrets = prefix.starts_with("SECRETS");
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in names.filter(|name| name.starts_with("SECRETS_")) {
-        if known().all(|known| known != name)
-            && (nearest(&name).is_some() || has_prefix_of_a_backend(&name))
-        {
+    for name in names.filter(|name| name.starts_with("SECRET") && known().all(|k| k != name)) {
+        let is_near = known().any(|known| strsim::damerau_levenshtein(known, &name) <= SLIPS);
+        if is_near || (!may_be_secrets && has_prefix_of_a_backend(&name)) {
             problems.add(unknown(&name));
         }
     }
@@ -39,21 +36,23 @@ fn has_prefix_of_a_backend(name: &str) -> bool {
 
 /// Says that a setting is not known, and which one may be meant.
 pub(crate) fn unknown(name: &str) -> String {
-    match nearest(name) {
+    let keys = known().map(key);
+    let meant = nearest(name, known().map(str::to_owned).chain(keys));
+    match meant {
         Some(meant) => format!("`{name}` is not a setting; did you mean `{meant}`?"),
         None => format!("`{name}` is not a setting; remove it"),
     }
 }
 
-/// The setting that a variable's name or a file's key comes close to.
-fn nearest(name: &str) -> Option<&'static str> {
-    let name = name.to_ascii_uppercase();
-    let distance = |known: &&str| {
-        let whole = strsim::damerau_levenshtein(known, &name);
-        let key = known.strip_prefix("SECRETS_").unwrap_or(known);
-        whole.min(strsim::damerau_levenshtein(key, &name))
-    };
-    known().min_by_key(distance).filter(|known| distance(known) <= SLIPS)
+/// The key of a setting in a file.
+fn key(setting: &str) -> String {
+    setting.strip_prefix("SECRETS_").unwrap_or(setting).to_ascii_lowercase()
+}
+
+/// The one of `names` that `given` comes close to.
+pub(crate) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let distance = |name: &String| strsim::damerau_levenshtein(name, given);
+    names.min_by_key(distance).filter(|name| distance(name) <= SLIPS)
 }
 
 #[cfg(test)]
@@ -62,10 +61,13 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_is_recognised() {
-        assert_eq!(nearest("SECRETS_BACKNED"), Some(BACKEND));
-        assert_eq!(nearest("bakend"), Some(BACKEND));
-        assert_eq!(nearest("SECRETS_SERVICE_HOST"), None);
-        #[cfg(feature = "native")]
-        assert_eq!(nearest("SECRETS_NATIVE_PAHT"), Some("SECRETS_NATIVE_PATH"));
+        for (given, meant) in [
+            ("SECRETS_BACKNED", "did you mean `SECRETS_BACKEND`?"),
+            ("SECRET_BACKEND", "did you mean `SECRETS_BACKEND`?"),
+            ("bakend", "did you mean `backend`?"),
+            ("SECRETS_SERVICE_HOST", "remove it"),
+        ] {
+            assert!(unknown(given).ends_with(meant), "{}", unknown(given));
+        }
     }
 }

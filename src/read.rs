@@ -49,6 +49,7 @@ impl SecretsManager {
         self.read_many(resolved).await
     }
 
+    /// The one entrance of every read of several secrets.
     async fn read_many(&self, resolved: Vec<Result<SecretPath>>) -> Vec<Result<Secret>> {
         let valid: Vec<_> =
             resolved.iter().filter_map(|path| path.as_ref().ok().cloned()).collect();

@@ -11,7 +11,9 @@ use strongroom_core::{
 use crate::SecretsManager;
 
 impl SecretsManager {
-    /// Writes a new version of a secret, leaving its metadata as it is, and returns the version.
+    /// Writes a new version of a secret, leaving its metadata as it is, and returns the version. A
+    /// secret that has expired stays so until its expiry is changed, with [`put_with`](Self::put_with)
+    /// in the same write or with [`annotate`](Self::annotate).
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] on a read-only store, [`ErrorKind::InvalidInput`] if the value is
@@ -101,10 +103,10 @@ impl SecretsManager {
         result.map_err(|error| self.named(error, Operation::Delete, &path))
     }
 
-    /// Takes a delete back.
+    /// Takes a delete back. Succeeds on a secret that is not deleted.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if there is nothing to bring back, [`ErrorKind::Unsupported`] if the
+    /// [`ErrorKind::NotFound`] if the path holds no secret, [`ErrorKind::Unsupported`] if the
     /// store cannot, and whatever keeps it from answering.
     pub async fn undelete(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Undelete)?;

@@ -37,16 +37,16 @@ async fn everything_that_is_wrong_is_named_at_once() {
     );
     let problems = problems(toml::from_str(&text).unwrap()).await;
     for expected in [
-        "`SECRETS_BACKEND` names no backend that is known; use `env` or `native`",
-        "`native_kye` is not a setting; did you mean `SECRETS_NATIVE_KEY`?",
+        "`SECRETS_BACKEND` names no backend that is known: use `env` or `native`; did you mean `native`?",
+        "`native_kye` is not a setting; did you mean `native_key`?",
         "`native_path` is neither text",
         "`native_key` is empty",
         "is given twice",
         "`colour` is not a setting",
-        "a path in `declare` is not valid",
+        "`declare[0]` has no valid path",
         "the format declared for `a/b` is no regular expression",
-        "`requird` in `declare` is not known",
-        "an entry of `declare` is not a table",
+        "`requird` in `declare[1]` is not known",
+        "`declare[2]` is not a table",
     ] {
         assert!(problems.iter().any(|p| p.contains(expected)), "{expected}: {problems:#?}");
     }
@@ -142,6 +142,10 @@ async fn environments() {
 
     for (environment, expected) in [
         (vec![("SECRETS_BACKEND", "vualt")], "use `env` or `native`"),
+        (
+            vec![("SECRETS_NATIVE_KEY", CANARY)],
+            "is set, but `SECRETS_BACKEND` is not: set it to `native`",
+        ),
         (vec![("SECRETS_BACKEND", "")], "`SECRETS_BACKEND` is set but empty"),
         (vec![("SECRETS_BACKNED", "native")], "did you mean `SECRETS_BACKEND`?"),
         (vec![("SECRETS_BACKEND", "native")], "set one of `SECRETS_NATIVE_KEY_FILE`"),

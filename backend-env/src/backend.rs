@@ -69,7 +69,7 @@ impl EnvBackend {
         let naming = Naming::new(prefix.as_deref(), fallback);
         let instance = instance(&naming, file.as_deref());
         let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
-        info.alternatives = "`native`, `hashicorp` or `aws`";
+        info.alternatives = "the backend `native`";
         Ok(Self { info, naming, file, variables: RwLock::new(Some(variables)) })
     }
 
@@ -150,9 +150,10 @@ fn variables(full: &str, fallback: Option<&str>) -> String {
 }
 
 fn instance(naming: &Naming, file: Option<&Path>) -> String {
-    let prefix = naming.prefix().map(|prefix| format!(" from `{prefix}` on")).unwrap_or_default();
-    let file = file.map(|file| format!(" and `{}`", file.display())).unwrap_or_default();
-    format!("the environment of this process{prefix}{file}")
+    let file = file.map(|file| format!(" and of `{}`", file.display())).unwrap_or_default();
+    let prefix = naming.prefix();
+    let prefix = prefix.map(|prefix| format!(" that begin with `{prefix}`")).unwrap_or_default();
+    format!("the variables of this process{file}{prefix}")
 }
 
 /// A variable of this process. The value is taken over, not copied.

@@ -147,9 +147,11 @@ fn wipe(error: dotenvy::Error) {
 /// Reads a file into one buffer that never moves, up to one byte more than allowed, and adds a line
 /// break.
 fn contents(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_BYTES).min(MAX_BYTES);
     // Reading does not grow a buffer that is not filled to the end.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 64));
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 64));
+    file.take(size as u64 + 1).read_to_end(&mut bytes)?;
     bytes.push(b'\n');
     Ok(bytes)
 }

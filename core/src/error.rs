@@ -322,10 +322,10 @@ impl fmt::Display for Error {
             [only] => write!(f, ": {only}"),
             several => {
                 write!(f, ", {} problems:", several.len())?;
-                several
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(i, problem)| write!(f, " ({}) {problem}.", i + 1))
+                several.iter().enumerate().try_for_each(|(i, problem)| {
+                    let end = if problem.ends_with(['.', '?']) { "" } else { "." };
+                    write!(f, " ({}) {problem}{end}", i + 1)
+                })
             }
         }
     }
@@ -359,10 +359,10 @@ mod tests {
 
     #[test]
     fn names_every_configuration_problem() {
-        let error = Error::config(vec!["A is missing".into(), "B is empty".into()]);
+        let error = Error::config(vec!["A is missing".into(), "B is what?".into()]);
         assert_eq!(
             error.to_string(),
-            "configuration error, 2 problems: (1) A is missing. (2) B is empty."
+            "configuration error, 2 problems: (1) A is missing. (2) B is what?"
         );
         assert_eq!(error.problems().len(), 2);
     }

@@ -74,7 +74,8 @@ pub(crate) fn field(json: &str, name: &str) -> Result<Vec<u8>> {
     let found = members.iter().rev().find(|(key, _)| key == name).map(|(_, raw)| raw.get());
     match found {
         None | Some("null") => {
-            Err(Error::new(ErrorKind::FieldNotFound, "check the name against `field_names`"))
+            Err(Error::new(ErrorKind::FieldNotFound, "check the name against `field_names`")
+                .because("the field is absent or null"))
         }
         Some(raw) if raw.starts_with('"') => text::unescape(raw).map_err(|_| not_an_object()),
         Some(raw) => Ok(Vec::from(raw)),

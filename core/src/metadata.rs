@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, ErrorKind};
 
 /// What is known about a secret besides its value. Not secret: stores keep it readable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
     /// What sort of credential it is.
@@ -29,6 +29,33 @@ pub struct Metadata {
     pub expires_at: Option<SystemTime>,
     /// How often the secret should be replaced.
     pub rotation_interval: Option<Duration>,
+}
+
+/// Times as RFC 3339, and only what is set.
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Metadata");
+        shown.field("kind", &self.kind).field("tier", &self.tier);
+        if !self.tags.is_empty() {
+            shown.field("tags", &self.tags);
+        }
+        if let Some(description) = &self.description {
+            shown.field("description", description);
+        }
+        for (name, time) in [
+            ("created_at", self.created_at),
+            ("updated_at", self.updated_at),
+            ("expires_at", self.expires_at),
+        ] {
+            if let Some(time) = time {
+                shown.field(name, &format_args!("{}", humantime::format_rfc3339_millis(time)));
+            }
+        }
+        if let Some(interval) = self.rotation_interval {
+            shown.field("rotation_interval", &interval);
+        }
+        shown.finish()
+    }
 }
 
 macro_rules! named {

@@ -107,7 +107,8 @@ fn too_long(len: usize) -> Error {
 fn invalid(cause: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(
         ErrorKind::InvalidInput,
-        "use `/`-separated segments of `A-Z a-z 0-9 . _ - @ : +`, such as `openai/api-key`",
+        "use segments of `A-Z a-z 0-9 . _ - @ : +` with a `/` between them and none at either end, \
+         such as `openai/api-key`",
     )
     .because(cause)
 }

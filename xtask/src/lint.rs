@@ -11,6 +11,7 @@ const FACADE: &str = "strongroom";
 pub(crate) fn run() -> Result<()> {
     install_components()?;
     cargo(&["fmt", "--all", "--check"])?.run()?;
+    cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?.run()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--locked"];
     cargo(&clippy)?.args(["--", "-D", "warnings"]).run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features", "--locked"];
