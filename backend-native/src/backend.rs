@@ -57,6 +57,9 @@ impl NativeBackend {
     /// Other processes go on reading and writing meanwhile. If an earlier rotation was interrupted,
     /// this finishes it instead.
     ///
+    /// The key or passphrase that opens the store stays the same: this does not help after it has
+    /// leaked. Then make a new store with a new key, and write new secrets into it.
+    ///
     /// # Errors
     /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written; what
     /// was re-wrapped until then stays so, and the next call goes on.

@@ -43,8 +43,13 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
             "give this process the right to write both",
         ),
         ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation => {
-            return corrupt("the store's file is damaged");
+            return damaged("the store's file is damaged");
         }
+        ErrorCode::FileLockingProtocolFailed | ErrorCode::OutOfMemory => (
+            ErrorKind::Unavailable,
+            "SQLite got no lock or no memory",
+            "try again; look at the load and memory of the machine",
+        ),
         ErrorCode::TooBig => {
             (ErrorKind::InvalidInput, "the value is too large", "split it or store a reference")
         }
@@ -53,6 +58,12 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
     Error::new(kind, advice).because(cause)
 }
 
+/// The store as a whole cannot be trusted.
+pub(crate) fn damaged(cause: &'static str) -> Error {
+    Error::new(ErrorKind::Corrupt, "restore the store from a backup").because(cause)
+}
+
+/// One record cannot be trusted.
 pub(crate) fn corrupt(cause: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, "restore it from a backup, or destroy it and write it again")
         .because(cause)
@@ -65,7 +76,10 @@ impl From<NotAuthentic> for Error {
 }
 
 pub(crate) fn not_found() -> Error {
-    Error::new(ErrorKind::NotFound, "check the path, or write the secret first")
+    Error::new(
+        ErrorKind::NotFound,
+        "check the secret's path and that this is the right store, or write the secret first",
+    )
 }
 
 pub(crate) fn no_such_version() -> Error {

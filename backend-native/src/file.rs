@@ -16,17 +16,19 @@ const MAX_SECRET_FILE: u64 = 4096;
 /// Reads a small file that holds a key or passphrase. Symbolic links are followed, since
 /// orchestrators mount secrets behind them; what counts is who may read the file they lead to.
 pub(crate) fn read_secret(path: &Path, setting: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let failed = |error: io::Error| problem(setting, path, io_phrase(&error));
-    let mut file = File::open(path).map_err(failed)?;
+    let refused =
+        |complaint: &str| Error::config(vec![format!("`{setting}`: {}{complaint}", shown(path))]);
+    let failed = |error: io::Error| refused(io_phrase(&error));
+    let mut file = open_to_read(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(problem(setting, path, "it is not a regular file"));
+        return Err(refused("it is not a regular file; name the file itself"));
     }
     if let Some(complaint) = exposure(&metadata) {
-        return Err(problem(setting, path, complaint));
+        return Err(refused(complaint));
     }
     if metadata.len() > MAX_SECRET_FILE {
-        return Err(problem(setting, path, "it is larger than 4,096 bytes"));
+        return Err(refused("it is larger than 4,096 bytes; name the right file"));
     }
     // One byte more than expected, so that the buffer never has to grow.
     let mut content = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0) + 1]);
@@ -38,10 +40,30 @@ pub(crate) fn read_secret(path: &Path, setting: &str) -> Result<Zeroizing<Vec<u8
         }
     }
     if filled == content.len() {
-        return Err(problem(setting, path, "it changed while being read"));
+        return Err(refused("it changed while being read; try again"));
     }
     content.truncate(filled);
     Ok(content)
+}
+
+/// Opens a file without waiting for the other end of a pipe.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
+    );
+    options.open(path)
+}
+
+/// The path of a key or passphrase file for a message. Where a directory is named that exists it is
+/// surely a path; anything else may be the key or the passphrase itself, given in the wrong place.
+pub(crate) fn shown(path: &Path) -> String {
+    let is_path =
+        path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());
+    if is_path { format!("{}: ", path.display()) } else { String::new() }
 }
 
 /// Creates a file with `content`, whole or not at all, unless it exists. Says whether it did.
@@ -103,8 +125,22 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Refuses what cannot be a store, and an existing store that others can access.
+/// Refuses what cannot be a store, and a store or one of its logs that others can access.
 pub(crate) fn check_store(path: &Path) -> Result<()> {
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        let beside = path.with_file_name(name);
+        let Ok(metadata) = fs::symlink_metadata(&beside) else { continue };
+        let complaint = if metadata.is_file() {
+            exposure(&metadata)
+        } else {
+            Some("it is not a regular file; remove it")
+        };
+        if let Some(complaint) = complaint {
+            return Err(problem("SECRETS_NATIVE_PATH", &beside, complaint));
+        }
+    }
     let metadata = fs::symlink_metadata(path)
         .map_err(|error| problem("SECRETS_NATIVE_PATH", path, io_phrase(&error)))?;
     let complaint = if !metadata.is_file() {
@@ -116,6 +152,24 @@ pub(crate) fn check_store(path: &Path) -> Result<()> {
         exposure(&metadata)
     };
     complaint.map_or(Ok(()), |complaint| Err(problem("SECRETS_NATIVE_PATH", path, complaint)))
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
+/// Which file bears this name now.
+pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
+    let metadata = fs::symlink_metadata(path)?;
+    #[cfg(unix)]
+    let identity = {
+        use std::os::unix::fs::MetadataExt;
+        Identity(metadata.dev(), metadata.ino())
+    };
+    // Elsewhere an open file can neither be removed nor replaced.
+    #[cfg(not(unix))]
+    let identity = Identity(u64::from(metadata.is_file()), 0);
+    Ok(identity)
 }
 
 #[cfg(unix)]
@@ -152,11 +206,22 @@ pub(crate) fn without_line_break(mut content: Zeroizing<Vec<u8>>) -> Zeroizing<V
     content
 }
 
-/// A failure to open or create the file that a setting names.
+pub(crate) fn is_out_of_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A failure to create the store or to find its directory.
 pub(crate) fn unusable(setting: &str, path: &Path, error: &io::Error) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Unavailable,
-        _ => return problem(setting, path, io_phrase(error)),
-    };
-    Error::new(kind, "free space and try again").because("the disk is full")
+    if is_out_of_room(error) {
+        return Error::new(ErrorKind::Unavailable, "free space and try again")
+            .because("the disk is full");
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound => problem(
+            setting,
+            path,
+            "this directory does not exist; create it, or name another path (`~` stands for nothing)",
+        ),
+        _ => problem(setting, path, io_phrase(error)),
+    }
 }

@@ -30,6 +30,9 @@
 //!   [`Corrupt`](strongroom_core::ErrorKind::Corrupt); all others stay readable. Nothing that cannot
 //!   be read is overwritten, except by `destroy`.
 //! - A value may have up to 16 MiB. A write waits up to 10 s for those of other processes.
+//! - Once the file was removed or replaced under a store that is open, nothing is written any more.
+//!
+//! The file has to be on a local disk: the write-ahead log needs shared memory between processes.
 //!
 //! Paths, tags and all other metadata are readable in the file, and so are the sizes of values.
 //! Whoever can write the file can remove a secret whole, or put back an earlier authentic state of
@@ -104,8 +107,9 @@
 //! - `keyring`, letter `k`: `id`, `purpose`, `state` (1 active, 2 decrypts only, 3 being retired),
 //!   `uses`, `created_at`, `sealed`.
 //!
-//! The versions `first` to `latest` of a secret are all there; a gap is `Corrupt`. Test vectors and
-//! an independent decoder in Python lie in the crate's `tests/vectors`.
+//! The versions `first` to `latest` of a secret are all there, of the KEKs exactly the one with the
+//! highest id is active, and the tables are those of this format and no others; anything else is
+//! `Corrupt`. Test vectors and an independent decoder in Python lie in the crate's `tests/vectors`.
 
 mod backend;
 mod config;

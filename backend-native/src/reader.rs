@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension, Row};
 use strongroom_core::{
-    Description, Health, HealthStatus, ListOptions, ListPage, PageToken, Result, Secret,
-    SecretPath, VersionInfo, VersionSelector,
+    Description, Error, ErrorKind, Health, HealthStatus, ListOptions, ListPage, PageToken, Result,
+    Secret, SecretPath, VersionInfo, VersionSelector,
 };
 use tracing::warn;
 
@@ -229,28 +231,32 @@ impl Reader {
             Some(prefix) => (format!("{prefix}/"), format!("{prefix}0")),
             None => (String::new(), "\u{7f}".to_owned()),
         };
-        let after = options.page.as_ref().map_or(low.as_str(), PageToken::as_str).max(&low);
+        let after = match &options.page {
+            Some(token) => decode(token)?.max(low.into_bytes()),
+            None => low.into_bytes(),
+        };
         let mut statement = self
             .connection
             .prepare_cached(concat!(
                 "SELECT ",
                 columns!(),
-                ", s.path FROM secrets s WHERE s.path > ?1 AND s.path < ?2 ORDER BY s.path LIMIT ?3"
+                ", s.path FROM secrets s WHERE s.path > CAST(?1 AS TEXT) AND s.path < ?2 \
+                 ORDER BY s.path LIMIT ?3"
             ))
             .map_err(from_sqlite)?;
         let mut rows = statement.query((after, &high, PAGE)).map_err(from_sqlite)?;
         let mut page = ListPage::default();
-        let (mut seen, mut last) = (0, String::new());
+        let (mut seen, mut last) = (0, Vec::new());
         while let Some(row) = rows.next().map_err(from_sqlite)? {
             seen += 1;
-            last = row.get(COLUMN_COUNT).map_err(from_sqlite)?;
-            match SecretPath::parse(&last) {
-                Ok(path) if self.is_wanted(row, &path, options) => page.paths.push(path),
-                Ok(_) => {}
-                Err(_) => warn!("the store holds a record under a path that is not valid"),
+            last = row::raw_path(row)?;
+            match row::valid_path(&last) {
+                Some(path) if self.is_wanted(row, &path, options) => page.paths.push(path),
+                Some(_) => {}
+                None => warn!("the store holds a record under a path that is not valid"),
             }
         }
-        page.next = (seen == PAGE).then(|| PageToken::new(last));
+        page.next = (seen == PAGE).then(|| PageToken::new(STANDARD.encode(last)));
         Ok(page)
     }
 
@@ -276,7 +282,15 @@ impl Reader {
     }
 }
 
-fn missing(secret: &SecretRow, exact: Option<i64>) -> strongroom_core::Error {
+/// A token is the last path of a page in base64: an edited path need not be text.
+fn decode(token: &PageToken) -> Result<Vec<u8>> {
+    STANDARD.decode(token.as_str()).map_err(|_| {
+        Error::new(ErrorKind::InvalidInput, "give the token of the page before, or none")
+            .because("the page token is not from this store")
+    })
+}
+
+fn missing(secret: &SecretRow, exact: Option<i64>) -> Error {
     let kept = row::to_i64(secret.first)..=row::to_i64(secret.latest);
     match exact {
         Some(version) if !kept.contains(&version) => no_such_version(),

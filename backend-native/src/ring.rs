@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::crypto::{self, AeadKey, MacKey, NotAuthentic};
-use crate::error::{corrupt, from_sqlite};
+use crate::error::{corrupt, damaged, from_sqlite};
 use crate::record::{self, MacInput, Purpose};
 use crate::root::{Argon2id, Derivation, RootKey};
 
@@ -175,23 +175,28 @@ pub(crate) fn load(connection: &Connection, store: &StoreRow, root: &RootKey) ->
     let checked = crypto::equal(&store.root_check, &root.check(&store_id)[..]);
     let mac = match (mac_key, checked) {
         (Some(Ok(key)), Ok(())) => MacKey::new(&key),
-        (Some(Ok(_)), Err(NotAuthentic)) | (_, Ok(())) => return Err(damaged()),
+        (Some(Ok(_)), Err(NotAuthentic)) | (_, Ok(())) => return Err(untrusted()),
         (_, Err(NotAuthentic)) => return Err(wrong_key()),
     };
     let mut keks = Vec::new();
     for row in &rows {
-        row.verify(&mac, &store_id).map_err(|NotAuthentic| damaged())?;
+        row.verify(&mac, &store_id).map_err(|NotAuthentic| untrusted())?;
         if row.purpose == Purpose::KeyEncryption as u8 {
-            let key = opened(row, Purpose::KeyEncryption).map_err(|NotAuthentic| damaged())?;
+            let key = opened(row, Purpose::KeyEncryption).map_err(|NotAuthentic| untrusted())?;
             keks.push(Kek { id: row.id, state: row.state()?, key: AeadKey::new(&key)? });
         }
+    }
+    // An older row put back has an authentic MAC; that the newest key is the active one shows it.
+    let active: Vec<u32> =
+        keks.iter().filter(|kek| kek.state == State::Active).map(|kek| kek.id).collect();
+    if active.as_slice() != keks.iter().map(|kek| kek.id).max().as_slice() {
+        return Err(untrusted());
     }
     Ok(Ring { store_id, mac, keks })
 }
 
-fn damaged() -> Error {
-    Error::new(ErrorKind::Corrupt, "restore the store from a backup")
-        .because("the store's key ring fails authentication: it was damaged or edited")
+fn untrusted() -> Error {
+    damaged("the store's key ring fails authentication: it was damaged or edited")
 }
 
 fn wrong_key() -> Error {
@@ -325,7 +330,7 @@ impl RingRow {
     /// The row with this id, to be changed and signed anew.
     fn load_authentic(connection: &Connection, ring: &Ring, id: u32) -> Result<Self> {
         let row = Self::load(connection, id)?;
-        row.verify(&ring.mac, &ring.store_id).map_err(|NotAuthentic| damaged())?;
+        row.verify(&ring.mac, &ring.store_id).map_err(|NotAuthentic| untrusted())?;
         Ok(row)
     }
 
@@ -333,7 +338,7 @@ impl RingRow {
         [State::Active, State::DecryptOnly, State::Retiring]
             .into_iter()
             .find(|state| *state as u8 == self.state)
-            .ok_or_else(damaged)
+            .ok_or_else(untrusted)
     }
 
     fn mac_input(&self, store_id: &[u8; 16]) -> MacInput {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{KEY, KEY_FILE, KeySource, PASSPHRASE, PASSPHRASE_FILE};
 use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes};
-use crate::error::corrupt;
+use crate::error::{corrupt, io_phrase};
 use crate::file;
 
 const RING_KEY: &[u8] = b"strongroom v1 ring key";
@@ -127,10 +127,25 @@ impl RootKey {
 
 fn key_from_file(path: &Path) -> Result<KeyBytes> {
     let content = file::read_secret(path, KEY_FILE)?;
-    if let Ok(raw) = <&[u8; KEY_LEN]>::try_from(content.as_slice()) {
-        return Ok(Zeroizing::new(*raw));
+    match <&[u8; KEY_LEN]>::try_from(content.as_slice()) {
+        // What somebody typed has far less than 256 bits of entropy.
+        Ok(raw) if raw.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
+            return Err(not_a_key(KEY_FILE));
+        }
+        Ok(raw) => return Ok(Zeroizing::new(*raw)),
+        Err(_) => {}
     }
     key_from_text(content.trim_ascii()).ok_or_else(|| not_a_key(KEY_FILE))
+}
+
+/// Fails if the setting for a key's file holds the key itself, which no message may then show.
+pub(crate) fn check_is_no_key(path: &Path) -> Result<()> {
+    match path.to_str().map(|text| key_from_text(text.as_bytes())) {
+        Some(Some(_)) => Err(Error::config(vec![format!(
+            "`{KEY_FILE}` holds a key, not the path of a file: give it as `{KEY}`"
+        )])),
+        _ => Ok(()),
+    }
 }
 
 fn key_from_setting(text: &SecretString) -> Result<KeyBytes> {
@@ -155,7 +170,17 @@ pub(crate) fn create_key_file(path: &Path) -> Result<bool> {
     if written != Ok(44) {
         return Err(Error::new(ErrorKind::Internal, "report this").because("base64 failed"));
     }
-    file::create_secret(path, &*text).map_err(|error| file::unusable(KEY_FILE, path, &error))
+    file::create_secret(path, &*text).map_err(|error| {
+        if file::is_out_of_room(&error) {
+            return file::unusable(KEY_FILE, path, &error);
+        }
+        Error::config(vec![format!(
+            "`{KEY_FILE}`: {}the key file cannot be created: {}; create its directory, or the file \
+             itself with mode 0600 and a key from `openssl rand -base64 32`",
+            file::shown(path),
+            io_phrase(&error)
+        )])
+    })
 }
 
 fn passphrase_from_setting(text: &SecretString) -> Result<&[u8]> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 use strongroom_core::{Metadata, Result, SecretPath};
 
@@ -231,6 +232,18 @@ impl<'a> Raw<'a> {
         })?;
         Ok(())
     }
+}
+
+/// The path behind `columns!()` as it stands in the file, which may have been edited.
+pub(crate) fn raw_path(row: &Row<'_>) -> Result<Vec<u8>> {
+    match row.get_ref(COLUMN_COUNT).map_err(from_sqlite)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes.to_vec()),
+        _ => Err(corrupt("a row of the store cannot be read")),
+    }
+}
+
+pub(crate) fn valid_path(raw: &[u8]) -> Option<SecretPath> {
+    SecretPath::parse(std::str::from_utf8(raw).ok()?).ok()
 }
 
 /// Now, in milliseconds since 1970.

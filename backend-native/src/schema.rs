@@ -8,7 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use strongroom_core::{Error, ErrorKind, Result};
 
-use crate::error::from_sqlite;
+use crate::config::PATH;
+use crate::error::{damaged, from_sqlite};
 
 /// `SROM` in ASCII: marks a SQLite file as a Strongroom store (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x5352_4f4d;
@@ -16,7 +17,10 @@ const APPLICATION_ID: i32 = 0x5352_4f4d;
 const SCHEMA: i32 = 1;
 
 /// How long a write waits for other processes.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const WRITE_WAIT: Duration = Duration::from_secs(10);
+/// How long a read waits. It meets a lock only where another process recovers or closes the store,
+/// and it waits on the thread that asked.
+pub(crate) const READ_WAIT: Duration = Duration::from_millis(250);
 /// Each connection's page cache, in KiB, as SQLite's negative `cache_size`.
 const CACHE: i32 = -16 * 1024;
 
@@ -68,31 +72,37 @@ CREATE TABLE versions (
 ";
 
 /// Opens an existing file. Every connection syncs each commit to disk before it returns.
-pub(crate) fn connect(path: &Path) -> Result<Connection> {
+pub(crate) fn connect(path: &Path, wait: Duration) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(unless_foreign)?;
-    configure(&mut connection).map_err(unless_foreign)?;
+    let mut connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| unless_foreign(error, path.to_str()))?;
+    configure(&mut connection, wait).map_err(|error| unless_foreign(error, path.to_str()))?;
     Ok(connection)
 }
 
 /// The first statements that look into a file find out whether SQLite can read it at all.
-fn unless_foreign(error: rusqlite::Error) -> Error {
+fn unless_foreign(error: rusqlite::Error, path: Option<&str>) -> Error {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => foreign(),
+        Some(rusqlite::ErrorCode::NotADatabase) => foreign(path),
         _ => from_sqlite(error),
     }
 }
 
-fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
-    // With a plan that does not depend on bound values, a point read is not planned anew.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // The file may come from an attacker: run no code of its schema, keep its pages consistent.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    let mut started = Instant::now();
-    connection.busy_handler(Some(move |attempt| wait_for_lock(attempt, &mut started)))?;
+fn configure(connection: &mut Connection, wait: Duration) -> rusqlite::Result<()> {
+    for (option, on) in [
+        // With a plan that does not depend on bound values, a point read is not planned anew.
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
+        // The file may come from an attacker: run no code of its schema, keep its pages consistent.
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+    ] {
+        connection.set_db_config(option, on)?;
+    }
+    set_lock_wait(connection, wait)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "cache_size", CACHE)?;
     connection.pragma_update(None, "secure_delete", "ON")?;
@@ -100,14 +110,23 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Sets how long statements wait where another process holds a lock.
+pub(crate) fn set_lock_wait(connection: &mut Connection, wait: Duration) -> rusqlite::Result<()> {
+    let mut started = Instant::now();
+    connection.busy_handler(Some(move |attempt| wait_for_lock(attempt, &mut started, wait)))
+}
+
 /// Short sleeps of 100 to 500 µs: SQLite's own handler backs off to 100 ms and starves writers.
-fn wait_for_lock(attempt: i32, started: &mut Instant) -> bool {
+fn wait_for_lock(attempt: i32, started: &mut Instant, wait: Duration) -> bool {
     if attempt == 0 {
         *started = Instant::now();
     }
+    if started.elapsed() >= wait {
+        return false;
+    }
     let micros = 100 + 100 * u64::from(attempt.unsigned_abs() % 5);
     thread::sleep(Duration::from_micros(micros));
-    started.elapsed() < LOCK_WAIT
+    true
 }
 
 /// Whose file it is.
@@ -128,49 +147,73 @@ pub(crate) fn ownership(connection: &Connection) -> Result<Ownership> {
     let pragma = |name| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
-            .map_err(unless_foreign)
+            .map_err(|error| unless_foreign(error, connection.path()))
     };
     match (pragma("application_id")?, pragma("user_version")?) {
+        (APPLICATION_ID, SCHEMA) if schema_of(connection)? != expected_schema()? => {
+            Err(damaged("the store's tables are not those that Strongroom creates"))
+        }
         (APPLICATION_ID, SCHEMA) => Ok(Ownership::Store),
         (APPLICATION_ID, newer) if newer > SCHEMA => Err(Error::new(
             ErrorKind::Unsupported,
             "use the release of Strongroom that wrote it, or a newer one; nothing was changed",
         )
         .because(format!("the store has schema {newer}, this release knows {SCHEMA}"))),
-        (0, 0) if tables(connection)? == 0 => Ok(Ownership::Empty),
-        _ => Err(foreign()),
+        (0, 0) if schema_of(connection)?.is_empty() => Ok(Ownership::Empty),
+        _ => Err(foreign(connection.path())),
     }
 }
 
-fn tables(connection: &Connection) -> Result<i64> {
+/// Tables, indices, triggers and views, each with its kind, name and statement.
+fn schema_of(connection: &Connection) -> Result<Vec<(String, String, Option<String>)>> {
     connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
+        .and_then(|mut statement| {
+            let parts =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            parts.collect()
+        })
         .map_err(from_sqlite)
 }
 
-fn foreign() -> Error {
-    Error::config(vec![
-        "`SECRETS_NATIVE_PATH` names a file that is not a Strongroom store; name another path. \
-         Nothing was changed"
-            .to_owned(),
-    ])
+fn expected_schema() -> Result<Vec<(String, String, Option<String>)>> {
+    let model = Connection::open_in_memory().map_err(from_sqlite)?;
+    model.execute_batch(TABLES).map_err(from_sqlite)?;
+    schema_of(&model)
 }
 
-/// Several processes may create the store at once. To those that would wait for each other in a
-/// circle SQLite answers without asking the busy handler; trying again solves it.
-fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+fn foreign(path: Option<&str>) -> Error {
+    let path = path.unwrap_or("the file");
+    Error::config(vec![format!(
+        "`{PATH}`: {path} is not a Strongroom store; name another path. Nothing was changed"
+    )])
+}
+
+/// Sees to it that readers and writers do not wait for each other. A copy of a store that a backup
+/// tool made may be in another mode; a file system without shared memory allows no other.
+///
+/// Several processes may do this at once. To those that would wait for each other in a circle SQLite
+/// answers without asking the busy handler; trying again solves it.
+pub(crate) fn use_write_ahead_log(connection: &Connection) -> Result<()> {
     let (mut started, mut attempt) = (Instant::now(), 0);
-    loop {
-        let outcome = connection.pragma_update(None, "journal_mode", "WAL");
+    let mode: String = loop {
+        let outcome = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
         let busy = matches!(
             outcome.as_ref().map_err(rusqlite::Error::sqlite_error_code),
             Err(Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
         );
-        if !busy || !wait_for_lock(attempt, &mut started) {
-            return outcome;
+        if !busy || !wait_for_lock(attempt, &mut started, WRITE_WAIT) {
+            break outcome.map_err(from_sqlite)?;
         }
         attempt += 1;
+    };
+    if mode == "wal" {
+        return Ok(());
     }
+    Err(Error::config(vec![format!(
+        "`{PATH}`: the file system cannot hold a write-ahead log with shared memory; put the store \
+         on a local disk"
+    )]))
 }
 
 /// Creates the tables in an empty database and fills them with `fill`, unless another process has
@@ -179,7 +222,7 @@ pub(crate) fn initialise(
     connection: &mut Connection,
     fill: impl FnOnce(&Connection) -> Result<()>,
 ) -> Result<bool> {
-    use_write_ahead_log(connection).map_err(from_sqlite)?;
+    use_write_ahead_log(connection)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;

@@ -1,22 +1,25 @@
 //! Opening a store: the file, the root key, the ring.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use rusqlite::Connection;
-use strongroom_core::{Error, Result};
+use strongroom_core::{Error, ErrorKind, Result};
 use tracing::warn;
 
 use crate::config::{KEY_FILE, KeySource, NativeConfig, PATH};
+use crate::file::Identity;
 use crate::ring::{self, Ring, StoreRow};
-use crate::root::{self, RootKey};
-use crate::schema::{self, Ownership};
+use crate::root::{self, Derivation, RootKey};
+use crate::schema::{self, Ownership, READ_WAIT, WRITE_WAIT};
 use crate::{file, row};
 
 /// What stays the same while a store is open.
 pub(crate) struct Store {
     path: PathBuf,
+    identity: Identity,
     row: StoreRow,
     root: RootKey,
 }
@@ -26,29 +29,42 @@ impl Store {
     /// Blocks: deriving a key from a passphrase takes about 0.2 s.
     pub(crate) fn open(config: &NativeConfig) -> Result<(Self, Connection)> {
         let path = resolve(config.path.as_deref())?;
-        let exists = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.len() > 0);
-        // The order matters to a process that starts at the same time: a store is never there
-        // before its key.
-        prepare_key(&config.key, &path, exists)?;
-        if !exists {
-            RootKey::check_source(&config.key)?;
+        if let KeySource::KeyFile(key_file) = &config.key {
+            root::check_is_no_key(key_file)?;
         }
-        file::create_empty(&path).map_err(|error| file::unusable(PATH, &path, &error))?;
+        if fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len()) == 0 {
+            // The order matters to a process that starts at the same time: a store is never there
+            // before its key.
+            create_key(&config.key)?;
+            RootKey::check_source(&config.key)?;
+            file::create_empty(&path).map_err(|error| file::unusable(PATH, &path, &error))?;
+        }
         file::check_store(&path)?;
-        let mut connection = schema::connect(&path)?;
+        let mut connection = schema::connect(&path, WRITE_WAIT)?;
         if schema::ownership(&connection)? == Ownership::Empty {
             create(&mut connection, &config.key, &path)?;
         }
+        schema::use_write_ahead_log(&connection)?;
         let row = StoreRow::load(&connection)?;
+        check_key_is_there(&config.key, &row.derivation, &path)?;
         let root = RootKey::derive(&config.key, &row.derivation)?;
-        let store = Self { path, row, root };
-        store.load_ring(&connection)?;
+        let identity = file::identity(&path).map_err(|_| replaced())?;
+        let store = Self { path, identity, row, root };
+        store.load_ring(&connection).map_err(|error| naming_key(error, config, &store.path))?;
         Ok((store, connection))
+    }
+
+    /// Fails if the file is no longer the one that was opened: what is written to it would be lost.
+    pub(crate) fn check_not_replaced(&self) -> Result<()> {
+        match file::identity(&self.path) {
+            Ok(identity) if identity == self.identity => Ok(()),
+            _ => Err(replaced()),
+        }
     }
 
     /// A further connection to the same file.
     pub(crate) fn connect(&self) -> Result<Connection> {
-        schema::connect(&self.path)
+        schema::connect(&self.path, READ_WAIT)
     }
 
     /// Reads the ring as the file has it now.
@@ -91,27 +107,49 @@ fn default_path() -> Result<PathBuf> {
     Ok(directory.join("secrets.db"))
 }
 
-/// Creates the key file of a store that is about to be created.
-fn prepare_key(source: &KeySource, store: &Path, store_exists: bool) -> Result<()> {
+/// Creates the key file of a store that is about to be created, unless it exists.
+fn create_key(source: &KeySource) -> Result<()> {
     let KeySource::KeyFile(key_file) = source else { return Ok(()) };
-    if fs::symlink_metadata(key_file).is_ok() {
-        return Ok(());
-    }
-    if store_exists {
-        return Err(Error::config(vec![format!(
-            "`{KEY_FILE}`: {} is missing, but the store {} exists; restore the key file from its \
-             backup, since the store cannot be read without it",
-            key_file.display(),
-            store.display()
-        )]));
-    }
-    if root::create_key_file(key_file)? {
+    if is_missing(key_file) && root::create_key_file(key_file)? {
         warn!(
             key_file = %key_file.display(),
             "created a new key; back it up apart from the store, which cannot be read without it"
         );
     }
     Ok(())
+}
+
+fn check_key_is_there(source: &KeySource, derivation: &Derivation, store: &Path) -> Result<()> {
+    match source {
+        KeySource::KeyFile(key_file) if *derivation == Derivation::None && is_missing(key_file) => {
+            Err(Error::config(vec![format!(
+                "`{KEY_FILE}`: {}the key file is missing, but the store {} exists; restore the key \
+                 file from its backup, since the store cannot be read without it",
+                file::shown(key_file),
+                store.display()
+            )]))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+fn replaced() -> Error {
+    Error::new(ErrorKind::Unavailable, "open the store again; nothing was written")
+        .because("the store's file was removed or replaced")
+        .temporary(false)
+}
+
+/// Says which setting does not open which store.
+fn naming_key(error: Error, config: &NativeConfig, path: &Path) -> Error {
+    if error.kind() == ErrorKind::Unauthenticated {
+        let setting = config.key.setting();
+        return error.because(format!("`{setting}` does not open {}", path.display()));
+    }
+    error
 }
 
 fn create(connection: &mut Connection, source: &KeySource, path: &Path) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The writes, each inside a transaction that another write may share.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, ToSql};
 use strongroom_core::{
     Condition, Error, ErrorKind, MetadataPatch, PutOptions, Result, SecretPath, SecretValue,
     Version,
@@ -106,13 +106,16 @@ fn prune(
     Ok(())
 }
 
+/// The newest version that was written before the limit: the one that was active at that time. What
+/// is older had been replaced by then.
 fn first_since(transaction: &Transaction<'_>, secret: &SecretRow, days: u64) -> Result<u64> {
-    let oldest = transaction.now.saturating_sub(to_i64(days.saturating_mul(MILLIS_PER_DAY)));
-    transaction
+    let limit = transaction.now.saturating_sub(to_i64(days.saturating_mul(MILLIS_PER_DAY)));
+    let newest: Option<u64> = transaction
         .connection
-        .prepare_cached("SELECT min(version) FROM versions WHERE secret_id = ? AND created_at >= ?")
-        .and_then(|mut query| query.query_row((secret.secret_id, oldest), |row| row.get(0)))
-        .map_err(from_sqlite)
+        .prepare_cached("SELECT max(version) FROM versions WHERE secret_id = ? AND created_at < ?")
+        .and_then(|mut query| query.query_row((secret.secret_id, limit), |row| row.get(0)))
+        .map_err(from_sqlite)?;
+    Ok(newest.unwrap_or(0))
 }
 
 pub(crate) fn delete(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
@@ -137,21 +140,24 @@ pub(crate) fn undelete(transaction: &Transaction<'_>, path: &SecretPath) -> Resu
 /// row can be destroyed as well, together with the versions that no other row lays claim to.
 pub(crate) fn destroy(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
     let connection = transaction.connection;
+    let authentic = load(transaction, path).is_ok();
     let claimed: Option<Vec<u8>> = connection
         .prepare_cached("SELECT secret_id FROM secrets WHERE path = ?")
         .and_then(|mut query| query.query_row([path.as_str()], |row| row.get(0)).optional())
         .map_err(from_sqlite)?;
     let Some(secret_id) = claimed else { return Ok(()) };
-    connection
-        .execute("DELETE FROM secrets WHERE path = ?", [path.as_str()])
-        .map_err(from_sqlite)?;
-    connection
-        .execute(
-            "DELETE FROM versions WHERE secret_id = ?1 \
-             AND NOT EXISTS (SELECT 1 FROM secrets WHERE secret_id = ?1)",
-            [secret_id],
-        )
-        .map_err(from_sqlite)?;
+    let remove = |sql, id: &dyn ToSql| {
+        let removed = connection.prepare_cached(sql).and_then(|mut remove| remove.execute([id]));
+        removed.map_err(from_sqlite)
+    };
+    remove("DELETE FROM secrets WHERE path = ?", &path.as_str())?;
+    let versions = if authentic {
+        "DELETE FROM versions WHERE secret_id = ?1"
+    } else {
+        "DELETE FROM versions WHERE secret_id = ?1 \
+         AND NOT EXISTS (SELECT 1 FROM secrets WHERE secret_id = ?1)"
+    };
+    remove(versions, &secret_id)?;
     transaction.empty_log.set(true);
     Ok(())
 }
@@ -221,4 +227,49 @@ fn store(transaction: &Transaction<'_>, path: &SecretPath, secret: &mut SecretRo
     let ring = transaction.ring;
     secret.metadata.updated_at = Some(row::to_time(transaction.now));
     secret.store(transaction.connection, path, &ring.mac, &ring.store_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::config::{KeySource, NativeConfig};
+    use crate::store::Store;
+
+    const DAY: i64 = 86_400_000;
+
+    /// Writes version after version at these days, keeping a replaced one for 30, and gives those
+    /// that are left.
+    fn left_after(days: &[i64]) -> Vec<u64> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
+        config.path = Some(folder.path().join("secrets.db"));
+        let (store, connection) = Store::open(&config).unwrap();
+        let ring = store.load_ring(&connection).unwrap();
+        let (empty_log, ring_changed) = (Cell::new(false), Cell::new(false));
+        let path = SecretPath::parse("a").unwrap();
+        for day in days {
+            let transaction = Transaction {
+                connection: &connection,
+                ring: &ring,
+                store: &store,
+                now: day * DAY,
+                empty_log: &empty_log,
+                ring_changed: &ring_changed,
+            };
+            let retention = Retention { versions: None, days: Some(30) };
+            put(&transaction, &path, &"x".into(), &PutOptions::new(), retention).unwrap();
+        }
+        let mut statement = connection.prepare("SELECT version FROM versions").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_version_is_kept_for_days_after_it_was_replaced_not_after_it_was_written() {
+        assert_eq!(left_after(&[1000, 1090]), [1, 2], "replaced just now");
+        assert_eq!(left_after(&[1000, 1090, 1119]), [1, 2, 3], "replaced 29 days ago");
+        assert_eq!(left_after(&[1000, 1090, 1121]), [2, 3], "replaced 31 days ago");
+        assert_eq!(left_after(&[1000, 1001, 1002, 1300]), [3, 4]);
+    }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use strongroom_core::{Error, ErrorKind, Result};
@@ -12,6 +13,7 @@ use crate::config::NativeConfig;
 use crate::error::{closed, from_sqlite};
 use crate::ring::{self, Ring};
 use crate::row;
+use crate::schema::{self, WRITE_WAIT};
 use crate::store::Store;
 
 /// How many waiting writes share one transaction, and so one sync to disk.
@@ -19,6 +21,9 @@ const GROUP: usize = 128;
 
 /// How many uses of the key-encryption key are counted ahead, so that not every write has to.
 const USES_AHEAD: i64 = 256;
+
+/// How long emptying the write-ahead log waits for readers.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);
 
 /// Where writes are handed in.
 pub(crate) struct Writer {
@@ -35,6 +40,8 @@ pub(crate) struct Transaction<'a> {
     pub(crate) now: i64,
     /// Set by a write after which the log should be emptied into the store.
     pub(crate) empty_log: &'a Cell<bool>,
+    /// Set by a write that changed the ring, so that the next in this transaction sees it.
+    pub(crate) ring_changed: &'a Cell<bool>,
 }
 
 impl Writer {
@@ -51,7 +58,7 @@ impl Writer {
                         let store = Arc::new(store);
                         // Whoever opened may have gone; then the queue is closed, too.
                         let _ = opened.send(Ok(Arc::clone(&store)));
-                        WriterThread { store, connection, ring: None, uses_left: 0 }.run(&queue);
+                        WriterThread::new(store, connection).run(&queue);
                     }
                     Err(error) => {
                         let _ = opened.send(Err(error));
@@ -142,9 +149,15 @@ struct WriterThread {
     /// `None` when it has to be read again.
     ring: Option<Ring>,
     uses_left: i64,
+    /// What was destroyed still stands in the write-ahead log.
+    log_to_empty: bool,
 }
 
 impl WriterThread {
+    fn new(store: Arc<Store>, connection: Connection) -> Self {
+        Self { store, connection, ring: None, uses_left: 0, log_to_empty: false }
+    }
+
     fn run(mut self, queue: &mpsc::Receiver<Box<dyn Job>>) {
         while let Ok(first) = queue.recv() {
             let mut jobs = vec![first];
@@ -156,7 +169,9 @@ impl WriterThread {
                 self.ring = None;
                 self.uses_left = 0;
             } else if empty_log.get() {
-                self.empty_log();
+                self.log_to_empty = !self.empty_log(CHECKPOINT_WAIT);
+            } else if self.log_to_empty {
+                self.log_to_empty = !self.empty_log(Duration::ZERO);
             }
             for job in jobs {
                 job.finish(committed.clone());
@@ -166,6 +181,7 @@ impl WriterThread {
 
     /// Runs the jobs in one transaction, each undone by itself if it fails.
     fn transact(&mut self, jobs: &mut [Box<dyn Job>], empty_log: &Cell<bool>) -> Result<()> {
+        self.store.check_not_replaced()?;
         // Rolls back when dropped, unless committed.
         let transaction = rusqlite::Transaction::new_unchecked(
             &self.connection,
@@ -174,37 +190,40 @@ impl WriterThread {
         .map_err(from_sqlite)?;
         let now = row::now();
         let uses = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
-        let ring = prepare_ring(
-            &self.store,
-            &transaction,
-            self.ring.take(),
-            &mut self.uses_left,
-            uses,
-            now,
-        )?;
+        let known = self.ring.take();
+        let store = &*self.store;
+        let mut ring = prepare_ring(store, &transaction, known, &mut self.uses_left, uses, now)?;
         self.uses_left -= uses;
-        let context = Transaction {
-            connection: &transaction,
-            ring: &ring,
-            store: &self.store,
-            now,
-            empty_log,
-        };
+        let ring_changed = Cell::new(false);
         for job in jobs {
+            let connection = &*transaction;
+            let ring_changed = &ring_changed;
+            let context =
+                Transaction { connection, ring: &ring, store, now, empty_log, ring_changed };
             run_in_savepoint(job.as_mut(), &context)?;
+            if ring_changed.take() {
+                ring = store.load_ring(connection)?;
+            }
         }
         transaction.commit().map_err(from_sqlite)?;
         self.ring = Some(ring);
         Ok(())
     }
 
-    /// Moves everything from the write-ahead log into the store and truncates the log. Readers may
-    /// keep it from being complete; the next checkpoint goes on.
-    fn empty_log(&self) {
-        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        if self.connection.query_row(checkpoint, [], |_| Ok(())).is_err() {
-            tracing::debug!("the write-ahead log could not be emptied yet");
+    /// Moves everything from the write-ahead log into the store and truncates the log. Says whether
+    /// that was done: somebody who reads may keep it from being complete.
+    fn empty_log(&mut self, wait: Duration) -> bool {
+        // While it waits it holds the write lock.
+        let emptied = schema::set_lock_wait(&mut self.connection, wait).and_then(|()| {
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            self.connection.query_row(checkpoint, [], |row| row.get::<_, i64>(0))
+        });
+        let restored = schema::set_lock_wait(&mut self.connection, WRITE_WAIT);
+        if emptied != Ok(0) || restored.is_err() {
+            tracing::debug!("the write-ahead log is in use; it is emptied after a later write");
+            return false;
         }
+        true
     }
 }
 

@@ -54,8 +54,8 @@ async fn files_that_are_no_store_are_refused() {
             refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
         assert!(!error.to_string().contains("hunter2"));
     }
+    // Not that the key is missing, which has nothing to do with such a file.
     fs::remove_file(key).unwrap();
-    let words = ["`SECRETS_NATIVE_KEY_FILE`", "missing"];
     refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
 }
 
@@ -71,7 +71,7 @@ async fn a_newer_schema_is_left_alone() {
 
 #[tokio::test]
 async fn a_wrong_key_is_told_from_damage() {
-    let words = ["the key does not open this store", "nothing was changed"];
+    let words = ["does not open", "secrets.db", "nothing was changed"];
     let unauthenticated = ErrorKind::Unauthenticated;
     let directory = existing_with_key_file().await;
     let other = private(&directory.path().join("other.key"), STANDARD.encode(KEY));
@@ -153,7 +153,7 @@ async fn places_that_cannot_hold_a_store_are_refused() {
     let words = |complaint| ["`SECRETS_NATIVE_PATH`", complaint];
     let file = private(&directory.path().join("file"), "");
     let cases = [
-        (directory.path().join("missing/secrets.db"), "it does not exist"),
+        (directory.path().join("missing/secrets.db"), "does not exist"),
         (file.join("secrets.db"), "not a directory"),
         (directory.path().join(".."), "does not name a file"),
         (directory.path().to_owned(), "not a regular file"),
@@ -166,11 +166,11 @@ async fn places_that_cannot_hold_a_store_are_refused() {
     let config = at(directory.path().join("missing/secrets.db"), {
         KeySource::KeyFile(key_file(directory.path()))
     });
-    let complaint = words("it does not exist");
+    let complaint = words("does not exist");
     refused(directory.path(), config, ErrorKind::Config, &complaint).await;
     let key = KeySource::KeyFile(directory.path().join("missing/secrets.key"));
     let config = with(directory.path(), key);
-    let complaint = ["`SECRETS_NATIVE_KEY_FILE`", "it does not exist"];
+    let complaint = ["`SECRETS_NATIVE_KEY_FILE`", "does not exist"];
     refused(directory.path(), config, ErrorKind::Config, &complaint).await;
 }
 
@@ -194,7 +194,7 @@ async fn a_link_in_place_of_the_store_is_refused_and_one_on_the_way_is_not() {
     let dangling = elsewhere.path().join("dangling.key");
     symlink("/nowhere/at/all", &dangling).unwrap();
     let config = with(directory.path(), KeySource::KeyFile(dangling));
-    let words = ["`SECRETS_NATIVE_KEY_FILE`", "it does not exist"];
+    let words = ["`SECRETS_NATIVE_KEY_FILE`", "does not exist"];
     refused(directory.path(), config, ErrorKind::Config, &words).await;
 }
 

@@ -93,16 +93,18 @@ fn next_millisecond() {
 }
 
 #[tokio::test]
-async fn versions_past_their_age_are_removed_but_never_the_active_one() {
+async fn versions_replaced_long_enough_ago_are_removed_but_never_the_one_just_replaced() {
     let directory = directory_in_memory();
     let backend = keeping(directory.path(), None, Some(0)).await;
-    for version in 1..=4 {
-        put_next(&backend, "a", version).await;
-        assert_eq!(numbers(&backend, "a").await, [version]);
-        assert!(is_intact(&backend, "a", version).await);
+    put_next(&backend, "a", 1).await;
+    for version in 2..=4 {
         next_millisecond();
+        put_next(&backend, "a", version).await;
+        assert_eq!(numbers(&backend, "a").await, [version, version - 1]);
+        assert!(is_intact(&backend, "a", version).await);
     }
-    assert!(is_intact(&backend, "a", 4).await, "time alone removes nothing");
+    next_millisecond();
+    assert!(is_intact(&backend, "a", 3).await, "time alone removes nothing");
 }
 
 #[tokio::test]
@@ -129,5 +131,5 @@ async fn the_stricter_of_two_limits_counts() {
     let backend = keeping(directory.path(), Some(3), Some(0)).await;
     next_millisecond();
     put_next(&backend, "a", 4).await;
-    assert_eq!(numbers(&backend, "a").await, [4]);
+    assert_eq!(numbers(&backend, "a").await, [4, 3]);
 }

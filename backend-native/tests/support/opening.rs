@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::{directory_in_memory, is_intact, put_next, store_file};
 
-pub(crate) const KEY: [u8; 32] = *b"a key of exactly 32 bytes, yes!!";
+pub(crate) const KEY: [u8; 32] = *b"\x9e key of exactly 32 bytes, yes!!";
 pub(crate) const PASSPHRASE: &str = "correct horse battery";
 
 pub(crate) fn with(directory: &Path, key: KeySource) -> NativeConfig {
