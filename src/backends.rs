@@ -40,6 +40,11 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static str> {
     KINDS.iter().filter_map(|kind| kind.settings).flatten().copied()
 }
 
+/// The settings that the backend `name` reads.
+pub(crate) fn settings_of(name: &str) -> &'static [&'static str] {
+    KINDS.iter().find(|kind| kind.name == name).and_then(|kind| kind.settings).unwrap_or_default()
+}
+
 /// A backend whose settings have been understood, but which has not been opened.
 #[derive(Debug)]
 pub(crate) enum Chosen {

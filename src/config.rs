@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use strongroom_core::{ExposeSecret, Problems, Settings};
 
-use crate::backends::{Chosen, KINDS};
+use crate::backends::{Chosen, KINDS, settings_of};
 use crate::declared::{Declarations, Declared};
 use crate::misspelt;
 use crate::source::Source;
@@ -23,7 +23,12 @@ const DEFAULT_BACKEND: &str = "env";
 /// | `SECRETS_NATIVE_PATH` | the store's file; default: in the platform's data directory |
 /// | `SECRETS_NATIVE_KEY_FILE`, `SECRETS_NATIVE_KEY`, `SECRETS_NATIVE_PASSPHRASE`, `SECRETS_NATIVE_PASSPHRASE_FILE` | what opens the store: exactly one of them |
 /// | `SECRETS_NATIVE_KEEP_VERSIONS` | the most versions of a secret to keep |
-/// | `SECRETS_NATIVE_KEEP_DAYS` | the age in days from which old versions are removed |
+/// | `SECRETS_NATIVE_KEEP_DAYS` | how many days a version is kept after it was replaced |
+///
+/// In the environment, an empty setting of the chosen backend is a mistake, and so is a variable
+/// that begins with `SECRETS_ENV_` or `SECRETS_NATIVE_` and is no setting, unless Kubernetes
+/// describes a service with it. Secrets of the `env` backend at paths such as `secrets/env-x` or
+/// `secrets/native-x` would have such names: give them another place with `SECRETS_ENV_PREFIX`.
 ///
 /// In a file, a key is the setting's name in lower case, without `SECRETS_` in front or as it
 /// stands. `declare` is a list of tables with the keys `path`, `required` (default `true`),
@@ -75,7 +80,7 @@ impl Config {
     #[must_use]
     pub fn from_env() -> Self {
         let mut problems = Problems::new();
-        let settings = Settings::from_env(misspelt::known(), &mut problems);
+        let settings = Settings::from_env(misspelt::known());
         misspelt::check_environment(&settings, &mut problems);
         let problems = match problems.into_result() {
             Ok(()) => Vec::new(),
@@ -113,6 +118,8 @@ impl Config {
         let mut problems = Problems::new();
         self.problems.into_iter().for_each(|problem| problems.add(problem));
         let name = self.settings.expose(BACKEND).unwrap_or(DEFAULT_BACKEND);
+        let read = settings_of(name).iter().copied();
+        self.settings.check(std::iter::once(BACKEND).chain(read), &mut problems);
         if !self.settings.has(BACKEND) {
             note_settings_of_others(&self.settings, &mut problems);
         }

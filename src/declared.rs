@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regex_lite::Regex;
 use strongroom_core::{
-    Backend, ErrorKind, ExposeSecret, Problems, Result, Secret, SecretPath, SecretString,
+    Backend, Error, ErrorKind, ExposeSecret, Problems, Result, Secret, SecretPath, SecretString,
     SecretValue,
 };
 
@@ -12,7 +12,7 @@ use crate::SecretsManager;
 use crate::source::Source;
 
 /// A secret that the service will read. When the manager is opened, every declared secret is read
-/// and checked, and one error names all that are missing or malformed.
+/// and checked, and one error names all that are missing, malformed or cannot be read.
 ///
 /// # Examples
 /// ```
@@ -142,8 +142,8 @@ impl Declarations {
     /// Reads and checks every declared secret, and gives the defaults.
     ///
     /// # Errors
-    /// `Config` with everything that is missing or malformed; any other error of the store as it
-    /// is, since it may be temporary.
+    /// `Config` with everything that is missing, malformed or cannot be read. An error that concerns
+    /// the whole store, or may be gone later, as it is.
     pub(crate) async fn check(
         self,
         secrets: &SecretsManager,
@@ -154,12 +154,8 @@ impl Declarations {
         for (declaration, result) in self.0.iter().zip(secrets.get_many(&paths).await) {
             match result {
                 Ok(secret) => declaration.check_format(&secret, backend, &mut problems),
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                Err(_) if declaration.required && declaration.default.is_none() => {
-                    let place = backend.locate(&declaration.path);
-                    problems.add(format!("`{}` is missing: set {place}", declaration.path));
-                }
-                Err(_) => {}
+                Err(error) if concerns_the_store(&error) => return Err(error),
+                Err(error) => declaration.check_absence(&error, backend, &mut problems),
             }
         }
         problems.into_result()?;
@@ -169,7 +165,24 @@ impl Declarations {
     }
 }
 
+fn concerns_the_store(error: &Error) -> bool {
+    error.is_temporary() || matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unauthenticated)
+}
+
 impl Declaration {
+    fn check_absence(&self, error: &Error, backend: &dyn Backend, problems: &mut Problems) {
+        let Self { path, required, default, .. } = self;
+        let place = backend.locate(path);
+        match error.kind() {
+            ErrorKind::NotFound if *required && default.is_none() => {
+                problems.add(format!("`{path}` is missing: set {place}"));
+            }
+            ErrorKind::NotFound => {}
+            kind => problems
+                .add(format!("`{path}` cannot be read: {kind}; {}; it is {place}", error.advice())),
+        }
+    }
+
     fn check_format(&self, secret: &Secret, backend: &dyn Backend, problems: &mut Problems) {
         let Some(format) = &self.format else { return };
         if !secret.expose_text().is_ok_and(|text| format.is_match(text)) {
@@ -179,6 +192,92 @@ impl Declaration {
                 self.path,
                 format.as_str()
             ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::{
+        BackendInfo, Capabilities, Health, HealthStatus, Metadata, VersionSelector, async_trait,
+    };
+
+    use super::*;
+
+    /// A store that answers as the first segment of the path says.
+    #[derive(Debug)]
+    struct Scripted(BackendInfo);
+
+    #[async_trait]
+    impl Backend for Scripted {
+        fn info(&self) -> &BackendInfo {
+            &self.0
+        }
+
+        async fn get(&self, path: &SecretPath, _version: &VersionSelector) -> Result<Secret> {
+            let kind = match path.segments().next() {
+                Some("expired") => ErrorKind::Expired,
+                Some("denied") => ErrorKind::Denied,
+                Some("corrupt") => ErrorKind::Corrupt,
+                Some("missing") => ErrorKind::NotFound,
+                Some("down") => ErrorKind::Unavailable,
+                Some("stranger") => ErrorKind::Unauthenticated,
+                _ => {
+                    let metadata = Metadata::default();
+                    return Ok(Secret::new(path.clone(), 1.into(), metadata, "hunter2".into()));
+                }
+            };
+            Err(Error::new(kind, "do something about it"))
+        }
+
+        async fn health(&self) -> Result<Health> {
+            Ok(Health::new(HealthStatus::Ready))
+        }
+    }
+
+    async fn check(declared: Vec<Declared>) -> Error {
+        let info = BackendInfo::new("scripted", "the script", Capabilities::none());
+        let secrets = SecretsManager::with_backend(Scripted(info));
+        let mut problems = Problems::new();
+        let declarations = Declarations::understand(declared, &mut problems);
+        problems.into_result().unwrap();
+        declarations.check(&secrets).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn every_secret_that_cannot_be_read_is_named_at_once() {
+        let error = check(vec![
+            Declared::required("expired/a"),
+            Declared::required("missing/a"),
+            Declared::optional("denied/a").default("gpt-5"),
+            Declared::optional("missing/b"),
+            Declared::optional("corrupt/a"),
+            Declared::required("there/a").format("^sk-"),
+        ])
+        .await;
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(
+            error.problems(),
+            [
+                "`expired/a` cannot be read: expired; do something about it; it is `expired/a` in \
+                 the script",
+                "`missing/a` is missing: set `missing/a` in the script",
+                "`denied/a` cannot be read: permission denied; do something about it; it is \
+                 `denied/a` in the script",
+                "`corrupt/a` cannot be read: corrupt; do something about it; it is `corrupt/a` in \
+                 the script",
+                "`there/a` does not match the format `^sk-`: correct `there/a` in the script",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_concerns_the_whole_store_is_no_problem_of_a_secret() {
+        for (path, kind) in
+            [("down/a", ErrorKind::Unavailable), ("stranger/a", ErrorKind::Unauthenticated)]
+        {
+            let declared = vec![Declared::required("expired/a"), Declared::required(path)];
+            assert_eq!(check(declared).await.kind(), kind);
         }
     }
 }

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt, TryStreamExt};
 use strongroom_core::{Result, SecretPath};
 
-/// The paths below a prefix, in no promised order. A page is fetched when it is needed.
+/// The paths below a prefix, in no promised order. A page, whose size is the store's choice, is
+/// fetched when it is needed and not before; after each one, other tasks have a turn.
 ///
 /// It is a [`Stream`]; without the traits of `futures`, use [`next`](Self::next) or
 /// [`all`](Self::all).
@@ -28,7 +29,7 @@ impl Listing {
         self.0.next().await
     }
 
-    /// All remaining paths.
+    /// All remaining paths, in memory at once.
     ///
     /// # Errors
     /// The first error that the store answers.

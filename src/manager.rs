@@ -31,6 +31,9 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     /// What declared secrets answer while the store does not have them.
     pub(crate) defaults: BTreeMap<SecretPath, SecretValue>,
+    /// Whether a close has begun.
+    closing: AtomicBool,
+    /// Whether a close has come to its end.
     closed: AtomicBool,
 }
 
@@ -48,7 +51,8 @@ impl SecretsManager {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with everything that is wrong with the configuration, or with every
-    /// declared secret that is missing or malformed; otherwise what opening the store answers.
+    /// declared secret that is missing, malformed or cannot be read; otherwise what opening the
+    /// store answers.
     pub async fn from_config(config: Config) -> Result<Self> {
         let understood = config.understand()?;
         let backend = understood.backend.open().await?;
@@ -64,11 +68,13 @@ impl SecretsManager {
     }
 
     fn new(backend: Arc<dyn Backend>, defaults: BTreeMap<SecretPath, SecretValue>) -> Self {
-        let shared = Shared { backend, defaults, closed: AtomicBool::new(false) };
+        let (closing, closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Shared { backend, defaults, closing, closed };
         Self { shared: Arc::new(shared), namespace: None }
     }
 
-    /// A view of what lies below `prefix`: the same API, with paths relative to it.
+    /// A view of what lies below `prefix`: the same API, with paths relative to it. One `/` at the
+    /// end of `prefix` is ignored.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if `prefix` is not a path.
@@ -86,7 +92,8 @@ impl SecretsManager {
     /// # }
     /// ```
     pub fn namespace(&self, prefix: impl AsRef<str>) -> Result<Self> {
-        let namespace = Some(self.full(prefix.as_ref())?);
+        let prefix = prefix.as_ref();
+        let namespace = Some(self.full(prefix.strip_suffix('/').unwrap_or(prefix))?);
         Ok(Self { shared: Arc::clone(&self.shared), namespace })
     }
 
@@ -106,16 +113,21 @@ impl SecretsManager {
         self.shared.backend.info()
     }
 
-    /// Lets go of the store, for this manager and all its clones; later calls answer
-    /// [`ErrorKind::Closed`]. Secrets that were read stay readable until they are dropped.
+    /// Lets go of the store, for this manager and all its clones. Once it has begun, other calls
+    /// answer [`ErrorKind::Closed`]; secrets that were read stay readable until they are dropped.
+    ///
+    /// If the future is dropped midway, call it again: it does nothing only after one call has come
+    /// to its end.
     ///
     /// # Errors
     /// Whatever keeps the store from closing in good order; it is closed all the same.
     pub async fn close(&self) -> Result<()> {
-        if self.shared.closed.swap(true, Ordering::AcqRel) {
+        self.shared.closing.store(true, Ordering::Release);
+        if self.shared.closed.load(Ordering::Acquire) {
             return Ok(());
         }
         let result = self.shared.backend.close().await;
+        self.shared.closed.store(true, Ordering::Release);
         result.map_err(|error| error.during(Operation::Close).from_backend(self.backend().kind))
     }
 
@@ -134,7 +146,7 @@ impl SecretsManager {
 
     pub(crate) fn ready(&self, operation: Operation) -> Result<&BackendInfo> {
         let info = self.backend();
-        if self.shared.closed.load(Ordering::Acquire) {
+        if self.shared.closing.load(Ordering::Acquire) {
             let error = Error::new(ErrorKind::Closed, "open a new manager");
             return Err(error.during(operation).from_backend(info.kind));
         }

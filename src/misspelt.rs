@@ -22,12 +22,27 @@ pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
     let prefix = settings.expose("SECRETS_ENV_PREFIX").unwrap_or_default();
     let may_be_secrets = prefix.starts_with("SECRETS");
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in names.filter(|name| name.starts_with("SECRET") && known().all(|k| k != name)) {
+    let is_unknown = |name: &String| !is_of_a_service(name) && known().all(|known| known != name);
+    for name in names.filter(|name| name.starts_with("SECRET") && is_unknown(name)) {
         let is_near = known().any(|known| strsim::damerau_levenshtein(known, &name) <= SLIPS);
         if is_near || (!may_be_secrets && has_prefix_of_a_backend(&name)) {
             problems.add(unknown(&name));
         }
     }
+}
+
+/// Whether Kubernetes describes a service with this variable, such as one called `secrets-env`
+/// with `SECRETS_ENV_SERVICE_HOST`, `SECRETS_ENV_PORT` and `SECRETS_ENV_PORT_80_TCP_ADDR`; see
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>.
+fn is_of_a_service(name: &str) -> bool {
+    let is_of_a_port = |(_, rest): (&str, &str)| {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| rest.starts_with(protocol))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.rsplit_once("_PORT_").is_some_and(is_of_a_port)
 }
 
 fn has_prefix_of_a_backend(name: &str) -> bool {
@@ -58,6 +73,29 @@ pub(crate) fn nearest(given: &str, names: impl Iterator<Item = String>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_describes_a_service_is_told_from_a_setting() {
+        for tail in [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_80_TCP",
+            "PORT_80_TCP_PROTO",
+            "PORT_80_TCP_PORT",
+            "PORT_80_TCP_ADDR",
+            "PORT_53_UDP_ADDR",
+        ] {
+            for service in ["SECRETS_ENV", "SECRETS_NATIVE", "SECRETS_NATIVE_2"] {
+                assert!(is_of_a_service(&format!("{service}_{tail}")), "{service}_{tail}");
+            }
+        }
+        for setting in ["SECRETS_NATIVE_PAHT", "SECRETS_ENV_PORT_X", "SECRETS_NATIVE_EXPORT"] {
+            assert!(!is_of_a_service(setting), "{setting}");
+        }
+        assert!(!known().any(is_of_a_service));
+    }
 
     #[test]
     fn a_slip_of_the_pen_is_recognised() {

@@ -6,7 +6,7 @@ use futures_util::stream;
 use serde::de::DeserializeOwned;
 use strongroom_core::{
     Capability, Description, Error, ErrorKind, ListOptions, Metadata, Operation, PageToken, Result,
-    Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
+    Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector, yield_now,
 };
 
 use crate::expiry;
@@ -38,8 +38,8 @@ impl SecretsManager {
         self.read(&path, &VersionSelector::Exact(version.into())).await
     }
 
-    /// Reads several secrets at once, concurrently and within bounds: one result per path, in the
-    /// order of the paths.
+    /// Reads several secrets at once: one result per path, in the order of the paths. A store that
+    /// has no call for many has at most 16 reads under way at once.
     pub async fn get_many<P: AsRef<str>>(
         &self,
         paths: impl IntoIterator<Item = P>,
@@ -189,6 +189,8 @@ impl SecretsManager {
             let Some((manager, prefix, options)) = state else { return Ok(None) };
             let prefix = prefix?;
             let (paths, next) = manager.page(prefix.as_ref(), &options).await?;
+            // A local store never waits, however many pages there are.
+            yield_now().await;
             let rest = next.map(|token| (manager, Ok(prefix), options.page(Some(token))));
             Ok(Some((paths, rest)))
         }))

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
@@ -44,6 +46,10 @@ async fn a_namespace_is_the_same_api_below_a_prefix() -> Result<()> {
     );
     let error = openai.get("missing").await.unwrap_err();
     assert_eq!(error.path().map(SecretPath::as_str), Some("production/openai/missing"));
+    assert_eq!(secrets.namespace("production/")?.get("db").await?.expose_text()?, "x");
+    for no_path in ["", "/", "production//"] {
+        assert_eq!(secrets.namespace(no_path).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
     for outside in ["../staging/db", "", "/staging"] {
         assert_eq!(production.get(outside).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     }
@@ -126,6 +132,14 @@ async fn expiry_is_warned_of_once_a_week_and_once_a_day_ahead() -> Result<()> {
     secrets.get("expiry/week").await?;
     secrets.get("expiry/week").await?;
     assert_eq!(warnings(), 3, "{}", log.text());
+
+    let store = Arc::new(MemoryBackend::new());
+    let (one, other) =
+        (SecretsManager::with_backend(Arc::clone(&store)), SecretsManager::with_backend(store));
+    one.put_with("expiry/shared", "x", expiring(hours(23))).await?;
+    one.get("expiry/shared").await?;
+    other.get("expiry/shared").await?;
+    assert_eq!(warnings(), 4, "{}", log.text());
     Ok(())
 }
 
@@ -151,6 +165,45 @@ async fn after_close_every_call_of_every_clone_answers_closed() -> Result<()> {
         assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
     }
     assert_eq!(kept.expose_text()?, "kept");
+    Ok(())
+}
+
+#[test]
+fn a_long_listing_lets_other_tasks_have_their_turn() {
+    const PAGES: usize = 5;
+    let secrets = manager();
+    let mut context = Context::from_waker(Waker::noop());
+    for i in 0..100 * PAGES {
+        let put = pin!(secrets.put(i.to_string(), "x"));
+        assert!(put.poll(&mut context).is_ready());
+    }
+    let mut listing = pin!(secrets.list("").all());
+    let mut turns = 1;
+    let paths = loop {
+        match listing.as_mut().poll(&mut context) {
+            Poll::Ready(paths) => break paths.unwrap(),
+            Poll::Pending => turns += 1,
+        }
+    };
+    assert_eq!(paths.len(), 100 * PAGES);
+    assert!(turns > PAGES, "{turns} turns");
+}
+
+#[tokio::test]
+async fn a_close_that_was_given_up_is_made_good_by_the_next() -> Result<()> {
+    let (secrets, calls) = careless(Capabilities::none());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut given_up = Box::pin(secrets.close());
+    assert!(given_up.as_mut().poll(&mut context).is_pending());
+    assert_eq!(secrets.get("a").await.unwrap_err().kind(), ErrorKind::Closed);
+    let mut second = Box::pin(secrets.close());
+    assert!(second.as_mut().poll(&mut context).is_pending(), "the store is not closed yet");
+    drop(given_up);
+    assert!(calls.lock().unwrap().is_empty());
+    second.await?;
+    assert_eq!(*calls.lock().unwrap(), [Operation::Close]);
+    secrets.clone().close().await?;
+    assert_eq!(calls.lock().unwrap().len(), 1, "there was nothing left to close");
     Ok(())
 }
 
@@ -183,6 +236,12 @@ impl Backend for Careless {
     async fn put(&self, _: &SecretPath, _: SecretValue, _: PutOptions) -> Result<Version> {
         self.calls.lock().unwrap().push(Operation::Put);
         Ok(1.into())
+    }
+
+    async fn close(&self) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.calls.lock().unwrap().push(Operation::Close);
+        Ok(())
     }
 }
 

@@ -191,7 +191,8 @@ fn settings_of_the_environment_become_the_configuration() {
     let test = "settings_of_the_environment_become_the_configuration";
     with_environment(test, &variables, async || {
         let mut problems = Problems::new();
-        let settings = Settings::from_env(SETTINGS.iter().copied(), &mut problems);
+        let settings = Settings::from_env(SETTINGS.iter().copied());
+        settings.check(SETTINGS.iter().copied(), &mut problems);
         let config = EnvConfig::from_settings(&settings, &mut problems);
         problems.into_result().unwrap();
         assert_eq!(read(config, "zz/key").await, "from-file");

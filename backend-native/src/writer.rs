@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use strongroom_core::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::NativeConfig;
 use crate::error::{closed, from_sqlite};
@@ -28,7 +28,8 @@ const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);
 /// Where writes are handed in.
 pub(crate) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
-    stopped: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Closed once the thread has ended.
+    stopped: watch::Receiver<()>,
 }
 
 /// What a write works on: a transaction that others may share.
@@ -49,7 +50,7 @@ impl Writer {
     pub(crate) async fn start(config: NativeConfig) -> Result<(Self, Arc<Store>)> {
         let (jobs, queue) = mpsc::channel();
         let (opened, result) = oneshot::channel();
-        let (stopping, stopped) = oneshot::channel();
+        let (running, stopped) = watch::channel(());
         thread::Builder::new()
             .name("strongroom-native".into())
             .spawn(move || {
@@ -64,14 +65,14 @@ impl Writer {
                         let _ = opened.send(Err(error));
                     }
                 }
-                let _ = stopping.send(());
+                drop(running);
             })
             .map_err(|_| {
                 Error::new(ErrorKind::Unavailable, "raise the limit on threads")
                     .because("no thread could be started")
             })?;
         let store = result.await.map_err(|_| thread_is_gone())??;
-        let writer = Self { jobs: Mutex::new(Some(jobs)), stopped: Mutex::new(Some(stopped)) };
+        let writer = Self { jobs: Mutex::new(Some(jobs)), stopped };
         Ok((writer, store))
     }
 
@@ -91,14 +92,12 @@ impl Writer {
         result.await.map_err(|_| thread_is_gone())?
     }
 
-    /// Lets the thread finish what was handed in, and waits for it.
+    /// Lets the thread finish what was handed in, and waits until it has ended, however often this
+    /// is called.
     pub(crate) async fn close(&self) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stopped) = stopped {
-            // An error means that the thread is gone, which is what was asked for.
-            let _ = stopped.await;
-        }
+        // Nothing is ever sent; an error says that the other end is gone.
+        while self.stopped.clone().changed().await.is_ok() {}
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +18,8 @@ use crate::{
 
 /// How many reads the default [`Backend::get_many`] keeps under way at once.
 const CONCURRENT_READS: usize = 16;
+/// How many of them it makes before it lets other tasks have a turn.
+const READS_PER_TURN: usize = 64;
 
 /// A store behind the API.
 ///
@@ -53,11 +57,21 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// it cannot serve is a [`HealthStatus`].
     async fn health(&self) -> Result<Health>;
 
-    /// Reads the active versions of several secrets: one result per path, in their order.
+    /// Reads the active versions of several secrets: one result per path, in their order. Unless
+    /// the backend has a better way, at most 16 reads are under way at once, and other tasks have
+    /// a turn after every 64.
     async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
         let reads: Vec<_> =
             paths.iter().map(|path| self.get(path, &VersionSelector::Active)).collect();
-        stream::iter(reads).buffered(CONCURRENT_READS).collect().await
+        let mut reads = stream::iter(reads).buffered(CONCURRENT_READS);
+        let mut results = Vec::with_capacity(paths.len());
+        while let Some(result) = reads.next().await {
+            results.push(result);
+            if results.len().is_multiple_of(READS_PER_TURN) {
+                yield_now().await;
+            }
+        }
+        results
     }
 
     /// Writes a new version, makes it the active one and returns it.
@@ -122,9 +136,26 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Lets go of connections, tokens and keys. Later calls answer [`ErrorKind::Closed`].
+    ///
+    /// It may be called again: after it has ended, while an earlier call is under way, or after
+    /// the future of one was dropped midway. Each call ends when there is nothing left to let go.
     async fn close(&self) -> Result<()> {
         Ok(())
     }
+}
+
+/// Lets the executor turn to other tasks once. For long loops over calls that never wait.
+pub async fn yield_now() {
+    let mut had_its_turn = false;
+    poll_fn(|context| {
+        if had_its_turn {
+            return Poll::Ready(());
+        }
+        had_its_turn = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Forwards every method, so that a shared backend is a backend.
@@ -279,5 +310,30 @@ impl Health {
     pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.details.insert(name, value.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::MemoryBackend;
+
+    #[test]
+    fn many_reads_let_other_tasks_have_their_turn() {
+        let paths: Vec<_> = (0..640).map(|i| SecretPath::parse(&i.to_string()).unwrap()).collect();
+        let store = MemoryBackend::new();
+        let mut reads = pin!(store.get_many(&paths));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut turns = 1;
+        let results = loop {
+            match reads.as_mut().poll(&mut context) {
+                Poll::Ready(results) => break results,
+                Poll::Pending => turns += 1,
+            }
+        };
+        assert_eq!((results.len(), turns), (640, 11));
     }
 }

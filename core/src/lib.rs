@@ -26,7 +26,7 @@ mod settings;
 mod value;
 
 pub use async_trait::async_trait;
-pub use backend::{Backend, BackendInfo, Health, HealthStatus};
+pub use backend::{Backend, BackendInfo, Health, HealthStatus, yield_now};
 pub use capability::{Capabilities, Capability};
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use memory::MemoryBackend;

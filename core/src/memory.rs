@@ -46,6 +46,15 @@ struct Record {
     versions: BTreeMap<u64, (SystemTime, SecretValue)>,
 }
 
+impl Record {
+    fn set_deleted(&mut self, deleted: bool) {
+        if self.deleted != deleted {
+            self.deleted = deleted;
+            self.metadata.updated_at = Some(now());
+        }
+    }
+}
+
 impl Default for MemoryBackend {
     fn default() -> Self {
         Self::new()
@@ -157,7 +166,7 @@ impl Backend for MemoryBackend {
     async fn delete(&self, path: &SecretPath) -> Result<()> {
         self.with(Operation::Delete, Some(path), |records| {
             if let Some(record) = records.get_mut(path) {
-                record.deleted = true;
+                record.set_deleted(true);
             }
             Ok(())
         })
@@ -165,7 +174,7 @@ impl Backend for MemoryBackend {
 
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
         self.with(Operation::Undelete, Some(path), |records| {
-            records.get_mut(path).ok_or_else(not_found)?.deleted = false;
+            records.get_mut(path).ok_or_else(not_found)?.set_deleted(false);
             Ok(())
         })
     }

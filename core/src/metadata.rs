@@ -23,7 +23,8 @@ pub struct Metadata {
     pub description: Option<String>,
     /// When the secret was first written, if the store knows.
     pub created_at: Option<SystemTime>,
-    /// When a version was last written or metadata last changed, if the store knows.
+    /// When a version was last written or metadata last changed, also by `delete`, `undelete` and
+    /// `rollback`, if the store knows.
     pub updated_at: Option<SystemTime>,
     /// From this moment on, reads answer `Expired`.
     pub expires_at: Option<SystemTime>,

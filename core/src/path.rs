@@ -1,5 +1,6 @@
 //! Where a secret lives.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -119,6 +120,13 @@ impl AsRef<str> for SecretPath {
     }
 }
 
+/// Lets a map with paths for keys be asked with text; hash and order are those of the text.
+impl Borrow<str> for SecretPath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for SecretPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -162,6 +170,8 @@ impl<'de> Deserialize<'de> for SecretPath {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -215,6 +225,14 @@ mod tests {
         assert_eq!(below("production"), Some("openai/key"));
         assert_eq!(below("prod"), None);
         assert_eq!(below("production/openai/key"), None);
+    }
+
+    #[test]
+    fn a_set_of_paths_is_asked_with_text() {
+        let paths = ["b", "a/b", "a-b"].map(|path| SecretPath::parse(path).unwrap());
+        let (hashed, ordered) = (HashSet::from(paths.clone()), BTreeSet::from(paths));
+        assert!(hashed.contains("a/b") && ordered.contains("a/b"));
+        assert!(!hashed.contains("a") && !ordered.contains("a"));
     }
 
     #[test]

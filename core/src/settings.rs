@@ -1,6 +1,7 @@
 //! Named settings, from the environment or an application's own file.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -12,7 +13,11 @@ use crate::{Error, Result};
 ///
 /// All are kept as secrets, since some are: `Debug` shows names only.
 #[derive(Clone, Default)]
-pub struct Settings(BTreeMap<String, SecretString>);
+pub struct Settings {
+    given: BTreeMap<String, SecretString>,
+    /// What was set in a form that nobody can use, and why.
+    unusable: BTreeMap<String, &'static str>,
+}
 
 impl Settings {
     /// No settings.
@@ -21,49 +26,65 @@ impl Settings {
         Self::default()
     }
 
-    /// Reads those of `names` that are set in the environment of this process. A variable that is
-    /// set but empty or not UTF-8 is a problem.
+    /// Reads those of `names` that are set in the environment of this process. One that cannot be
+    /// used is left out, and is a problem once somebody who reads it [checks](Self::check) it.
     #[must_use]
-    pub fn from_env<'a>(names: impl IntoIterator<Item = &'a str>, problems: &mut Problems) -> Self {
+    pub fn from_env<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut settings = Self::default();
         for name in names {
-            let Some(value) = std::env::var_os(name) else {
-                continue;
-            };
-            match value.into_string().map(Zeroizing::new) {
-                Ok(value) if value.is_empty() => {
-                    problems.add(format!("`{name}` is set but empty; unset it or give it a value"));
-                }
-                Ok(value) => settings.set(name, &value),
-                Err(value) => {
-                    drop(Zeroizing::new(value.into_encoded_bytes()));
-                    problems.add(format!("`{name}` is not UTF-8"));
-                }
+            if let Some(value) = std::env::var_os(name) {
+                settings.take(name, value);
             }
         }
         settings
     }
 
+    /// Takes a variable over. An empty one with a name that is not ours counts as not set, as it
+    /// does for the tools that it is shared with.
+    fn take(&mut self, name: &str, value: OsString) {
+        let why = match value.into_string().map(Zeroizing::new) {
+            Ok(value) if !value.is_empty() => return self.set(name, &value),
+            Ok(_) if !name.starts_with("SECRETS_") => return,
+            Ok(_) => "is set but empty; unset it or give it a value",
+            Err(value) => {
+                drop(Zeroizing::new(value.into_encoded_bytes()));
+                "is not UTF-8"
+            }
+        };
+        self.unusable.insert(name.to_owned(), why);
+    }
+
+    /// Notes those of `names` that are set but cannot be used: variables of the environment that
+    /// are not UTF-8, or empty although their name begins with `SECRETS_`.
+    pub fn check<'a>(&self, names: impl IntoIterator<Item = &'a str>, problems: &mut Problems) {
+        for name in names {
+            if let Some(why) = self.unusable.get(name) {
+                problems.add(format!("`{name}` {why}"));
+            }
+        }
+    }
+
     /// Sets or replaces one setting.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.0.insert(name.to_owned(), SecretString::from(value));
+        self.unusable.remove(name);
+        self.given.insert(name.to_owned(), SecretString::from(value));
     }
 
     /// One setting, in the clear.
     #[must_use]
     pub fn expose(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(ExposeSecret::expose_secret)
+        self.given.get(name).map(ExposeSecret::expose_secret)
     }
 
     /// Whether a setting is there.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.given.contains_key(name)
     }
 
     /// The names of all settings that are there.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.given.keys().map(String::as_str)
     }
 
     /// A setting that is `true`, `1`, `yes`, `on` or `false`, `0`, `no`, `off`; anything else is a
@@ -132,6 +153,32 @@ mod tests {
         let mut settings = Settings::new();
         settings.set("VAULT_TOKEN", "hunter2");
         assert_eq!(format!("{settings:?}"), r#"{"VAULT_TOKEN": "[REDACTED]"}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_a_problem_only_for_who_reads_it() {
+        let mut settings = Settings::new();
+        for name in ["SECRETS_A", "SECRETS_B", "SECRETS_C", "VAULT_TOKEN"] {
+            settings.take(name, OsString::new());
+        }
+        settings.set("SECRETS_C", "replaced");
+        assert_eq!(settings.names().collect::<Vec<_>>(), ["SECRETS_C"]);
+        let mut problems = Problems::new();
+        settings.check(["SECRETS_A", "SECRETS_C", "VAULT_TOKEN", "ABSENT"], &mut problems);
+        let error = problems.into_result().unwrap_err();
+        assert_eq!(error.problems(), ["`SECRETS_A` is set but empty; unset it or give it a value"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_not_text_is_a_problem() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let mut settings = Settings::new();
+        settings.take("VAULT_TOKEN", OsString::from_vec(vec![0xff]));
+        let mut problems = Problems::new();
+        settings.check(["VAULT_TOKEN"], &mut problems);
+        assert_eq!(problems.into_result().unwrap_err().problems(), ["`VAULT_TOKEN` is not UTF-8"]);
     }
 
     #[test]

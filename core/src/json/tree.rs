@@ -18,7 +18,8 @@ const MAX_DEPTH: usize = 128;
 pub(super) enum Node<'a> {
     Null,
     Bool(bool),
-    Number(Number),
+    /// As it stands: integers of 128 bits do not fit into a [`Number`].
+    Number(&'a str),
     Plain(&'a str),
     Unescaped(Zeroizing<String>),
     Array(Vec<Node<'a>>),
@@ -53,7 +54,7 @@ impl<'a> Node<'a> {
                     .map(|(key, value)| Ok((key, Self::build(value.get(), depth)?)));
                 Self::Object(nodes.collect::<Result<_, Silent>>()?)
             }
-            _ => Self::Number(serde_json::from_str(raw)?),
+            _ => Self::Number(raw),
         })
     }
 }
@@ -70,7 +71,7 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
         match self {
             Self::Null => visitor.visit_unit(),
             Self::Bool(value) => visitor.visit_bool(value),
-            Self::Number(number) => number.deserialize_any(visitor).map_err(Silent::from),
+            Self::Number(raw) => Ok(serde_json::from_str::<Number>(raw)?.deserialize_any(visitor)?),
             // Never `visit_borrowed_str`: `T` is owned, and a borrow could not outlive the value.
             Self::Plain(text) => visitor.visit_str(text),
             Self::Unescaped(text) => visitor.visit_str(&text),
@@ -85,6 +86,24 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
                 members.end().map(|()| value)
             }
         }
+    }
+
+    fn deserialize_i128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+        match self {
+            Self::Number(raw) => visitor.visit_i128(raw.parse().map_err(|_| Silent)?),
+            _ => Err(Silent),
+        }
+    }
+
+    fn deserialize_u128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+        match self {
+            Self::Number(raw) => visitor.visit_u128(raw.parse().map_err(|_| Silent)?),
+            _ => Err(Silent),
+        }
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+        visitor.visit_unit()
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
@@ -124,8 +143,8 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf unit unit_struct
+        seq tuple tuple_struct map struct identifier
     }
 }
 
@@ -207,6 +226,40 @@ mod tests {
         }
     }
 
+    /// How `T` reads `json`, which must be as with `serde_json`.
+    fn read<T>(json: &str) -> Option<T>
+    where
+        T: for<'de> Deserialize<'de> + PartialEq + std::fmt::Debug,
+    {
+        let ours = super::super::parse(json).ok();
+        assert_eq!(ours, serde_json::from_str(json).ok(), "{json}");
+        ours
+    }
+
+    #[test]
+    fn a_number_is_read_as_far_as_its_type_reaches() {
+        let (above, below) = ("340282366920938463463374607431768211456", "-1e400");
+        for json in ["0", "-0", "-1", "1.5", "1e3", "18446744073709551616", above, below, "\"1\""] {
+            read::<u64>(json);
+            read::<i64>(json);
+            read::<f64>(json);
+            read::<u128>(json);
+            read::<i128>(json);
+        }
+        assert_eq!(read("18446744073709551616"), Some(1_u128 << 64));
+        assert_eq!(read("-18446744073709551616"), Some(-(1_i128 << 64)));
+        assert_eq!(read("18446744073709551616"), Some(18_446_744_073_709_551_616.0));
+    }
+
+    #[test]
+    fn what_a_type_leaves_out_is_not_looked_at() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Only {
+            a: u8,
+        }
+        assert_eq!(read(r#"{"b": 1e999, "a": 1}"#), Some(Only { a: 1 }));
+    }
+
     #[test]
     fn nesting_is_bounded() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -234,6 +287,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_integer_reads_as_with_serde_json(signed: i128, unsigned: u128) {
+            prop_assert_eq!(read(&signed.to_string()), Some(signed));
+            prop_assert_eq!(read(&unsigned.to_string()), Some(unsigned));
+        }
+
         #[test]
         fn every_document_reads_as_with_serde_json(value in document()) {
             for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {

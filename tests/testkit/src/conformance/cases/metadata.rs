@@ -21,6 +21,8 @@ pub(in crate::conformance) const CASES: &[Case] = &[
     case!(annotate_of_nothing_is_not_found, [Metadata]),
     case!(describe_of_nothing_is_not_found, [Metadata]),
     case!(created_stays_and_updated_advances, [Put, Metadata]),
+    case!(rollback_advances_updated, [Put, Metadata, Versions, Rollback]),
+    case!(delete_and_undelete_advance_updated, [Put, Metadata, Delete, Undelete]),
     case!(rollback_keeps_metadata, [Put, Metadata, Versions, Rollback]),
     case!(undelete_keeps_metadata, [Put, Metadata, Delete, Undelete]),
 ];
@@ -159,6 +161,27 @@ async fn created_stays_and_updated_advances(store: &Fixture) {
     let patch = MetadataPatch::new().tag("team", "a");
     let annotated = later(store, &put, async || store.annotate(KEY, patch.clone()).await).await;
     assert_eq!(first.created_at, annotated.created_at);
+}
+
+async fn rollback_advances_updated(store: &Fixture) {
+    let first = store.put(KEY, canary::text("-1")).await;
+    let second = store.put(KEY, canary::text("-2")).await;
+    let before = store.describe(KEY).await.metadata;
+    let there_and_back = async || {
+        store.rollback(KEY, &first).await;
+        store.rollback(KEY, &second).await;
+    };
+    later(store, &before, there_and_back).await;
+}
+
+async fn delete_and_undelete_advance_updated(store: &Fixture) {
+    store.put(KEY, canary::text("")).await;
+    let before = store.describe(KEY).await.metadata;
+    let there_and_back = async || {
+        store.delete(KEY).await;
+        store.undelete(KEY).await;
+    };
+    later(store, &before, there_and_back).await;
 }
 
 /// Repeats `change` until the store's clock shows a later moment than in `before`.
