@@ -15,6 +15,7 @@ use std::process::Command;
 
 use strongroom_backend_native::NativeBackend;
 use strongroom_core::{Backend, ErrorKind, PutOptions};
+use strongroom_testkit::report;
 use support::{
     DIRECTORY, all_paths, directory_in_memory, exact, is_intact, key_file, open, path, put_next,
     store_file, told_directory, value_of,
@@ -156,7 +157,7 @@ async fn a_write_beyond_the_largest_file_fails_whole() {
     let preparation = format!("set -e; trap '' XFSZ; ulimit -f {FILE_LIMIT}");
     let output = run(&["sh"], &preparation, "limited", directory.path());
     let written = number_written(&output);
-    println!("written before the limit: {written}");
+    report(format_args!("written before the limit: {written}"));
     assert!(written > 0);
     assert!(fs::metadata(store_file(directory.path())).unwrap().len() <= 1024 * 512);
     // Without the limit it goes on.
@@ -198,7 +199,7 @@ fn run_on_small_disk(role: &str) -> String {
 #[test]
 fn a_write_on_a_full_disk_fails_whole_and_works_once_there_is_room() {
     let written = number_written(&run_on_small_disk("full"));
-    println!("written before the disk was full: {written}");
+    report(format_args!("written before the disk was full: {written}"));
     assert!(written > 0);
 }
 

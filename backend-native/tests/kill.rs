@@ -24,6 +24,7 @@ use rusqlite::Connection;
 use strongroom_backend_native::NativeBackend;
 use strongroom_core::{Backend, ErrorKind, MetadataPatch, PutOptions, VersionSelector};
 use strongroom_testkit::process::{ChildProcess, Role, role};
+use strongroom_testkit::report;
 use support::{
     DIRECTORY, Random, all_paths, directory_in_memory, is_intact, kek_count, open, path, put_next,
     raw, told_directory, value_of, wait_for_line,
@@ -227,10 +228,10 @@ async fn nothing_acknowledged_is_lost() {
     let backend = open(directory.path()).await;
     tally.look_at_everything(&backend).await;
     let Tally { acknowledged, lost, torn, .. } = tally;
-    println!(
+    report(format_args!(
         "kills: {kills}, acknowledged writes: {acknowledged}, lost: {lost}, torn: {torn} ({:?})",
         begin.elapsed()
-    );
+    ));
     assert!(acknowledged > kills, "too few writes to tell anything");
     assert_eq!((lost, torn), (0, 0));
 }
@@ -253,10 +254,10 @@ async fn a_store_whose_creator_was_killed_opens() {
         put_next(&backend, "after", 1).await;
         assert!(is_intact(&backend, "after", 1).await);
     }
-    println!(
+    report(format_args!(
         "kills: {CREATION_KILLS}, before the store was open: {unfinished}, \
          before its file was there: {without_store}"
-    );
+    ));
     assert!(unfinished > 0, "the kills came too late");
 }
 
@@ -328,7 +329,9 @@ async fn an_interrupted_rotation_is_finished_by_the_next() {
             assert!(!is_rotating(directory.path()));
         }
     }
-    println!("kills: {ROTATION_KILLS}, rotations interrupted: {interrupted}, resumed: {resumed}");
+    report(format_args!(
+        "kills: {ROTATION_KILLS}, rotations interrupted: {interrupted}, resumed: {resumed}"
+    ));
     assert!(interrupted > 3 && resumed > 0, "the kills came too early or too late");
     let backend = open(directory.path()).await;
     for number in 0..ROTATED {

@@ -16,6 +16,7 @@ use strongroom_core::{
     Backend, Error, ErrorKind, ListOptions, MemoryBackend, Metadata, MetadataPatch, Operation,
     PutOptions, SecretKind, SecretPath, SecretValue, Tier, ValueFormat, Version, VersionSelector,
 };
+use strongroom_testkit::report;
 use support::{Random, directory_in_memory, open, path};
 
 const DEFAULT_OPERATIONS: u32 = 10_000;
@@ -250,7 +251,7 @@ fn does_what_the_reference_does() {
             })
         })
         .unwrap();
-    println!("operations compared: {compared}, of which failed alike: {failed}");
+    report(format_args!("operations compared: {compared}, of which failed alike: {failed}"));
     assert!(compared >= u64::from(operations()));
     assert!(
         failed > 0 && failed < compared * 3 / 5,

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use strongroom_backend_native::NativeBackend;
 use strongroom_core::{Backend, ErrorKind, PutOptions, VersionSelector};
 use strongroom_testkit::process::{ChildProcess, Role, role};
+use strongroom_testkit::report;
 use support::{
     DIRECTORY, config, directory_in_memory, is_intact, key_file, open, path, put_next,
     told_directory, value_of, wait_for_line,
@@ -230,11 +231,11 @@ async fn processes_write_and_read_one_store() {
             other => panic!("{other:?}"),
         }
     }
-    println!(
+    report(format_args!(
         "increments: {increments}, unconditional writes: {puts}, reads: {reads}, \
          worst write: {} ms",
         worst / 1000
-    );
+    ));
     assert!(increments > 0 && reads > 0);
     assert_eq!(u64::try_from(versions.len()).unwrap(), puts);
     let counter = backend.get(&path("counter"), &VersionSelector::Active).await.unwrap();

@@ -10,6 +10,7 @@ use strongroom_core::{
     Backend, ErrorKind, ListOptions, MetadataPatch, PutOptions, SecretKind, SecretPath,
     SecretValue, Tier, VersionSelector,
 };
+use strongroom_testkit::report;
 use tempfile::TempDir;
 
 use crate::edit::{Edit, Tables};
@@ -213,7 +214,7 @@ impl Sample {
 
     /// Says how it went, and fails unless every one of at least `least` edits was refused.
     pub(crate) async fn finish(self, least: usize) {
-        println!("tampered: {} edits, {} refused", self.edits, self.refused);
+        report(format_args!("tampered: {} edits, {} refused", self.edits, self.refused));
         let some: Vec<_> = self.failures.iter().take(20).collect();
         assert!(some.is_empty(), "{} failures, such as {some:#?}", self.failures.len());
         assert_eq!(self.refused, self.edits);
