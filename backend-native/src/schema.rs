@@ -164,10 +164,14 @@ pub(crate) fn ownership(connection: &Connection) -> Result<Ownership> {
     }
 }
 
-/// Tables, indices, triggers and views, each with its kind, name and statement.
+/// Tables, indices, triggers and views, each with its kind, name and statement. Without the tables
+/// in which `ANALYZE` keeps statistics: an administrator may have run it.
 fn schema_of(connection: &Connection) -> Result<Vec<(String, String, Option<String>)>> {
     connection
-        .prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
+        .prepare(
+            "SELECT type, name, sql FROM sqlite_schema \
+             WHERE type <> 'table' OR name NOT GLOB 'sqlite_stat[0-9]' ORDER BY type, name",
+        )
         .and_then(|mut statement| {
             let parts =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;

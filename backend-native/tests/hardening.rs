@@ -69,6 +69,20 @@ async fn a_store_with_an_edited_schema_is_corrupt() {
 }
 
 #[tokio::test]
+async fn what_an_administrator_does_to_a_database_is_no_damage() {
+    let directory = directory_in_memory();
+    let backend = open(directory.path()).await;
+    put_next(&backend, "a", 1).await;
+    for statement in ["ANALYZE", "PRAGMA optimize", "VACUUM", "REINDEX", "PRAGMA wal_checkpoint"] {
+        raw(directory.path()).execute_batch(statement).unwrap();
+        assert!(is_intact(&backend, "a", 1).await, "{statement}");
+        let reopened = open(directory.path()).await;
+        assert!(is_intact(&reopened, "a", 1).await, "{statement}");
+    }
+    put_next(&backend, "a", 2).await;
+}
+
+#[tokio::test]
 async fn a_key_that_was_replaced_cannot_be_put_back() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
