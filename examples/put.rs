@@ -15,7 +15,8 @@ use anyhow::{Context, ensure};
 use secrecy::zeroize::Zeroizing;
 use strongroom::{SecretValue, SecretsManager};
 
-/// The largest value, in bytes. The buffer has room for it and never moves, so all of it is wiped.
+/// The largest value, in bytes. The buffer has room for more than is read into it and never moves, so
+/// all of it is wiped. (The 8 KiB that the standard library buffers are not.)
 const MAX_BYTES: usize = 1024 * 1024;
 
 #[tokio::main]
@@ -31,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
 
 fn value_from_stdin() -> anyhow::Result<SecretValue> {
     let mut input = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1024));
-    std::io::stdin().lock().read_to_end(&mut input)?;
+    std::io::stdin().lock().take(MAX_BYTES as u64 + 3).read_to_end(&mut input)?;
     let value = input.strip_suffix(b"\n").unwrap_or(&input);
     let value = value.strip_suffix(b"\r").unwrap_or(value);
     ensure!(!value.is_empty(), "there is nothing on standard input");

@@ -25,7 +25,8 @@ pub struct NativeBackend {
 }
 
 impl NativeBackend {
-    /// Opens a store, and creates it if neither it nor its key file exists.
+    /// Opens a store, and creates it if it does not exist, together with its key file if that does
+    /// not exist either. Both are told of through `tracing`, at the level WARN.
     ///
     /// # Errors
     /// [`Config`](strongroom_core::ErrorKind::Config): a path cannot be used, others can read the

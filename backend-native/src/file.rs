@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strongroom_core::{Error, ErrorKind, Result};
 use zeroize::{Zeroize, Zeroizing};
@@ -61,9 +61,11 @@ fn open_to_read(path: &Path) -> io::Result<File> {
 /// The path of a key or passphrase file for a message. Where a directory is named that exists it is
 /// surely a path; anything else may be the key or the passphrase itself, given in the wrong place.
 pub(crate) fn shown(path: &Path) -> String {
-    let is_path =
-        path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());
-    if is_path { format!("{}: ", path.display()) } else { String::new() }
+    if is_surely_a_path(path) { format!("{}: ", path.display()) } else { String::new() }
+}
+
+pub(crate) fn is_surely_a_path(path: &Path) -> bool {
+    path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir())
 }
 
 /// Creates a file with `content`, whole or not at all, unless it exists. Says whether it did.
@@ -128,9 +130,7 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 /// Refuses what cannot be a store, and a store or one of its logs that others can access.
 pub(crate) fn check_store(path: &Path) -> Result<()> {
     for suffix in ["-wal", "-shm", "-journal"] {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
-        let beside = path.with_file_name(name);
+        let beside = beside(path, suffix);
         let Ok(metadata) = fs::symlink_metadata(&beside) else { continue };
         let complaint = if metadata.is_file() {
             exposure(&metadata)
@@ -151,15 +151,36 @@ pub(crate) fn check_store(path: &Path) -> Result<()> {
     } else {
         exposure(&metadata)
     };
-    complaint.map_or(Ok(()), |complaint| Err(problem("SECRETS_NATIVE_PATH", path, complaint)))
+    if let Some(complaint) = complaint {
+        return Err(problem("SECRETS_NATIVE_PATH", path, complaint));
+    }
+    #[cfg(unix)]
+    if rustix::fs::access(path, rustix::fs::Access::READ_OK).is_err() {
+        return Err(Error::new(
+            ErrorKind::Denied,
+            "`chown` the store and its directory to the user of this process",
+        )
+        .because("this process may not read the store"));
+    }
+    Ok(())
 }
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity(u64, u64);
 
-/// Which file bears this name now.
-pub(crate) fn identity(path: &Path) -> io::Result<Identity> {
+/// Which files the store and its write-ahead log are now.
+pub(crate) fn identities(path: &Path) -> io::Result<[Identity; 2]> {
+    Ok([identity(path)?, identity(&beside(path, "-wal"))?])
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn identity(path: &Path) -> io::Result<Identity> {
     let metadata = fs::symlink_metadata(path)?;
     #[cfg(unix)]
     let identity = {

@@ -30,7 +30,8 @@
 //!   [`Corrupt`](strongroom_core::ErrorKind::Corrupt); all others stay readable. Nothing that cannot
 //!   be read is overwritten, except by `destroy`.
 //! - A value may have up to 16 MiB. A write waits up to 10 s for those of other processes.
-//! - Once the file was removed or replaced under a store that is open, nothing is written any more.
+//! - Once the file was removed or replaced under a store that is open, nothing is written any more and
+//!   `health` says so. Reads may go on with the old file: after a restore, open the store again.
 //!
 //! The file has to be on a local disk: the write-ahead log needs shared memory between processes.
 //!

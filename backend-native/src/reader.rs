@@ -274,8 +274,8 @@ impl Reader {
     }
 
     pub(crate) fn health(&self) -> Result<Health> {
-        let active = ring::active_id(&self.connection)?;
-        let uses = ring::uses_of_active(&self.connection)?;
+        self.store.check_not_replaced()?;
+        let (active, uses) = ring::uses_of_active(&self.connection)?;
         Ok(Health::new(HealthStatus::Ready)
             .detail("key_encryption_key", active.to_string())
             .detail("key_encryption_key_uses", format!("at most {uses}")))

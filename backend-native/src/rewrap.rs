@@ -104,7 +104,8 @@ fn rewrap_batch(transaction: &Transaction<'_>, after: &[u8]) -> Result<Batch> {
     }
     let uses = i64::try_from(batch.rewrapped).unwrap_or(i64::MAX);
     ring::count_uses(connection, ring, transaction.store.root(), uses, transaction.now)?;
-    batch.last = (seen == BATCH).then_some(last);
+    // What does not come after the path before it was edited, and would be met for ever.
+    batch.last = (seen == BATCH && last.as_slice() > after).then_some(last);
     Ok(batch)
 }
 

@@ -283,9 +283,12 @@ pub(crate) fn settle_inactive(connection: &Connection, ring: &Ring) -> Result<()
     Ok(())
 }
 
-/// How often the active key has been used, at most.
-pub(crate) fn uses_of_active(connection: &Connection) -> Result<i64> {
-    Ok(RingRow::load(connection, active_id(connection)?)?.uses)
+/// The active key's id, and how often it has been used at most.
+pub(crate) fn uses_of_active(connection: &Connection) -> Result<(u32, i64)> {
+    connection
+        .prepare_cached("SELECT id, uses FROM keyring WHERE purpose = 1 AND state = 1")
+        .and_then(|mut query| query.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
+        .map_err(from_sqlite)
 }
 
 struct RingRow {

@@ -140,6 +140,9 @@ fn key_from_file(path: &Path) -> Result<KeyBytes> {
 
 /// Fails if the setting for a key's file holds the key itself, which no message may then show.
 pub(crate) fn check_is_no_key(path: &Path) -> Result<()> {
+    if file::is_surely_a_path(path) {
+        return Ok(());
+    }
     match path.to_str().map(|text| key_from_text(text.as_bytes())) {
         Some(Some(_)) => Err(Error::config(vec![format!(
             "`{KEY_FILE}` holds a key, not the path of a file: give it as `{KEY}`"

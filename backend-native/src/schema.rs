@@ -150,10 +150,7 @@ pub(crate) fn ownership(connection: &Connection) -> Result<Ownership> {
             .map_err(|error| unless_foreign(error, connection.path()))
     };
     match (pragma("application_id")?, pragma("user_version")?) {
-        (APPLICATION_ID, SCHEMA) if schema_of(connection)? != expected_schema()? => {
-            Err(damaged("the store's tables are not those that Strongroom creates"))
-        }
-        (APPLICATION_ID, SCHEMA) => Ok(Ownership::Store),
+        (APPLICATION_ID, SCHEMA) => check_schema(connection).map(|()| Ownership::Store),
         (APPLICATION_ID, newer) if newer > SCHEMA => Err(Error::new(
             ErrorKind::Unsupported,
             "use the release of Strongroom that wrote it, or a newer one; nothing was changed",
@@ -164,9 +161,30 @@ pub(crate) fn ownership(connection: &Connection) -> Result<Ownership> {
     }
 }
 
-/// Tables, indices, triggers and views, each with its kind, name and statement. Without the tables
-/// in which `ANALYZE` keeps statistics: an administrator may have run it.
-fn schema_of(connection: &Connection) -> Result<Vec<(String, String, Option<String>)>> {
+/// Refuses a store whose tables are not exactly those that are created here.
+fn check_schema(connection: &Connection) -> Result<()> {
+    let encoding: String =
+        connection.pragma_query_value(None, "encoding", |row| row.get(0)).map_err(from_sqlite)?;
+    if encoding != "UTF-8" {
+        return Err(damaged("the store's text is not in UTF-8"));
+    }
+    let (actual, expected) = (schema_of(connection)?, expected_schema()?);
+    let differs = |one: &[Part], other: &[Part]| one.iter().find(|p| !other.contains(p)).cloned();
+    match differs(&actual, &expected).or_else(|| differs(&expected, &actual)) {
+        None => Ok(()),
+        Some((kind, name, _)) => Err(Error::new(
+            ErrorKind::Corrupt,
+            "if a tool has added it, stop the tool and drop it; else restore the store from a backup",
+        )
+        .because(format!("the {kind} `{name}` is added, changed or missing"))),
+    }
+}
+
+/// A part of a schema: its kind, name and statement.
+type Part = (String, String, Option<String>);
+
+/// Tables, indices, triggers and views, without the tables in which `ANALYZE` keeps statistics: an administrator may have run it.
+fn schema_of(connection: &Connection) -> Result<Vec<Part>> {
     connection
         .prepare(
             "SELECT type, name, sql FROM sqlite_schema \
@@ -180,7 +198,7 @@ fn schema_of(connection: &Connection) -> Result<Vec<(String, String, Option<Stri
         .map_err(from_sqlite)
 }
 
-fn expected_schema() -> Result<Vec<(String, String, Option<String>)>> {
+fn expected_schema() -> Result<Vec<Part>> {
     let model = Connection::open_in_memory().map_err(from_sqlite)?;
     model.execute_batch(TABLES).map_err(from_sqlite)?;
     schema_of(&model)
@@ -238,5 +256,7 @@ pub(crate) fn initialise(
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(from_sqlite)?;
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(from_sqlite)?;
     transaction.commit().map_err(from_sqlite)?;
+    // Until then the store is in its log alone; a copy without the log would look like no store.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(from_sqlite)?;
     Ok(true)
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use etcetera::BaseStrategy;
 use rusqlite::Connection;
@@ -19,26 +20,21 @@ use crate::{file, row};
 /// What stays the same while a store is open.
 pub(crate) struct Store {
     path: PathBuf,
-    identity: Identity,
+    identities: [Identity; 2],
     row: StoreRow,
     root: RootKey,
 }
 
 impl Store {
-    /// Opens the store that `config` describes, creating it if neither it nor its key exists.
+    /// Opens the store that `config` describes, creating it if it does not exist, and its key file
+    /// with it.
     /// Blocks: deriving a key from a passphrase takes about 0.2 s.
     pub(crate) fn open(config: &NativeConfig) -> Result<(Self, Connection)> {
         let path = resolve(config.path.as_deref())?;
         if let KeySource::KeyFile(key_file) = &config.key {
             root::check_is_no_key(key_file)?;
         }
-        if fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len()) == 0 {
-            // The order matters to a process that starts at the same time: a store is never there
-            // before its key.
-            create_key(&config.key)?;
-            RootKey::check_source(&config.key)?;
-            file::create_empty(&path).map_err(|error| file::unusable(PATH, &path, &error))?;
-        }
+        create_files(&path, &config.key)?;
         file::check_store(&path)?;
         let mut connection = schema::connect(&path, WRITE_WAIT)?;
         if schema::ownership(&connection)? == Ownership::Empty {
@@ -48,23 +44,26 @@ impl Store {
         let row = StoreRow::load(&connection)?;
         check_key_is_there(&config.key, &row.derivation, &path)?;
         let root = RootKey::derive(&config.key, &row.derivation)?;
-        let identity = file::identity(&path).map_err(|_| replaced())?;
-        let store = Self { path, identity, row, root };
-        store.load_ring(&connection).map_err(|error| naming_key(error, config, &store.path))?;
+        ring::load(&connection, &row, &root).map_err(|error| naming_key(error, config, &path))?;
+        let identities = file::identities(&path).map_err(|_| replaced())?;
+        let store = Self { path, identities, row, root };
         Ok((store, connection))
     }
 
     /// Fails if the file is no longer the one that was opened: what is written to it would be lost.
     pub(crate) fn check_not_replaced(&self) -> Result<()> {
-        match file::identity(&self.path) {
-            Ok(identity) if identity == self.identity => Ok(()),
+        match file::identities(&self.path) {
+            Ok(identities) if identities == self.identities => Ok(()),
             _ => Err(replaced()),
         }
     }
 
-    /// A further connection to the same file.
+    /// A further connection to the same file, which may be replaced at any time.
     pub(crate) fn connect(&self) -> Result<Connection> {
-        schema::connect(&self.path, READ_WAIT)
+        self.check_not_replaced()?;
+        let connection = schema::connect(&self.path, READ_WAIT)?;
+        self.check_not_replaced()?;
+        Ok(connection)
     }
 
     /// Reads the ring as the file has it now.
@@ -105,6 +104,21 @@ fn default_path() -> Result<PathBuf> {
     let directory = platform.data_dir().join("strongroom");
     file::create_directory(&directory).map_err(|error| file::unusable(PATH, &directory, &error))?;
     Ok(directory.join("secrets.db"))
+}
+
+/// Creates the key file and the empty file of a store that is not there.
+fn create_files(path: &Path, source: &KeySource) -> Result<()> {
+    // Closing a new file takes the locks away that another opening in this process may have on it.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()) > 0 {
+        return Ok(());
+    }
+    // The order matters to a process that starts at the same time: a store is never there before
+    // its key.
+    create_key(source)?;
+    RootKey::check_source(source)?;
+    file::create_empty(path).map_err(|error| file::unusable(PATH, path, &error))
 }
 
 /// Creates the key file of a store that is about to be created, unless it exists.

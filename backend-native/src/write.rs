@@ -43,6 +43,7 @@ pub(crate) fn put(
         None => SecretRow::new(crypto::random()?, now),
     };
     options.metadata.apply(&mut secret.metadata)?;
+    let replaced = secret.active;
     secret.latest += 1;
     secret.active = secret.latest;
     secret.deleted_at = None;
@@ -57,7 +58,7 @@ pub(crate) fn put(
             insert.execute((secret.secret_id, secret.latest, now, sealed.wrap, sealed.body))
         })
         .map_err(from_sqlite)?;
-    prune(transaction, &mut secret, retention)?;
+    prune(transaction, &mut secret, replaced, retention)?;
     store(transaction, path, &mut secret)?;
     Ok(secret.latest.into())
 }
@@ -82,10 +83,11 @@ fn check(condition: &Condition, existing: Option<&SecretRow>) -> Result<()> {
 }
 
 /// Removes the oldest versions beyond what is to be kept. Called with the newest one active, so
-/// that what is left has no gaps.
+/// that what is left has no gaps. The version that was `replaced` just now is not old yet.
 fn prune(
     transaction: &Transaction<'_>,
     secret: &mut SecretRow,
+    replaced: u64,
     retention: Retention,
 ) -> Result<()> {
     let by_count = retention.versions.map_or(0, |keep| (secret.latest + 1).saturating_sub(keep));
@@ -93,7 +95,7 @@ fn prune(
         Some(days) => first_since(transaction, secret, days)?,
         None => 0,
     };
-    let first = by_count.max(by_age).min(secret.latest);
+    let first = by_count.max(by_age.min(replaced)).min(secret.latest);
     if first <= secret.first {
         return Ok(());
     }
@@ -242,6 +244,11 @@ mod tests {
     /// Writes version after version at these days, keeping a replaced one for 30, and gives those
     /// that are left.
     fn left_after(days: &[i64]) -> Vec<u64> {
+        left_after_rollback(days, None)
+    }
+
+    /// The same, with a rollback before the last one.
+    fn left_after_rollback(days: &[i64], to: Option<u64>) -> Vec<u64> {
         let folder = tempfile::tempdir().unwrap();
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
@@ -259,6 +266,9 @@ mod tests {
                 ring_changed: &ring_changed,
             };
             let retention = Retention { versions: None, days: Some(30) };
+            if let Some(version) = to.filter(|_| Some(day) == days.last()) {
+                rollback(&transaction, &path, &version.into()).unwrap();
+            }
             put(&transaction, &path, &"x".into(), &PutOptions::new(), retention).unwrap();
         }
         let mut statement = connection.prepare("SELECT version FROM versions").unwrap();
@@ -271,5 +281,7 @@ mod tests {
         assert_eq!(left_after(&[1000, 1090, 1119]), [1, 2, 3], "replaced 29 days ago");
         assert_eq!(left_after(&[1000, 1090, 1121]), [2, 3], "replaced 31 days ago");
         assert_eq!(left_after(&[1000, 1001, 1002, 1300]), [3, 4]);
+        let rolled_back = left_after_rollback(&[1000, 1001, 1002, 1300], Some(1));
+        assert_eq!(rolled_back, [1, 2, 3, 4], "1 was active until now");
     }
 }

@@ -176,11 +176,13 @@ impl WriterThread {
                 job.finish(committed.clone());
             }
         }
+        if self.log_to_empty {
+            self.empty_log(CHECKPOINT_WAIT);
+        }
     }
 
     /// Runs the jobs in one transaction, each undone by itself if it fails.
     fn transact(&mut self, jobs: &mut [Box<dyn Job>], empty_log: &Cell<bool>) -> Result<()> {
-        self.store.check_not_replaced()?;
         // Rolls back when dropped, unless committed.
         let transaction = rusqlite::Transaction::new_unchecked(
             &self.connection,
@@ -202,8 +204,12 @@ impl WriterThread {
             run_in_savepoint(job.as_mut(), &context)?;
             if ring_changed.take() {
                 ring = store.load_ring(connection)?;
+                // Those were counted for the key before.
+                self.uses_left = 0;
             }
         }
+        // After the wait for the lock, and as late as can be.
+        store.check_not_replaced()?;
         transaction.commit().map_err(from_sqlite)?;
         self.ring = Some(ring);
         Ok(())

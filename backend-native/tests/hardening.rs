@@ -66,6 +66,40 @@ async fn a_store_with_an_edited_schema_is_corrupt() {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit}: {error}");
         assert!(error.advice().contains("backup"), "{error}");
     }
+    let directory = directory_in_memory();
+    open(directory.path()).await.close().await.unwrap();
+    raw(directory.path()).execute_batch("CREATE TABLE _other_tool (x)").unwrap();
+    let error = refused(config(directory.path())).await;
+    assert!(error.to_string().contains("table `_other_tool` is added"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_without_its_log_is_still_that_store() {
+    let directory = directory_in_memory();
+    let backend = open(directory.path()).await;
+    put_next(&backend, "a", 1).await;
+    let copied = directory_in_memory();
+    fs::copy(store_file(directory.path()), store_file(copied.path())).unwrap();
+    let error = refused(config(copied.path())).await;
+    assert!(error.to_string().contains("missing"), "its key is another: {error}");
+    fs::write(key_file(copied.path()), [0xaa; 32]).unwrap();
+    fs::set_permissions(key_file(copied.path()), Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(refused(config(copied.path())).await.kind(), ErrorKind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_path_of_the_length_of_a_key_is_a_path() {
+    let directory = directory_in_memory();
+    let mut folder = directory.path().to_str().unwrap().to_owned() + "/";
+    while folder.len() < 38 {
+        folder.push('k');
+    }
+    fs::create_dir_all(&folder).unwrap();
+    let mut config = config(directory.path());
+    let file = format!("{folder}/{}", "k".repeat(42 - folder.len()));
+    assert_eq!(file.len(), 43);
+    config.key = KeySource::KeyFile(file.into());
+    NativeBackend::open(config).await.unwrap();
 }
 
 #[tokio::test]
@@ -196,9 +230,40 @@ async fn nothing_is_written_to_a_file_that_was_removed_or_replaced() {
         assert!(!error.is_temporary() && error.advice().contains("open the store again"));
         fs::write(&file, "somebody else's").unwrap();
     }
+    assert_eq!(backend.health().await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(fs::read(&file).unwrap(), b"somebody else's");
     fs::rename(&moved, &file).unwrap();
     put_next(&backend, "a", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_to_a_file_that_was_replaced_while_a_write_waited() {
+    let directory = directory_in_memory();
+    let backend = std::sync::Arc::new(open(directory.path()).await);
+    put_next(&backend, "a", 1).await;
+    let mut connection = raw(directory.path());
+    let lock = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate);
+    let lock = lock.unwrap();
+    let waiting = tokio::spawn({
+        let backend = std::sync::Arc::clone(&backend);
+        async move { backend.put(&path("a"), "x".into(), PutOptions::new()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fs::rename(store_file(directory.path()), directory.path().join("moved.db")).unwrap();
+    drop(lock);
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+    fs::rename(directory.path().join("moved.db"), store_file(directory.path())).unwrap();
+    put_next(&backend, "a", 2).await;
+}
+
+#[tokio::test]
+async fn nothing_is_written_once_the_log_is_gone() {
+    let directory = directory_in_memory();
+    let backend = open(directory.path()).await;
+    put_next(&backend, "a", 1).await;
+    fs::remove_file(beside(directory.path(), "-wal")).unwrap();
+    let error = backend.put(&path("a"), "x".into(), PutOptions::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 #[tokio::test]
