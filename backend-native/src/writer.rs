@@ -10,6 +10,7 @@ use strongroom_core::{Error, ErrorKind, Result};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::NativeConfig;
+use crate::crypto;
 use crate::error::{closed, from_sqlite};
 use crate::ring::{self, Ring};
 use crate::row;
@@ -158,6 +159,9 @@ impl WriterThread {
     }
 
     fn run(mut self, queue: &mpsc::Receiver<Box<dyn Job>>) {
+        // Seeding the generator takes tens of milliseconds; now, not while holding the write lock. A
+        // write that finds it broken says so.
+        let _ = crypto::random::<1>();
         while let Ok(first) = queue.recv() {
             let mut jobs = vec![first];
             jobs.extend(queue.try_iter().take(GROUP - 1));
