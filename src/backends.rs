@@ -6,6 +6,9 @@ use strongroom_core::{Backend, Problems, Result, Settings};
 
 use crate::misspelt;
 
+/// The setting that chooses the backend.
+pub(crate) const BACKEND: &str = "SECRETS_BACKEND";
+
 /// A backend that this release knows, compiled in or not.
 pub(crate) struct Kind {
     /// Its name in `SECRETS_BACKEND`, and that of its cargo feature.
@@ -99,7 +102,7 @@ impl Chosen {
 fn not_available(name: &str) -> String {
     if KINDS.iter().any(|kind| kind.name == name) {
         return format!(
-            "`SECRETS_BACKEND`: the backend `{name}` is not compiled in; enable the cargo feature \
+            "`{BACKEND}`: the backend `{name}` is not compiled in; enable the cargo feature \
              `{name}` of `strongroom`"
         );
     }
@@ -107,8 +110,5 @@ fn not_available(name: &str) -> String {
     let names = KINDS.iter().map(|kind| kind.name.to_owned());
     let meant = misspelt::nearest(&name.to_lowercase(), names)
         .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-    format!(
-        "`SECRETS_BACKEND` names no backend that is known: use {}{meant}",
-        accepted.join(" or ")
-    )
+    format!("`{BACKEND}` names no backend that is known: use {}{meant}", accepted.join(" or "))
 }

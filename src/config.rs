@@ -3,12 +3,11 @@
 use serde::{Deserialize, Deserializer};
 use strongroom_core::{ExposeSecret, Problems, Settings};
 
-use crate::backends::{Chosen, KINDS, settings_of};
+use crate::backends::{BACKEND, Chosen, KINDS, settings_of};
 use crate::declared::{Declarations, Declared};
 use crate::misspelt;
 use crate::source::Source;
 
-const BACKEND: &str = "SECRETS_BACKEND";
 const DEFAULT_BACKEND: &str = "env";
 
 /// Which store a service uses, and how it is reached: from the environment, from the application's

@@ -2,9 +2,7 @@
 
 use strongroom_core::{Problems, Settings};
 
-use crate::backends::{KINDS, settings};
-
-const BACKEND: &str = "SECRETS_BACKEND";
+use crate::backends::{BACKEND, KINDS, settings};
 
 /// How many letters may differ for a name to count as misspelt.
 const SLIPS: usize = 2;

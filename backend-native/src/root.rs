@@ -143,12 +143,14 @@ pub(crate) fn check_is_no_key(path: &Path) -> Result<()> {
     if file::is_surely_a_path(path) {
         return Ok(());
     }
-    match path.to_str().map(|text| key_from_text(text.as_bytes())) {
-        Some(Some(_)) => Err(Error::config(vec![format!(
-            "`{KEY_FILE}` holds a key, not the path of a file: give it as `{KEY}`"
-        )])),
-        _ => Ok(()),
+    let text = path.to_str().unwrap_or_default();
+    let is_hex = text.len() == 2 * KEY_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex || key_from_text(text.as_bytes()).is_some() {
+        return Err(Error::config(vec![format!(
+            "`{KEY_FILE}` holds a key, not the path of a file: give it in base64 as `{KEY}`"
+        )]));
     }
+    Ok(())
 }
 
 fn key_from_setting(text: &SecretString) -> Result<KeyBytes> {

@@ -183,7 +183,8 @@ fn check_schema(connection: &Connection) -> Result<()> {
 /// A part of a schema: its kind, name and statement.
 type Part = (String, String, Option<String>);
 
-/// Tables, indices, triggers and views, without the tables in which `ANALYZE` keeps statistics: an administrator may have run it.
+/// Tables, indices, triggers and views, without the tables in which `ANALYZE` keeps statistics: an
+/// administrator may have run it.
 fn schema_of(connection: &Connection) -> Result<Vec<Part>> {
     connection
         .prepare(

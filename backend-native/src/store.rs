@@ -126,8 +126,9 @@ fn create_key(source: &KeySource) -> Result<()> {
     let KeySource::KeyFile(key_file) = source else { return Ok(()) };
     if is_missing(key_file) && root::create_key_file(key_file)? {
         warn!(
-            key_file = %key_file.display(),
-            "created a new key; back it up apart from the store, which cannot be read without it"
+            setting = KEY_FILE,
+            "{}created a new key; back it up apart from the store, which cannot be read without it",
+            file::shown(key_file)
         );
     }
     Ok(())
