@@ -50,7 +50,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         format!("`{path}` in {}", self.info().instance)
     }
 
-    /// Reads one version of a secret.
+    /// Reads one version of a secret. Where a store would need a second request for them, the
+    /// times of creation and of the last change are left out; [`describe`](Self::describe) has them.
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret>;
 
     /// Asks the store how it is. A store that does not answer is an error; one that answers that

@@ -21,10 +21,11 @@ pub struct Metadata {
     pub tags: BTreeMap<String, String>,
     /// A sentence for people.
     pub description: Option<String>,
-    /// When the secret was first written, if the store knows.
+    /// When the secret was first written, if the store knows. A read leaves it out where it would
+    /// take a second request; `describe` has it.
     pub created_at: Option<SystemTime>,
     /// When a version was last written or metadata last changed, also by `delete`, `undelete` and
-    /// `rollback`, if the store knows.
+    /// `rollback`, if the store knows. A read may leave it out like `created_at`.
     pub updated_at: Option<SystemTime>,
     /// From this moment on, reads answer `Expired`.
     pub expires_at: Option<SystemTime>,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -110,6 +111,19 @@ impl Settings {
         }
         number
     }
+
+    /// A setting that is a time such as `500ms`, `10s`, `1h 30m`, or a whole number of seconds;
+    /// anything else is a problem.
+    #[must_use]
+    pub fn duration(&self, name: &str, problems: &mut Problems) -> Option<Duration> {
+        let text = self.expose(name)?;
+        let seconds = text.parse().map(Duration::from_secs).ok();
+        let duration = seconds.or_else(|| humantime::parse_duration(text).ok());
+        if duration.is_none() {
+            problems.add(format!("`{name}` is not a time such as `10s` or `500ms`"));
+        }
+        duration
+    }
 }
 
 impl fmt::Debug for Settings {
@@ -189,9 +203,28 @@ mod tests {
         let mut problems = Problems::new();
         assert_eq!(settings.flag("FLAG", &mut problems), None);
         assert_eq!(settings.number("NUMBER", "versions", &mut problems), None);
+        assert_eq!(settings.duration("NUMBER", &mut problems), None);
         assert_eq!(settings.flag("ABSENT", &mut problems), None);
         let error = problems.into_result().unwrap_err();
-        assert_eq!(error.problems().len(), 2);
+        assert_eq!(error.problems().len(), 3);
         assert!(!error.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_or_is_in_seconds() {
+        let mut settings = Settings::new();
+        for (text, milliseconds) in [("10", 10_000), ("10s", 10_000), ("500ms", 500)] {
+            settings.set("TIME", text);
+            let mut problems = Problems::new();
+            let expected = Some(Duration::from_millis(milliseconds));
+            assert_eq!(settings.duration("TIME", &mut problems), expected);
+            problems.into_result().unwrap();
+        }
+        for text in ["-1", "10 parsecs", "99999999999999999999s", "1.5"] {
+            settings.set("TIME", text);
+            let mut problems = Problems::new();
+            assert_eq!(settings.duration("TIME", &mut problems), None);
+            assert_eq!(problems.into_result().unwrap_err().problems().len(), 1);
+        }
     }
 }
