@@ -13,6 +13,8 @@ pub(crate) const BACKEND: &str = "SECRETS_BACKEND";
 pub(crate) struct Kind {
     /// Its name in `SECRETS_BACKEND`, and that of its cargo feature.
     pub(crate) name: &'static str,
+    /// Another name in `SECRETS_BACKEND`.
+    alias: Option<&'static str>,
     /// What the names of its own settings begin with.
     pub(crate) prefix: &'static str,
     /// Its settings; `None` if it is not compiled in.
@@ -22,6 +24,7 @@ pub(crate) struct Kind {
 pub(crate) const KINDS: &[Kind] = &[
     Kind {
         name: "env",
+        alias: None,
         prefix: "SECRETS_ENV_",
         #[cfg(feature = "env")]
         settings: Some(strongroom_backend_env::SETTINGS),
@@ -29,7 +32,17 @@ pub(crate) const KINDS: &[Kind] = &[
         settings: None,
     },
     Kind {
+        name: "hashicorp",
+        alias: Some("vault"),
+        prefix: "SECRETS_VAULT_",
+        #[cfg(feature = "hashicorp")]
+        settings: Some(strongroom_backend_hashicorp::SETTINGS),
+        #[cfg(not(feature = "hashicorp"))]
+        settings: None,
+    },
+    Kind {
         name: "native",
+        alias: None,
         prefix: "SECRETS_NATIVE_",
         #[cfg(feature = "native")]
         settings: Some(strongroom_backend_native::SETTINGS),
@@ -45,7 +58,11 @@ pub(crate) fn settings() -> impl Iterator<Item = &'static str> {
 
 /// The settings that the backend `name` reads.
 pub(crate) fn settings_of(name: &str) -> &'static [&'static str] {
-    KINDS.iter().find(|kind| kind.name == name).and_then(|kind| kind.settings).unwrap_or_default()
+    kind(name).and_then(|kind| kind.settings).unwrap_or_default()
+}
+
+fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name || kind.alias == Some(name))
 }
 
 /// A backend whose settings have been understood, but which has not been opened.
@@ -53,6 +70,8 @@ pub(crate) fn settings_of(name: &str) -> &'static [&'static str] {
 pub(crate) enum Chosen {
     #[cfg(feature = "env")]
     Env(strongroom_backend_env::EnvConfig),
+    #[cfg(feature = "hashicorp")]
+    Hashicorp(Box<strongroom_backend_hashicorp::HashicorpConfig>),
     #[cfg(feature = "native")]
     Native(strongroom_backend_native::NativeConfig),
 }
@@ -60,7 +79,7 @@ pub(crate) enum Chosen {
 impl Chosen {
     /// Understands the settings of the backend `name`; `None` if a problem was noted.
     #[cfg_attr(
-        not(any(feature = "env", feature = "native")),
+        not(any(feature = "env", feature = "hashicorp", feature = "native")),
         expect(unused_variables, reason = "there is nothing to configure without a backend")
     )]
     pub(crate) fn from_settings(
@@ -68,11 +87,16 @@ impl Chosen {
         settings: &Settings,
         problems: &mut Problems,
     ) -> Option<Self> {
-        match name {
+        match kind(name).map_or(name, |kind| kind.name) {
             #[cfg(feature = "env")]
             "env" => Some(Self::Env(strongroom_backend_env::EnvConfig::from_settings(
                 settings, problems,
             ))),
+            #[cfg(feature = "hashicorp")]
+            "hashicorp" => {
+                strongroom_backend_hashicorp::HashicorpConfig::from_settings(settings, problems)
+                    .map(|config| Self::Hashicorp(Box::new(config)))
+            }
             #[cfg(feature = "native")]
             "native" => strongroom_backend_native::NativeConfig::from_settings(settings, problems)
                 .map(Self::Native),
@@ -91,6 +115,11 @@ impl Chosen {
         match self {
             #[cfg(feature = "env")]
             Self::Env(config) => Ok(Arc::new(strongroom_backend_env::EnvBackend::open(config)?)),
+            #[cfg(feature = "hashicorp")]
+            Self::Hashicorp(config) => {
+                let open = strongroom_backend_hashicorp::HashicorpBackend::open;
+                Ok(Arc::new(open(*config)?))
+            }
             #[cfg(feature = "native")]
             Self::Native(config) => {
                 Ok(Arc::new(strongroom_backend_native::NativeBackend::open(config).await?))
@@ -100,15 +129,24 @@ impl Chosen {
 }
 
 fn not_available(name: &str) -> String {
-    if KINDS.iter().any(|kind| kind.name == name) {
+    if let Some(Kind { name, .. }) = kind(name) {
         return format!(
             "`{BACKEND}`: the backend `{name}` is not compiled in; enable the cargo feature \
              `{name}` of `strongroom`"
         );
     }
-    let accepted: Vec<_> = KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect();
-    let names = KINDS.iter().map(|kind| kind.name.to_owned());
+    let names = KINDS.iter().flat_map(|kind| [Some(kind.name), kind.alias]).flatten();
+    let names = names.map(str::to_owned);
     let meant = misspelt::nearest(&name.to_lowercase(), names)
         .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-    format!("`{BACKEND}` names no backend that is known: use {}{meant}", accepted.join(" or "))
+    format!("`{BACKEND}` names no backend that is known: use {}{meant}", accepted())
+}
+
+/// The names of all backends, as in `a`, `b` or `c`.
+fn accepted() -> String {
+    let quoted: Vec<_> = KINDS.iter().map(|kind| format!("`{}`", kind.name)).collect();
+    match quoted.split_last() {
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => String::new(),
+    }
 }

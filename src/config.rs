@@ -15,18 +15,32 @@ const DEFAULT_BACKEND: &str = "env";
 ///
 /// | setting | meaning |
 /// |---|---|
-/// | `SECRETS_BACKEND` | `env` (default) or `native` |
+/// | `SECRETS_BACKEND` | `env` (default), `hashicorp` (or `vault`) or `native` |
 /// | `SECRETS_ENV_PREFIX` | in front of every variable's name |
 /// | `SECRETS_ENV_FALLBACK` | `true`: a path's last segment alone also names its variable |
 /// | `SECRETS_ENV_FILE` | a `.env` file that is read besides the environment |
+/// | `VAULT_ADDR` | the server's https address; plain http for this host only |
+/// | `VAULT_ROLE_ID`, `VAULT_SECRET_ID` or `VAULT_SECRET_ID_FILE` | logging in with AppRole; the file is read at each login |
+/// | `SECRETS_VAULT_SECRET_ID_WRAPPED` | `true`: the secret id is a response-wrapping token that holds it |
+/// | `VAULT_TOKEN` | a token, instead of AppRole |
+/// | `VAULT_NAMESPACE` | the namespace |
+/// | `VAULT_CACERT` | a file with the only certificate authorities that are trusted |
+/// | `VAULT_CLIENT_CERT`, `VAULT_CLIENT_KEY` | files with a client certificate and its key |
+/// | `SECRETS_VAULT_MOUNT` | where the KV engine is mounted; default `secret` |
+/// | `SECRETS_VAULT_APPROLE_MOUNT` | where AppRole is mounted; default `approle` |
+/// | `SECRETS_VAULT_STATIC_ROLES` | paths that are static roles of a database engine: `db/orders=database/orders` |
+/// | `SECRETS_VAULT_CONNECT_TIMEOUT`, `SECRETS_VAULT_TIMEOUT` | for a connection (default `3s`) and a whole request (default `10s`) |
+/// | `SECRETS_VAULT_RENEW_MARGIN` | how long before its end a token is renewed; default `60s` |
+/// | `SECRETS_VAULT_ALLOW_HTTP` | `true`: plain http to other hosts, too |
 /// | `SECRETS_NATIVE_PATH` | the store's file; default: in the platform's data directory |
 /// | `SECRETS_NATIVE_KEY_FILE`, `SECRETS_NATIVE_KEY`, `SECRETS_NATIVE_PASSPHRASE`, `SECRETS_NATIVE_PASSPHRASE_FILE` | what opens the store: exactly one of them |
 /// | `SECRETS_NATIVE_KEEP_VERSIONS` | the most versions of a secret to keep |
 /// | `SECRETS_NATIVE_KEEP_DAYS` | how many days a version is kept after it was replaced |
 ///
 /// In the environment, an empty setting of the chosen backend is a mistake, and so is a variable
-/// that begins with `SECRETS_ENV_` or `SECRETS_NATIVE_` and is no setting, unless Kubernetes
-/// describes a service with it. Secrets of the `env` backend at paths such as `secrets/env-x` or
+/// that begins with `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless
+/// Kubernetes describes a service with it. Other `VAULT_…` variables are not read; in particular,
+/// none turns the check of certificates off. Secrets of the `env` backend at paths such as `secrets/env-x` or
 /// `secrets/native-x` would have such names: give them another place with `SECRETS_ENV_PREFIX`.
 ///
 /// In a file, a key is the setting's name in lower case, without `SECRETS_` in front or as it

@@ -18,6 +18,7 @@
 //!
 //! # Cargo features
 //! - `env` (default): environment variables and `.env` files.
+//! - `hashicorp`: HashiCorp Vault and OpenBao.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
 //!
 //! A store that is not listed needs only the crate `strongroom-core` and
@@ -50,6 +51,14 @@ pub use strongroom_core::{
 #[cfg(feature = "env")]
 pub mod env {
     pub use strongroom_backend_env::{EnvBackend, EnvConfig};
+}
+
+/// The backend for HashiCorp Vault and OpenBao.
+#[cfg(feature = "hashicorp")]
+pub mod hashicorp {
+    pub use strongroom_backend_hashicorp::{
+        AppRole, Auth, HashicorpBackend, HashicorpConfig, SecretId,
+    };
 }
 
 /// The embedded encrypted store.

@@ -2,7 +2,7 @@
 
 use strongroom_core::{Problems, Settings};
 
-use crate::backends::{BACKEND, KINDS, settings};
+use crate::backends::{BACKEND, KINDS, settings, settings_of};
 
 /// How many letters may differ for a name to count as misspelt.
 const SLIPS: usize = 2;
@@ -21,9 +21,18 @@ pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
     let may_be_secrets = prefix.starts_with("SECRETS");
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let is_unknown = |name: &String| !is_of_a_service(name) && known().all(|known| known != name);
-    for name in names.filter(|name| name.starts_with("SECRET") && is_unknown(name)) {
-        let is_near = known().any(|known| strsim::damerau_levenshtein(known, &name) <= SLIPS);
-        if is_near || (!may_be_secrets && has_prefix_of_a_backend(&name)) {
+    let is_near = |name: &str, mut known: Box<dyn Iterator<Item = &'static str>>| {
+        known.any(|known| strsim::damerau_levenshtein(known, name) <= SLIPS)
+    };
+    let chosen = settings_of(settings.expose(BACKEND).unwrap_or_default());
+    for name in names.filter(is_unknown) {
+        let is_misspelt = if name.starts_with("SECRET") {
+            is_near(&name, Box::new(known())) || (!may_be_secrets && has_prefix_of_a_backend(&name))
+        } else {
+            // Variables that are shared with other tools concern only the backend that reads them.
+            name.starts_with("VAULT_") && is_near(&name, Box::new(chosen.iter().copied()))
+        };
+        if is_misspelt {
             problems.add(unknown(&name));
         }
     }

@@ -37,7 +37,7 @@ async fn everything_that_is_wrong_is_named_at_once() {
     );
     let problems = problems(toml::from_str(&text).unwrap()).await;
     for expected in [
-        "`SECRETS_BACKEND` names no backend that is known: use `env` or `native`; did you mean `native`?",
+        "`SECRETS_BACKEND` names no backend that is known: use `env`, `hashicorp` or `native`; did you mean `native`?",
         "`native_kye` is not a setting; did you mean `native_key`?",
         "`native_path` is neither text",
         "`native_key` is empty",
@@ -160,7 +160,16 @@ async fn environments() {
             ],
             "5 bytes from",
         ),
-        (vec![("SECRETS_BACKEND", "vualt")], "use `env` or `native`"),
+        (
+            vec![("SECRETS_BACKEND", "vualt")],
+            "use `env`, `hashicorp` or `native`; did you mean `vault`?",
+        ),
+        (
+            vec![("SECRETS_VAULT_MOUNT", "kv")],
+            "is set, but `SECRETS_BACKEND` is not: set it to `hashicorp`",
+        ),
+        // Nobody has chosen the backend that would read it.
+        (vec![("VAULT_TOKNE", CANARY), ("OPENAI_API_KEY", "12345")], "5 bytes from"),
         (
             vec![("SECRETS_NATIVE_KEY", CANARY)],
             "is set, but `SECRETS_BACKEND` is not: set it to `native`",
@@ -179,13 +188,35 @@ async fn environments() {
     }
 }
 
+#[cfg(feature = "hashicorp")]
+#[test]
+fn a_service_finds_its_vault_in_the_environment() {
+    let address = ("VAULT_ADDR", "http://127.0.0.1:1");
+    for (environment, expected) in [
+        (vec![address, ("VAULT_TOKEN", CANARY)], "from hashicorp: store unavailable"),
+        (vec![address, ("VAULT_TOKEN", "")], "nothing to log in with"),
+        (vec![address, ("VAULT_TOKNE", CANARY)], "did you mean `VAULT_TOKEN`?"),
+        (vec![("VAULT_TOKEN", CANARY)], "`VAULT_ADDR` is not set"),
+        (vec![("VAULT_ADDR", "vault"), ("VAULT_ROLE_ID", CANARY)], "2 problems"),
+        (vec![address, ("VAULT_TOKEN", CANARY), ("VAULT_CACERT", "/nowhere")], "`VAULT_CACERT`"),
+        (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MONT", "kv")], "_MOUNT`?"),
+        (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MOUNT", "")], "set but empty"),
+    ] {
+        for name in ["hashicorp", "vault"] {
+            let answer = run(&[environment.as_slice(), &[("SECRETS_BACKEND", name)]].concat());
+            assert!(answer.contains(expected), "{environment:?}: {answer}");
+            assert!(!answer.contains("canary"), "{answer}");
+        }
+    }
+}
+
 fn run(environment: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "service", "--nocapture"]).env("CONFIG_TEST_SERVICE", "1");
     // Whoever runs the tests may have a store of their own.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("SECRET") || text == "OPENAI_API_KEY" {
+        if text.starts_with("SECRET") || text.starts_with("VAULT_") || text == "OPENAI_API_KEY" {
             command.env_remove(&name);
         }
     }

@@ -3,15 +3,24 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use strongroom::env::{EnvBackend, EnvConfig};
+use strongroom::hashicorp::{AppRole, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom::native::{KeySource, NativeBackend, NativeConfig};
-use strongroom::{Capabilities, Capability, MemoryBackend, async_trait};
+use strongroom::{Capabilities, Capability, MemoryBackend, SecretPath, async_trait};
 use strongroom_testkit::canary;
 use strongroom_testkit::conformance::{self, Fixture, Seed, Target};
+use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
+use tokio::sync::OnceCell;
 
 fn main() -> ExitCode {
-    conformance::main(vec![Box::new(Memory), Box::new(Env), Box::new(Native)])
+    conformance::main(vec![
+        Box::new(Memory),
+        Box::new(Env),
+        Box::new(Native),
+        Box::new(Hashicorp::default()),
+    ])
 }
 
 /// Everything but rotation by the store itself.
@@ -97,5 +106,43 @@ impl Target for Native {
         config.path = Some(folder.path().join("secrets.db"));
         canary::witness(&config);
         Fixture::new(NativeBackend::open(config).await.unwrap()).keep(folder)
+    }
+}
+
+/// One OpenBao for all cases; each case has a session and a prefix of its own.
+#[derive(Default)]
+struct Hashicorp {
+    server: OnceCell<(Server, Credentials)>,
+    cases: AtomicU32,
+}
+
+impl Hashicorp {
+    async fn start() -> (Server, Credentials) {
+        let server = Server::dev().await;
+        server.enable_approle("approle").await;
+        let credentials = server.approle(&ApproleOptions::default()).await;
+        (server, credentials)
+    }
+}
+
+#[async_trait]
+impl Target for Hashicorp {
+    fn name(&self) -> &'static str {
+        "hashicorp"
+    }
+
+    fn expected_capabilities(&self) -> Capabilities {
+        Capabilities::none().with_all(COMPLETE)
+    }
+
+    async fn open(&self) -> Fixture {
+        let (server, credentials) = self.server.get_or_init(Self::start).await;
+        let secret_id = SecretId::Text(credentials.secret_id.as_str().into());
+        let auth = AppRole::new(&credentials.role_id, secret_id);
+        let config = HashicorpConfig::new(server.address(), auth);
+        canary::witness(&config);
+        let case = self.cases.fetch_add(1, Ordering::Relaxed);
+        let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
+        Fixture::new(HashicorpBackend::open(config).unwrap()).below(prefix)
     }
 }

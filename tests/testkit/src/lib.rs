@@ -4,6 +4,10 @@
 //! - [`canary`]: the value that those cases plant, and the search for it in captured output.
 //! - [`memory`]: a scan of the process's own memory for what should have been wiped.
 //! - [`process`]: children of the test's own binary, for tests that kill one.
+//! - [`openbao`]: real OpenBao servers, and what makes them fail.
+//! - [`postgres`]: real PostgreSQL servers.
+//! - [`stub`]: HTTP answers that no real server gives on demand.
+//! - [`proxy`]: a TCP connection that fails on demand.
 //!
 //! A backend plugs in with a target and one call; see [`conformance::main`].
 
@@ -21,8 +25,14 @@ use std::io::Write as _;
 
 pub mod canary;
 pub mod conformance;
+mod loopback;
 pub mod memory;
+pub mod openbao;
+pub mod postgres;
 pub mod process;
+pub mod proxy;
+mod server;
+pub mod stub;
 
 /// Reports a figure of a test that passes: the standard harness shows what `println!` writes only
 /// of tests that fail.

@@ -1,0 +1,57 @@
+//! How the server is.
+
+use serde::Deserialize;
+use strongroom_core::{ErrorKind, Health, HealthStatus, Result};
+
+use crate::client::Client;
+use crate::http::{Request, Response};
+
+#[derive(Deserialize)]
+struct Report {
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    initialized: bool,
+    #[serde(default)]
+    sealed: bool,
+}
+
+impl Client {
+    pub(crate) async fn health(&self) -> Result<Health> {
+        let request = Request::get("sys/health").without_namespace();
+        let response = self.send_openly(&request).await?;
+        let (status, state) = state(&response)?;
+        let mut health = Health::new(status).detail("state", state);
+        if let Some(report) = report(&response).filter(|report| !report.version.is_empty()) {
+            health = health.detail("version", report.version);
+        }
+        if status != HealthStatus::Unavailable
+            && let Err(error) = self.authenticate().await
+        {
+            if error.kind() == ErrorKind::Closed {
+                return Err(error);
+            }
+            health.status = HealthStatus::Degraded;
+        }
+        Ok(self.session().describe(health))
+    }
+}
+
+fn report(response: &Response) -> Option<Report> {
+    serde_json::from_slice(&response.body).ok()
+}
+
+/// The codes of `sys/health`; see <https://openbao.org/api-docs/system/health/>.
+fn state(response: &Response) -> Result<(HealthStatus, &'static str)> {
+    // 429 and 503 may come from something in between: those bodies are no report.
+    let report = report(response).filter(|report| report.initialized || report.sealed);
+    match (response.status, report) {
+        (200, Some(_)) => Ok((HealthStatus::Ready, "active")),
+        (429, Some(_)) => Ok((HealthStatus::Ready, "standby")),
+        (473, Some(_)) => Ok((HealthStatus::Ready, "performance standby")),
+        (472, Some(_)) => Ok((HealthStatus::Unavailable, "disaster recovery secondary")),
+        (501, _) => Ok((HealthStatus::Unavailable, "uninitialised")),
+        (503, Some(_)) => Ok((HealthStatus::Unavailable, "sealed")),
+        _ => Err(response.passing()),
+    }
+}

@@ -1,0 +1,174 @@
+//! The KV engine's requests.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use strongroom_core::{Error, Metadata, Result, Secret, SecretPath, Version};
+
+use crate::answer::{KvData, KvMetadata, Written, unreadable};
+use crate::client::{Client, KvVersion};
+use crate::http::{Method, Request, Response};
+use crate::metadata::from_entries;
+use crate::refusal::{Needs, not_found};
+use crate::value::{KvValue, from_kv};
+
+/// What a version is called where there are none.
+const ONLY_VERSION: &str = "only";
+
+/// What a write sends.
+#[derive(Serialize)]
+pub(crate) struct Write<'a> {
+    pub(crate) data: KvValue<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) options: Option<WriteOptions>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct WriteOptions {
+    /// The version that must be the current one; 0: there must be none.
+    pub(crate) cas: u64,
+}
+
+#[derive(Serialize)]
+struct Versions {
+    versions: Vec<u64>,
+}
+
+#[derive(Serialize)]
+struct CustomMetadata<'a> {
+    custom_metadata: &'a BTreeMap<&'a str, Option<&'a str>>,
+}
+
+impl Client {
+    /// The path of a secret's data, its metadata, and so on, for requests and policies.
+    pub(crate) fn path_of(&self, part: &str, path: &SecretPath) -> String {
+        format!("{}/{part}/{path}", self.mount())
+    }
+
+    /// Reads a secret: the active version, or the one of this number.
+    pub(crate) async fn read(&self, path: &SecretPath, number: Option<u64>) -> Result<Secret> {
+        if self.version_for_read().await? == KvVersion::V1 {
+            return self.read_v1(path, number).await;
+        }
+        let response = self.read_v2(path, number).await?;
+        let KvData { data, metadata } = response.data()?;
+        let version = metadata.version.into();
+        let metadata = from_entries(metadata.custom_metadata.as_ref())?;
+        Ok(Secret::new(path.clone(), version, metadata, from_kv(data)?))
+    }
+
+    /// Reads a version as the server sends it.
+    pub(crate) async fn read_v2(&self, path: &SecretPath, number: Option<u64>) -> Result<Response> {
+        let policy_path = self.path_of("data", path);
+        let needs = Needs { capability: "read", path: &policy_path };
+        let request = match number {
+            Some(number) => Request::get(format!("{policy_path}?version={number}")),
+            None => Request::get(policy_path.as_str()),
+        };
+        self.expect(&request, needs).await
+    }
+
+    async fn read_v1(&self, path: &SecretPath, number: Option<u64>) -> Result<Secret> {
+        if number.is_some() {
+            return Err(self.needs_v2());
+        }
+        let policy_path = format!("{}/{path}", self.mount());
+        let needs = Needs { capability: "read", path: &policy_path };
+        let response = self.expect(&Request::get(policy_path.as_str()), needs).await?;
+        let data = response.envelope()?.data.ok_or_else(unreadable)?;
+        let value = from_kv(data)?;
+        Ok(Secret::new(path.clone(), Version::new(ONLY_VERSION), Metadata::default(), value))
+    }
+
+    /// What is kept about a secret; `None` if it was never written or is destroyed.
+    pub(crate) async fn metadata(&self, path: &SecretPath) -> Result<Option<KvMetadata>> {
+        if self.version_for_read().await? == KvVersion::V1 {
+            return Err(self.needs_v2());
+        }
+        let policy_path = self.path_of("metadata", path);
+        let response = self.send(&Request::get(policy_path.as_str())).await?;
+        if response.is_absent() {
+            return Ok(None);
+        }
+        if !response.is_success() {
+            let needs = Needs { capability: "read", path: &policy_path };
+            return Err(response.refusal(needs));
+        }
+        let metadata: KvMetadata = response.data()?;
+        // Metadata can be written before any value.
+        Ok((metadata.current_version > 0).then_some(metadata))
+    }
+
+    /// What is kept about a secret that can be read.
+    pub(crate) async fn live_metadata(&self, path: &SecretPath) -> Result<KvMetadata> {
+        self.metadata(path).await?.filter(KvMetadata::is_live).ok_or_else(not_found)
+    }
+
+    /// Writes data. The answer may be a refusal that the caller understands.
+    pub(crate) async fn try_write(
+        &self,
+        path: &SecretPath,
+        data: KvValue<'_>,
+        cas: Option<u64>,
+    ) -> Result<Response> {
+        let write = Write { data, options: cas.map(|cas| WriteOptions { cas }) };
+        self.send(&Request::post(self.path_of("data", path), &write)?).await
+    }
+
+    /// The version that a write made, or why it made none.
+    pub(crate) fn written(&self, path: &SecretPath, response: &Response) -> Result<u64> {
+        if response.is_success() {
+            return Ok(response.data::<Written>()?.version);
+        }
+        let policy_path = self.path_of("data", path);
+        let needs = Needs { capability: "create` and `update", path: &policy_path };
+        Err(response.refusal(needs))
+    }
+
+    /// Deletes versions, recoverably, or brings them back.
+    pub(crate) async fn mark(
+        &self,
+        part: &'static str,
+        path: &SecretPath,
+        versions: Vec<u64>,
+    ) -> Result<()> {
+        let policy_path = self.path_of(part, path);
+        let needs = Needs { capability: "update", path: &policy_path };
+        let request = Request::post(policy_path.as_str(), &Versions { versions })?;
+        self.expect(&request, needs).await.map(drop)
+    }
+
+    /// Changes entries of the custom metadata and leaves all others alone.
+    pub(crate) async fn patch_metadata(
+        &self,
+        path: &SecretPath,
+        changes: &BTreeMap<&str, Option<&str>>,
+    ) -> Result<()> {
+        let policy_path = self.path_of("metadata", path);
+        let needs = Needs { capability: "patch", path: &policy_path };
+        let body = CustomMetadata { custom_metadata: changes };
+        let request = Request::patch(policy_path.as_str(), &body)?;
+        self.expect(&request, needs).await.map(drop)
+    }
+
+    /// Removes a secret with all that is kept about it.
+    pub(crate) async fn remove(&self, path: &SecretPath) -> Result<()> {
+        let policy_path = self.path_of("metadata", path);
+        let needs = Needs { capability: "delete", path: &policy_path };
+        let response = self.send(&Request::new(Method::DELETE, policy_path.as_str())).await?;
+        if response.is_success() || response.is_absent() {
+            return Ok(());
+        }
+        Err(response.refusal(needs))
+    }
+}
+
+/// The number of a version; one that is none, or 0, which the server takes for the active one,
+/// names nothing.
+pub(crate) fn number_of(version: &Version) -> Result<u64> {
+    version.number().filter(|number| *number > 0).ok_or_else(no_such_version)
+}
+
+pub(crate) fn no_such_version() -> Error {
+    not_found().because("no such version")
+}

@@ -1,0 +1,246 @@
+//! Metadata in the `custom_metadata` of KV version 2: at most 64 entries, names of 1 to 128 bytes,
+//! values of 1 to 512 bytes of printable characters.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use strongroom_core::{Error, ErrorKind, Metadata, Result};
+
+use crate::answer::{KvMetadata, VersionState};
+
+const KIND: &str = "strongroom.kind";
+const TIER: &str = "strongroom.tier";
+const DESCRIPTION: &str = "strongroom.description";
+const EXPIRES_AT: &str = "strongroom.expires_at";
+const ROTATION_INTERVAL: &str = "strongroom.rotation_interval";
+/// What the names of our own entries begin with; no tag's name does.
+const RESERVED: &str = "strongroom";
+/// Stands in front of tags' values that are empty, which the store refuses, or begin with it.
+const ESCAPE: &str = "strongroom:";
+
+/// A secret's `custom_metadata`.
+pub(crate) type Entries = BTreeMap<String, String>;
+
+/// What entries say, those of other tools included: they are tags.
+pub(crate) fn from_entries(entries: Option<&Entries>) -> Result<Metadata> {
+    let mut metadata = Metadata::default();
+    for (name, text) in entries.into_iter().flatten() {
+        match name.as_str() {
+            KIND => metadata.kind = text.parse().map_err(|_| corrupt(KIND))?,
+            TIER => metadata.tier = text.parse().map_err(|_| corrupt(TIER))?,
+            DESCRIPTION => metadata.description = Some(text.clone()),
+            EXPIRES_AT => {
+                let time = humantime::parse_rfc3339(text).map_err(|_| corrupt(EXPIRES_AT))?;
+                metadata.expires_at = Some(time);
+            }
+            ROTATION_INTERVAL => {
+                let interval = humantime::parse_duration(text);
+                metadata.rotation_interval =
+                    Some(interval.map_err(|_| corrupt(ROTATION_INTERVAL))?);
+            }
+            name if name.starts_with(RESERVED) => {}
+            name => {
+                let text = text.strip_prefix(ESCAPE).unwrap_or(text);
+                metadata.tags.insert(name.to_owned(), text.to_owned());
+            }
+        }
+    }
+    Ok(metadata)
+}
+
+/// The entries that stand for metadata.
+pub(crate) fn to_entries(metadata: &Metadata) -> Entries {
+    let mut entries = Entries::new();
+    let mut set = |name: &str, text: String| entries.insert(name.to_owned(), text);
+    let default = Metadata::default();
+    if metadata.kind != default.kind {
+        set(KIND, metadata.kind.to_string());
+    }
+    if metadata.tier != default.tier {
+        set(TIER, metadata.tier.to_string());
+    }
+    if let Some(description) = &metadata.description {
+        set(DESCRIPTION, description.clone());
+    }
+    if let Some(time) = metadata.expires_at {
+        set(EXPIRES_AT, humantime::format_rfc3339_millis(time).to_string());
+    }
+    if let Some(interval) = metadata.rotation_interval {
+        set(ROTATION_INTERVAL, humantime::format_duration(interval).to_string());
+    }
+    for (name, text) in &metadata.tags {
+        let escaped = text.is_empty() || text.starts_with(ESCAPE);
+        set(name, if escaped { format!("{ESCAPE}{text}") } else { text.clone() });
+    }
+    entries
+}
+
+/// What turns `old` into `new`, in the form of a merge patch: `None` removes.
+pub(crate) fn difference<'a>(
+    old: &'a Entries,
+    new: &'a Entries,
+) -> Result<BTreeMap<&'a str, Option<&'a str>>> {
+    let removed = old.keys().filter(|name| !new.contains_key(*name));
+    let set: Vec<_> = new.iter().filter(|(name, text)| old.get(*name) != Some(text)).collect();
+    if set.iter().any(|(_, text)| !text.chars().all(is_printable)) {
+        return Err(Error::new(ErrorKind::InvalidInput, "use other tags or another description")
+            .because(
+                "the store takes only printable characters in metadata, and no space but the \
+                 ordinary one",
+            ));
+    }
+    let set = set.into_iter().map(|(name, text)| (name.as_str(), Some(text.as_str())));
+    Ok(removed.map(|name| (name.as_str(), None)).chain(set).collect())
+}
+
+/// An approximation of what servers call printable, on the safe side: the store's own refusal
+/// would come too late.
+fn is_printable(character: char) -> bool {
+    let escapes = |c: char| c.escape_debug().len() > 1 && !matches!(c, '"' | '\'' | '\\');
+    // Marks that combine with the character before them are printable, too, but escaped.
+    character == ' '
+        || (!character.is_whitespace() && (!escapes(character) || is_combining(character)))
+}
+
+fn is_combining(character: char) -> bool {
+    matches!(character, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{20d0}'..='\u{20f0}')
+}
+
+impl KvMetadata {
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        let mut metadata = from_entries(self.custom_metadata.as_ref())?;
+        metadata.created_at = time(&self.created_time);
+        metadata.updated_at = time(&self.updated_time);
+        Ok(metadata)
+    }
+
+    /// The versions that can be read, oldest first.
+    pub(crate) fn readable(&self) -> impl DoubleEndedIterator<Item = (u64, &VersionState)> {
+        let now = SystemTime::now();
+        let versions = self.versions.iter().map(|(number, state)| (*number, state));
+        versions.filter(move |(_, state)| !state.destroyed && !state.is_deleted(now))
+    }
+
+    /// The versions that are deleted and can be brought back.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = u64> {
+        let now = SystemTime::now();
+        let deleted = move |(number, state): (&u64, &VersionState)| {
+            (!state.destroyed && state.is_deleted(now)).then_some(*number)
+        };
+        self.versions.iter().filter_map(deleted)
+    }
+
+    /// Whether the active version can be read.
+    pub(crate) fn is_live(&self) -> bool {
+        self.readable().any(|(number, _)| number == self.current_version)
+    }
+
+    /// Whether the active version is deleted and can be brought back.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted().any(|number| number == self.current_version)
+    }
+}
+
+impl VersionState {
+    fn is_deleted(&self, now: SystemTime) -> bool {
+        // A moment that cannot be read hides more than it shows.
+        !self.deletion_time.is_empty() && time(&self.deletion_time).is_none_or(|at| at <= now)
+    }
+
+    pub(crate) fn created_at(&self) -> Option<SystemTime> {
+        time(&self.created_time)
+    }
+}
+
+/// RFC 3339, cut off to the millisecond.
+pub(crate) fn time(text: &str) -> Option<SystemTime> {
+    let time = humantime::parse_rfc3339(text).ok()?;
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let whole = Duration::new(since.as_secs(), since.subsec_millis() * 1_000_000);
+    Some(SystemTime::UNIX_EPOCH + whole)
+}
+
+fn corrupt(entry: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, "correct or remove it with the store's own tools")
+        .because(format!("the entry `{entry}` in the secret's custom metadata has no valid value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::{MetadataPatch, SecretKind, Tier};
+
+    use super::*;
+
+    fn described(patch: &MetadataPatch) -> Metadata {
+        let mut metadata = Metadata::default();
+        patch.apply(&mut metadata).unwrap();
+        metadata
+    }
+
+    #[test]
+    fn everything_comes_back() {
+        let patch = MetadataPatch::new()
+            .kind(SecretKind::DbCredential)
+            .tier(Tier::Critical)
+            .description("Žluť 鍵 – \"quoted\" 😀")
+            .expires_at(SystemTime::UNIX_EPOCH + Duration::from_millis(1_900_000_000_123))
+            .rotation_interval(Duration::from_millis(90 * 86_400_000 + 1))
+            .tag("empty", "")
+            .tag("escaped", "strongroom:")
+            .tag("team", "payments");
+        let metadata = described(&patch);
+        let entries = to_entries(&metadata);
+        assert!(entries.values().all(|text| !text.is_empty() && text.len() <= 512));
+        assert_eq!(from_entries(Some(&entries)).unwrap(), metadata);
+        assert_eq!(from_entries(None).unwrap(), Metadata::default());
+        assert!(to_entries(&Metadata::default()).is_empty());
+    }
+
+    #[test]
+    fn what_the_store_would_refuse_is_refused_before() {
+        for text in ["a\u{a0}b", "a\u{200b}b", "a\u{2028}b", "a\u{ad}b"] {
+            let metadata = described(&MetadataPatch::new().tag("a", text));
+            let entries = to_entries(&metadata);
+            let error = difference(&Entries::new(), &entries).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
+            assert!(difference(&entries, &entries).unwrap().is_empty(), "it is there already");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_entry_of_ours_is_corrupt_and_never_ignored() {
+        for (name, text) in
+            [(EXPIRES_AT, "soon"), (KIND, "x"), (TIER, ""), (ROTATION_INTERVAL, "?")]
+        {
+            let entries = Entries::from([(name.to_owned(), text.to_owned())]);
+            assert_eq!(from_entries(Some(&entries)).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
+    fn a_difference_sets_and_removes() {
+        let entries = |pairs: &[(&str, &str)]| -> Entries {
+            pairs.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
+        };
+        let (old, new) = (
+            entries(&[("a", "1"), ("b", "2"), ("c", "3")]),
+            entries(&[("b", "2"), ("c", "4"), ("d", "5")]),
+        );
+        let expected = BTreeMap::from([("a", None), ("c", Some("4")), ("d", Some("5"))]);
+        assert_eq!(difference(&old, &new).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_version_is_deleted_from_its_moment_on() {
+        let state = |at: &str| VersionState {
+            created_time: String::new(),
+            deletion_time: at.into(),
+            destroyed: false,
+        };
+        let now = humantime::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
+        assert!(!state("").is_deleted(now));
+        assert!(state("2025-12-31T23:59:59.123456789Z").is_deleted(now));
+        assert!(!state("2026-01-01T00:00:01Z").is_deleted(now));
+        assert!(state("?").is_deleted(now));
+    }
+}

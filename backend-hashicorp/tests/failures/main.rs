@@ -1,0 +1,18 @@
+//! What goes wrong between a service and its store: the kind of the error, and the way back.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is test code"
+)]
+
+mod answers;
+mod credentials;
+mod mounts;
+mod outage;
+mod policies;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;
+mod tokens;

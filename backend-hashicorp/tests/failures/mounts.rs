@@ -1,0 +1,234 @@
+//! Mounts and namespaces that are missing, of another kind, or of another version.
+
+use std::slice;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use strongroom_backend_hashicorp::HashicorpBackend;
+use strongroom_core::{
+    Backend as _, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions, SecretPath,
+    VersionSelector,
+};
+use strongroom_testkit::canary::{self, CANARY};
+use strongroom_testkit::openbao::Server;
+
+use crate::support::{
+    Account, LIMIT, config, lasting, mount_kv, open, passing, path, put, read, recovers, root,
+    shared, write,
+};
+
+fn at(server: &Server, mount: &str) -> HashicorpBackend {
+    let mut config = config(server, root(server));
+    mount.clone_into(&mut config.mount);
+    open(config)
+}
+
+async fn unmount(server: &Server, mount: &str) {
+    server.admin("DELETE", &format!("sys/mounts/{mount}"), None).await;
+}
+
+/// Writes into a KV engine of version 1 as root.
+async fn write_v1(server: &Server, mount: &str, path: &str, rest: &str) {
+    let body = json!({ "value": format!("{CANARY}{rest}") });
+    server.admin("POST", &format!("{mount}/{path}"), Some(body)).await;
+}
+
+#[tokio::test]
+async fn a_missing_mount_is_a_matter_of_configuration() {
+    let (server, _) = shared().await;
+    let (backend, key) = (at(server, "late"), path("key"));
+    let error = lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
+    assert!(error.advice().contains("SECRETS_VAULT_MOUNT"), "{error}");
+    lasting(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
+    let options = ListOptions::default();
+    lasting(Operation::List, ErrorKind::Config, backend.list(None, &options).await);
+    mount_kv(server, "late", "2").await;
+    write(server, "late", "key", "kept").await;
+    assert_eq!(recovers(&backend, &key).await, "kept");
+    put(&backend, &key, "new").await.unwrap();
+    unmount(server, "late").await;
+    lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
+}
+
+#[tokio::test]
+async fn a_mount_that_is_no_kv_engine_is_a_matter_of_configuration() {
+    let (server, _) = shared().await;
+    let transit = json!({ "type": "transit" });
+    server.admin("POST", "sys/mounts/ciphers", Some(transit)).await;
+    for mount in ["ciphers", "cubbyhole", "secret/below", "sys"] {
+        let (backend, key) = (at(server, mount), path("key"));
+        let error = lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
+        assert!(error.advice().contains("SECRETS_VAULT_MOUNT"), "{error}");
+        lasting(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
+    }
+}
+
+#[tokio::test]
+async fn a_missing_namespace_is_a_matter_of_configuration_and_a_real_one_is_used() {
+    let (server, _) = shared().await;
+    let account = Account::new("in-namespace").await;
+    let key = path("key");
+    let backends = [root(server), account.config().auth].map(|auth| {
+        let mut config = config(server, auth);
+        config.namespace = Some("team/".into());
+        open(config)
+    });
+    for backend in &backends {
+        let error = lasting(Operation::Get, ErrorKind::Config, read(backend, &key).await);
+        assert!(error.to_string().contains("VAULT_NAMESPACE"), "{error}");
+    }
+    server.admin("POST", "sys/namespaces/team", None).await;
+    let kv = json!({ "type": "kv", "options": { "version": "2" } });
+    server.admin("POST", "team/sys/mounts/secret", Some(kv)).await;
+    let policy = json!({ "policy": r#"path "secret/*" { capabilities = ["read", "list"] }"# });
+    server.admin("PUT", "team/sys/policies/acl/full", Some(policy)).await;
+    let approle = json!({ "type": "approle" });
+    server.admin("POST", "team/sys/auth/in-namespace", Some(approle)).await;
+    account.restore_in("team/").await;
+    let body = json!({ "data": { "value": format!("{CANARY}of the team") } });
+    server.admin("POST", "team/secret/data/key", Some(body)).await;
+    write(server, "secret", "key", "of another").await;
+    for backend in &backends {
+        assert_eq!(recovers(backend, &key).await, "of the team");
+        let listed = backend.list(None, &ListOptions::default()).await.unwrap();
+        assert_eq!(listed.paths, slice::from_ref(&key));
+        backend.health().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn version_one_is_read_and_never_written() {
+    let (server, _) = shared().await;
+    mount_kv(server, "one", "1").await;
+    write_v1(server, "one", "folder/key", "kept").await;
+    write_v1(server, "one", "other", "kept, too").await;
+    let (backend, key) = (at(server, "one"), path("folder/key"));
+    assert_eq!(read(&backend, &key).await.unwrap(), "kept");
+    lasting(Operation::Get, ErrorKind::NotFound, read(&backend, &path("none")).await);
+    let listed = backend.list(None, &ListOptions::default()).await.unwrap();
+    assert_eq!(listed.paths, [key.clone(), path("other")]);
+    let below = backend.list(Some(&path("folder")), &ListOptions::default()).await.unwrap();
+    assert_eq!(below.paths, slice::from_ref(&key));
+    backend.health().await.unwrap();
+
+    for key in [key, path("data/key"), path("none")] {
+        no_operation_of_version_two(&backend, &key).await;
+    }
+    assert_eq!(keys(server, "one").await, json!(["folder/", "other"]));
+    assert_eq!(keys(server, "one/folder").await, json!(["key"]));
+    assert_eq!(read(&backend, &path("other")).await.unwrap(), "kept, too");
+}
+
+/// All that version 1 cannot do says so.
+async fn no_operation_of_version_two(backend: &HashicorpBackend, key: &SecretPath) {
+    let unsupported = ErrorKind::Unsupported;
+    let error = lasting(Operation::Put, unsupported, put(backend, key, "new").await);
+    assert!(error.to_string().contains("version 1"), "{error}");
+    let mut options = PutOptions::default();
+    options.metadata = MetadataPatch::new().tag("a", "b");
+    let result = backend.put(key, canary::text("new"), options).await;
+    lasting(Operation::Put, unsupported, result);
+    lasting(Operation::Delete, unsupported, backend.delete(key).await);
+    lasting(Operation::Undelete, unsupported, backend.undelete(key).await);
+    lasting(Operation::Destroy, unsupported, backend.destroy(key).await);
+    lasting(Operation::Versions, unsupported, backend.versions(key).await);
+    lasting(Operation::Rollback, unsupported, backend.rollback(key, &1.into()).await);
+    lasting(Operation::Describe, unsupported, backend.describe(key).await);
+    let patch = MetadataPatch::new().tag("a", "b");
+    lasting(Operation::Annotate, unsupported, backend.annotate(key, &patch).await);
+    let first = VersionSelector::Exact(1.into());
+    lasting(Operation::Get, unsupported, backend.get(key, &first).await);
+}
+
+async fn keys(server: &Server, path: &str) -> serde_json::Value {
+    server.admin("LIST", path, None).await["data"]["keys"].clone()
+}
+
+#[tokio::test]
+async fn a_mount_swapped_for_version_one_is_not_written_to() {
+    let (server, _) = shared().await;
+    mount_kv(server, "swapped", "2").await;
+    let [backend, other, third] = [(); 3].map(|()| at(server, "swapped"));
+    let key = path("key");
+    for backend in [&backend, &other, &third] {
+        put(backend, &key, "kept").await.unwrap();
+    }
+    unmount(server, "swapped").await;
+    mount_kv(server, "swapped", "1").await;
+    for path in ["key", "metadata/other", "data/key"] {
+        write_v1(server, "swapped", path, "of version 1").await;
+    }
+    let unsupported = ErrorKind::Unsupported;
+    lasting(Operation::Put, unsupported, put(&backend, &key, "new").await);
+    lasting(Operation::Put, unsupported, put(&other, &path("new"), "new").await);
+    lasting(Operation::Destroy, unsupported, third.destroy(&path("other")).await);
+    for path in ["key", "metadata/other", "data/key"] {
+        let kept = server.admin("GET", &format!("swapped/{path}"), None).await;
+        assert_eq!(kept["data"]["value"], format!("{CANARY}of version 1"));
+    }
+    assert_eq!(keys(server, "swapped").await, json!(["data/", "key", "metadata/"]));
+    assert_eq!(keys(server, "swapped/data").await, json!(["key"]));
+    assert_eq!(keys(server, "swapped/metadata").await, json!(["other"]));
+    assert_eq!(read(&backend, &key).await.unwrap(), "of version 1");
+}
+
+#[tokio::test]
+async fn a_mount_upgraded_to_version_two_is_used_as_such() {
+    let (server, _) = shared().await;
+    mount_kv(server, "upgraded", "1").await;
+    write_v1(server, "upgraded", "folder/key", "kept").await;
+    let (reader, lister, key) =
+        (at(server, "upgraded"), at(server, "upgraded"), path("folder/key"));
+    for backend in [&reader, &lister] {
+        assert_eq!(read(backend, &key).await.unwrap(), "kept");
+    }
+    let options = json!({ "options": { "version": "2" } });
+    server.admin("POST", "sys/mounts/upgraded/tune", Some(options)).await;
+    let begin = Instant::now();
+    while server.call("GET", "upgraded/data/folder/key", None).await.0 != 200 {
+        assert!(begin.elapsed() < LIMIT, "the upgrade does not end");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The first one to notice asks for patience.
+    let options = ListOptions::default();
+    passing(Operation::List, ErrorKind::Unavailable, lister.list(None, &options).await);
+    let listed = lister.list(None, &options).await.unwrap();
+    assert_eq!(listed.paths, slice::from_ref(&key));
+    passing(Operation::Get, ErrorKind::Unavailable, read(&reader, &key).await);
+    assert_eq!(read(&reader, &key).await.unwrap(), "kept");
+    put(&lister, &key, "new").await.unwrap();
+    assert_eq!(read(&reader, &key).await.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn a_mount_that_demands_conditions_takes_writes_without() {
+    let (server, _) = shared().await;
+    mount_kv(server, "strict", "2").await;
+    server.admin("POST", "strict/config", Some(json!({ "cas_required": true }))).await;
+    let (backend, key) = (at(server, "strict"), path("key"));
+    for (version, rest) in [(1_u64, "first"), (2, "second")] {
+        let written = backend.put(&key, canary::text(rest), PutOptions::default()).await;
+        assert_eq!(written.unwrap(), version.into());
+    }
+    backend.delete(&key).await.unwrap();
+    put(&backend, &key, "third").await.unwrap();
+    assert_eq!(read(&backend, &key).await.unwrap(), "third");
+    backend.rollback(&key, &1.into()).await.unwrap();
+    assert_eq!(read(&backend, &key).await.unwrap(), "first");
+}
+
+#[tokio::test]
+async fn what_the_command_line_deletes_is_gone_and_comes_back() {
+    let account = Account::new("deleted").await;
+    account.write("kept").await;
+    let (backend, key) = (open(account.config()), account.path());
+    assert_eq!(read(&backend, &key).await.unwrap(), "kept");
+    let _ = account.server.kv(&["delete", "secret/deleted"]);
+    lasting(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
+    lasting(Operation::Describe, ErrorKind::NotFound, backend.describe(&key).await);
+    backend.undelete(&key).await.unwrap();
+    assert_eq!(read(&backend, &key).await.unwrap(), "kept");
+    let _ = account.server.kv(&["metadata", "delete", "secret/deleted"]);
+    lasting(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
+    lasting(Operation::Undelete, ErrorKind::NotFound, backend.undelete(&key).await);
+}

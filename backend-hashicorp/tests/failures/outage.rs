@@ -1,0 +1,185 @@
+//! Servers that are down, sealed, slow or cut off, and what happens when they are back.
+
+use std::time::{Duration, Instant};
+
+use strongroom_backend_hashicorp::{AppRole, HashicorpBackend, SecretId};
+use strongroom_core::{Backend as _, ErrorKind, HealthStatus, Operation};
+use strongroom_testkit::openbao::{ApproleOptions, Server};
+use strongroom_testkit::proxy::Proxy;
+
+use crate::support::{
+    Account, LIMIT, config, lasting, open, passing, path, quick, read, recovers, root, write,
+};
+
+/// A total timeout that a test can wait for.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+async fn state(backend: &HashicorpBackend) -> (HealthStatus, String) {
+    let health = backend.health().await.unwrap();
+    (health.status, health.details["state"].clone())
+}
+
+fn sealed() -> (HealthStatus, String) {
+    (HealthStatus::Unavailable, "sealed".to_owned())
+}
+
+fn active() -> (HealthStatus, String) {
+    (HealthStatus::Ready, "active".to_owned())
+}
+
+#[tokio::test]
+async fn a_restart_is_survived_with_the_same_token() {
+    let mut server = Server::persistent().await;
+    server.enable_approle("approle").await;
+    let credentials = server.approle(&ApproleOptions::default()).await;
+    let secret_id = SecretId::Text(credentials.secret_id.into());
+    let auth = AppRole::new(credentials.role_id, secret_id);
+    write(&server, "secret", "key", "kept").await;
+    let (backend, key) = (open(config(&server, auth)), path("key"));
+    assert_eq!(read(&backend, &key).await.unwrap(), "kept");
+
+    server.kill();
+    passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+    let error = passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+
+    server.start_again().await;
+    let error = passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+    assert!(error.to_string().contains("the server is sealed"), "{error}");
+    assert_eq!(state(&backend).await, sealed());
+
+    server.unseal().await;
+    assert_eq!(recovers(&backend, &key).await, "kept");
+    let health = backend.health().await.unwrap();
+    assert_eq!(health.status, HealthStatus::Ready);
+    assert_eq!(health.details["token_logins"], "1");
+}
+
+#[tokio::test]
+async fn a_sealed_server_is_told_apart_and_reads_go_on_after_the_unseal() {
+    let server = Server::dev().await;
+    write(&server, "secret", "key", "kept").await;
+    let (backend, key) = (open(config(&server, root(&server))), path("key"));
+    assert_eq!(read(&backend, &key).await.unwrap(), "kept");
+    assert_eq!(state(&backend).await, active());
+    let fresh = open(config(&server, root(&server)));
+    server.seal().await;
+    for backend in [&backend, &fresh] {
+        let error = passing(Operation::Get, ErrorKind::Unavailable, read(backend, &key).await);
+        assert!(error.to_string().contains("the server is sealed"), "{error}");
+        assert_eq!(state(backend).await, sealed());
+    }
+    server.unseal().await;
+    for backend in [&backend, &fresh] {
+        assert_eq!(recovers(backend, &key).await, "kept");
+        assert_eq!(state(backend).await, active());
+    }
+}
+
+#[tokio::test]
+async fn an_uninitialised_server_is_told_apart_and_used_once_it_is_ready() {
+    let mut server = Server::uninitialised().await;
+    let (backend, key) = (open(config(&server, root(&server))), path("key"));
+    passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+    let uninitialised = (HealthStatus::Unavailable, "uninitialised".to_owned());
+    assert_eq!(state(&backend).await, uninitialised);
+    server.initialise().await;
+    write(&server, "secret", "key", "new").await;
+    assert_eq!(recovers(&backend, &key).await, "new");
+    assert_eq!(state(&backend).await, active());
+}
+
+#[tokio::test]
+async fn a_server_that_comes_up_after_its_client_is_used() {
+    let mut server = Server::dev().await;
+    server.kill();
+    let (backend, key) = (open(config(&server, root(&server))), path("key"));
+    for _ in 0..2 {
+        let error = passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+        assert!(error.to_string().contains("cannot be reached"), "{error}");
+        passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+    }
+    server.start_again().await;
+    write(&server, "secret", "key", "new").await;
+    assert_eq!(recovers(&backend, &key).await, "new");
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_runs_into_the_total_timeout() {
+    let server = Server::dev().await;
+    write(&server, "secret", "key", "kept").await;
+    let mut config = config(&server, root(&server));
+    config.timeout = PATIENCE;
+    let (backend, fresh, key) = (open(config.clone()), open(config), path("key"));
+    assert_eq!(recovers(&backend, &key).await, "kept");
+
+    let paused = server.pause();
+    for backend in [&backend, &fresh] {
+        let begin = Instant::now();
+        let error = passing(Operation::Get, ErrorKind::Timeout, read(backend, &key).await);
+        assert!(error.to_string().contains("no answer within"), "{error}");
+        assert!((PATIENCE..10 * PATIENCE).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+        passing(Operation::Health, ErrorKind::Timeout, backend.health().await);
+    }
+    paused.resume();
+    for backend in [&backend, &fresh] {
+        assert_eq!(recovers(backend, &key).await, "kept");
+        assert_eq!(state(backend).await, active());
+    }
+}
+
+#[tokio::test]
+async fn broken_connections_are_passing() {
+    let account = Account::new("broken-connections").await;
+    account.write("kept").await;
+    let address = account.server.address().split_once("://").unwrap().1.parse().unwrap();
+    let proxy = Proxy::new(address);
+    let mut config = account.config();
+    config.address = format!("http://{}", proxy.address());
+    let (backend, key) = (open(config), account.path());
+    assert_eq!(read(&backend, &key).await.unwrap(), "kept");
+
+    // An idle connection that breaks is replaced.
+    proxy.reset_existing();
+    assert_eq!(recovers(&backend, &key).await, "kept");
+
+    proxy.refuse();
+    proxy.reset_existing();
+    for _ in 0..2 {
+        passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+    }
+    passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+    proxy.pass();
+    assert_eq!(recovers(&backend, &key).await, "kept");
+    assert_eq!(account.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_come_about_runs_into_the_connect_timeout() {
+    let server = Server::dev_tls().await;
+    write(&server, "secret", "key", "kept").await;
+    let proxy = Proxy::new(server.address().split_once("://").unwrap().1.parse().unwrap());
+    proxy.stall();
+    let address = format!("https://{}", proxy.address());
+    let mut config = quick(&address, root(&server));
+    config.ca_cert = Some(server.ca_file().to_owned());
+    config.connect_timeout = PATIENCE;
+    config.timeout = LIMIT;
+    let (backend, key) = (open(config), path("key"));
+    let begin = Instant::now();
+    let error = passing(Operation::Get, ErrorKind::Timeout, read(&backend, &key).await);
+    assert!(error.to_string().contains("no connection within"), "{error}");
+    assert!((PATIENCE..10 * PATIENCE).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    proxy.pass();
+    assert_eq!(recovers(&backend, &key).await, "kept");
+}
+
+#[tokio::test]
+async fn a_closed_backend_asks_no_server() {
+    let mut server = Server::dev().await;
+    let backend = open(config(&server, root(&server)));
+    server.kill();
+    backend.close().await.unwrap();
+    lasting(Operation::Get, ErrorKind::Closed, read(&backend, &path("key")).await);
+    lasting(Operation::Health, ErrorKind::Closed, backend.health().await);
+}

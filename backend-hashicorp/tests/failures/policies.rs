@@ -1,0 +1,107 @@
+//! What the store forbids to somebody that it knows.
+
+use strongroom_core::{
+    Backend as _, Condition, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions,
+    VersionSelector,
+};
+use strongroom_testkit::canary;
+
+use crate::support::{Account, lasting, open, path, put, read, recovers};
+
+const NOTHING: &str = r#"path "secret/data/nothing" { capabilities = ["read"] }"#;
+
+fn reading(name: &str) -> String {
+    format!(r#"path "secret/data/{name}" {{ capabilities = ["read"] }}"#)
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_denies_without_a_login_and_grants_again() {
+    let account = Account::with_policy("policy", &reading("policy")).await;
+    account.write("kept").await;
+    let (backend, key) = (open(account.config()), account.path());
+    assert_eq!(read(&backend, &key).await.unwrap(), "kept");
+    account.server.write_policy("policy", NOTHING).await;
+    for _ in 0..200 {
+        let error = lasting(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
+        assert_eq!(error.advice(), "grant `read` on `secret/data/policy` to this role or token");
+    }
+    assert_eq!(account.logins(), 1);
+    account.server.write_policy("policy", &reading("policy")).await;
+    assert_eq!(recovers(&backend, &key).await, "kept");
+    assert_eq!(account.logins(), 1);
+}
+
+#[tokio::test]
+async fn every_operation_names_what_it_lacks() {
+    let account = Account::with_policy("powerless", NOTHING).await;
+    account.write("kept").await;
+    let (backend, key) = (open(account.config()), account.path());
+    let denied = ErrorKind::Denied;
+    lasting(Operation::Get, denied, read(&backend, &key).await);
+    lasting(Operation::Put, denied, put(&backend, &key, "new").await);
+    lasting(Operation::Delete, denied, backend.delete(&key).await);
+    lasting(Operation::Undelete, denied, backend.undelete(&key).await);
+    lasting(Operation::Destroy, denied, backend.destroy(&key).await);
+    lasting(Operation::List, denied, backend.list(None, &ListOptions::default()).await);
+    lasting(Operation::Versions, denied, backend.versions(&key).await);
+    lasting(Operation::Rollback, denied, backend.rollback(&key, &1.into()).await);
+    lasting(Operation::Describe, denied, backend.describe(&key).await);
+    let patch = MetadataPatch::new().tag("a", "b");
+    lasting(Operation::Annotate, denied, backend.annotate(&key, &patch).await);
+    let first = VersionSelector::Exact(1.into());
+    lasting(Operation::Get, denied, backend.get(&key, &first).await);
+    assert_eq!(account.logins(), 1);
+    let kept = account.server.admin("GET", "secret/data/powerless", None).await;
+    assert_eq!(kept["data"]["metadata"]["version"], 1);
+}
+
+#[tokio::test]
+async fn whoever_may_only_write_can_write_values_and_no_metadata() {
+    let rules = r#"path "secret/data/write-only" { capabilities = ["create", "update"] }"#;
+    let account = Account::with_policy("write-only", rules).await;
+    let (backend, key) = (open(account.config()), account.path());
+    for (version, rest) in [(1_u64, "first"), (2, "second")] {
+        let written = backend.put(&key, canary::text(rest), PutOptions::default()).await;
+        assert_eq!(written.unwrap(), version.into());
+    }
+    let options = || {
+        let mut options = PutOptions::default();
+        options.metadata = MetadataPatch::new().tag("team", "payments");
+        options
+    };
+    let result = backend.put(&key, canary::text("third"), options()).await;
+    lasting(Operation::Put, ErrorKind::Denied, result);
+    let mut conditional = PutOptions::default();
+    conditional.condition = Condition::MustBeVersion(1.into());
+    let result = backend.put(&key, canary::text("third"), conditional.clone()).await;
+    lasting(Operation::Put, ErrorKind::Conflict, result);
+    lasting(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
+    let kept = account.server.admin("GET", "secret/data/write-only", None).await;
+    assert_eq!(kept["data"]["metadata"]["version"], 2);
+    conditional.condition = Condition::MustBeVersion(2.into());
+    let written = backend.put(&key, canary::text("third"), conditional).await;
+    assert_eq!(written.unwrap(), 3.into());
+
+    // With rights to look, but not to change metadata, nothing is written either.
+    let more =
+        format!(r#"{rules} path "secret/metadata/write-only" {{ capabilities = ["read"] }}"#);
+    account.server.write_policy("write-only", &more).await;
+    let result = backend.put(&key, canary::text("fourth"), options()).await;
+    let error = lasting(Operation::Put, ErrorKind::Denied, result);
+    assert!(error.advice().contains("`patch` on `secret/metadata/write-only`"), "{error}");
+    let kept = account.server.admin("GET", "secret/data/write-only", None).await;
+    assert_eq!(kept["data"]["metadata"]["version"], 3);
+    assert_eq!(account.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_mount_without_any_right_is_denied() {
+    let account = Account::with_policy("elsewhere", NOTHING).await;
+    let mut config = account.config();
+    config.mount = "no-such-mount".into();
+    let (backend, key) = (open(config), path("key"));
+    // The server does not tell strangers what is mounted.
+    lasting(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
+    lasting(Operation::Put, ErrorKind::Denied, put(&backend, &key, "new").await);
+    assert_eq!(account.logins(), 1);
+}

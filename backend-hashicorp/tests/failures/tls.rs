@@ -1,0 +1,176 @@
+//! Whom the connection trusts, and whom the server does.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use strongroom_backend_hashicorp::{AppRole, HashicorpBackend, HashicorpConfig, SecretId};
+use strongroom_core::{Backend as _, ErrorKind, Operation, Result};
+use strongroom_testkit::canary::CANARY;
+use strongroom_testkit::openbao::Server;
+use tempfile::TempDir;
+
+use crate::support::{config, lasting, open, passing, path, quick, read, root, shared, write};
+
+async fn result(config: HashicorpConfig) -> Result<String> {
+    read(&open(config), &path("key")).await
+}
+
+/// A certificate is refused, whatever is asked.
+async fn refused(config: HashicorpConfig, says: &str) {
+    let backend = open(config);
+    for _ in 0..2 {
+        let result = read(&backend, &path("key")).await;
+        let error = lasting(Operation::Get, ErrorKind::Unavailable, result);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let error = lasting(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+    assert!(error.to_string().contains(says), "{error}");
+}
+
+#[tokio::test]
+async fn only_the_given_authority_is_trusted() {
+    let server = Server::dev_tls().await;
+    write(&server, "secret", "key", "kept").await;
+    let with = |ca_cert: Option<&Path>| {
+        let mut config = config(&server, root(&server));
+        config.ca_cert = ca_cert.map(Path::to_owned);
+        config
+    };
+    assert_eq!(result(with(Some(server.ca_file()))).await.unwrap(), "kept");
+    refused(with(Some(server.other_ca_file())), "not signed by an authority trusted here").await;
+    refused(with(None), "not signed by an authority trusted here").await;
+
+    // One file may hold several, with other text between them.
+    let directory = TempDir::new().unwrap();
+    let both = [server.other_ca_file(), server.ca_file()].map(|file| fs::read(file).unwrap());
+    let file = written(&directory, "both.pem", &both.join(&b"\n# text\n"[..]));
+    assert_eq!(result(with(Some(&file))).await.unwrap(), "kept");
+
+    let mut plain = with(None);
+    plain.address = server.address().replace("https:", "http:");
+    passing(Operation::Get, ErrorKind::Unavailable, result(plain.clone()).await);
+    plain.auth = AppRole::new("role", SecretId::Text(CANARY.into())).into();
+    passing(Operation::Get, ErrorKind::Unavailable, result(plain.clone()).await);
+    passing(Operation::Health, ErrorKind::Unavailable, open(plain).health().await);
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_in_the_certificate_is_refused() {
+    let server = Server::dev_tls().await;
+    let (_, to) = server.address().split_once("://").unwrap();
+    let by_another_name = forward(to.parse().unwrap());
+    let mut config = quick(&format!("https://{by_another_name}"), root(&server));
+    config.ca_cert = Some(server.ca_file().to_owned());
+    refused(config, "for another name").await;
+}
+
+#[tokio::test]
+async fn a_server_that_demands_a_client_certificate_gets_it() {
+    let server = Server::client_certs().await;
+    write(&server, "secret", "key", "kept").await;
+    let with = |client_cert| {
+        let mut config = config(&server, root(&server));
+        config.ca_cert = Some(server.ca_file().to_owned());
+        config.client_cert = client_cert;
+        config
+    };
+    assert_eq!(result(with(Some(identity(&server)))).await.unwrap(), "kept");
+    refused(with(None), "does not accept the client certificate").await;
+    let mut wrong = with(Some(identity(&server)));
+    wrong.ca_cert = Some(server.other_ca_file().to_owned());
+    refused(wrong, "not signed by an authority trusted here").await;
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_another_authority_is_refused() {
+    let (server, other) = tokio::join!(Server::client_certs(), Server::client_certs());
+    let mut config = config(&server, root(&server));
+    config.ca_cert = Some(server.ca_file().to_owned());
+    config.client_cert = Some(identity(&other));
+    refused(config, "does not accept the client certificate").await;
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_apart() {
+    let (server, _) = shared().await;
+    let address = server.address().replace("http:", "https:");
+    refused(quick(&address, root(server)), "does not speak TLS").await;
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_found_when_opening() {
+    let server = Server::client_certs().await;
+    let directory = TempDir::new().unwrap();
+    let (cert, key) = identity(&server);
+    let garbage = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
+    let none = directory.path().join("none.pem");
+    let empty = written(&directory, "empty.pem", b"");
+    let text = written(&directory, "text.pem", CANARY.as_bytes());
+    let garbage = written(&directory, "garbage.pem", garbage.as_bytes());
+    let other_key = {
+        let other = Server::client_certs().await;
+        written(&directory, "other-key.pem", &fs::read(other.client_key_file()).unwrap())
+    };
+    let config = || config(&server, root(&server));
+    for file in [&none, &empty, &text, &garbage, &key] {
+        let mut config = config();
+        config.ca_cert = Some(file.clone());
+        unusable(config, "VAULT_CACERT");
+    }
+    for (cert, key) in [
+        (&cert, &none),
+        (&none, &key),
+        (&cert, &empty),
+        (&empty, &key),
+        (&text, &key),
+        (&cert, &text),
+        (&garbage, &key),
+        (&cert, &cert),
+        (&cert, &other_key),
+    ] {
+        let mut config = config();
+        config.ca_cert = Some(server.ca_file().to_owned());
+        config.client_cert = Some((cert.clone(), key.clone()));
+        unusable(config, "VAULT_CLIENT_");
+    }
+    // All problems at once.
+    let mut config = config();
+    config.ca_cert = Some(empty.clone());
+    config.client_cert = Some((none, empty));
+    let error = lasting(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
+    assert_eq!(error.problems().len(), 2, "{error}");
+}
+
+fn unusable(config: HashicorpConfig, names: &str) {
+    let error = lasting(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
+    assert!(error.to_string().contains(names), "{error}");
+}
+
+/// Forwards from an address of this host that no certificate names.
+fn forward(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let copy = |mut from: TcpStream, mut to: TcpStream| {
+        thread::spawn(move || std::io::copy(&mut from, &mut to));
+    };
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(std::result::Result::ok) {
+            let server = TcpStream::connect(to).unwrap();
+            copy(client.try_clone().unwrap(), server.try_clone().unwrap());
+            copy(server, client);
+        }
+    });
+    address
+}
+
+fn identity(server: &Server) -> (PathBuf, PathBuf) {
+    (server.client_cert_file().to_owned(), server.client_key_file().to_owned())
+}
+
+fn written(directory: &TempDir, name: &str, content: &[u8]) -> PathBuf {
+    let file = directory.path().join(name);
+    fs::write(&file, content).unwrap();
+    file
+}

@@ -1,0 +1,290 @@
+//! What the tests of failures share: a server for all, an account on it for each, and a look at
+//! every error.
+
+use std::error::Error as _;
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use strongroom_backend_hashicorp::{AppRole, Auth, HashicorpBackend, HashicorpConfig, SecretId};
+use strongroom_core::{
+    Backend as _, Error, ErrorKind, Operation, PutOptions, Result, SecretPath, VersionSelector,
+};
+use strongroom_testkit::canary::{self, CANARY};
+use strongroom_testkit::openbao::{ApproleOptions, AuditLog, Credentials, Server};
+use tokio::sync::OnceCell;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// How long a test waits for anything.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The development server of this test binary, with its audit log.
+pub(crate) async fn shared() -> &'static (Server, AuditLog) {
+    static SHARED: OnceCell<(Server, AuditLog)> = OnceCell::const_new();
+    let start = || async {
+        let server = Server::dev().await;
+        let audit = server.enable_audit().await;
+        (server, audit)
+    };
+    SHARED.get_or_init(start).await
+}
+
+/// An `AppRole` method of its own on the shared server, mounted under the name of the test.
+pub(crate) struct Account {
+    pub(crate) server: &'static Server,
+    pub(crate) audit: &'static AuditLog,
+    pub(crate) name: &'static str,
+    pub(crate) credentials: Credentials,
+}
+
+impl Account {
+    /// An account with all rights on `secret/`.
+    pub(crate) async fn new(name: &'static str) -> Self {
+        Self::with(name, ApproleOptions::default()).await
+    }
+
+    /// An account with a policy of its own, besides `default`.
+    pub(crate) async fn with_policy(name: &'static str, rules: &str) -> Self {
+        shared().await.0.write_policy(name, rules).await;
+        Self::with(name, ApproleOptions { policies: &["default", name], ..Default::default() })
+            .await
+    }
+
+    /// An account with these limits, under this name in spite of them.
+    pub(crate) async fn with(name: &'static str, options: ApproleOptions<'_>) -> Self {
+        let (server, audit) = shared().await;
+        server.enable_approle(name).await;
+        let options = ApproleOptions { mount: name, name, ..options };
+        Self { server, audit, name, credentials: server.approle(&options).await }
+    }
+
+    /// The path of a secret that no other test uses.
+    pub(crate) fn path(&self) -> SecretPath {
+        path(self.name)
+    }
+
+    /// Writes that secret as root.
+    pub(crate) async fn write(&self, rest: &str) {
+        write(self.server, "secret", self.name, rest).await;
+    }
+
+    pub(crate) fn config(&self) -> HashicorpConfig {
+        let secret_id = SecretId::Text(self.credentials.secret_id.clone().into());
+        config(self.server, self.login(secret_id))
+    }
+
+    pub(crate) fn login(&self, secret_id: SecretId) -> AppRole {
+        let mut login = AppRole::new(self.credentials.role_id.clone(), secret_id);
+        self.name.clone_into(&mut login.mount);
+        login
+    }
+
+    /// How many logins the server has granted to this account.
+    pub(crate) fn logins(&self) -> usize {
+        self.grants().len()
+    }
+
+    /// Revokes the token of the last login.
+    pub(crate) async fn revoke(&self) {
+        let grants = self.grants();
+        let accessor = grants.last().unwrap()["response"]["auth"]["accessor"].clone();
+        let accessor = json!({ "accessor": accessor });
+        self.server.admin("POST", "auth/token/revoke-accessor", Some(accessor)).await;
+    }
+
+    /// Revokes the tokens of all logins.
+    pub(crate) async fn revoke_all(&self) {
+        let tokens = format!("sys/leases/revoke-prefix/auth/{}/login", self.name);
+        self.server.admin("POST", &tokens, Some(json!({ "sync": true }))).await;
+    }
+
+    /// The API path of the role, or of something below it.
+    pub(crate) fn role(&self, rest: &str) -> String {
+        format!("auth/{0}/role/{0}{rest}", self.name)
+    }
+
+    /// A further secret id.
+    pub(crate) async fn further_secret_id(&self) -> String {
+        let options = ApproleOptions { mount: self.name, name: self.name, ..Default::default() };
+        self.server.secret_id(&options).await
+    }
+
+    /// A token to unwrap a further secret id with.
+    pub(crate) async fn wrapped_secret_id(&self) -> String {
+        let options = ApproleOptions { mount: self.name, name: self.name, ..Default::default() };
+        self.server.wrapped_secret_id(&options).await
+    }
+
+    /// Makes the role again, with the same credentials and without limits.
+    pub(crate) async fn restore(&self) {
+        self.restore_in("").await;
+    }
+
+    /// Makes the role in a namespace, which ends in `/`.
+    pub(crate) async fn restore_in(&self, namespace: &str) {
+        let Credentials { role_id, secret_id } = &self.credentials;
+        for (rest, body) in [
+            ("", json!({ "token_policies": ["full"] })),
+            ("/role-id", json!({ "role_id": role_id })),
+            ("/custom-secret-id", json!({ "secret_id": secret_id })),
+        ] {
+            let path = [namespace, &self.role(rest)].concat();
+            self.server.admin("POST", &path, Some(body)).await;
+        }
+    }
+
+    fn grants(&self) -> Vec<Value> {
+        let mut grants = self.audit.answered(&format!("auth/{}/login", self.name));
+        grants.retain(|entry| entry["response"]["auth"].is_object());
+        grants
+    }
+}
+
+/// Writes `{"value": CANARY + rest}` as root into a KV engine of version 2.
+pub(crate) async fn write(server: &Server, mount: &str, path: &str, rest: &str) {
+    let body = json!({ "data": { "value": format!("{CANARY}{rest}") } });
+    server.admin("POST", &format!("{mount}/data/{path}"), Some(body)).await;
+}
+
+/// Mounts a KV engine as root.
+pub(crate) async fn mount_kv(server: &Server, mount: &str, version: &str) {
+    let kv = json!({ "type": "kv", "options": { "version": version } });
+    server.admin("POST", &format!("sys/mounts/{mount}"), Some(kv)).await;
+}
+
+/// Ends the process if a crate, at any level, logs what nobody may see.
+fn watch() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_span_events(FmtSpan::FULL)
+            .with_ansi(false)
+            .with_writer(|| Watch)
+            .init();
+    });
+}
+
+struct Watch;
+
+impl Write for Watch {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if let Some(finding) = canary::find(event) {
+            strongroom_testkit::report(finding);
+            std::process::exit(101);
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A configuration with short times.
+pub(crate) fn config(server: &Server, auth: impl Into<Auth>) -> HashicorpConfig {
+    quick(server.address(), auth)
+}
+
+/// The same for any address.
+pub(crate) fn quick(address: &str, auth: impl Into<Auth>) -> HashicorpConfig {
+    let mut config = HashicorpConfig::new(address, auth);
+    config.connect_timeout = Duration::from_secs(2);
+    config.timeout = Duration::from_secs(5);
+    config
+}
+
+/// Logging in as root.
+pub(crate) fn root(server: &Server) -> Auth {
+    Auth::Token(server.root_token().into())
+}
+
+pub(crate) fn open(config: HashicorpConfig) -> HashicorpBackend {
+    watch();
+    HashicorpBackend::open(config).unwrap()
+}
+
+pub(crate) fn path(text: &str) -> SecretPath {
+    SecretPath::parse(text).unwrap()
+}
+
+/// Reads a secret and gives what stands behind the canary.
+pub(crate) async fn read(backend: &HashicorpBackend, path: &SecretPath) -> Result<String> {
+    let secret = backend.get(path, &VersionSelector::Active).await?;
+    let text = secret.expose_text()?;
+    Ok(text.strip_prefix(CANARY).unwrap().to_owned())
+}
+
+pub(crate) async fn put(backend: &HashicorpBackend, path: &SecretPath, rest: &str) -> Result<()> {
+    backend.put(path, canary::text(rest), PutOptions::default()).await.map(drop)
+}
+
+/// Reads until it works, within bounds.
+pub(crate) async fn recovers(backend: &HashicorpBackend, path: &SecretPath) -> String {
+    let begin = Instant::now();
+    loop {
+        match read(backend, path).await {
+            Ok(text) => return text,
+            Err(error) => {
+                check(&error);
+                assert!(begin.elapsed() < LIMIT, "it does not recover: {error}");
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Reads until it fails, within bounds; the error.
+pub(crate) async fn fails(backend: &HashicorpBackend, path: &SecretPath) -> Error {
+    let begin = Instant::now();
+    loop {
+        if let Err(error) = read(backend, path).await {
+            return error;
+        }
+        assert!(begin.elapsed() < LIMIT, "it does not fail");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A failure that somebody has to do something about, and that says so.
+pub(crate) fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
+    let error = failed(operation, kind, result);
+    assert!(!error.is_temporary(), "{error}");
+    assert_eq!(error.retry_delay(), None, "{error}");
+    error
+}
+
+/// A failure that may be gone a moment later, without a time that the server names.
+pub(crate) fn passing<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
+    let error = failed(operation, kind, result);
+    assert!(error.is_temporary(), "{error}");
+    assert_eq!(error.retry_delay(), None, "{error}");
+    error
+}
+
+/// A failure of a certain kind.
+pub(crate) fn failed<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
+    let error = result.unwrap_err();
+    check(&error);
+    assert_eq!(error.kind(), kind, "{error}");
+    assert_eq!(error.operation(), Some(operation), "{error}");
+    error
+}
+
+/// What holds for every error.
+pub(crate) fn check(error: &Error) {
+    let shown = format!("{error} {error:?} {error:#?}");
+    if let Some(finding) = canary::find(shown.as_bytes()) {
+        panic!("{finding}");
+    }
+    assert!(error.operation().is_some(), "{error}");
+    assert_eq!(error.backend(), Some("hashicorp"), "{error}");
+    let problems = error.problems();
+    assert!(!error.advice().is_empty() || !problems.is_empty(), "{error}");
+    assert!(problems.iter().all(|problem| !problem.is_empty()), "{error}");
+    assert!(error.source().is_none(), "{error}");
+}

@@ -1,0 +1,284 @@
+//! A real OpenBao server of its own for each test that asks for one.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use strongroom_testkit::openbao::{ApproleOptions, Server};
+//!
+//! let server = Server::dev().await;
+//! server.enable_approle("approle").await;
+//! let credentials = server.approle(&ApproleOptions::default()).await;
+//! # drop(credentials); }
+//! ```
+//!
+//! Servers listen on free loopback ports, share nothing, and are gone with their value and with
+//! the test process, also when that is killed. Key-value storage, version 2, is mounted at
+//! `secret/`. Root tokens and secret ids contain the canary, so that a leak of one is found.
+
+mod admin;
+mod approle;
+mod audit;
+mod certificates;
+mod config;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub use self::approle::{ApproleOptions, Credentials};
+pub use self::audit::AuditLog;
+use self::certificates::Certificates;
+use self::config::Kind;
+use crate::planted;
+use crate::server::{LIMIT, LOOK_EVERY, PortTaken, Program, Supervised, free_port};
+
+/// Names the server's binary.
+const BINARY: &str = "STRONGROOM_TEST_BAO";
+/// The root token of every server that has one.
+const ROOT_TOKEN: &str = planted!("root");
+/// How often a start is tried that finds its port taken.
+const ATTEMPTS: usize = 5;
+
+/// A running OpenBao server.
+pub struct Server {
+    process: Supervised,
+    address: String,
+    certificates: Option<Certificates>,
+    client: reqwest::Client,
+    unseal_key: Option<String>,
+    secret_ids: AtomicUsize,
+}
+
+impl Server {
+    /// A development server: in memory, unsealed, over plain HTTP.
+    pub async fn dev() -> Self {
+        Self::started(Kind::Dev).await
+    }
+
+    /// A development server over TLS; see [`ca_file`](Self::ca_file).
+    pub async fn dev_tls() -> Self {
+        Self::started(Kind::DevTls).await
+    }
+
+    /// A development server over TLS that demands a client certificate; see
+    /// [`client_cert_file`](Self::client_cert_file).
+    pub async fn client_certs() -> Self {
+        Self::started(Kind::ClientCerts).await
+    }
+
+    /// A server that keeps its data on disk and so survives [`kill`](Self::kill): initialised with
+    /// one key share, unsealed, active. Takes about 2 s, most of it the election of a leader.
+    pub async fn persistent() -> Self {
+        let mut server = Self::uninitialised().await;
+        server.initialise().await;
+        server
+    }
+
+    /// A server that keeps its data on disk and was never initialised.
+    pub async fn uninitialised() -> Self {
+        Self::started(Kind::Persistent).await
+    }
+
+    /// The base URL: a scheme, a loopback address and a port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A token that may do everything.
+    #[must_use]
+    pub fn root_token(&self) -> &'static str {
+        ROOT_TOKEN
+    }
+
+    /// The authority that signed the server's certificate, in PEM.
+    ///
+    /// # Panics
+    /// If the server has no TLS; so do the other files.
+    #[must_use]
+    pub fn ca_file(&self) -> &Path {
+        &self.certificates().ca
+    }
+
+    /// An authority that signed nothing of this server, in PEM.
+    #[must_use]
+    pub fn other_ca_file(&self) -> &Path {
+        &self.certificates().other_ca
+    }
+
+    /// A client certificate, in PEM, that [`client_certs`](Self::client_certs) accepts.
+    #[must_use]
+    pub fn client_cert_file(&self) -> &Path {
+        &self.certificates().client
+    }
+
+    /// The private key of the client certificate, in PEM.
+    #[must_use]
+    pub fn client_key_file(&self) -> &Path {
+        &self.certificates().client_key
+    }
+
+    /// Initialises a server that is [`uninitialised`](Self::uninitialised), unseals it and prepares
+    /// it for tests.
+    pub async fn initialise(&mut self) {
+        let shares = json!({ "secret_shares": 1, "secret_threshold": 1 });
+        let made = self.admin("PUT", "sys/init", Some(shares)).await;
+        self.unseal_key = made["keys_base64"][0].as_str().map(str::to_owned);
+        self.unseal().await;
+        let first = made["root_token"].as_str().expect("a root token").to_owned();
+        self.replace_root_token(&first).await;
+        let kv = json!({ "type": "kv", "options": { "version": "2" } });
+        self.admin("POST", "sys/mounts/secret", Some(kv)).await;
+        self.wait_until("the mount is ready", "secret/config", 200).await;
+    }
+
+    /// Seals the server: it answers 503 until [`unseal`](Self::unseal).
+    pub async fn seal(&self) {
+        self.admin("PUT", "sys/seal", None).await;
+        self.wait_until("sealed", "sys/health", 503).await;
+    }
+
+    /// Unseals the server and waits until it is active.
+    pub async fn unseal(&self) {
+        let key = self.unseal_key.as_deref().expect("the server is initialised");
+        self.admin("PUT", "sys/unseal", Some(json!({ "key": key }))).await;
+        self.wait_until("active", "sys/health", 200).await;
+    }
+
+    /// Kills the server with `SIGKILL` and waits until it is gone. Its port refuses then.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts a killed server again on the same port. One with its data on disk is sealed then; a
+    /// development server is as new.
+    pub async fn start_again(&mut self) {
+        for _ in 0..ATTEMPTS {
+            if self.begin().await.is_ok() {
+                return;
+            }
+            // A connection to elsewhere holds the port as its own end, for a moment.
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("the port of the killed server is taken");
+    }
+
+    /// Stops the server where it stands (`SIGSTOP`) until the guard is dropped: it accepts
+    /// connections and answers nothing.
+    #[must_use = "the server goes on when this is dropped"]
+    pub fn pause(&self) -> Paused<'_> {
+        self.process.pause();
+        Paused(&self.process)
+    }
+
+    async fn started(kind: Kind) -> Self {
+        for _ in 0..ATTEMPTS {
+            let mut server = Self::new(kind);
+            if server.begin().await.is_ok() {
+                return server;
+            }
+        }
+        panic!("no free port for the server");
+    }
+
+    fn new(kind: Kind) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let certificates = kind.has_tls().then(|| Certificates::generate(directory.path()));
+        let (port, other_port) = (free_port(), free_port());
+        let plan = config::plan(kind, directory.path(), port, other_port);
+        let program = Program {
+            path: binary(),
+            arguments: plan,
+            ready: kind.ready(),
+            clash: "address already in use",
+        };
+        let scheme = if kind.has_tls() { "https" } else { "http" };
+        Self {
+            process: Supervised::new(directory, program),
+            address: format!("{scheme}://127.0.0.1:{port}"),
+            certificates,
+            client: reqwest::Client::new(),
+            unseal_key: None,
+            secret_ids: AtomicUsize::new(0),
+        }
+    }
+
+    /// Starts the process and waits until it answers.
+    async fn begin(&mut self) -> Result<(), PortTaken> {
+        let log = self.process.start().await?;
+        self.client = admin::client(self.certificates.as_ref());
+        let begin = Instant::now();
+        while self.send("GET", "sys/health", None).await.is_err() {
+            assert!(begin.elapsed() < LIMIT, "the server answers nothing");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        if let Some(printed) = log.split("Unseal Key: ").nth(1) {
+            self.unseal_key = printed.lines().next().map(str::to_owned);
+        }
+        Ok(())
+    }
+
+    fn certificates(&self) -> &Certificates {
+        self.certificates.as_ref().expect("a server with TLS")
+    }
+
+    async fn wait_until(&self, what: &str, path: &str, status: u16) -> Value {
+        let begin = Instant::now();
+        loop {
+            let (answered, body) = self.call("GET", path, None).await;
+            if answered == status {
+                return body;
+            }
+            assert!(begin.elapsed() < LIMIT, "not {what}: {path} answers {answered}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// A server that stands still; it goes on when this is dropped.
+pub struct Paused<'a>(&'a Supervised);
+
+impl Paused<'_> {
+    /// Lets the server go on (`SIGCONT`).
+    pub fn resume(self) {}
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.resume();
+    }
+}
+
+fn binary() -> PathBuf {
+    std::env::var_os(BINARY)
+        .unwrap_or_else(|| panic!("{BINARY} names no OpenBao server; run `cargo xtask test`"))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_from_other_failures() {
+        for kind in [Kind::Dev, Kind::Persistent] {
+            let mut server = Server::new(kind);
+            let taken = TcpListener::bind(server.address.split_once("://").unwrap().1).unwrap();
+            server.begin().await.unwrap_err();
+            drop(taken);
+            server.begin().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the server did not start")]
+    async fn a_server_that_cannot_start_is_reported() {
+        let mut server = Server::new(Kind::Dev);
+        std::fs::write(server.process.directory().join("server.json"), "no JSON").unwrap();
+        drop(server.begin().await);
+    }
+}

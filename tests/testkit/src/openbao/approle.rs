@@ -1,0 +1,124 @@
+//! Roles of machines, which log in with a role id and a secret id.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Server;
+use super::admin::text;
+use crate::canary::CANARY;
+
+/// The policy that [`Server::enable_approle`] writes: all rights on secrets, none elsewhere.
+const FULL: &str = "full";
+const FULL_RULES: &str = r#"path "secret/*" {
+    capabilities = ["create", "read", "update", "patch", "delete", "list", "scan"]
+}"#;
+
+/// A role to be made. Durations are in whole seconds; zero stands for the server's default or for
+/// no limit, as in the API.
+#[derive(Clone, Debug)]
+pub struct ApproleOptions<'a> {
+    /// Where the auth method is mounted: `approle`.
+    pub mount: &'a str,
+    /// The role's name: `app`.
+    pub name: &'a str,
+    /// The policies of its tokens: `default`, and all rights on `secret/*`.
+    pub policies: &'a [&'a str],
+    /// How long a token lives.
+    pub token_ttl: Duration,
+    /// How long a token can live, however often it is renewed.
+    pub token_max_ttl: Duration,
+    /// How many requests a token is good for.
+    pub token_num_uses: u32,
+    /// `default`, `service` or `batch`.
+    pub token_type: &'a str,
+    /// How long a secret id is good for.
+    pub secret_id_ttl: Duration,
+    /// How many logins a secret id is good for.
+    pub secret_id_num_uses: u32,
+}
+
+impl Default for ApproleOptions<'_> {
+    fn default() -> Self {
+        Self {
+            mount: "approle",
+            name: "app",
+            policies: &["default", FULL],
+            token_ttl: Duration::ZERO,
+            token_max_ttl: Duration::ZERO,
+            token_num_uses: 0,
+            token_type: "default",
+            secret_id_ttl: Duration::ZERO,
+            secret_id_num_uses: 0,
+        }
+    }
+}
+
+impl ApproleOptions<'_> {
+    fn path(&self, rest: &str) -> String {
+        format!("auth/{}/role/{}{rest}", self.mount, self.name)
+    }
+
+    fn body(&self) -> Value {
+        json!({
+            "token_policies": self.policies,
+            "token_no_default_policy": !self.policies.contains(&"default"),
+            "token_ttl": self.token_ttl.as_secs(),
+            "token_max_ttl": self.token_max_ttl.as_secs(),
+            "token_num_uses": self.token_num_uses,
+            "token_type": self.token_type,
+            "secret_id_ttl": self.secret_id_ttl.as_secs(),
+            "secret_id_num_uses": self.secret_id_num_uses,
+        })
+    }
+}
+
+/// What a machine logs in with. The secret id contains the canary.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The role id, made by the server.
+    pub role_id: String,
+    /// A fresh secret id.
+    pub secret_id: String,
+}
+
+impl Server {
+    /// Mounts the auth method at `auth/<mount>`, and writes the policy that roles have by default.
+    pub async fn enable_approle(&self, mount: &str) {
+        self.write_policy(FULL, FULL_RULES).await;
+        let method = json!({ "type": "approle" });
+        self.admin("POST", &format!("sys/auth/{mount}"), Some(method)).await;
+    }
+
+    /// Writes a policy; `rules` are in HCL.
+    pub async fn write_policy(&self, name: &str, rules: &str) {
+        let policy = json!({ "policy": rules });
+        self.admin("PUT", &format!("sys/policies/acl/{name}"), Some(policy)).await;
+    }
+
+    /// Makes a role or changes it, and gives credentials for it.
+    pub async fn approle(&self, options: &ApproleOptions<'_>) -> Credentials {
+        self.admin("POST", &options.path(""), Some(options.body())).await;
+        let role_id = self.admin("GET", &options.path("/role-id"), None).await;
+        let role_id = text(&role_id["data"]["role_id"]);
+        Credentials { role_id, secret_id: self.secret_id(options).await }
+    }
+
+    /// A further secret id of a role that [`approle`](Self::approle) made.
+    pub async fn secret_id(&self, options: &ApproleOptions<'_>) -> String {
+        let body = json!({ "secret_id": self.next_secret_id() });
+        let made = self.admin("POST", &options.path("/custom-secret-id"), Some(body)).await;
+        text(&made["data"]["secret_id"])
+    }
+
+    /// A token, good for one use within 300 s, that unwraps to a further secret id of a role.
+    pub async fn wrapped_secret_id(&self, options: &ApproleOptions<'_>) -> String {
+        let body = json!({ "secret_id": self.next_secret_id() });
+        self.wrapped(&options.path("/custom-secret-id"), body).await
+    }
+
+    fn next_secret_id(&self) -> String {
+        format!("{CANARY}secret{}", self.secret_ids.fetch_add(1, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,201 @@
+//! A real PostgreSQL server of its own for each test that asks for one.
+//!
+//! ```no_run
+//! # async fn example() {
+//! let server = strongroom_testkit::postgres::Server::start().await;
+//! server.sql("CREATE ROLE orders LOGIN PASSWORD 'first'");
+//! assert!(server.accepts("orders", "first"));
+//! # }
+//! ```
+//!
+//! Servers listen on a free loopback port alone, share nothing, and are gone with their value and
+//! with the test process, also when that is killed. The superuser's password contains the canary,
+//! so that a leak of it is found.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::Builder;
+
+use crate::canary::CANARY;
+use crate::server::{PortTaken, Program, Supervised, free_port};
+
+/// Names the directory with `bin/postgres`.
+const INSTALLATION: &str = "STRONGROOM_TEST_POSTGRES";
+/// Names the interpreter that runs [`LAUNCH`].
+const PYTHON: &str = "STRONGROOM_TEST_PYTHON";
+const LAUNCH: &str = include_str!("postgres/launch.py");
+/// Marks a System V segment of shared memory to go with the last process that uses it:
+/// `IPC_RMID` of shmctl(2).
+const GO_WITH_LAST: &str =
+    "import ctypes, sys; sys.exit(ctypes.CDLL(None).shmctl(int(sys.argv[1]), 0, None))";
+const SUPERUSER: &str = "postgres";
+/// How often a start is tried that finds its port taken.
+const ATTEMPTS: usize = 5;
+
+/// A running PostgreSQL server.
+pub struct Server {
+    process: Supervised,
+    installation: PathBuf,
+    address: SocketAddr,
+    password: String,
+}
+
+impl Server {
+    /// A server with nothing but the superuser and the database `postgres`. Takes about 2 s, most
+    /// of it the making of that database.
+    ///
+    /// # Panics
+    /// If the server does not start within 30 s.
+    pub async fn start() -> Self {
+        Self::start_from(named(INSTALLATION)).await
+    }
+
+    /// The same with the PostgreSQL in this directory, which has `bin/postgres`.
+    ///
+    /// # Panics
+    /// If the server does not start within 30 s.
+    pub async fn start_from(installation: PathBuf) -> Self {
+        for _ in 0..ATTEMPTS {
+            let mut server = Self::new(installation.clone());
+            if server.begin().await.is_ok() {
+                return server;
+            }
+        }
+        panic!("no free port for the server");
+    }
+
+    /// The loopback address and the port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The superuser's name.
+    #[must_use]
+    pub fn user(&self) -> &'static str {
+        SUPERUSER
+    }
+
+    /// The superuser's password.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// Runs SQL as superuser in the database `postgres`; the rows, with `|` between columns.
+    ///
+    /// # Panics
+    /// If the server answers with an error.
+    #[expect(clippy::must_use_candidate, reason = "most statements have no rows")]
+    pub fn sql(&self, text: &str) -> String {
+        let output = self.psql(SUPERUSER, &self.password, text);
+        let errors = String::from_utf8_lossy(&output.stderr).replace(CANARY, "…");
+        assert!(output.status.success(), "the SQL failed: {errors}");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Whether a user can log in with a password.
+    ///
+    /// # Panics
+    /// If logging in fails for another reason.
+    #[must_use]
+    pub fn accepts(&self, user: &str, password: &str) -> bool {
+        let output = self.psql(user, password, "SELECT 1");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let is_refused = errors.contains("password authentication failed");
+        assert!(output.status.success() || is_refused, "no login and no refusal: {errors}");
+        output.status.success()
+    }
+
+    fn psql(&self, user: &str, password: &str, text: &str) -> Output {
+        Command::new(self.installation.join("bin/psql"))
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", text])
+            .env_clear()
+            .env("HOME", self.process.directory())
+            .env("PGHOST", self.address.ip().to_string())
+            .env("PGPORT", self.address.port().to_string())
+            .env("PGDATABASE", "postgres")
+            .env("PGUSER", user)
+            .env("PGPASSWORD", password)
+            .env("PGSSLMODE", "disable")
+            .output()
+            .expect("the PostgreSQL command can be started")
+    }
+
+    fn new(installation: PathBuf) -> Self {
+        let only_owner = Permissions::from_mode(0o700);
+        let directory = Builder::new().permissions(only_owner).tempdir();
+        let directory = directory.expect("a temporary directory");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let password = format!("{CANARY}{:016x}", RandomState::new().build_hasher().finish());
+        fs::write(directory.path().join("password"), &password).expect("files can be written");
+        let arguments = ["-c".into(), LAUNCH.into(), OsString::from(&installation)];
+        let more = [OsString::from(directory.path()), address.port().to_string().into()];
+        let program = Program {
+            path: named(PYTHON),
+            arguments: arguments.into_iter().chain(more).collect(),
+            ready: "database system is ready to accept connections",
+            clash: "Address already in use",
+        };
+        Self { process: Supervised::new(directory, program), installation, address, password }
+    }
+
+    async fn begin(&mut self) -> Result<(), PortTaken> {
+        self.process.start().await?;
+        let id = shared_memory(&self.process.directory().join("data"));
+        let marked = Command::new(named(PYTHON)).args(["-c", GO_WITH_LAST, &id]).status();
+        assert!(marked.is_ok_and(|status| status.success()), "shared memory would be left");
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// The id of the System V segment that a server holds, which a killed one leaves behind; see
+/// `AddToDataDirLockFile` in its source for the format of the file.
+fn shared_memory(data: &Path) -> String {
+    let lock = fs::read_to_string(data.join("postmaster.pid")).expect("a server has a lock file");
+    let line = lock.lines().nth(6).expect("the lock file of a running server has seven lines");
+    line.split_whitespace().last().expect("a segment has an id").to_owned()
+}
+
+fn named(variable: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} is not set; run `cargo xtask test`"))
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_from_other_failures() {
+        let mut server = Server::new(named(INSTALLATION));
+        let taken = TcpListener::bind(server.address).unwrap();
+        server.begin().await.unwrap_err();
+        drop(taken);
+        server.begin().await.unwrap();
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the server did not start")]
+    async fn a_server_that_cannot_start_is_reported() {
+        let mut server = Server::new(named(INSTALLATION));
+        fs::write(server.process.directory().join("data"), "no directory").unwrap();
+        drop(server.begin().await);
+    }
+}

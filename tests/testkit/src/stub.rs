@@ -1,0 +1,219 @@
+//! An HTTP/1.1 server whose answers a test makes up.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{self, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+use crate::loopback::Loopback;
+
+/// A request that a [`Stub`] received.
+#[derive(Clone)]
+pub struct Request {
+    /// The method, in capitals.
+    pub method: String,
+    /// The path and the query.
+    pub target: String,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// The body; chunked ones are not understood.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The first header of this name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let named = |(own, _): &&(String, String)| own.eq_ignore_ascii_case(name);
+        self.headers.iter().find(named).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Headers and bodies may hold credentials.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.target)
+    }
+}
+
+/// What a [`Stub`] answers.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    None,
+    Truncated,
+    Reset,
+    Silence,
+    Pieces { bytes: usize, pause: Duration },
+}
+
+impl Reply {
+    /// An answer with a body of any kind.
+    #[must_use]
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into(), fault: Fault::None }
+    }
+
+    /// An answer in JSON.
+    #[must_use]
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self::new(status, body.to_string()).header("Content-Type", "application/json")
+    }
+
+    /// No answer: the connection is reset.
+    #[must_use]
+    pub fn reset() -> Self {
+        Self { fault: Fault::Reset, ..Self::new(500, "") }
+    }
+
+    /// No answer: the connection stays open until the client or the stub goes away.
+    #[must_use]
+    pub fn silence() -> Self {
+        Self { fault: Fault::Silence, ..Self::new(500, "") }
+    }
+
+    /// Adds a header. `Content-Length` is there already.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Announces one byte more than the body has, and closes the connection after it.
+    #[must_use]
+    pub fn truncated(self) -> Self {
+        Self { fault: Fault::Truncated, ..self }
+    }
+
+    /// Sends the body in pieces of at most `bytes` bytes, with a pause before each.
+    #[must_use]
+    pub fn in_pieces(self, bytes: usize, pause: Duration) -> Self {
+        Self { fault: Fault::Pieces { bytes, pause }, ..self }
+    }
+
+    fn head(&self) -> String {
+        let length = self.body.len() + usize::from(matches!(self.fault, Fault::Truncated));
+        let mut head = format!("HTTP/1.1 {} Stub\r\nContent-Length: {length}\r\n", self.status);
+        for (name, value) in &self.headers {
+            head.extend([name, ": ", value, "\r\n"]);
+        }
+        head + "\r\n"
+    }
+}
+
+type Requests = Arc<Mutex<Vec<Request>>>;
+
+/// An HTTP server on a free loopback port, gone when it is dropped.
+pub struct Stub {
+    server: Loopback,
+    requests: Requests,
+}
+
+impl Stub {
+    /// Answers every request with what `reply` gives. It must not block.
+    pub fn new(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let requests = Requests::default();
+        let record = Arc::clone(&requests);
+        let reply = Arc::new(reply);
+        let server = Loopback::new(move |stream| {
+            let (record, reply) = (Arc::clone(&record), Arc::clone(&reply));
+            async move {
+                // A client that goes away is none of the stub's business.
+                let _ = serve(stream, &record, &*reply).await;
+            }
+        });
+        Self { server, requests }
+    }
+
+    /// The base URL: `http://`, a loopback address and a port.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    /// The address and the port, for a proxy before the stub.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// All requests so far, in the order in which they were received.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many of the requests so far are such as `counts` says.
+    #[must_use]
+    pub fn count(&self, counts: impl Fn(&Request) -> bool) -> usize {
+        self.requests().iter().filter(|request| counts(request)).count()
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    record: &Mutex<Vec<Request>>,
+    reply: &(dyn Fn(&Request) -> Reply + Send + Sync),
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut stream = BufReader::new(stream);
+    while let Some(request) = receive(&mut stream).await? {
+        record.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
+        let reply = reply(&request);
+        match reply.fault {
+            Fault::Reset => return stream.get_ref().set_zero_linger(),
+            Fault::Silence => return stream.read_to_end(&mut Vec::new()).await.map(drop),
+            Fault::None | Fault::Truncated | Fault::Pieces { .. } => {}
+        }
+        stream.write_all(reply.head().as_bytes()).await?;
+        match reply.fault {
+            Fault::Pieces { bytes, pause } => {
+                for piece in reply.body.chunks(bytes) {
+                    tokio::time::sleep(pause).await;
+                    stream.write_all(piece).await?;
+                }
+            }
+            _ => stream.write_all(&reply.body).await?,
+        }
+        if matches!(reply.fault, Fault::Truncated) {
+            return stream.shutdown().await;
+        }
+    }
+    Ok(())
+}
+
+/// The next request, or `None` at the end of the connection.
+async fn receive(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+    let first = line(stream).await?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+    let mut headers = Vec::new();
+    loop {
+        let line = line(stream).await?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let mut request = Request { method, target, headers, body: Vec::new() };
+    if let Some(length) = request.header("content-length") {
+        request.body = vec![0; length.parse().map_err(io::Error::other)?];
+        stream.read_exact(&mut request.body).await?;
+    }
+    Ok(Some(request))
+}
+
+async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    Ok(line.trim_end().to_owned())
+}
