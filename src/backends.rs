@@ -13,8 +13,8 @@ pub(crate) const BACKEND: &str = "SECRETS_BACKEND";
 pub(crate) struct Kind {
     /// Its name in `SECRETS_BACKEND`, and that of its cargo feature.
     pub(crate) name: &'static str,
-    /// Another name in `SECRETS_BACKEND`.
-    alias: Option<&'static str>,
+    /// Other names in `SECRETS_BACKEND`.
+    aliases: &'static [&'static str],
     /// What the names of its own settings begin with.
     pub(crate) prefix: &'static str,
     /// Its settings; `None` if it is not compiled in.
@@ -24,7 +24,7 @@ pub(crate) struct Kind {
 pub(crate) const KINDS: &[Kind] = &[
     Kind {
         name: "env",
-        alias: None,
+        aliases: &[],
         prefix: "SECRETS_ENV_",
         #[cfg(feature = "env")]
         settings: Some(strongroom_backend_env::SETTINGS),
@@ -33,7 +33,7 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "hashicorp",
-        alias: Some("vault"),
+        aliases: &["vault", "openbao"],
         prefix: "SECRETS_VAULT_",
         #[cfg(feature = "hashicorp")]
         settings: Some(strongroom_backend_hashicorp::SETTINGS),
@@ -42,7 +42,7 @@ pub(crate) const KINDS: &[Kind] = &[
     },
     Kind {
         name: "native",
-        alias: None,
+        aliases: &[],
         prefix: "SECRETS_NATIVE_",
         #[cfg(feature = "native")]
         settings: Some(strongroom_backend_native::SETTINGS),
@@ -62,7 +62,7 @@ pub(crate) fn settings_of(name: &str) -> &'static [&'static str] {
 }
 
 fn kind(name: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.name == name || kind.alias == Some(name))
+    KINDS.iter().find(|kind| kind.name == name || kind.aliases.contains(&name))
 }
 
 /// A backend whose settings have been understood, but which has not been opened.
@@ -135,7 +135,7 @@ fn not_available(name: &str) -> String {
              `{name}` of `strongroom`"
         );
     }
-    let names = KINDS.iter().flat_map(|kind| [Some(kind.name), kind.alias]).flatten();
+    let names = KINDS.iter().flat_map(|kind| [&[kind.name], kind.aliases].concat());
     let names = names.map(str::to_owned);
     let meant = misspelt::nearest(&name.to_lowercase(), names)
         .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));

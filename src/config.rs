@@ -15,7 +15,7 @@ const DEFAULT_BACKEND: &str = "env";
 ///
 /// | setting | meaning |
 /// |---|---|
-/// | `SECRETS_BACKEND` | `env` (default), `hashicorp` (or `vault`) or `native` |
+/// | `SECRETS_BACKEND` | `env` (default), `hashicorp` (or `vault`, `openbao`) or `native` |
 /// | `SECRETS_ENV_PREFIX` | in front of every variable's name |
 /// | `SECRETS_ENV_FALLBACK` | `true`: a path's last segment alone also names its variable |
 /// | `SECRETS_ENV_FILE` | a `.env` file that is read besides the environment |
@@ -37,8 +37,8 @@ const DEFAULT_BACKEND: &str = "env";
 /// | `SECRETS_NATIVE_KEEP_VERSIONS` | the most versions of a secret to keep |
 /// | `SECRETS_NATIVE_KEEP_DAYS` | how many days a version is kept after it was replaced |
 ///
-/// In the environment, an empty setting of the chosen backend is a mistake, and so is a variable
-/// that begins with `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless
+/// In the environment, an empty `SECRETS_…` setting of the chosen backend is a mistake (an empty
+/// `VAULT_…` variable counts as not set, as for Vault's own tools), and so is a variable that begins with `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless
 /// Kubernetes describes a service with it. Other `VAULT_…` variables are not read; in particular,
 /// none turns the check of certificates off. Secrets of the `env` backend at paths such as `secrets/env-x` or
 /// `secrets/native-x` would have such names: give them another place with `SECRETS_ENV_PREFIX`.
@@ -74,6 +74,8 @@ pub struct Config {
     settings: Settings,
     declared: Vec<Declared>,
     problems: Vec<String>,
+    /// Whether the settings came from the environment, where other tools have theirs, too.
+    is_shared: bool,
 }
 
 /// A configuration without problems.
@@ -99,7 +101,7 @@ impl Config {
             Ok(()) => Vec::new(),
             Err(error) => error.problems().to_vec(),
         };
-        Self { settings, declared: Vec::new(), problems }
+        Self { settings, declared: Vec::new(), problems, is_shared: true }
     }
 
     /// Sets or replaces a setting, by the name of its variable or its key in a file.
@@ -134,7 +136,7 @@ impl Config {
         let read = settings_of(name).iter().copied();
         self.settings.check(std::iter::once(BACKEND).chain(read), &mut problems);
         if !self.settings.has(BACKEND) {
-            note_settings_of_others(&self.settings, &mut problems);
+            note_settings_of_others(&self.settings, self.is_shared, &mut problems);
         }
         let backend = Chosen::from_settings(name, &self.settings, &mut problems);
         let declarations = Declarations::understand(self.declared, &mut problems);
@@ -146,10 +148,15 @@ impl Config {
 }
 
 /// Notes settings of a backend that nobody has chosen: a service that forgot to choose it would
-/// look for its secrets in the wrong place.
-fn note_settings_of_others(settings: &Settings, problems: &mut Problems) {
+/// look for its secrets in the wrong place. In the environment, settings that are shared with other
+/// tools may be meant for those.
+fn note_settings_of_others(settings: &Settings, is_shared: bool, problems: &mut Problems) {
     for kind in KINDS.iter().filter(|kind| kind.name != DEFAULT_BACKEND) {
-        if let Some(name) = settings.names().find(|name| name.starts_with(kind.prefix)) {
+        let is_meant = |name: &&str| {
+            name.starts_with(kind.prefix)
+                || (!is_shared && kind.settings.is_some_and(|all| all.contains(name)))
+        };
+        if let Some(name) = settings.names().find(is_meant) {
             problems.add(format!(
                 "`{name}` is set, but `{BACKEND}` is not: set it to `{}`, or remove the former",
                 kind.name

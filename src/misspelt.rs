@@ -59,11 +59,24 @@ fn has_prefix_of_a_backend(name: &str) -> bool {
 /// Says that a setting is not known, and which one may be meant.
 pub(crate) fn unknown(name: &str) -> String {
     let keys = known().map(key);
-    let meant = nearest(name, known().map(str::to_owned).chain(keys));
+    let meant = nearest(name, known().map(str::to_owned).chain(keys)).or_else(|| complete(name));
     match meant {
         Some(meant) => format!("`{name}` is not a setting; did you mean `{meant}`?"),
         None => format!("`{name}` is not a setting; remove it"),
     }
+}
+
+/// The setting that a name would be without `SECRETS_` in front, or the only one that it is the end
+/// of, as `role_id` is of `VAULT_ROLE_ID`.
+fn complete(name: &str) -> Option<String> {
+    let name = name.to_ascii_uppercase();
+    let name = name.strip_prefix("SECRETS_").unwrap_or(&name);
+    if known().any(|known| known == name) {
+        return Some(name.to_owned());
+    }
+    let end = format!("_{name}");
+    let mut meant = known().filter(|known| known.ends_with(&end));
+    meant.next().filter(|_| meant.next().is_none()).map(str::to_owned)
 }
 
 /// The key of a setting in a file.
@@ -111,6 +124,12 @@ mod tests {
             ("SECRET_BACKEND", "did you mean `SECRETS_BACKEND`?"),
             ("bakend", "did you mean `backend`?"),
             ("SECRETS_SERVICE_HOST", "remove it"),
+            #[cfg(feature = "hashicorp")]
+            ("SECRETS_VAULT_ADDR", "did you mean `VAULT_ADDR`?"),
+            #[cfg(feature = "hashicorp")]
+            ("role_id", "did you mean `VAULT_ROLE_ID`?"),
+            #[cfg(feature = "hashicorp")]
+            ("timeout", "remove it"),
         ] {
             assert!(unknown(given).ends_with(meant), "{}", unknown(given));
         }

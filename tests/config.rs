@@ -189,6 +189,17 @@ async fn environments() {
 }
 
 #[cfg(feature = "hashicorp")]
+#[tokio::test]
+async fn a_file_with_settings_of_a_backend_names_the_backend() {
+    let config = toml::from_str(&format!("vault_addr = 'https://vault'\nvault_token = '{CANARY}'"));
+    let problems = problems(config.unwrap()).await;
+    assert!(problems[0].contains("set it to `hashicorp`"), "{problems:?}");
+    // In the environment they may be meant for other tools.
+    let shared = [("VAULT_ADDR", "https://vault"), ("VAULT_TOKEN", CANARY)];
+    assert!(run(&[&shared[..], &[("OPENAI_API_KEY", "12345")]].concat()).contains("5 bytes from"));
+}
+
+#[cfg(feature = "hashicorp")]
 #[test]
 fn a_service_finds_its_vault_in_the_environment() {
     let address = ("VAULT_ADDR", "http://127.0.0.1:1");
@@ -202,7 +213,7 @@ fn a_service_finds_its_vault_in_the_environment() {
         (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MONT", "kv")], "_MOUNT`?"),
         (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MOUNT", "")], "set but empty"),
     ] {
-        for name in ["hashicorp", "vault"] {
+        for name in ["hashicorp", "vault", "openbao"] {
             let answer = run(&[environment.as_slice(), &[("SECRETS_BACKEND", name)]].concat());
             assert!(answer.contains(expected), "{environment:?}: {answer}");
             assert!(!answer.contains("canary"), "{answer}");

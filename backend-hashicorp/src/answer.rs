@@ -72,6 +72,12 @@ pub(crate) struct KvMetadata {
     pub(crate) created_time: String,
     pub(crate) updated_time: String,
     pub(crate) current_version: u64,
+    /// OpenBao counts changes of the metadata, too, and can demand the count as a condition.
+    #[serde(default)]
+    pub(crate) current_metadata_version: u64,
+    /// `0s`: versions do not end by themselves.
+    #[serde(default)]
+    pub(crate) delete_version_after: String,
     #[serde(default)]
     pub(crate) custom_metadata: Option<BTreeMap<String, String>>,
     pub(crate) versions: BTreeMap<u64, VersionState>,
@@ -83,6 +89,23 @@ pub(crate) struct VersionState {
     /// Empty unless it is deleted; it may lie ahead.
     pub(crate) deletion_time: String,
     pub(crate) destroyed: bool,
+}
+
+/// Why a request was refused, and what the server has to say besides.
+#[derive(Default, Deserialize)]
+pub(crate) struct Remarks<'a> {
+    #[serde(borrow, default)]
+    pub(crate) errors: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow, default)]
+    pub(crate) warnings: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow, default)]
+    pub(crate) data: Option<&'a RawValue>,
+}
+
+/// What a wrapping token says about itself.
+#[derive(Deserialize)]
+pub(crate) struct Wrapping {
+    pub(crate) creation_path: String,
 }
 
 /// The names in a folder; those of folders end in `/`.
@@ -114,6 +137,11 @@ impl Response {
     /// Reads the frame.
     pub(crate) fn envelope(&self) -> Result<Envelope<'_>> {
         serde_json::from_slice(&self.body).map_err(|_| unreadable())
+    }
+
+    /// Reads why it is no success; `None` if it is not in the form of a server.
+    pub(crate) fn remarks(&self) -> Option<Remarks<'_>> {
+        serde_json::from_slice(&self.body).ok()
     }
 
     /// Reads the `data` of the answer as `T`.

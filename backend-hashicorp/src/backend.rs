@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -40,7 +41,7 @@ const CAPABILITIES: &[Capability] = &[
 /// Cheap to share in an `Arc`; one connection pool and one token serve all calls.
 pub struct HashicorpBackend {
     info: BackendInfo,
-    client: Client,
+    client: Arc<Client>,
     static_roles: BTreeMap<SecretPath, String>,
     closed: AtomicBool,
 }
@@ -68,7 +69,7 @@ impl HashicorpBackend {
             config.mount
         );
         let static_roles = config.static_roles.clone();
-        let client = Client::new(config)?;
+        let client = Arc::new(Client::new(config)?);
         let mut info = BackendInfo::new(KIND, instance, capabilities);
         info.default_cache_ttl = Some(CACHE_TTL);
         info.alternatives = "the store's own tools, or for rotation a static role of a database \
@@ -170,7 +171,19 @@ impl Backend for HashicorpBackend {
         value: SecretValue,
         options: PutOptions,
     ) -> Result<Version> {
-        self.change(Operation::Put, path, self.client.put(path, &value, &options)).await
+        let (client, owned) = (Arc::clone(&self.client), path.clone());
+        let work = async move {
+            // Several requests may make one write: it goes on if the caller goes away.
+            let write = async move { client.put(&owned, &value, &options).await };
+            tokio::spawn(write).await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    "read the secret to see whether it was written",
+                )
+                .because("the task that writes was stopped"))
+            })
+        };
+        self.change(Operation::Put, path, work).await
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
@@ -235,10 +248,7 @@ impl Backend for HashicorpBackend {
 
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::SeqCst);
-        // Without a runtime no token was ever fetched.
-        if Handle::try_current().is_ok() {
-            self.client.close().await;
-        }
+        self.client.close().await;
         Ok(())
     }
 }

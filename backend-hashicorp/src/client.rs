@@ -18,6 +18,13 @@ use crate::token::Token;
 /// How long writes rely on what was learnt about the mount.
 const MOUNT_KNOWN_FOR: Duration = Duration::from_secs(60);
 
+/// How many tokens a request is sent with before it fails: those of a role with few uses may be
+/// used up by others.
+const TOKENS_PER_REQUEST: usize = 4;
+
+/// Where a token asks about itself. One that lives is told, or refused for a reason.
+pub(crate) const LOOKUP_SELF: &str = "auth/token/lookup-self";
+
 /// Which version of the KV engine a mount has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KvVersion {
@@ -46,9 +53,11 @@ impl Client {
     pub(crate) fn new(config: HashicorpConfig) -> Result<Self> {
         let http = Arc::new(Http::new(config.checked()?)?);
         let login = VaultLogin::new(Arc::clone(&http), config.auth);
+        // A login takes up to three requests.
+        let patience = config.timeout.saturating_mul(4);
         Ok(Self {
             http,
-            session: Session::new(login, config.renew_margin),
+            session: Session::new(login, config.renew_margin, patience),
             mount: config.mount,
             learnt: ArcSwapOption::empty(),
         })
@@ -77,7 +86,7 @@ impl Client {
         self.http.send(request, None).await
     }
 
-    /// Sends a request. A refusal without a reason is answered once, with another token.
+    /// Sends a request, and again with another token if the first one turns out to be dead.
     pub(crate) async fn send(&self, request: &Request) -> Result<Response> {
         let response = self.send_authorised(request).await?;
         if response.is_for_version_two() {
@@ -87,17 +96,19 @@ impl Client {
     }
 
     async fn send_authorised(&self, request: &Request) -> Result<Response> {
-        let token = self.session.token().await?;
-        let response = self.send_as(&token, request).await?;
-        if !response.is_unexplained_refusal() {
-            return Ok(response);
+        let mut token = self.session.token().await?;
+        for _ in 0..TOKENS_PER_REQUEST {
+            let response = self.send_as(&token, request).await?;
+            if !response.is_unexplained_refusal() {
+                token.note_accepted();
+                return Ok(response);
+            }
+            match self.instead_of(&token).await? {
+                Some(other) => token = other,
+                None => return Ok(response),
+            }
         }
-        let Some(other) = self.session.instead_of(&token).await? else {
-            return self.still_refused(response);
-        };
-        let response = self.send_as(&other, request).await?;
-        self.session.note_cure(&other, !response.is_unexplained_refusal());
-        Ok(response)
+        Err(dead_token("give its role more uses, or none to count").temporary(true))
     }
 
     async fn send_as(&self, token: &Token, request: &Request) -> Result<Response> {
@@ -105,20 +116,38 @@ impl Client {
         self.http.send(request, Some(&token.header)).await
     }
 
-    /// A refusal that no login can cure. One without a reason means that a token which nobody can
-    /// replace is dead.
-    fn still_refused(&self, response: Response) -> Result<Response> {
-        if self.session.can_replace() {
-            return Ok(response);
+    /// What to send instead of a token that was refused without a reason; `None` if the token
+    /// lives, so that the refusal is meant for the request.
+    async fn instead_of(&self, refused: &Token) -> Result<Option<Arc<Token>>> {
+        if let Some(newer) = self.session.newer_than(refused) {
+            return Ok(Some(newer));
         }
-        Err(Error::new(ErrorKind::Unauthenticated, "set `VAULT_TOKEN` to a valid token")
-            .because("the token is unknown, expired, revoked or used up"))
+        let look_up = self.send_as(refused, &Request::get(LOOKUP_SELF)).await?;
+        if !look_up.is_unexplained_refusal() {
+            let is_answered = look_up.is_success() || look_up.status == 403;
+            return if is_answered { Ok(None) } else { Err(look_up.passing()) };
+        }
+        if !self.session.can_replace() {
+            return Err(dead_token("set `VAULT_TOKEN` to a valid token"));
+        }
+        self.session.replace(refused).await.map(Some)
     }
 
     /// Sends a request that must succeed.
     pub(crate) async fn expect(&self, request: &Request, needs: Needs<'_>) -> Result<Response> {
         let response = self.send(request).await?;
-        if response.is_success() { Ok(response) } else { Err(response.refusal(needs)) }
+        if response.is_success() { Ok(response) } else { Err(self.refusal(&response, needs)) }
+    }
+
+    /// The error of a refusal. Where the server tells nothing about the mount, a wrong mount looks
+    /// like a missing right.
+    pub(crate) fn refusal(&self, response: &Response, needs: Needs<'_>) -> Error {
+        let error = response.refusal(needs);
+        if error.kind() != ErrorKind::Denied || self.learnt.load().is_some() {
+            return error;
+        }
+        let advice = format!("{}; check that `SECRETS_VAULT_MOUNT` is right", error.advice());
+        Error::new(ErrorKind::Denied, advice)
     }
 
     /// The version of the KV engine, for a read. Where the server does not tell, the read itself
@@ -218,4 +247,9 @@ impl MountInfo {
             _ => KvVersion::V1,
         })
     }
+}
+
+fn dead_token(advice: &'static str) -> Error {
+    Error::new(ErrorKind::Unauthenticated, advice)
+        .because("the token is unknown, expired, revoked or used up")
 }

@@ -185,6 +185,9 @@ impl HashicorpConfig {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(format!("`{ADDR}` holds a user name or password; remove it"));
         }
+        if url.path().trim_end_matches('/').ends_with("/v1") {
+            return Err(format!("`{ADDR}` is the address without `/v1`, which is added to it"));
+        }
         if url.scheme() == "http" && !self.allow_http && !is_loopback(&url) {
             return Err(format!(
                 "`{ADDR}` is plain http to another host, which shows tokens and values to anyone \

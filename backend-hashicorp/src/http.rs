@@ -8,7 +8,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::config::Checked;
 use crate::token::TokenHeader;
@@ -17,6 +17,9 @@ pub(crate) use reqwest::Method;
 
 /// The largest answer that is taken, in bytes: twice what a server accepts as a request.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// The most that is reserved because an answer announces it, in bytes.
+const MOST_AT_ONCE: usize = 1024 * 1024;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
@@ -157,7 +160,8 @@ impl Http {
 /// Collects a body in a buffer that is wiped, also when it has to grow.
 async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(4096).min(MAX_ANSWER)));
+    let capacity = announced.unwrap_or(4096).min(MOST_AT_ONCE);
+    let mut body = Zeroizing::new(Vec::with_capacity(capacity));
     while let Some(chunk) = response.chunk().await.map_err(|error| not_read(&error))? {
         let length = body.len() + chunk.len();
         if length > MAX_ANSWER {
@@ -171,10 +175,6 @@ async fn read(mut response: reqwest::Response) -> Result<Zeroizing<Vec<u8>>> {
             body = Zeroizing::new(larger);
         }
         body.extend_from_slice(&chunk);
-        // Wipes the chunk where it has a buffer of its own.
-        if let Ok(mut own) = chunk.try_into_mut() {
-            own.as_mut().zeroize();
-        }
     }
     Ok(body)
 }
@@ -209,8 +209,9 @@ fn not_sent(error: &reqwest::Error) -> Error {
     } else {
         "the connection broke before the server answered"
     };
-    Error::new(ErrorKind::Unavailable, "check `VAULT_ADDR`, and that the server is up")
-        .because(cause)
+    let advice =
+        "check `VAULT_ADDR` and, for https, the proxy in the environment; is the server up?";
+    Error::new(ErrorKind::Unavailable, advice).because(cause)
 }
 
 fn not_read(error: &reqwest::Error) -> Error {
@@ -243,7 +244,7 @@ fn certificate_problem(error: &reqwest::Error) -> Option<&'static str> {
                 return Some("the server does not accept the client certificate");
             }
             Some(rustls::Error::InvalidMessage(_)) => {
-                return Some("the server does not speak TLS");
+                return Some("the server does not speak TLS: its address begins with http");
             }
             _ => next = inner.or_else(|| error.source()),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use strongroom_core::{Error, Metadata, Result, Secret, SecretPath, Version};
+use strongroom_core::{Error, ErrorKind, Metadata, Result, Secret, SecretPath, Version};
 
 use crate::answer::{KvData, KvMetadata, Written, unreadable};
 use crate::client::{Client, KvVersion};
@@ -11,6 +11,10 @@ use crate::http::{Method, Request, Response};
 use crate::metadata::from_entries;
 use crate::refusal::{Needs, not_found};
 use crate::value::{KvValue, from_kv};
+
+/// How often a change that demands a condition is tried again because another one came between.
+/// One of those that meet always succeeds: as many can meet.
+pub(crate) const RACES: usize = 32;
 
 /// What a version is called where there are none.
 const ONLY_VERSION: &str = "only";
@@ -37,6 +41,9 @@ struct Versions {
 #[derive(Serialize)]
 struct CustomMetadata<'a> {
     custom_metadata: &'a BTreeMap<&'a str, Option<&'a str>>,
+    /// For OpenBao, where it demands one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_cas: Option<u64>,
 }
 
 impl Client {
@@ -92,7 +99,7 @@ impl Client {
         }
         if !response.is_success() {
             let needs = Needs { capability: "read", path: &policy_path };
-            return Err(response.refusal(needs));
+            return Err(self.refusal(&response, needs));
         }
         let metadata: KvMetadata = response.data()?;
         // Metadata can be written before any value.
@@ -122,7 +129,7 @@ impl Client {
         }
         let policy_path = self.path_of("data", path);
         let needs = Needs { capability: "create` and `update", path: &policy_path };
-        Err(response.refusal(needs))
+        Err(self.refusal(response, needs))
     }
 
     /// Deletes versions, recoverably, or brings them back.
@@ -146,9 +153,21 @@ impl Client {
     ) -> Result<()> {
         let policy_path = self.path_of("metadata", path);
         let needs = Needs { capability: "patch", path: &policy_path };
-        let body = CustomMetadata { custom_metadata: changes };
-        let request = Request::patch(policy_path.as_str(), &body)?;
-        self.expect(&request, needs).await.map(drop)
+        let mut metadata_cas = None;
+        for _ in 0..RACES {
+            let body = CustomMetadata { custom_metadata: changes, metadata_cas };
+            let response = self.send(&Request::patch(policy_path.as_str(), &body)?).await?;
+            if response.is_success() {
+                return Ok(());
+            }
+            if !response.wants_metadata_condition() {
+                return Err(self.refusal(&response, needs));
+            }
+            // Each entry is set for itself, so what others change meanwhile does not matter.
+            let now = self.metadata(path).await?;
+            metadata_cas = now.map(|now| now.current_metadata_version);
+        }
+        Err(overtaken())
     }
 
     /// Removes a secret with all that is kept about it.
@@ -159,16 +178,22 @@ impl Client {
         if response.is_success() || response.is_absent() {
             return Ok(());
         }
-        Err(response.refusal(needs))
+        Err(self.refusal(&response, needs))
     }
 }
 
-/// The number of a version; one that is none, or 0, which the server takes for the active one,
-/// names nothing.
+/// The number of a version. 0, which the server takes for the active one, names nothing, and
+/// neither does what it cannot count to.
 pub(crate) fn number_of(version: &Version) -> Result<u64> {
-    version.number().filter(|number| *number > 0).ok_or_else(no_such_version)
+    let known = 1..=i64::MAX.unsigned_abs();
+    version.number().filter(|number| known.contains(number)).ok_or_else(no_such_version)
 }
 
 pub(crate) fn no_such_version() -> Error {
     not_found().because("no such version")
+}
+
+pub(crate) fn overtaken() -> Error {
+    Error::new(ErrorKind::Conflict, "read the secret again and decide anew")
+        .because("another version is active")
 }

@@ -32,9 +32,10 @@
 //!   one (10 s at most), revoke it.
 //! - A server that cannot be asked is asked again after growing pauses. The token serves until its
 //!   own end; after that, the next call logs in.
-//! - A refusal that does not name a policy as its reason causes one login, for all who were refused
-//!   together, and one repetition of the call. If that does not help, such refusals cause at most one
-//!   login in 1 s, then 2 s, up to 60 s.
+//! - A refusal that does not name a policy as its reason makes the backend look the token up. One
+//!   that is dead is replaced by one login for all who found that out, and the call is repeated, with
+//!   at most four tokens. Where new tokens are dead at once, logins become rare: one in 1 s, then in
+//!   2 s, up to 60 s.
 //! - A token given as [`Auth::Token`] is renewed and used up, never replaced or revoked.
 //! - `close` revokes the token. `health` tells how many logins and renewals there were, until when the
 //!   token is valid, and what went wrong last.
@@ -60,9 +61,13 @@
 //! request, and therefore leaves `created_at` and `updated_at` to `describe`.
 //!
 //! # What differs from a store with transactions
-//! - `put` reads the secret's metadata first, so that a deleted secret comes back with its earlier
-//!   versions; one that changes metadata writes the value, under its condition, and then the
-//!   metadata. If only the latter fails, the error says which version was written.
+//! - `put` reads the secret's metadata first, so that a deleted secret comes back with the versions
+//!   that were deleted with it; one that changes metadata writes the value, under its condition, and
+//!   then the metadata. In between, readers see the new value with the old metadata. It asks first
+//!   whether a policy forbids the latter, and goes on if its future is dropped. If only the latter
+//!   fails, the error says which version was written.
+//! - A `put` that meets a `delete` of another client may leave earlier versions deleted; they can be
+//!   brought back with the store's own tools.
 //! - `delete` marks every version deleted, `destroy` removes the secret with its metadata; numbers
 //!   start at 1 again. `rollback` writes the old value as a new version.
 //! - `list` takes one request for a folder, and one for each secret on the page, unless deleted
@@ -79,7 +84,8 @@
 //! # Connection
 //! Certificates are checked against [`ca_cert`](HashicorpConfig::ca_cert) alone if it is given, else
 //! against the platform's authorities; nothing turns that off. Redirects are not followed: they would
-//! carry the token to another host. `HTTPS_PROXY` is respected for https and never used for http.
+//! carry the token to another host. `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are respected for https;
+//! plain http uses no proxy.
 //! Bodies of ours are wiped after use; the buffers of the HTTP and TLS libraries are not.
 
 mod answer;
@@ -96,6 +102,7 @@ mod list;
 mod login;
 mod metadata;
 mod refusal;
+mod secret_id;
 mod session;
 mod settings;
 mod token;

@@ -13,8 +13,6 @@ use crate::refusal::Needs;
 
 /// How many paths are looked at for a page.
 const PAGE: usize = 100;
-/// How many names are asked for at once. OpenBao gives no more than that; Vault gives all.
-const NAMES: usize = 1_000;
 /// How many secrets' metadata are read at once.
 const CONCURRENT_READS: usize = 16;
 
@@ -24,8 +22,6 @@ struct Folder {
     path: String,
     /// Names that are still to be looked at, last first.
     names: Vec<String>,
-    /// The last name that the server gave, if there may be more.
-    more_after: Option<String>,
 }
 
 impl Client {
@@ -60,13 +56,7 @@ impl Client {
         let mut found = Vec::new();
         while let Some(folder) = folders.last_mut() {
             let Some(name) = folder.names.pop() else {
-                match folder.more_after.take() {
-                    Some(last) => {
-                        let path = std::mem::take(&mut folder.path);
-                        *folder = self.names(version, path, &last, after).await?;
-                    }
-                    None => drop(folders.pop()),
-                }
+                folders.pop();
                 continue;
             };
             let whole = [folder.path.as_str(), name.as_str()].concat();
@@ -87,43 +77,31 @@ impl Client {
         Ok(found)
     }
 
-    /// Opens a folder at the first name that can lead behind the path `after`.
+    /// Opens a folder at the first name that can lead behind the path `after`. OpenBao leaves out
+    /// the names up to `?after=`; Vault gives all. No limit is set: OpenBao may hide names from a
+    /// role, and then a page that is not full may not be the last.
     async fn open(&self, version: KvVersion, path: String, after: &str) -> Result<Folder> {
-        let first = after.strip_prefix(path.as_str()).unwrap_or_default();
-        let segment = first.split('/').next().unwrap_or_default().to_owned();
-        self.names(version, path, &segment, after).await
-    }
-
-    /// The names in a folder behind the name `last` that can lead behind the path `after`.
-    async fn names(
-        &self,
-        version: KvVersion,
-        path: String,
-        last: &str,
-        after: &str,
-    ) -> Result<Folder> {
+        let behind = after.strip_prefix(path.as_str()).unwrap_or_default();
+        let segment = behind.split('/').next().unwrap_or_default();
         let policy_path = match version {
             KvVersion::V1 => format!("{}/{path}", self.mount()),
             KvVersion::V2 => format!("{}/metadata/{path}", self.mount()),
         };
-        let needs = Needs { capability: "list", path: &policy_path };
-        let request = Request::list(format!("{policy_path}?limit={NAMES}&after={}", encoded(last)));
+        let request = match segment {
+            "" => Request::list(policy_path.as_str()),
+            segment => Request::list(format!("{policy_path}?after={}", encoded(segment))),
+        };
         let response = self.send(&request).await?;
         if response.is_absent() {
-            return Ok(Folder { path, names: Vec::new(), more_after: None });
+            return Ok(Folder { path, names: Vec::new() });
         }
         if !response.is_success() {
-            return Err(response.refusal(needs));
+            return Err(self.refusal(&response, Needs { capability: "list", path: &policy_path }));
         }
-        let Keys { mut keys } = response.data()?;
-        let more_after = (keys.len() == NAMES).then(|| keys.last().cloned()).flatten();
-        // A server that does not know pages gives everything, again and again.
-        let more_after = more_after.filter(|_| keys.first().is_some_and(|key| key.as_str() > last));
-        keys.retain(|key| {
-            leads_behind(&path, key, after) && (last.is_empty() || key.as_str() > last)
-        });
-        keys.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(Folder { path, names: keys, more_after })
+        let Keys { keys: mut names } = response.data()?;
+        names.retain(|name| leads_behind(&path, name, after));
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(Folder { path, names })
     }
 
     /// Those of the paths that the options ask for.

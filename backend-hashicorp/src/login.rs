@@ -1,6 +1,5 @@
 //! Getting, renewing and giving back tokens.
 
-use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -9,13 +8,14 @@ use serde::Serialize;
 use strongroom_core::{Error, ErrorKind, Result};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
-use crate::answer::{LookedUp, Unwrapped};
-use crate::config::{AppRole, Auth, SecretId};
+use crate::answer::{LookedUp, Unwrapped, Wrapping};
+use crate::client::LOOKUP_SELF;
+use crate::config::{AppRole, Auth};
 use crate::http::{Http, Request, Response};
 use crate::lease::Lease;
 use crate::refusal::{Needs, config};
+use crate::secret_id;
 use crate::session::{Authenticator, RenewError};
 use crate::token::{Grant, TokenHeader};
 
@@ -34,6 +34,11 @@ struct Credentials<'a> {
 }
 
 #[derive(Serialize)]
+struct WrappingToken<'a> {
+    token: &'a str,
+}
+
+#[derive(Serialize)]
 struct Empty {}
 
 impl VaultLogin {
@@ -43,8 +48,8 @@ impl VaultLogin {
 
     async fn app_role(&self, login: &AppRole) -> Result<Grant> {
         let AppRole { role_id, secret_id, wrapped, mount } = login;
-        let given = read_secret_id(secret_id)?;
-        let secret_id = if *wrapped { self.unwrap(given).await? } else { given };
+        let given = secret_id::read(secret_id).await?;
+        let secret_id = if *wrapped { self.unwrap(given, mount).await? } else { given };
         let path = format!("auth/{mount}/login");
         let body = Credentials { role_id, secret_id: secret_id.expose_secret() };
         let sent = Instant::now();
@@ -59,7 +64,7 @@ impl VaultLogin {
 
     /// The secret id that a wrapping token holds. A token can be unwrapped once; what it held is
     /// kept for later logins.
-    async fn unwrap(&self, wrapping: SecretString) -> Result<SecretString> {
+    async fn unwrap(&self, wrapping: SecretString, mount: &str) -> Result<SecretString> {
         if let Some((token, secret_id)) = &*self.unwrapped() {
             let (same, other) = (token.expose_secret(), wrapping.expose_secret());
             if same.as_bytes().ct_eq(other.as_bytes()).into() {
@@ -67,21 +72,41 @@ impl VaultLogin {
             }
         }
         let header = header(wrapping.expose_secret())?;
-        let request = Request::post("sys/wrapping/unwrap", &Empty {})?;
-        let response = self.http.send(&request, Some(&header)).await?;
-        if matches!(response.status, 400 | 403 | 404) && response.is_own_refusal() {
+        let body = WrappingToken { token: wrapping.expose_secret() };
+        let response = self.send_wrapping("lookup", &body, &header).await?;
+        // Whoever stole a wrapping token can put another in its place, but not made there. The path
+        // is the one below the namespace; any token can write to one that only ends like that.
+        let Wrapping { creation_path } = response.data()?;
+        let is_secret_id = creation_path.starts_with(&format!("auth/{mount}/role/"))
+            && ["/secret-id", "/custom-secret-id"].iter().any(|end| creation_path.ends_with(end));
+        if !is_secret_id {
             return Err(unauthenticated(
-                "the wrapping token is not valid any more",
-                "wrap a new secret id; if nobody of yours has unwrapped this one, treat it as \
-                 stolen",
+                "the wrapping token was not made for a secret id of this AppRole",
+                "wrap a secret id; if that is what you did, treat it as stolen and replaced",
             ));
         }
-        if !response.is_success() {
-            return Err(response.passing());
-        }
+        let response = self.send_wrapping("unwrap", &Empty {}, &header).await?;
         let secret_id = SecretString::from(&*response.data::<Unwrapped<'_>>()?.secret_id);
         *self.unwrapped() = Some((wrapping, secret_id.clone()));
         Ok(secret_id)
+    }
+
+    async fn send_wrapping<T: Serialize>(
+        &self,
+        action: &str,
+        body: &T,
+        wrapping: &TokenHeader,
+    ) -> Result<Response> {
+        let request = Request::post(format!("sys/wrapping/{action}"), body)?;
+        let response = self.http.send(&request, Some(wrapping)).await?;
+        if matches!(response.status, 400 | 403 | 404) && response.is_own_refusal() {
+            return Err(unauthenticated(
+                "the wrapping token is not valid: used up, expired, or none",
+                "wrap a new secret id, or unset `SECRETS_VAULT_SECRET_ID_WRAPPED` if yours is not \
+                 wrapped; if nobody of yours has unwrapped it, treat it as stolen",
+            ));
+        }
+        if response.is_success() { Ok(response) } else { Err(response.passing()) }
     }
 
     fn unwrapped(&self) -> std::sync::MutexGuard<'_, Option<(SecretString, SecretString)>> {
@@ -92,8 +117,7 @@ impl VaultLogin {
     async fn adopt(&self, token: &SecretString) -> Result<Grant> {
         let header = header(token.expose_secret())?;
         let sent = Instant::now();
-        let response =
-            self.http.send(&Request::get("auth/token/lookup-self"), Some(&header)).await?;
+        let response = self.http.send(&Request::get(LOOKUP_SELF), Some(&header)).await?;
         let lease = match response.status {
             200 => {
                 let LookedUp { ttl, renewable } = response.data()?;
@@ -144,7 +168,8 @@ impl Authenticator for VaultLogin {
     async fn revoke(&self, token: &TokenHeader) -> Result<()> {
         let request = Request::post("auth/token/revoke-self", &Empty {})?;
         let response = self.http.send(&request, Some(token)).await?;
-        if response.is_success() {
+        // One that is unknown is as good as revoked.
+        if response.is_success() || response.is_unexplained_refusal() {
             return Ok(());
         }
         Err(response.refusal(Needs { capability: "update", path: "auth/token/revoke-self" }))
@@ -157,33 +182,12 @@ impl std::fmt::Debug for VaultLogin {
     }
 }
 
-fn read_secret_id(secret_id: &SecretId) -> Result<SecretString> {
-    let file = match secret_id {
-        SecretId::Text(text) => return Ok(text.clone()),
-        SecretId::File(file) => file,
-    };
-    let unusable = |cause: String| {
-        Error::new(ErrorKind::Unauthenticated, "check the file that `VAULT_SECRET_ID_FILE` names")
-            .because(cause)
-    };
-    let bytes = fs::read(file).map(Zeroizing::new).map_err(|error| {
-        // Whoever delivers the file may come later than this service.
-        let may_come = error.kind() == std::io::ErrorKind::NotFound;
-        unusable(format!("the secret id in {} cannot be read: {}", file.display(), error.kind()))
-            .temporary(may_come)
-    })?;
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(unusable(format!("{} does not hold one secret id", file.display())));
-    }
-    Ok(SecretString::from(text))
-}
-
 fn login_refused(response: &Response) -> Error {
     match response.status {
         400 if response.is_own_refusal() => unauthenticated(
             "the role id or the secret id is not valid: unknown, expired or used up",
-            "check `VAULT_ROLE_ID` and put a new secret id in `VAULT_SECRET_ID` or its file",
+            "check `VAULT_ROLE_ID` and put a new secret id in `VAULT_SECRET_ID` or its file; if it \
+             is wrapped, set `SECRETS_VAULT_SECRET_ID_WRAPPED`",
         ),
         // Strangers are not told what is mounted.
         403 if response.is_own_refusal() => unauthenticated(

@@ -18,6 +18,12 @@ const RESERVED: &str = "strongroom";
 /// Stands in front of tags' values that are empty, which the store refuses, or begin with it.
 const ESCAPE: &str = "strongroom:";
 
+/// How far apart a server stamps the versions that one request deletes.
+const ONE_DELETE: Duration = Duration::from_millis(10);
+
+/// How far the clocks of the server and of this machine may differ.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
+
 /// A secret's `custom_metadata`.
 pub(crate) type Entries = BTreeMap<String, String>;
 
@@ -96,14 +102,10 @@ pub(crate) fn difference<'a>(
 /// An approximation of what servers call printable, on the safe side: the store's own refusal
 /// would come too late.
 fn is_printable(character: char) -> bool {
-    let escapes = |c: char| c.escape_debug().len() > 1 && !matches!(c, '"' | '\'' | '\\');
-    // Marks that combine with the character before them are printable, too, but escaped.
-    character == ' '
-        || (!character.is_whitespace() && (!escapes(character) || is_combining(character)))
-}
-
-fn is_combining(character: char) -> bool {
-    matches!(character, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{20d0}'..='\u{20f0}')
+    // Behind a letter, a mark that combines with it is not escaped.
+    let shown: String = ['a', character].into_iter().collect();
+    let is_escaped = shown.escape_debug().count() > 2 && !matches!(character, '"' | '\'' | '\\');
+    character == ' ' || (!character.is_whitespace() && !is_escaped)
 }
 
 impl KvMetadata {
@@ -121,13 +123,53 @@ impl KvMetadata {
         versions.filter(move |(_, state)| !state.destroyed && !state.is_deleted(now))
     }
 
-    /// The versions that are deleted and can be brought back.
-    pub(crate) fn deleted(&self) -> impl Iterator<Item = u64> {
-        let now = SystemTime::now();
-        let deleted = move |(number, state): (&u64, &VersionState)| {
-            (!state.destroyed && state.is_deleted(now)).then_some(*number)
+    /// The versions that a delete has to mark: none if the server surely gives out none. Its clock
+    /// decides over versions that end by themselves. It leaves alone what is deleted already, but
+    /// somebody may be bringing that back at this moment.
+    pub(crate) fn to_delete(&self) -> Vec<u64> {
+        let surely = SystemTime::now().checked_sub(CLOCKS_DIFFER);
+        let ends_alone = self.delete_version_after != "0s";
+        let may_be_given_out = |state: &VersionState| {
+            state.deletion_time.is_empty()
+                || state.deleted_at().is_none_or(|at| {
+                    at > SystemTime::now()
+                        || (ends_alone && surely.is_none_or(|surely| at > surely))
+                })
         };
-        self.versions.iter().filter_map(deleted)
+        let versions = self.versions.iter().filter(|(_, state)| !state.destroyed);
+        let is_needed = versions.clone().any(|(_, state)| may_be_given_out(state));
+        versions.filter(|_| is_needed).map(|(number, _)| *number).collect()
+    }
+
+    /// The versions that were deleted together with the active one and can be brought back. Others
+    /// were deleted on purpose, or have reached the age that the store keeps.
+    pub(crate) fn deleted(&self) -> Vec<u64> {
+        let now = SystemTime::now();
+        let active = self.versions.get(&self.current_version);
+        let Some(moment) =
+            active.filter(|state| state.is_deleted(now)).map(VersionState::deleted_at)
+        else {
+            return Vec::new();
+        };
+        let together = |state: &VersionState| {
+            let (one, other) = (state.deleted_at(), moment);
+            one == other
+                || one.zip(other).is_some_and(|(one, other)| {
+                    one.max(other).duration_since(one.min(other)).is_ok_and(|gap| gap <= ONE_DELETE)
+                })
+        };
+        let back = |(number, state): (&u64, &VersionState)| {
+            (!state.destroyed && state.is_deleted(now) && together(state)).then_some(*number)
+        };
+        self.versions.iter().filter_map(back).collect()
+    }
+
+    /// The versions that a write has to bring back, since it makes a deleted secret live again. A
+    /// secret that ended by itself is written anew.
+    pub(crate) fn to_bring_back(&self) -> Vec<u64> {
+        let active = self.versions.get(&self.current_version);
+        let is_deleted = active.is_some_and(|state| !state.destroyed && !state.ended_by_itself());
+        if is_deleted { self.deleted() } else { Vec::new() }
     }
 
     /// Whether the active version can be read.
@@ -137,7 +179,7 @@ impl KvMetadata {
 
     /// Whether the active version is deleted and can be brought back.
     pub(crate) fn is_deleted(&self) -> bool {
-        self.deleted().any(|number| number == self.current_version)
+        self.deleted().contains(&self.current_version)
     }
 }
 
@@ -145,6 +187,19 @@ impl VersionState {
     fn is_deleted(&self, now: SystemTime) -> bool {
         // A moment that cannot be read hides more than it shows.
         !self.deletion_time.is_empty() && time(&self.deletion_time).is_none_or(|at| at <= now)
+    }
+
+    fn deleted_at(&self) -> Option<SystemTime> {
+        time(&self.deletion_time)
+    }
+
+    /// Whether its end was set when it was written: to the nanosecond, whole seconds later.
+    fn ended_by_itself(&self) -> bool {
+        let moment = |text: &str| humantime::parse_rfc3339(text).ok();
+        let life = moment(&self.created_time)
+            .zip(moment(&self.deletion_time))
+            .and_then(|(created, deleted)| deleted.duration_since(created).ok());
+        life.is_some_and(|life| life.subsec_nanos() == 0)
     }
 
     pub(crate) fn created_at(&self) -> Option<SystemTime> {
@@ -182,7 +237,7 @@ mod tests {
         let patch = MetadataPatch::new()
             .kind(SecretKind::DbCredential)
             .tier(Tier::Critical)
-            .description("Žluť 鍵 – \"quoted\" 😀")
+            .description("Žluť 鍵 हिन्दी ไทย – \"quoted\" 'n \\ 😀")
             .expires_at(SystemTime::UNIX_EPOCH + Duration::from_millis(1_900_000_000_123))
             .rotation_interval(Duration::from_millis(90 * 86_400_000 + 1))
             .tag("empty", "")
@@ -228,6 +283,46 @@ mod tests {
         );
         let expected = BTreeMap::from([("a", None), ("c", Some("4")), ("d", Some("5"))]);
         assert_eq!(difference(&old, &new).unwrap(), expected);
+    }
+
+    #[test]
+    fn only_versions_that_were_deleted_together_come_back() {
+        let state = |deletion_time: &str, destroyed| VersionState {
+            created_time: "2026-01-01T00:00:00Z".into(),
+            deletion_time: deletion_time.into(),
+            destroyed,
+        };
+        let moment = "2026-01-02T00:00:00.100000001Z";
+        let mut kept = KvMetadata {
+            created_time: String::new(),
+            updated_time: String::new(),
+            current_version: 5,
+            current_metadata_version: 0,
+            delete_version_after: "0s".into(),
+            custom_metadata: None,
+            versions: BTreeMap::from([
+                (1, state("2026-01-01T12:00:00Z", false)),
+                (2, state("2026-01-02T00:00:00.100009999Z", false)),
+                (3, state(moment, true)),
+                (4, state("", false)),
+                (5, state(moment, false)),
+            ]),
+        };
+        assert_eq!(kept.deleted(), [2, 5]);
+        kept.current_version = 4;
+        assert!(kept.deleted().is_empty(), "the active version is live");
+    }
+
+    #[test]
+    fn a_secret_that_ended_by_itself_is_told_from_a_deleted_one() {
+        let state = |deletion_time: &str| VersionState {
+            created_time: "2026-01-01T00:00:00.123456789Z".into(),
+            deletion_time: deletion_time.into(),
+            destroyed: false,
+        };
+        assert!(state("2026-01-01T01:00:00.123456789Z").ended_by_itself());
+        assert!(!state("2026-01-01T01:00:00.12345679Z").ended_by_itself());
+        assert!(!state("").ended_by_itself());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use strongroom_core::{Error, ErrorKind};
 
-use crate::answer::unreadable;
+use crate::answer::{Remarks, unreadable};
 use crate::http::Response;
 
 /// What a request needs, for the advice when it is refused.
@@ -20,27 +20,30 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
+    /// Whether an error or a warning contains a text. Nothing else is searched: what a secret is
+    /// called or tagged is not the server's word.
     fn says(&self, text: &str) -> bool {
-        let body: &[u8] = &self.body;
-        body.windows(text.len()).any(|window| window == text.as_bytes())
+        let Some(remarks) = self.remarks() else { return false };
+        let lines = [remarks.errors, remarks.warnings].into_iter().flatten().flatten();
+        lines.into_iter().any(|line| line.contains(text))
     }
 
     /// Whether it is a refusal that does not say that a policy is the reason: the token may be
-    /// unknown, expired, revoked or used up. A hint only.
+    /// unknown, expired, revoked or used up. A hint only. Vault says so; OpenBao says nothing.
     pub(crate) fn is_unexplained_refusal(&self) -> bool {
         self.status == 403
             && self.is_own_refusal()
-            && !self.says("* permission denied")
-            && !self.says("preflight capability check")
+            && (self.says("invalid token")
+                || !(self.says("* permission denied") || self.says("preflight capability check")))
     }
 
     /// Whether it says that nothing is there, in the words of the server and not of something
     /// between here and there.
     pub(crate) fn is_absent(&self) -> bool {
-        self.status == 404
-            && !self.is_unmounted()
-            && !self.is_for_version_two()
-            && (self.says("\"errors\":[]") || self.says("\"data\":") || self.says("\"warnings\":"))
+        let is_absent = |remarks: Remarks<'_>| {
+            remarks.data.is_some() || remarks.errors.is_some_and(|errors| errors.is_empty())
+        };
+        self.status == 404 && !self.is_for_version_two() && self.remarks().is_some_and(is_absent)
     }
 
     /// Whether it says that the path leads to no engine or no namespace.
@@ -57,7 +60,7 @@ impl Response {
     /// Whether it is in the form in which the server refuses, and not from something between here
     /// and there.
     pub(crate) fn is_own_refusal(&self) -> bool {
-        self.says("\"errors\":") && !self.is_unmounted()
+        self.remarks().is_some_and(|remarks| remarks.errors.is_some()) && !self.is_unmounted()
     }
 
     /// Whether a conditional write was refused because its condition did not hold.
@@ -68,6 +71,11 @@ impl Response {
     /// Whether a write was refused because the mount wants a condition.
     pub(crate) fn wants_condition(&self) -> bool {
         self.status == 400 && self.says("check-and-set parameter required")
+    }
+
+    /// Whether a change of metadata was refused because the mount wants another condition.
+    pub(crate) fn wants_metadata_condition(&self) -> bool {
+        self.status == 400 && self.says("metadata check-and-set parameter")
     }
 
     /// Whether asking again cannot renew a token.
@@ -81,10 +89,16 @@ impl Response {
     pub(crate) fn refusal(&self, needs: Needs<'_>) -> Error {
         let Needs { capability, path } = needs;
         match self.status {
-            403 if self.is_own_refusal() => Error::new(
-                ErrorKind::Denied,
-                format!("grant `{capability}` on `{path}` to this role or token"),
-            ),
+            403 if self.is_own_refusal() => {
+                // In a policy, a segment `+` stands for any.
+                let place = if path.split('/').any(|segment| segment == "+") {
+                    "this path".to_owned()
+                } else {
+                    format!("`{path}`")
+                };
+                let advice = format!("grant `{capability}` on {place} to this role or token");
+                Error::new(ErrorKind::Denied, advice)
+            }
             404 if self.is_absent() => not_found(),
             404 if self.is_for_version_two() => upgraded(),
             400 if self.is_conflict() => {
@@ -212,6 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_secret_is_called_or_tagged_is_not_taken_for_the_servers_word() {
+        for tag in ["no handler for route", "Invalid path for a versioned", "namespace not found"] {
+            let body = format!(
+                r#"{{"data":{{"data":null,"metadata":{{"custom_metadata":{{"note":"{tag}"}}}}}}}}"#
+            );
+            assert_eq!(refused(404, &body).kind(), ErrorKind::NotFound, "{tag}");
+        }
+    }
+
+    #[test]
+    fn advice_grants_no_more_than_the_path() {
+        let needs = Needs { capability: "read", path: "secret/data/a/+/b" };
+        let error = response(403, r#"{"errors":[]}"#).refusal(needs);
+        assert!(!error.advice().contains('+'), "{error}");
+    }
+
+    #[test]
     fn the_wish_to_wait_is_passed_on() {
         let mut answer = response(429, "");
         answer.retry_after = Some(Duration::from_secs(7));
@@ -222,8 +253,14 @@ mod tests {
     fn a_policy_explains_itself_and_a_dead_token_does_not() {
         let policy = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
         assert!(!response(403, policy).is_unexplained_refusal());
+        // OpenBao, and Vault.
+        for dead in [
+            r#"{"errors":["permission denied"]}"#,
+            r#"{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}"#,
+        ] {
+            assert!(response(403, dead).is_unexplained_refusal(), "{dead}");
+        }
         let dead = r#"{"errors":["permission denied"]}"#;
-        assert!(response(403, dead).is_unexplained_refusal());
         assert!(!response(400, dead).is_unexplained_refusal());
     }
 }

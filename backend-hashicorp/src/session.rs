@@ -17,9 +17,10 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use strongroom_core::{Error, ErrorKind, Result};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex as Gate;
-use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 use crate::lease::Backoff;
 use crate::token::{Grant, Token, TokenHeader};
@@ -30,7 +31,7 @@ pub(crate) use status::Status;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often it looks.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// The longest time without a login after refusals that logging in did not cure.
+/// The longest time without a login where new tokens are dead as soon as they are made.
 const LONGEST_TRUCE: Duration = Duration::from_secs(60);
 
 /// What the server says about tokens.
@@ -73,15 +74,13 @@ struct Login {
     failure: Option<Failure>,
     backoff: Option<Backoff>,
     generation: u64,
-    /// A token that is being given back by `close`.
-    leaving: Option<Arc<Token>>,
 }
 
-/// Refusals that a login did not cure.
+/// How many tokens in a row were dead before any request with them was accepted.
 #[derive(Debug, Default)]
 struct Truce {
-    uncured: u32,
-    /// The login that did not cure the last one.
+    stillborn: u32,
+    /// The login that gave the last of them.
     generation: u64,
     until: Option<Instant>,
 }
@@ -90,8 +89,14 @@ struct Truce {
 struct Shared<A> {
     authenticator: A,
     margin: Duration,
+    /// How long to wait for somebody else's login.
+    patience: Duration,
     current: ArcSwapOption<Token>,
     login: Gate<Login>,
+    /// Tokens that are being given back, each by a task.
+    leaving: Mutex<JoinSet<()>>,
+    /// Where the last login ran, for a `close` that comes from outside of any runtime.
+    runtime: Mutex<Option<Handle>>,
     /// How many logins were tried.
     attempts: AtomicU64,
     truce: Mutex<Truce>,
@@ -105,12 +110,15 @@ struct Shared<A> {
 pub(crate) struct Session<A: Authenticator>(Arc<Shared<A>>);
 
 impl<A: Authenticator> Session<A> {
-    pub(crate) fn new(authenticator: A, margin: Duration) -> Self {
+    pub(crate) fn new(authenticator: A, margin: Duration, patience: Duration) -> Self {
         Self(Arc::new(Shared {
             authenticator,
             margin,
+            patience,
             current: ArcSwapOption::empty(),
             login: Gate::default(),
+            leaving: Mutex::default(),
+            runtime: Mutex::default(),
             attempts: AtomicU64::new(0),
             truce: Mutex::default(),
             status: Mutex::default(),
@@ -131,7 +139,7 @@ impl<A: Authenticator> Session<A> {
                 self.0.ensure_kept(&token);
                 Ok(token)
             }
-            None => self.log_in(None).await,
+            None => self.0.log_in_apart(None).await,
         }
     }
 
@@ -140,31 +148,24 @@ impl<A: Authenticator> Session<A> {
         self.0.authenticator.can_replace()
     }
 
-    /// What may be sent instead of a token that the server has refused without saying why: `None`
-    /// if a login cannot help.
-    pub(crate) async fn instead_of(&self, refused: &Token) -> Result<Option<Arc<Token>>> {
-        if let Some(token) = self.0.valid().filter(|token| token.generation != refused.generation) {
-            return Ok(Some(token));
-        }
-        if !self.0.authenticator.can_replace() || self.0.has_truce() {
-            return Ok(None);
-        }
-        tracing::info!("the store refused the token without a reason; logging in again");
-        self.log_in(Some(refused.generation)).await.map(Some)
+    /// The token that has taken the place of this one.
+    pub(crate) fn newer_than(&self, token: &Token) -> Option<Arc<Token>> {
+        self.0.valid().filter(|current| current.generation != token.generation)
     }
 
-    /// Notes whether sending `token` instead of a refused one has helped. Where it has not, the
-    /// policy forbids the call, and logins for such refusals become rare.
-    pub(crate) fn note_cure(&self, token: &Token, cured: bool) {
-        let mut truce = self.0.truce.lock().unwrap_or_else(PoisonError::into_inner);
-        if cured {
-            *truce = Truce::default();
-        } else if truce.generation != token.generation {
-            let pause = Duration::from_secs(1 << truce.uncured.min(6)).min(LONGEST_TRUCE);
-            truce.uncured += 1;
-            truce.generation = token.generation;
-            truce.until = Some(Instant::now() + pause);
+    /// Logs in instead of a token that the server does not know any more, once for all who found
+    /// that out. Where tokens are dead as soon as they are made, logins become rare.
+    pub(crate) async fn replace(&self, dead: &Token) -> Result<Arc<Token>> {
+        if !self.0.may_replace(dead) {
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "look for what refuses new tokens: a role with too few uses, something in between",
+            )
+            .because("the server does not know tokens that it has just made")
+            .temporary(true));
         }
+        tracing::info!("the store does not know the token any more; logging in again");
+        self.0.log_in_apart(Some(dead.generation)).await
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -176,20 +177,12 @@ impl<A: Authenticator> Session<A> {
     pub(crate) async fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
         self.0.stop_keeper();
+        let last = self.0.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Without a login there is nothing to give back.
+        let Some(runtime) = Handle::try_current().ok().or(last) else { return };
         let shared = Arc::clone(&self.0);
         // A panic in there has been reported by its own task.
-        let _ = tokio::spawn(async move { shared.leave().await }).await;
-    }
-
-    /// Logs in on a task of its own: a caller that goes away must not lose a token on the way.
-    async fn log_in(&self, refused: Option<u64>) -> Result<Arc<Token>> {
-        let shared = Arc::clone(&self.0);
-        let seen = shared.attempts.load(Ordering::SeqCst);
-        match tokio::spawn(async move { shared.log_in(refused, seen).await }).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::new(ErrorKind::Internal, "report this")
-                .because("the task that logs in was stopped")),
-        }
+        let _ = runtime.spawn(async move { shared.leave().await }).await;
     }
 }
 
@@ -198,20 +191,47 @@ impl<A: Authenticator> Shared<A> {
         self.current.load_full().filter(|token| !token.is_over())
     }
 
-    fn has_truce(&self) -> bool {
-        let truce = self.truce.lock().unwrap_or_else(PoisonError::into_inner);
-        truce.until.is_some_and(|until| Instant::now() < until)
+    /// Whether to log in instead of a dead token now.
+    fn may_replace(&self, dead: &Token) -> bool {
+        let mut truce = self.truce.lock().unwrap_or_else(PoisonError::into_inner);
+        if dead.was_accepted() {
+            *truce = Truce::default();
+            return true;
+        }
+        if truce.generation != dead.generation {
+            truce.generation = dead.generation;
+            truce.stillborn += 1;
+            // The first may have been revoked by chance.
+            let pause = truce.stillborn.checked_sub(2).map(|n| Duration::from_secs(1 << n.min(6)));
+            truce.until = pause.map(|pause| Instant::now() + pause.min(LONGEST_TRUCE));
+        }
+        truce.until.is_none_or(|until| until <= Instant::now())
     }
 
     fn status(&self) -> std::sync::MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Logs in on a task of its own: a caller that goes away must not lose a token on the way.
+    async fn log_in_apart(self: &Arc<Self>, refused: Option<u64>) -> Result<Arc<Token>> {
+        let shared = Arc::clone(self);
+        let seen = self.attempts.load(Ordering::SeqCst);
+        match tokio::spawn(async move { shared.log_in(refused, seen).await }).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(ErrorKind::Internal, "report this")
+                .because("the task that logs in was stopped")),
+        }
+    }
+
     /// The current token, if it is valid and not of the generation `refused`; else a new one.
     /// `seen` is the number of attempts when the caller began to wait: the failure of a later one
     /// is its failure, too.
     async fn log_in(self: Arc<Self>, refused: Option<u64>, seen: u64) -> Result<Arc<Token>> {
-        let mut login = self.login.lock().await;
+        // A runtime that nobody drives any more may hold the gate for ever.
+        let Ok(mut login) = timeout(self.patience, self.login.lock()).await else {
+            return Err(Error::new(ErrorKind::Timeout, "check that the server answers")
+                .because("another login is under way and does not end"));
+        };
         if self.closed.load(Ordering::SeqCst) {
             return Err(closed());
         }
@@ -249,12 +269,24 @@ impl<A: Authenticator> Shared<A> {
         let token = Arc::new(Token::new(grant, login.generation));
         self.status().note_login(&token.lease);
         let old = self.current.swap(Some(Arc::clone(&token)));
-        if let Some(old) = old.filter(|old| self.authenticator.can_replace() && !old.is_over()) {
-            let shared = Arc::clone(self);
-            tokio::spawn(async move { shared.give_back(&old).await });
-        }
+        self.stop_keeper();
         self.start_keeper(token.generation);
+        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Handle::try_current().ok();
+        if let Some(old) = old {
+            self.give_back_apart(old);
+        }
         token
+    }
+
+    /// Revokes a token that is ours and lives, on a task that `leave` waits for.
+    fn give_back_apart(self: &Arc<Self>, token: Arc<Token>) {
+        if !self.authenticator.can_replace() || token.is_over() {
+            return;
+        }
+        let shared = Arc::clone(self);
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        while leaving.try_join_next().is_some() {}
+        leaving.spawn(async move { shared.give_back(&token).await });
     }
 
     fn start_keeper(self: &Arc<Self>, generation: u64) {
@@ -266,7 +298,6 @@ impl<A: Authenticator> Shared<A> {
 
     fn spawn_keeper(self: &Arc<Self>, slot: &mut Option<(u64, AbortHandle)>, generation: u64) {
         let task = tokio::spawn(keeper::keep(Arc::clone(self), generation));
-        // The keeper of the old token may be the very task that runs this; it ends by itself.
         *slot = Some((generation, task.abort_handle()));
     }
 
@@ -298,21 +329,23 @@ impl<A: Authenticator> Shared<A> {
         }
         match self.authenticator.revoke(&token.header).await {
             Ok(()) => tracing::debug!("the old token is revoked"),
-            Err(error) => tracing::debug!(%error, "the old token was not revoked; it expires"),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::warn!(%error, "a token may not revoke itself; it lives until it expires");
+            }
+            Err(error) => tracing::debug!(%error, "a token was not revoked; it expires"),
         }
     }
 
+    /// Gives everything back. Several at once wait for each other.
     async fn leave(self: Arc<Self>) {
-        let mut login = self.login.lock().await;
+        let login = timeout(self.patience, self.login.lock()).await;
         if let Some(token) = self.current.swap(None) {
-            login.leaving = Some(token);
+            self.give_back_apart(token);
         }
-        if let Some(token) = login.leaving.clone() {
-            if self.authenticator.can_replace() && !token.is_over() {
-                self.give_back(&token).await;
-            }
-            login.leaving = None;
-        }
+        let mut leaving =
+            std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
+        while leaving.join_next().await.is_some() {}
+        drop(login);
     }
 }
 

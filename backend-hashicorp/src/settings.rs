@@ -63,7 +63,8 @@ impl HashicorpConfig {
             auth.clone().unwrap_or_else(|| Auth::Token(SecretString::default())),
         );
         config.namespace = owned(NAMESPACE);
-        config.mount = owned(MOUNT).unwrap_or(config.mount);
+        // `vault secrets list` shows mounts with a slash at the end.
+        config.mount = owned(MOUNT).map_or(config.mount, |mount| mount.trim_matches('/').into());
         config.static_roles = static_roles(settings, &mut found);
         config.ca_cert = owned(CACERT).map(PathBuf::from);
         config.client_cert = client_cert(settings, &mut found);
@@ -93,6 +94,13 @@ fn auth(settings: &Settings, problems: &mut Problems) -> Option<Auth> {
         [SECRET_ID, SECRET_ID_FILE].into_iter().filter(|name| settings.has(name)).collect();
     let wrapped = settings.flag(SECRET_ID_WRAPPED, problems).unwrap_or(false);
     match (token, role_id, secret_ids.as_slice()) {
+        (Some(_), None, []) if settings.has(APPROLE_MOUNT) || settings.has(SECRET_ID_WRAPPED) => {
+            problems.add(format!(
+                "`{APPROLE_MOUNT}` and `{SECRET_ID_WRAPPED}` are for AppRole and mean nothing \
+                 beside `{TOKEN}`; remove them, or log in with AppRole"
+            ));
+            None
+        }
         (Some(token), None, []) => Some(Auth::Token(token.into())),
         (None, Some(role_id), [name]) => {
             let text = settings.expose(name).unwrap_or_default();
@@ -150,8 +158,9 @@ fn client_cert(settings: &Settings, problems: &mut Problems) -> Option<(PathBuf,
 /// `db/orders=database/orders, db/billing=database/billing`.
 fn static_roles(settings: &Settings, problems: &mut Problems) -> BTreeMap<SecretPath, String> {
     let mut roles = BTreeMap::new();
-    for entry in settings.expose(STATIC_ROLES).unwrap_or_default().split(',') {
-        let pair = entry.trim().split_once('=');
+    let entries = settings.expose(STATIC_ROLES).unwrap_or_default().split(',').map(str::trim);
+    for entry in entries.filter(|entry| !entry.is_empty()) {
+        let pair = entry.split_once('=');
         let parsed = pair.and_then(|(path, role)| {
             Some((SecretPath::parse(path.trim()).ok()?, role.trim().to_owned()))
         });
@@ -161,7 +170,6 @@ fn static_roles(settings: &Settings, problems: &mut Problems) -> BTreeMap<Secret
                     problems.add(format!("`{STATIC_ROLES}` names `{path}` twice"));
                 }
             }
-            None if !settings.has(STATIC_ROLES) => {}
             None => problems
                 .add(format!("`{STATIC_ROLES}` is not a list such as `db/orders=database/orders`")),
         }
@@ -210,8 +218,8 @@ mod tests {
             (SECRET_ID_WRAPPED, "true"),
             (APPROLE_MOUNT, "team/approle"),
             (NAMESPACE, "team/app"),
-            (MOUNT, "team/kv"),
-            (STATIC_ROLES, "db/orders=database/orders, db/b = team/db/b"),
+            (MOUNT, "team/kv/"),
+            (STATIC_ROLES, "db/orders=database/orders, db/b = team/db/b,"),
             (CACERT, "/ca.pem"),
             (CLIENT_CERT, "/cert.pem"),
             (CLIENT_KEY, "/key.pem"),
@@ -252,6 +260,8 @@ mod tests {
             (&[address, (SECRET_ID, "hunter2")], "without `VAULT_ROLE_ID`"),
             (&[address, (TOKEN, "hunter2"), (ROLE_ID, "role")], "keep one way"),
             (&[address, (TOKEN, "hunter2"), (SECRET_ID, "hunter2")], "keep one way"),
+            (&[address, (TOKEN, "hunter2"), (SECRET_ID_WRAPPED, "true")], "are for AppRole"),
+            (&[address, (TOKEN, "hunter2"), (APPROLE_MOUNT, "x")], "are for AppRole"),
             (&[address, (ROLE_ID, "r"), (SECRET_ID, "hunter2"), (SECRET_ID_FILE, "f")], "keep one"),
             (&[address, (TOKEN, "hunter2\n")], "line breaks"),
             (&[address, (ROLE_ID, "r"), (SECRET_ID, "hunter2 ")], "spaces"),
@@ -291,6 +301,7 @@ mod tests {
         {
             assert!(with(address).unwrap_err()[0].contains("is not an address"), "{address}");
         }
+        assert!(with("https://vault:8200/v1/").unwrap_err()[0].contains("without `/v1`"));
         let problem = with("https://user:hunter2@vault").unwrap_err();
         assert!(problem[0].contains("user name or password"), "{problem:?}");
     }

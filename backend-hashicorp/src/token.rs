@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use reqwest::header::HeaderValue;
@@ -51,13 +52,16 @@ pub(crate) struct Token {
     pub(crate) lease: Lease,
     /// Which login gave it, counted from 1.
     pub(crate) generation: u64,
+    /// Whether the server has taken it for any request.
+    accepted: Arc<AtomicBool>,
     /// As many owners as this token has requests under way, and one.
     users: Arc<()>,
 }
 
 impl Token {
     pub(crate) fn new(grant: Grant, generation: u64) -> Self {
-        Self { header: grant.header, lease: grant.lease, generation, users: Arc::new(()) }
+        let Grant { header, lease } = grant;
+        Self { header, lease, generation, accepted: Arc::default(), users: Arc::default() }
     }
 
     /// The same token after a renewal.
@@ -67,6 +71,14 @@ impl Token {
 
     pub(crate) fn is_over(&self) -> bool {
         self.lease.is_over(Instant::now())
+    }
+
+    pub(crate) fn note_accepted(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn was_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Counts as a request under way until it is dropped.

@@ -60,7 +60,9 @@ pub(crate) fn to_kv(value: &SecretValue) -> Result<KvValue<'_>> {
         return Ok(KvValue::Wrapped { value: text, strongroom_format: None });
     }
     match serde_json::from_str(text) {
-        Ok(object) if survives(text) && !is_wrapper(text) => Ok(KvValue::Whole(object)),
+        Ok(object) if survives(text) && !is_wrapper(text) && !repeats_a_name(value)? => {
+            Ok(KvValue::Whole(object))
+        }
         _ => Ok(KvValue::Wrapped { value: text, strongroom_format: Some(JSON) }),
     }
 }
@@ -83,6 +85,15 @@ fn wrapper(data: &str) -> Option<Wrapper<'_>> {
 /// Whether fields would be taken for a wrapped value when they are read.
 fn is_wrapper(data: &str) -> bool {
     wrapper(data).is_some()
+}
+
+/// Whether two members have the same name: servers keep the last, which may make another type.
+fn repeats_a_name(value: &SecretValue) -> Result<bool> {
+    let mut names = value.field_names()?;
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names.len() < count)
 }
 
 /// The value that KV data stands for.
@@ -233,6 +244,8 @@ mod tests {
             r#"{"a":-0}"#,
             r#"{"a":"\ud800"}"#,
             r#"{"a":"\\\uDC00"}"#,
+            r#"{"value":1,"value":"x"}"#,
+            r#"{"value":"aGk=","strongroom_format":"x","strongroom_format":"base64"}"#,
             &format!("{{\"a\":{}{}}}", "[".repeat(120), "]".repeat(120)),
             &format!(
                 "{{{}}}",

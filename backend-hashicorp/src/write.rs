@@ -15,14 +15,11 @@ use strongroom_core::{
 use crate::answer::{KvData, KvMetadata};
 use crate::client::Client;
 use crate::http::Request;
-use crate::kv::{no_such_version, number_of};
+use crate::kv::{RACES, no_such_version, number_of, overtaken};
 use crate::metadata::{Entries, difference, to_entries};
 use crate::refusal::not_found;
 use crate::value::{KvValue, to_kv};
 
-/// How often a write on a mount that demands conditions, or a rollback, is tried again because
-/// another writer came between.
-const RACES: usize = 8;
 /// How often changing metadata is tried after the value was written.
 const METADATA_ATTEMPTS: usize = 3;
 
@@ -49,19 +46,26 @@ impl Client {
         let cas = condition(&options.condition)?;
         let (old, new) = &before.entries;
         let changes = difference(old, new)?;
-        if !changes.is_empty() {
-            self.ensure_metadata_can_change(path).await?;
-        }
+        self.ensure_all_granted(path, !changes.is_empty(), !before.hidden.is_empty()).await?;
         let version = self.write(path, || to_kv(value), cas, before.current_version).await?;
-        if !before.hidden.is_empty() {
-            self.mark("undelete", path, before.hidden).await.map_err(|error| {
-                half_done(&error, version, "earlier versions stay deleted; call `undelete`")
-            })?;
-        }
         if !changes.is_empty() {
             self.describe_written(path, &changes, version).await?;
         }
+        if !before.hidden.is_empty() {
+            self.bring_back(path, before.hidden, version)
+                .await
+                .map_err(|error| half_done(&error, version, "earlier versions stay deleted"))?;
+        }
         Ok(version.into())
+    }
+
+    /// Brings earlier versions of a deleted secret back, now that it lives again, unless somebody
+    /// has deleted it meanwhile: their delete meant those as well.
+    async fn bring_back(&self, path: &SecretPath, hidden: Vec<u64>, version: u64) -> Result<()> {
+        self.mark("undelete", path, hidden.clone()).await?;
+        let now = self.metadata(path).await?;
+        let is_live = now.as_ref().is_some_and(|now| now.readable().any(|(n, _)| n == version));
+        if is_live { Ok(()) } else { self.mark("delete", path, hidden).await }
     }
 
     async fn before(&self, path: &SecretPath, options: &PutOptions) -> Result<Before> {
@@ -71,10 +75,9 @@ impl Client {
             Err(error) if error.kind() == ErrorKind::Denied && options.metadata.is_empty() => None,
             Err(error) => return Err(error),
         };
-        let hidden = metadata.as_ref().filter(|metadata| metadata.is_deleted());
         Ok(Before {
             current_version: metadata.as_ref().map_or(0, |metadata| metadata.current_version),
-            hidden: hidden.map(|metadata| metadata.deleted().collect()).unwrap_or_default(),
+            hidden: metadata.as_ref().map(KvMetadata::to_bring_back).unwrap_or_default(),
             entries: patched(metadata.as_ref(), &options.metadata)?,
         })
     }
@@ -102,28 +105,40 @@ impl Client {
         Err(overtaken())
     }
 
-    /// Refuses a write whose second half would be refused. If the server does not tell, the write
-    /// goes on.
-    async fn ensure_metadata_can_change(&self, path: &SecretPath) -> Result<()> {
+    /// Refuses a write of which a later part would be refused. If the server does not tell, the
+    /// write goes on.
+    async fn ensure_all_granted(
+        &self,
+        path: &SecretPath,
+        metadata: bool,
+        undelete: bool,
+    ) -> Result<()> {
         #[derive(Serialize)]
         struct Paths<'a> {
-            paths: [&'a str; 1],
+            paths: &'a [String],
         }
-        let policy_path = self.path_of("metadata", path);
-        let request = Request::post("sys/capabilities-self", &Paths { paths: [&policy_path] })?;
+        let needed = [(metadata, "metadata", "patch"), (undelete, "undelete", "update")];
+        let needed: Vec<_> = needed.iter().filter(|(is_needed, ..)| *is_needed).collect();
+        let paths: Vec<_> = needed.iter().map(|(_, part, _)| self.path_of(part, path)).collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let request = Request::post("sys/capabilities-self", &Paths { paths: &paths })?;
         let response = self.send(&request).await?;
         if !response.is_success() {
             return Ok(());
         }
-        let capabilities: BTreeMap<String, Value> = response.data()?;
-        let granted = capabilities.get("capabilities").and_then(Value::as_array);
-        let can_patch = granted.is_none_or(|granted| {
-            granted.iter().any(|capability| capability == "patch" || capability == "root")
-        });
-        if can_patch {
-            return Ok(());
+        let granted: BTreeMap<String, Value> = response.data()?;
+        for ((.., capability), path) in needed.into_iter().zip(&paths) {
+            let list = granted.get(path).and_then(Value::as_array);
+            let is_granted = |list: &Vec<Value>| {
+                list.iter().any(|granted| granted == capability || granted == "root")
+            };
+            if !list.is_none_or(is_granted) {
+                return Err(not_granted(capability, path));
+            }
         }
-        Err(denied_to_patch(&policy_path))
+        Ok(())
     }
 
     async fn describe_written(
@@ -147,7 +162,7 @@ impl Client {
     pub(crate) async fn delete(&self, path: &SecretPath) -> Result<()> {
         self.ensure_writable().await?;
         let Some(metadata) = self.metadata(path).await? else { return Ok(()) };
-        let versions: Vec<_> = metadata.readable().map(|(number, _)| number).collect();
+        let versions = metadata.to_delete();
         if versions.is_empty() { Ok(()) } else { self.mark("delete", path, versions).await }
     }
 
@@ -160,7 +175,7 @@ impl Client {
         if !metadata.is_deleted() {
             return Err(not_found().because("the active version is destroyed"));
         }
-        self.mark("undelete", path, metadata.deleted().collect()).await?;
+        self.mark("undelete", path, metadata.deleted()).await?;
         // The server does not count this as a change. A patch of nothing is one.
         if let Err(error) = self.patch_metadata(path, &BTreeMap::new()).await {
             tracing::debug!(%error, "the time of the last change was not advanced");
@@ -224,14 +239,10 @@ fn condition(condition: &Condition) -> Result<Option<u64>> {
     }
 }
 
-fn overtaken() -> Error {
-    Error::new(ErrorKind::Conflict, "read the secret again and decide anew")
-        .because("another version is active")
-}
-
-fn denied_to_patch(policy_path: &str) -> Error {
-    Error::new(ErrorKind::Denied, format!("grant `patch` on `{policy_path}` to this role or token"))
-        .because("its metadata may not be changed; nothing was written")
+fn not_granted(capability: &str, policy_path: &str) -> Error {
+    let advice = format!("grant `{capability}` on `{policy_path}` to this role or token");
+    Error::new(ErrorKind::Denied, advice)
+        .because("a part of the write would fail; nothing was written")
 }
 
 /// The second of two requests failed. Repeating the whole would write another version.

@@ -159,7 +159,8 @@ impl MetadataPatch {
                 Change::Clear | Change::Keep => tags.remove(name),
             };
         }
-        if tags.len() > Self::MAX_TAGS {
+        // A store's own tools may have set more: that is no reason to refuse another change.
+        if tags.len() > Self::MAX_TAGS && tags.len() > metadata.tags.len() {
             return Err(invalid("there are more than 32 tags"));
         }
         metadata.tags = tags;
@@ -258,6 +259,10 @@ mod tests {
         for i in 0..32 {
             MetadataPatch::new().tag(i.to_string(), "").apply(&mut full).unwrap();
         }
+        let mut foreign = full.clone();
+        foreign.tags.insert("set-by-another-tool".into(), String::new());
+        assert!(MetadataPatch::new().tag("0", "changed").apply(&mut foreign).is_ok());
+        assert!(MetadataPatch::new().tag("one-more", "").apply(&mut foreign).is_err());
         let before = full.clone();
         assert!(MetadataPatch::new().tag("one-more", "").apply(&mut full).is_err());
         assert!(MetadataPatch::new().tag("one-more", "").remove_tag("0").apply(&mut full).is_ok());

@@ -61,11 +61,11 @@ impl<A: Authenticator> Shared<A> {
                     return self.renewed(&token, renewal);
                 }
                 Err(RenewError::Final(error)) => {
-                    self.note_renewal_failed(&error);
+                    self.note_renewal_failed(generation, &error)?;
                     return self.or_give_up(Next::Replace);
                 }
                 Err(RenewError::Passing(error)) => {
-                    self.note_renewal_failed(&error);
+                    self.note_renewal_failed(generation, &error)?;
                     pause(&mut backoff, &token.lease).await;
                 }
             }
@@ -93,8 +93,7 @@ impl<A: Authenticator> Shared<A> {
     async fn replace(self: &Arc<Self>, generation: u64) {
         let mut backoff = Backoff::new();
         while let Some(token) = self.of_generation(generation) {
-            let seen = self.attempts.load(std::sync::atomic::Ordering::SeqCst);
-            if Arc::clone(self).log_in(Some(generation), seen).await.is_ok() {
+            if self.log_in_apart(Some(generation)).await.is_ok() {
                 return;
             }
             pause(&mut backoff, &token.lease).await;
@@ -106,9 +105,12 @@ impl<A: Authenticator> Shared<A> {
         self.authenticator.can_replace().then_some(next)
     }
 
-    fn note_renewal_failed(&self, error: &Error) {
+    /// Notes a failure, unless another token has taken the place of this one meanwhile.
+    fn note_renewal_failed(&self, generation: u64, error: &Error) -> Option<()> {
+        self.of_generation(generation)?;
         tracing::warn!(%error, "the token was not renewed");
         self.status().note_failure(error);
+        Some(())
     }
 }
 

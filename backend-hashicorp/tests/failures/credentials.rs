@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -87,6 +88,33 @@ async fn a_secret_id_file_is_awaited_and_read_again() {
     mailbox.deliver(&format!("{}\n", account.credentials.secret_id));
     assert_eq!(recovers(&backend, &account.path()).await, "kept");
     assert_eq!(account.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_the_file_is_refused_and_holds_nobody_up() {
+    let account = Account::new("pipe").await;
+    account.write("kept").await;
+    let mailbox = Mailbox::new();
+    let made = Command::new("mkfifo").arg(mailbox.file()).status().unwrap();
+    assert!(made.success());
+    let backend = mailbox.open(&account);
+    let (begin, key) = (Instant::now(), account.path());
+    let mut others = 0;
+    let error = tokio::select! {
+        result = read(&backend, &key) => unauthenticated(result),
+        () = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                others += 1;
+            }
+        } => unreachable!(),
+    };
+    let taken = begin.elapsed();
+    assert!(taken < Duration::from_secs(10), "{taken:?}");
+    assert!(taken < Duration::from_secs(1) || others > 100, "{others} steps in {taken:?}");
+    assert!(error.advice().contains("VAULT_SECRET_ID_FILE"), "{error}");
+    mailbox.deliver(&account.credentials.secret_id);
+    assert_eq!(recovers(&backend, &key).await, "kept");
 }
 
 #[tokio::test]

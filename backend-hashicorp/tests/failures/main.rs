@@ -8,11 +8,14 @@
 )]
 
 mod answers;
+mod contents;
 mod credentials;
 mod mounts;
 mod outage;
 mod policies;
+mod sessions;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
 mod tokens;
+mod writes;

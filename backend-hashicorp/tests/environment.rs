@@ -1,0 +1,104 @@
+//! What the environment of a process may change about its connections, and what not.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::env;
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use serde_json::json;
+use strongroom_backend_hashicorp::{Auth, HashicorpBackend, HashicorpConfig};
+use strongroom_core::{Backend as _, ErrorKind, SecretPath, VersionSelector};
+use strongroom_testkit::canary::{self, CANARY};
+use strongroom_testkit::openbao::Server;
+use strongroom_testkit::process::{Role, role};
+use strongroom_testkit::stub::{Reply, Stub};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How a child is told where to read, as whom, and whom to trust.
+const ADDRESS: &str = "READ_FROM";
+const TOKEN: &str = "READ_AS";
+const AUTHORITY: &str = "READ_TRUSTING";
+
+/// Where programs look for the proxy to use.
+const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// What the children of the tests do; nothing in the test process itself.
+#[tokio::test]
+async fn child() {
+    let Some(role) = role() else { return };
+    let token = env::var(TOKEN).unwrap();
+    let mut config = HashicorpConfig::new(env::var(ADDRESS).unwrap(), Auth::Token(token.into()));
+    config.ca_cert = env::var_os(AUTHORITY).map(Into::into);
+    let backend = HashicorpBackend::open(config).unwrap();
+    let path = SecretPath::parse("key").unwrap();
+    let read = backend.get(&path, &VersionSelector::Active).await;
+    if role == "reads" {
+        assert_eq!(read.unwrap().expose_text().unwrap(), format!("{CANARY}kept"));
+    } else {
+        let error = read.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains(&role), "{error}");
+    }
+}
+
+/// A child that reads, or whose error says what its role is called. It is told to use this proxy,
+/// or none, for everything.
+fn reader(role: &str, server: &Server, proxy: Option<&Stub>) -> Role {
+    let child = Role::in_test(role, "child").unwrap().inherit_stderr();
+    let child = child.env(ADDRESS, server.address()).env(TOKEN, server.root_token());
+    let child = child.env("NO_PROXY", "").env("no_proxy", "");
+    let url = proxy.map_or_else(String::new, Stub::url);
+    PROXIES.into_iter().fold(child, |child, name| child.env(name, &url))
+}
+
+fn succeeds(child: Role) {
+    assert!(child.spawn().unwrap().wait_within(LIMIT).unwrap().success());
+}
+
+async fn write(server: &Server) {
+    let body = json!({ "data": { "value": format!("{CANARY}kept") } });
+    server.admin("POST", "secret/data/key", Some(body)).await;
+}
+
+#[tokio::test]
+async fn a_given_authority_is_the_only_one() {
+    let server = Server::dev_tls().await;
+    write(&server).await;
+    let trusting = |role: &str, given: Option<&OsStr>| {
+        let child = reader(role, &server, None).env("SSL_CERT_FILE", server.ca_file());
+        succeeds(given.into_iter().fold(child, |child, file| child.env(AUTHORITY, file)));
+    };
+    // The environment names the right one.
+    trusting("reads", None);
+    trusting("reads", Some(server.ca_file().as_os_str()));
+    trusting("not signed by an authority trusted here", Some(server.other_ca_file().as_os_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_sees_nothing_of_plain_http() {
+    let server = Server::dev().await;
+    write(&server).await;
+    let proxy = Stub::new(|_| Reply::new(502, ""));
+    succeeds(reader("reads", &server, Some(&proxy)));
+    assert_eq!(proxy.requests().len(), 0, "{:?}", proxy.requests());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_sees_of_https_only_where_it_goes() {
+    let server = Server::dev_tls().await;
+    write(&server).await;
+    let (_, to) = server.address().split_once("://").unwrap();
+    let proxy = Stub::new(|_| Reply::new(502, ""));
+    let child = reader("the proxy in the environment", &server, Some(&proxy));
+    succeeds(child.env(AUTHORITY, server.ca_file()));
+    let requests = proxy.requests();
+    assert!(!requests.is_empty(), "the environment has no effect");
+    for request in requests {
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("CONNECT", to));
+        let seen = [format!("{:?}", request.headers).as_bytes(), &request.body].concat();
+        assert!(canary::find(&seen).is_none(), "{request:?}");
+        assert!(request.headers.iter().all(|(name, _)| !name.starts_with("x-vault")));
+    }
+}

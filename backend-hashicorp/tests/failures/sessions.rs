@@ -1,0 +1,254 @@
+//! Tokens that are used up, revoked or given back while requests are under way.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use strongroom_backend_hashicorp::{AppRole, Auth, HashicorpBackend, SecretId};
+use strongroom_core::{Backend as _, ErrorKind, Operation};
+use strongroom_testkit::canary::CANARY;
+use strongroom_testkit::openbao::ApproleOptions;
+use strongroom_testkit::stub::{Reply, Request, Stub};
+
+use crate::support::{Account, LIMIT, check, lasting, open, path, quick, read, recovers};
+
+const READERS: usize = 32;
+
+/// The accessors of all tokens that this account was given.
+fn accessors(account: &Account) -> Vec<Value> {
+    let logins = account.audit.answered(&format!("auth/{}/login", account.name));
+    let accessors = logins.iter().map(|entry| &entry["response"]["auth"]["accessor"]);
+    accessors.filter(|accessor| accessor.is_string()).cloned().collect()
+}
+
+async fn lives(account: &Account, accessor: &Value) -> bool {
+    let accessor = json!({ "accessor": accessor });
+    account.server.call("POST", "auth/token/lookup-accessor", Some(accessor)).await.0 == 200
+}
+
+/// Reads as many at once; how many of them worked. What failed may be tried again.
+async fn burst(backend: &HashicorpBackend, account: &Account) -> usize {
+    let key = account.path();
+    let results = join_all((0..READERS).map(|_| read(backend, &key))).await;
+    let is_read = |result: strongroom_core::Result<String>| match result {
+        Ok(text) => {
+            assert_eq!(text, "kept");
+            true
+        }
+        Err(error) => {
+            check(&error);
+            assert_ne!(error.kind(), ErrorKind::Denied, "{error}");
+            assert!(error.is_temporary(), "{error}");
+            false
+        }
+    };
+    results.into_iter().map(is_read).filter(|is_read| *is_read).count()
+}
+
+#[tokio::test]
+async fn readers_of_a_token_with_few_uses_are_never_told_that_a_right_is_missing() {
+    let few = ApproleOptions { token_num_uses: 10, ..Default::default() };
+    let account = Account::with("few-uses", few).await;
+    account.write("kept").await;
+    let backend = open(account.config());
+    let mut worked = 0;
+    for _ in 0..20 {
+        worked += burst(&backend, &account).await;
+        assert_eq!(recovers(&backend, &account.path()).await, "kept");
+    }
+    assert!(worked > 0, "not one of the readers got it");
+
+    let begin = Instant::now();
+    account.revoke_all().await;
+    assert_eq!(recovers(&backend, &account.path()).await, "kept");
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_token_revoked_under_many_readers_is_replaced_at_once() {
+    let account = Account::new("revoked-under").await;
+    account.write("kept").await;
+    let backend = open(account.config());
+    assert_eq!(burst(&backend, &account).await, READERS);
+    for logins in 2..6 {
+        let (worked, ()) = tokio::join!(burst(&backend, &account), account.revoke());
+        assert_eq!(worked, READERS);
+        assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
+        assert_eq!(account.logins(), logins);
+    }
+}
+
+/// A server in the words of HashiCorp Vault, with one secret and a token for each login.
+struct Vault {
+    stub: Stub,
+    /// Tokens up to this number are dead.
+    dead: Arc<AtomicUsize>,
+    /// Whether the answer for the secret `slow` is.
+    is_slow: Arc<AtomicBool>,
+}
+
+const FIRST: usize = 1;
+const SLOW: Duration = Duration::from_millis(60);
+
+fn token(number: usize) -> String {
+    format!("{CANARY}token-{number}")
+}
+
+fn dead_token() -> Reply {
+    let text = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
+    Reply::json(403, &json!({ "errors": [text] }))
+}
+
+impl Vault {
+    fn new() -> Self {
+        let (dead, is_slow) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (gone, slow, given) = (Arc::clone(&dead), Arc::clone(&is_slow), AtomicUsize::new(0));
+        let stub = Stub::new(move |request| {
+            if request.target == "/v1/auth/approle/login" {
+                let number = given.fetch_add(1, Ordering::SeqCst) + FIRST;
+                let auth = json!({
+                    "client_token": token(number), "lease_duration": 3600, "renewable": true,
+                });
+                return Reply::json(200, &json!({ "auth": auth }));
+            }
+            let given = request.header("x-vault-token").unwrap_or_default();
+            let number = given.rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
+            if number.is_none_or(|number| number <= gone.load(Ordering::SeqCst)) {
+                return dead_token();
+            }
+            let reply = answer(request);
+            let is_slow = request.target.ends_with("/slow") && slow.load(Ordering::SeqCst);
+            if is_slow { reply.in_pieces(8, SLOW) } else { reply }
+        });
+        Self { stub, dead, is_slow }
+    }
+
+    fn revoke_up_to(&self, number: usize) {
+        self.dead.store(number, Ordering::SeqCst);
+    }
+
+    fn open(&self, auth: impl Into<Auth>) -> HashicorpBackend {
+        open(quick(&self.stub.url(), auth))
+    }
+
+    fn app_role() -> AppRole {
+        AppRole::new("role", SecretId::Text(format!("{CANARY}secret-id").into()))
+    }
+
+    fn count(&self, target: &str, number: usize) -> usize {
+        let token = token(number);
+        self.stub.count(|request| {
+            request.target == target && request.header("x-vault-token") == Some(&token)
+        })
+    }
+
+    fn logins(&self) -> usize {
+        self.stub.count(|request| request.target == "/v1/auth/approle/login")
+    }
+}
+
+fn answer(request: &Request) -> Reply {
+    let data = match request.target.as_str() {
+        "/v1/auth/token/lookup-self" => json!({ "ttl": 3600, "renewable": true }),
+        "/v1/auth/token/revoke-self" => return Reply::new(204, ""),
+        "/v1/sys/internal/ui/mounts/secret" => {
+            json!({ "path": "secret/", "type": "kv", "options": { "version": "2" } })
+        }
+        _ => json!({ "data": { "value": format!("{CANARY}fake") }, "metadata": { "version": 1 } }),
+    };
+    Reply::json(200, &json!({ "data": data }))
+}
+
+#[tokio::test]
+async fn a_dead_token_in_the_words_of_vault_is_replaced() {
+    let vault = Vault::new();
+    let (backend, key) = (vault.open(Vault::app_role()), path("key"));
+    for number in FIRST..5 {
+        for _ in 0..3 {
+            assert_eq!(read(&backend, &key).await.unwrap(), "fake");
+        }
+        assert_eq!(vault.logins(), number);
+        vault.revoke_up_to(number);
+    }
+    backend.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_static_token_in_the_words_of_vault_is_not_authenticated() {
+    let vault = Vault::new();
+    let key = path("key");
+    let auth = || Auth::Token(token(FIRST).into());
+    let backend = vault.open(auth());
+    assert_eq!(read(&backend, &key).await.unwrap(), "fake");
+    vault.revoke_up_to(FIRST);
+    // One that was taken before, and one that is dead from the beginning.
+    for backend in [backend, vault.open(auth())] {
+        for _ in 0..2 {
+            let result = read(&backend, &key).await;
+            let error = lasting(Operation::Get, ErrorKind::Unauthenticated, result);
+            assert!(error.advice().contains("VAULT_TOKEN"), "{error}");
+        }
+    }
+    assert_eq!(vault.logins(), 0);
+}
+
+#[tokio::test]
+async fn close_gives_back_an_old_token_too_that_a_slow_request_still_carries() {
+    let vault = Vault::new();
+    let (backend, key) = (vault.open(Vault::app_role()), path("key"));
+    assert_eq!(read(&backend, &key).await.unwrap(), "fake");
+    vault.is_slow.store(true, Ordering::SeqCst);
+    let slow = path("slow");
+    let revoked = |number| vault.count("/v1/auth/token/revoke-self", number);
+    let (result, ()) = tokio::join!(read(&backend, &slow), async {
+        while vault.count("/v1/secret/data/slow", FIRST) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        vault.revoke_up_to(FIRST);
+        assert_eq!(read(&backend, &key).await.unwrap(), "fake");
+        assert_eq!((vault.logins(), revoked(FIRST)), (2, 0), "the old token is in use");
+        backend.close().await.unwrap();
+        assert_eq!((revoked(FIRST), revoked(FIRST + 1)), (1, 1));
+    });
+    assert_eq!(result.unwrap(), "fake");
+}
+
+#[test]
+fn close_from_outside_of_the_runtime_gives_the_token_back() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (account, backend) = runtime.block_on(async {
+        let account = Account::new("outside").await;
+        account.write("kept").await;
+        let backend = open(account.config());
+        assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
+        (account, backend)
+    });
+    let accessors = accessors(&account);
+    assert_eq!(accessors.len(), 1);
+    assert!(runtime.block_on(lives(&account, &accessors[0])));
+    outside_of_tokio(backend.close()).unwrap();
+    assert!(!runtime.block_on(lives(&account, &accessors[0])));
+}
+
+/// Waits as an executor would that is not Tokio's.
+fn outside_of_tokio<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let (mut future, mut context) = (pin!(future), Context::from_waker(&waker));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park_timeout(LIMIT),
+        }
+    }
+}

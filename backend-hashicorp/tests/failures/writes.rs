@@ -1,0 +1,249 @@
+//! Writes that take several requests: what they bring back, and what becomes of them when they are
+//! interrupted, refused half-way or overtaken.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use strongroom_backend_hashicorp::HashicorpBackend;
+use strongroom_core::{
+    Backend as _, ErrorKind, MetadataPatch, Operation, PutOptions, Result, SecretPath,
+    VersionSelector,
+};
+use strongroom_testkit::canary::{self, CANARY};
+use strongroom_testkit::openbao::Server;
+
+use crate::support::{
+    Account, LIMIT, check, config, fails, lasting, mount_kv, open, path, put, read, root, shared,
+};
+
+/// Longer than the versions that one delete marks can lie apart.
+const ANOTHER_DELETE: Duration = Duration::from_millis(50);
+
+async fn version(backend: &HashicorpBackend, path: &SecretPath, number: u64) -> Result<String> {
+    let secret = backend.get(path, &VersionSelector::Exact(number.into())).await?;
+    Ok(secret.expose_text()?.strip_prefix(CANARY).unwrap().to_owned())
+}
+
+fn missing(result: Result<String>) {
+    lasting(Operation::Get, ErrorKind::NotFound, result);
+}
+
+fn described(name: &str, text: &str) -> PutOptions {
+    PutOptions::new().metadata(MetadataPatch::new().tag(name, text))
+}
+
+async fn current_version(server: &Server, path: &SecretPath) -> serde_json::Value {
+    let kept = server.admin("GET", &format!("secret/metadata/{path}"), None).await;
+    kept["data"]["current_version"].clone()
+}
+
+#[tokio::test]
+async fn what_was_deleted_on_purpose_before_does_not_come_back() {
+    let account = Account::new("on-purpose").await;
+    for (name, undeletes) in [("on-purpose/put", false), ("on-purpose/undelete", true)] {
+        let (backend, key) = (open(account.config()), path(name));
+        for rest in ["first", "second", "third"] {
+            put(&backend, &key, rest).await.unwrap();
+        }
+        let first = json!({ "versions": [1] });
+        account.server.admin("POST", &format!("secret/delete/{key}"), Some(first)).await;
+        missing(version(&backend, &key, 1).await);
+        tokio::time::sleep(ANOTHER_DELETE).await;
+        backend.delete(&key).await.unwrap();
+        for number in 1..=3 {
+            missing(version(&backend, &key, number).await);
+        }
+        if undeletes {
+            backend.undelete(&key).await.unwrap();
+        } else {
+            put(&backend, &key, "fourth").await.unwrap();
+        }
+        missing(version(&backend, &key, 1).await);
+        assert_eq!(version(&backend, &key, 2).await.unwrap(), "second");
+        assert_eq!(version(&backend, &key, 3).await.unwrap(), "third");
+        assert_eq!(read(&backend, &key).await.unwrap(), if undeletes { "third" } else { "fourth" });
+    }
+}
+
+#[tokio::test]
+async fn what_has_reached_its_age_does_not_come_back_with_a_put() {
+    let account = Account::new("aged").await;
+    let (backend, key) = (open(account.config()), account.path());
+    let age = json!({ "delete_version_after": "1s" });
+    account.server.admin("POST", "secret/metadata/aged", Some(age)).await;
+    put(&backend, &key, "first").await.unwrap();
+    put(&backend, &key, "second").await.unwrap();
+    missing(Err(fails(&backend, &key).await));
+    missing(version(&backend, &key, 1).await);
+    put(&backend, &key, "third").await.unwrap();
+    for number in 1..=2 {
+        missing(version(&backend, &key, number).await);
+    }
+    // Nor does one that was deleted by hand after it.
+    missing(Err(fails(&backend, &key).await));
+    backend.delete(&key).await.unwrap();
+    put(&backend, &key, "fourth").await.unwrap();
+    for number in 1..=3 {
+        missing(version(&backend, &key, number).await);
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_nobody_waits_for_any_more_is_done_to_its_end() {
+    let account = Account::new("dropped").await;
+    let backend = open(account.config());
+    for number in 0..10 {
+        let key = path(&format!("dropped/{number}"));
+        let data = format!("secret/data/{key}");
+        let is_written = async { while account.server.call("GET", &data, None).await.0 != 200 {} };
+        tokio::select! {
+            biased;
+            () = is_written => {}
+            written = backend.put(&key, canary::text("new"), described("team", "payments")) => {
+                written.unwrap();
+            }
+        }
+        let begin = Instant::now();
+        loop {
+            let kept = backend.describe(&key).await.unwrap();
+            if kept.metadata.tags.get("team").is_some_and(|team| team == "payments") {
+                break;
+            }
+            assert!(begin.elapsed() < LIMIT, "the metadata is never written");
+        }
+        assert_eq!(read(&backend, &key).await.unwrap(), "new");
+        assert_eq!(current_version(account.server, &key).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_put_of_which_a_later_part_is_forbidden_writes_nothing() {
+    let rules = r#"
+        path "secret/data/no-undelete" { capabilities = ["create", "read", "update"] }
+        path "secret/metadata/no-undelete" { capabilities = ["read", "patch"] }
+        path "secret/delete/no-undelete" { capabilities = ["update"] }"#;
+    let account = Account::with_policy("no-undelete", rules).await;
+    let (backend, key) = (open(account.config()), account.path());
+    put(&backend, &key, "first").await.unwrap();
+    backend.delete(&key).await.unwrap();
+    for options in [PutOptions::new(), described("team", "payments")] {
+        let result = backend.put(&key, canary::text("second"), options).await;
+        let error = lasting(Operation::Put, ErrorKind::Denied, result);
+        assert!(error.advice().contains("`update` on `secret/undelete/no-undelete`"), "{error}");
+        assert!(error.to_string().contains("nothing was written"), "{error}");
+        assert_eq!(current_version(account.server, &key).await, 1);
+        missing(read(&backend, &key).await);
+        missing(version(&backend, &key, 1).await);
+    }
+    let rights = [rules, r#"path "secret/undelete/*" { capabilities = ["update"] }"#].concat();
+    account.server.write_policy("no-undelete", &rights).await;
+    put(&backend, &key, "second").await.unwrap();
+    assert_eq!(version(&backend, &key, 1).await.unwrap(), "first");
+    assert_eq!(account.logins(), 1);
+}
+
+/// Metadata takes a condition at a whole mount, or at one secret.
+#[tokio::test]
+async fn metadata_that_demands_a_condition_is_written_without_one() {
+    let (server, _) = shared().await;
+    let demand = || Some(json!({ "metadata_cas_required": true }));
+    mount_kv(server, "strict-metadata", "2").await;
+    server.admin("POST", "strict-metadata/config", demand()).await;
+    mount_kv(server, "strict-secret", "2").await;
+    server.admin("POST", "strict-secret/metadata/key", demand()).await;
+    for mount in ["strict-metadata", "strict-secret"] {
+        let mut config = config(server, root(server));
+        mount.clone_into(&mut config.mount);
+        let (backend, key) = (open(config), path("key"));
+        for rest in ["first", "second"] {
+            backend.put(&key, canary::text(rest), described("put", rest)).await.unwrap();
+        }
+        // It does demand one.
+        let plain = json!({ "custom_metadata": { "plain": "x" } });
+        let (status, _) = server.call("POST", &format!("{mount}/metadata/key"), Some(plain)).await;
+        assert_eq!(status, 400, "{mount}");
+
+        let backend = &backend;
+        let annotate = |number: usize| {
+            let (name, key) = (format!("tag-{number}"), &key);
+            async move { backend.annotate(key, &MetadataPatch::new().tag(name, "set")).await }
+        };
+        for result in join_all((0..8).map(annotate)).await {
+            result.unwrap();
+        }
+        backend.annotate(&key, &MetadataPatch::new().remove_tag("tag-7")).await.unwrap();
+        backend.delete(&key).await.unwrap();
+        backend.undelete(&key).await.unwrap();
+        let tags = backend.describe(&key).await.unwrap().metadata.tags;
+        assert_eq!(tags.get("put").unwrap(), "second");
+        let set: Vec<_> = (0..7).map(|number| format!("tag-{number}")).collect();
+        assert!(set.iter().all(|name| tags.get(name).is_some_and(|text| text == "set")));
+        assert_eq!(tags.len(), 8, "{tags:?}");
+        assert_eq!(read(backend, &key).await.unwrap(), "second");
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_meets_a_delete_leaves_nothing_older_behind() {
+    const ROUNDS: usize = 60;
+    let account = Account::new("meeting").await;
+    let (writer, deleter) = (open(account.config()), open(account.config()));
+    let (mut deleted, mut live) = (0, 0);
+    for round in 0..ROUNDS {
+        let key = path(&format!("meeting/{round}"));
+        for rest in ["first", "second"] {
+            put(&writer, &key, rest).await.unwrap();
+        }
+        writer.delete(&key).await.unwrap();
+        let data = format!("secret/data/{key}");
+        let delete = async {
+            // Not before it lives again, and then at another moment each time.
+            while account.server.call("GET", &data, None).await.0 != 200 {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_micros(100 * (round as u64 % 20))).await;
+            deleter.delete(&key).await
+        };
+        let (written, result) = tokio::join!(put(&writer, &key, "third"), delete);
+        written.unwrap();
+        result.unwrap();
+        match read(&writer, &key).await {
+            Ok(_) => live += 1,
+            Err(error) => {
+                check(&error);
+                assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+                deleted += 1;
+                for number in 1..=3 {
+                    missing(version(&writer, &key, number).await);
+                }
+            }
+        }
+    }
+    assert_eq!((live, deleted), (0, ROUNDS), "every delete came after the write");
+}
+
+#[tokio::test]
+async fn many_puts_and_deletes_at_once_leave_a_deleted_secret_deleted_as_a_whole() {
+    let account = Account::new("crowd").await;
+    let backends: Vec<_> = (0..4).map(|_| open(account.config())).collect();
+    for round in 0..15 {
+        let key = path(&format!("crowd/{round}"));
+        put(&backends[0], &key, "first").await.unwrap();
+        backends[0].delete(&key).await.unwrap();
+        let pairs = backends.iter().map(|backend| async {
+            put(backend, &key, "more").await?;
+            backend.delete(&key).await
+        });
+        for result in join_all(pairs).await {
+            if let Err(error) = result {
+                check(&error);
+            }
+        }
+        if read(&backends[0], &key).await.is_err() {
+            for number in 1..=5 {
+                missing(version(&backends[0], &key, number).await);
+            }
+        }
+    }
+}
