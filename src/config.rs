@@ -38,10 +38,14 @@ const DEFAULT_BACKEND: &str = "env";
 /// | `SECRETS_NATIVE_KEEP_DAYS` | how many days a version is kept after it was replaced |
 ///
 /// In the environment, an empty `SECRETS_…` setting of the chosen backend is a mistake (an empty
-/// `VAULT_…` variable counts as not set, as for Vault's own tools), and so is a variable that begins with `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless
-/// Kubernetes describes a service with it. Other `VAULT_…` variables are not read; in particular,
-/// none turns the check of certificates off. Secrets of the `env` backend at paths such as `secrets/env-x` or
+/// `VAULT_…` variable counts as not set, as for Vault's own tools), and so is a variable that begins
+/// with `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless Kubernetes
+/// describes a service with it. Other `VAULT_…` variables are not read; in particular, none turns the
+/// check of certificates off. Secrets of the `env` backend at paths such as `secrets/env-x` or
 /// `secrets/native-x` would have such names: give them another place with `SECRETS_ENV_PREFIX`.
+///
+/// Settings of a backend while `SECRETS_BACKEND` is not set are a mistake, too, but for `VAULT_…`
+/// variables in the environment, which other tools read as well.
 ///
 /// In a file, a key is the setting's name in lower case, without `SECRETS_` in front or as it
 /// stands. `declare` is a list of tables with the keys `path`, `required` (default `true`),

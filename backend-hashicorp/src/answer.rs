@@ -64,6 +64,9 @@ pub(crate) struct KvVersion {
 #[derive(Deserialize)]
 pub(crate) struct Written {
     pub(crate) version: u64,
+    /// Empty, unless the store gives versions an age.
+    #[serde(default)]
+    pub(crate) deletion_time: String,
 }
 
 /// What KV version 2 keeps about a secret besides its values.
@@ -75,9 +78,6 @@ pub(crate) struct KvMetadata {
     /// OpenBao counts changes of the metadata, too, and can demand the count as a condition.
     #[serde(default)]
     pub(crate) current_metadata_version: u64,
-    /// `0s`: versions do not end by themselves.
-    #[serde(default)]
-    pub(crate) delete_version_after: String,
     #[serde(default)]
     pub(crate) custom_metadata: Option<BTreeMap<String, String>>,
     pub(crate) versions: BTreeMap<u64, VersionState>,

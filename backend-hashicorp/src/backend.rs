@@ -171,18 +171,7 @@ impl Backend for HashicorpBackend {
         value: SecretValue,
         options: PutOptions,
     ) -> Result<Version> {
-        let (client, owned) = (Arc::clone(&self.client), path.clone());
-        let work = async move {
-            // Several requests may make one write: it goes on if the caller goes away.
-            let write = async move { client.put(&owned, &value, &options).await };
-            tokio::spawn(write).await.unwrap_or_else(|_| {
-                Err(Error::new(
-                    ErrorKind::Internal,
-                    "read the secret to see whether it was written",
-                )
-                .because("the task that writes was stopped"))
-            })
-        };
+        let work = self.client.put(path, value, &options);
         self.change(Operation::Put, path, work).await
     }
 

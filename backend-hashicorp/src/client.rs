@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use strongroom_core::{Error, ErrorKind, Result};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::answer::MountInfo;
@@ -12,7 +13,8 @@ use crate::config::HashicorpConfig;
 use crate::http::{Http, Request, Response};
 use crate::login::VaultLogin;
 use crate::refusal::Needs;
-use crate::session::{Session, Status};
+use crate::secret_id;
+use crate::session::{DRAIN, DRAIN_POLL, Session, Status};
 use crate::token::Token;
 
 /// How long writes rely on what was learnt about the mount.
@@ -47,19 +49,22 @@ pub(crate) struct Client {
     session: Session<VaultLogin>,
     mount: String,
     learnt: ArcSwapOption<Learnt>,
+    /// As many owners as writes of several requests are under way, and one.
+    writes: Arc<()>,
 }
 
 impl Client {
     pub(crate) fn new(config: HashicorpConfig) -> Result<Self> {
         let http = Arc::new(Http::new(config.checked()?)?);
         let login = VaultLogin::new(Arc::clone(&http), config.auth);
-        // A login takes up to three requests.
-        let patience = config.timeout.saturating_mul(4);
+        // A login takes a file and up to three requests; one that came too late is revoked.
+        let patience = config.timeout.saturating_mul(5) + secret_id::LIMIT;
         Ok(Self {
             http,
             session: Session::new(login, config.renew_margin, patience),
             mount: config.mount,
             learnt: ArcSwapOption::empty(),
+            writes: Arc::default(),
         })
     }
 
@@ -72,7 +77,20 @@ impl Client {
         self.session.status()
     }
 
+    /// Counts as a write under way until it is dropped.
+    pub(crate) fn writing(&self) -> Arc<()> {
+        Arc::clone(&self.writes)
+    }
+
+    /// Waits for writes under way, for 10 s at most, and ends the session.
     pub(crate) async fn close(&self) {
+        // Without a runtime there is nothing to wait with.
+        if Handle::try_current().is_ok() {
+            let deadline = Instant::now() + DRAIN;
+            while Arc::strong_count(&self.writes) > 1 && Instant::now() < deadline {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        }
         self.session.close().await;
     }
 
@@ -100,7 +118,9 @@ impl Client {
         for _ in 0..TOKENS_PER_REQUEST {
             let response = self.send_as(&token, request).await?;
             if !response.is_unexplained_refusal() {
-                token.note_accepted();
+                if response.is_about_the_request() {
+                    token.note_accepted();
+                }
                 return Ok(response);
             }
             match self.instead_of(&token).await? {

@@ -1,14 +1,12 @@
 //! The KV engine's requests.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use strongroom_core::{Error, ErrorKind, Metadata, Result, Secret, SecretPath, Version};
 
 use crate::answer::{KvData, KvMetadata, Written, unreadable};
 use crate::client::{Client, KvVersion};
 use crate::http::{Method, Request, Response};
-use crate::metadata::from_entries;
+use crate::metadata::{Changes, from_entries};
 use crate::refusal::{Needs, not_found};
 use crate::value::{KvValue, from_kv};
 
@@ -40,7 +38,7 @@ struct Versions {
 
 #[derive(Serialize)]
 struct CustomMetadata<'a> {
-    custom_metadata: &'a BTreeMap<&'a str, Option<&'a str>>,
+    custom_metadata: &'a Changes,
     /// For OpenBao, where it demands one.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata_cas: Option<u64>,
@@ -123,9 +121,9 @@ impl Client {
     }
 
     /// The version that a write made, or why it made none.
-    pub(crate) fn written(&self, path: &SecretPath, response: &Response) -> Result<u64> {
+    pub(crate) fn written(&self, path: &SecretPath, response: &Response) -> Result<Written> {
         if response.is_success() {
-            return Ok(response.data::<Written>()?.version);
+            return response.data();
         }
         let policy_path = self.path_of("data", path);
         let needs = Needs { capability: "create` and `update", path: &policy_path };
@@ -146,11 +144,7 @@ impl Client {
     }
 
     /// Changes entries of the custom metadata and leaves all others alone.
-    pub(crate) async fn patch_metadata(
-        &self,
-        path: &SecretPath,
-        changes: &BTreeMap<&str, Option<&str>>,
-    ) -> Result<()> {
+    pub(crate) async fn patch_metadata(&self, path: &SecretPath, changes: &Changes) -> Result<()> {
         let policy_path = self.path_of("metadata", path);
         let needs = Needs { capability: "patch", path: &policy_path };
         let mut metadata_cas = None;

@@ -51,9 +51,9 @@
 //! | binary | `{"value": "<base64>", "strongroom_format": "base64"}` |
 //! | fields that a server would change or refuse | `{"value": "<JSON>", "strongroom_format": "json"}` |
 //!
-//! The last row is for numbers that a double does not hold exactly, halves of surrogate pairs, more
-//! than 100 levels or 800 strings (OpenBao refuses about 1,000), and fields that look like another
-//! row. What other tools wrote reads by the same table.
+//! The last row is for numbers that a double does not hold exactly, halves of surrogate pairs, a
+//! name that is there twice, more than 100 levels or 800 strings (OpenBao refuses about 1,000), and
+//! fields that look like another row. What other tools wrote reads by the same table.
 //!
 //! Metadata is kept in `custom_metadata`: tags under their own names, the rest as
 //! `strongroom.kind`, `strongroom.tier`, `strongroom.description`, `strongroom.expires_at` (RFC 3339)
@@ -63,9 +63,14 @@
 //! # What differs from a store with transactions
 //! - `put` reads the secret's metadata first, so that a deleted secret comes back with the versions
 //!   that were deleted with it; one that changes metadata writes the value, under its condition, and
-//!   then the metadata. In between, readers see the new value with the old metadata. It asks first
-//!   whether a policy forbids the latter, and goes on if its future is dropped. If only the latter
-//!   fails, the error says which version was written.
+//!   then the metadata. In between, readers see the new value with the old metadata. Before it
+//!   writes, it asks whether a policy forbids a later part, and answers
+//!   [`Denied`](strongroom_core::ErrorKind::Denied) then; from there on it goes on if its future is
+//!   dropped, and `close` waits for it. If only a later part fails, the error says which version was
+//!   written.
+//! - `undelete` brings back the versions that were deleted within 10 ms of the active one: others
+//!   were deleted on purpose before. Where the store gives versions an age
+//!   (`delete_version_after`), a `put` brings none back.
 //! - A `put` that meets a `delete` of another client may leave earlier versions deleted; they can be
 //!   brought back with the store's own tools.
 //! - `delete` marks every version deleted, `destroy` removes the secret with its metadata; numbers

@@ -15,7 +15,7 @@ use crate::config::{AppRole, Auth};
 use crate::http::{Http, Request, Response};
 use crate::lease::Lease;
 use crate::refusal::{Needs, config};
-use crate::secret_id;
+use crate::secret_id::Reader;
 use crate::session::{Authenticator, RenewError};
 use crate::token::{Grant, TokenHeader};
 
@@ -23,6 +23,7 @@ use crate::token::{Grant, TokenHeader};
 pub(crate) struct VaultLogin {
     http: Arc<Http>,
     auth: Auth,
+    reader: Reader,
     /// The last wrapping token that was used up, and the secret id that it held.
     unwrapped: Mutex<Option<(SecretString, SecretString)>>,
 }
@@ -43,12 +44,12 @@ struct Empty {}
 
 impl VaultLogin {
     pub(crate) fn new(http: Arc<Http>, auth: Auth) -> Self {
-        Self { http, auth, unwrapped: Mutex::new(None) }
+        Self { http, auth, reader: Reader::default(), unwrapped: Mutex::new(None) }
     }
 
     async fn app_role(&self, login: &AppRole) -> Result<Grant> {
         let AppRole { role_id, secret_id, wrapped, mount } = login;
-        let given = secret_id::read(secret_id).await?;
+        let given = self.reader.read(secret_id).await?;
         let secret_id = if *wrapped { self.unwrap(given, mount).await? } else { given };
         let path = format!("auth/{mount}/login");
         let body = Credentials { role_id, secret_id: secret_id.expose_secret() };

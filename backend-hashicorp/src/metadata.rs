@@ -18,14 +18,23 @@ const RESERVED: &str = "strongroom";
 /// Stands in front of tags' values that are empty, which the store refuses, or begin with it.
 const ESCAPE: &str = "strongroom:";
 
+/// How far ahead the server's clock may be when it stamps a delete.
+const CLOCK_AHEAD: Duration = Duration::from_secs(10);
+
 /// How far apart a server stamps the versions that one request deletes.
 const ONE_DELETE: Duration = Duration::from_millis(10);
+
+/// The most entries that the store keeps. It counts those of a change only.
+const MOST_ENTRIES: usize = 64;
 
 /// How far the clocks of the server and of this machine may differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
 
 /// A secret's `custom_metadata`.
 pub(crate) type Entries = BTreeMap<String, String>;
+
+/// Changes of entries; `None` removes.
+pub(crate) type Changes = BTreeMap<String, Option<String>>;
 
 /// What entries say, those of other tools included: they are tags.
 pub(crate) fn from_entries(entries: Option<&Entries>) -> Result<Metadata> {
@@ -81,22 +90,30 @@ pub(crate) fn to_entries(metadata: &Metadata) -> Entries {
     entries
 }
 
-/// What turns `old` into `new`, in the form of a merge patch: `None` removes.
-pub(crate) fn difference<'a>(
-    old: &'a Entries,
-    new: &'a Entries,
-) -> Result<BTreeMap<&'a str, Option<&'a str>>> {
+/// What turns `old` into `new`, in the form of a merge patch: `None` removes. `stored` are all
+/// entries that are there.
+pub(crate) fn difference(stored: &Entries, old: &Entries, new: &Entries) -> Result<Changes> {
     let removed = old.keys().filter(|name| !new.contains_key(*name));
-    let set: Vec<_> = new.iter().filter(|(name, text)| old.get(*name) != Some(text)).collect();
-    if set.iter().any(|(_, text)| !text.chars().all(is_printable)) {
-        return Err(Error::new(ErrorKind::InvalidInput, "use other tags or another description")
-            .because(
-                "the store takes only printable characters in metadata, and no space but the \
-                 ordinary one",
-            ));
+    let mut changes: Changes = removed.map(|name| (name.clone(), None)).collect();
+    let is_new = |(name, text): &(&String, &String)| old.get(*name) != Some(text);
+    changes
+        .extend(new.iter().filter(is_new).map(|(name, text)| (name.clone(), Some(text.clone()))));
+    if !changes.values().flatten().all(|text| text.chars().all(is_printable)) {
+        return Err(invalid(
+            "the store takes only printable characters in metadata, and no space but the ordinary \
+             one",
+        ));
     }
-    let set = set.into_iter().map(|(name, text)| (name.as_str(), Some(text.as_str())));
-    Ok(removed.map(|name| (name.as_str(), None)).chain(set).collect())
+    let kept = stored.keys().filter(|name| !changes.contains_key(*name)).count();
+    let count = kept + changes.values().flatten().count();
+    if count > MOST_ENTRIES && count > stored.len() {
+        return Err(invalid("the store keeps at most 64 entries of metadata for a secret"));
+    }
+    Ok(changes)
+}
+
+fn invalid(cause: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidInput, "use other tags or another description").because(cause)
 }
 
 /// An approximation of what servers call printable, on the safe side: the store's own refusal
@@ -128,13 +145,9 @@ impl KvMetadata {
     /// somebody may be bringing that back at this moment.
     pub(crate) fn to_delete(&self) -> Vec<u64> {
         let surely = SystemTime::now().checked_sub(CLOCKS_DIFFER);
-        let ends_alone = self.delete_version_after != "0s";
         let may_be_given_out = |state: &VersionState| {
             state.deletion_time.is_empty()
-                || state.deleted_at().is_none_or(|at| {
-                    at > SystemTime::now()
-                        || (ends_alone && surely.is_none_or(|surely| at > surely))
-                })
+                || state.deleted_at().zip(surely).is_none_or(|(at, surely)| at > surely)
         };
         let versions = self.versions.iter().filter(|(_, state)| !state.destroyed);
         let is_needed = versions.clone().any(|(_, state)| may_be_given_out(state));
@@ -185,8 +198,10 @@ impl KvMetadata {
 
 impl VersionState {
     fn is_deleted(&self, now: SystemTime) -> bool {
+        // A delete is stamped with the server's present, which may be ahead of ours.
+        let ahead = if self.ended_by_itself() { Duration::ZERO } else { CLOCK_AHEAD };
         // A moment that cannot be read hides more than it shows.
-        !self.deletion_time.is_empty() && time(&self.deletion_time).is_none_or(|at| at <= now)
+        !self.deletion_time.is_empty() && self.deleted_at().is_none_or(|at| at <= now + ahead)
     }
 
     fn deleted_at(&self) -> Option<SystemTime> {
@@ -256,9 +271,12 @@ mod tests {
         for text in ["a\u{a0}b", "a\u{200b}b", "a\u{2028}b", "a\u{ad}b"] {
             let metadata = described(&MetadataPatch::new().tag("a", text));
             let entries = to_entries(&metadata);
-            let error = difference(&Entries::new(), &entries).unwrap_err();
+            let error = difference(&Entries::new(), &Entries::new(), &entries).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
-            assert!(difference(&entries, &entries).unwrap().is_empty(), "it is there already");
+            assert!(
+                difference(&entries, &entries, &entries).unwrap().is_empty(),
+                "it is there already"
+            );
         }
     }
 
@@ -281,8 +299,12 @@ mod tests {
             entries(&[("a", "1"), ("b", "2"), ("c", "3")]),
             entries(&[("b", "2"), ("c", "4"), ("d", "5")]),
         );
-        let expected = BTreeMap::from([("a", None), ("c", Some("4")), ("d", Some("5"))]);
-        assert_eq!(difference(&old, &new).unwrap(), expected);
+        let expected = Changes::from([
+            ("a".into(), None),
+            ("c".into(), Some("4".into())),
+            ("d".into(), Some("5".into())),
+        ]);
+        assert_eq!(difference(&old, &old, &new).unwrap(), expected);
     }
 
     #[test]
@@ -298,7 +320,6 @@ mod tests {
             updated_time: String::new(),
             current_version: 5,
             current_metadata_version: 0,
-            delete_version_after: "0s".into(),
             custom_metadata: None,
             versions: BTreeMap::from([
                 (1, state("2026-01-01T12:00:00Z", false)),
@@ -311,6 +332,32 @@ mod tests {
         assert_eq!(kept.deleted(), [2, 5]);
         kept.current_version = 4;
         assert!(kept.deleted().is_empty(), "the active version is live");
+    }
+
+    #[test]
+    fn foreign_entries_count_for_the_limit() {
+        let entries = |range: std::ops::Range<u8>| -> Entries {
+            range.map(|i| (i.to_string(), "x".to_owned())).collect()
+        };
+        let (none, full) = (Entries::new(), entries(0..64));
+        assert!(difference(&entries(0..63), &none, &entries(63..64)).is_ok());
+        assert!(difference(&full, &none, &entries(63..64)).is_ok(), "it is there");
+        assert!(difference(&full, &none, &entries(64..65)).is_err());
+        assert!(difference(&full, &entries(0..1), &entries(64..65)).is_ok(), "one for another");
+        assert!(difference(&entries(0..70), &entries(0..1), &none).is_ok());
+    }
+
+    #[test]
+    fn a_delete_by_a_server_that_is_ahead_is_a_delete() {
+        let now = SystemTime::now();
+        let state = |life| VersionState {
+            created_time: humantime::format_rfc3339_nanos(now).to_string(),
+            deletion_time: humantime::format_rfc3339_nanos(now + life).to_string(),
+            destroyed: false,
+        };
+        assert!(state(Duration::from_millis(1_001)).is_deleted(now));
+        assert!(!state(Duration::from_secs(1)).is_deleted(now), "its age, set when it was written");
+        assert!(!state(Duration::from_millis(60_001)).is_deleted(now));
     }
 
     #[test]
@@ -335,7 +382,7 @@ mod tests {
         let now = humantime::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
         assert!(!state("").is_deleted(now));
         assert!(state("2025-12-31T23:59:59.123456789Z").is_deleted(now));
-        assert!(!state("2026-01-01T00:00:01Z").is_deleted(now));
+        assert!(!state("2026-01-01T00:00:11Z").is_deleted(now));
         assert!(state("?").is_deleted(now));
     }
 }

@@ -63,6 +63,13 @@ impl Response {
         self.remarks().is_some_and(|remarks| remarks.errors.is_some()) && !self.is_unmounted()
     }
 
+    /// Whether the server has answered the request itself, having taken the token.
+    pub(crate) fn is_about_the_request(&self) -> bool {
+        self.is_success()
+            || (matches!(self.status, 400 | 403 | 404)
+                && self.remarks().is_some_and(|said| said.errors.is_some() || said.data.is_some()))
+    }
+
     /// Whether a conditional write was refused because its condition did not hold.
     pub(crate) fn is_conflict(&self) -> bool {
         self.status == 400 && self.says("check-and-set parameter did not match")

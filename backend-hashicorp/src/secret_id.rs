@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -15,34 +17,52 @@ use crate::config::SecretId;
 /// The longest file that is read, in bytes.
 const LONGEST: usize = 4096;
 /// How long a file may take, such as one on a network.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-pub(crate) async fn read(secret_id: &SecretId) -> Result<SecretString> {
-    let file = match secret_id {
-        SecretId::Text(text) => return Ok(text.clone()),
-        SecretId::File(file) => file.clone(),
-    };
-    let name = file.display().to_string();
-    // Reading may block: it must not keep the runtime from other tasks.
-    let reading = tokio::task::spawn_blocking(move || content(&file));
-    let bytes = match timeout(LIMIT, reading).await {
-        Ok(Ok(Ok(bytes))) => bytes,
-        Ok(Ok(Err(error))) => {
-            // Whoever delivers the file may come later than this service.
-            let may_come = error.kind() == io::ErrorKind::NotFound;
-            let cause = format!("the secret id in {name} cannot be read: {}", error.kind());
-            return Err(unusable(cause).temporary(may_come));
-        }
-        Ok(Err(_)) | Err(_) => {
-            let cause = format!("the secret id in {name} cannot be read: it takes too long");
+/// Reads one secret id, one file at a time: a thread that hangs in one is not joined by others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reader {
+    reading: Arc<AtomicBool>,
+}
+
+impl Reader {
+    /// The secret id as it is now.
+    pub(crate) async fn read(&self, secret_id: &SecretId) -> Result<SecretString> {
+        let file = match secret_id {
+            SecretId::Text(text) => return Ok(text.clone()),
+            SecretId::File(file) => file.clone(),
+        };
+        let name = file.display().to_string();
+        if self.reading.swap(true, Ordering::SeqCst) {
+            let cause = format!("the secret id in {name} is still being read");
             return Err(unusable(cause).temporary(true));
         }
-    };
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(unusable(format!("{name} does not hold one secret id")));
+        // Reading may block: it must not keep the runtime from other tasks.
+        let done = self.reading.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let content = content(&file);
+            done.store(false, Ordering::SeqCst);
+            content
+        });
+        let bytes = match timeout(LIMIT, reading).await {
+            Ok(Ok(Ok(bytes))) => bytes,
+            Ok(Ok(Err(error))) => {
+                // Whoever delivers the file may come later than this service.
+                let may_come = error.kind() == io::ErrorKind::NotFound;
+                let cause = format!("the secret id in {name} cannot be read: {}", error.kind());
+                return Err(unusable(cause).temporary(may_come));
+            }
+            Ok(Err(_)) | Err(_) => {
+                let cause = format!("the secret id in {name} cannot be read: it takes too long");
+                return Err(unusable(cause).temporary(true));
+            }
+        };
+        let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(unusable(format!("{name} does not hold one secret id")));
+        }
+        Ok(SecretString::from(text))
     }
-    Ok(SecretString::from(text))
 }
 
 /// The content of a file that is no longer than a secret id may be; a longer one gives nothing.
@@ -85,7 +105,10 @@ mod tests {
         if let Some(content) = content {
             fs::write(&file, content).unwrap();
         }
-        read(&SecretId::File(file)).await.map(|text| text.expose_secret().to_owned())
+        Reader::default()
+            .read(&SecretId::File(file))
+            .await
+            .map(|text| text.expose_secret().to_owned())
     }
 
     #[tokio::test]
@@ -110,7 +133,7 @@ mod tests {
     async fn a_pipe_or_folder_is_refused_and_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         for file in ["/dev/zero".into(), folder.path().to_path_buf()] {
-            let error = read(&SecretId::File(file)).await.unwrap_err();
+            let error = Reader::default().read(&SecretId::File(file)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
         }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use strongroom_core::{Error, ErrorKind, Result};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Mutex as Gate;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -28,9 +28,9 @@ use crate::token::{Grant, Token, TokenHeader};
 pub(crate) use status::Status;
 
 /// How long an old token waits for the requests that carry it before it is revoked.
-const DRAIN: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 /// How often it looks.
-const DRAIN_POLL: Duration = Duration::from_millis(20);
+pub(crate) const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// The longest time without a login where new tokens are dead as soon as they are made.
 const LONGEST_TRUCE: Duration = Duration::from_secs(60);
 
@@ -178,6 +178,8 @@ impl<A: Authenticator> Session<A> {
         self.0.closed.store(true, Ordering::SeqCst);
         self.0.stop_keeper();
         let last = self.0.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // One with a single thread runs only while somebody drives it.
+        let last = last.filter(|last| last.runtime_flavor() != RuntimeFlavor::CurrentThread);
         // Without a login there is nothing to give back.
         let Some(runtime) = Handle::try_current().ok().or(last) else { return };
         let shared = Arc::clone(&self.0);
@@ -344,7 +346,9 @@ impl<A: Authenticator> Shared<A> {
         }
         let mut leaving =
             std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
-        while leaving.join_next().await.is_some() {}
+        // A task on a runtime that nobody drives any more may never end.
+        let all = async { while leaving.join_next().await.is_some() {} };
+        let _ = timeout(DRAIN + self.patience, all).await;
         drop(login);
     }
 }

@@ -4,6 +4,7 @@
 //! changed nothing, and that what was interrupted can be repeated.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,50 +12,89 @@ use strongroom_core::{
     Condition, Error, ErrorKind, Metadata, MetadataPatch, PutOptions, Result, SecretPath,
     SecretValue, Version,
 };
+use tokio::sync::oneshot;
 
-use crate::answer::{KvData, KvMetadata};
+use crate::answer::{KvData, KvMetadata, Written};
 use crate::client::Client;
 use crate::http::Request;
 use crate::kv::{RACES, no_such_version, number_of, overtaken};
-use crate::metadata::{Entries, difference, to_entries};
+use crate::metadata::{Changes, Entries, difference, to_entries};
 use crate::refusal::not_found;
 use crate::value::{KvValue, to_kv};
 
 /// How often changing metadata is tried after the value was written.
 const METADATA_ATTEMPTS: usize = 3;
 
-/// What a write has to know about the secret as it is.
-struct Before {
+/// What a write has to do, found out before anything is written.
+struct Plan {
+    cas: Option<u64>,
     current_version: u64,
-    /// The versions that a write has to bring back, since it makes a deleted secret live again.
+    changes: Changes,
+    /// The versions to bring back, since the write makes a deleted secret live again.
     hidden: Vec<u64>,
-    entries: (Entries, Entries),
 }
 
 impl Client {
+    /// Writes. A write that takes one request is sent or not; one that takes more goes on by itself
+    /// if the caller goes away meanwhile.
     pub(crate) async fn put(
-        &self,
+        self: &Arc<Self>,
         path: &SecretPath,
-        value: &SecretValue,
+        value: SecretValue,
         options: &PutOptions,
     ) -> Result<Version> {
+        let plan = self.plan(path, options).await?;
+        if plan.changes.is_empty() && plan.hidden.is_empty() {
+            return self.carry_out(path, &value, plan).await;
+        }
+        let (client, path) = (Arc::clone(self), path.clone());
+        let (sender, receiver) = oneshot::channel();
+        tokio::spawn(async move {
+            let _writing = client.writing();
+            let result = client.carry_out(&path, &value, plan).await;
+            if let Err(Err(error)) = sender.send(result) {
+                tracing::warn!(%error, %path, "a write failed after its caller had gone");
+            }
+        });
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Internal, "read the secret to see whether it was written")
+                .because("the task that writes was stopped"))
+        })
+    }
+
+    async fn plan(&self, path: &SecretPath, options: &PutOptions) -> Result<Plan> {
         self.ensure_writable().await?;
-        let before = self.before(path, options).await?;
-        if before.current_version == 0 {
+        let metadata = match self.metadata(path).await {
+            Ok(metadata) => metadata,
+            // Whoever may write but not look can write all the same.
+            Err(error) if error.kind() == ErrorKind::Denied && options.metadata.is_empty() => None,
+            Err(error) => return Err(error),
+        };
+        if metadata.is_none() {
             self.ensure_writable_now().await?;
         }
         let cas = condition(&options.condition)?;
-        let (old, new) = &before.entries;
-        let changes = difference(old, new)?;
-        self.ensure_all_granted(path, !changes.is_empty(), !before.hidden.is_empty()).await?;
-        let version = self.write(path, || to_kv(value), cas, before.current_version).await?;
-        if !changes.is_empty() {
-            self.describe_written(path, &changes, version).await?;
+        let changes = changes(metadata.as_ref(), &options.metadata)?;
+        let hidden = metadata.as_ref().map(KvMetadata::to_bring_back).unwrap_or_default();
+        self.ensure_all_granted(path, !changes.is_empty(), !hidden.is_empty()).await?;
+        let current_version = metadata.map_or(0, |metadata| metadata.current_version);
+        Ok(Plan { cas, current_version, changes, hidden })
+    }
+
+    async fn carry_out(
+        &self,
+        path: &SecretPath,
+        value: &SecretValue,
+        plan: Plan,
+    ) -> Result<Version> {
+        let written = self.write(path, || to_kv(value), plan.cas, plan.current_version).await?;
+        let version = written.version;
+        if !plan.changes.is_empty() {
+            self.describe_written(path, &plan.changes, version).await?;
         }
-        if !before.hidden.is_empty() {
-            self.bring_back(path, before.hidden, version)
-                .await
-                .map_err(|error| half_done(&error, version, "earlier versions stay deleted"))?;
+        // Where versions have an age, nobody can tell which were deleted and which have reached it.
+        if !plan.hidden.is_empty() && written.deletion_time.is_empty() {
+            self.bring_back(path, plan.hidden, version).await?;
         }
         Ok(version.into())
     }
@@ -62,23 +102,20 @@ impl Client {
     /// Brings earlier versions of a deleted secret back, now that it lives again, unless somebody
     /// has deleted it meanwhile: their delete meant those as well.
     async fn bring_back(&self, path: &SecretPath, hidden: Vec<u64>, version: u64) -> Result<()> {
-        self.mark("undelete", path, hidden.clone()).await?;
-        let now = self.metadata(path).await?;
-        let is_live = now.as_ref().is_some_and(|now| now.readable().any(|(n, _)| n == version));
-        if is_live { Ok(()) } else { self.mark("delete", path, hidden).await }
-    }
-
-    async fn before(&self, path: &SecretPath, options: &PutOptions) -> Result<Before> {
-        let metadata = match self.metadata(path).await {
-            Ok(metadata) => metadata,
-            // Whoever may write but not look can write all the same.
-            Err(error) if error.kind() == ErrorKind::Denied && options.metadata.is_empty() => None,
-            Err(error) => return Err(error),
+        self.mark("undelete", path, hidden.clone())
+            .await
+            .map_err(|error| half_done(&error, version, "earlier versions stay deleted"))?;
+        let again = async {
+            let now = self.metadata(path).await?;
+            let state = now.as_ref().and_then(|now| now.versions.get(&version));
+            // Any moment here is that of a delete: the version was written without one.
+            if state.is_some_and(|state| state.deletion_time.is_empty()) {
+                return Ok(());
+            }
+            self.mark("delete", path, hidden).await
         };
-        Ok(Before {
-            current_version: metadata.as_ref().map_or(0, |metadata| metadata.current_version),
-            hidden: metadata.as_ref().map(KvMetadata::to_bring_back).unwrap_or_default(),
-            entries: patched(metadata.as_ref(), &options.metadata)?,
+        again.await.map_err(|error| {
+            half_done(&error, version, "if the secret was deleted meanwhile, delete it again")
         })
     }
 
@@ -89,7 +126,7 @@ impl Client {
         data: impl Fn() -> Result<KvValue<'a>>,
         cas: Option<u64>,
         current: u64,
-    ) -> Result<u64> {
+    ) -> Result<Written> {
         let response = self.try_write(path, data()?, cas).await?;
         if cas.is_some() || !response.wants_condition() {
             return self.written(path, &response);
@@ -117,7 +154,11 @@ impl Client {
         struct Paths<'a> {
             paths: &'a [String],
         }
-        let needed = [(metadata, "metadata", "patch"), (undelete, "undelete", "update")];
+        let needed = [
+            (metadata, "metadata", "patch"),
+            (undelete, "undelete", "update"),
+            (undelete, "delete", "update"),
+        ];
         let needed: Vec<_> = needed.iter().filter(|(is_needed, ..)| *is_needed).collect();
         let paths: Vec<_> = needed.iter().map(|(_, part, _)| self.path_of(part, path)).collect();
         if paths.is_empty() {
@@ -144,7 +185,7 @@ impl Client {
     async fn describe_written(
         &self,
         path: &SecretPath,
-        changes: &BTreeMap<&str, Option<&str>>,
+        changes: &Changes,
         version: u64,
     ) -> Result<()> {
         let mut attempt = 1;
@@ -177,7 +218,7 @@ impl Client {
         }
         self.mark("undelete", path, metadata.deleted()).await?;
         // The server does not count this as a change. A patch of nothing is one.
-        if let Err(error) = self.patch_metadata(path, &BTreeMap::new()).await {
+        if let Err(error) = self.patch_metadata(path, &Changes::new()).await {
             tracing::debug!(%error, "the time of the last change was not advanced");
         }
         Ok(())
@@ -202,7 +243,7 @@ impl Client {
             let cas = Some(metadata.current_version);
             let response = self.try_write(path, KvValue::Whole(data), cas).await?;
             if !response.is_conflict() {
-                return Ok(self.written(path, &response)?.into());
+                return Ok(self.written(path, &response)?.version.into());
             }
         }
         Err(overtaken())
@@ -211,21 +252,22 @@ impl Client {
     pub(crate) async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
         self.ensure_writable().await?;
         let metadata = self.live_metadata(path).await?;
-        let (old, new) = patched(Some(&metadata), patch)?;
-        let changes = difference(&old, &new)?;
+        let changes = changes(Some(&metadata), patch)?;
         self.patch_metadata(path, &changes).await
     }
 }
 
-/// The entries of the custom metadata before and after a patch.
-fn patched(metadata: Option<&KvMetadata>, patch: &MetadataPatch) -> Result<(Entries, Entries)> {
+/// What a patch changes in the custom metadata.
+fn changes(metadata: Option<&KvMetadata>, patch: &MetadataPatch) -> Result<Changes> {
     if patch.is_empty() {
-        return Ok(Default::default());
+        return Ok(Changes::new());
     }
     let mut described = metadata.map_or_else(|| Ok(Metadata::default()), KvMetadata::metadata)?;
     let old = to_entries(&described);
     patch.apply(&mut described)?;
-    Ok((old, to_entries(&described)))
+    let none = Entries::new();
+    let stored = metadata.and_then(|metadata| metadata.custom_metadata.as_ref());
+    difference(stored.unwrap_or(&none), &old, &to_entries(&described))
 }
 
 /// The version that must be the current one; 0: there must be none.

@@ -118,6 +118,44 @@ async fn a_put_that_nobody_waits_for_any_more_is_done_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_close_waits_for_a_put_that_nobody_waits_for_any_more() {
+    let account = Account::new("closed-while-writing").await;
+    for number in 0..5 {
+        let backend = open(account.config());
+        let key = path(&format!("closed-while-writing/{number}"));
+        let data = format!("secret/data/{key}");
+        let is_written = async { while account.server.call("GET", &data, None).await.0 != 200 {} };
+        tokio::select! {
+            biased;
+            () = is_written => {}
+            written = backend.put(&key, canary::text("new"), described("team", "payments")) => {
+                written.unwrap();
+            }
+        }
+        backend.close().await.unwrap();
+        let kept = account.server.admin("GET", &format!("secret/metadata/{key}"), None).await;
+        assert_eq!(kept["data"]["custom_metadata"]["team"], "payments");
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_was_given_up_before_it_was_sent_writes_nothing() {
+    let server = Server::dev().await;
+    let backend = open(config(&server, root(&server)));
+    let key = path("given-up");
+    put(&backend, &path("another"), "kept").await.unwrap();
+    let paused = server.pause();
+    let given_up = backend.put(&key, canary::text("first"), described("team", "payments"));
+    assert!(tokio::time::timeout(Duration::from_millis(200), given_up).await.is_err());
+    paused.resume();
+    backend.put(&key, canary::text("second"), described("team", "search")).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(current_version(&server, &key).await, 1);
+    }
+    assert_eq!(read(&backend, &key).await.unwrap(), "second");
+}
+
+#[tokio::test]
 async fn a_put_of_which_a_later_part_is_forbidden_writes_nothing() {
     let rules = r#"
         path "secret/data/no-undelete" { capabilities = ["create", "read", "update"] }
