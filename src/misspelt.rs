@@ -21,21 +21,22 @@ pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
     let may_be_secrets = prefix.starts_with("SECRETS");
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let is_unknown = |name: &String| !is_of_a_service(name) && known().all(|known| known != name);
-    let is_near = |name: &str, mut known: Box<dyn Iterator<Item = &'static str>>| {
-        known.any(|known| strsim::damerau_levenshtein(known, name) <= SLIPS)
-    };
     let chosen = settings_of(settings.expose(BACKEND).unwrap_or_default());
     for name in names.filter(is_unknown) {
         let is_misspelt = if name.starts_with("SECRET") {
-            is_near(&name, Box::new(known())) || (!may_be_secrets && has_prefix_of_a_backend(&name))
+            is_near(&name, known()) || (!may_be_secrets && has_prefix_of_a_backend(&name))
         } else {
             // Variables that are shared with other tools concern only the backend that reads them.
-            name.starts_with("VAULT_") && is_near(&name, Box::new(chosen.iter().copied()))
+            name.starts_with("VAULT_") && is_near(&name, chosen.iter().copied())
         };
         if is_misspelt {
             problems.add(unknown(&name));
         }
     }
+}
+
+fn is_near<'a>(name: &str, mut settings: impl Iterator<Item = &'a str>) -> bool {
+    settings.any(|setting| strsim::damerau_levenshtein(setting, name) <= SLIPS)
 }
 
 /// Whether Kubernetes describes a service with this variable, such as one called `secrets-env`

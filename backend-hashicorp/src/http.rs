@@ -35,8 +35,7 @@ pub(crate) struct Http {
     namespace: Option<HeaderValue>,
 }
 
-/// A request below `/v1/`.
-#[derive(Debug)]
+/// A request below `/v1/`. It has no `Debug`: a body may hold a value or a secret id.
 pub(crate) struct Request {
     pub(crate) method: Method,
     /// The path with its query.

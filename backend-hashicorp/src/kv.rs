@@ -161,7 +161,9 @@ impl Client {
             let now = self.metadata(path).await?;
             metadata_cas = now.map(|now| now.current_metadata_version);
         }
-        Err(overtaken())
+        // No conflict: that would say of a `put` that nothing was written.
+        Err(Error::new(ErrorKind::Unavailable, "try again")
+            .because("the secret's metadata changes all the time"))
     }
 
     /// Removes a secret with all that is kept about it.

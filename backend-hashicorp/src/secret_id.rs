@@ -37,12 +37,11 @@ impl Reader {
             let cause = format!("the secret id in {name} is still being read");
             return Err(unusable(cause).temporary(true));
         }
+        let under_way = UnderWay(Arc::clone(&self.reading));
         // Reading may block: it must not keep the runtime from other tasks.
-        let done = self.reading.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let content = content(&file);
-            done.store(false, Ordering::SeqCst);
-            content
+            let _under_way = under_way;
+            content(&file)
         });
         let bytes = match timeout(LIMIT, reading).await {
             Ok(Ok(Ok(bytes))) => bytes,
@@ -62,6 +61,15 @@ impl Reader {
             return Err(unusable(format!("{name} does not hold one secret id")));
         }
         Ok(SecretString::from(text))
+    }
+}
+
+/// Ends with the reading, also if that never began because its runtime was shut down.
+struct UnderWay(Arc<AtomicBool>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
     }
 }
 
@@ -94,6 +102,7 @@ fn unusable(cause: String) -> Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::task::{Context, Waker};
 
     use secrecy::ExposeSecret as _;
 
@@ -120,6 +129,32 @@ mod tests {
             let error = read_file(Some(content)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthenticated);
             assert!(!error.is_temporary() && !error.to_string().contains("hunter"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reading_that_its_runtime_never_began_stands_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret-id");
+        fs::write(&file, "hunter2").unwrap();
+        let (reader, secret_id) = (Reader::default(), SecretId::File(file));
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().max_blocking_threads(1).build().unwrap()
+        };
+        let (first, (release, blocked)) = (runtime(), std::sync::mpsc::channel::<()>());
+        first.block_on(async {
+            // The only thread for blocking work is taken.
+            tokio::task::spawn_blocking(move || blocked.recv());
+            let mut reading = std::pin::pin!(reader.read(&secret_id));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(reading.as_mut().poll(&mut context).is_pending());
+        });
+        first.shutdown_background();
+        drop(release);
+        let begin = std::time::Instant::now();
+        while runtime().block_on(reader.read(&secret_id)).is_err() {
+            assert!(begin.elapsed() < LIMIT, "it is still being read");
         }
     }
 

@@ -89,14 +89,15 @@ impl Client {
     ) -> Result<Version> {
         let written = self.write(path, || to_kv(value), plan.cas, plan.current_version).await?;
         let version = written.version;
+        let mut described = Ok(());
         if !plan.changes.is_empty() {
-            self.describe_written(path, &plan.changes, version).await?;
+            described = self.describe_written(path, &plan.changes, version).await;
         }
         // Where versions have an age, nobody can tell which were deleted and which have reached it.
         if !plan.hidden.is_empty() && written.deletion_time.is_empty() {
             self.bring_back(path, plan.hidden, version).await?;
         }
-        Ok(version.into())
+        described.map(|()| version.into())
     }
 
     /// Brings earlier versions of a deleted secret back, now that it lives again, unless somebody

@@ -42,6 +42,17 @@ struct Store {
 }
 
 impl Store {
+    async fn behind_a_proxy() -> (Self, Proxy) {
+        let mut proxy = None;
+        let store = Self::with(ApproleOptions::default(), |server, config| {
+            let upstream = server.address().split_once("://").unwrap().1.parse().unwrap();
+            let made = proxy.insert(Proxy::new(upstream));
+            config.address = format!("http://{}", made.address());
+        })
+        .await;
+        (store, proxy.unwrap())
+    }
+
     async fn new() -> Self {
         Self::with(ApproleOptions::default(), |_, _| {}).await
     }
@@ -128,14 +139,7 @@ async fn a_hundred_reads_with_a_revoked_token_cause_one_more() {
 
 #[tokio::test]
 async fn a_reader_that_goes_away_leaves_the_login_to_the_next() {
-    let mut proxy = None;
-    let store = Store::with(ApproleOptions::default(), |server, config| {
-        let upstream = server.address().split_once("://").unwrap().1.parse().unwrap();
-        let made = proxy.insert(Proxy::new(upstream));
-        config.address = format!("http://{}", made.address());
-    })
-    .await;
-    let proxy = proxy.unwrap();
+    let (store, proxy) = Store::behind_a_proxy().await;
     proxy.stall();
     let backend = Arc::clone(&store.backend);
     let reader = tokio::spawn(async move { backend.get(&kept(), &VersionSelector::Active).await });
@@ -217,14 +221,7 @@ async fn closing_what_never_logged_in_asks_the_store_nothing() {
 
 #[tokio::test]
 async fn requests_under_way_at_close_end_well() {
-    let mut proxy = None;
-    let store = Store::with(ApproleOptions::default(), |server, config| {
-        let upstream = server.address().split_once("://").unwrap().1.parse().unwrap();
-        let made = proxy.insert(Proxy::new(upstream));
-        config.address = format!("http://{}", made.address());
-    })
-    .await;
-    let proxy = proxy.unwrap();
+    let (store, proxy) = Store::behind_a_proxy().await;
     store.read().await.unwrap();
     let accessor = store.accessor();
     proxy.stall();

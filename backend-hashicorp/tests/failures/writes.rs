@@ -89,21 +89,26 @@ async fn what_has_reached_its_age_does_not_come_back_with_a_put() {
     }
 }
 
+/// Writes with metadata, and goes away as soon as the value can be read.
+async fn put_and_leave(server: &Server, backend: &HashicorpBackend, key: &SecretPath) {
+    let data = format!("secret/data/{key}");
+    let is_written = async { while server.call("GET", &data, None).await.0 != 200 {} };
+    tokio::select! {
+        biased;
+        () = is_written => {}
+        written = backend.put(key, canary::text("new"), described("team", "payments")) => {
+            written.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_put_that_nobody_waits_for_any_more_is_done_to_its_end() {
     let account = Account::new("dropped").await;
     let backend = open(account.config());
     for number in 0..10 {
         let key = path(&format!("dropped/{number}"));
-        let data = format!("secret/data/{key}");
-        let is_written = async { while account.server.call("GET", &data, None).await.0 != 200 {} };
-        tokio::select! {
-            biased;
-            () = is_written => {}
-            written = backend.put(&key, canary::text("new"), described("team", "payments")) => {
-                written.unwrap();
-            }
-        }
+        put_and_leave(account.server, &backend, &key).await;
         let begin = Instant::now();
         loop {
             let kept = backend.describe(&key).await.unwrap();
@@ -123,15 +128,7 @@ async fn a_close_waits_for_a_put_that_nobody_waits_for_any_more() {
     for number in 0..5 {
         let backend = open(account.config());
         let key = path(&format!("closed-while-writing/{number}"));
-        let data = format!("secret/data/{key}");
-        let is_written = async { while account.server.call("GET", &data, None).await.0 != 200 {} };
-        tokio::select! {
-            biased;
-            () = is_written => {}
-            written = backend.put(&key, canary::text("new"), described("team", "payments")) => {
-                written.unwrap();
-            }
-        }
+        put_and_leave(account.server, &backend, &key).await;
         backend.close().await.unwrap();
         let kept = account.server.admin("GET", &format!("secret/metadata/{key}"), None).await;
         assert_eq!(kept["data"]["custom_metadata"]["team"], "payments");

@@ -20,7 +20,7 @@ mod audit;
 mod certificates;
 mod config;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
@@ -32,7 +32,7 @@ pub use self::audit::AuditLog;
 use self::certificates::Certificates;
 use self::config::Kind;
 use crate::planted;
-use crate::server::{LIMIT, LOOK_EVERY, PortTaken, Program, Supervised, free_port};
+use crate::server::{LIMIT, LOOK_EVERY, PortTaken, Program, Supervised, free_port, installed};
 
 /// Names the server's binary.
 const BINARY: &str = "STRONGROOM_TEST_BAO";
@@ -189,7 +189,7 @@ impl Server {
         let (port, other_port) = (free_port(), free_port());
         let plan = config::plan(kind, directory.path(), port, other_port);
         let program = Program {
-            path: binary(),
+            path: installed(BINARY),
             arguments: plan,
             ready: kind.ready(),
             clash: "address already in use",
@@ -249,12 +249,6 @@ impl Drop for Paused<'_> {
     fn drop(&mut self) {
         self.0.resume();
     }
-}
-
-fn binary() -> PathBuf {
-    std::env::var_os(BINARY)
-        .unwrap_or_else(|| panic!("{BINARY} names no OpenBao server; run `cargo xtask test`"))
-        .into()
 }
 
 #[cfg(test)]

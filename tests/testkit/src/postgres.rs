@@ -24,7 +24,7 @@ use std::process::{Command, Output};
 use tempfile::Builder;
 
 use crate::canary::CANARY;
-use crate::server::{PortTaken, Program, Supervised, free_port};
+use crate::server::{PortTaken, Program, Supervised, free_port, installed};
 
 /// Names the directory with `bin/postgres`.
 const INSTALLATION: &str = "STRONGROOM_TEST_POSTGRES";
@@ -54,7 +54,7 @@ impl Server {
     /// # Panics
     /// If the server does not start within 30 s.
     pub async fn start() -> Self {
-        Self::start_from(named(INSTALLATION)).await
+        Self::start_from(installed(INSTALLATION)).await
     }
 
     /// The same with the PostgreSQL in this directory, which has `bin/postgres`.
@@ -139,7 +139,7 @@ impl Server {
         let arguments = ["-c".into(), LAUNCH.into(), OsString::from(&installation)];
         let more = [OsString::from(directory.path()), address.port().to_string().into()];
         let program = Program {
-            path: named(PYTHON),
+            path: installed(PYTHON),
             arguments: arguments.into_iter().chain(more).collect(),
             ready: "database system is ready to accept connections",
             clash: "Address already in use",
@@ -150,7 +150,7 @@ impl Server {
     async fn begin(&mut self) -> Result<(), PortTaken> {
         self.process.start().await?;
         let id = shared_memory(&self.process.directory().join("data"));
-        let marked = Command::new(named(PYTHON)).args(["-c", GO_WITH_LAST, &id]).status();
+        let marked = Command::new(installed(PYTHON)).args(["-c", GO_WITH_LAST, &id]).status();
         assert!(marked.is_ok_and(|status| status.success()), "shared memory would be left");
         Ok(())
     }
@@ -170,12 +170,6 @@ fn shared_memory(data: &Path) -> String {
     line.split_whitespace().last().expect("a segment has an id").to_owned()
 }
 
-fn named(variable: &str) -> PathBuf {
-    std::env::var_os(variable)
-        .unwrap_or_else(|| panic!("{variable} is not set; run `cargo xtask test`"))
-        .into()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -184,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_told_from_other_failures() {
-        let mut server = Server::new(named(INSTALLATION));
+        let mut server = Server::new(installed(INSTALLATION));
         let taken = TcpListener::bind(server.address).unwrap();
         server.begin().await.unwrap_err();
         drop(taken);
@@ -194,7 +188,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "the server did not start")]
     async fn a_server_that_cannot_start_is_reported() {
-        let mut server = Server::new(named(INSTALLATION));
+        let mut server = Server::new(installed(INSTALLATION));
         fs::write(server.process.directory().join("data"), "no directory").unwrap();
         drop(server.begin().await);
     }

@@ -187,6 +187,13 @@ fn state(thread: &Path) -> io::Result<Option<char>> {
     Ok(line.and_then(|state| state.trim_start().chars().next()))
 }
 
+/// What `cargo xtask setup` has installed and names in an environment variable.
+pub(crate) fn installed(variable: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .unwrap_or_else(|| panic!("{variable} is not set; run `cargo xtask test`"))
+        .into()
+}
+
 /// A port of the loopback address that is free now, and the one above it as well, where some
 /// servers bind a second listener.
 pub(crate) fn free_port() -> u16 {

@@ -8,8 +8,8 @@ use reqwest::{Certificate, Client, Identity, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::certificates::Certificates;
-use super::{ROOT_TOKEN, Server, binary};
-use crate::server::LIMIT;
+use super::{BINARY, ROOT_TOKEN, Server};
+use crate::server::{LIMIT, installed};
 
 impl Server {
     /// Sends a request as root; the status and the body, null if that is no JSON.
@@ -45,7 +45,7 @@ impl Server {
     /// If the command fails.
     #[must_use]
     pub fn kv(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(installed(BINARY));
         command.arg("kv").args(arguments).env_clear();
         command.env("HOME", self.process.directory());
         command.env("BAO_ADDR", self.address()).env("BAO_TOKEN", ROOT_TOKEN);
