@@ -163,10 +163,10 @@ impl HashicorpConfig {
                 problems.add(format!("`{name}` must be more than zero and at most a day"));
             }
         }
-        for role in self.static_roles.values() {
+        for (path, role) in &self.static_roles {
             if !role.contains('/') || !is_mount(role) {
                 problems.add(format!(
-                    "`{STATIC_ROLES}`: `{role}` is not a mount and a role such as \
+                    "`{STATIC_ROLES}`: what `{path}` stands for is not a mount and a role such as \
                      `database/orders`"
                 ));
             }

@@ -158,7 +158,7 @@ fn settings_that_name_no_role_are_refused() {
     for (roles, problem) in [
         ("db/orders", "not a list such as `db/orders=database/orders`"),
         ("db//orders=database/orders", "not a list such as"),
-        ("db/orders=orders", "`orders` is not a mount and a role"),
+        ("db/orders=orders", "what `db/orders` stands for is not a mount and a role"),
         ("db/orders=database/../orders", "is not a mount and a role"),
         ("a=database/a,b=database/b,a=database/c", "names `a` twice"),
     ] {
