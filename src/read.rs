@@ -38,6 +38,18 @@ impl SecretsManager {
         self.read(&path, &VersionSelector::Exact(version.into())).await
     }
 
+    /// Reads the version of a secret that carries a label, such as `AWSPREVIOUS`, the one before the
+    /// active one, in AWS Secrets Manager.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); `NotFound` also if no version carries it, [`ErrorKind::Unsupported`]
+    /// if the store has no such labels.
+    pub async fn get_stage(&self, path: impl AsRef<str>, stage: &str) -> Result<Secret> {
+        let path = self.resolve(path.as_ref(), Operation::Get)?;
+        self.require(Capability::Stages, Operation::Get, &path)?;
+        self.read(&path, &VersionSelector::Stage(stage.into())).await
+    }
+
     /// Reads several secrets at once: one result per path, in the order of the paths. A store that
     /// has no call for many has at most 16 reads under way at once.
     pub async fn get_many<P: AsRef<str>>(

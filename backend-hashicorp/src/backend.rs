@@ -114,7 +114,7 @@ impl HashicorpBackend {
         let number = match version {
             VersionSelector::Active => None,
             VersionSelector::Exact(version) => Some(number_of(version)),
-            _ => return Err(not_found()),
+            _ => return Err(self.info.unsupported(Operation::Get)),
         };
         let secret = match self.static_roles.get(path) {
             Some(role) if number.is_none() => self.client.read_static(path, role).await?,

@@ -96,8 +96,13 @@ impl Backend for NativeBackend {
     }
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        let exact = match version {
+            VersionSelector::Active => None,
+            VersionSelector::Exact(version) => Some(version),
+            _ => return Err(self.info.unsupported(Operation::Get).at(path)),
+        };
         self.readers
-            .with(|reader| reader.get(path, version))
+            .with(|reader| reader.get(path, exact))
             .map_err(|error| named(error, Operation::Get, Some(path)))
     }
 

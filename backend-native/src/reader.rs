@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use rusqlite::{Connection, OptionalExtension, Row};
 use strongroom_core::{
     Description, Error, ErrorKind, Health, HealthStatus, ListOptions, ListPage, PageToken, Result,
-    Secret, SecretPath, VersionInfo, VersionSelector,
+    Secret, SecretPath, Version, VersionInfo,
 };
 use tracing::warn;
 
@@ -122,12 +122,9 @@ impl Reader {
         attempt(self)?.map_err(|UnknownKek| corrupt("the record names a key that does not exist"))
     }
 
-    pub(crate) fn get(&mut self, path: &SecretPath, selector: &VersionSelector) -> Result<Secret> {
-        let exact = match selector {
-            VersionSelector::Active => None,
-            VersionSelector::Exact(version) => Some(version.number().map_or(-1, row::to_i64)),
-            _ => return Err(no_such_version()),
-        };
+    /// Reads the active version, or exactly one.
+    pub(crate) fn get(&mut self, path: &SecretPath, exact: Option<&Version>) -> Result<Secret> {
+        let exact = exact.map(|version| version.number().map_or(-1, row::to_i64));
         self.with_current_ring(|reader| reader.try_get(path, exact))
     }
 

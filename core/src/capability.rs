@@ -26,6 +26,8 @@ pub enum Capability {
     Metadata,
     /// Rotation by the store itself.
     Rotate,
+    /// Reading the version that carries a label.
+    Stages,
 }
 
 impl Capability {
@@ -41,6 +43,7 @@ impl Capability {
         Self::List,
         Self::Metadata,
         Self::Rotate,
+        Self::Stages,
     ];
 
     const fn bit(self) -> u32 {

@@ -121,6 +121,7 @@ impl Backend for MemoryBackend {
             let number = match version {
                 VersionSelector::Active => record.active,
                 VersionSelector::Exact(version) => known_version(record, version)?,
+                VersionSelector::Stage(_) => return Err(self.info.unsupported(Operation::Get)),
             };
             let (_, value) = record.versions.get(&number).ok_or_else(not_found)?;
             let metadata = record.metadata.clone();

@@ -1,5 +1,6 @@
 //! A value with its version and metadata.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -83,6 +84,8 @@ pub enum VersionSelector {
     Active,
     /// Exactly this version.
     Exact(Version),
+    /// The version that carries this label, such as `AWSPREVIOUS` in AWS Secrets Manager.
+    Stage(Arc<str>),
 }
 
 /// A secret as it was read: value, version and metadata. Cloning is cheap and shares the value,
@@ -187,13 +190,23 @@ pub struct Description {
     pub version: Version,
     /// What is known about the secret.
     pub metadata: Metadata,
+    /// Facts that only this kind of store has, for operators, such as where a secret is replicated
+    /// to. Never a secret.
+    pub details: BTreeMap<&'static str, String>,
 }
 
 impl Description {
     /// Describes the secret at `path`.
     #[must_use]
     pub fn new(path: SecretPath, version: Version, metadata: Metadata) -> Self {
-        Self { path, version, metadata }
+        Self { path, version, metadata, details: BTreeMap::new() }
+    }
+
+    /// Adds a fact for operators.
+    #[must_use]
+    pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.insert(name, value.into());
+        self
     }
 }
 
@@ -207,13 +220,16 @@ pub struct VersionInfo {
     pub created_at: Option<SystemTime>,
     /// Whether it is the active one.
     pub active: bool,
+    /// The labels that it carries, by which [`VersionSelector::Stage`] finds it, if the store has
+    /// such labels.
+    pub stages: Vec<String>,
 }
 
 impl VersionInfo {
     /// Describes one version.
     #[must_use]
     pub fn new(version: Version, created_at: Option<SystemTime>, active: bool) -> Self {
-        Self { version, created_at, active }
+        Self { version, created_at, active, stages: Vec::new() }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn cases(capability: Capability) -> &'static [Case] {
             case!(put_with_metadata_is_unsupported, [], SEEDS),
         ],
         Capability::Rotate => &[case!(rotate_is_unsupported, [], SEEDS)],
+        Capability::Stages => &[case!(get_of_a_stage_is_unsupported, [], SEEDS)],
         other => panic!("no case for a target without {other:?}"),
     }
 }
@@ -76,6 +77,11 @@ async fn versions_is_unsupported(store: &Fixture) {
 async fn get_of_a_version_is_unsupported(store: &Fixture) {
     let version = VersionSelector::Exact(Version::from(1));
     refused(store.backend().get(&store.path(KEY), &version).await, ErrorKind::Unsupported);
+}
+
+async fn get_of_a_stage_is_unsupported(store: &Fixture) {
+    let stage = VersionSelector::Stage("AWSCURRENT".into());
+    refused(store.backend().get(&store.path(KEY), &stage).await, ErrorKind::Unsupported);
 }
 
 async fn rollback_is_unsupported(store: &Fixture) {

@@ -1,6 +1,6 @@
 //! Earlier versions, and going back to them.
 
-use strongroom_core::{ErrorKind, Version};
+use strongroom_core::{ErrorKind, Version, VersionSelector};
 
 use crate::canary;
 use crate::conformance::expect::{active, holds, ids, refused};
@@ -12,6 +12,7 @@ pub(in crate::conformance) const CASES: &[Case] = &[
     case!(old_versions_stay_readable, [Put, Versions]),
     case!(get_of_a_missing_version_is_not_found, [Put, Versions]),
     case!(versions_belong_to_their_path, [Put, Versions]),
+    case!(a_label_finds_the_version_that_carries_it, [Put, Versions, Rollback, Stages]),
     case!(rollback_makes_an_earlier_value_active, [Put, Versions, Rollback]),
     case!(rollback_can_go_forward_again, [Put, Versions, Rollback]),
     case!(rollback_to_the_active_version_keeps_the_value, [Put, Versions, Rollback]),
@@ -72,6 +73,26 @@ async fn versions_belong_to_their_path(store: &Fixture) {
     assert_eq!(store.versions("versions/other").await.len(), 1);
     let last = versions.last().unwrap();
     refused(store.get_version("versions/other", last).await, ErrorKind::NotFound);
+}
+
+async fn a_label_finds_the_version_that_carries_it(store: &Fixture) {
+    let versions = written(store, 3).await;
+    for _ in 0..2 {
+        let labelled = store.versions(KEY).await;
+        assert!(labelled.iter().any(|info| !info.stages.is_empty()), "{labelled:?}");
+        for info in labelled {
+            for stage in &info.stages {
+                let selector = VersionSelector::Stage(stage.as_str().into());
+                let secret = store.backend().get(&store.path(KEY), &selector).await.unwrap();
+                assert_eq!(secret.version(), &info.version, "{stage}");
+            }
+        }
+        store.rollback(KEY, &versions[0]).await;
+    }
+    for missing in ["no-such-label", ""] {
+        let selector = VersionSelector::Stage(missing.into());
+        refused(store.backend().get(&store.path(KEY), &selector).await, ErrorKind::NotFound);
+    }
 }
 
 async fn rollback_makes_an_earlier_value_active(store: &Fixture) {
