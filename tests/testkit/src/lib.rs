@@ -5,6 +5,7 @@
 //! - [`memory`]: a scan of the process's own memory for what should have been wiped.
 //! - [`process`]: children of the test's own binary, for tests that kill one.
 //! - [`openbao`]: real OpenBao servers, and what makes them fail.
+//! - [`localstack`]: real LocalStack servers, in place of AWS.
 //! - [`postgres`]: real PostgreSQL servers.
 //! - [`stub`]: HTTP answers that no real server gives on demand.
 //! - [`proxy`]: a TCP connection that fails on demand.
@@ -25,6 +26,7 @@ use std::io::Write as _;
 
 pub mod canary;
 pub mod conformance;
+pub mod localstack;
 mod loopback;
 pub mod memory;
 pub mod openbao;

@@ -32,6 +32,7 @@ pub use self::audit::AuditLog;
 use self::certificates::Certificates;
 use self::config::Kind;
 use crate::planted;
+pub use crate::server::Paused;
 use crate::server::{LIMIT, LOOK_EVERY, PortTaken, Program, Supervised, free_port, installed};
 
 /// Names the server's binary.
@@ -169,8 +170,7 @@ impl Server {
     /// connections and answers nothing.
     #[must_use = "the server goes on when this is dropped"]
     pub fn pause(&self) -> Paused<'_> {
-        self.process.pause();
-        Paused(&self.process)
+        self.process.pause()
     }
 
     async fn started(kind: Kind) -> Self {
@@ -234,20 +234,6 @@ impl Server {
             assert!(begin.elapsed() < LIMIT, "not {what}: {path} answers {answered}");
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-}
-
-/// A server that stands still; it goes on when this is dropped.
-pub struct Paused<'a>(&'a Supervised);
-
-impl Paused<'_> {
-    /// Lets the server go on (`SIGCONT`).
-    pub fn resume(self) {}
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        self.0.resume();
     }
 }
 

@@ -136,19 +136,16 @@ impl Supervised {
         self.pid = None;
     }
 
-    /// Stops every thread of the server.
-    pub(crate) fn pause(&self) {
+    /// Stops every thread of the server until the guard is dropped.
+    pub(crate) fn pause(&self) -> Paused<'_> {
         self.signal(Signal::STOP);
+        let paused = Paused(self);
         let begin = Instant::now();
         while self.states().iter().any(|state| *state != 'T') {
             assert!(begin.elapsed() < LIMIT, "the server did not stop");
             std::thread::sleep(LOOK_EVERY);
         }
-    }
-
-    /// Lets a stopped server go on.
-    pub(crate) fn resume(&self) {
-        self.signal(Signal::CONT);
+        paused
     }
 
     fn signal(&self, signal: Signal) {
@@ -178,6 +175,20 @@ impl Drop for Supervised {
         drop(self.orders.take());
         // Fails only if something else has waited for it.
         let _ = self.supervisor.wait();
+    }
+}
+
+/// A server that stands still; it goes on when this is dropped.
+pub struct Paused<'a>(&'a Supervised);
+
+impl Paused<'_> {
+    /// Lets the server go on (`SIGCONT`).
+    pub fn resume(self) {}
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
     }
 }
 
