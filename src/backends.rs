@@ -41,6 +41,15 @@ pub(crate) const KINDS: &[Kind] = &[
         settings: None,
     },
     Kind {
+        name: "aws",
+        aliases: &[],
+        prefix: "SECRETS_AWS_",
+        #[cfg(feature = "aws")]
+        settings: Some(strongroom_backend_aws::SETTINGS),
+        #[cfg(not(feature = "aws"))]
+        settings: None,
+    },
+    Kind {
         name: "native",
         aliases: &[],
         prefix: "SECRETS_NATIVE_",
@@ -72,6 +81,8 @@ pub(crate) enum Chosen {
     Env(strongroom_backend_env::EnvConfig),
     #[cfg(feature = "hashicorp")]
     Hashicorp(Box<strongroom_backend_hashicorp::HashicorpConfig>),
+    #[cfg(feature = "aws")]
+    Aws(Box<strongroom_backend_aws::AwsConfig>),
     #[cfg(feature = "native")]
     Native(strongroom_backend_native::NativeConfig),
 }
@@ -79,7 +90,7 @@ pub(crate) enum Chosen {
 impl Chosen {
     /// Understands the settings of the backend `name`; `None` if a problem was noted.
     #[cfg_attr(
-        not(any(feature = "env", feature = "hashicorp", feature = "native")),
+        not(any(feature = "aws", feature = "env", feature = "hashicorp", feature = "native")),
         expect(unused_variables, reason = "there is nothing to configure without a backend")
     )]
     pub(crate) fn from_settings(
@@ -97,6 +108,9 @@ impl Chosen {
                 strongroom_backend_hashicorp::HashicorpConfig::from_settings(settings, problems)
                     .map(|config| Self::Hashicorp(Box::new(config)))
             }
+            #[cfg(feature = "aws")]
+            "aws" => strongroom_backend_aws::AwsConfig::from_settings(settings, problems)
+                .map(|config| Self::Aws(Box::new(config))),
             #[cfg(feature = "native")]
             "native" => strongroom_backend_native::NativeConfig::from_settings(settings, problems)
                 .map(Self::Native),
@@ -108,7 +122,7 @@ impl Chosen {
     }
 
     #[cfg_attr(
-        not(feature = "native"),
+        not(any(feature = "aws", feature = "native")),
         expect(clippy::unused_async, reason = "only some backends have to wait")
     )]
     pub(crate) async fn open(self) -> Result<Arc<dyn Backend>> {
@@ -119,6 +133,10 @@ impl Chosen {
             Self::Hashicorp(config) => {
                 let open = strongroom_backend_hashicorp::HashicorpBackend::open;
                 Ok(Arc::new(open(*config)?))
+            }
+            #[cfg(feature = "aws")]
+            Self::Aws(config) => {
+                Ok(Arc::new(strongroom_backend_aws::AwsBackend::open(*config).await?))
             }
             #[cfg(feature = "native")]
             Self::Native(config) => {

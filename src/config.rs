@@ -15,7 +15,7 @@ const DEFAULT_BACKEND: &str = "env";
 ///
 /// | setting | meaning |
 /// |---|---|
-/// | `SECRETS_BACKEND` | `env` (default), `hashicorp` (or `vault`, `openbao`) or `native` |
+/// | `SECRETS_BACKEND` | `env` (default), `hashicorp` (or `vault`, `openbao`), `aws` or `native` |
 /// | `SECRETS_ENV_PREFIX` | in front of every variable's name |
 /// | `SECRETS_ENV_FALLBACK` | `true`: a path's last segment alone also names its variable |
 /// | `SECRETS_ENV_FILE` | a `.env` file that is read besides the environment |
@@ -32,20 +32,30 @@ const DEFAULT_BACKEND: &str = "env";
 /// | `SECRETS_VAULT_CONNECT_TIMEOUT`, `SECRETS_VAULT_TIMEOUT` | for a connection (default `3s`) and a whole request (default `10s`) |
 /// | `SECRETS_VAULT_RENEW_MARGIN` | how long before its end a token is renewed; default `60s` |
 /// | `SECRETS_VAULT_ALLOW_HTTP` | `true`: plain http to other hosts, too |
+/// | `AWS_REGION`, `AWS_DEFAULT_REGION`, `AWS_PROFILE` | the region and the profile |
+/// | `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SECRETS_MANAGER` | other addresses than those of AWS |
+/// | `SECRETS_AWS_PREFIX` | what the names of all secrets begin with |
+/// | `SECRETS_AWS_KMS_KEY_ID`, `SECRETS_AWS_TAGS` | for secrets that are created: the KMS key, and tags as in `team=payments, env=prod` |
+/// | `SECRETS_AWS_ROLE_ARN`, `SECRETS_AWS_ROLE_SESSION_NAME`, `SECRETS_AWS_EXTERNAL_ID` | a role to assume |
+/// | `SECRETS_AWS_CONNECT_TIMEOUT`, `SECRETS_AWS_ATTEMPT_TIMEOUT`, `SECRETS_AWS_TIMEOUT` | for a connection (default `3s`), one of up to three attempts (`5s`), a whole request (`15s`) |
+/// | `SECRETS_AWS_RECOVERY_WINDOW` | how many days a deleted secret can be undeleted; default 30 |
+/// | `SECRETS_AWS_READ_METADATA` | `false`: reads know no metadata and no expiry, and make one request each |
+/// | `SECRETS_AWS_METADATA_TTL` | how long metadata is remembered for reads; default `60s` |
+/// | `SECRETS_AWS_ALLOW_HTTP` | `true`: plain http to other hosts, too |
 /// | `SECRETS_NATIVE_PATH` | the store's file; default: in the platform's data directory |
 /// | `SECRETS_NATIVE_KEY_FILE`, `SECRETS_NATIVE_KEY`, `SECRETS_NATIVE_PASSPHRASE`, `SECRETS_NATIVE_PASSPHRASE_FILE` | what opens the store: exactly one of them |
 /// | `SECRETS_NATIVE_KEEP_VERSIONS` | the most versions of a secret to keep |
 /// | `SECRETS_NATIVE_KEEP_DAYS` | how many days a version is kept after it was replaced |
 ///
 /// In the environment, an empty `SECRETS_…` setting of the chosen backend is a mistake (an empty
-/// `VAULT_…` variable counts as not set, as for Vault's own tools), and so is a variable that begins
-/// with `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless Kubernetes
-/// describes a service with it. Other `VAULT_…` variables are not read; in particular, none turns the
-/// check of certificates off. Secrets of the `env` backend at paths such as `secrets/env-x` or
+/// `VAULT_…` or `AWS_…` variable counts as not set, as for those tools), and so is a variable that begins
+/// with `SECRETS_AWS_`, `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless
+/// Kubernetes describes a service with it. Other `VAULT_…` variables are not read; in particular, none
+/// turns the check of certificates off. Secrets of the `env` backend at paths such as `secrets/env-x` or
 /// `secrets/native-x` would have such names: give them another place with `SECRETS_ENV_PREFIX`.
 ///
-/// Settings of a backend while `SECRETS_BACKEND` is not set are a mistake, too, but for `VAULT_…`
-/// variables in the environment, which other tools read as well.
+/// Settings of a backend while `SECRETS_BACKEND` is not set are a mistake, too, but for `VAULT_…` and
+/// `AWS_…` variables in the environment, which other tools read as well.
 ///
 /// In a file, a key is the setting's name in lower case, without `SECRETS_` in front or as it
 /// stands. `declare` is a list of tables with the keys `path`, `required` (default `true`),
@@ -66,8 +76,8 @@ const DEFAULT_BACKEND: &str = "env";
 /// # parse().unwrap();
 /// ```
 ///
-/// A configuration that came from a file ignores the environment, and keys are flat: there are no
-/// sections for single backends.
+/// A configuration that came from a file ignores the environment (but for what the SDK of AWS finds
+/// there by itself, such as credentials), and keys are flat: there are no sections for single backends.
 ///
 /// Building a configuration never fails. What is wrong with it, unknown keys included, is reported
 /// all at once by [`SecretsManager::from_config`](crate::SecretsManager::from_config), and never

@@ -17,6 +17,7 @@
 //! reading it takes a call whose name begins with `expose`.
 //!
 //! # Cargo features
+//! - `aws`: AWS Secrets Manager.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
@@ -46,6 +47,14 @@ pub use strongroom_core::{
     SecretPath, SecretString, SecretValue, Tier, ValueFormat, Version, VersionInfo,
     VersionSelector, async_trait,
 };
+
+/// The backend for AWS Secrets Manager.
+#[cfg(feature = "aws")]
+pub mod aws {
+    pub use strongroom_backend_aws::{
+        AssumedRole, AwsBackend, AwsConfig, SdkConfig, StaticCredentials,
+    };
+}
 
 /// The backend over environment variables and `.env` files.
 #[cfg(feature = "env")]

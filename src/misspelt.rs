@@ -27,7 +27,8 @@ pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
             is_near(&name, known()) || (!may_be_secrets && has_prefix_of_a_backend(&name))
         } else {
             // Variables that are shared with other tools concern only the backend that reads them.
-            name.starts_with("VAULT_") && is_near(&name, chosen.iter().copied())
+            ["VAULT_", "AWS_"].iter().any(|prefix| name.starts_with(prefix))
+                && is_near(&name, chosen.iter().copied())
         };
         if is_misspelt {
             problems.add(unknown(&name));

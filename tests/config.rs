@@ -37,7 +37,7 @@ async fn everything_that_is_wrong_is_named_at_once() {
     );
     let problems = problems(toml::from_str(&text).unwrap()).await;
     for expected in [
-        "`SECRETS_BACKEND` names no backend that is known: use `env`, `hashicorp` or `native`; did you mean `native`?",
+        "`SECRETS_BACKEND` names no backend that is known: use `env`, `hashicorp`, `aws` or `native`; did you mean `native`?",
         "`native_kye` is not a setting; did you mean `native_key`?",
         "`native_path` is neither text",
         "`native_key` is empty",
@@ -162,7 +162,7 @@ async fn environments() {
         ),
         (
             vec![("SECRETS_BACKEND", "vualt")],
-            "use `env`, `hashicorp` or `native`; did you mean `vault`?",
+            "use `env`, `hashicorp`, `aws` or `native`; did you mean `vault`?",
         ),
         (
             vec![("SECRETS_VAULT_MOUNT", "kv")],
@@ -221,16 +221,46 @@ fn a_service_finds_its_vault_in_the_environment() {
     }
 }
 
+#[cfg(feature = "aws")]
+#[test]
+fn a_service_finds_its_aws_in_the_environment() {
+    let place = [("AWS_REGION", "eu-central-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")];
+    let keys = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", CANARY)];
+    let with = |more: &[(&'static str, &'static str)]| [&place[..], &keys[..], more].concat();
+    for (environment, expected) in [
+        (with(&[]), "from aws: store unavailable"),
+        (with(&[("AWS_REGOIN", "x")]), "did you mean `AWS_REGION`?"),
+        (with(&[("SECRETS_AWS_PERFIX", "x")]), "did you mean `SECRETS_AWS_PREFIX`?"),
+        (with(&[("SECRETS_AWS_PREFIX", "")]), "set but empty"),
+        (with(&[("AWS_ENDPOINT_URL", "http://localstack:4566")]), "SECRETS_AWS_ALLOW_HTTP"),
+        (with(&[("AWS_REGION", "a.b"), ("SECRETS_AWS_TIMEOUT", "soon")]), "2 problems"),
+        (place.to_vec(), "not authenticated: no credentials were found"),
+        (keys.to_vec(), "no region was found"),
+    ] {
+        let always = [("SECRETS_BACKEND", "aws"), ("AWS_EC2_METADATA_DISABLED", "true")];
+        let answer = run(&[environment.as_slice(), &always].concat());
+        assert!(answer.contains(expected), "{environment:?}: {answer}");
+        assert!(!answer.contains("canary"), "{answer}");
+    }
+    // Other tools read them as well.
+    assert!(
+        run(&[&with(&[])[..], &[("OPENAI_API_KEY", "12345")]].concat()).contains("5 bytes from")
+    );
+}
+
 fn run(environment: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "service", "--nocapture"]).env("CONFIG_TEST_SERVICE", "1");
     // Whoever runs the tests may have a store of their own.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("SECRET") || text.starts_with("VAULT_") || text == "OPENAI_API_KEY" {
+        let is_ours = ["SECRET", "VAULT_", "AWS_"].iter().any(|prefix| text.starts_with(prefix));
+        if is_ours || text == "OPENAI_API_KEY" {
             command.env_remove(&name);
         }
     }
+    // Files of theirs, too.
+    command.env("AWS_CONFIG_FILE", "/nowhere").env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere");
     let Output { status, stdout, .. } = command.envs(environment.iter().copied()).output().unwrap();
     assert!(status.success());
     let stdout = String::from_utf8(stdout).unwrap();

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use strongroom::aws::{AwsBackend, AwsConfig, StaticCredentials};
 use strongroom::env::{EnvBackend, EnvConfig};
 use strongroom::hashicorp::{AppRole, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom::native::{KeySource, NativeBackend, NativeConfig};
 use strongroom::{Capabilities, Capability, MemoryBackend, SecretPath, async_trait};
 use strongroom_testkit::canary;
 use strongroom_testkit::conformance::{self, Fixture, Seed, Target};
+use strongroom_testkit::localstack;
 use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
 use tokio::sync::OnceCell;
 
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
         Box::new(Env),
         Box::new(Native),
         Box::new(Hashicorp::default()),
+        Box::new(Aws::default()),
     ])
 }
 
@@ -144,5 +147,37 @@ impl Target for Hashicorp {
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
         Fixture::new(HashicorpBackend::open(config).unwrap()).below(prefix)
+    }
+}
+
+/// One LocalStack for all cases, with documented behaviour of AWS put right in it; see
+/// `tests/testkit/src/localstack`.
+#[derive(Default)]
+struct Aws {
+    server: OnceCell<localstack::Server>,
+    cases: AtomicU32,
+}
+
+#[async_trait]
+impl Target for Aws {
+    fn name(&self) -> &'static str {
+        "aws"
+    }
+
+    fn expected_capabilities(&self) -> Capabilities {
+        Capabilities::none().with_all(COMPLETE).with_all(&[Capability::Rotate, Capability::Stages])
+    }
+
+    async fn open(&self) -> Fixture {
+        let server = self.server.get_or_init(localstack::Server::start).await;
+        let mut config = AwsConfig::default();
+        config.region = Some(server.region().into());
+        config.endpoint_url = Some(server.endpoint().into());
+        let key = StaticCredentials::new(server.access_key(), server.secret_key().into());
+        config.credentials = Some(key);
+        canary::witness(&config);
+        let case = self.cases.fetch_add(1, Ordering::Relaxed);
+        let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
+        Fixture::new(AwsBackend::open(config).await.unwrap()).below(prefix)
     }
 }

@@ -268,7 +268,7 @@ fn what_it_cannot_do_names_backends_that_can() {
         ];
         for error in errors {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-            assert_eq!(error.advice(), "use the backend `hashicorp` or `native`", "{error}");
+            assert_eq!(error.advice(), "use the backend `hashicorp`, `aws` or `native`", "{error}");
             assert_eq!(error.backend(), Some("env"), "{error}");
             let listing = error.operation() == Some(Operation::List);
             assert!(listing || error.path() == Some(&key), "{error}");

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
 
 mod groups {
+    pub(crate) mod aws;
     pub(crate) mod hashicorp;
     pub(crate) mod memory;
     pub(crate) mod native;
@@ -20,6 +21,7 @@ use strongroom_benches::report::Report;
 type Group = fn(&mut Report) -> Result<()>;
 
 const GROUPS: &[(&str, Group)] = &[
+    ("aws", groups::aws::run),
     ("hashicorp", groups::hashicorp::run),
     ("memory", groups::memory::run),
     ("native", groups::native::run),

@@ -16,5 +16,6 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         .args(["--"])
         .args(arguments)
         .env("STRONGROOM_TEST_BAO", prepared.bao)
+        .env("STRONGROOM_TEST_PYTHON", prepared.python)
         .run()
 }

@@ -1,0 +1,225 @@
+//! The backend itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use strongroom_core::{
+    Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
+    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, Rotated, Secret,
+    SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
+};
+use tokio::runtime::Handle;
+
+use crate::client::{Client, load};
+use crate::config::AwsConfig;
+use crate::read::id;
+
+const KIND: &str = "aws";
+/// Reads are billed and take a round trip; keys change rarely.
+const CACHE_TTL: Duration = Duration::from_secs(300);
+
+const CAPABILITIES: &[Capability] = &[
+    Capability::Put,
+    Capability::Conditions,
+    Capability::Binary,
+    Capability::Versions,
+    Capability::Rollback,
+    Capability::Delete,
+    Capability::Undelete,
+    Capability::List,
+    Capability::Metadata,
+    Capability::Rotate,
+    Capability::Stages,
+];
+
+/// Secrets in AWS Secrets Manager: one account in one region.
+///
+/// Cheap to share in an `Arc`; one connection pool and one set of credentials serve all calls.
+pub struct AwsBackend {
+    info: BackendInfo,
+    client: Arc<Client>,
+}
+
+impl AwsBackend {
+    /// Sets the client up with what the SDK's default chain finds: environment, profile, container,
+    /// instance. Credentials are fetched by the first call, so that a service can start while their
+    /// source is down. [`health`](Backend::health) tells whether they work.
+    ///
+    /// If no region is configured anywhere, the instance's metadata service is asked for it, which
+    /// takes some seconds where there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the configuration is wrong or no region is found.
+    pub async fn open(config: AwsConfig) -> Result<Self> {
+        let opened = async {
+            ensure_runtime()?;
+            let sdk = load(&config).await?;
+            Self::new(&sdk, config)
+        };
+        opened.await.map_err(|error| named(error, Operation::Open, None))
+    }
+
+    /// Uses a configuration of the SDK that the application has loaded itself, with its
+    /// credentials, region and HTTP client. Timeouts and retries are those of `config`, whose
+    /// `region`, `profile`, `endpoint_url`, `credentials` and `role` are not looked at.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the configuration is wrong or has no region.
+    pub fn with_sdk_config(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
+        Self::new(sdk, config).map_err(|error| named(error, Operation::Open, None))
+    }
+
+    fn new(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
+        let endpoint = config.secrets_manager_endpoint_url.as_deref().or(sdk.endpoint_url());
+        let place = endpoint.map_or_else(String::new, |url| format!(" at {url}"));
+        let prefix = config.prefix.as_ref();
+        let prefix = prefix.map_or_else(String::new, |prefix| format!(", prefix `{prefix}`"));
+        let client = Arc::new(Client::new(sdk, config)?);
+        let instance = format!("AWS Secrets Manager in {}{place}{prefix}", client.region);
+        let capabilities = Capabilities::none().with_all(CAPABILITIES);
+        let mut info = BackendInfo::new(KIND, instance, capabilities);
+        info.default_cache_ttl = Some(CACHE_TTL);
+        Ok(Self { info, client })
+    }
+
+    /// Names operation, path and backend in an error.
+    async fn named<T>(
+        &self,
+        operation: Operation,
+        path: Option<&SecretPath>,
+        work: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        let result = match self.client.ensure_open().and_then(|()| ensure_runtime()) {
+            Ok(()) => work.await,
+            Err(error) => Err(error),
+        };
+        result.map_err(|error| named(error, operation, path))
+    }
+
+    /// The same for a change, which is made in a task of its own.
+    async fn change<T, F>(
+        &self,
+        operation: Operation,
+        path: &SecretPath,
+        work: impl FnOnce(Arc<Client>, SecretPath) -> F + Send,
+    ) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.named(operation, Some(path), self.client.change(path, work)).await
+    }
+}
+
+fn named(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
+    let error = error.during(operation).from_backend(KIND);
+    match path {
+        Some(path) => error.at(path),
+        None => error,
+    }
+}
+
+fn ensure_runtime() -> Result<()> {
+    if Handle::try_current().is_ok() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
+        .because("this backend needs Tokio, and no runtime of it runs here"))
+}
+
+#[async_trait]
+impl Backend for AwsBackend {
+    fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    fn locate(&self, path: &SecretPath) -> String {
+        let name = self.client.names.beginning(Some(path));
+        format!("`{name}` in AWS Secrets Manager in {}", self.client.region)
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.named(Operation::Get, Some(path), self.client.read(path, version)).await
+    }
+
+    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        let usable = self.client.ensure_open().and_then(|()| ensure_runtime());
+        let results = match usable {
+            Ok(()) => self.client.read_many(paths).await,
+            Err(error) => paths.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let named = |(result, path): (Result<Secret>, &SecretPath)| {
+            result.map_err(|error| named(error, Operation::Get, Some(path)))
+        };
+        results.into_iter().zip(paths).map(named).collect()
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.named(Operation::Health, None, self.client.health()).await
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        let work = |client: Arc<Client>, path| client.put(path, value, options);
+        self.change(Operation::Put, path, work).await
+    }
+
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        self.change(Operation::Delete, path, Client::delete).await
+    }
+
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        self.change(Operation::Undelete, path, Client::undelete).await
+    }
+
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        self.change(Operation::Destroy, path, Client::destroy).await
+    }
+
+    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
+        self.named(Operation::List, prefix, self.client.list(prefix, options)).await
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        self.named(Operation::Versions, Some(path), self.client.versions(path)).await
+    }
+
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        let id = id(version);
+        let work = |client: Arc<Client>, path| async { client.rollback(path, id?).await };
+        self.change(Operation::Rollback, path, work).await
+    }
+
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        self.named(Operation::Describe, Some(path), self.client.describe(path)).await
+    }
+
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        let patch = patch.clone();
+        let work = |client: Arc<Client>, path| client.annotate(path, patch);
+        self.change(Operation::Annotate, path, work).await
+    }
+
+    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+        self.change(Operation::Rotate, path, Client::rotate).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.client.close().await;
+        Ok(())
+    }
+}
+
+/// What the SDK's client holds is not shown.
+impl fmt::Debug for AwsBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AwsBackend").field("instance", &self.info.instance).finish_non_exhaustive()
+    }
+}

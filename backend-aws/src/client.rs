@@ -1,0 +1,189 @@
+//! The SDK's client, set up so that every request ends in time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_secretsmanager::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_secretsmanager::config::retry::RetryConfig;
+use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
+use aws_sdk_secretsmanager::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_secretsmanager::error::BoxError;
+use strongroom_core::{Error, ErrorKind, ExposeSecret as _, Problems, Result};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::batch::BatchState;
+use crate::config::{AwsConfig, is_exposed};
+use crate::known::Known;
+use crate::name::Names;
+use crate::refusal::{Exposed, closed};
+use crate::settings::REGION;
+
+/// How often a request is tried in all.
+const ATTEMPTS: u32 = 3;
+/// The longest first pause between attempts; the SDK's own second would eat up the time allowed.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long `close` waits for writes under way.
+const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// One account in one region, and what was learnt about its secrets.
+pub(crate) struct Client {
+    pub(crate) sdk: aws_sdk_secretsmanager::Client,
+    pub(crate) names: Names,
+    pub(crate) config: AwsConfig,
+    pub(crate) region: String,
+    pub(crate) known: Known,
+    pub(crate) batch: BatchState,
+    closed: AtomicBool,
+    /// As many owners as writes are under way, and one.
+    writes: Arc<()>,
+}
+
+impl Client {
+    pub(crate) fn new(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
+        let mut problems = Problems::new();
+        config.check(&mut problems);
+        let region = sdk.region().map(|region| region.as_ref().to_owned());
+        if region.is_none() {
+            problems
+                .add(format!("no region was found; set `{REGION}`, or `region` in the profile"));
+        }
+        problems.into_result()?;
+        let mut builder = aws_sdk_secretsmanager::config::Builder::from(sdk)
+            .retry_config(retries())
+            .timeout_config(timeouts(&config))
+            .interceptor(Guard { allow_http: config.allow_http });
+        if let Some(url) = &config.secrets_manager_endpoint_url {
+            builder = builder.endpoint_url(url);
+        }
+        Ok(Self {
+            sdk: aws_sdk_secretsmanager::Client::from_conf(builder.build()),
+            names: Names::new(config.prefix.as_deref()),
+            region: region.unwrap_or_default(),
+            known: Known::new(config.metadata_ttl),
+            batch: BatchState::default(),
+            closed: AtomicBool::new(false),
+            writes: Arc::default(),
+            config,
+        })
+    }
+
+    pub(crate) fn ensure_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Counts as a write under way until it is dropped.
+    pub(crate) fn writing(&self) -> Arc<()> {
+        Arc::clone(&self.writes)
+    }
+
+    /// Refuses further calls and waits for writes under way, for 10 s at most.
+    pub(crate) async fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.known.forget_all();
+        // Without a runtime there is nothing to wait with.
+        if Handle::try_current().is_ok() {
+            let deadline = Instant::now() + DRAIN;
+            while Arc::strong_count(&self.writes) > 1 && Instant::now() < deadline {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        }
+    }
+}
+
+/// Loads what the SDK's default chain finds, with the settings of `config`. Credentials are looked
+/// for later, by the first request.
+pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
+    let mut problems = Problems::new();
+    config.check(&mut problems);
+    problems.into_result()?;
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(retries())
+        .timeout_config(timeouts(config));
+    if let Ok(name) = AppName::new("strongroom") {
+        loader = loader.app_name(name);
+    }
+    if let Some(region) = &config.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(profile) = &config.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(url) = &config.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    if let Some(given) = &config.credentials {
+        let token = given.session_token.as_ref().map(|token| token.expose_secret().to_owned());
+        let key = given.secret_access_key.expose_secret();
+        let credentials = Credentials::new(&given.access_key_id, key, token, None, "strongroom");
+        loader = loader.credentials_provider(credentials);
+    }
+    let sdk = loader.load().await;
+    let Some(role) = &config.role else { return Ok(sdk) };
+    let mut provider = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name);
+    if let Some(id) = &role.external_id {
+        provider = provider.external_id(id);
+    }
+    let provider = provider.configure(&sdk).build().await;
+    let credentials = SharedCredentialsProvider::new(provider);
+    Ok(sdk.into_builder().credentials_provider(credentials).build())
+}
+
+/// The only retries there are.
+fn retries() -> RetryConfig {
+    RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(FIRST_PAUSE)
+        .with_max_backoff(LONGEST_PAUSE)
+}
+
+fn timeouts(config: &AwsConfig) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(config.connect_timeout)
+        .operation_attempt_timeout(config.attempt_timeout)
+        .operation_timeout(config.timeout)
+        .build()
+}
+
+/// Sees to it that values are not shown on the way, wherever the endpoint was configured.
+#[derive(Debug)]
+struct Guard {
+    allow_http: bool,
+}
+
+impl Intercept for Guard {
+    fn name(&self) -> &'static str {
+        "Strongroom's guard against plain HTTP"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> std::result::Result<(), BoxError> {
+        let is_plain = !context.request().uri().starts_with("https:");
+        if is_plain
+            && !self.allow_http
+            && Url::parse(context.request().uri()).is_ok_and(|url| is_exposed(&url))
+        {
+            return Err(Exposed.into());
+        }
+        Ok(())
+    }
+}
+
+/// The error of a task that was stopped with its runtime.
+pub(crate) fn stopped() -> Error {
+    Error::new(ErrorKind::Internal, "read the secret to see whether it was written")
+        .because("the task that writes was stopped")
+}

@@ -1,0 +1,225 @@
+//! What to open.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use strongroom_core::{Problems, SecretString};
+use url::{Host, Url};
+
+use crate::metadata::is_storable;
+use crate::name::is_prefix;
+use crate::settings::{
+    ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, ENDPOINT_URL, METADATA_TTL, PREFIX,
+    RECOVERY_WINDOW, REGION, ROLE_ARN, SERVICE_ENDPOINT_URL, TAGS, TIMEOUT,
+};
+
+const ONE_DAY: Duration = Duration::from_secs(86_400);
+/// How many tags of the operator fit beside those of a secret: the service allows 50, we 32 and 4
+/// of our own.
+const MOST_TAGS: usize = 14;
+
+/// Opens AWS Secrets Manager.
+///
+/// # Examples
+/// ```
+/// use strongroom_backend_aws::AwsConfig;
+///
+/// let mut config = AwsConfig::default();
+/// config.prefix = Some("production".into());
+/// config.tags.insert("team".into(), "payments".into());
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AwsConfig {
+    /// The region. `None`: as the SDK's default chain finds it (`AWS_REGION`, the profile, the
+    /// instance).
+    pub region: Option<String>,
+    /// The profile in the shared configuration files. `None`: `AWS_PROFILE`, or `default`.
+    pub profile: Option<String>,
+    /// Where all services of AWS are that are used, if it is not AWS itself, such as LocalStack.
+    pub endpoint_url: Option<String>,
+    /// Where Secrets Manager is, if that is elsewhere again, such as an interface endpoint of a VPC.
+    pub secrets_manager_endpoint_url: Option<String>,
+    /// What the names of all secrets begin with: the path `db/main` is the name
+    /// `production/db/main` with the prefix `production`, and `/db/main` with `/`.
+    pub prefix: Option<String>,
+    /// The KMS key for secrets that are created: an id, an ARN or an alias. `None`:
+    /// `aws/secretsmanager`.
+    pub kms_key_id: Option<String>,
+    /// Tags for secrets that are created, besides their own.
+    pub tags: BTreeMap<String, String>,
+    /// Credentials. `None`, which is better: those that the SDK's default chain finds.
+    pub credentials: Option<StaticCredentials>,
+    /// A role to assume with the credentials.
+    pub role: Option<AssumedRole>,
+    /// How long a connection may take to come about; default 3 s.
+    pub connect_timeout: Duration,
+    /// How long one attempt at a request may take; default 5 s.
+    pub attempt_timeout: Duration,
+    /// How long a request may take in all, with up to three attempts; default 15 s.
+    pub timeout: Duration,
+    /// How many days a deleted secret can be undeleted: 7 to 30, default 30.
+    pub recovery_window_days: u8,
+    /// Whether reads look up metadata, which the service keeps apart from the value; default
+    /// `true`. Without it, a secret that is read has no metadata and never expires.
+    pub read_metadata: bool,
+    /// How long metadata is remembered for reads; default 60 s. With zero, each read takes a second
+    /// request.
+    pub metadata_ttl: Duration,
+    /// Whether `http` is accepted for other hosts than this one. Anyone on the way reads values
+    /// then.
+    pub allow_http: bool,
+}
+
+/// An access key that does not change while it is used. `Debug` shows its id alone.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StaticCredentials {
+    /// Which key it is.
+    pub access_key_id: String,
+    /// The key itself.
+    pub secret_access_key: SecretString,
+    /// What belongs to a key that is given for a time.
+    pub session_token: Option<SecretString>,
+}
+
+impl StaticCredentials {
+    /// A key that is given until it is revoked.
+    #[must_use]
+    pub fn new(access_key_id: impl Into<String>, secret_access_key: SecretString) -> Self {
+        Self { access_key_id: access_key_id.into(), secret_access_key, session_token: None }
+    }
+}
+
+/// A role that is assumed through AWS STS before anything is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AssumedRole {
+    /// The role, such as `arn:aws:iam::123456789012:role/secrets-reader`.
+    pub arn: String,
+    /// What the session is called in audit logs; default `strongroom`.
+    pub session_name: String,
+    /// What the owner of the role demands to hear, if it belongs to another account.
+    pub external_id: Option<String>,
+}
+
+impl AssumedRole {
+    /// A role whose sessions are called `strongroom`.
+    #[must_use]
+    pub fn new(arn: impl Into<String>) -> Self {
+        Self { arn: arn.into(), session_name: "strongroom".into(), external_id: None }
+    }
+}
+
+impl Default for AwsConfig {
+    fn default() -> Self {
+        Self {
+            region: None,
+            profile: None,
+            endpoint_url: None,
+            secrets_manager_endpoint_url: None,
+            prefix: None,
+            kms_key_id: None,
+            tags: BTreeMap::new(),
+            credentials: None,
+            role: None,
+            connect_timeout: Duration::from_secs(3),
+            attempt_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(15),
+            recovery_window_days: 30,
+            read_metadata: true,
+            metadata_ttl: Duration::from_secs(60),
+            allow_http: false,
+        }
+    }
+}
+
+impl AwsConfig {
+    /// Notes what is wrong.
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        // A region becomes part of a host name.
+        let is_label = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        if self.region.as_deref().is_some_and(|region| !is_label(region)) {
+            problems.add(format!("`{REGION}` is not a region such as `eu-central-1`"));
+        }
+        for (name, url) in [
+            (ENDPOINT_URL, &self.endpoint_url),
+            (SERVICE_ENDPOINT_URL, &self.secrets_manager_endpoint_url),
+        ] {
+            if let Some(Err(problem)) = url.as_ref().map(|url| self.check_endpoint(name, url)) {
+                problems.add(problem);
+            }
+        }
+        if self.prefix.as_deref().is_some_and(|prefix| !is_prefix(prefix)) {
+            problems.add(format!(
+                "`{PREFIX}` is not the beginning of a secret's name, such as `production`: use \
+                 `A-Z a-z 0-9 / _ + = . @ -`"
+            ));
+        }
+        let is_tag = |(name, value): (&String, &String)| {
+            !name.to_ascii_lowercase().starts_with("aws:")
+                && !name.starts_with("strongroom")
+                && (1..=128).contains(&name.chars().count())
+                && is_storable(name)
+                && value.chars().count() <= 256
+                && is_storable(value)
+        };
+        if self.tags.len() > MOST_TAGS || !self.tags.iter().all(is_tag) {
+            problems.add(format!(
+                "`{TAGS}` holds a tag that AWS does not take, or more than {MOST_TAGS}: use \
+                 letters, digits, spaces and `_ . : / = + - @`"
+            ));
+        }
+        if self.role.as_ref().is_some_and(|role| !role.arn.starts_with("arn:")) {
+            problems.add(format!(
+                "`{ROLE_ARN}` is not a role such as `arn:aws:iam::123456789012:role/name`"
+            ));
+        }
+        for (name, time) in [
+            (CONNECT_TIMEOUT, self.connect_timeout),
+            (ATTEMPT_TIMEOUT, self.attempt_timeout),
+            (TIMEOUT, self.timeout),
+        ] {
+            if time.is_zero() || time > ONE_DAY {
+                problems.add(format!("`{name}` must be more than zero and at most a day"));
+            }
+        }
+        if self.metadata_ttl > ONE_DAY {
+            problems.add(format!("`{METADATA_TTL}` must be at most a day"));
+        }
+        if !(7..=30).contains(&self.recovery_window_days) {
+            problems.add(format!("`{RECOVERY_WINDOW}` must be 7 to 30 days"));
+        }
+    }
+
+    fn check_endpoint(&self, name: &str, text: &str) -> Result<(), String> {
+        let url = Url::parse(text)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+            .ok_or_else(|| format!("`{name}` is not an address such as `http://localhost:4566`"))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(format!("`{name}` holds a user name or password; remove it"));
+        }
+        if !self.allow_http && is_exposed(&url) {
+            return Err(format!(
+                "`{name}` is plain http to another host, which shows values to anyone on the way: \
+                 use https, or set `{ALLOW_HTTP}` to `true` if you accept that"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether others than this machine see what is sent to an address.
+pub(crate) fn is_exposed(url: &Url) -> bool {
+    let is_loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "http" && !is_loopback
+}

@@ -1,0 +1,295 @@
+//! Metadata in the tags of a secret: at most 50, names of 1 to 128 and values of 0 to 256
+//! characters: letters, digits, white space and `_ . : / = + - @`; see
+//! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_Tag.html>. The description
+//! has a place of its own.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_secretsmanager::primitives::DateTime;
+use aws_sdk_secretsmanager::types::Tag;
+use strongroom_core::{Error, ErrorKind, Metadata, Result};
+
+const KIND: &str = "strongroom.kind";
+const TIER: &str = "strongroom.tier";
+const EXPIRES_AT: &str = "strongroom.expires_at";
+const ROTATION_INTERVAL: &str = "strongroom.rotation_interval";
+/// What the names of our own tags begin with; no other tag's name does.
+const RESERVED: &str = "strongroom";
+/// What the names of the service's own tags begin with.
+const FOREIGN: &str = "aws:";
+/// Stands in front of a value in which bytes are escaped as `=XX`.
+const ESCAPED: &str = "strongroom:";
+/// The longest value of a tag, in characters.
+const LONGEST_VALUE: usize = 256;
+/// The most tags of a secret.
+const MOST_TAGS: usize = 50;
+
+/// A secret's tags.
+pub(crate) type Tags = BTreeMap<String, String>;
+
+/// What turns the tags of a secret into others.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub(crate) removed: Vec<String>,
+    pub(crate) set: Tags,
+    /// The description, if it changes; empty for none.
+    pub(crate) description: Option<String>,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What tags say, those of other tools included.
+pub(crate) fn from_tags(tags: &[Tag]) -> Result<Metadata> {
+    let mut metadata = Metadata::default();
+    for (name, text) in pairs(tags) {
+        match name {
+            KIND => metadata.kind = text.parse().map_err(|_| corrupt(KIND))?,
+            TIER => metadata.tier = text.parse().map_err(|_| corrupt(TIER))?,
+            EXPIRES_AT => {
+                let time = humantime::parse_rfc3339(text).map_err(|_| corrupt(EXPIRES_AT))?;
+                metadata.expires_at = Some(time);
+            }
+            ROTATION_INTERVAL => {
+                let interval = humantime::parse_duration(text);
+                metadata.rotation_interval =
+                    Some(interval.map_err(|_| corrupt(ROTATION_INTERVAL))?);
+            }
+            name if name.starts_with(RESERVED) || name.starts_with(FOREIGN) => {}
+            name => {
+                metadata.tags.insert(name.to_owned(), unescaped(text));
+            }
+        }
+    }
+    Ok(metadata)
+}
+
+/// The tags that stand for metadata.
+pub(crate) fn to_tags(metadata: &Metadata) -> Result<Tags> {
+    let mut tags = Tags::new();
+    let mut set = |name: &str, text: String| tags.insert(name.to_owned(), text);
+    let default = Metadata::default();
+    if metadata.kind != default.kind {
+        set(KIND, metadata.kind.to_string());
+    }
+    if metadata.tier != default.tier {
+        set(TIER, metadata.tier.to_string());
+    }
+    if let Some(time) = metadata.expires_at {
+        set(EXPIRES_AT, humantime::format_rfc3339_millis(time).to_string());
+    }
+    if let Some(interval) = metadata.rotation_interval {
+        set(ROTATION_INTERVAL, humantime::format_duration(interval).to_string());
+    }
+    for (name, text) in &metadata.tags {
+        let text = escaped(text);
+        if text.chars().count() > LONGEST_VALUE {
+            return Err(too_much(
+                "a tag's value is over 256 characters once what AWS does not take in it is escaped",
+            ));
+        }
+        set(name, text);
+    }
+    Ok(tags)
+}
+
+/// What turns `old` into `new`. `stored` are all tags that are there.
+pub(crate) fn difference(stored: &[Tag], old: &Metadata, new: &Metadata) -> Result<Changes> {
+    let (before, after) = (to_tags(old)?, to_tags(new)?);
+    let removed: Vec<_> =
+        before.keys().filter(|name| !after.contains_key(*name)).cloned().collect();
+    let is_new = |(name, text): &(String, String)| before.get(name) != Some(text);
+    let set: Tags = after.into_iter().filter(is_new).collect();
+    let added = set.keys().filter(|name| pairs(stored).all(|(there, _)| there != name.as_str()));
+    let count = stored.len() + added.count() - removed.len();
+    if count > MOST_TAGS && count > stored.len() {
+        return Err(too_much("the secret would have more than the 50 tags that AWS keeps"));
+    }
+    let description =
+        (old.description != new.description).then(|| new.description.clone().unwrap_or_default());
+    Ok(Changes { removed, set, description })
+}
+
+pub(crate) fn pairs(tags: &[Tag]) -> impl Iterator<Item = (&str, &str)> {
+    tags.iter().filter_map(|tag| Some((tag.key()?, tag.value().unwrap_or_default())))
+}
+
+/// Whether AWS takes all characters of a text in a tag.
+pub(crate) fn is_storable(text: &str) -> bool {
+    let allowed = |character: char| match character {
+        ' ' | '_' | '.' | ':' | '/' | '=' | '+' | '-' | '@' => true,
+        // AWS goes by Unicode's general categories, which Rust's own library does not tell. In the
+        // blocks of Latin, Greek, Cyrillic, Kana, Han and Hangul, the two agree on letters.
+        '\u{c0}'..='\u{24f}'
+        | '\u{370}'..='\u{481}'
+        | '\u{48a}'..='\u{52f}'
+        | '\u{3041}'..='\u{3096}'
+        | '\u{30a1}'..='\u{30fa}'
+        | '\u{4e00}'..='\u{9fff}'
+        | '\u{ac00}'..='\u{d7a3}' => character.is_alphanumeric(),
+        character => character.is_ascii_alphanumeric(),
+    };
+    text.chars().all(allowed)
+}
+
+fn escaped(text: &str) -> String {
+    if is_storable(text) && !text.starts_with(ESCAPED) {
+        return text.to_owned();
+    }
+    let mut escaped = ESCAPED.to_owned();
+    for character in text.chars() {
+        let mut buffer = [0; 4];
+        let encoded = character.encode_utf8(&mut buffer);
+        if character != '=' && is_storable(encoded) {
+            escaped.push(character);
+        } else {
+            escaped.extend(encoded.bytes().map(|byte| format!("={byte:02X}")));
+        }
+    }
+    escaped
+}
+
+/// Text that somebody else wrote with the same beginning stays as it is.
+fn unescaped(text: &str) -> String {
+    let decoded = text.strip_prefix(ESCAPED).and_then(|escaped| {
+        let mut parts = escaped.split('=');
+        let mut bytes = parts.next()?.as_bytes().to_vec();
+        for part in parts {
+            let (code, rest) = part.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(code, 16).ok()?);
+            bytes.extend_from_slice(rest.as_bytes());
+        }
+        String::from_utf8(bytes).ok()
+    });
+    decoded.unwrap_or_else(|| text.to_owned())
+}
+
+/// A moment in an answer, cut off to the millisecond.
+pub(crate) fn time(moment: Option<&DateTime>) -> Option<SystemTime> {
+    let milliseconds = u64::try_from(moment?.to_millis().ok()?).ok()?;
+    Some(UNIX_EPOCH + Duration::from_millis(milliseconds))
+}
+
+fn corrupt(tag: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, "correct or remove it in AWS")
+        .because(format!("the secret's tag `{tag}` has no valid value"))
+}
+
+fn too_much(cause: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidInput, "use other tags").because(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use strongroom_core::{MetadataPatch, SecretKind, Tier};
+
+    use super::*;
+
+    fn described(patch: &MetadataPatch) -> Metadata {
+        let mut metadata = Metadata::default();
+        patch.apply(&mut metadata).unwrap();
+        metadata
+    }
+
+    fn stored(tags: &[(&str, &str)]) -> Vec<Tag> {
+        tags.iter().map(|(name, text)| Tag::builder().key(*name).value(*text).build()).collect()
+    }
+
+    fn kept(metadata: &Metadata) -> Vec<Tag> {
+        let tags = to_tags(metadata).unwrap();
+        stored(&tags.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn everything_comes_back() {
+        let metadata = described(
+            &MetadataPatch::new()
+                .kind(SecretKind::DbCredential)
+                .tier(Tier::Critical)
+                .expires_at(UNIX_EPOCH + Duration::from_millis(1_900_000_000_123))
+                .rotation_interval(Duration::from_millis(90 * 86_400_000 + 1))
+                .tag("empty", "")
+                .tag("odd", "\"quoted\" 50% = a, 鍵 – 😀")
+                .tag("marks", "e\u{301} \u{24d0} हि")
+                .tag("escaped", "strongroom:=41"),
+        );
+        let tags = kept(&metadata);
+        assert!(
+            pairs(&tags).all(|(name, text)| is_storable(name) && is_storable(text)),
+            "{tags:?}"
+        );
+        assert_eq!(from_tags(&tags).unwrap(), metadata);
+    }
+
+    #[test]
+    fn tags_of_others_are_read_as_they_are() {
+        let tags = stored(&[
+            ("aws:cloudformation:stack-name", "x"),
+            ("strongroom.future", "x"),
+            ("Name with space", "strongroom:=4"),
+            ("other", "strongroom:=FF"),
+        ]);
+        let metadata = from_tags(&tags).unwrap();
+        let read: Vec<_> = metadata.tags.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+        assert_eq!(read, [("Name with space", "strongroom:=4"), ("other", "strongroom:=FF")]);
+    }
+
+    #[test]
+    fn a_tag_of_ours_with_another_value_is_corrupt() {
+        for name in [KIND, TIER, EXPIRES_AT, ROTATION_INTERVAL] {
+            let error = from_tags(&stored(&[(name, "?")])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_what_differs_changes() {
+        let old = described(
+            &MetadataPatch::new().tag("a", "1").tag("b", "2").tier(Tier::Critical).description("d"),
+        );
+        let mut new = old.clone();
+        let patch = MetadataPatch::new().remove_tag("a").tag("c", "3").tier(Tier::Sensitive);
+        patch.no_description().apply(&mut new).unwrap();
+        let changes = difference(&kept(&old), &old, &new).unwrap();
+        assert_eq!(changes.removed, ["a", TIER]);
+        assert_eq!(changes.set, Tags::from([("c".into(), "3".into())]));
+        assert_eq!(changes.description.as_deref(), Some(""));
+        assert!(difference(&kept(&old), &old, &old).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_services_limits_hold_before_it_is_asked() {
+        let long = described(&MetadataPatch::new().tag("a", "\"".repeat(100)));
+        assert_eq!(to_tags(&long).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let names: Vec<_> = (0..49).map(|i| format!("aws:{i}")).collect();
+        let full = stored(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>());
+        let none = Metadata::default();
+        let one = described(&MetadataPatch::new().tag("a", ""));
+        let two = described(&MetadataPatch::new().tag("a", "").tag("b", ""));
+        assert!(difference(&full, &none, &one).is_ok());
+        assert_eq!(difference(&full, &none, &two).unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn times_are_cut_off_to_the_millisecond() {
+        let moment = DateTime::from_secs_and_nanos(1_700_000_000, 123_999_999);
+        let expected = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        assert_eq!(time(Some(&moment)), Some(expected));
+        assert_eq!(time(Some(&DateTime::from_secs(-1))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_stored_in_what_aws_takes(text in "\\PC*") {
+            let escaped = escaped(&text);
+            prop_assert!(is_storable(&escaped));
+            prop_assert_eq!(unescaped(&escaped), text);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Deleting, taking it back, and destroying.
+
+use std::sync::Arc;
+
+use strongroom_core::{Error, ErrorKind, Result, SecretPath};
+
+use crate::client::Client;
+use crate::refusal::{Code, Failure, Needs, answered, not_found};
+
+impl Client {
+    /// Marks a secret for deletion at the end of the recovery window.
+    pub(crate) async fn delete(self: Arc<Self>, path: SecretPath) -> Result<()> {
+        match self.try_delete(&path).await {
+            Ok(()) => Ok(()),
+            Err(failure) => match failure.code {
+                Code::NotFound | Code::Deleted => Ok(()),
+                _ => self.unless_deleted(&path, failure).await,
+            },
+        }
+    }
+
+    async fn try_delete(&self, path: &SecretPath) -> Result<(), Failure> {
+        let name = self.names.name(path)?;
+        let days = self.config.recovery_window_days.into();
+        let request = self.sdk.delete_secret().secret_id(&name).recovery_window_in_days(days);
+        answered(request.send(), Needs { action: "DeleteSecret", secret: Some(&name) })
+            .await
+            .map(drop)
+    }
+
+    /// After a write that was to bring a deleted secret back and failed.
+    pub(crate) async fn delete_again(&self, path: &SecretPath) {
+        if let Err(failure) = self.try_delete(path).await {
+            let error = Error::from(failure);
+            tracing::warn!(%error, %path, "a deleted secret is live again after a failed write");
+        }
+    }
+
+    /// Removes a secret at once. The service takes that for done if there is none.
+    pub(crate) async fn destroy(self: Arc<Self>, path: SecretPath) -> Result<()> {
+        let name = self.names.name(&path)?;
+        let request = self.sdk.delete_secret().secret_id(&name).force_delete_without_recovery(true);
+        let needs = Needs { action: "DeleteSecret", secret: Some(&name) };
+        match answered(request.send(), needs).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.code == Code::NotFound => Ok(()),
+            Err(failure) => Err(self.replicated(&path, failure).await),
+        }
+    }
+
+    pub(crate) async fn undelete(self: Arc<Self>, path: SecretPath) -> Result<()> {
+        match self.look(&path).await? {
+            Some(found) if found.is_deleted() => self.restore(&path).await,
+            Some(_) => Ok(()),
+            None => Err(not_found()),
+        }
+    }
+
+    /// Takes a delete back, unless somebody else just has.
+    pub(crate) async fn restore(&self, path: &SecretPath) -> Result<()> {
+        let name = self.names.name(path)?;
+        let request = self.sdk.restore_secret().secret_id(&name);
+        let needs = Needs { action: "RestoreSecret", secret: Some(&name) };
+        match answered(request.send(), needs).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.code == Code::NotFound => Err(not_found()),
+            Err(failure) if failure.code == Code::InvalidRequest => {
+                self.look_at_live(path).await.map(drop).map_err(|_| failure.into())
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn unless_deleted(&self, path: &SecretPath, failure: Failure) -> Result<()> {
+        if failure.code == Code::InvalidRequest
+            && let Ok(found) = self.look(path).await
+            && found.is_none_or(|found| found.is_deleted())
+        {
+            return Ok(());
+        }
+        Err(self.replicated(path, failure).await)
+    }
+
+    /// Says so if a secret cannot be deleted because it has replicas.
+    async fn replicated(&self, path: &SecretPath, failure: Failure) -> Error {
+        if failure.code == Code::InvalidRequest
+            && let Ok(Some(found)) = self.look(path).await
+            && found.is_replicated()
+        {
+            return Error::new(ErrorKind::InvalidInput, "remove its replicas in AWS first")
+                .because("the secret is replicated to other regions");
+        }
+        failure.into()
+    }
+}

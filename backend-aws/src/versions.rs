@@ -1,0 +1,90 @@
+//! The versions of a secret, and rotation by the service.
+
+use std::sync::Arc;
+
+use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
+use futures_util::future::try_join;
+use strongroom_core::{Error, ErrorKind, Result, Rotated, SecretPath, Version, VersionInfo};
+
+use crate::client::Client;
+use crate::describe::CURRENT;
+use crate::metadata::time;
+use crate::refusal::{Code, Needs, answered, not_found};
+
+/// The most versions on a page.
+const PAGE: i32 = 100;
+
+impl Client {
+    /// All versions, newest first, those without a label included.
+    pub(crate) async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        // A deleted secret may tell its versions all the same.
+        let (_, entries) = try_join(self.look_at_live(path), self.entries(path)).await?;
+        let mut versions: Vec<_> = entries.into_iter().filter_map(info).collect();
+        if versions.is_empty() {
+            return Err(not_found());
+        }
+        // Ids of ours sort by time, too, should the service's clock not tell two apart.
+        versions.sort_by(|a, b| (b.created_at, &b.version).cmp(&(a.created_at, &a.version)));
+        Ok(versions)
+    }
+
+    async fn entries(&self, path: &SecretPath) -> Result<Vec<SecretVersionsListEntry>> {
+        let name = self.names.name(path)?;
+        let needs = Needs { action: "ListSecretVersionIds", secret: Some(&name) };
+        let mut entries = Vec::new();
+        let mut next = None;
+        loop {
+            let request = self.sdk.list_secret_version_ids().secret_id(&name);
+            let request = request.include_deprecated(true).max_results(PAGE).set_next_token(next);
+            let answer = answered(request.send(), needs).await?;
+            entries.extend(answer.versions.unwrap_or_default());
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Has the service rotate a secret now. It goes on after the answer.
+    pub(crate) async fn rotate(self: Arc<Self>, path: SecretPath) -> Result<Rotated> {
+        let name = self.names.name(&path)?;
+        let needs = Needs { action: "RotateSecret", secret: Some(&name) };
+        let request = self.sdk.rotate_secret().secret_id(&name).rotate_immediately(true);
+        let failure = match answered(request.send(), needs).await {
+            Ok(answer) => {
+                let mut rotated = Rotated::default();
+                rotated.version = answer.version_id.as_deref().map(Version::new);
+                return Ok(rotated);
+            }
+            Err(failure) => failure,
+        };
+        if !matches!(failure.code, Code::InvalidRequest | Code::NotFound | Code::InvalidParameter) {
+            return Err(failure.into());
+        }
+        let found = self.look_at_live(&path).await?;
+        Err(if !found.rotates() {
+            Error::new(ErrorKind::Config, "set up rotation for it in AWS, with a Lambda function")
+                .because("no rotation is configured for the secret")
+        } else if failure.code == Code::InvalidRequest {
+            Error::new(
+                ErrorKind::Unavailable,
+                "try again later; if it lasts, look at the log of its \
+                                                rotation function",
+            )
+            .because("a rotation of the secret is under way, or has failed halfway")
+        } else {
+            Error::new(ErrorKind::Config, "check the secret's rotation function in AWS")
+                .because("AWS does not find the secret's rotation function, or may not call it")
+        })
+    }
+}
+
+fn info(entry: SecretVersionsListEntry) -> Option<VersionInfo> {
+    let stages = entry.version_stages.unwrap_or_default();
+    let active = stages.iter().any(|stage| stage == CURRENT);
+    let version = Version::new(&entry.version_id?);
+    let mut info = VersionInfo::new(version, time(entry.created_date.as_ref()), active);
+    info.stages = stages;
+    info.stages.sort_unstable();
+    Some(info)
+}

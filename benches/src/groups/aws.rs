@@ -1,0 +1,162 @@
+//! Reads from one LocalStack: through the backend, and with the bare SDK.
+//!
+//! Both ask the same server for the same secrets of 64 bytes, over plain HTTP on warm connections of
+//! their own, with the same timeouts and retries. The bare SDK gives the text back and nothing else.
+//! The backend also knows version, tags and expiry, which it has looked up before, as it does once a
+//! minute; how many requests that takes is counted apart. LocalStack does one thing at a time, so
+//! ratios of many reads show how many requests were made; with AWS itself, the way there counts.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_sdk_secretsmanager::Client;
+use futures_util::stream::{self, StreamExt as _};
+use strongroom_backend_aws::{AwsBackend, AwsConfig, StaticCredentials};
+use strongroom_benches::measure::{Pace, Subject, compare_alike};
+use strongroom_benches::report::{Report, Target};
+use strongroom_core::{Backend, PutOptions, Secret, SecretPath, VersionSelector};
+use strongroom_testkit::localstack::Server;
+use tokio::runtime::{Builder, Runtime};
+
+const SECRETS: usize = 200;
+const VALUE: &str = "sk-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc";
+/// How many single reads a careful user has under way at once.
+const AT_ONCE: usize = 16;
+/// Short turns and many of them, since the server is another process, which the machine may run
+/// later.
+const SINGLE: Pace = Pace { rounds: 101, turn: Duration::from_millis(60) };
+/// A turn of all secrets, which takes a second and more.
+const MANY: Pace = Pace { rounds: 9, turn: Duration::ZERO };
+
+pub(crate) fn run(report: &mut Report) -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let server = runtime.block_on(Server::start());
+    let readers = runtime.block_on(Readers::new(&server))?;
+    runtime.block_on(readers.count(report, &server))?;
+    readers.compare_many(report, &runtime)?;
+    readers.compare_single(report, &runtime)?;
+    ensure!(readers.failed.get() == 0, "{} reads failed", readers.failed.get());
+    Ok(())
+}
+
+/// The ways to read.
+struct Readers {
+    backend: AwsBackend,
+    sdk: Client,
+    paths: Vec<SecretPath>,
+    /// Reads that gave anything but the value.
+    failed: Cell<u32>,
+}
+
+impl Readers {
+    async fn new(server: &Server) -> Result<Self> {
+        let mut config = AwsConfig::default();
+        config.region = Some(server.region().into());
+        config.endpoint_url = Some(server.endpoint().into());
+        config.credentials =
+            Some(StaticCredentials::new(server.access_key(), server.secret_key().into()));
+        // What is known is to last for the whole run; that it is looked up is counted apart.
+        config.metadata_ttl = Duration::from_secs(3600);
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(config.connect_timeout)
+            .operation_attempt_timeout(config.attempt_timeout)
+            .operation_timeout(config.timeout)
+            .build();
+        let backend = AwsBackend::open(config.clone()).await?;
+        let keys = (server.access_key(), server.secret_key());
+        let sdk = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(server.region()))
+            .endpoint_url(server.endpoint())
+            .credentials_provider(Credentials::new(keys.0, keys.1, None, None, "bench"))
+            .retry_config(RetryConfig::standard())
+            .timeout_config(timeouts);
+        let sdk = Client::new(&sdk.load().await);
+        let paths: Result<Vec<_>, _> =
+            (0..SECRETS).map(|i| SecretPath::parse(&format!("production/key-{i}"))).collect();
+        let paths = paths?;
+        for path in &paths {
+            backend.put(path, VALUE.into(), PutOptions::new()).await?;
+        }
+        Ok(Self { backend, sdk, paths, failed: Cell::new(0) })
+    }
+
+    /// Counts what the server is asked, for the first time and from then on.
+    async fn count(&self, report: &mut Report, server: &Server) -> Result<()> {
+        let asked = || {
+            let actions =
+                ["BatchGetSecretValue", "GetSecretValue", "DescribeSecret", "ListSecrets"];
+            actions.map(|action| server.requests(action)).iter().sum::<usize>()
+        };
+        let mut before = asked();
+        for (name, target) in [
+            ("aws_get_many_calls_first_time", None),
+            ("aws_get_many_calls", Some(Target::Max(10.0))),
+        ] {
+            self.get_many().await;
+            let now = asked();
+            let calls = u32::try_from(now - before).context("too many requests")?;
+            report.add(name, f64::from(calls), "requests", target)?;
+            before = now;
+        }
+        Ok(())
+    }
+
+    fn compare_many(&self, report: &mut Report, runtime: &Runtime) -> Result<()> {
+        let subjects = [
+            Subject::awaiting(runtime, || self.get_many()),
+            Subject::awaiting(runtime, || self.sdk_reads(AT_ONCE)),
+            Subject::awaiting(runtime, || self.sdk_reads(1)),
+        ];
+        let [many, at_once, one_by_one] = compare_alike(MANY, subjects);
+        let target = Some(Target::Min(5.0));
+        report.add("aws_get_many_speedup", at_once.over(&many), "x", target)?;
+        report.add("aws_get_many_speedup_one_by_one", one_by_one.over(&many), "x", None)?;
+        report.add("aws_get_many_ms", many.median() / 1e6, "ms", None)
+    }
+
+    fn compare_single(&self, report: &mut Report, runtime: &Runtime) -> Result<()> {
+        let path = self.paths.first().context("there are secrets")?;
+        let subjects = [
+            Subject::awaiting(runtime, || async {
+                let read = self.backend.get(path, &VersionSelector::Active).await;
+                self.check(text_of(&read));
+                read
+            }),
+            Subject::awaiting(runtime, || self.sdk_read(path)),
+        ];
+        let [backend, sdk] = compare_alike(SINGLE, subjects);
+        report.add("aws_get_over_sdk", backend.over(&sdk), "x", Some(Target::Max(1.1)))?;
+        report.add("aws_get_ms", backend.median() / 1e6, "ms", None)
+    }
+
+    async fn get_many(&self) {
+        for read in self.backend.get_many(&self.paths).await {
+            self.check(text_of(&read));
+        }
+    }
+
+    async fn sdk_reads(&self, at_once: usize) {
+        let reads = stream::iter(&self.paths).map(|path| self.sdk_read(path));
+        reads.buffer_unordered(at_once).collect::<()>().await;
+    }
+
+    async fn sdk_read(&self, path: &SecretPath) {
+        let read = self.sdk.get_secret_value().secret_id(path.as_str()).send().await;
+        self.check(read.ok().as_ref().and_then(|read| read.secret_string()));
+    }
+
+    fn check(&self, read: Option<&str>) {
+        if read != Some(VALUE) {
+            self.failed.set(self.failed.get() + 1);
+        }
+    }
+}
+
+fn text_of(read: &strongroom_core::Result<Secret>) -> Option<&str> {
+    read.as_ref().ok().and_then(|secret| secret.expose_text().ok())
+}
