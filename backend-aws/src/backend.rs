@@ -19,7 +19,7 @@ use crate::read::id;
 
 const KIND: &str = "aws";
 /// Reads are billed and take a round trip; keys change rarely.
-const CACHE_TTL: Duration = Duration::from_secs(300);
+const CACHE_TTL: Duration = Duration::from_mins(5);
 
 const CAPABILITIES: &[Capability] = &[
     Capability::Put,

@@ -25,7 +25,7 @@ const CONCURRENT_BATCHES: usize = 4;
 /// How many single requests are under way at once.
 const CONCURRENT_READS: usize = 16;
 /// How long a refusal of such requests is taken for the last word.
-const DENIED_FOR: Duration = Duration::from_secs(300);
+const DENIED_FOR: Duration = Duration::from_mins(5);
 
 /// Whether reading many at once is known to be refused.
 #[derive(Default)]
@@ -131,6 +131,10 @@ impl Client {
                 }
                 Err(failure) => {
                     let error = Error::from(failure);
+                    // It may be about one secret alone: each is read alone.
+                    if !error.is_temporary() {
+                        return values;
+                    }
                     let missing = names.iter().filter(|name| !values.contains_key(*name));
                     let missing: Vec<_> = missing.cloned().collect();
                     values

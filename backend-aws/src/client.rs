@@ -11,7 +11,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
-use aws_sdk_secretsmanager::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_secretsmanager::error::BoxError;
 use strongroom_core::{Error, ErrorKind, ExposeSecret as _, Problems, Result};
 use tokio::runtime::Handle;
@@ -20,10 +20,12 @@ use url::Url;
 
 use crate::batch::BatchState;
 use crate::config::{AwsConfig, is_exposed};
+use crate::credentials::Sendable;
 use crate::known::Known;
 use crate::name::Names;
+use crate::quiet::{muted, muted_now};
 use crate::refusal::{Exposed, closed};
-use crate::settings::REGION;
+use crate::settings::{ENDPOINT_URL, REGION, SERVICE_ENDPOINT_URL};
 
 /// How often a request is tried in all.
 const ATTEMPTS: u32 = 3;
@@ -53,20 +55,26 @@ impl Client {
         let mut problems = Problems::new();
         config.check(&mut problems);
         let region = sdk.region().map(|region| region.as_ref().to_owned());
+        if let Some(problem) =
+            sdk.endpoint_url().and_then(|url| config.check_endpoint(ENDPOINT_URL, url).err())
+        {
+            problems.add(problem);
+        }
         if region.is_none() {
             problems
                 .add(format!("no region was found; set `{REGION}`, or `region` in the profile"));
         }
         problems.into_result()?;
-        let mut builder = aws_sdk_secretsmanager::config::Builder::from(sdk)
+        let mut builder = muted_now(|| Builder::from(sdk))
             .retry_config(retries())
             .timeout_config(timeouts(&config))
             .interceptor(Guard { allow_http: config.allow_http });
-        if let Some(url) = &config.secrets_manager_endpoint_url {
-            builder = builder.endpoint_url(url);
+        if let Some(provider) = sdk.credentials_provider() {
+            builder = builder.credentials_provider(Sendable::only(provider));
         }
+        set_endpoint(&mut builder, sdk, &config);
         Ok(Self {
-            sdk: aws_sdk_secretsmanager::Client::from_conf(builder.build()),
+            sdk: muted_now(|| aws_sdk_secretsmanager::Client::from_conf(builder.build())),
             names: Names::new(config.prefix.as_deref()),
             region: region.unwrap_or_default(),
             known: Known::new(config.metadata_ttl),
@@ -118,7 +126,8 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     if let Some(profile) = &config.profile {
         loader = loader.profile_name(profile);
     }
-    if let Some(url) = &config.endpoint_url {
+    let url = config.endpoint_url.as_deref();
+    if let Some(url) = url.filter(|url| !is_in_environment(ENDPOINT_URL, url)) {
         loader = loader.endpoint_url(url);
     }
     if let Some(given) = &config.credentials {
@@ -127,15 +136,37 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
         let credentials = Credentials::new(&given.access_key_id, key, token, None, "strongroom");
         loader = loader.credentials_provider(credentials);
     }
-    let sdk = loader.load().await;
+    let sdk = muted(Box::pin(loader.load())).await;
     let Some(role) = &config.role else { return Ok(sdk) };
+    let sdk = match sdk.credentials_provider() {
+        Some(provider) => sdk.into_builder().credentials_provider(Sendable::only(provider)).build(),
+        None => sdk,
+    };
     let mut provider = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name);
     if let Some(id) = &role.external_id {
         provider = provider.external_id(id);
     }
-    let provider = provider.configure(&sdk).build().await;
+    let provider = muted(Box::pin(provider.configure(&sdk).build())).await;
     let credentials = SharedCredentialsProvider::new(provider);
     Ok(sdk.into_builder().credentials_provider(credentials).build())
+}
+
+/// Sets the endpoint where it is not to be as the SDK finds it: it was given elsewhere than in the
+/// environment, or a variable is empty. Other tools of AWS take that for none; the SDK panics.
+fn set_endpoint(builder: &mut Builder, sdk: &SdkConfig, config: &AwsConfig) {
+    let is_empty = |name| std::env::var_os(name).is_some_and(|url| url.is_empty());
+    let own = config.secrets_manager_endpoint_url.as_deref();
+    if [SERVICE_ENDPOINT_URL, ENDPOINT_URL].into_iter().any(is_empty) {
+        let url = own.or(sdk.endpoint_url()).filter(|url| !url.is_empty());
+        builder.set_endpoint_url(url.map(str::to_owned));
+    } else if let Some(url) = own.filter(|url| !is_in_environment(SERVICE_ENDPOINT_URL, url)) {
+        builder.set_endpoint_url(Some(url.to_owned()));
+    }
+}
+
+/// What the environment says is left to the SDK, which knows of exceptions there.
+fn is_in_environment(name: &str, value: &str) -> bool {
+    std::env::var_os(name).is_some_and(|set| set == value)
 }
 
 /// The only retries there are.

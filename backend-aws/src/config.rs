@@ -13,7 +13,7 @@ use crate::settings::{
     RECOVERY_WINDOW, REGION, ROLE_ARN, SERVICE_ENDPOINT_URL, TAGS, TIMEOUT,
 };
 
-const ONE_DAY: Duration = Duration::from_secs(86_400);
+const ONE_DAY: Duration = Duration::from_hours(24);
 /// How many tags of the operator fit beside those of a secret: the service allows 50, we 32 and 4
 /// of our own.
 const MOST_TAGS: usize = 14;
@@ -128,7 +128,7 @@ impl Default for AwsConfig {
             timeout: Duration::from_secs(15),
             recovery_window_days: 30,
             read_metadata: true,
-            metadata_ttl: Duration::from_secs(60),
+            metadata_ttl: Duration::from_mins(1),
             allow_http: false,
         }
     }
@@ -195,7 +195,7 @@ impl AwsConfig {
         }
     }
 
-    fn check_endpoint(&self, name: &str, text: &str) -> Result<(), String> {
+    pub(crate) fn check_endpoint(&self, name: &str, text: &str) -> Result<(), String> {
         let url = Url::parse(text)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())

@@ -7,7 +7,7 @@ use strongroom_core::{Description, Metadata, Result, SecretPath, Version};
 use crate::client::Client;
 use crate::known::Fact;
 use crate::metadata::{from_tags, time};
-use crate::refusal::{Code, Needs, answered, not_found};
+use crate::refusal::{Code, Needs, answered, not_found, unreadable};
 
 /// The label of the active version.
 pub(crate) const CURRENT: &str = "AWSCURRENT";
@@ -102,6 +102,7 @@ impl Client {
         let ticket = self.known.ticket();
         let request = self.sdk.describe_secret().secret_id(&name);
         let described = match answered(request.send(), needs).await {
+            Ok(output) if output.name().is_none() => return Err(unreadable()),
             Ok(output) => Described(output),
             Err(failure) if failure.code == Code::NotFound => return Ok(None),
             Err(failure) => return Err(failure.into()),

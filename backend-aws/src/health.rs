@@ -4,7 +4,7 @@
 use strongroom_core::{Error, ErrorKind, Health, HealthStatus, Result};
 
 use crate::client::Client;
-use crate::refusal::{Code, Needs, answered};
+use crate::refusal::{Code, Needs, answered, unreadable};
 
 /// A name that no path leads to.
 const NO_SECRET: &str = "=strongroom=health";
@@ -15,6 +15,7 @@ impl Client {
         let needs = Needs { action: "DescribeSecret", secret: Some(&name) };
         let request = self.sdk.describe_secret().secret_id(&name);
         let (status, details) = match answered(request.send(), needs).await {
+            Ok(output) if output.name().is_none() => return Err(unreadable()),
             Ok(_) => (HealthStatus::Ready, Vec::new()),
             Err(failure) => match failure.code {
                 Code::NotFound | Code::Deleted => (HealthStatus::Ready, Vec::new()),

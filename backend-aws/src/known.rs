@@ -106,7 +106,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_known_ends_with_its_time() {
-        let known = Known::new(Duration::from_secs(60));
+        let known = Known::new(Duration::from_mins(1));
         known.learn(&path("a"), fact(), known.ticket());
         tokio::time::advance(Duration::from_millis(59_999)).await;
         assert!(known.get(&path("a")).is_some());
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_was_asked_before_a_change_is_not_learnt_after_it() {
-        let known = Known::new(Duration::from_secs(60));
+        let known = Known::new(Duration::from_mins(1));
         let ticket = known.ticket();
         known.forget(&path("a"));
         known.learn(&path("a"), fact(), ticket);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn not_more_than_the_limit_is_remembered() {
-        let known = Known::new(Duration::from_secs(60));
+        let known = Known::new(Duration::from_mins(1));
         for i in 0..=MOST {
             known.learn(&path(&i.to_string()), fact(), known.ticket());
         }

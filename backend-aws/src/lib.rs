@@ -83,18 +83,23 @@
 //! endpoint was configured, unless [`allow_http`](AwsConfig::allow_http) is set. The SDK's copies of
 //! values, and the buffers of the HTTP and TLS libraries, are not wiped.
 //!
+//! The SDK's own events are kept from `tracing`'s subscribers: some of them show credentials, such as
+//! an answer of AWS STS that it cannot read, or the tokens of an instance's metadata service.
+//!
 //! [`VersionSelector::Stage`]: strongroom_core::VersionSelector::Stage
 
 mod backend;
 mod batch;
 mod client;
 mod config;
+mod credentials;
 mod describe;
 mod health;
 mod known;
 mod list;
 mod metadata;
 mod name;
+mod quiet;
 mod read;
 mod refusal;
 mod remove;

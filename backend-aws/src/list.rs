@@ -6,7 +6,7 @@ use strongroom_core::{ListOptions, ListPage, PageToken, Result, SecretPath};
 use crate::client::Client;
 use crate::describe::CURRENT;
 use crate::metadata::from_tags;
-use crate::refusal::{Needs, answered};
+use crate::refusal::{Needs, answered, unreadable};
 
 /// The most secrets on a page.
 const PAGE: i32 = 100;
@@ -36,7 +36,7 @@ impl Client {
         }
         let answer = answered(request.send(), needs).await?;
         let mut paths = Vec::new();
-        for entry in answer.secret_list.unwrap_or_default() {
+        for entry in answer.secret_list.ok_or_else(unreadable)? {
             let path = entry.name().and_then(|name| self.names.path(name));
             let Some(path) = path else { continue };
             let is_below = prefix.is_none_or(|prefix| path.below(prefix).is_some());

@@ -10,6 +10,7 @@ use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use strongroom_core::{Error, ErrorKind, Result};
 
+use crate::quiet::muted;
 use crate::settings::{ALLOW_HTTP, ENDPOINT_URL, READ_METADATA, REGION, ROLE_ARN, TIMEOUT};
 
 /// What callers tell apart.
@@ -111,9 +112,10 @@ impl Needs<'_> {
             "AccessDeniedException" | "AccessDenied" if mentions_kms(message) => {
                 (Code::Denied, key_denied())
             }
-            "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
-                (Code::Denied, Error::new(ErrorKind::Denied, self.advice()))
-            }
+            "AccessDeniedException"
+            | "AccessDenied"
+            | "UnauthorizedOperation"
+            | "NotAuthorized" => (Code::Denied, Error::new(ErrorKind::Denied, self.advice())),
             "DecryptionFailure"
             | "DecryptionFailureException"
             | "EncryptionFailure"
@@ -160,7 +162,10 @@ fn elsewhere(code: &str, status: u16) -> Error {
         | "RequestLimitExceeded"
         | "SlowDown"
         | "BandwidthLimitExceeded"
-        | "PriorRequestNotComplete" => Error::new(
+        | "PriorRequestNotComplete"
+        | "ProvisionedThroughputExceededException"
+        | "TransactionInProgressException"
+        | "EC2ThrottledException" => Error::new(
             ErrorKind::RateLimited,
             "ask less often, or have AWS raise the account's request quota",
         )
@@ -169,11 +174,18 @@ fn elsewhere(code: &str, status: u16) -> Error {
             Error::new(ErrorKind::RateLimited, "look at the account's quotas for Secrets Manager")
                 .because("a quota of the account is used up")
         }
-        _ => by_status(status),
+        _ => by_status(status, || unknown(status)),
     }
 }
 
-fn by_status(status: u16) -> Error {
+fn unknown(status: u16) -> Error {
+    Error::new(ErrorKind::InvalidInput, "look for the reason in AWS CloudTrail").because(format!(
+        "AWS refuses the request for a reason that is not known here (status {status})"
+    ))
+}
+
+/// What a status says without a code that is known; `otherwise` if it says nothing by itself.
+fn by_status(status: u16, otherwise: impl FnOnce() -> Error) -> Error {
     let (kind, cause, advice) = match status {
         429 => (ErrorKind::RateLimited, "AWS asks to slow down", "ask less often"),
         408 | 500..600 => (
@@ -182,11 +194,7 @@ fn by_status(status: u16) -> Error {
             "try again; if it lasts, look at the AWS Health Dashboard",
         ),
         300..=399 | 401 | 403 | 404 | 407 | 413 => return unreadable(),
-        _ => (
-            ErrorKind::InvalidInput,
-            "AWS refuses the request for a reason that is not known here",
-            "look for the reason in AWS CloudTrail",
-        ),
+        _ => return otherwise(),
     };
     Error::new(kind, advice).because(format!("{cause} (status {status})"))
 }
@@ -202,7 +210,7 @@ where
             let status = refusal.raw().status().as_u16();
             match said.code() {
                 Some(code) => needs.refused(code, said.message().unwrap_or_default(), status),
-                None => Failure { code: Code::Other, error: by_status(status) },
+                None => Failure { code: Code::Other, error: by_status(status, unreadable) },
             }
         }
         other => Failure { code: Code::Other, error: not_answered(other) },
@@ -256,13 +264,14 @@ fn without_credentials(error: &CredentialsError) -> Error {
         ),
         CredentialsError::InvalidConfiguration(_) => unauthenticated(
             "the credentials are not configured correctly",
-            "check the profile in `~/.aws/config` and `~/.aws/credentials`",
+            "check the profile in `~/.aws/config` and `~/.aws/credentials`, and that no key or token \
+             holds a space or a line break",
         ),
         _ => Error::new(
             ErrorKind::Unauthenticated,
             format!(
-                "check the profile, that the session has not ended (`aws sso login`), and for a \
-                 role (`{ROLE_ARN}`) that it may be assumed"
+                "give the instance, task or pod a role, or check the profile, that the session has \
+                 not ended (`aws sso login`), and that the role of `{ROLE_ARN}` may be assumed"
             ),
         )
         .because("the source of credentials gave none"),
@@ -369,6 +378,6 @@ where
     T: Send,
     E: ProvideErrorMetadata + StdError + Send + 'static,
 {
-    let sending = Box::pin(sending);
+    let sending = muted(Box::pin(sending));
     async move { sending.await.map_err(|error| failed(&error, needs)) }
 }

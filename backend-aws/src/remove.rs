@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 
 use crate::client::Client;
-use crate::refusal::{Code, Failure, Needs, answered, not_found};
+use crate::refusal::{Code, Failure, Needs, answered, not_found, unreadable};
 
 impl Client {
     /// Marks a secret for deletion at the end of the recovery window.
@@ -24,8 +24,10 @@ impl Client {
         let days = self.config.recovery_window_days.into();
         let request = self.sdk.delete_secret().secret_id(&name).recovery_window_in_days(days);
         answered(request.send(), Needs { action: "DeleteSecret", secret: Some(&name) })
-            .await
+            .await?
+            .name()
             .map(drop)
+            .ok_or_else(|| unreadable().into())
     }
 
     /// After a write that was to bring a deleted secret back and failed.

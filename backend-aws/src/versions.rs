@@ -9,7 +9,7 @@ use strongroom_core::{Error, ErrorKind, Result, Rotated, SecretPath, Version, Ve
 use crate::client::Client;
 use crate::describe::CURRENT;
 use crate::metadata::time;
-use crate::refusal::{Code, Needs, answered, not_found};
+use crate::refusal::{Code, Needs, answered, not_found, unreadable};
 
 /// The most versions on a page.
 const PAGE: i32 = 100;
@@ -37,7 +37,7 @@ impl Client {
             let request = self.sdk.list_secret_version_ids().secret_id(&name);
             let request = request.include_deprecated(true).max_results(PAGE).set_next_token(next);
             let answer = answered(request.send(), needs).await?;
-            entries.extend(answer.versions.unwrap_or_default());
+            entries.extend(answer.versions.ok_or_else(unreadable)?);
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(entries);

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::client::{Client, stopped};
 use crate::describe::{CURRENT, Described};
 use crate::metadata::{Changes, Tags, difference, to_tags};
-use crate::refusal::{Code, Failure, Needs, answered, not_found, overtaken};
+use crate::refusal::{Code, Failure, Needs, answered, not_found, overtaken, unreadable};
 use crate::value::{Sent, to_aws};
 
 /// The label of a version that waits for its condition to be checked.
@@ -75,7 +75,8 @@ impl Client {
         let demand = demand(&options.condition)?;
         let sent = to_aws(&value)?;
         let begin = Instant::now();
-        for _ in 0..RACES {
+        let mut races = 0;
+        while races < RACES {
             let found = self.look(&path).await?;
             let mut old = Metadata::default();
             if let Some(found) = &found {
@@ -89,10 +90,13 @@ impl Client {
                 }
                 match self.create(&path, &sent, &new).await {
                     Ok(version) => return Ok(version),
-                    Err(failure) if failure.code == Code::Exists => match demand {
-                        Demand::NoSecret => return Err(overtaken()),
-                        _ => continue,
-                    },
+                    Err(failure) if failure.code == Code::Exists => {
+                        if matches!(demand, Demand::NoSecret) {
+                            return Err(overtaken());
+                        }
+                        races += 1;
+                        continue;
+                    }
                     // A name is free only some time after its secret was destroyed.
                     Err(failure) if failure.code == Code::Deleted => {
                         if begin.elapsed() > self.config.timeout {
@@ -109,6 +113,7 @@ impl Client {
             if let Some(version) = self.put_to(&path, &sent, found, &demand, &changes).await? {
                 return Ok(version);
             }
+            races += 1;
         }
         Err(overtaken())
     }
@@ -172,7 +177,8 @@ impl Client {
             .set_tags(Some(to_list(&tags)).filter(|tags| !tags.is_empty()));
         let needs =
             Needs { action: "CreateSecret` and `secretsmanager:TagResource", secret: Some(&name) };
-        answered(request.send(), needs).await?;
+        let answer = answered(request.send(), needs).await?;
+        answer.version_id().ok_or_else(unreadable)?;
         Ok(Version::new(&id))
     }
 
@@ -189,7 +195,9 @@ impl Client {
         let request = self.sdk.put_secret_value().secret_id(&name).client_request_token(&id);
         let request = request.set_secret_string(text).set_secret_binary(binary);
         let request = request.version_stages(label);
-        answered(request.send(), Needs { action: "PutSecretValue", secret: Some(&name) }).await?;
+        let needs = Needs { action: "PutSecretValue", secret: Some(&name) };
+        let answer = answered(request.send(), needs).await?;
+        answer.version_id().ok_or_else(unreadable)?;
         Ok(id)
     }
 

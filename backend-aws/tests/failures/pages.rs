@@ -1,0 +1,125 @@
+//! Lists that come in pages.
+
+use serde_json::{Value, json};
+use strongroom_core::{Backend as _, ErrorKind, ListOptions, Operation, PageToken};
+
+use crate::fake::{FIRST, Fake, SECOND, THIRD, ask, key, listed, ok, refusal, version};
+use crate::support::{lasting, passing, path};
+
+/// As odd as AWS may make one.
+const TOKEN: &str = "eyJ0b2tlbiI6ICJhL2IrYz09In0=+/ %20\"\\";
+
+#[tokio::test]
+async fn versions_are_those_of_all_pages() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.on("ListSecretVersionIds", |body| {
+        let (entry, next) = match body["NextToken"].as_str() {
+            None => (version(THIRD, &["AWSPREVIOUS", "AWSCURRENT"]), Some(TOKEN)),
+            Some(TOKEN) => (version(SECOND, &["b", "a"]), Some("third")),
+            Some("third") => (version(FIRST, &[]), None),
+            Some(other) => panic!("{other} is no token"),
+        };
+        ok(&json!({ "ARN": "arn", "Name": "key", "Versions": [entry], "NextToken": next }))
+    });
+    let versions = backend.versions(&key()).await.unwrap();
+    let told: Vec<_> = versions
+        .iter()
+        .map(|info| (info.version.to_string(), info.active, info.stages.join(" ")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (THIRD.to_owned(), true, "AWSCURRENT AWSPREVIOUS".to_owned()),
+            (SECOND.to_owned(), false, "a b".to_owned()),
+            (FIRST.to_owned(), false, String::new()),
+        ]
+    );
+    let given = fake.given("ListSecretVersionIds");
+    assert_eq!(given.len(), 3);
+    assert!(
+        given.iter().all(|body| body["IncludeDeprecated"] == true && body["MaxResults"] == 100)
+    );
+}
+
+#[tokio::test]
+async fn a_page_of_versions_that_fails_fails_the_whole() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.on("ListSecretVersionIds", |body| match body["NextToken"].as_str() {
+        None => ok(&json!({ "Versions": [version(FIRST, &["AWSCURRENT"])], "NextToken": "2" })),
+        Some(_) => refusal("ThrottlingException"),
+    });
+    let result = ask(&backend, Operation::Versions).await;
+    passing(Operation::Versions, ErrorKind::RateLimited, result);
+    assert_eq!(fake.count("ListSecretVersionIds"), 4);
+}
+
+#[tokio::test]
+async fn a_list_goes_on_with_the_token_that_aws_gave() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.on("ListSecrets", |body| match body["NextToken"].as_str() {
+        None => ok(&json!({ "SecretList": [listed("a"), listed("b")], "NextToken": TOKEN })),
+        Some(TOKEN) => ok(&json!({ "SecretList": [], "NextToken": "more" })),
+        Some("more") => ok(&json!({ "SecretList": [listed("c")] })),
+        Some(other) => panic!("{other} is no token"),
+    });
+    let mut page = backend.list(None, &ListOptions::new()).await.unwrap();
+    assert_eq!(page.paths, [path("a"), path("b")]);
+    page = backend.list(None, &ListOptions::new().page(page.next)).await.unwrap();
+    assert!(page.paths.is_empty() && page.next.is_some());
+    page = backend.list(None, &ListOptions::new().page(page.next)).await.unwrap();
+    assert_eq!(page.paths, [path("c")]);
+    assert!(page.next.is_none());
+    let given = fake.given("ListSecrets");
+    let tokens: Vec<_> = given.iter().map(|body| body["NextToken"].clone()).collect();
+    assert_eq!(tokens, [Value::Null, TOKEN.into(), "more".into()]);
+}
+
+#[tokio::test]
+async fn deleted_secrets_are_asked_for_on_request_alone() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let mut deleted = listed("gone");
+    deleted["DeletedDate"] = json!(1.7e9);
+    let empty = json!({ "Name": "never-written" });
+    fake.always("ListSecrets", ok(&json!({ "SecretList": [listed("a"), deleted, empty] })));
+    let page = backend.list(None, &ListOptions::new()).await.unwrap();
+    assert_eq!(page.paths, [path("a")]);
+    let all = backend.list(None, &ListOptions::new().include_deleted()).await.unwrap();
+    assert_eq!(all.paths, [path("a"), path("gone")]);
+    let given = fake.given("ListSecrets");
+    assert_ne!(given[0]["IncludePlannedDeletion"], true);
+    assert_eq!(given[1]["IncludePlannedDeletion"], true);
+}
+
+#[tokio::test]
+async fn what_is_below_a_prefix_alone_is_listed() {
+    let fake = Fake::new();
+    let mut config = fake.config();
+    config.prefix = Some("production".into());
+    let backend = crate::support::open(config).await;
+    let names = ["production/db/a", "production/db", "production/dbs/x", "Production/db/b", "db/c"];
+    let entries: Vec<_> = names.iter().map(|name| listed(name)).collect();
+    fake.always("ListSecrets", ok(&json!({ "SecretList": entries })));
+    let page = backend.list(Some(&path("db")), &ListOptions::new()).await.unwrap();
+    assert_eq!(page.paths, [path("db/a")]);
+    backend.list(None, &ListOptions::new()).await.unwrap();
+    let filters: Vec<_> =
+        fake.given("ListSecrets").iter().map(|body| body["Filters"].clone()).collect();
+    let named = |begin: &str| json!([{ "Key": "name", "Values": [begin] }]);
+    assert_eq!(filters, [named("production/db/"), named("production/")]);
+}
+
+#[tokio::test]
+async fn a_token_that_aws_does_not_know_is_invalid_input() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.always("ListSecrets", refusal("InvalidNextTokenException"));
+    let options = ListOptions::new().page(Some(PageToken::new("stale")));
+    let result = backend.list(None, &options).await;
+    let error = lasting(Operation::List, ErrorKind::InvalidInput, result);
+    assert!(error.advice().contains("begin the list anew"), "{error}");
+    assert_eq!(fake.count("ListSecrets"), 1);
+}

@@ -1,0 +1,362 @@
+//! What the backend writes, the SDK of another language reads, and the other way round.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+#[path = "interop/values.rs"]
+mod values;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use strongroom_backend_aws::{AwsBackend, AwsConfig, StaticCredentials};
+use strongroom_core::{
+    Backend as _, ErrorKind, ListOptions, MetadataPatch, PutOptions, Secret, SecretKind,
+    SecretPath, SecretValue, Tier, Version, VersionSelector,
+};
+use strongroom_testkit::localstack::Server;
+use tokio::sync::OnceCell;
+
+/// One server for all tests, whose names differ; and a backend that does everything on it.
+struct Store {
+    server: &'static Server,
+    backend: AwsBackend,
+}
+
+impl Store {
+    async fn new() -> Self {
+        Self::configured(|_| {}).await
+    }
+
+    async fn configured(change: impl FnOnce(&mut AwsConfig)) -> Self {
+        static SERVER: OnceCell<Server> = OnceCell::const_new();
+        let server = SERVER.get_or_init(Server::start).await;
+        let mut config = config(server.endpoint());
+        change(&mut config);
+        Self { server, backend: AwsBackend::open(config).await.unwrap() }
+    }
+
+    async fn put(&self, at: &str, value: impl Into<SecretValue>) -> Version {
+        self.backend.put(&path(at), value.into(), PutOptions::new()).await.unwrap()
+    }
+
+    async fn get(&self, at: &str) -> Secret {
+        self.backend.get(&path(at), &VersionSelector::Active).await.unwrap()
+    }
+
+    async fn get_version(&self, at: &str, version: VersionSelector) -> Secret {
+        self.backend.get(&path(at), &version).await.unwrap()
+    }
+
+    async fn text(&self, at: &str, version: VersionSelector) -> String {
+        let secret = self.get_version(at, version).await;
+        secret.expose_text().unwrap().to_owned()
+    }
+
+    async fn error(&self, at: &str, version: VersionSelector) -> ErrorKind {
+        self.backend.get(&path(at), &version).await.unwrap_err().kind()
+    }
+
+    async fn listed(&self, below: &str, options: ListOptions) -> Vec<String> {
+        let page = self.backend.list(Some(&path(below)), &options).await.unwrap();
+        assert!(page.next.is_none());
+        page.paths.iter().map(|path| path.as_str().to_owned()).collect()
+    }
+
+    /// Runs statements of Python.
+    fn run(&self, script: &str) {
+        drop(self.server.boto3(script));
+    }
+
+    /// What an expression of Python comes to.
+    fn shown(&self, expression: &str) -> Value {
+        let script = format!("import time\nprint(json.dumps({expression}, default=str))");
+        serde_json::from_str(&self.server.boto3(&script)).unwrap()
+    }
+
+    /// What there is as the secret's description.
+    fn described(&self, name: &str) -> Value {
+        self.shown(&format!("client.describe_secret(SecretId='{name}')"))
+    }
+}
+
+fn config(endpoint: &str) -> AwsConfig {
+    let mut config = AwsConfig::default();
+    config.region = Some("us-east-1".into());
+    config.endpoint_url = Some(endpoint.into());
+    config.credentials = Some(StaticCredentials::new("test", "test".into()));
+    config
+}
+
+fn path(text: &str) -> SecretPath {
+    SecretPath::parse(text).unwrap()
+}
+
+fn stage(name: &str) -> VersionSelector {
+    VersionSelector::Stage(name.into())
+}
+
+fn exact(version: &str) -> VersionSelector {
+    VersionSelector::Exact(version.into())
+}
+
+/// Text as Python writes it.
+fn python(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn tags(described: &Value) -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let tags = described["Tags"].as_array().into_iter().flatten();
+    tags.map(|tag| (text(&tag["Key"]), text(&tag["Value"]))).collect()
+}
+
+fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.map(|(name, text)| (name.into(), text.into())).into()
+}
+
+#[tokio::test]
+async fn versions_and_labels_are_the_same_on_both_sides() {
+    let store = Store::new().await;
+    let (at, token) = ("both/versions", "0123456789abcdef0123456789ABCDEF");
+    let one = store.put(at, "one").await.to_string();
+    store.run(&format!(
+        "client.put_secret_value(SecretId='{at}', SecretString='two', ClientRequestToken='{token}')"
+    ));
+    let three = store.put(at, "three").await.to_string();
+    assert_eq!(store.text(at, VersionSelector::Active).await, "three");
+    assert_eq!(store.text(at, stage("AWSCURRENT")).await, "three");
+    assert_eq!(store.text(at, stage("AWSPREVIOUS")).await, "two");
+    assert_eq!(store.text(at, exact(token)).await, "two");
+    assert_eq!(store.text(at, exact(&one)).await, "one");
+    for none in [stage("NONE"), exact("none"), exact(&"f".repeat(32))] {
+        assert_eq!(store.error(at, none).await, ErrorKind::NotFound);
+    }
+
+    // Many labels on one version, and one that is moved.
+    store.run(&format!(
+        "def label(name, **where):\n\
+         \x20   client.update_secret_version_stage(SecretId='{at}', VersionStage=name, **where)\n\
+         for i in range(18): label(f'label-{{i:02}}', MoveToVersionId='{one}')\n\
+         label('label-17', RemoveFromVersionId='{one}', MoveToVersionId='{three}')"
+    ));
+    assert_eq!(store.text(at, stage("label-00")).await, "one");
+    assert_eq!(store.text(at, stage("label-17")).await, "three");
+    let versions = store.backend.versions(&path(at)).await.unwrap();
+    let ids: Vec<_> = versions.iter().map(|info| info.version.to_string()).collect();
+    assert_eq!(ids, [three.as_str(), token, one.as_str()]);
+    assert_eq!(versions[0].stages, ["AWSCURRENT", "label-17"]);
+    assert_eq!(versions[1].stages, ["AWSPREVIOUS"]);
+    assert_eq!((versions[2].stages.len(), versions[2].stages[3].as_str()), (17, "label-03"));
+
+    let active = store.backend.rollback(&path(at), &token.into()).await.unwrap();
+    assert_eq!(active.to_string(), token);
+    let stages = store.described(at)["VersionIdsToStages"].clone();
+    assert_eq!(stages[token], json!(["AWSCURRENT"]));
+    let previous = stages[&three].as_array().unwrap();
+    assert!(previous.contains(&json!("AWSPREVIOUS")), "{stages}");
+    let read = format!("client.get_secret_value(SecretId='{at}')['SecretString']");
+    assert_eq!(store.shown(&read), "two");
+    // A rollback by boto3.
+    store.run(&format!(
+        "client.update_secret_version_stage(SecretId='{at}', VersionStage='AWSCURRENT',\
+         RemoveFromVersionId='{token}', MoveToVersionId='{one}')"
+    ));
+    let secret = store.get(at).await;
+    assert_eq!((secret.version().to_string(), secret.expose_text().unwrap()), (one, "one"));
+}
+
+#[tokio::test]
+async fn metadata_is_the_same_on_both_sides() {
+    let store = Store::new().await;
+    let at = "both/metadata";
+    let patch = MetadataPatch::new()
+        .kind(SecretKind::ApiKey)
+        .tier(Tier::Critical)
+        .rotation_interval(Duration::from_secs(90 * 86_400))
+        .description("the key ž")
+        .tag("team", "payments")
+        .tag("odd", "a, \"b\" = 50%");
+    let options = PutOptions::new().metadata(patch);
+    store.backend.put(&path(at), "hello".into(), options).await.unwrap();
+    let described = store.described(at);
+    assert_eq!(described["Description"], "the key ž");
+    let expected = map([
+        ("odd", "strongroom:a=2C =22b=22 =3D 50=25"),
+        ("strongroom.kind", "api_key"),
+        ("strongroom.rotation_interval", "2months 29days 2h 52m 48s"),
+        ("strongroom.tier", "critical"),
+        ("team", "payments"),
+    ]);
+    assert_eq!(tags(&described), expected);
+    assert_eq!(store.get(at).await.metadata().tags["odd"], "a, \"b\" = 50%");
+
+    store.run(&format!(
+        "client.tag_resource(SecretId='{at}', Tags=[\
+         {{'Key': 'team', 'Value': 'core'}}, {{'Key': 'Cost Center', 'Value': ''}},\
+         {{'Key': 'strongroom.kind', 'Value': 'oauth_token'}}])\n\
+         client.untag_resource(SecretId='{at}', TagKeys=['odd', 'strongroom.tier'])\n\
+         client.update_secret(SecretId='{at}', Description='theirs')"
+    ));
+    let metadata = store.backend.describe(&path(at)).await.unwrap().metadata;
+    assert_eq!(metadata.tags, map([("Cost Center", ""), ("team", "core")]));
+    assert_eq!((metadata.kind, metadata.tier), (SecretKind::OauthToken, Tier::default()));
+    assert_eq!(metadata.description.as_deref(), Some("theirs"));
+    // Reads that follow know it as well.
+    assert_eq!(store.get(at).await.metadata().tags, metadata.tags);
+
+    let patch = MetadataPatch::new().remove_tag("team").no_description().no_rotation();
+    store.backend.annotate(&path(at), &patch).await.unwrap();
+    let described = store.described(at);
+    let left = map([("Cost Center", ""), ("strongroom.kind", "oauth_token")]);
+    assert_eq!(tags(&described), left);
+    assert_eq!(described["Description"].as_str().unwrap_or_default(), "");
+    let value = format!("client.get_secret_value(SecretId='{at}')['SecretString']");
+    assert_eq!(store.shown(&value), "hello");
+}
+
+#[tokio::test]
+async fn what_new_secrets_are_given_is_seen() {
+    for (prefix, name) in [("production", "production/given/key"), ("/", "/given/key")] {
+        let store = Store::configured(|config| {
+            config.prefix = Some(prefix.into());
+            config.kms_key_id = Some("alias/operator".into());
+            config.tags = map([("cost center", "a=b"), ("team", "payments")]);
+        });
+        let store = store.await;
+        store.put("given/key", "one").await;
+        let described = store.described(name);
+        assert_eq!(described["KmsKeyId"], "alias/operator");
+        assert_eq!(tags(&described), map([("cost center", "a=b"), ("team", "payments")]));
+        assert_eq!(store.listed("given", ListOptions::new()).await, ["given/key"]);
+        // Whoever removes them later keeps it so.
+        store.run(&format!("client.untag_resource(SecretId='{name}', TagKeys=['team'])"));
+        store.put("given/key", "two").await;
+        assert_eq!(tags(&store.described(name)), map([("cost center", "a=b")]));
+        let details = store.backend.describe(&path("given/key")).await.unwrap().details;
+        assert_eq!(details["kms_key"], "alias/operator");
+    }
+}
+
+#[tokio::test]
+async fn deletions_are_the_same_on_both_sides() {
+    let store = Store::configured(|config| config.recovery_window_days = 9).await;
+    let at = "both/deleted";
+    store.put(at, "one").await;
+    // Its metadata is remembered; what is gone is gone all the same.
+    assert_eq!(store.text(at, VersionSelector::Active).await, "one");
+    store.run(&format!("client.delete_secret(SecretId='{at}')"));
+    assert_eq!(store.error(at, VersionSelector::Active).await, ErrorKind::NotFound);
+    assert_eq!(store.error(at, stage("AWSCURRENT")).await, ErrorKind::NotFound);
+    let many = store.backend.get_many(&[path(at), path("both/none")]).await;
+    assert!(many.iter().all(|read| read.as_ref().unwrap_err().kind() == ErrorKind::NotFound));
+    let error = store.backend.describe(&path(at)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(store.listed("both", ListOptions::new()).await.iter().all(|path| path != at));
+    let deleted = store.listed("both", ListOptions::new().include_deleted()).await;
+    assert!(deleted.iter().any(|path| path == at));
+    store.backend.delete(&path(at)).await.unwrap();
+    store.backend.undelete(&path(at)).await.unwrap();
+    let value = format!("client.get_secret_value(SecretId='{at}')['SecretString']");
+    assert_eq!(store.shown(&value), "one");
+
+    store.backend.delete(&path(at)).await.unwrap();
+    // What boto3 shows is the end of the window.
+    let end = "client.list_secrets(IncludePlannedDeletion=True, Filters=[\
+               {'Key': 'name', 'Values': ['both/deleted']}])['SecretList'][0]['DeletedDate']";
+    let days = store.shown(&format!("round((({end}).timestamp() - time.time()) / 86400)"));
+    assert_eq!(days, 9);
+    store.run(&format!("client.restore_secret(SecretId='{at}')"));
+    assert_eq!(store.text(at, VersionSelector::Active).await, "one");
+
+    store.backend.delete(&path(at)).await.unwrap();
+    let version = store.put(at, "two").await;
+    let read = format!("client.get_secret_value(SecretId='{at}')['VersionId']");
+    assert_eq!(store.shown(&read), version.to_string());
+    store.backend.destroy(&path(at)).await.unwrap();
+    let found = "[it['Name'] for it in client.list_secrets(IncludePlannedDeletion=True, Filters=[\
+                 {'Key': 'name', 'Values': ['both/deleted']}])['SecretList']]";
+    assert_eq!(store.shown(found), json!([]));
+    let error = store.backend.undelete(&path(at)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_secret_that_never_had_a_value_is_not_there_yet() {
+    let store = Store::new().await;
+    let at = "bare/key";
+    store.run(&format!(
+        "client.create_secret(Name='{at}', Description='to come', \
+         Tags=[{{'Key': 'team', 'Value': 'core'}}])"
+    ));
+    assert_eq!(store.error(at, VersionSelector::Active).await, ErrorKind::NotFound);
+    let many = store.backend.get_many(&[path(at), path("bare/none")]).await;
+    assert_eq!(many[0].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+    for options in [ListOptions::new(), ListOptions::new().include_deleted()] {
+        assert_eq!(store.listed("bare", options).await, [""; 0]);
+    }
+    let error = store.backend.versions(&path(at)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let error = store.backend.describe(&path(at)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+
+    let options = || PutOptions::new().must_not_exist();
+    let version = store.backend.put(&path(at), "first".into(), options()).await.unwrap();
+    let read = store.shown(&format!("client.get_secret_value(SecretId='{at}')"));
+    assert_eq!(read["SecretString"], "first");
+    assert_eq!(read["VersionId"], version.to_string());
+    // What was prepared for it stays.
+    let metadata = store.get(at).await.metadata().clone();
+    assert_eq!(metadata.description.as_deref(), Some("to come"));
+    assert_eq!(metadata.tags, map([("team", "core")]));
+    let error = store.backend.put(&path(at), "second".into(), options()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(store.listed("bare", ListOptions::new()).await, [at]);
+}
+
+#[tokio::test]
+async fn names_that_are_no_paths_are_left_alone() {
+    let store = Store::new().await;
+    store.run(
+        "for name in ['odd/a//b', 'odd/../c', 'odd/./d', 'odd/', '/odd/e', 'oddity/f', 'odd-g',\n\
+         \x20            'odd/equal=sign/h', 'odd/i', 'odd/_+=.@-j']:\n\
+         \x20   client.create_secret(Name=name, SecretString=name)",
+    );
+    let expected = ["odd/_+:.@-j", "odd/equal:sign/h", "odd/i"];
+    let mut listed = store.listed("odd", ListOptions::new()).await;
+    listed.sort_unstable();
+    assert_eq!(listed, expected);
+    assert_eq!(store.text("odd/equal:sign/h", VersionSelector::Active).await, "odd/equal=sign/h");
+    store.put("odd/equal:sign/h", "ours").await;
+    let read = "client.get_secret_value(SecretId='odd/equal=sign/h')['SecretString']";
+    assert_eq!(store.shown(read), "ours");
+    store.put("odd/arn:aws:secretsmanager:k", "ours").await;
+    let read = "client.get_secret_value(SecretId='odd/arn=aws=secretsmanager=k')['SecretString']";
+    assert_eq!(store.shown(read), "ours");
+}
+
+#[tokio::test]
+async fn rotation_is_what_boto3_has_set_up() {
+    let store = Store::new().await;
+    let at = "rotated/key";
+    store.put(at, "one").await;
+    let error = store.backend.rotate(&path(at)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("no rotation is configured"), "{error}");
+    let error = store.backend.rotate(&path("rotated/none")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+
+    let function = store.server.rotation_function();
+    let first = store.shown(&format!(
+        "client.rotate_secret(SecretId='{at}', RotationLambdaARN='{function}',\
+         RotationRules={{'AutomaticallyAfterDays': 30}})['VersionId']"
+    ));
+    let version = store.backend.rotate(&path(at)).await.unwrap().version.unwrap();
+    let value = format!("client.get_secret_value(SecretId='{at}', VersionId='{version}')");
+    assert_eq!(store.shown(&value)["SecretString"], format!("rotated {version}"));
+    assert_eq!(store.text(at, VersionSelector::Active).await, format!("rotated {version}"));
+    let previous = store.get_version(at, stage("AWSPREVIOUS")).await;
+    assert_eq!(previous.version().to_string(), first);
+    let details = store.backend.describe(&path(at)).await.unwrap().details;
+    assert_eq!(details["rotation_function"], function);
+    assert!(details.contains_key("last_rotated_at"), "{details:?}");
+}
