@@ -40,7 +40,7 @@ const DEFAULT_BACKEND: &str = "env";
 /// | `SECRETS_AWS_CONNECT_TIMEOUT`, `SECRETS_AWS_ATTEMPT_TIMEOUT`, `SECRETS_AWS_TIMEOUT` | for a connection (default `3s`), one of up to three attempts (`5s`), a whole request (`15s`) |
 /// | `SECRETS_AWS_RECOVERY_WINDOW` | how many days a deleted secret can be undeleted; default 30 |
 /// | `SECRETS_AWS_READ_METADATA` | `false`: reads know no metadata and no expiry, and make one request each |
-/// | `SECRETS_AWS_METADATA_TTL` | how long metadata is remembered for reads; default `60s` |
+/// | `SECRETS_AWS_METADATA_TTL` | how long metadata is remembered for reads; default `5m` |
 /// | `SECRETS_AWS_ALLOW_HTTP` | `true`: plain http to other hosts, too |
 /// | `SECRETS_NATIVE_PATH` | the store's file; default: in the platform's data directory |
 /// | `SECRETS_NATIVE_KEY_FILE`, `SECRETS_NATIVE_KEY`, `SECRETS_NATIVE_PASSPHRASE`, `SECRETS_NATIVE_PASSPHRASE_FILE` | what opens the store: exactly one of them |
@@ -77,7 +77,7 @@ const DEFAULT_BACKEND: &str = "env";
 /// ```
 ///
 /// A configuration that came from a file ignores the environment (but for what the SDK of AWS finds
-/// there by itself, such as credentials), and keys are flat: there are no sections for single backends.
+/// there by itself: credentials, and a region, profile or endpoint that the file does not name), and keys are flat: there are no sections for single backends.
 ///
 /// Building a configuration never fails. What is wrong with it, unknown keys included, is reported
 /// all at once by [`SecretsManager::from_config`](crate::SecretsManager::from_config), and never

@@ -14,7 +14,7 @@ use strongroom_core::{
 use tokio::runtime::Handle;
 
 use crate::client::{Client, load};
-use crate::config::AwsConfig;
+use crate::config::{AwsConfig, origin};
 use crate::read::id;
 
 const KIND: &str = "aws";
@@ -64,7 +64,7 @@ impl AwsBackend {
 
     /// Uses a configuration of the SDK that the application has loaded itself, with its
     /// credentials, region and HTTP client. Timeouts and retries are those of `config`, whose
-    /// `region`, `profile`, `endpoint_url`, `credentials` and `role` are not looked at.
+    /// `region`, `profile`, `endpoint_url`, `credentials` and `role` are not used.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the configuration is wrong or has no region.
@@ -74,7 +74,7 @@ impl AwsBackend {
 
     fn new(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
         let endpoint = config.secrets_manager_endpoint_url.as_deref().or(sdk.endpoint_url());
-        let place = endpoint.map_or_else(String::new, |url| format!(" at {url}"));
+        let place = endpoint.map_or_else(String::new, |url| format!(" at {}", origin(url)));
         let prefix = config.prefix.as_ref();
         let prefix = prefix.map_or_else(String::new, |prefix| format!(", prefix `{prefix}`"));
         let client = Arc::new(Client::new(sdk, config)?);

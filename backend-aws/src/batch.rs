@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
 use futures_util::future::join;
 use futures_util::stream::{self, StreamExt as _};
-use strongroom_core::{Error, Result, Secret, SecretPath, Version, VersionSelector};
+use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, Version, VersionSelector};
 use tokio::time::Instant;
 
 use crate::client::Client;
 use crate::known::Fact;
-use crate::read::Read;
+use crate::read::{Read, unseen};
 use crate::refusal::{Code, Failure, Needs, answered, not_found};
 use crate::value::from_aws;
 
@@ -97,7 +97,7 @@ impl Client {
             if let Some(fact) = self.known.get(path) {
                 return Ok(Some(fact));
             }
-            let fact = self.look_at_live(path).await?.fact()?;
+            let fact = self.look_at_live(path).await.map_err(unseen)?.fact()?;
             fact.metadata.ensure_not_expired(SystemTime::now())?;
             Ok(Some(fact))
         });
@@ -116,8 +116,10 @@ impl Client {
     async fn batch(&self, names: &[String]) -> Values {
         let mut values = Values::new();
         let mut next = None;
-        loop {
-            let request = self.sdk.batch_get_secret_value();
+        // Each page brings at least one of the secrets; more than that is no answer.
+        for _ in 0..=names.len() {
+            let Ok(sdk) = self.sdk() else { return values };
+            let request = sdk.batch_get_secret_value();
             let request = request.set_secret_id_list(Some(names.to_vec())).set_next_token(next);
             let needs = Needs { action: ACTION, secret: None };
             match answered(request.send(), needs).await {
@@ -132,7 +134,7 @@ impl Client {
                 Err(failure) => {
                     let error = Error::from(failure);
                     // It may be about one secret alone: each is read alone.
-                    if !error.is_temporary() {
+                    if !error.is_temporary() && error.kind() != ErrorKind::Unauthenticated {
                         return values;
                     }
                     let missing = names.iter().filter(|name| !values.contains_key(*name));
@@ -146,6 +148,7 @@ impl Client {
                 return values;
             }
         }
+        values
     }
 }
 
@@ -161,6 +164,9 @@ fn sort_in(values: &mut Values, answer: BatchGetSecretValueOutput) {
         let (Some(name), Some(code)) = (error.secret_id, error.error_code) else { continue };
         let needs = Needs { action: "GetSecretValue", secret: Some(&name) };
         let failure = needs.refused(&code, &error.message.unwrap_or_default(), 400);
-        values.insert(name, Err(failure));
+        // What has nothing to do with the secret may be otherwise when it is read alone.
+        if failure.code != Code::Other {
+            values.insert(name, Err(failure));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -13,41 +14,43 @@ use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_secretsmanager::error::BoxError;
-use strongroom_core::{Error, ErrorKind, ExposeSecret as _, Problems, Result};
+use strongroom_core::{Error, ExposeSecret as _, Problems, Result};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 use url::Url;
 
 use crate::batch::BatchState;
+use crate::change::Changes;
 use crate::config::{AwsConfig, is_exposed};
 use crate::credentials::Sendable;
+use crate::http;
 use crate::known::Known;
 use crate::name::Names;
 use crate::quiet::{muted, muted_now};
 use crate::refusal::{Exposed, closed};
 use crate::settings::{ENDPOINT_URL, REGION, SERVICE_ENDPOINT_URL};
 
+/// Where roles are assumed, for the SDK.
+const STS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL_STS";
 /// How often a request is tried in all.
 const ATTEMPTS: u32 = 3;
 /// The longest first pause between attempts; the SDK's own second would eat up the time allowed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long `close` waits for writes under way.
+/// How long `close` waits for changes under way.
 const DRAIN: Duration = Duration::from_secs(10);
-const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// One account in one region, and what was learnt about its secrets.
 pub(crate) struct Client {
-    pub(crate) sdk: aws_sdk_secretsmanager::Client,
+    /// `None` once it is closed.
+    sdk: ArcSwapOption<aws_sdk_secretsmanager::Client>,
     pub(crate) names: Names,
     pub(crate) config: AwsConfig,
     pub(crate) region: String,
     pub(crate) known: Known,
     pub(crate) batch: BatchState,
+    pub(crate) changes: Changes,
     closed: AtomicBool,
-    /// As many owners as writes are under way, and one.
-    writes: Arc<()>,
 }
 
 impl Client {
@@ -55,9 +58,8 @@ impl Client {
         let mut problems = Problems::new();
         config.check(&mut problems);
         let region = sdk.region().map(|region| region.as_ref().to_owned());
-        if let Some(problem) =
-            sdk.endpoint_url().and_then(|url| config.check_endpoint(ENDPOINT_URL, url).err())
-        {
+        let endpoint = sdk.endpoint_url().filter(|url| !url.is_empty());
+        if let Some(Err(problem)) = endpoint.map(|url| config.check_endpoint(ENDPOINT_URL, url)) {
             problems.add(problem);
         }
         if region.is_none() {
@@ -69,42 +71,45 @@ impl Client {
             .retry_config(retries())
             .timeout_config(timeouts(&config))
             .interceptor(Guard { allow_http: config.allow_http });
+        if sdk.behavior_version().is_none() {
+            builder.set_behavior_version(Some(BehaviorVersion::latest()));
+        }
         if let Some(provider) = sdk.credentials_provider() {
             builder = builder.credentials_provider(Sendable::only(provider));
         }
         set_endpoint(&mut builder, sdk, &config);
+        let client = muted_now(|| aws_sdk_secretsmanager::Client::from_conf(builder.build()));
         Ok(Self {
-            sdk: muted_now(|| aws_sdk_secretsmanager::Client::from_conf(builder.build())),
+            sdk: ArcSwapOption::from_pointee(client),
             names: Names::new(config.prefix.as_deref()),
             region: region.unwrap_or_default(),
             known: Known::new(config.metadata_ttl),
             batch: BatchState::default(),
+            changes: Changes::default(),
             closed: AtomicBool::new(false),
-            writes: Arc::default(),
             config,
         })
+    }
+
+    /// The SDK's client, until it is closed.
+    pub(crate) fn sdk(&self) -> Result<Arc<aws_sdk_secretsmanager::Client>> {
+        self.sdk.load_full().ok_or_else(closed)
     }
 
     pub(crate) fn ensure_open(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
     }
 
-    /// Counts as a write under way until it is dropped.
-    pub(crate) fn writing(&self) -> Arc<()> {
-        Arc::clone(&self.writes)
-    }
-
-    /// Refuses further calls and waits for writes under way, for 10 s at most.
+    /// Refuses further calls, waits for changes under way, for 10 s at most, and lets go of
+    /// connections and credentials.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.known.forget_all();
         // Without a runtime there is nothing to wait with.
         if Handle::try_current().is_ok() {
-            let deadline = Instant::now() + DRAIN;
-            while Arc::strong_count(&self.writes) > 1 && Instant::now() < deadline {
-                tokio::time::sleep(DRAIN_POLL).await;
-            }
+            self.changes.end_within(DRAIN).await;
         }
+        self.sdk.store(None);
     }
 }
 
@@ -114,7 +119,15 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     let mut problems = Problems::new();
     config.check(&mut problems);
     problems.into_result()?;
+    if config.role.is_some()
+        && let Ok(url) = std::env::var(STS_ENDPOINT_URL)
+        && !url.is_empty()
+        && let Err(problem) = config.check_endpoint(STS_ENDPOINT_URL, &url)
+    {
+        return Err(Error::config(vec![problem]));
+    }
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http::client())
         .retry_config(retries())
         .timeout_config(timeouts(config));
     if let Ok(name) = AppName::new("strongroom") {
@@ -144,7 +157,7 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     };
     let mut provider = AssumeRoleProvider::builder(&role.arn).session_name(&role.session_name);
     if let Some(id) = &role.external_id {
-        provider = provider.external_id(id);
+        provider = provider.external_id(id.expose_secret());
     }
     let provider = muted(Box::pin(provider.configure(&sdk).build())).await;
     let credentials = SharedCredentialsProvider::new(provider);
@@ -202,19 +215,12 @@ impl Intercept for Guard {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
-        let is_plain = !context.request().uri().starts_with("https:");
-        if is_plain
-            && !self.allow_http
-            && Url::parse(context.request().uri()).is_ok_and(|url| is_exposed(&url))
-        {
+        let uri = context.request().uri();
+        // What cannot be understood is no https either.
+        let is_exposed = || Url::parse(uri).map_or(true, |url| is_exposed(&url));
+        if !self.allow_http && !uri.starts_with("https:") && is_exposed() {
             return Err(Exposed.into());
         }
         Ok(())
     }
-}
-
-/// The error of a task that was stopped with its runtime.
-pub(crate) fn stopped() -> Error {
-    Error::new(ErrorKind::Internal, "read the secret to see whether it was written")
-        .because("the task that writes was stopped")
 }

@@ -1,16 +1,17 @@
 //! What to open.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
-use strongroom_core::{Problems, SecretString};
+use strongroom_core::{ExposeSecret, Problems, SecretString};
 use url::{Host, Url};
 
 use crate::metadata::is_storable;
 use crate::name::is_prefix;
 use crate::settings::{
-    ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, ENDPOINT_URL, METADATA_TTL, PREFIX,
-    RECOVERY_WINDOW, REGION, ROLE_ARN, SERVICE_ENDPOINT_URL, TAGS, TIMEOUT,
+    ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, ENDPOINT_URL, EXTERNAL_ID, METADATA_TTL, PREFIX,
+    RECOVERY_WINDOW, REGION, ROLE_ARN, ROLE_SESSION_NAME, SERVICE_ENDPOINT_URL, TAGS, TIMEOUT,
 };
 
 const ONE_DAY: Duration = Duration::from_hours(24);
@@ -28,7 +29,7 @@ const MOST_TAGS: usize = 14;
 /// config.prefix = Some("production".into());
 /// config.tags.insert("team".into(), "payments".into());
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct AwsConfig {
     /// The region. `None`: as the SDK's default chain finds it (`AWS_REGION`, the profile, the
@@ -54,7 +55,7 @@ pub struct AwsConfig {
     pub role: Option<AssumedRole>,
     /// How long a connection may take to come about; default 3 s.
     pub connect_timeout: Duration,
-    /// How long one attempt at a request may take; default 5 s.
+    /// How long one attempt at a request may take, with fetching credentials for it; default 5 s.
     pub attempt_timeout: Duration,
     /// How long a request may take in all, with up to three attempts; default 15 s.
     pub timeout: Duration,
@@ -63,7 +64,7 @@ pub struct AwsConfig {
     /// Whether reads look up metadata, which the service keeps apart from the value; default
     /// `true`. Without it, a secret that is read has no metadata and never expires.
     pub read_metadata: bool,
-    /// How long metadata is remembered for reads; default 60 s. With zero, each read takes a second
+    /// How long metadata is remembered for reads; default 5 min. With zero, each read takes a second
     /// request.
     pub metadata_ttl: Duration,
     /// Whether `http` is accepted for other hosts than this one. Anyone on the way reads values
@@ -92,7 +93,7 @@ impl StaticCredentials {
 }
 
 /// A role that is assumed through AWS STS before anything is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AssumedRole {
     /// The role, such as `arn:aws:iam::123456789012:role/secrets-reader`.
@@ -100,14 +101,66 @@ pub struct AssumedRole {
     /// What the session is called in audit logs; default `strongroom`.
     pub session_name: String,
     /// What the owner of the role demands to hear, if it belongs to another account.
-    pub external_id: Option<String>,
+    pub external_id: Option<SecretString>,
 }
 
 impl AssumedRole {
+    /// The rules of
+    /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
+    fn check(&self, problems: &mut Problems) {
+        if !self.arn.starts_with("arn:") {
+            problems.add(format!(
+                "`{ROLE_ARN}` is not a role such as `arn:aws:iam::123456789012:role/name`"
+            ));
+        }
+        let consists_of = |text: &str, more: &[u8]| {
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+        };
+        let name = &self.session_name;
+        if !(2..=64).contains(&name.len()) || !consists_of(name, b"_+=,.@-") {
+            problems.add(format!(
+                "`{ROLE_SESSION_NAME}` is not a name of 2 to 64 characters of `A-Z a-z 0-9 _ + = , \
+                 . @ -`"
+            ));
+        }
+        let id = self.external_id.as_ref().map(ExposeSecret::expose_secret);
+        if id.is_some_and(|id| !(2..=1224).contains(&id.len()) || !consists_of(id, b"_+=,.@:/-")) {
+            problems.add(format!(
+                "`{EXTERNAL_ID}` is not an id of 2 to 1,224 characters of `A-Z a-z 0-9 _ + = , . @ : \
+                 / -`"
+            ));
+        }
+    }
+
     /// A role whose sessions are called `strongroom`.
     #[must_use]
     pub fn new(arn: impl Into<String>) -> Self {
         Self { arn: arn.into(), session_name: "strongroom".into(), external_id: None }
+    }
+}
+
+/// Endpoints without anything that may be a password.
+impl fmt::Debug for AwsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |url: &Option<String>| url.as_deref().map(origin);
+        f.debug_struct("AwsConfig")
+            .field("region", &self.region)
+            .field("profile", &self.profile)
+            .field("endpoint_url", &shown(&self.endpoint_url))
+            .field("secrets_manager_endpoint_url", &shown(&self.secrets_manager_endpoint_url))
+            .field("prefix", &self.prefix)
+            .field("kms_key_id", &self.kms_key_id)
+            .field("tags", &self.tags)
+            .field("credentials", &self.credentials)
+            .field("role", &self.role)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("timeout", &self.timeout)
+            .field("recovery_window_days", &self.recovery_window_days)
+            .field("read_metadata", &self.read_metadata)
+            .field("metadata_ttl", &self.metadata_ttl)
+            .field("allow_http", &self.allow_http)
+            .finish()
     }
 }
 
@@ -128,7 +181,7 @@ impl Default for AwsConfig {
             timeout: Duration::from_secs(15),
             recovery_window_days: 30,
             read_metadata: true,
-            metadata_ttl: Duration::from_mins(1),
+            metadata_ttl: Duration::from_mins(5),
             allow_http: false,
         }
     }
@@ -173,10 +226,8 @@ impl AwsConfig {
                  letters, digits, spaces and `_ . : / = + - @`"
             ));
         }
-        if self.role.as_ref().is_some_and(|role| !role.arn.starts_with("arn:")) {
-            problems.add(format!(
-                "`{ROLE_ARN}` is not a role such as `arn:aws:iam::123456789012:role/name`"
-            ));
+        if let Some(role) = &self.role {
+            role.check(problems);
         }
         for (name, time) in [
             (CONNECT_TIMEOUT, self.connect_timeout),
@@ -222,4 +273,9 @@ pub(crate) fn is_exposed(url: &Url) -> bool {
         None => false,
     };
     url.scheme() == "http" && !is_loopback
+}
+
+/// An address without what may be secret in it: scheme, host and port.
+pub(crate) fn origin(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| "…".to_owned(), |url| url.origin().ascii_serialization())
 }

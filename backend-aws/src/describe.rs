@@ -11,6 +11,8 @@ use crate::refusal::{Code, Needs, answered, not_found, unreadable};
 
 /// The label of the active version.
 pub(crate) const CURRENT: &str = "AWSCURRENT";
+/// The label of the version that was active before.
+const PREVIOUS: &str = "AWSPREVIOUS";
 
 /// A secret that exists, be it deleted.
 #[derive(Debug)]
@@ -26,6 +28,13 @@ impl Described {
         let versions = self.0.version_ids_to_stages()?.iter();
         let is_current = |stages: &Vec<String>| stages.iter().any(|stage| stage == CURRENT);
         versions.filter(|(_, stages)| is_current(stages)).map(|(id, _)| id.as_str()).next()
+    }
+
+    /// Whether a version is or has just been the active one.
+    pub(crate) fn was_active(&self, id: &str) -> bool {
+        let labels = self.0.version_ids_to_stages().and_then(|versions| versions.get(id));
+        labels
+            .is_some_and(|labels| labels.iter().any(|label| label == CURRENT || label == PREVIOUS))
     }
 
     /// The id of the active version of a secret that can be read.
@@ -100,15 +109,17 @@ impl Client {
         let name = self.names.name(path)?;
         let needs = Needs { action: "DescribeSecret", secret: Some(&name) };
         let ticket = self.known.ticket();
-        let request = self.sdk.describe_secret().secret_id(&name);
+        let request = self.sdk()?.describe_secret().secret_id(&name);
         let described = match answered(request.send(), needs).await {
             Ok(output) if output.name().is_none() => return Err(unreadable()),
             Ok(output) => Described(output),
             Err(failure) if failure.code == Code::NotFound => return Ok(None),
             Err(failure) => return Err(failure.into()),
         };
-        if described.live().is_some() {
-            self.known.learn(path, described.fact()?, ticket);
+        if described.live().is_some()
+            && let Ok(fact) = described.fact()
+        {
+            self.known.learn(path, fact, ticket);
         }
         Ok(Some(described))
     }

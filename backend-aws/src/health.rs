@@ -1,22 +1,19 @@
-//! How the service is, asked with the cheapest request there is: the description of a secret that
-//! does not exist.
+//! How the service is, asked with the cheapest request there is: one for a secret that does not
+//! exist.
 
 use strongroom_core::{Error, ErrorKind, Health, HealthStatus, Result};
 
 use crate::client::Client;
-use crate::refusal::{Code, Needs, answered, unreadable};
+use crate::refusal::{Code, Failure, Needs, answered, unreadable};
 
-/// A name that no path leads to.
-const NO_SECRET: &str = "=strongroom=health";
+/// No path leads to a name with such a segment.
+const NO_SECRET: &str = "strongroom/../health";
 
 impl Client {
     pub(crate) async fn health(&self) -> Result<Health> {
         let name = format!("{}{NO_SECRET}", self.names.beginning(None));
-        let needs = Needs { action: "DescribeSecret", secret: Some(&name) };
-        let request = self.sdk.describe_secret().secret_id(&name);
-        let (status, details) = match answered(request.send(), needs).await {
-            Ok(output) if output.name().is_none() => return Err(unreadable()),
-            Ok(_) => (HealthStatus::Ready, Vec::new()),
+        let (status, details) = match self.ask_for(&name).await {
+            Ok(()) => (HealthStatus::Ready, Vec::new()),
             Err(failure) => match failure.code {
                 Code::NotFound | Code::Deleted => (HealthStatus::Ready, Vec::new()),
                 code => degraded(code, failure.into())?,
@@ -27,6 +24,19 @@ impl Client {
             health = health.detail(name, text);
         }
         Ok(health)
+    }
+
+    /// What reads do first: their permission is the one that matters.
+    async fn ask_for(&self, name: &str) -> Result<(), Failure> {
+        let sdk = self.sdk()?;
+        let told = if self.config.read_metadata {
+            let needs = Needs { action: "DescribeSecret", secret: Some(name) };
+            answered(sdk.describe_secret().secret_id(name).send(), needs).await?.name
+        } else {
+            let needs = Needs { action: "GetSecretValue", secret: Some(name) };
+            answered(sdk.get_secret_value().secret_id(name).send(), needs).await?.name
+        };
+        told.map(drop).ok_or_else(|| unreadable().into())
     }
 }
 

@@ -27,8 +27,10 @@ pub(crate) struct Known {
 #[derive(Default)]
 struct Entries {
     facts: HashMap<SecretPath, (Fact, Instant)>,
-    /// How often something was forgotten.
-    forgotten: u64,
+    /// When each path was forgotten the last time, as far back as `oldest`.
+    forgotten: HashMap<SecretPath, u64>,
+    oldest: u64,
+    now: u64,
 }
 
 /// Taken before a description is asked for: what is forgotten meanwhile is not learnt again.
@@ -47,7 +49,7 @@ impl Known {
     }
 
     pub(crate) fn ticket(&self) -> Ticket {
-        Ticket(self.lock().forgotten)
+        Ticket(self.lock().now)
     }
 
     pub(crate) fn learn(&self, path: &SecretPath, fact: Fact, ticket: Ticket) {
@@ -55,14 +57,18 @@ impl Known {
             return;
         }
         let mut entries = self.lock();
-        if entries.forgotten != ticket.0 {
+        let forgotten = entries.forgotten.get(path).copied().unwrap_or(entries.oldest);
+        if forgotten > ticket.0 {
             return;
         }
         if entries.facts.len() >= MOST && !entries.facts.contains_key(path) {
             let ttl = self.ttl;
             entries.facts.retain(|_, (_, learnt)| learnt.elapsed() < ttl);
-            if entries.facts.len() >= MOST {
-                entries.facts.clear();
+            let any = entries.facts.keys().next().cloned();
+            if entries.facts.len() >= MOST
+                && let Some(any) = any
+            {
+                entries.facts.remove(&any);
             }
         }
         entries.facts.insert(path.clone(), (fact, Instant::now()));
@@ -77,13 +83,21 @@ impl Known {
     pub(crate) fn forget(&self, path: &SecretPath) {
         let mut entries = self.lock();
         entries.facts.remove(path);
-        entries.forgotten += 1;
+        entries.now += 1;
+        let now = entries.now;
+        if entries.forgotten.len() >= MOST {
+            entries.forgotten.clear();
+            entries.oldest = now;
+        }
+        entries.forgotten.insert(path.clone(), now);
     }
 
     pub(crate) fn forget_all(&self) {
         let mut entries = self.lock();
         entries.facts.clear();
-        entries.forgotten += 1;
+        entries.forgotten.clear();
+        entries.now += 1;
+        entries.oldest = entries.now;
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -123,6 +137,14 @@ mod tests {
         assert!(known.get(&path("a")).is_none());
         known.learn(&path("a"), fact(), known.ticket());
         assert!(known.get(&path("a")).is_some());
+        // What concerns another path does not matter, until everything is forgotten.
+        let ticket = known.ticket();
+        known.forget(&path("b"));
+        known.learn(&path("c"), fact(), ticket);
+        assert!(known.get(&path("c")).is_some());
+        known.forget_all();
+        known.learn(&path("c"), fact(), ticket);
+        assert!(known.get(&path("c")).is_none());
     }
 
     #[test]

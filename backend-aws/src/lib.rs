@@ -49,10 +49,11 @@
 //!   [`metadata_ttl`](AwsConfig::metadata_ttl): until then a `get` makes one request, unless it shows
 //!   that the secret has another version meanwhile. A change of tags or expiry by another process is
 //!   seen that much later; before `Expired` is answered, the service is asked again.
-//! - Without [`read_metadata`](AwsConfig::read_metadata) it is always one, reads know no metadata,
-//!   and nothing expires.
-//! - `get_many` makes one request (`BatchGetSecretValue`) for 20 secrets, four at a time, and reads
-//!   one by one for five minutes where that is not granted.
+//! - `get_many` makes one request (`BatchGetSecretValue`) for 20 secrets, four at a time, and one
+//!   `DescribeSecret` for each whose metadata is not remembered, 16 at a time. Where the batch is not
+//!   granted, it reads one by one for five minutes.
+//! - Without [`read_metadata`](AwsConfig::read_metadata) there is no `DescribeSecret`: reads know no
+//!   metadata, and nothing expires.
 //! - `put` looks first, then creates the secret or adds a version. With
 //!   [`MustBeVersion`](strongroom_core::Condition::MustBeVersion) it adds a version that is not active
 //!   and then moves `AWSCURRENT`, on condition that the expected version has it. Metadata is changed
@@ -63,42 +64,55 @@
 //!   no second version.
 //!
 //! Each request is tried at most three times, in the SDK's standard mode, with pauses of up to 0.1 s
-//! and 0.2 s (or what the service asks for, within 2 s), and ends within
-//! [`timeout`](AwsConfig::timeout). Nothing else repeats requests.
+//! and 0.2 s (or what the service asks for in `x-amz-retry-after`, up to 2 s), and ends within
+//! [`timeout`](AwsConfig::timeout), an attempt within [`attempt_timeout`](AwsConfig::attempt_timeout),
+//! fetching credentials included. All clients of a process share the SDK's budget of retries. Nothing
+//! else repeats requests.
 //!
 //! # What differs from other stores
 //! - A conditional `put` that loses a race leaves a version behind that was never active. The service
-//!   removes versions without a label by itself, once there are more than 100.
+//!   removes versions without a label by itself, once there are more than 100 and they are 24 hours
+//!   old: one secret cannot be written every few minutes for ever.
 //! - `delete` has the service keep a secret for
 //!   [`recovery_window_days`](AwsConfig::recovery_window_days); then it is gone. To write to a deleted
-//!   secret, it is restored first: readers see its old value for a moment.
-//! - After `destroy`, the service may take a moment to free the name; a `put` waits for that.
+//!   secret, it is restored first: readers see its old value for a moment. If the write then fails, it
+//!   is deleted again, unless somebody has written to it meanwhile.
+//! - After `destroy`, the service may take a moment to free the name; a `put` waits for that, for
+//!   [`timeout`](AwsConfig::timeout) at most.
 //! - `list` may lack what was changed in the last five minutes, as the service says of its own list.
 //! - `rotate` starts the rotation that is configured for a secret, and does not wait for its end.
 //! - A secret that has replicas must lose them before it can be deleted; `describe` lists them.
+//! - `health` asks for a secret that does not exist, below the prefix. Where a policy grants reading of
+//!   single secrets only, that is refused, and it answers `Degraded` with the detail `permission`.
 //!
 //! # Connection
-//! Certificates are checked against the platform's authorities; nothing turns that off. The proxy that
-//! `HTTPS_PROXY` or `ALL_PROXY` names is used. Plain http to another host is refused, wherever the
-//! endpoint was configured, unless [`allow_http`](AwsConfig::allow_http) is set. The SDK's copies of
-//! values, and the buffers of the HTTP and TLS libraries, are not wiped.
+//! Certificates are checked against the platform's authorities; nothing turns that off. For https, the
+//! proxy that `HTTPS_PROXY` or `ALL_PROXY` names is used, unless `NO_PROXY` excepts the host; plain http
+//! uses none. Plain http to another host is refused for Secrets Manager, wherever the endpoint was
+//! configured, unless [`allow_http`](AwsConfig::allow_http) is set. (With
+//! [`with_sdk_config`](AwsBackend::with_sdk_config), connections are made as the application has set
+//! them up.) The SDK's copies of values, and the buffers of the HTTP and TLS libraries, are not wiped.
 //!
 //! The SDK's own events are kept from `tracing`'s subscribers: some of them show credentials, such as
 //! an answer of AWS STS that it cannot read, or the tokens of an instance's metadata service.
 //!
 //! [`VersionSelector::Stage`]: strongroom_core::VersionSelector::Stage
 
+mod annotate;
 mod backend;
 mod batch;
+mod change;
 mod client;
 mod config;
 mod credentials;
 mod describe;
 mod health;
+mod http;
 mod known;
 mod list;
 mod metadata;
 mod name;
+mod put;
 mod quiet;
 mod read;
 mod refusal;
@@ -106,7 +120,6 @@ mod remove;
 mod settings;
 mod value;
 mod versions;
-mod write;
 
 pub use aws_config::SdkConfig;
 pub use backend::AwsBackend;

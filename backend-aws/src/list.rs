@@ -6,6 +6,7 @@ use strongroom_core::{ListOptions, ListPage, PageToken, Result, SecretPath};
 use crate::client::Client;
 use crate::describe::CURRENT;
 use crate::metadata::from_tags;
+use crate::name::LONGEST;
 use crate::refusal::{Needs, answered, unreadable};
 
 /// The most secrets on a page.
@@ -20,7 +21,7 @@ impl Client {
     ) -> Result<ListPage> {
         let needs = Needs { action: "ListSecrets", secret: None };
         let mut request = self
-            .sdk
+            .sdk()?
             .list_secrets()
             .max_results(PAGE)
             .sort_order(SortOrderType::Asc)
@@ -29,6 +30,10 @@ impl Client {
         let mut beginning = self.names.beginning(prefix);
         if prefix.is_some() {
             beginning.push('/');
+        }
+        // No name is longer.
+        if beginning.len() > LONGEST {
+            return Ok(ListPage::default());
         }
         if !beginning.is_empty() {
             let filter = Filter::builder().key(FilterNameStringType::Name).values(beginning);
@@ -40,7 +45,7 @@ impl Client {
             let path = entry.name().and_then(|name| self.names.path(name));
             let Some(path) = path else { continue };
             let is_below = prefix.is_none_or(|prefix| path.below(prefix).is_some());
-            if is_below && is_wanted(&entry, options).map_err(|error| error.at(&path))? {
+            if is_below && is_wanted(&path, &entry, options) {
                 paths.push(path);
             }
         }
@@ -49,16 +54,22 @@ impl Client {
     }
 }
 
-fn is_wanted(entry: &SecretListEntry, options: &ListOptions) -> Result<bool> {
+fn is_wanted(path: &SecretPath, entry: &SecretListEntry, options: &ListOptions) -> bool {
     let stages = entry.secret_versions_to_stages();
     let has_value =
         stages.is_some_and(|versions| versions.values().flatten().any(|stage| stage == CURRENT));
     let is_shown = has_value && (options.include_deleted || entry.deleted_date().is_none());
     if !is_shown || (options.tags.is_empty() && options.kind.is_none()) {
-        return Ok(is_shown);
+        return is_shown;
     }
-    let metadata = from_tags(entry.tags())?;
+    let metadata = match from_tags(entry.tags()) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            tracing::warn!(%path, %error, "a secret is left out of a list by tag or kind");
+            return false;
+        }
+    };
     let tags = &metadata.tags;
-    Ok(options.kind.is_none_or(|kind| kind == metadata.kind)
-        && options.tags.iter().all(|(name, text)| tags.get(name) == Some(text)))
+    options.kind.is_none_or(|kind| kind == metadata.kind)
+        && options.tags.iter().all(|(name, text)| tags.get(name) == Some(text))
 }

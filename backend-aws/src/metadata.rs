@@ -30,17 +30,13 @@ pub(crate) type Tags = BTreeMap<String, String>;
 
 /// What turns the tags of a secret into others.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Changes {
+pub(crate) struct Difference {
     pub(crate) removed: Vec<String>,
     pub(crate) set: Tags,
     /// The description, if it changes; empty for none.
     pub(crate) description: Option<String>,
-}
-
-impl Changes {
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
+    /// Whether there is room for the new tags only once the others are removed.
+    pub(crate) is_tight: bool,
 }
 
 /// What tags say, those of other tools included.
@@ -97,21 +93,28 @@ pub(crate) fn to_tags(metadata: &Metadata) -> Result<Tags> {
     Ok(tags)
 }
 
-/// What turns `old` into `new`. `stored` are all tags that are there.
-pub(crate) fn difference(stored: &[Tag], old: &Metadata, new: &Metadata) -> Result<Changes> {
-    let (before, after) = (to_tags(old)?, to_tags(new)?);
-    let removed: Vec<_> =
-        before.keys().filter(|name| !after.contains_key(*name)).cloned().collect();
-    let is_new = |(name, text): &(String, String)| before.get(name) != Some(text);
-    let set: Tags = after.into_iter().filter(is_new).collect();
+/// What turns `old` into `new`. `stored` are all tags that are there. What stays as it is need not be
+/// something that could be written.
+pub(crate) fn difference(stored: &[Tag], old: &Metadata, new: &Metadata) -> Result<Difference> {
+    let (mut before, mut after) = (old.clone(), new.clone());
+    before.tags.retain(|name, text| new.tags.get(name) != Some(text));
+    after.tags.retain(|name, text| old.tags.get(name) != Some(text));
+    let gone = std::mem::take(&mut before.tags);
+    let (own, set) = (to_tags(&before)?, to_tags(&after)?);
+    let mut names: Vec<_> = own.into_keys().chain(gone.into_keys()).collect();
+    names.sort_unstable();
+    let removed: Vec<_> = names.into_iter().filter(|name| !set.contains_key(name)).collect();
+    let is_there = |name: &str, text: &str| pairs(stored).any(|there| there == (name, text));
+    let set: Tags = set.into_iter().filter(|(name, text)| !is_there(name, text)).collect();
     let added = set.keys().filter(|name| pairs(stored).all(|(there, _)| there != name.as_str()));
-    let count = stored.len() + added.count() - removed.len();
+    let most = stored.len() + added.count();
+    let count = most.saturating_sub(removed.len());
     if count > MOST_TAGS && count > stored.len() {
         return Err(too_much("the secret would have more than the 50 tags that AWS keeps"));
     }
     let description =
         (old.description != new.description).then(|| new.description.clone().unwrap_or_default());
-    Ok(Changes { removed, set, description })
+    Ok(Difference { removed, set, description, is_tight: most > MOST_TAGS })
 }
 
 pub(crate) fn pairs(tags: &[Tag]) -> impl Iterator<Item = (&str, &str)> {
@@ -260,7 +263,7 @@ mod tests {
         assert_eq!(changes.removed, ["a", TIER]);
         assert_eq!(changes.set, Tags::from([("c".into(), "3".into())]));
         assert_eq!(changes.description.as_deref(), Some(""));
-        assert!(difference(&kept(&old), &old, &old).unwrap().is_empty());
+        assert_eq!(difference(&kept(&old), &old, &old).unwrap(), Difference::default());
     }
 
     #[test]

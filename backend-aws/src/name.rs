@@ -4,7 +4,7 @@
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 
 /// The longest name, in characters.
-const LONGEST: usize = 512;
+pub(crate) const LONGEST: usize = 512;
 /// Stands for `:`, which no name has and which would make an ARN of a name. No path has it.
 const COLON: &str = "=";
 

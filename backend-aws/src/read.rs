@@ -11,12 +11,16 @@ use strongroom_core::{
 use crate::client::Client;
 use crate::known::Fact;
 use crate::refusal::{Code, Failure, Needs, answered, no_such_version, unreadable};
+use crate::settings::READ_METADATA;
 use crate::value::from_aws;
 
 /// How long ids of versions are.
 const IDS: RangeInclusive<usize> = 32..=64;
 /// How long labels are.
 const STAGES: RangeInclusive<usize> = 1..=256;
+
+/// How often a value and its description are read again because they do not go together.
+const SECOND_LOOKS: usize = 2;
 
 /// A value as it was read.
 pub(crate) struct Read {
@@ -39,7 +43,7 @@ impl Client {
             return self.judged(path, selector, read, Some(fact)).await;
         }
         let (read, described) = join(self.value(path, selector), self.look_at_live(path)).await;
-        let fact = described?.fact()?;
+        let fact = described.map_err(unseen)?.fact()?;
         fact.metadata.ensure_not_expired(SystemTime::now())?;
         self.judged(path, selector, read, Some(fact)).await
     }
@@ -53,12 +57,10 @@ impl Client {
         fact: Option<Fact>,
     ) -> Result<Secret> {
         let now = SystemTime::now();
-        let is_current = |fact: &Fact, read: &Read| {
-            *selector != VersionSelector::Active || fact.current == read.version
-        };
         match (read, fact) {
             (Ok(read), Some(fact))
-                if is_current(&fact, &read) && fact.metadata.ensure_not_expired(now).is_ok() =>
+                if is_current(selector, &fact, &read)
+                    && fact.metadata.ensure_not_expired(now).is_ok() =>
             {
                 Ok(assembled(path, read, fact.metadata))
             }
@@ -66,13 +68,29 @@ impl Client {
                 Ok(assembled(path, read, Metadata::default()))
             }
             // Not known, or known from before a change: an expiry may have been put off.
-            (Ok(read), _) => {
-                let fact = self.look_at_live(path).await?.fact()?;
-                fact.metadata.ensure_not_expired(SystemTime::now())?;
-                Ok(assembled(path, read, fact.metadata))
-            }
+            (Ok(read), _) => self.settled(path, selector, read).await,
             (Err(failure), _) => Err(self.explained(path, failure).await),
         }
+    }
+
+    /// Reads on until value and description are of the same version, or it is clear that the service
+    /// does not tell them alike at this moment: then the latest of each count.
+    async fn settled(
+        &self,
+        path: &SecretPath,
+        selector: &VersionSelector,
+        mut read: Read,
+    ) -> Result<Secret> {
+        let mut fact = self.look_at_live(path).await.map_err(unseen)?.fact()?;
+        for _ in 0..SECOND_LOOKS {
+            if is_current(selector, &fact, &read) {
+                break;
+            }
+            read = self.value(path, selector).await?;
+            fact = self.look_at_live(path).await.map_err(unseen)?.fact()?;
+        }
+        fact.metadata.ensure_not_expired(SystemTime::now())?;
+        Ok(assembled(path, read, fact.metadata))
     }
 
     /// Why a value cannot be read. A secret in no state to be read may be a deleted one.
@@ -89,7 +107,7 @@ impl Client {
 
     async fn value(&self, path: &SecretPath, selector: &VersionSelector) -> Result<Read, Failure> {
         let name = self.names.name(path)?;
-        let request = self.sdk.get_secret_value().secret_id(&name);
+        let request = self.sdk()?.get_secret_value().secret_id(&name);
         let request = match selector {
             VersionSelector::Exact(version) => request.version_id(id(version)?),
             VersionSelector::Stage(stage) => {
@@ -104,6 +122,20 @@ impl Client {
         let version = Version::new(&answer.version_id.ok_or_else(unreadable)?);
         Ok(Read { value, version })
     }
+}
+
+/// Whether a description was made while this version was the active one.
+fn is_current(selector: &VersionSelector, fact: &Fact, read: &Read) -> bool {
+    *selector != VersionSelector::Active || fact.current == read.version
+}
+
+/// Says how to do without a description that is not granted.
+pub(crate) fn unseen(error: Error) -> Error {
+    if error.kind() != ErrorKind::Denied {
+        return error;
+    }
+    let advice = format!("{}, or set `{READ_METADATA}` to `false`", error.advice());
+    Error::new(ErrorKind::Denied, advice).because("reads need the secret's metadata")
 }
 
 /// The id of a version, if it can be one.

@@ -8,10 +8,12 @@ use std::time::Duration;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::quiet::muted;
-use crate::settings::{ALLOW_HTTP, ENDPOINT_URL, READ_METADATA, REGION, ROLE_ARN, TIMEOUT};
+use crate::settings::{ALLOW_HTTP, ATTEMPT_TIMEOUT, ENDPOINT_URL, REGION, ROLE_ARN, TIMEOUT};
 
 /// What callers tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,14 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Whether the service says that a secret or version is not there, or not in the right state.
+    pub(crate) fn is_about_state(&self) -> bool {
+        matches!(
+            self.code,
+            Code::NotFound | Code::Deleted | Code::InvalidRequest | Code::InvalidParameter
+        )
+    }
+
     /// Another version is active than was demanded.
     pub(crate) fn overtaken() -> Self {
         Self { code: Code::Exists, error: overtaken() }
@@ -44,7 +54,11 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { code: Code::Other, error }
+        let code = match error.kind() {
+            ErrorKind::NotFound => Code::NotFound,
+            _ => Code::Other,
+        };
+        Self { code, error }
     }
 }
 
@@ -77,14 +91,10 @@ pub(crate) struct Needs<'a> {
 impl Needs<'_> {
     fn advice(self) -> String {
         let Self { action, secret } = self;
-        let place = secret.map_or_else(|| "`*`".to_owned(), |name| format!("`…:secret:{name}-*`"));
-        let advice = format!("grant `secretsmanager:{action}` on {place} to this identity");
-        if action == "DescribeSecret" {
-            return format!(
-                "{advice}, or set `{READ_METADATA}` to `false` to read without metadata"
-            );
-        }
-        advice
+        // AWS adds a `-` and six characters to a name.
+        let place =
+            secret.map_or_else(|| "`*`".to_owned(), |name| format!("`…:secret:{name}-??????`"));
+        format!("grant `secretsmanager:{action}` on {place} to this identity")
     }
 
     /// The error for what the service says by a code, of which the message is searched.
@@ -110,7 +120,19 @@ impl Needs<'_> {
                     .because("AWS does not know where the list was to go on"),
             ),
             "AccessDeniedException" | "AccessDenied" if mentions_kms(message) => {
-                (Code::Denied, key_denied())
+                (Code::Other, key_denied())
+            }
+            "AccessDeniedException"
+                if self.action == "RotateSecret" && mentions_lambda(message) =>
+            {
+                (
+                    Code::Other,
+                    Error::new(
+                        ErrorKind::Config,
+                        "let `secretsmanager.amazonaws.com` invoke the secret's rotation function",
+                    )
+                    .because("AWS may not call the secret's rotation function"),
+                )
             }
             "AccessDeniedException"
             | "AccessDenied"
@@ -170,10 +192,18 @@ fn elsewhere(code: &str, status: u16) -> Error {
             "ask less often, or have AWS raise the account's request quota",
         )
         .because("AWS asks to slow down"),
-        "LimitExceededException" => {
-            Error::new(ErrorKind::RateLimited, "look at the account's quotas for Secrets Manager")
-                .because("a quota of the account is used up")
-        }
+        "LimitExceededException" => Error::new(
+            ErrorKind::RateLimited,
+            "write less often than every 10 minutes, or look at the account's quotas",
+        )
+        .because("a quota of Secrets Manager is used up, such as that of versions in 24 hours")
+        .temporary(false),
+        "InternalServiceError"
+        | "InternalServiceErrorException"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => by_status(503, || unknown(status)),
+        "RequestTimeout" | "RequestTimeoutException" => timed_out(),
         _ => by_status(status, || unknown(status)),
     }
 }
@@ -246,6 +276,13 @@ fn not_answered<E: StdError + 'static>(error: &SdkError<E, HttpResponse>) -> Err
 }
 
 fn without_credentials(error: &CredentialsError) -> Error {
+    let from_sts =
+        find::<SdkError<AssumeRoleError, HttpResponse>>(error).map(sts_failed).or_else(|| {
+            find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error).map(sts_failed)
+        });
+    if let Some(error) = from_sts.filter(Error::is_temporary) {
+        return error;
+    }
     // A provider that could not be reached may be so later.
     let is_passing = find::<ConnectorError>(error).is_some()
         || matches!(error, CredentialsError::ProviderTimedOut(_));
@@ -278,6 +315,26 @@ fn without_credentials(error: &CredentialsError) -> Error {
     }
 }
 
+/// What AWS STS said instead of giving credentials.
+fn sts_failed<E>(error: &SdkError<E, HttpResponse>) -> Error
+where
+    E: ProvideErrorMetadata + StdError + 'static,
+{
+    match error {
+        SdkError::ServiceError(refusal) => {
+            match (refusal.err().code(), refusal.raw().status().as_u16()) {
+                // STS refuses with 403, which says nothing about what lies in between.
+                (Some(code), 400..=407 | 409..=428) => elsewhere(code, 400),
+                (code, status) => elsewhere(code.unwrap_or_default(), status),
+            }
+        }
+        SdkError::TimeoutError(_) => timed_out(),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => timed_out(),
+        SdkError::DispatchFailure(_) => unreachable_service(),
+        _ => unreadable(),
+    }
+}
+
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -307,7 +364,12 @@ fn mentions_deletion(message: &str) -> bool {
 
 /// The service says so in the message alone.
 fn mentions_kms(message: &str) -> bool {
-    message.contains("KMS") || message.contains("kms:")
+    ["perform: kms:", "Access to KMS is not allowed"].iter().any(|words| message.contains(words))
+}
+
+/// The service says so in the message alone.
+fn mentions_lambda(message: &str) -> bool {
+    ["perform: lambda:", "Lambda function"].iter().any(|words| message.contains(words))
 }
 
 pub(crate) fn not_found() -> Error {
@@ -349,7 +411,7 @@ fn unauthenticated(cause: &'static str, advice: &'static str) -> Error {
 }
 
 fn timed_out() -> Error {
-    let advice = format!("check the network to AWS, or raise `{TIMEOUT}`");
+    let advice = format!("check the network to AWS, or raise `{ATTEMPT_TIMEOUT}` and `{TIMEOUT}`");
     Error::new(ErrorKind::Timeout, advice).because("no answer within the time allowed")
 }
 

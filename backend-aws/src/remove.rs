@@ -22,7 +22,7 @@ impl Client {
     async fn try_delete(&self, path: &SecretPath) -> Result<(), Failure> {
         let name = self.names.name(path)?;
         let days = self.config.recovery_window_days.into();
-        let request = self.sdk.delete_secret().secret_id(&name).recovery_window_in_days(days);
+        let request = self.sdk()?.delete_secret().secret_id(&name).recovery_window_in_days(days);
         answered(request.send(), Needs { action: "DeleteSecret", secret: Some(&name) })
             .await?
             .name()
@@ -30,7 +30,7 @@ impl Client {
             .ok_or_else(|| unreadable().into())
     }
 
-    /// After a write that was to bring a deleted secret back and failed.
+    /// After a write for which a deleted secret was restored, and which failed.
     pub(crate) async fn delete_again(&self, path: &SecretPath) {
         if let Err(failure) = self.try_delete(path).await {
             let error = Error::from(failure);
@@ -41,35 +41,36 @@ impl Client {
     /// Removes a secret at once. The service takes that for done if there is none.
     pub(crate) async fn destroy(self: Arc<Self>, path: SecretPath) -> Result<()> {
         let name = self.names.name(&path)?;
-        let request = self.sdk.delete_secret().secret_id(&name).force_delete_without_recovery(true);
+        let request =
+            self.sdk()?.delete_secret().secret_id(&name).force_delete_without_recovery(true);
         let needs = Needs { action: "DeleteSecret", secret: Some(&name) };
         match answered(request.send(), needs).await {
             Ok(_) => Ok(()),
-            Err(failure) if failure.code == Code::NotFound => Ok(()),
+            Err(failure) if matches!(failure.code, Code::NotFound | Code::Deleted) => Ok(()),
             Err(failure) => Err(self.replicated(&path, failure).await),
         }
     }
 
     pub(crate) async fn undelete(self: Arc<Self>, path: SecretPath) -> Result<()> {
         match self.look(&path).await? {
-            Some(found) if found.is_deleted() => self.restore(&path).await,
+            Some(found) if found.is_deleted() => Ok(self.restore(&path).await?),
             Some(_) => Ok(()),
             None => Err(not_found()),
         }
     }
 
-    /// Takes a delete back, unless somebody else just has.
-    pub(crate) async fn restore(&self, path: &SecretPath) -> Result<()> {
+    /// Takes a delete back; succeeds if somebody else just has.
+    pub(crate) async fn restore(&self, path: &SecretPath) -> Result<(), Failure> {
         let name = self.names.name(path)?;
-        let request = self.sdk.restore_secret().secret_id(&name);
+        let request = self.sdk()?.restore_secret().secret_id(&name);
         let needs = Needs { action: "RestoreSecret", secret: Some(&name) };
         match answered(request.send(), needs).await {
             Ok(_) => Ok(()),
-            Err(failure) if failure.code == Code::NotFound => Err(not_found()),
             Err(failure) if failure.code == Code::InvalidRequest => {
-                self.look_at_live(path).await.map(drop).map_err(|_| failure.into())
+                let now = self.look(path).await?.ok_or_else(not_found)?;
+                if now.is_deleted() { Err(failure) } else { Ok(()) }
             }
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(failure),
         }
     }
 

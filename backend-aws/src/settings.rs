@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use strongroom_core::{Problems, Settings};
+use strongroom_core::{Problems, SecretString, Settings};
 
 use crate::config::{AssumedRole, AwsConfig};
 
@@ -15,8 +15,8 @@ pub(crate) const PREFIX: &str = "SECRETS_AWS_PREFIX";
 const KMS_KEY_ID: &str = "SECRETS_AWS_KMS_KEY_ID";
 pub(crate) const TAGS: &str = "SECRETS_AWS_TAGS";
 pub(crate) const ROLE_ARN: &str = "SECRETS_AWS_ROLE_ARN";
-const ROLE_SESSION_NAME: &str = "SECRETS_AWS_ROLE_SESSION_NAME";
-const EXTERNAL_ID: &str = "SECRETS_AWS_EXTERNAL_ID";
+pub(crate) const ROLE_SESSION_NAME: &str = "SECRETS_AWS_ROLE_SESSION_NAME";
+pub(crate) const EXTERNAL_ID: &str = "SECRETS_AWS_EXTERNAL_ID";
 pub(crate) const CONNECT_TIMEOUT: &str = "SECRETS_AWS_CONNECT_TIMEOUT";
 pub(crate) const ATTEMPT_TIMEOUT: &str = "SECRETS_AWS_ATTEMPT_TIMEOUT";
 pub(crate) const TIMEOUT: &str = "SECRETS_AWS_TIMEOUT";
@@ -136,13 +136,15 @@ fn role(settings: &Settings, problems: &mut Problems) -> Option<AssumedRole> {
     if let Some(name) = settings.expose(ROLE_SESSION_NAME) {
         name.clone_into(&mut role.session_name);
     }
-    role.external_id = settings.expose(EXTERNAL_ID).map(str::to_owned);
+    role.external_id = settings.expose(EXTERNAL_ID).map(SecretString::from);
     Some(role)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use strongroom_core::ExposeSecret as _;
 
     use super::*;
 
@@ -204,10 +206,8 @@ mod tests {
         assert_eq!(config.tags, tags.map(|(name, text)| (name.into(), text.into())).into());
         let role = config.role.unwrap();
         assert_eq!(role.arn, "arn:aws:iam::123456789012:role/reader");
-        assert_eq!(
-            (role.session_name.as_str(), role.external_id.as_deref()),
-            ("orders", Some("4711"))
-        );
+        assert_eq!(role.session_name, "orders");
+        assert_eq!(role.external_id.unwrap().expose_secret(), "4711");
         assert_eq!(config.connect_timeout, Duration::from_millis(500));
         assert_eq!(config.attempt_timeout, Duration::from_secs(2));
         assert_eq!(config.timeout, Duration::from_secs(4));

@@ -19,6 +19,17 @@ pub(crate) enum Sent {
     Binary(Zeroizing<Vec<u8>>),
 }
 
+/// Copies for the SDK, which takes owned values.
+impl Sent {
+    pub(crate) fn text(&self) -> Option<String> {
+        if let Self::Text(text) = self { Some(text.to_string()) } else { None }
+    }
+
+    pub(crate) fn binary(&self) -> Option<Blob> {
+        if let Self::Binary(bytes) = self { Some(Blob::new(bytes.to_vec())) } else { None }
+    }
+}
+
 pub(crate) fn to_aws(value: &SecretValue) -> Result<Sent> {
     let sent = match value.format() {
         ValueFormat::Binary if value.is_empty() => Sent::Text(EMPTY_BINARY.to_owned().into()),

@@ -9,10 +9,13 @@ use strongroom_core::{Error, ErrorKind, Result, Rotated, SecretPath, Version, Ve
 use crate::client::Client;
 use crate::describe::CURRENT;
 use crate::metadata::time;
-use crate::refusal::{Code, Needs, answered, not_found, unreadable};
+use crate::put::RACES;
+use crate::refusal::{Code, Needs, answered, no_such_version, not_found, overtaken, unreadable};
 
 /// The most versions on a page.
 const PAGE: i32 = 100;
+/// The most pages that are asked for.
+const MOST_PAGES: usize = 100;
 
 impl Client {
     /// All versions, newest first, those without a label included.
@@ -33,8 +36,8 @@ impl Client {
         let needs = Needs { action: "ListSecretVersionIds", secret: Some(&name) };
         let mut entries = Vec::new();
         let mut next = None;
-        loop {
-            let request = self.sdk.list_secret_version_ids().secret_id(&name);
+        for _ in 0..MOST_PAGES {
+            let request = self.sdk()?.list_secret_version_ids().secret_id(&name);
             let request = request.include_deprecated(true).max_results(PAGE).set_next_token(next);
             let answer = answered(request.send(), needs).await?;
             entries.extend(answer.versions.ok_or_else(unreadable)?);
@@ -43,13 +46,40 @@ impl Client {
                 return Ok(entries);
             }
         }
+        // The service keeps about a hundred.
+        Err(unreadable())
+    }
+
+    /// Makes an earlier version the active one by giving it the label.
+    pub(crate) async fn rollback(self: Arc<Self>, path: SecretPath, id: String) -> Result<Version> {
+        for _ in 0..RACES {
+            let found = self.look_at_live(&path).await?;
+            let current = found.live();
+            if current == Some(&id) {
+                return Ok(Version::new(&id));
+            }
+            match self.move_label(&path, CURRENT, current, Some(&id)).await {
+                Ok(()) => return Ok(Version::new(&id)),
+                Err(failure) if failure.is_about_state() => {
+                    let now = self.look_at_live(&path).await?;
+                    if now.live() == current {
+                        return Err(match failure.code {
+                            Code::InvalidRequest => failure.into(),
+                            _ => no_such_version(),
+                        });
+                    }
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Err(overtaken())
     }
 
     /// Has the service rotate a secret now. It goes on after the answer.
     pub(crate) async fn rotate(self: Arc<Self>, path: SecretPath) -> Result<Rotated> {
         let name = self.names.name(&path)?;
         let needs = Needs { action: "RotateSecret", secret: Some(&name) };
-        let request = self.sdk.rotate_secret().secret_id(&name).rotate_immediately(true);
+        let request = self.sdk()?.rotate_secret().secret_id(&name).rotate_immediately(true);
         let failure = match answered(request.send(), needs).await {
             Ok(answer) => {
                 let mut rotated = Rotated::default();

@@ -24,7 +24,7 @@ const CHILD: &str = "ENVIRONMENT_CHILD";
 /// What the lines begin with in which a child says what came of it.
 const CAME: &str = "what came of it: ";
 /// How long a child may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// How long it may take to find that there is no source of credentials or of a region.
 const SEARCH: Duration = Duration::from_secs(25);
 const SECRET: &str = "environment/key";
@@ -325,4 +325,43 @@ async fn without_a_region_nothing_is_opened() {
         assert_ne!(stub.requests().len(), 0);
         assert_names(&came, &advice);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_to_this_machine_uses_no_proxy() {
+    let world = World::new().await;
+    let proxy = Stub::new(|_| Reply::new(502, ""));
+    let [id, key] = keys("111111111111");
+    let role = ("SECRETS_AWS_ROLE_ARN", "arn:aws:iam::444444444444:role/reader");
+    let url = proxy.url();
+    let url = url.as_str();
+    let proxies =
+        [("HTTP_PROXY", url), ("http_proxy", url), ("ALL_PROXY", url), ("all_proxy", url)];
+    assert_eq!(world.came_here(&[&proxies[..], &[id, key]].concat()), "1 us-east-1");
+    assert_eq!(world.came_here(&[&proxies[..], &[id, key, role]].concat()), "4 us-east-1");
+    assert_eq!(proxy.requests().len(), 0, "{:?}", proxy.requests());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_are_assumed_where_the_environment_says() {
+    let world = World::new().await;
+    let [id, key] = keys("111111111111");
+    let role = ("SECRETS_AWS_ROLE_ARN", "arn:aws:iam::444444444444:role/reader");
+    let here = ("AWS_ENDPOINT_URL_SECRETS_MANAGER", world.server.endpoint());
+    let sts = ("AWS_ENDPOINT_URL_STS", world.server.endpoint());
+    let other = Stub::new(|_| Reply::new(500, ""));
+    let elsewhere = ("AWS_ENDPOINT_URL", other.url());
+    let elsewhere = (elsewhere.0, elsewhere.1.as_str());
+    let came = world.came_here(&[elsewhere, here, sts, id, key, role]);
+    assert_eq!(came, "4 us-east-1");
+    assert_eq!(other.requests().len(), 0, "{:?}", other.requests());
+    // Not where all is.
+    let sts = ("AWS_ENDPOINT_URL_STS", other.url());
+    let came = world.came_here(&[(sts.0, sts.1.as_str()), id, key, role]);
+    assert_names(&came, &["Unavailable"]);
+    assert_ne!(other.requests().len(), 0);
+
+    let exposed = ("AWS_ENDPOINT_URL_STS", "http://192.0.2.1");
+    let came = world.came_here(&[exposed, id, key, role]);
+    assert_names(&came, &["Config", "open", "`AWS_ENDPOINT_URL_STS`", "plain http"]);
 }

@@ -172,7 +172,7 @@ async fn metadata_is_the_same_on_both_sides() {
     let patch = MetadataPatch::new()
         .kind(SecretKind::ApiKey)
         .tier(Tier::Critical)
-        .rotation_interval(Duration::from_secs(90 * 86_400))
+        .rotation_interval(Duration::from_hours(90 * 24))
         .description("the key ž")
         .tag("team", "payments")
         .tag("odd", "a, \"b\" = 50%");

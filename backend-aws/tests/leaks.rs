@@ -35,7 +35,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Tells a child what to do.
 const WORK: &str = "LEAKS_WORK";
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// What the children do: a part of everything, or leak in one way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -111,18 +111,20 @@ async fn a_value_that_cannot_be_one_is_read_alone() {
 async fn each_path_has_its_own_error() {
     let fake = Fake::new();
     let backend = opened(&fake).await;
-    fake.on("BatchGetSecretValue", |body| {
+    let decryption = ("DecryptionFailure", "Access to KMS is not allowed");
+    fake.on("BatchGetSecretValue", move |body| {
         let names = asked_for(body);
         ok(&json!({
             "SecretValues": [read(names[0], FIRST), read(names[4], FIRST)],
             "Errors": [
                 entry(names[1], "AccessDeniedException", "User is not authorized"),
                 entry(names[2], "ResourceNotFoundException", "Secrets Manager can't find it"),
-                entry(names[3], "DecryptionFailure", "Access to KMS is not allowed"),
+                entry(names[3], decryption.0, decryption.1),
                 entry(names[5], "InvalidRequestException", "because it was marked for deletion."),
             ],
         }))
     });
+    fake.always("GetSecretValue", saying(decryption.0, decryption.1));
     let results = backend.get_many(&paths(6)).await;
     let kinds: Vec<_> =
         results.iter().map(|result| result.as_ref().err().map(Error::kind)).collect();
@@ -134,7 +136,54 @@ async fn each_path_has_its_own_error() {
         assert_eq!(error.path(), Some(path));
     }
     let advice = results[1].as_ref().unwrap_err().advice();
-    assert!(advice.contains("secretsmanager:GetSecretValue` on `…:secret:key-01-*`"), "{advice}");
+    assert!(
+        advice.contains("secretsmanager:GetSecretValue` on `…:secret:key-01-??????`"),
+        "{advice}"
+    );
+    assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue"]);
+    assert_eq!(fake.given("GetSecretValue")[0]["SecretId"], "key-03");
+}
+
+/// Such as trouble of the service with one of them, in the middle of an answer.
+#[tokio::test]
+async fn what_a_batch_says_of_one_secret_is_its_answer_only_if_it_is_about_the_secret() {
+    for code in ["InternalServiceError", "ThrottlingException", "DecryptionFailure", "Unheard"] {
+        let fake = Fake::new();
+        let backend = opened(&fake).await;
+        fake.on("BatchGetSecretValue", move |body| {
+            let names = asked_for(body);
+            let values: Vec<_> = names[1..].iter().map(|name| read(name, FIRST)).collect();
+            ok(&json!({ "SecretValues": values, "Errors": [entry(names[0], code, "")] }))
+        });
+        all_are_there(&backend.get_many(&paths(3)).await);
+        assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue"], "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_without_end_ends() {
+    let fake = Fake::new();
+    let backend = opened(&fake).await;
+    fake.always("BatchGetSecretValue", ok(&json!({ "SecretValues": [], "NextToken": "more" })));
+    all_are_there(&backend.get_many(&paths(3)).await);
+    assert_eq!(fake.count("BatchGetSecretValue"), 4);
+    assert_eq!(fake.count("GetSecretValue"), 3);
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_be_used_says_nothing_about_batches() {
+    let fake = Fake::new();
+    let backend = opened(&fake).await;
+    for words in [
+        "Access to KMS is not allowed",
+        "User: arn:aws:iam::123456789012:user/app is not authorized to perform: kms:Decrypt",
+    ] {
+        fake.always("BatchGetSecretValue", saying("AccessDeniedException", words));
+        all_are_there(&backend.get_many(&paths(2)).await);
+        assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue", "GetSecretValue"]);
+    }
+    fake.heal();
+    all_are_there(&backend.get_many(&paths(2)).await);
     assert_eq!(fake.asked(), ["BatchGetSecretValue"]);
 }
 

@@ -228,17 +228,30 @@ async fn a_rollback_to_the_active_version_asks_for_no_move() {
     assert_eq!(fake.asked(), ["DescribeSecret"]);
 }
 
+/// Such as one that another service manages.
+#[tokio::test]
+async fn a_rollback_that_a_live_secret_does_not_allow_is_invalid() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let active = Active::of(&fake, |_, _| refusal("InvalidRequestException"));
+    let error = lasting(Operation::Rollback, ErrorKind::InvalidInput, back(&backend).await);
+    assert!(error.to_string().contains("present state"), "{error}");
+    assert_eq!(active.id(), FIRST);
+    assert_eq!(fake.asked(), ["DescribeSecret", "DescribeSecret", MOVE]);
+}
+
 #[tokio::test]
 async fn a_rollback_to_no_version_is_not_found() {
     let fake = Fake::new();
     let backend = fake.open().await;
     for code in ["InvalidParameterException", "ResourceNotFoundException"] {
+        fake.asked();
         let active = Active::of(&fake, move |_, _| refusal(code));
         let error = lasting(Operation::Rollback, ErrorKind::NotFound, back(&backend).await);
         assert!(error.to_string().contains("no such version"), "{error}");
         assert_eq!(active.id(), FIRST);
+        assert_eq!(fake.asked(), ["DescribeSecret", "DescribeSecret", MOVE]);
     }
-    fake.asked();
     let result = backend.rollback(&key(), &Version::new("7")).await;
     lasting(Operation::Rollback, ErrorKind::NotFound, result);
     assert!(fake.asked().is_empty(), "no id of AWS is that short");

@@ -36,7 +36,6 @@ async fn the_missing_action_and_the_secret_are_named() {
     let cases = [
         ("GetSecretValue", Operation::Get, nothing),
         ("DescribeSecret", Operation::Get, nothing),
-        ("DescribeSecret", Operation::Put, nothing),
         ("CreateSecret", Operation::Put, missing),
         ("PutSecretValue", Operation::Put, nothing),
         ("RestoreSecret", Operation::Put, deleted),
@@ -64,10 +63,14 @@ async fn the_missing_action_and_the_secret_are_named() {
         fake.always(action, denied());
         let error = lasting(operation, ErrorKind::Denied, ask(&backend, operation).await);
         assert_eq!(fake.count(action), 1, "{action} to {operation}");
-        let place = if action == "ListSecrets" { "`*`" } else { "secret:production/key-*`" };
+        let place =
+            if action == "ListSecrets" { "`*`" } else { "`…:secret:production/key-??????`" };
         let advice = error.advice();
         assert!(advice.contains(&format!("secretsmanager:{action}`")), "{error}");
         assert!(advice.contains(place), "{error}");
+        let is_told_to_do_without = advice.contains("`SECRETS_AWS_READ_METADATA`");
+        let is_read = (action, operation) == ("DescribeSecret", Operation::Get);
+        assert_eq!(is_told_to_do_without, is_read, "{error}");
         fake.heal();
         assert_eq!(value(&backend).await.unwrap(), FIRST);
     });
@@ -110,6 +113,25 @@ async fn who_may_not_read_metadata_is_told_how_to_do_without() {
     for _ in 0..2 {
         assert_eq!(value(&bare).await.unwrap(), FIRST);
         assert_eq!(fake.asked(), ["GetSecretValue"]);
+    }
+}
+
+/// Names that look like what the service says of keys and functions.
+#[tokio::test]
+async fn what_others_are_called_does_not_count() {
+    for words in [
+        "User: arn:aws:iam::123456789012:user/KMS is not authorized to perform: \
+         secretsmanager:GetSecretValue on resource: key",
+        "User: arn:aws:sts::123456789012:assumed-role/kms-reader/i-0 is not authorized to perform: \
+         secretsmanager:GetSecretValue on resource: arn:aws:secretsmanager:eu-central-1:\
+         123456789012:secret:kms:Decrypt/KMS-AbCdEf because no identity-based policy allows it",
+    ] {
+        let fake = Fake::new();
+        let backend = fake.open_bare().await;
+        fake.always("GetSecretValue", saying("AccessDeniedException", words));
+        let error = lasting(Operation::Get, ErrorKind::Denied, value(&backend).await);
+        assert!(error.advice().contains("secretsmanager:GetSecretValue"), "{error}");
+        assert!(!error.to_string().contains("kms"), "{error}");
     }
 }
 

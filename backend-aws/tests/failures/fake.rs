@@ -103,11 +103,16 @@ impl Fake {
 
     /// The actions that were asked for since the last call, in alphabetical order.
     pub(crate) fn asked(&self) -> Vec<String> {
-        let mut state = self.state.lock().unwrap();
-        let mut asked: Vec<_> =
-            state.asked[state.seen..].iter().map(|(action, _)| action.clone()).collect();
-        state.seen = state.asked.len();
+        let mut asked = self.asked_in_turn();
         asked.sort_unstable();
+        asked
+    }
+
+    /// The same in the order in which they came.
+    pub(crate) fn asked_in_turn(&self) -> Vec<String> {
+        let mut state = self.state.lock().unwrap();
+        let asked = state.asked[state.seen..].iter().map(|(action, _)| action.clone()).collect();
+        state.seen = state.asked.len();
         asked
     }
 
@@ -132,8 +137,13 @@ impl Fake {
     }
 }
 
+/// The name of the action: in a header, or, for AWS STS, in a form.
 fn action(request: &Request) -> String {
-    let target = request.header("x-amz-target").unwrap_or_default();
+    let Some(target) = request.header("x-amz-target") else {
+        let form = String::from_utf8_lossy(&request.body).into_owned();
+        let action = form.split('&').find_map(|field| field.strip_prefix("Action="));
+        return action.unwrap_or_default().to_owned();
+    };
     target.strip_prefix("secretsmanager.").unwrap_or(target).to_owned()
 }
 

@@ -24,9 +24,24 @@ async fn the_missing_secret_that_is_asked_for_is_good_news() {
         assert_eq!(health.details.len(), 1);
         assert_eq!(fake.asked(), ["DescribeSecret"]);
     }
-    let given = fake.given("DescribeSecret");
-    let name = given[0]["SecretId"].as_str().unwrap();
-    assert!(name.starts_with("production/="), "{name}");
+    assert_eq!(fake.given("DescribeSecret")[0]["SecretId"], "production/strongroom/../health");
+}
+
+#[tokio::test]
+async fn without_metadata_the_right_to_read_values_is_what_matters() {
+    let fake = Fake::new();
+    let backend = fake.open_bare().await;
+    fake.always("DescribeSecret", refusal("AccessDeniedException"));
+    fake.always("GetSecretValue", refusal("ResourceNotFoundException"));
+    assert_eq!(backend.health().await.unwrap().status, HealthStatus::Ready);
+    assert_eq!(fake.asked(), ["GetSecretValue"]);
+    assert_eq!(fake.given("GetSecretValue")[0]["SecretId"], "strongroom/../health");
+
+    fake.always("GetSecretValue", refusal("AccessDeniedException"));
+    let health = backend.health().await.unwrap();
+    assert_eq!(health.status, HealthStatus::Degraded);
+    assert!(health.details["permission"].contains("secretsmanager:GetSecretValue"), "{health:?}");
+    assert_eq!(fake.asked(), ["GetSecretValue"]);
 }
 
 #[tokio::test]

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, Operation, PutOptions};
 
 use crate::fake::{
-    FIRST, Fake, SECOND, ask, described, described_with, key, ok, put, read, refusal, saying,
-    secret, value,
+    FIRST, Fake, SECOND, ask, described, described_with, key, ok, put, read, refusal, right,
+    saying, secret, value,
 };
-use crate::support::{lasting, open};
+use crate::support::{lasting, open, path};
 
 const BOTH: [&str; 2] = ["DescribeSecret", "GetSecretValue"];
 
@@ -91,7 +91,22 @@ async fn a_value_that_is_newer_than_its_description_is_given_all_the_same() {
     let backend = fake.open().await;
     fake.always("GetSecretValue", ok(&read("key", SECOND)));
     assert_eq!(value(&backend).await.unwrap(), SECOND);
-    assert_eq!(fake.asked(), ["DescribeSecret", "DescribeSecret", "GetSecretValue"]);
+    assert_eq!(fake.count("DescribeSecret"), 4);
+    assert_eq!(fake.count("GetSecretValue"), 3);
+}
+
+#[tokio::test]
+async fn a_value_is_read_again_until_it_has_its_own_description() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let tags = json!({ "Tags": [{ "Key": "team", "Value": "new" }] });
+    fake.always("DescribeSecret", ok(&described_with("key", SECOND, &tags)));
+    fake.first("GetSecretValue", [ok(&read("key", FIRST)), ok(&read("key", SECOND))]);
+    let changed = secret(&backend).await.unwrap();
+    assert_eq!(changed.version().to_string(), SECOND);
+    assert_eq!(changed.metadata().tags["team"], "new");
+    assert_eq!(fake.count("GetSecretValue"), 2);
+    assert_eq!(fake.count("DescribeSecret"), 3);
 }
 
 #[tokio::test]
@@ -165,6 +180,29 @@ async fn a_secret_that_is_gone_is_forgotten() {
         value(&backend).await.unwrap();
         assert_eq!(fake.asked(), BOTH);
     }
+}
+
+#[tokio::test]
+async fn a_change_of_another_secret_makes_nothing_be_forgotten() {
+    let fake = Fake::new();
+    let backend = Arc::new(fake.open().await);
+    fake.on("DescribeSecret", move |body| {
+        let answer = right("DescribeSecret", body);
+        if body["SecretId"] == "key" {
+            answer.in_pieces(1_000, Duration::from_millis(300))
+        } else {
+            answer
+        }
+    });
+    let reader = Arc::clone(&backend);
+    let reading = tokio::spawn(async move { value(&reader).await });
+    fake.comes("DescribeSecret", 1).await;
+    backend.annotate(&path("other"), &MetadataPatch::new().tag("a", "")).await.unwrap();
+    assert!(!reading.is_finished(), "the description came too early to tell");
+    reading.await.unwrap().unwrap();
+    fake.asked();
+    value(&backend).await.unwrap();
+    assert_eq!(fake.asked(), ["GetSecretValue"]);
 }
 
 #[tokio::test]

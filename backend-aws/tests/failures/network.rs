@@ -32,6 +32,11 @@ impl Network {
     pub(crate) fn sent(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
+
+    /// How many have it in hand, the asker included.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
 }
 
 /// The configuration of an application that brings its own HTTP client.

@@ -56,6 +56,17 @@ async fn a_page_of_versions_that_fails_fails_the_whole() {
 }
 
 #[tokio::test]
+async fn versions_without_end_end() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let page = json!({ "Versions": [version(FIRST, &["AWSCURRENT"])], "NextToken": "more" });
+    fake.always("ListSecretVersionIds", ok(&page));
+    let result = ask(&backend, Operation::Versions).await;
+    passing(Operation::Versions, ErrorKind::Unavailable, result);
+    assert_eq!(fake.count("ListSecretVersionIds"), 100);
+}
+
+#[tokio::test]
 async fn a_list_goes_on_with_the_token_that_aws_gave() {
     let fake = Fake::new();
     let backend = fake.open().await;

@@ -80,8 +80,12 @@ async fn a_service_that_is_down_is_asked_three_times() {
 
 #[tokio::test]
 async fn a_request_that_came_too_slowly_is_sent_again() {
-    let reply = with_status(408, "RequestTimeoutException", "");
-    refused(reply, ErrorKind::Unavailable, true, 3).await;
+    for code in ["RequestTimeout", "RequestTimeoutException"] {
+        for status in [400, 408] {
+            let error = refused(with_status(status, code, ""), ErrorKind::Timeout, true, 3).await;
+            assert!(error.contains("`SECRETS_AWS_TIMEOUT`"), "{error}");
+        }
+    }
     refused(Reply::new(408, ""), ErrorKind::Unavailable, true, 1).await;
 }
 

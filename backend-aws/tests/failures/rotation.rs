@@ -78,6 +78,29 @@ async fn a_function_that_aws_may_not_call_is_a_matter_of_configuration() {
 }
 
 #[tokio::test]
+async fn an_identity_that_may_not_rotate_is_told_apart_from_a_function_that_may_not_be_called() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.always("RotateSecret", saying("AccessDeniedException", NOT_ALLOWED));
+    let result = ask(&backend, Operation::Rotate).await;
+    let error = lasting(Operation::Rotate, ErrorKind::Config, result);
+    assert!(error.advice().contains("`secretsmanager.amazonaws.com`"), "{error}");
+    assert_eq!(fake.asked(), ["RotateSecret"]);
+
+    // Names may be those of functions, too.
+    for user in ["user/app", "assumed-role/lambda-reader/Lambda"] {
+        let words = format!(
+            "User: arn:aws:sts::123456789012:{user} is not authorized to perform: \
+             secretsmanager:RotateSecret on resource: lambda/key"
+        );
+        fake.always("RotateSecret", saying("AccessDeniedException", &words));
+        let result = ask(&backend, Operation::Rotate).await;
+        let error = lasting(Operation::Rotate, ErrorKind::Denied, result);
+        assert!(error.advice().contains("`secretsmanager:RotateSecret`"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn no_secret_is_not_found() {
     let fake = Fake::new();
     let backend = fake.open().await;

@@ -61,7 +61,6 @@ async fn every_code_for_it_is_a_rate_limit() {
         "SlowDown",
         "BandwidthLimitExceeded",
         "PriorRequestNotComplete",
-        "LimitExceededException",
         "ProvisionedThroughputExceededException",
         "TransactionInProgressException",
         "EC2ThrottledException",
@@ -71,10 +70,19 @@ async fn every_code_for_it_is_a_rate_limit() {
         let error = suffers(refusal(code), ErrorKind::RateLimited, 3).await;
         assert!(error.is_temporary(), "{error}");
         assert_eq!(error.retry_delay(), None, "{error}");
-        let is_of_quota = error.to_string().contains("quota of the account is used up");
-        assert_eq!(is_of_quota, code == "LimitExceededException", "{error}");
+        assert!(!error.to_string().contains("quota of Secrets Manager is used up"), "{error}");
     });
     join_all(cases).await;
+}
+
+/// The SDK cannot tell it from throttling, and tries again.
+#[tokio::test]
+async fn a_quota_that_is_used_up_stays_so() {
+    let reply = refusal("LimitExceededException").header("Retry-After", "1");
+    let error = suffers(reply, ErrorKind::RateLimited, 3).await;
+    assert!(error.to_string().contains("quota of Secrets Manager is used up"), "{error}");
+    assert!(error.advice().contains("the account's quotas"), "{error}");
+    lasting(Operation::Get, ErrorKind::RateLimited, Err::<(), _>(error));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Writing, as AWS documents it and LocalStack does not do it, and what a failure leaves behind.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::poll_immediate;
@@ -10,20 +11,15 @@ use strongroom_testkit::canary;
 use strongroom_testkit::stub::Reply;
 
 use crate::fake::{
-    FIRST, Fake, described_with, html, key, ok, put, read, refusal, right, saying, value,
+    FIRST, Fake, described, html, key, ok, put, read, refusal, right, saying, value,
 };
-use crate::support::{lasting, open, passing};
+use crate::support::{failed, lasting, open, passing};
 
 const BEING_DELETED: &str = "You can't create this secret because a secret with this name is \
                              already scheduled for deletion.";
 
 fn missing(fake: &Fake) {
     fake.always("DescribeSecret", refusal("ResourceNotFoundException"));
-}
-
-fn deleted(fake: &Fake) {
-    let deleted = json!({ "DeletedDate": 1.7e9 });
-    fake.always("DescribeSecret", ok(&described_with("key", FIRST, &deleted)));
 }
 
 /// The ids of the versions that were to be written.
@@ -84,13 +80,72 @@ async fn a_secret_that_somebody_else_creates_meanwhile_gets_a_version() {
     fake.first("DescribeSecret", [refusal("ResourceNotFoundException")]);
     fake.always("CreateSecret", refusal("ResourceExistsException"));
     put(&backend, PutOptions::new()).await.unwrap();
-    let asked = ["CreateSecret", "DescribeSecret", "DescribeSecret", "PutSecretValue"];
-    assert_eq!(fake.asked(), asked);
+    let looks = ["DescribeSecret"; 3];
+    assert_eq!(fake.asked(), [&["CreateSecret"], &looks[..], &["PutSecretValue"]].concat());
 
     fake.first("DescribeSecret", [refusal("ResourceNotFoundException")]);
     let result = put(&backend, PutOptions::new().must_not_exist()).await;
     lasting(Operation::Put, ErrorKind::Conflict, result);
-    assert_eq!(fake.asked(), ["CreateSecret", "DescribeSecret"]);
+    assert_eq!(fake.asked(), ["CreateSecret", "DescribeSecret", "DescribeSecret"]);
+}
+
+#[tokio::test]
+async fn a_creation_whose_answer_was_lost_counts() {
+    for options in [PutOptions::new(), PutOptions::new().must_not_exist()] {
+        let fake = Fake::new();
+        let backend = fake.open().await;
+        missing(&fake);
+        let created = Arc::new(Mutex::new(None::<String>));
+        let shown = Arc::clone(&created);
+        fake.on("DescribeSecret", move |_| match &*shown.lock().unwrap() {
+            Some(id) => ok(&described("key", id)),
+            None => refusal("ResourceNotFoundException"),
+        });
+        fake.on("CreateSecret", move |body| {
+            let id = body["ClientRequestToken"].as_str().unwrap().to_owned();
+            match created.lock().unwrap().replace(id) {
+                None => Reply::reset(),
+                Some(_) => refusal("ResourceExistsException"),
+            }
+        });
+        let version = put(&backend, options).await.unwrap();
+        assert_eq!(tokens(&fake.given("CreateSecret")), vec![version.to_string(); 2]);
+        let asked = ["CreateSecret", "CreateSecret", "DescribeSecret", "DescribeSecret"];
+        assert_eq!(fake.asked(), asked);
+    }
+}
+
+/// A name that another process creates and destroys all the time.
+#[tokio::test]
+async fn a_creation_that_is_always_overtaken_is_given_up() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    missing(&fake);
+    fake.always("CreateSecret", refusal("ResourceExistsException"));
+    passing(Operation::Put, ErrorKind::Unavailable, put(&backend, PutOptions::new()).await);
+    assert!(fake.count("CreateSecret") <= 20);
+    let result = put(&backend, PutOptions::new().must_not_exist()).await;
+    lasting(Operation::Put, ErrorKind::Conflict, result);
+}
+
+#[tokio::test]
+async fn a_name_that_is_never_freed_is_no_conflict() {
+    for options in [PutOptions::new(), PutOptions::new().must_not_exist()] {
+        let fake = Fake::new();
+        let mut config = fake.config();
+        config.timeout = Duration::from_secs(1);
+        let allowed = config.timeout;
+        let backend = open(config).await;
+        missing(&fake);
+        fake.always("CreateSecret", saying("InvalidRequestException", BEING_DELETED));
+        let begin = Instant::now();
+        let result = put(&backend, options).await;
+        let error = passing(Operation::Put, ErrorKind::Unavailable, result);
+        assert!(error.to_string().contains("still removing the secret"), "{error}");
+        let took = begin.elapsed();
+        assert!(took >= allowed && took < 4 * allowed, "{took:?}");
+        assert!((2..=6).contains(&fake.count("CreateSecret")));
+    }
 }
 
 #[tokio::test]
@@ -116,17 +171,6 @@ async fn metadata_that_cannot_follow_its_value_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_deleted_secret_is_deleted_again_if_it_cannot_be_written() {
-    let fake = Fake::new();
-    let backend = fake.open().await;
-    deleted(&fake);
-    fake.always("PutSecretValue", refusal("AccessDeniedException"));
-    lasting(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
-    assert_eq!(fake.asked(), ["DeleteSecret", "DescribeSecret", "PutSecretValue", "RestoreSecret"]);
-    assert_eq!(fake.given("DeleteSecret")[0]["RecoveryWindowInDays"], 30);
-}
-
-#[tokio::test]
 async fn a_value_over_the_limit_is_refused_before_the_call() {
     let fake = Fake::new();
     let backend = fake.open().await;
@@ -143,10 +187,14 @@ async fn a_failed_write_loses_no_value() {
     let fake = Fake::new();
     let backend = fake.open().await;
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    for reply in [html(503), refusal("LimitExceededException"), Reply::reset()] {
+    for (reply, kind) in [
+        (html(503), ErrorKind::Unavailable),
+        (refusal("LimitExceededException"), ErrorKind::RateLimited),
+        (Reply::reset(), ErrorKind::Unavailable),
+    ] {
         fake.always("PutSecretValue", reply);
-        let error = put(&backend, PutOptions::new()).await.unwrap_err();
-        passing(Operation::Put, error.kind(), Err::<(), _>(error));
+        let error = failed(Operation::Put, kind, put(&backend, PutOptions::new()).await);
+        assert_eq!(error.is_temporary(), kind == ErrorKind::Unavailable, "{error}");
         assert_eq!(value(&backend).await.unwrap(), FIRST);
     }
 }

@@ -1,14 +1,13 @@
 //! What the tests of this backend share: how one is opened, and a look at every error.
 
-use std::error::Error as _;
-use std::fmt::Debug;
 use std::io::{self, Write};
 use std::sync::Once;
 use std::time::Duration;
 
 use strongroom_backend_aws::{AwsBackend, AwsConfig, StaticCredentials};
-use strongroom_core::{Error, ErrorKind, Operation, Result, SecretPath};
+use strongroom_core::SecretPath;
 use strongroom_testkit::canary::{self, CANARY};
+pub(crate) use strongroom_testkit::errors::{failed, lasting, passing};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -60,43 +59,4 @@ pub(crate) async fn open(config: AwsConfig) -> AwsBackend {
 
 pub(crate) fn path(text: &str) -> SecretPath {
     SecretPath::parse(text).unwrap()
-}
-
-/// A failure that somebody has to do something about, and that says so.
-pub(crate) fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
-    let error = failed(operation, kind, result);
-    assert!(!error.is_temporary(), "{error}");
-    assert_eq!(error.retry_delay(), None, "{error}");
-    error
-}
-
-/// A failure that may be gone a moment later, without a time that the service names.
-pub(crate) fn passing<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
-    let error = failed(operation, kind, result);
-    assert!(error.is_temporary(), "{error}");
-    assert_eq!(error.retry_delay(), None, "{error}");
-    error
-}
-
-/// A failure of a certain kind.
-pub(crate) fn failed<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
-    let error = result.unwrap_err();
-    check(&error);
-    assert_eq!(error.kind(), kind, "{error}");
-    assert_eq!(error.operation(), Some(operation), "{error}");
-    error
-}
-
-/// What holds for every error.
-pub(crate) fn check(error: &Error) {
-    let shown = format!("{error} {error:#} {error:?} {error:#?}");
-    if let Some(finding) = canary::find(shown.as_bytes()) {
-        panic!("{finding}");
-    }
-    assert!(error.operation().is_some(), "{error}");
-    assert_eq!(error.backend(), Some("aws"), "{error}");
-    let problems = error.problems();
-    assert!(!error.advice().is_empty() || !problems.is_empty(), "{error}");
-    assert!(problems.iter().all(|problem| !problem.is_empty()), "{error}");
-    assert!(error.source().is_none(), "{error}");
 }

@@ -1,11 +1,6 @@
 //! What goes wrong between a service and its store: the kind of the error, and the way back.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "this is test code"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is test code")]
 
 mod answers;
 mod contents;

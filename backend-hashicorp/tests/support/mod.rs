@@ -1,18 +1,15 @@
 //! What the tests of failures share: a server for all, an account on it for each, and a look at
 //! every error.
 
-use std::error::Error as _;
-use std::fmt::Debug;
 use std::io::{self, Write};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strongroom_backend_hashicorp::{AppRole, Auth, HashicorpBackend, HashicorpConfig, SecretId};
-use strongroom_core::{
-    Backend as _, Error, ErrorKind, Operation, PutOptions, Result, SecretPath, VersionSelector,
-};
+use strongroom_core::{Backend as _, Error, PutOptions, Result, SecretPath, VersionSelector};
 use strongroom_testkit::canary::{self, CANARY};
+pub(crate) use strongroom_testkit::errors::{check, failed, lasting, passing};
 use strongroom_testkit::openbao::{ApproleOptions, AuditLog, Credentials, Server};
 use tokio::sync::OnceCell;
 use tracing_subscriber::filter::LevelFilter;
@@ -248,43 +245,4 @@ pub(crate) async fn fails(backend: &HashicorpBackend, path: &SecretPath) -> Erro
         assert!(begin.elapsed() < LIMIT, "it does not fail");
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-/// A failure that somebody has to do something about, and that says so.
-pub(crate) fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
-    let error = failed(operation, kind, result);
-    assert!(!error.is_temporary(), "{error}");
-    assert_eq!(error.retry_delay(), None, "{error}");
-    error
-}
-
-/// A failure that may be gone a moment later, without a time that the server names.
-pub(crate) fn passing<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
-    let error = failed(operation, kind, result);
-    assert!(error.is_temporary(), "{error}");
-    assert_eq!(error.retry_delay(), None, "{error}");
-    error
-}
-
-/// A failure of a certain kind.
-pub(crate) fn failed<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
-    let error = result.unwrap_err();
-    check(&error);
-    assert_eq!(error.kind(), kind, "{error}");
-    assert_eq!(error.operation(), Some(operation), "{error}");
-    error
-}
-
-/// What holds for every error.
-pub(crate) fn check(error: &Error) {
-    let shown = format!("{error} {error:?} {error:#?}");
-    if let Some(finding) = canary::find(shown.as_bytes()) {
-        panic!("{finding}");
-    }
-    assert!(error.operation().is_some(), "{error}");
-    assert_eq!(error.backend(), Some("hashicorp"), "{error}");
-    let problems = error.problems();
-    assert!(!error.advice().is_empty() || !problems.is_empty(), "{error}");
-    assert!(problems.iter().all(|problem| !problem.is_empty()), "{error}");
-    assert!(error.source().is_none(), "{error}");
 }

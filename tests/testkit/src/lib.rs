@@ -2,6 +2,7 @@
 //!
 //! - [`conformance`]: the cases of the backend contract, run for each [`conformance::Target`].
 //! - [`canary`]: the value that those cases plant, and the search for it in captured output.
+//! - [`errors`]: what every error of a backend must be like.
 //! - [`memory`]: a scan of the process's own memory for what should have been wiped.
 //! - [`process`]: children of the test's own binary, for tests that kill one.
 //! - [`openbao`]: real OpenBao servers, and what makes them fail.
@@ -26,6 +27,7 @@ use std::io::Write as _;
 
 pub mod canary;
 pub mod conformance;
+pub mod errors;
 pub mod localstack;
 mod loopback;
 pub mod memory;

@@ -1,0 +1,65 @@
+//! The HTTP client of the SDK, but for one thing: plain HTTP, which goes to this machine alone, uses
+//! no proxy. One would see values, and credentials of the instance.
+
+use aws_sdk_secretsmanager::config::{RuntimeComponents, SharedHttpClient};
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+
+/// A client for each way.
+#[derive(Debug)]
+struct Split {
+    proxied: SharedHttpClient,
+    direct: SharedHttpClient,
+}
+
+#[derive(Debug)]
+struct SplitConnector {
+    proxied: SharedHttpConnector,
+    direct: SharedHttpConnector,
+}
+
+pub(crate) fn client() -> SharedHttpClient {
+    SharedHttpClient::new(Split {
+        proxied: with_proxy(ProxyConfig::from_env),
+        direct: with_proxy(ProxyConfig::disabled),
+    })
+}
+
+fn with_proxy(proxy: fn() -> ProxyConfig) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector =
+            ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        connector.set_connector_settings(settings.cloned());
+        if let Some(components) = components {
+            connector.set_sleep_impl(components.sleep_impl());
+        }
+        connector.set_proxy_config(Some(proxy()));
+        connector.build()
+    })
+}
+
+impl HttpClient for Split {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(SplitConnector {
+            proxied: self.proxied.http_connector(settings, components),
+            direct: self.direct.http_connector(settings, components),
+        })
+    }
+}
+
+impl HttpConnector for SplitConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let is_plain = request.uri().starts_with("http:");
+        if is_plain { self.direct.call(request) } else { self.proxied.call(request) }
+    }
+}
