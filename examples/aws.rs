@@ -2,6 +2,7 @@
 //!
 //! ```sh
 //! docker run --rm --detach --publish 127.0.0.1:4566:4566 localstack/localstack:4
+//! until curl -sf http://localhost:4566/_localstack/health > /dev/null; do sleep 1; done
 //! AWS_ENDPOINT_URL=http://localhost:4566 AWS_REGION=us-east-1 \
 //! AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \
 //!     cargo run --features aws --example aws

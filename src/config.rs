@@ -76,8 +76,9 @@ const DEFAULT_BACKEND: &str = "env";
 /// # parse().unwrap();
 /// ```
 ///
-/// A configuration that came from a file ignores the environment (but for what the SDK of AWS finds
-/// there by itself: credentials, and a region, profile or endpoint that the file does not name), and keys are flat: there are no sections for single backends.
+/// A configuration that came from a file ignores the environment, but for what the SDK of AWS finds
+/// there by itself: credentials, and a region, a profile or an endpoint that the file does not name.
+/// Keys are flat: there are no sections for single backends.
 ///
 /// Building a configuration never fails. What is wrong with it, unknown keys included, is reported
 /// all at once by [`SecretsManager::from_config`](crate::SecretsManager::from_config), and never

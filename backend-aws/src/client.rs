@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_secretsmanager::error::BoxError;
-use strongroom_core::{Error, ExposeSecret as _, Problems, Result};
+use strongroom_core::{ExposeSecret as _, Problems, Result};
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -37,8 +37,6 @@ const ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long `close` waits for changes under way.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// One account in one region, and what was learnt about its secrets.
 pub(crate) struct Client {
@@ -100,14 +98,14 @@ impl Client {
         if self.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
     }
 
-    /// Refuses further calls, waits for changes under way, for 10 s at most, and lets go of
-    /// connections and credentials.
+    /// Refuses further calls, waits for changes under way as long as a request may take, and lets go
+    /// of connections and of the credentials that the SDK has found.
     pub(crate) async fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.known.forget_all();
         // Without a runtime there is nothing to wait with.
         if Handle::try_current().is_ok() {
-            self.changes.end_within(DRAIN).await;
+            self.changes.end_within(self.config.timeout).await;
         }
         self.sdk.store(None);
     }
@@ -119,13 +117,7 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     let mut problems = Problems::new();
     config.check(&mut problems);
     problems.into_result()?;
-    if config.role.is_some()
-        && let Ok(url) = std::env::var(STS_ENDPOINT_URL)
-        && !url.is_empty()
-        && let Err(problem) = config.check_endpoint(STS_ENDPOINT_URL, &url)
-    {
-        return Err(Error::config(vec![problem]));
-    }
+    check_sts_endpoint(config)?;
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http::client())
         .retry_config(retries())
@@ -162,6 +154,26 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     let provider = muted(Box::pin(provider.configure(&sdk).build())).await;
     let credentials = SharedCredentialsProvider::new(provider);
     Ok(sdk.into_builder().credentials_provider(credentials).build())
+}
+
+/// What AWS STS is told and gives are credentials. It is asked for a role, here or in a profile, and
+/// for web identities.
+fn check_sts_endpoint(config: &AwsConfig) -> Result<()> {
+    let mut problems = Problems::new();
+    for name in [STS_ENDPOINT_URL, ENDPOINT_URL] {
+        let Some(url) = std::env::var_os(name) else { continue };
+        let url = url.to_string_lossy();
+        if !url.is_empty() {
+            if name == STS_ENDPOINT_URL
+                && let Err(problem) = config.check_endpoint(name, &url)
+            {
+                problems.add(problem);
+            }
+        } else if name == STS_ENDPOINT_URL || config.role.is_some() {
+            problems.add(format!("`{name}` is set but empty; unset it or give it a value"));
+        }
+    }
+    problems.into_result()
 }
 
 /// Sets the endpoint where it is not to be as the SDK finds it: it was given elsewhere than in the

@@ -1,5 +1,5 @@
-//! The HTTP client of the SDK, but for one thing: plain HTTP, which goes to this machine alone, uses
-//! no proxy. One would see values, and credentials of the instance.
+//! The HTTP client of the SDK, but for one thing: plain HTTP uses no proxy. One would see values, and
+//! the credentials that an instance or a container fetches.
 
 use aws_sdk_secretsmanager::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;

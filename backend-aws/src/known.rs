@@ -61,15 +61,11 @@ impl Known {
         if forgotten > ticket.0 {
             return;
         }
-        if entries.facts.len() >= MOST && !entries.facts.contains_key(path) {
-            let ttl = self.ttl;
-            entries.facts.retain(|_, (_, learnt)| learnt.elapsed() < ttl);
-            let any = entries.facts.keys().next().cloned();
-            if entries.facts.len() >= MOST
-                && let Some(any) = any
-            {
-                entries.facts.remove(&any);
-            }
+        if entries.facts.len() >= MOST
+            && !entries.facts.contains_key(path)
+            && let Some(any) = entries.facts.keys().next().cloned()
+        {
+            entries.facts.remove(&any);
         }
         entries.facts.insert(path.clone(), (fact, Instant::now()));
     }

@@ -54,20 +54,21 @@
 //!   granted, it reads one by one for five minutes.
 //! - Without [`read_metadata`](AwsConfig::read_metadata) there is no `DescribeSecret`: reads know no
 //!   metadata, and nothing expires.
-//! - `put` looks first, then creates the secret or adds a version. With
+//! - `put` looks first, then creates the secret or adds a version. (Where `DescribeSecret` is not
+//!   granted, one without condition and metadata writes at once.) With
 //!   [`MustBeVersion`](strongroom_core::Condition::MustBeVersion) it adds a version that is not active
 //!   and then moves `AWSCURRENT`, on condition that the expected version has it. Metadata is changed
 //!   after that: in between, readers see the new value with the old metadata. If only that fails, the
 //!   error says which version was written.
-//! - Changes are made by a task that goes on if its caller goes away; `close` waits for it, for 10 s at
-//!   most. Each write carries an id of ours (`ClientRequestToken`), so that a repeated attempt writes
+//! - Changes are made by a task that goes on if its caller goes away; `close` waits for it, for
+//!   [`timeout`](AwsConfig::timeout) at most. Each write carries an id of ours (`ClientRequestToken`), so that a repeated attempt writes
 //!   no second version.
 //!
 //! Each request is tried at most three times, in the SDK's standard mode, with pauses of up to 0.1 s
 //! and 0.2 s (or what the service asks for in `x-amz-retry-after`, up to 2 s), and ends within
 //! [`timeout`](AwsConfig::timeout), an attempt within [`attempt_timeout`](AwsConfig::attempt_timeout),
-//! fetching credentials included. All clients of a process share the SDK's budget of retries. Nothing
-//! else repeats requests.
+//! fetching credentials included. All clients of a process for one region share the SDK's budget of
+//! retries. Nothing else repeats requests.
 //!
 //! # What differs from other stores
 //! - A conditional `put` that loses a race leaves a version behind that was never active. The service
@@ -76,7 +77,8 @@
 //! - `delete` has the service keep a secret for
 //!   [`recovery_window_days`](AwsConfig::recovery_window_days); then it is gone. To write to a deleted
 //!   secret, it is restored first: readers see its old value for a moment. If the write then fails, it
-//!   is deleted again, unless somebody has written to it meanwhile.
+//!   is deleted again, unless it shows that somebody has written to it meanwhile; where that cannot be
+//!   seen or done, a warning says that it is live.
 //! - After `destroy`, the service may take a moment to free the name; a `put` waits for that, for
 //!   [`timeout`](AwsConfig::timeout) at most.
 //! - `list` may lack what was changed in the last five minutes, as the service says of its own list.

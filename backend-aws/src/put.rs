@@ -31,6 +31,14 @@ struct Put<'a> {
     value: &'a SecretValue,
     demand: Demand,
     patch: &'a MetadataPatch,
+    /// The deleted secret that was restored for this write.
+    restored: Option<Restored>,
+}
+
+/// A secret that would be deleted still, but for this write.
+struct Restored {
+    /// The version that was active then, if that was looked at.
+    current: Option<String>,
 }
 
 /// What a write demands of the version that is active.
@@ -60,12 +68,13 @@ impl Client {
         // What does not fit is refused before anything is asked.
         drop(to_aws(&value)?);
         options.metadata.apply(&mut Metadata::default())?;
-        let put = Put {
+        let mut put = Put {
             client: &self,
             path: &path,
             value: &value,
             demand: demand(&options.condition)?,
             patch: &options.metadata,
+            restored: None,
         };
         put.carry_out().await
     }
@@ -85,12 +94,23 @@ impl Client {
             .set_remove_from_version_id(from.map(str::to_owned))
             .set_move_to_version_id(to.map(str::to_owned));
         let needs = Needs { action: "UpdateSecretVersionStage", secret: Some(&name) };
-        answered(request.send(), needs).await.map(drop)
+        let answer = answered(request.send(), needs).await?;
+        answer.name().map(drop).ok_or_else(|| unreadable().into())
     }
 }
 
 impl Put<'_> {
-    async fn carry_out(&self) -> Result<Version> {
+    async fn carry_out(&mut self) -> Result<Version> {
+        let result = self.rounds().await;
+        if result.is_err()
+            && let Some(restored) = self.restored.take()
+        {
+            self.delete_again(restored).await;
+        }
+        result
+    }
+
+    async fn rounds(&mut self) -> Result<Version> {
         let end = Instant::now() + self.client.config.timeout;
         let mut races = 0;
         while races < RACES {
@@ -118,6 +138,20 @@ impl Put<'_> {
                 .because("the secret is created and removed all the time"),
             _ => overtaken(),
         })
+    }
+
+    /// Takes back that a secret was restored, unless somebody has written to it since.
+    async fn delete_again(&self, restored: Restored) {
+        let mut is_done = false;
+        if let Some(current) = &restored.current
+            && let Ok(now) = self.client.look(self.path).await
+        {
+            let live = now.as_ref().and_then(Described::live);
+            is_done = live != Some(current) || self.client.try_delete(self.path).await.is_ok();
+        }
+        if !is_done {
+            tracing::warn!(path = %self.path, "after a failed write, a deleted secret is live again");
+        }
     }
 
     fn is_plain(&self) -> bool {
@@ -164,15 +198,14 @@ impl Put<'_> {
             .set_description(metadata.description)
             .set_kms_key_id(config.kms_key_id.clone())
             .set_tags(Some(to_list(&tags)).filter(|tags| !tags.is_empty()));
-        let needs =
-            Needs { action: "CreateSecret` and `secretsmanager:TagResource", secret: Some(&name) };
+        let needs = Needs { action: "CreateSecret", secret: Some(&name) };
         let answer = answered(request.send(), needs).await?;
         answer.version_id().ok_or_else(unreadable)?;
         Ok(())
     }
 
     /// Writes a version of a secret that exists.
-    async fn add_to(&self, found: &Described) -> Result<Tried> {
+    async fn add_to(&mut self, found: &Described) -> Result<Tried> {
         match (&self.demand, found.current()) {
             (Demand::NoSecret, Some(_)) => return Err(overtaken()),
             (Demand::Version(version), current) if current != Some(version) => {
@@ -183,7 +216,10 @@ impl Put<'_> {
         let difference = found.difference(self.patch)?;
         if found.is_deleted() {
             match self.client.restore(self.path).await {
-                Ok(()) => {}
+                Ok(true) => {
+                    self.restored = Some(Restored { current: found.current().map(str::to_owned) });
+                }
+                Ok(false) => {}
                 Err(failure) if matches!(failure.code, Code::NotFound | Code::Deleted) => {
                     return Ok(Tried::NotFree);
                 }
@@ -196,35 +232,35 @@ impl Put<'_> {
         };
         let id = match written {
             Ok(id) => id,
-            Err(failure) => return self.after_failure(found, failure).await,
+            Err(failure) => return self.after_failure(failure).await,
         };
+        self.restored = None;
         if let Err(error) = self.client.apply(self.path, &difference).await {
             return Err(half_done(&error, &id));
         }
         Ok(Tried::Written(Version::new(&id)))
     }
 
-    /// Looks whether another change came between, and deletes again what was restored for nothing.
-    async fn after_failure(&self, found: &Described, failure: Failure) -> Result<Tried> {
-        if matches!(failure.code, Code::NotFound | Code::Deleted) {
-            return Ok(Tried::Raced);
-        }
-        let Ok(now) = self.client.look(self.path).await else { return Err(failure.into()) };
-        if failure.code == Code::InvalidRequest && now.as_ref().is_none_or(Described::is_deleted) {
-            return Ok(Tried::Raced);
-        }
-        // Somebody else may have restored it as well, without a trace: then it is deleted again.
-        let is_as_restored = |now: Described| now.live().is_some() && now.live() == found.current();
-        if found.is_deleted() && now.is_some_and(is_as_restored) {
-            self.client.delete_again(self.path).await;
-        }
-        Err(failure.into())
+    /// Looks whether another change came between.
+    async fn after_failure(&self, failure: Failure) -> Result<Tried> {
+        let is_removed = match failure.code {
+            Code::NotFound | Code::Deleted => true,
+            Code::InvalidRequest => {
+                let now = self.client.look(self.path).await;
+                now.is_ok_and(|now| now.as_ref().is_none_or(Described::is_deleted))
+            }
+            _ => false,
+        };
+        if is_removed { Ok(Tried::Raced) } else { Err(failure.into()) }
     }
 
     /// Writes without having looked: adds a version, or creates the secret.
-    async fn write_unseen(&self) -> Result<Tried> {
+    async fn write_unseen(&mut self) -> Result<Tried> {
         let failure = match self.write_value(CURRENT).await {
-            Ok(id) => return Ok(Tried::Written(Version::new(&id))),
+            Ok(id) => {
+                self.restored = None;
+                return Ok(Tried::Written(Version::new(&id)));
+            }
             Err(failure) => failure,
         };
         match failure.code {
@@ -237,10 +273,19 @@ impl Put<'_> {
                     Err(failure) => Err(failure.into()),
                 }
             }
-            Code::Deleted => {
-                self.client.restore(self.path).await?;
-                Ok(Tried::Raced)
-            }
+            Code::Deleted => match self.client.restore(self.path).await {
+                Ok(restored) => {
+                    if restored {
+                        self.restored = Some(Restored { current: None });
+                    }
+                    Ok(Tried::Raced)
+                }
+                Err(failure) => match failure.code {
+                    Code::NotFound | Code::Deleted => Ok(Tried::NotFree),
+                    Code::InvalidRequest => Ok(Tried::Raced),
+                    _ => Err(failure.into()),
+                },
+            },
             _ => Err(failure.into()),
         }
     }

@@ -69,7 +69,7 @@ impl Client {
             }
             // Not known, or known from before a change: an expiry may have been put off.
             (Ok(read), _) => self.settled(path, selector, read).await,
-            (Err(failure), _) => Err(self.explained(path, failure).await),
+            (Err(failure), _) => Err(self.explained(path, selector, failure).await),
         }
     }
 
@@ -94,8 +94,15 @@ impl Client {
     }
 
     /// Why a value cannot be read. A secret in no state to be read may be a deleted one.
-    async fn explained(&self, path: &SecretPath, failure: Failure) -> Error {
-        self.known.unlearn(path);
+    async fn explained(
+        &self,
+        path: &SecretPath,
+        selector: &VersionSelector,
+        failure: Failure,
+    ) -> Error {
+        if failure.is_about_state() && *selector == VersionSelector::Active {
+            self.known.unlearn(path);
+        }
         if failure.code == Code::InvalidRequest
             && let Err(error) = self.look_at_live(path).await
             && error.kind() == ErrorKind::NotFound

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
-use aws_sdk_secretsmanager::error::{ConnectorError, ProvideErrorMetadata, SdkError};
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
-use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use strongroom_core::{Error, ErrorKind, Result};
 
+use crate::credentials::without_credentials;
 use crate::quiet::muted;
-use crate::settings::{ALLOW_HTTP, ATTEMPT_TIMEOUT, ENDPOINT_URL, REGION, ROLE_ARN, TIMEOUT};
+use crate::settings::{ALLOW_HTTP, ATTEMPT_TIMEOUT, ENDPOINT_URL, REGION, TIMEOUT};
 
 /// What callers tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +93,11 @@ impl Needs<'_> {
         // AWS adds a `-` and six characters to a name.
         let place =
             secret.map_or_else(|| "`*`".to_owned(), |name| format!("`…:secret:{name}-??????`"));
-        format!("grant `secretsmanager:{action}` on {place} to this identity")
+        let more = match action {
+            "CreateSecret" => " and `secretsmanager:TagResource`",
+            _ => "",
+        };
+        format!("grant `secretsmanager:{action}`{more} on {place} to this identity")
     }
 
     /// The error for what the service says by a code, of which the message is searched.
@@ -122,18 +125,21 @@ impl Needs<'_> {
             "AccessDeniedException" | "AccessDenied" if mentions_kms(message) => {
                 (Code::Other, key_denied())
             }
-            "AccessDeniedException"
-                if self.action == "RotateSecret" && mentions_lambda(message) =>
-            {
-                (
-                    Code::Other,
-                    Error::new(
-                        ErrorKind::Config,
-                        "let `secretsmanager.amazonaws.com` invoke the secret's rotation function",
-                    )
-                    .because("AWS may not call the secret's rotation function"),
+            "AccessDeniedException" if message.contains("perform: lambda:") => (
+                Code::Denied,
+                Error::new(
+                    ErrorKind::Denied,
+                    "grant `lambda:InvokeFunction` on the secret's rotation function to this identity",
+                ),
+            ),
+            "AccessDeniedException" if message.contains("Lambda function") => (
+                Code::Other,
+                Error::new(
+                    ErrorKind::Config,
+                    "let `secretsmanager.amazonaws.com` invoke the secret's rotation function",
                 )
-            }
+                .because("AWS may not call the secret's rotation function"),
+            ),
             "AccessDeniedException"
             | "AccessDenied"
             | "UnauthorizedOperation"
@@ -148,7 +154,7 @@ impl Needs<'_> {
 }
 
 /// What has nothing to do with the secret.
-fn elsewhere(code: &str, status: u16) -> Error {
+pub(crate) fn elsewhere(code: &str, status: u16) -> Error {
     match code {
         "ExpiredToken" | "ExpiredTokenException" => unauthenticated(
             "the credentials have expired",
@@ -202,7 +208,8 @@ fn elsewhere(code: &str, status: u16) -> Error {
         | "InternalServiceErrorException"
         | "InternalFailure"
         | "ServiceUnavailable"
-        | "ServiceUnavailableException" => by_status(503, || unknown(status)),
+        | "ServiceUnavailableException"
+        | "IDPCommunicationError" => by_status(status.max(500), || unknown(status)),
         "RequestTimeout" | "RequestTimeoutException" => timed_out(),
         _ => by_status(status, || unknown(status)),
     }
@@ -275,67 +282,9 @@ fn not_answered<E: StdError + 'static>(error: &SdkError<E, HttpResponse>) -> Err
     }
 }
 
-fn without_credentials(error: &CredentialsError) -> Error {
-    let from_sts =
-        find::<SdkError<AssumeRoleError, HttpResponse>>(error).map(sts_failed).or_else(|| {
-            find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error).map(sts_failed)
-        });
-    if let Some(error) = from_sts.filter(Error::is_temporary) {
-        return error;
-    }
-    // A provider that could not be reached may be so later.
-    let is_passing = find::<ConnectorError>(error).is_some()
-        || matches!(error, CredentialsError::ProviderTimedOut(_));
-    if is_passing {
-        return Error::new(
-            ErrorKind::Unavailable,
-            "check the network to the service that gives them, such as AWS STS or the instance's",
-        )
-        .because("credentials could not be fetched");
-    }
-    match error {
-        CredentialsError::CredentialsNotLoaded(_) => unauthenticated(
-            "no credentials were found",
-            "set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` or `AWS_PROFILE`, or give the \
-             instance, task or pod a role",
-        ),
-        CredentialsError::InvalidConfiguration(_) => unauthenticated(
-            "the credentials are not configured correctly",
-            "check the profile in `~/.aws/config` and `~/.aws/credentials`, and that no key or token \
-             holds a space or a line break",
-        ),
-        _ => Error::new(
-            ErrorKind::Unauthenticated,
-            format!(
-                "give the instance, task or pod a role, or check the profile, that the session has \
-                 not ended (`aws sso login`), and that the role of `{ROLE_ARN}` may be assumed"
-            ),
-        )
-        .because("the source of credentials gave none"),
-    }
-}
-
-/// What AWS STS said instead of giving credentials.
-fn sts_failed<E>(error: &SdkError<E, HttpResponse>) -> Error
-where
-    E: ProvideErrorMetadata + StdError + 'static,
-{
-    match error {
-        SdkError::ServiceError(refusal) => {
-            match (refusal.err().code(), refusal.raw().status().as_u16()) {
-                // STS refuses with 403, which says nothing about what lies in between.
-                (Some(code), 400..=407 | 409..=428) => elsewhere(code, 400),
-                (code, status) => elsewhere(code.unwrap_or_default(), status),
-            }
-        }
-        SdkError::TimeoutError(_) => timed_out(),
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => timed_out(),
-        SdkError::DispatchFailure(_) => unreachable_service(),
-        _ => unreadable(),
-    }
-}
-
-fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+pub(crate) fn find<'a, T: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref() {
@@ -365,11 +314,6 @@ fn mentions_deletion(message: &str) -> bool {
 /// The service says so in the message alone.
 fn mentions_kms(message: &str) -> bool {
     ["perform: kms:", "Access to KMS is not allowed"].iter().any(|words| message.contains(words))
-}
-
-/// The service says so in the message alone.
-fn mentions_lambda(message: &str) -> bool {
-    ["perform: lambda:", "Lambda function"].iter().any(|words| message.contains(words))
 }
 
 pub(crate) fn not_found() -> Error {
@@ -406,16 +350,16 @@ fn key_denied() -> Error {
     .because("AWS cannot use the secret's KMS key for this identity")
 }
 
-fn unauthenticated(cause: &'static str, advice: &'static str) -> Error {
+pub(crate) fn unauthenticated(cause: &'static str, advice: &'static str) -> Error {
     Error::new(ErrorKind::Unauthenticated, advice).because(cause)
 }
 
-fn timed_out() -> Error {
+pub(crate) fn timed_out() -> Error {
     let advice = format!("check the network to AWS, or raise `{ATTEMPT_TIMEOUT}` and `{TIMEOUT}`");
     Error::new(ErrorKind::Timeout, advice).because("no answer within the time allowed")
 }
 
-fn unreachable_service() -> Error {
+pub(crate) fn unreachable_service() -> Error {
     Error::new(
         ErrorKind::Unavailable,
         format!("check `{REGION}`, `{ENDPOINT_URL}`, the network, the proxy and certificates"),

@@ -19,7 +19,7 @@ impl Client {
         }
     }
 
-    async fn try_delete(&self, path: &SecretPath) -> Result<(), Failure> {
+    pub(crate) async fn try_delete(&self, path: &SecretPath) -> Result<(), Failure> {
         let name = self.names.name(path)?;
         let days = self.config.recovery_window_days.into();
         let request = self.sdk()?.delete_secret().secret_id(&name).recovery_window_in_days(days);
@@ -30,14 +30,6 @@ impl Client {
             .ok_or_else(|| unreadable().into())
     }
 
-    /// After a write for which a deleted secret was restored, and which failed.
-    pub(crate) async fn delete_again(&self, path: &SecretPath) {
-        if let Err(failure) = self.try_delete(path).await {
-            let error = Error::from(failure);
-            tracing::warn!(%error, %path, "a deleted secret is live again after a failed write");
-        }
-    }
-
     /// Removes a secret at once. The service takes that for done if there is none.
     pub(crate) async fn destroy(self: Arc<Self>, path: SecretPath) -> Result<()> {
         let name = self.names.name(&path)?;
@@ -45,31 +37,42 @@ impl Client {
             self.sdk()?.delete_secret().secret_id(&name).force_delete_without_recovery(true);
         let needs = Needs { action: "DeleteSecret", secret: Some(&name) };
         match answered(request.send(), needs).await {
-            Ok(_) => Ok(()),
-            Err(failure) if matches!(failure.code, Code::NotFound | Code::Deleted) => Ok(()),
+            Ok(answer) => answer.name().map(drop).ok_or_else(unreadable),
+            Err(failure) if failure.code == Code::NotFound => Ok(()),
+            // As documented, a deleted secret is removed like any other.
+            Err(failure) if failure.code == Code::Deleted => match self.look(&path).await? {
+                None => Ok(()),
+                Some(_) => {
+                    Err(Error::new(ErrorKind::Unavailable, "try again, or undelete it first")
+                        .because("AWS refuses to remove the deleted secret now"))
+                }
+            },
             Err(failure) => Err(self.replicated(&path, failure).await),
         }
     }
 
     pub(crate) async fn undelete(self: Arc<Self>, path: SecretPath) -> Result<()> {
         match self.look(&path).await? {
-            Some(found) if found.is_deleted() => Ok(self.restore(&path).await?),
+            Some(found) if found.is_deleted() => Ok(self.restore(&path).await.map(drop)?),
             Some(_) => Ok(()),
             None => Err(not_found()),
         }
     }
 
-    /// Takes a delete back; succeeds if somebody else just has.
-    pub(crate) async fn restore(&self, path: &SecretPath) -> Result<(), Failure> {
+    /// Takes a delete back; whether it was this call that did, and not somebody else's.
+    pub(crate) async fn restore(&self, path: &SecretPath) -> Result<bool, Failure> {
         let name = self.names.name(path)?;
         let request = self.sdk()?.restore_secret().secret_id(&name);
         let needs = Needs { action: "RestoreSecret", secret: Some(&name) };
         match answered(request.send(), needs).await {
-            Ok(_) => Ok(()),
-            Err(failure) if failure.code == Code::InvalidRequest => {
-                let now = self.look(path).await?.ok_or_else(not_found)?;
-                if now.is_deleted() { Err(failure) } else { Ok(()) }
-            }
+            Ok(answer) => answer.name().map(|_| true).ok_or_else(|| unreadable().into()),
+            Err(failure) if failure.code == Code::InvalidRequest => match self.look(path).await {
+                Ok(Some(now)) if now.is_deleted() => Err(failure),
+                Ok(Some(_)) => Ok(false),
+                Ok(None) => Err(not_found().into()),
+                Err(error) if error.kind() == ErrorKind::Denied => Err(failure),
+                Err(error) => Err(error.into()),
+            },
             Err(failure) => Err(failure),
         }
     }

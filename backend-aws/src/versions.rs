@@ -83,6 +83,7 @@ impl Client {
         let failure = match answered(request.send(), needs).await {
             Ok(answer) => {
                 let mut rotated = Rotated::default();
+                answer.name.ok_or_else(unreadable)?;
                 rotated.version = answer.version_id.as_deref().map(Version::new);
                 return Ok(rotated);
             }
@@ -98,8 +99,7 @@ impl Client {
         } else if failure.code == Code::InvalidRequest {
             Error::new(
                 ErrorKind::Unavailable,
-                "try again later; if it lasts, look at the log of its \
-                                                rotation function",
+                "try again later; if it lasts, look at the log of its rotation function",
             )
             .because("a rotation of the secret is under way, or has failed halfway")
         } else {

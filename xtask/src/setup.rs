@@ -17,7 +17,7 @@ const COMPILER_HELP: &str = "AWS-LC and the bundled SQLite need a C compiler wit
     headers: `apt-get install build-essential`, `dnf install gcc` or `xcode-select --install`; \
     another compiler than `cc` is named by the variable CC";
 
-/// Makes the index of AWS's operations that each start of LocalStack would make again, for 8 s.
+/// Makes the index of AWS's operations that each start of LocalStack would make again, for seconds.
 const INDEX_AWS: &str = r#"
 import sys
 from pathlib import Path

@@ -227,3 +227,16 @@ async fn a_description_from_before_a_change_is_not_learnt_after_it() {
     value(&backend).await.unwrap();
     assert_eq!(fake.asked(), BOTH);
 }
+
+#[tokio::test]
+async fn a_read_that_fails_in_passing_forgets_nothing() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    value(&backend).await.unwrap();
+    fake.always("GetSecretValue", refusal("ThrottlingException"));
+    value(&backend).await.unwrap_err();
+    fake.heal();
+    fake.asked();
+    value(&backend).await.unwrap();
+    assert_eq!(fake.asked(), ["GetSecretValue"]);
+}

@@ -225,3 +225,33 @@ async fn a_condition_that_does_not_hold_restores_nothing() {
         assert_eq!(fake.asked(), ["DescribeSecret"]);
     }
 }
+
+/// Between the look and the write, somebody else has taken the delete back.
+#[tokio::test]
+async fn what_somebody_else_restored_stays() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let kept = Kept::of(&fake);
+    let now = kept.clone();
+    fake.on("RestoreSecret", move |_| {
+        now.0.lock().unwrap().0 = false;
+        refusal("InvalidRequestException")
+    });
+    fake.always("PutSecretValue", denied());
+    lasting(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
+    assert_eq!(kept.state(), (false, FIRST.to_owned()));
+    assert_eq!(fake.count("DeleteSecret"), 0);
+}
+
+/// The first write meets a part of the service that does not know of the restoring yet.
+#[tokio::test]
+async fn it_is_deleted_again_also_after_a_second_round() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let kept = Kept::of(&fake);
+    let lagging = saying("InvalidRequestException", "it was marked for deletion");
+    fake.first("PutSecretValue", [lagging, denied()]);
+    lasting(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
+    assert_eq!(kept.state(), (true, FIRST.to_owned()));
+    assert_eq!(fake.count("DeleteSecret"), 1);
+}

@@ -119,3 +119,13 @@ async fn its_function_and_dates_are_described() {
     assert_eq!(details["last_rotated_at"], "2023-11-14T22:13:20Z");
     assert_eq!(details["next_rotation_at"], "2027-01-15T08:00:00Z");
 }
+
+#[tokio::test]
+async fn an_identity_that_may_not_call_the_function_is_told_so() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let words = "User: arn:aws:iam::1:user/app is not authorized to perform: lambda:InvokeFunction";
+    fake.always("RotateSecret", saying("AccessDeniedException", words));
+    let error = lasting(Operation::Rotate, ErrorKind::Denied, backend.rotate(&key()).await);
+    assert!(error.advice().contains("lambda:InvokeFunction"), "{error}");
+}

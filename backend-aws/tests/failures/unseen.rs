@@ -102,3 +102,13 @@ async fn metadata_and_conditions_take_a_look() {
         assert_eq!(fake.asked(), ["DescribeSecret"]);
     }
 }
+
+#[tokio::test]
+async fn a_name_that_is_still_being_freed_is_waited_for() {
+    let fake = Fake::new();
+    let backend = blind(&fake).await;
+    fake.first("PutSecretValue", [saying("InvalidRequestException", DELETED)]);
+    fake.first("RestoreSecret", [refusal("ResourceNotFoundException")]);
+    put(&backend, PutOptions::new()).await.unwrap();
+    assert_eq!(fake.count("PutSecretValue"), 2);
+}

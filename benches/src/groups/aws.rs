@@ -1,9 +1,9 @@
 //! Reads from one LocalStack: through the backend, and with the bare SDK.
 //!
 //! Both ask the same server for the same secrets of 64 bytes, over plain HTTP on warm connections of
-//! their own, with the same timeouts and retries. The bare SDK gives the text back and nothing else.
-//! The backend also knows version, tags and expiry, which it has looked up before, as it does once a
-//! minute; how many requests that takes is counted apart. LocalStack does one thing at a time, so
+//! their own, with the same timeouts. The bare SDK gives the text back and nothing else. The backend
+//! also knows version, tags and expiry, which it has looked up before, as it does once in five minutes;
+//! how many requests that takes is counted apart. LocalStack does one thing at a time, so
 //! ratios of many reads show how many requests were made; with AWS itself, the way there counts.
 
 use std::cell::Cell;
