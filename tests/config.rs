@@ -236,6 +236,7 @@ fn a_service_finds_its_aws_in_the_environment() {
         (with(&[("AWS_REGION", "a.b"), ("SECRETS_AWS_TIMEOUT", "soon")]), "2 problems"),
         (place.to_vec(), "not authenticated: no credentials were found"),
         (keys.to_vec(), "no region was found"),
+        (with(&[("AWS_REGION", "")]), "no region was found"),
     ] {
         let always = [("SECRETS_BACKEND", "aws"), ("AWS_EC2_METADATA_DISABLED", "true")];
         let answer = run(&[environment.as_slice(), &always].concat());

@@ -55,7 +55,9 @@ impl Client {
     pub(crate) fn new(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
         let mut problems = Problems::new();
         config.check(&mut problems);
-        let region = sdk.region().map(|region| region.as_ref().to_owned());
+        // An empty variable is none to other tools of AWS, but a region to the SDK.
+        let region = sdk.region().map(AsRef::as_ref).filter(|region: &&str| !region.is_empty());
+        let region = region.map(str::to_owned);
         let endpoint = sdk.endpoint_url().filter(|url| !url.is_empty());
         if let Some(Err(problem)) = endpoint.map(|url| config.check_endpoint(ENDPOINT_URL, url)) {
             problems.add(problem);
