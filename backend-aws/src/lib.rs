@@ -79,6 +79,8 @@
 //!   secret, it is restored first: readers see its old value for a moment. If the write then fails, it
 //!   is deleted again, unless it shows that somebody has written to it meanwhile; where that cannot be
 //!   seen or done, a warning says that it is live.
+//!   A process that is killed in between leaves it live, with its old value; one that is killed between
+//!   value and metadata leaves the new value with the old metadata.
 //! - After `destroy`, the service may take a moment to free the name; a `put` waits for that, for
 //!   [`timeout`](AwsConfig::timeout) at most.
 //! - `list` may lack what was changed in the last five minutes, as the service says of its own list.

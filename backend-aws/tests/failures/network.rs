@@ -15,7 +15,6 @@ use serde_json::Value;
 use strongroom_testkit::canary::CANARY;
 
 use crate::fake::{FIRST, read};
-use crate::support::watch;
 
 /// Answers everything with a value, and counts what is sent.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +40,7 @@ impl Network {
 
 /// The configuration of an application that brings its own HTTP client.
 pub(crate) fn sdk(region: &'static str, network: impl HttpConnector + 'static) -> SdkConfig {
-    watch();
+    strongroom_testkit::canary::watch();
     let connector = SharedHttpConnector::new(network);
     let credentials = Credentials::new("test", CANARY, None, None, "test");
     SdkConfig::builder()

@@ -24,7 +24,7 @@ fn at(network: &Network, endpoint: &str) -> SdkConfig {
 
 #[tokio::test]
 async fn an_application_need_not_name_a_version_of_the_sdk_s_behaviour() {
-    crate::support::watch();
+    strongroom_testkit::canary::watch();
     let network = Network::default();
     let connector = SharedHttpConnector::new(network.clone());
     let credentials = Credentials::new("test", CANARY, None, None, "test");

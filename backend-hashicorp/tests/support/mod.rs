@@ -1,8 +1,6 @@
 //! What the tests of failures share: a server for all, an account on it for each, and a look at
 //! every error.
 
-use std::io::{self, Write};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -12,8 +10,6 @@ use strongroom_testkit::canary::{self, CANARY};
 pub(crate) use strongroom_testkit::errors::{check, failed, lasting, passing};
 use strongroom_testkit::openbao::{ApproleOptions, AuditLog, Credentials, Server};
 use tokio::sync::OnceCell;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
 
 /// How long a test waits for anything.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -153,35 +149,6 @@ pub(crate) async fn mount_kv(server: &Server, mount: &str, version: &str) {
     server.admin("POST", &format!("sys/mounts/{mount}"), Some(kv)).await;
 }
 
-/// Ends the process if a crate, at any level, logs what nobody may see.
-fn watch() {
-    static WATCHED: Once = Once::new();
-    WATCHED.call_once(|| {
-        tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_span_events(FmtSpan::FULL)
-            .with_ansi(false)
-            .with_writer(|| Watch)
-            .init();
-    });
-}
-
-struct Watch;
-
-impl Write for Watch {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        if let Some(finding) = canary::find(event) {
-            strongroom_testkit::report(finding);
-            std::process::exit(101);
-        }
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// A configuration with short times.
 pub(crate) fn config(server: &Server, auth: impl Into<Auth>) -> HashicorpConfig {
     quick(server.address(), auth)
@@ -201,7 +168,7 @@ pub(crate) fn root(server: &Server) -> Auth {
 }
 
 pub(crate) fn open(config: HashicorpConfig) -> HashicorpBackend {
-    watch();
+    canary::watch();
     HashicorpBackend::open(config).unwrap()
 }
 

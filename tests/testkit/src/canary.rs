@@ -1,10 +1,14 @@
 //! The planted value, and the search for it in everything that a test run said.
 
 use std::fmt;
+use std::io::{self, Write};
+use std::sync::Once;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use strongroom_core::{Error, SecretValue};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 /// A text literal that begins with the canary, for constants.
 #[macro_export]
@@ -118,6 +122,36 @@ pub fn witness(seen: &dyn fmt::Debug) {
 /// Formats an error into the captured output, in every way it can be printed.
 pub fn witness_error(error: &Error) {
     tracing::trace!(target: "witness", "{error} {error:#} {error:?} {error:#?}");
+}
+
+/// Ends the process if a crate, at any level, logs what nobody may see. It listens for the rest of the
+/// process's life; further calls do nothing.
+pub fn watch() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_span_events(FmtSpan::FULL)
+            .with_ansi(false)
+            .with_writer(|| Watch)
+            .init();
+    });
+}
+
+struct Watch;
+
+impl Write for Watch {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        if let Some(finding) = find(event) {
+            crate::report(finding);
+            std::process::exit(101);
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
