@@ -82,6 +82,7 @@ impl AwsBackend {
         let capabilities = Capabilities::none().with_all(CAPABILITIES);
         let mut info = BackendInfo::new(KIND, instance, capabilities);
         info.default_cache_ttl = Some(CACHE_TTL);
+        info.retries = true;
         Ok(Self { info, client })
     }
 

@@ -131,6 +131,9 @@ pub(crate) struct StaticRole {
     /// Seconds; absent for roles with a schedule.
     #[serde(default)]
     pub(crate) rotation_period: u64,
+    /// Seconds until the password is replaced.
+    #[serde(default)]
+    pub(crate) ttl: Option<u64>,
 }
 
 impl Response {

@@ -43,7 +43,11 @@ impl Client {
         let period = Duration::from_secs(about.rotation_period);
         metadata.rotation_interval = (!period.is_zero()).then_some(period);
         let version = Version::new(&about.last_vault_rotation);
-        Ok(Secret::new(path.clone(), version, metadata, value))
+        let secret = Secret::new(path.clone(), version, metadata, value);
+        Ok(match about.ttl {
+            Some(seconds) => secret.leased_for(Duration::from_secs(seconds)),
+            None => secret,
+        })
     }
 
     /// Has the store replace the password of a static role now.

@@ -117,6 +117,8 @@ async fn a_static_role_gives_a_login() {
     assert_eq!(metadata.kind, SecretKind::DbCredential);
     assert_eq!(metadata.rotation_interval, Some(Duration::from_secs(3_600)));
     assert_eq!(metadata.expires_at, None);
+    let lease = secret.lease().expect("the store says when it replaces the password");
+    assert!(lease > Duration::from_secs(3_000) && lease <= Duration::from_secs(3_600), "{lease:?}");
     // Nothing but the two: the rest is metadata.
     assert_eq!(secret.field("ttl").unwrap_err().kind(), ErrorKind::FieldNotFound);
 }

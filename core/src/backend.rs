@@ -246,6 +246,8 @@ pub struct BackendInfo {
     /// How long a read may be served from a cache, unless the operator says otherwise. `None`: the
     /// store is local and needs no cache.
     pub default_cache_ttl: Option<Duration>,
+    /// Whether the backend itself tries failed requests again, so that nobody else should.
+    pub retries: bool,
     /// Which backends to turn to for what this one cannot do, for the advice in errors.
     pub alternatives: &'static str,
 }
@@ -263,6 +265,7 @@ impl BackendInfo {
             instance: instance.into(),
             capabilities,
             default_cache_ttl: None,
+            retries: false,
             alternatives: "a backend whose capabilities include it",
         }
     }

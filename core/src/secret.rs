@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
@@ -91,9 +91,17 @@ pub enum VersionSelector {
 /// A secret as it was read: value, version and metadata. Cloning is cheap and shares the value,
 /// which is wiped when the last clone is dropped.
 #[derive(Clone)]
-pub struct Secret(Arc<Inner>);
+pub struct Secret(Arc<Reading>);
 
-struct Inner {
+/// One reading of a secret. Several can share what was read, each with a reference count of its own.
+struct Reading {
+    content: Arc<Content>,
+    read_at: Instant,
+    lease: Option<Duration>,
+    is_stale: bool,
+}
+
+struct Content {
     path: SecretPath,
     version: Version,
     metadata: Metadata,
@@ -101,40 +109,85 @@ struct Inner {
 }
 
 impl Secret {
-    /// Assembles what a backend has read.
+    /// Assembles what a backend has read, just now.
     #[must_use]
     pub fn new(path: SecretPath, version: Version, metadata: Metadata, value: SecretValue) -> Self {
-        Self(Arc::new(Inner { path, version, metadata, value }))
+        let content = Arc::new(Content { path, version, metadata, value });
+        let read_at = Instant::now();
+        Self(Arc::new(Reading { content, read_at, lease: None, is_stale: false }))
+    }
+
+    /// Says that the store itself replaces this version after such a time, as it does with the
+    /// password of a static database role. No cache keeps it longer.
+    #[must_use]
+    pub fn leased_for(self, lease: Duration) -> Self {
+        let Reading { content, read_at, is_stale, .. } = &*self.0;
+        let (content, lease) = (Arc::clone(content), Some(lease));
+        Self(Arc::new(Reading { content, read_at: *read_at, lease, is_stale: *is_stale }))
+    }
+
+    /// The same secret, with a reference count of its own, as read at `read_at`; stale if the store
+    /// could not be asked whether it still is the current one. For caches.
+    #[must_use]
+    pub fn reissue(&self, read_at: Instant, is_stale: bool) -> Self {
+        let Reading { content, lease, .. } = &*self.0;
+        let content = Arc::clone(content);
+        Self(Arc::new(Reading { content, read_at, lease: *lease, is_stale }))
+    }
+
+    /// How long ago the store was asked for it.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.0.read_at.elapsed()
+    }
+
+    /// When the store was asked for it.
+    #[must_use]
+    pub fn read_at(&self) -> Instant {
+        self.0.read_at
+    }
+
+    /// Whether it is a copy from before, handed out because the store cannot be reached: it may have
+    /// been replaced meanwhile. [`age`](Self::age) tells from how long before.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.0.is_stale
+    }
+
+    /// How long after it was read the store itself replaces this version, if the store said so.
+    #[must_use]
+    pub fn lease(&self) -> Option<Duration> {
+        self.0.lease
     }
 
     /// Where the secret lives in its store.
     #[must_use]
     pub fn path(&self) -> &SecretPath {
-        &self.0.path
+        &self.0.content.path
     }
 
     /// The version that was read.
     #[must_use]
     pub fn version(&self) -> &Version {
-        &self.0.version
+        &self.0.content.version
     }
 
     /// What is known about the secret besides its value.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.0.metadata
+        &self.0.content.metadata
     }
 
     /// The value, masked.
     #[must_use]
     pub fn value(&self) -> &SecretValue {
-        &self.0.value
+        &self.0.content.value
     }
 
     /// The value's bytes, in the clear.
     #[must_use]
     pub fn expose_bytes(&self) -> &[u8] {
-        self.0.value.expose_bytes()
+        self.value().expose_bytes()
     }
 
     /// The value's text, in the clear.
@@ -142,7 +195,7 @@ impl Secret {
     /// # Errors
     /// [`ErrorKind::WrongType`] if the value is not UTF-8.
     pub fn expose_text(&self) -> Result<&str> {
-        self.0.value.expose_text().map_err(|error| error.at(self.path()))
+        self.value().expose_text().map_err(|error| error.at(self.path()))
     }
 
     /// One member of a value that is a JSON object; see [`SecretValue::field`].
@@ -151,7 +204,7 @@ impl Secret {
     /// [`ErrorKind::WrongType`] if the value is not a JSON object,
     /// [`ErrorKind::FieldNotFound`] if the object has no such member.
     pub fn field(&self, name: &str) -> Result<SecretValue> {
-        self.0.value.field(name).map_err(|error| error.at(self.path()))
+        self.value().field(name).map_err(|error| error.at(self.path()))
     }
 
     /// The value as `T`, from its JSON; see [`SecretValue::parse_json`].
@@ -159,7 +212,7 @@ impl Secret {
     /// # Errors
     /// [`ErrorKind::WrongType`] if the value is not JSON of this type.
     pub fn parse_json<T: DeserializeOwned>(&self) -> Result<T> {
-        self.0.value.parse_json().map_err(|error| error.at(self.path()))
+        self.value().parse_json().map_err(|error| error.at(self.path()))
     }
 }
 
@@ -171,12 +224,13 @@ impl ExposeSecret<[u8]> for Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret")
-            .field("path", &self.0.path)
-            .field("version", &self.0.version)
-            .field("metadata", &self.0.metadata)
-            .field("value", &self.0.value)
-            .finish()
+        let Content { path, version, metadata, value } = &*self.0.content;
+        let mut shown = f.debug_struct("Secret");
+        shown.field("path", path).field("version", version).field("metadata", metadata);
+        if self.is_stale() {
+            shown.field("is_stale", &true);
+        }
+        shown.field("value", value).finish()
     }
 }
 
@@ -260,8 +314,6 @@ impl Metadata {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -271,6 +323,22 @@ mod tests {
         }
         assert_eq!(Version::new("3"), Version::from(3));
         assert_ne!(Version::new("03"), Version::from(3));
+    }
+
+    #[test]
+    fn a_reissued_secret_shares_the_value_and_says_how_old_it_is() {
+        let path = SecretPath::parse("a").unwrap();
+        let secret = Secret::new(path, 1.into(), Metadata::default(), "hunter2".into());
+        assert!(!secret.is_stale() && secret.lease().is_none());
+        assert!(secret.age() < Duration::from_secs(60));
+
+        let before = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
+        let stale = secret.leased_for(Duration::from_secs(5)).reissue(before, true);
+        assert!(stale.is_stale() && stale.age() >= Duration::from_millis(50));
+        assert_eq!((stale.read_at(), stale.lease()), (before, Some(Duration::from_secs(5))));
+        assert_eq!(stale.expose_text().unwrap(), "hunter2");
+        let shown = format!("{stale:?}");
+        assert!(shown.contains("is_stale: true") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
