@@ -6,6 +6,7 @@ use strongroom_core::{ExposeSecret, Problems, Settings};
 use crate::backends::{BACKEND, Chosen, KINDS, settings_of};
 use crate::declared::{Declarations, Declared};
 use crate::misspelt;
+use crate::policy::{self, ReadPolicy};
 use crate::source::Source;
 
 const DEFAULT_BACKEND: &str = "env";
@@ -96,6 +97,7 @@ pub struct Config {
 /// A configuration without problems.
 pub(crate) struct Understood {
     pub(crate) backend: Chosen,
+    pub(crate) policy: ReadPolicy,
     pub(crate) declarations: Declarations,
 }
 
@@ -149,16 +151,18 @@ impl Config {
         self.problems.into_iter().for_each(|problem| problems.add(problem));
         let name = self.settings.expose(BACKEND).unwrap_or(DEFAULT_BACKEND);
         let read = settings_of(name).iter().copied();
-        self.settings.check(std::iter::once(BACKEND).chain(read), &mut problems);
+        let own = std::iter::once(&BACKEND).chain(policy::SETTINGS).copied();
+        self.settings.check(own.chain(read), &mut problems);
         if !self.settings.has(BACKEND) {
             note_settings_of_others(&self.settings, self.is_shared, &mut problems);
         }
         let backend = Chosen::from_settings(name, &self.settings, &mut problems);
+        let policy = ReadPolicy::from_settings(&self.settings, &mut problems);
         let declarations = Declarations::understand(self.declared, &mut problems);
         problems.into_result()?;
         // Without a noted problem there is a backend.
         let backend = backend.ok_or_else(|| strongroom_core::Error::config(Vec::new()))?;
-        Ok(Understood { backend, declarations })
+        Ok(Understood { backend, policy, declarations })
     }
 }
 

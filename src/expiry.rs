@@ -36,6 +36,12 @@ pub(crate) fn warn_ahead(secret: &Secret, info: &BackendInfo, now: SystemTime) {
     }
 }
 
+/// When the next warning ahead of `expiry` is due after `now`, if any is left.
+pub(crate) fn next_notice(expiry: SystemTime, now: SystemTime) -> Option<SystemTime> {
+    let notices = [WEEK, DAY].into_iter().filter_map(|ahead| expiry.checked_sub(ahead));
+    notices.filter(|notice| *notice > now).min()
+}
+
 fn is_news(secret: u64, expiry: SystemTime, notice: Duration) -> bool {
     let warning = fingerprint((secret, expiry, notice));
     let slot = usize::try_from(warning % RECENT.len() as u64).ok().and_then(|i| RECENT.get(i));
@@ -72,6 +78,15 @@ mod tests {
         for slot in &RECENT {
             slot.store(0, Ordering::Relaxed);
         }
+    }
+
+    #[test]
+    fn the_next_notice_is_a_week_and_then_a_day_ahead() {
+        let expiry = SystemTime::UNIX_EPOCH + 30 * DAY;
+        let next = |days: u32| next_notice(expiry, SystemTime::UNIX_EPOCH + days * DAY);
+        assert_eq!(next(0), Some(expiry - WEEK));
+        assert_eq!(next(23), Some(expiry - DAY));
+        assert_eq!(next(29), None);
     }
 
     #[test]

@@ -26,20 +26,33 @@
 //! [`SecretsManager::with_backend`].
 
 mod backends;
+mod batch;
+mod cache;
+mod change;
+mod clock;
 mod config;
 mod declared;
 mod expiry;
+mod flight;
 mod listing;
+mod load;
 mod manager;
 mod misspelt;
+mod numbers;
+mod options;
+mod policy;
 mod read;
+mod retry;
 mod source;
+mod watch;
 mod write;
 
 pub use config::Config;
 pub use declared::Declared;
 pub use listing::Listing;
 pub use manager::SecretsManager;
+pub use options::ReadOptions;
+pub use policy::ReadPolicy;
 pub use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
     ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,
@@ -47,6 +60,7 @@ pub use strongroom_core::{
     SecretPath, SecretString, SecretValue, Tier, ValueFormat, Version, VersionInfo,
     VersionSelector, async_trait,
 };
+pub use watch::{Current, SecretHandle};
 
 /// The backend for AWS Secrets Manager.
 #[cfg(feature = "aws")]

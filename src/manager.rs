@@ -1,17 +1,21 @@
 //! The one API over every store.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-#[cfg(doc)]
-use strongroom_core::Secret;
 use strongroom_core::{
-    Backend, BackendInfo, Capability, Error, ErrorKind, Health, Operation, Result, SecretPath,
-    SecretValue,
+    Backend, BackendInfo, Capability, Error, Health, Operation, Result, SecretPath, SecretValue,
 };
+#[cfg(doc)]
+use strongroom_core::{ErrorKind, Secret};
 
-use crate::Config;
+use crate::cache::Cache;
+use crate::numbers::Numbers;
+use crate::policy::ReadPolicy;
+use crate::retry::{Deadline, Retries};
+use crate::watch::Watches;
+use crate::{Config, load};
 
 /// A service's secrets, in whichever store the operator has chosen.
 ///
@@ -26,11 +30,18 @@ pub struct SecretsManager {
     pub(crate) namespace: Option<SecretPath>,
 }
 
+/// What all clones share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
-    /// What declared secrets answer while the store does not have them.
-    pub(crate) defaults: BTreeMap<SecretPath, SecretValue>,
+    pub(crate) policy: ReadPolicy,
+    /// `None` where reads are not cached.
+    pub(crate) cache: Option<Cache>,
+    pub(crate) retries: Retries,
+    pub(crate) watches: Watches,
+    pub(crate) numbers: Numbers,
+    /// What declared secrets answer while the store does not have them; set when they are checked.
+    pub(crate) defaults: OnceLock<BTreeMap<SecretPath, SecretValue>>,
     /// Whether a close has begun.
     closing: AtomicBool,
     /// Whether a close has come to its end.
@@ -56,20 +67,48 @@ impl SecretsManager {
     pub async fn from_config(config: Config) -> Result<Self> {
         let understood = config.understand()?;
         let backend = understood.backend.open().await?;
-        let without_defaults = Self::new(Arc::clone(&backend), BTreeMap::new());
-        let defaults = understood.declarations.check(&without_defaults).await?;
-        Ok(Self::new(backend, defaults))
+        let secrets = Self::new(backend, understood.policy);
+        let defaults = understood.declarations.check(&secrets).await?;
+        // Nobody else has it yet.
+        let _ = secrets.shared.defaults.set(defaults);
+        Ok(secrets)
     }
 
-    /// Uses a store of any kind, such as one that is not part of Strongroom.
+    /// Uses a store of any kind, such as one that is not part of Strongroom, with the default
+    /// [`ReadPolicy`].
     #[must_use]
     pub fn with_backend(backend: impl Backend) -> Self {
-        Self::new(Arc::new(backend), BTreeMap::new())
+        Self::with_policy(backend, ReadPolicy::default())
     }
 
-    fn new(backend: Arc<dyn Backend>, defaults: BTreeMap<SecretPath, SecretValue>) -> Self {
-        let (closing, closed) = (AtomicBool::new(false), AtomicBool::new(false));
-        let shared = Shared { backend, defaults, closing, closed };
+    /// Uses a store of any kind, read as `policy` says.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use strongroom::{MemoryBackend, ReadPolicy, SecretsManager};
+    ///
+    /// let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(60));
+    /// let secrets = SecretsManager::with_policy(MemoryBackend::new(), policy);
+    /// ```
+    #[must_use]
+    pub fn with_policy(backend: impl Backend, policy: ReadPolicy) -> Self {
+        Self::new(Arc::new(backend), policy)
+    }
+
+    fn new(backend: Arc<dyn Backend>, policy: ReadPolicy) -> Self {
+        let info = backend.info();
+        let shared = Shared {
+            cache: policy.ttl(info).map(|ttl| Cache::new(&policy, ttl)),
+            retries: Retries::new(policy.retries_of(info)),
+            watches: Watches::default(),
+            numbers: Numbers::new(info),
+            defaults: OnceLock::new(),
+            closing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            backend,
+            policy,
+        };
         Self { shared: Arc::new(shared), namespace: None }
     }
 
@@ -103,7 +142,9 @@ impl SecretsManager {
     /// Whatever keeps the store from answering.
     pub async fn health(&self) -> Result<Health> {
         let info = self.ready(Operation::Health)?;
-        let result = self.shared.backend.health().await;
+        let deadline = Deadline::after(self.shared.policy.timeout);
+        let result = deadline.within(self.shared.backend.health()).await;
+        let result = result.unwrap_or_else(|| Err(deadline.missed()));
         result.map_err(|error| error.during(Operation::Health).from_backend(info.kind))
     }
 
@@ -113,8 +154,9 @@ impl SecretsManager {
         self.shared.backend.info()
     }
 
-    /// Lets go of the store, for this manager and all its clones. Once it has begun, other calls
-    /// answer [`ErrorKind::Closed`]; secrets that were read stay readable until they are dropped.
+    /// Lets go of the store and of all that is cached, for this manager and all its clones. Once it
+    /// has begun, other calls answer [`ErrorKind::Closed`]; secrets that were read stay readable until
+    /// they are dropped, also in handles.
     ///
     /// If the future is dropped midway, call it again: it does nothing only after one call has come
     /// to its end.
@@ -123,6 +165,10 @@ impl SecretsManager {
     /// Whatever keeps the store from closing in good order; it is closed all the same.
     pub async fn close(&self) -> Result<()> {
         self.shared.closing.store(true, Ordering::Release);
+        if let Some(cache) = &self.shared.cache {
+            cache.close();
+        }
+        self.shared.watches.close();
         if self.shared.closed.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -137,7 +183,7 @@ impl SecretsManager {
         self.full(path).map_err(|error| error.during(operation).from_backend(info.kind))
     }
 
-    fn full(&self, path: &str) -> Result<SecretPath> {
+    pub(crate) fn full(&self, path: &str) -> Result<SecretPath> {
         match &self.namespace {
             Some(namespace) => namespace.join(path),
             None => SecretPath::parse(path),
@@ -146,11 +192,15 @@ impl SecretsManager {
 
     pub(crate) fn ready(&self, operation: Operation) -> Result<&BackendInfo> {
         let info = self.backend();
-        if self.shared.closing.load(Ordering::Acquire) {
-            let error = Error::new(ErrorKind::Closed, "open a new manager");
-            return Err(error.during(operation).from_backend(info.kind));
+        if self.is_closing() {
+            return Err(load::closed().during(operation).from_backend(info.kind));
         }
         Ok(info)
+    }
+
+    #[inline]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.shared.closing.load(Ordering::Acquire)
     }
 
     pub(crate) fn require(

@@ -3,13 +3,14 @@
 use strongroom_core::{Problems, Settings};
 
 use crate::backends::{BACKEND, KINDS, settings, settings_of};
+use crate::policy;
 
 /// How many letters may differ for a name to count as misspelt.
 const SLIPS: usize = 2;
 
 /// Every setting that can be given.
 pub(crate) fn known() -> impl Iterator<Item = &'static str> {
-    std::iter::once(BACKEND).chain(settings())
+    std::iter::once(BACKEND).chain(policy::SETTINGS.iter().copied()).chain(settings())
 }
 
 /// Notes variables of the environment that look like settings and are none.
@@ -24,7 +25,7 @@ pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
     let chosen = settings_of(settings.expose(BACKEND).unwrap_or_default());
     for name in names.filter(is_unknown) {
         let is_misspelt = if name.starts_with("SECRET") {
-            is_near(&name, known()) || (!may_be_secrets && has_prefix_of_a_backend(&name))
+            is_near(&name, known()) || (!may_be_secrets && has_prefix_of_settings(&name))
         } else {
             // Variables that are shared with other tools concern only the backend that reads them.
             ["VAULT_", "AWS_"].iter().any(|prefix| name.starts_with(prefix))
@@ -54,8 +55,9 @@ fn is_of_a_service(name: &str) -> bool {
         || name.rsplit_once("_PORT_").is_some_and(is_of_a_port)
 }
 
-fn has_prefix_of_a_backend(name: &str) -> bool {
-    KINDS.iter().any(|kind| kind.settings.is_some() && name.starts_with(kind.prefix))
+fn has_prefix_of_settings(name: &str) -> bool {
+    name.starts_with(policy::CACHE_PREFIX)
+        || KINDS.iter().any(|kind| kind.settings.is_some() && name.starts_with(kind.prefix))
 }
 
 /// Says that a setting is not known, and which one may be meant.

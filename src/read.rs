@@ -1,16 +1,17 @@
 //! Reading secrets and what is known about them.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
+use arrayvec::ArrayString;
 use futures_util::stream;
 use serde::de::DeserializeOwned;
 use strongroom_core::{
-    Capability, Description, Error, ErrorKind, ListOptions, Metadata, Operation, PageToken, Result,
+    Capability, Description, ErrorKind, ListOptions, Metadata, Operation, PageToken, Result,
     Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector, yield_now,
 };
 
-use crate::expiry;
-use crate::{Listing, SecretsManager};
+use crate::cache::{Hit, Terms};
+use crate::{Listing, ReadOptions, SecretsManager, clock, expiry, load};
 
 impl SecretsManager {
     /// Reads the active version of a secret.
@@ -20,8 +21,46 @@ impl SecretsManager {
     /// [`ErrorKind::Expired`] if its expiry has passed, [`ErrorKind::Corrupt`] if what is stored
     /// fails authentication, and whatever keeps the store from answering.
     pub async fn get(&self, path: impl AsRef<str>) -> Result<Secret> {
+        let path = path.as_ref();
+        match self.cached(path, &VersionSelector::Active, Terms::ANY) {
+            Some(secret) => Ok(secret),
+            None => Box::pin(self.read(path, &VersionSelector::Active, Terms::ANY, None)).await,
+        }
+    }
+
+    /// Reads a secret with options for this read alone: another version, a bound on its age or on
+    /// the time that the read takes.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get); [`ErrorKind::Unsupported`] if the store has no versions or labels.
+    pub async fn get_with(&self, path: impl AsRef<str>, options: ReadOptions) -> Result<Secret> {
+        let (path, terms) = (path.as_ref(), options.terms());
+        match self.cached(path, &options.version, terms) {
+            Some(secret) => Ok(secret),
+            None => Box::pin(self.read(path, &options.version, terms, options.timeout)).await,
+        }
+    }
+
+    /// Asks the store for the active version of a secret, whatever the cache has. Calls that come
+    /// while the store is being asked wait for one more request, which they share.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get). While the store is unavailable, it is an error and no stale copy.
+    pub async fn refresh(&self, path: impl AsRef<str>) -> Result<Secret> {
+        self.get_with(path, ReadOptions::new().max_age(Duration::ZERO)).await
+    }
+
+    /// Forgets what is cached of a secret. Its value is wiped as soon as the last reader lets go.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is not a path, [`ErrorKind::Closed`].
+    pub fn invalidate(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Get)?;
-        self.read(&path, &VersionSelector::Active).await
+        if let Some(cache) = &self.shared.cache {
+            cache.invalidate(&path);
+        }
+        self.shared.watches.ring(&path);
+        Ok(())
     }
 
     /// Reads one version of a secret.
@@ -33,9 +72,8 @@ impl SecretsManager {
         path: impl AsRef<str>,
         version: impl Into<Version>,
     ) -> Result<Secret> {
-        let path = self.resolve(path.as_ref(), Operation::Get)?;
-        self.require(Capability::Versions, Operation::Get, &path)?;
-        self.read(&path, &VersionSelector::Exact(version.into())).await
+        let version = VersionSelector::Exact(version.into());
+        self.get_with(path, ReadOptions::new().version(version)).await
     }
 
     /// Reads the version of a secret that carries a label, such as `AWSPREVIOUS`, the one before the
@@ -45,9 +83,8 @@ impl SecretsManager {
     /// As [`get`](Self::get); `NotFound` also if no version carries it, [`ErrorKind::Unsupported`]
     /// if the store has no such labels.
     pub async fn get_stage(&self, path: impl AsRef<str>, stage: &str) -> Result<Secret> {
-        let path = self.resolve(path.as_ref(), Operation::Get)?;
-        self.require(Capability::Stages, Operation::Get, &path)?;
-        self.read(&path, &VersionSelector::Stage(stage.into())).await
+        let stage = VersionSelector::Stage(stage.into());
+        self.get_with(path, ReadOptions::new().version(stage)).await
     }
 
     /// Reads several secrets at once: one result per path, in the order of the paths. A store that
@@ -65,15 +102,13 @@ impl SecretsManager {
     async fn read_many(&self, resolved: Vec<Result<SecretPath>>) -> Vec<Result<Secret>> {
         let valid: Vec<_> =
             resolved.iter().filter_map(|path| path.as_ref().ok().cloned()).collect();
-        let mut results = self.shared.backend.get_many(&valid).await.into_iter();
+        let mut results = self.shared.load_many(&valid).await.into_iter();
         resolved
             .into_iter()
             .map(|path| {
                 let path = path?;
-                let result = results.next().unwrap_or_else(|| {
-                    Err(Error::new(ErrorKind::Internal, "report this to the backend's authors")
-                        .because("the backend answered for fewer paths than it was asked"))
-                });
+                // There is one for each valid path.
+                let result = results.next().unwrap_or_else(|| Err(load::closed()));
                 self.judge(&path, result, &VersionSelector::Active)
             })
             .collect()
@@ -152,7 +187,7 @@ impl SecretsManager {
     pub async fn versions(&self, path: impl AsRef<str>) -> Result<Vec<VersionInfo>> {
         let path = self.resolve(path.as_ref(), Operation::Versions)?;
         self.require(Capability::Versions, Operation::Versions, &path)?;
-        let result = self.shared.backend.versions(&path).await;
+        let result = self.shared.repeat(|| self.shared.backend.versions(&path)).await;
         result.map_err(|error| self.named(error, Operation::Versions, &path))
     }
 
@@ -164,7 +199,7 @@ impl SecretsManager {
     pub async fn describe(&self, path: impl AsRef<str>) -> Result<Description> {
         let path = self.resolve(path.as_ref(), Operation::Describe)?;
         self.require(Capability::Metadata, Operation::Describe, &path)?;
-        let result = self.shared.backend.describe(&path).await;
+        let result = self.shared.repeat(|| self.shared.backend.describe(&path)).await;
         result.map_err(|error| self.named(error, Operation::Describe, &path))
     }
 
@@ -219,8 +254,7 @@ impl SecretsManager {
         }
         let page = self
             .shared
-            .backend
-            .list(prefix, options)
+            .repeat(|| self.shared.backend.list(prefix, options))
             .await
             .map_err(|error| error.during(Operation::List).from_backend(info.kind))?;
         let Some(namespace) = &self.namespace else { return Ok((page.paths, page.next)) };
@@ -229,10 +263,54 @@ impl SecretsManager {
         Ok((paths, page.next))
     }
 
-    /// The one entrance of every read of a single secret.
-    async fn read(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        let result = self.shared.backend.get(path, version).await;
-        self.judge(path, result, version)
+    /// What the cache has, if that is a secret.
+    #[inline]
+    fn cached(&self, path: &str, version: &VersionSelector, terms: Terms) -> Option<Secret> {
+        let shared = &self.shared;
+        let cache = shared.cache.as_ref().filter(|_| !self.is_closing())?;
+        let hit = match &self.namespace {
+            None => cache.look(path, version, terms)?,
+            Some(namespace) => {
+                let mut full = ArrayString::<{ SecretPath::MAX_LEN }>::new();
+                full.try_push_str(namespace.as_str()).ok()?;
+                full.try_push('/').ok()?;
+                full.try_push_str(path).ok()?;
+                cache.look(&full, version, terms)?
+            }
+        };
+        match hit {
+            // What is remembered as missing may have a default.
+            Hit::Missing(_) => None,
+            Hit::Secret { .. } => {
+                let key = || Some(cache.key(&self.full(path).ok()?, version));
+                shared.take(hit, key).ok()
+            }
+        }
+    }
+
+    /// The one entrance of every read of a single secret that the cache does not have.
+    async fn read(
+        &self,
+        path: &str,
+        version: &VersionSelector,
+        terms: Terms,
+        timeout: Option<Duration>,
+    ) -> Result<Secret> {
+        let path = self.resolve(path, Operation::Get)?;
+        match version {
+            VersionSelector::Exact(_) => {
+                self.require(Capability::Versions, Operation::Get, &path)?;
+            }
+            VersionSelector::Stage(_) => self.require(Capability::Stages, Operation::Get, &path)?,
+            _ => {}
+        }
+        let result = self.shared.load(&path, version, terms, timeout).await;
+        self.judge(&path, result, version)
+    }
+
+    /// Reads a secret again for a handle, unless it was read less than so long ago.
+    pub(crate) async fn look_again(&self, path: &SecretPath, max_age: Duration) -> Result<Secret> {
+        self.get_with(path, ReadOptions::new().max_age(max_age)).await
     }
 
     /// What becomes of a backend's answer: expiry is checked, a default may take its place.
@@ -242,7 +320,7 @@ impl SecretsManager {
         result: Result<Secret>,
         version: &VersionSelector,
     ) -> Result<Secret> {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let checked =
             result.and_then(|secret| secret.metadata().ensure_not_expired(now).map(|()| secret));
         match checked {
@@ -250,7 +328,7 @@ impl SecretsManager {
                 expiry::warn_ahead(&secret, self.backend(), now);
                 Ok(secret)
             }
-            Err(error) => match self.shared.defaults.get(path) {
+            Err(error) => match self.shared.default_of(path) {
                 Some(value)
                     if error.kind() == ErrorKind::NotFound
                         && *version == VersionSelector::Active =>

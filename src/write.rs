@@ -9,6 +9,7 @@ use strongroom_core::{
 };
 
 use crate::SecretsManager;
+use crate::change::Change;
 
 impl SecretsManager {
     /// Writes a new version of a secret, leaving its metadata as it is, and returns the version. A
@@ -72,7 +73,8 @@ impl SecretsManager {
         if value.format() == ValueFormat::Binary {
             require(Capability::Binary)?;
         }
-        let result = self.shared.backend.put(path, value, options).await;
+        let change = Change::of(&self.shared, path);
+        let result = change.settle(self.shared.backend.put(path, value, options)).await;
         result.map_err(|error| self.named(error, Operation::Put, path))
     }
 
@@ -99,7 +101,8 @@ impl SecretsManager {
     pub async fn delete(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Delete)?;
         self.require(Capability::Delete, Operation::Delete, &path)?;
-        let result = self.shared.backend.delete(&path).await;
+        let change = Change::of(&self.shared, &path);
+        let result = change.settle(self.shared.backend.delete(&path)).await;
         result.map_err(|error| self.named(error, Operation::Delete, &path))
     }
 
@@ -111,7 +114,8 @@ impl SecretsManager {
     pub async fn undelete(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Undelete)?;
         self.require(Capability::Undelete, Operation::Undelete, &path)?;
-        let result = self.shared.backend.undelete(&path).await;
+        let change = Change::of(&self.shared, &path);
+        let result = change.settle(self.shared.backend.undelete(&path)).await;
         result.map_err(|error| self.named(error, Operation::Undelete, &path))
     }
 
@@ -122,7 +126,8 @@ impl SecretsManager {
     pub async fn destroy(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Destroy)?;
         self.require(Capability::Delete, Operation::Destroy, &path)?;
-        let result = self.shared.backend.destroy(&path).await;
+        let change = Change::of(&self.shared, &path);
+        let result = change.settle(self.shared.backend.destroy(&path)).await;
         result.map_err(|error| self.named(error, Operation::Destroy, &path))
     }
 
@@ -140,7 +145,8 @@ impl SecretsManager {
         let version = version.into();
         let path = self.resolve(path.as_ref(), Operation::Rollback)?;
         self.require(Capability::Rollback, Operation::Rollback, &path)?;
-        let result = self.shared.backend.rollback(&path, &version).await;
+        let change = Change::of(&self.shared, &path);
+        let result = change.settle(self.shared.backend.rollback(&path, &version)).await;
         result.map_err(|error| self.named(error, Operation::Rollback, &path))
     }
 
@@ -152,7 +158,8 @@ impl SecretsManager {
     pub async fn annotate(&self, path: impl AsRef<str>, patch: MetadataPatch) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Annotate)?;
         self.require(Capability::Metadata, Operation::Annotate, &path)?;
-        let result = self.shared.backend.annotate(&path, &patch).await;
+        let change = Change::of(&self.shared, &path);
+        let result = change.settle(self.shared.backend.annotate(&path, &patch)).await;
         result.map_err(|error| self.named(error, Operation::Annotate, &path))
     }
 
@@ -164,7 +171,8 @@ impl SecretsManager {
     pub async fn rotate(&self, path: impl AsRef<str>) -> Result<Rotated> {
         let path = self.resolve(path.as_ref(), Operation::Rotate)?;
         self.require(Capability::Rotate, Operation::Rotate, &path)?;
-        let result = self.shared.backend.rotate(&path).await;
+        let change = Change::of(&self.shared, &path);
+        let result = change.begin(self.shared.backend.rotate(&path)).await;
         result.map_err(|error| self.named(error, Operation::Rotate, &path))
     }
 }

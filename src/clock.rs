@@ -1,0 +1,134 @@
+//! The time, as cheap as a hit in the cache needs it, and controlled in tests.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// A moment on a clock that never goes back, in milliseconds. It may lag by the kernel's timer tick,
+/// 10 ms at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(u64);
+
+impl Tick {
+    /// A moment that does not come.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    #[inline]
+    pub(crate) fn now() -> Self {
+        Self(source::milliseconds())
+    }
+
+    /// This moment and so much later.
+    pub(crate) fn after(self, delay: Duration) -> Self {
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(delay))
+    }
+
+    /// How long before this moment `earlier` was; zero if it was not.
+    #[inline]
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Now, exactly.
+pub(crate) fn instant() -> Instant {
+    source::instant()
+}
+
+/// Now by the calendar, exactly.
+pub(crate) fn wall() -> SystemTime {
+    source::wall()
+}
+
+/// Whether `moment` has come by the calendar.
+#[inline]
+pub(crate) fn has_come(moment: SystemTime) -> bool {
+    source::has_come(moment)
+}
+
+/// The kernel's clocks of the last timer tick cost a fifth of the exact ones.
+#[cfg(all(target_os = "linux", not(test)))]
+mod source {
+    use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    /// How far a coarse clock may lag: the longest timer tick of Linux (`CONFIG_HZ=100`).
+    const LAG: Duration = Duration::from_millis(10);
+
+    #[inline]
+    pub(super) fn milliseconds() -> u64 {
+        let now = clock_gettime(ClockId::MonotonicCoarse);
+        let whole = u64::try_from(now.tv_sec).unwrap_or_default() * 1_000;
+        whole + u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000_000
+    }
+
+    pub(super) fn instant() -> Instant {
+        Instant::now()
+    }
+
+    pub(super) fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// Asks the exact clock only where the coarse one cannot tell.
+    pub(super) fn has_come(moment: SystemTime) -> bool {
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        let coarse =
+            UNIX_EPOCH + Duration::new(seconds, now.tv_nsec.try_into().unwrap_or_default());
+        coarse + LAG >= moment && SystemTime::now() >= moment
+    }
+}
+
+#[cfg(not(any(target_os = "linux", test)))]
+mod source {
+    use std::sync::OnceLock;
+    use std::time::{Instant, SystemTime};
+
+    pub(super) fn milliseconds() -> u64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn instant() -> Instant {
+        Instant::now()
+    }
+
+    pub(super) fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    pub(super) fn has_come(moment: SystemTime) -> bool {
+        SystemTime::now() >= moment
+    }
+}
+
+/// The clock of Tokio, which tests pause and set forward.
+#[cfg(test)]
+mod source {
+    use std::sync::LazyLock;
+    use std::time::{Duration, Instant, SystemTime};
+
+    static START: LazyLock<(Instant, SystemTime)> =
+        LazyLock::new(|| (Instant::now(), SystemTime::now()));
+
+    fn elapsed() -> Duration {
+        instant().duration_since(START.0)
+    }
+
+    pub(super) fn milliseconds() -> u64 {
+        elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn instant() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
+    pub(super) fn wall() -> SystemTime {
+        START.1 + elapsed()
+    }
+
+    pub(super) fn has_come(moment: SystemTime) -> bool {
+        wall() >= moment
+    }
+}
