@@ -269,6 +269,17 @@ impl Cache {
         self.entries.load(Ordering::Relaxed) > 0
     }
 
+    /// Entries and bytes, as they are counted and as they are.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> ((usize, usize), (usize, usize)) {
+        let tables = self.shards.iter().map(Shard::table);
+        let entries = |(count, bytes), table: Arc<shard::Table>| {
+            (count + table.len(), bytes + table.iter().map(|entry| entry.size).sum::<usize>())
+        };
+        let load = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        ((load(&self.entries), load(&self.bytes)), tables.fold((0, 0), entries))
+    }
+
     /// How often entries whose time is over are looked for.
     pub(crate) fn sweep_every(&self) -> Duration {
         (self.lifetimes.ttl / 2).clamp(Duration::from_secs(1), Duration::from_secs(60))

@@ -44,6 +44,8 @@ mod policy;
 mod read;
 mod retry;
 mod source;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod write;
 

@@ -310,7 +310,11 @@ impl SecretsManager {
 
     /// Reads a secret again for a handle, unless it was read less than so long ago.
     pub(crate) async fn look_again(&self, path: &SecretPath, max_age: Duration) -> Result<Secret> {
-        self.get_with(path, ReadOptions::new().max_age(max_age)).await
+        let asked_at = clock::instant();
+        let secret = self.get_with(path, ReadOptions::new().max_age(max_age)).await?;
+        // The cache knows when the store was asked.
+        let is_cached = self.shared.cache.is_some();
+        Ok(if is_cached { secret } else { secret.reissue(asked_at, false) })
     }
 
     /// What becomes of a backend's answer: expiry is checked, a default may take its place.

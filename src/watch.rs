@@ -18,6 +18,9 @@ use crate::manager::SecretsManager;
 /// How long after a failure the store is asked again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How long a look at the store is apart from the next at least, whatever leases say.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// The newest value of one secret: what a request handler holds on to. From
 /// [`SecretsManager::watch`].
 ///
@@ -255,13 +258,14 @@ async fn keep_fresh(watched: Weak<Watched>, bell: Arc<Notify>, secrets: SecretsM
     loop {
         let Some(alive) = watched.upgrade() else { return };
         let pause = match failures {
-            0 => jittered(due_in(&alive.current.load(), every)),
+            0 => jittered(due_in(&alive.current.load(), every)).max(SHORTEST),
             _ => jittered(PAUSES.1.min(PAUSES.0 * 2_u32.saturating_pow(failures.min(16) - 1))),
         };
+        let read_at = alive.current.load().read_at();
         drop(alive);
         let rung = tokio::time::timeout(pause, bell.notified()).await.is_ok();
         let Some(alive) = watched.upgrade() else { return };
-        if !rung && failures == 0 && !due_in(&alive.current.load(), every).is_zero() {
+        if !rung && failures == 0 && alive.current.load().read_at() != read_at {
             // Somebody else has read it meanwhile.
             continue;
         }

@@ -6,6 +6,7 @@
 
 mod groups {
     pub(crate) mod aws;
+    pub(crate) mod cached;
     pub(crate) mod hashicorp;
     pub(crate) mod memory;
     pub(crate) mod native;
@@ -17,11 +18,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use strongroom_benches::report::Report;
+use strongroom_testkit::process;
 
 type Group = fn(&mut Report) -> Result<()>;
 
 const GROUPS: &[(&str, Group)] = &[
     ("aws", groups::aws::run),
+    ("cached", groups::cached::run),
     ("hashicorp", groups::hashicorp::run),
     ("memory", groups::memory::run),
     ("native", groups::native::run),
@@ -29,6 +32,9 @@ const GROUPS: &[(&str, Group)] = &[
 ];
 
 fn main() -> Result<()> {
+    if let Some(role) = process::role() {
+        return groups::cached::play(&role);
+    }
     let filter = env::args().nth(1);
     let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter));
     let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();

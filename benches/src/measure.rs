@@ -4,6 +4,9 @@
 //! round by round, and a ratio is computed within each round before the median is taken.
 
 use std::hint::black_box;
+use std::panic::resume_unwind;
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
@@ -76,6 +79,43 @@ impl<'a> Subject<'a> {
         }))
     }
 
+    /// A function that so many threads run at once, each of them as often as one alone would.
+    ///
+    /// The threads live for a turn and begin together. The time of one operation is that from the
+    /// first beginning to the last end, divided by how often each thread ran it: threads that do
+    /// not hinder each other take as long as one.
+    pub fn on_threads<T>(threads: usize, operation: impl Fn() -> T + Sync + 'a) -> Self {
+        Self(Box::new(move |times| {
+            let work = || {
+                for _ in 0..times {
+                    black_box(operation());
+                }
+            };
+            together((0..threads).map(|_| work))
+        }))
+    }
+
+    /// As [`on_threads`](Self::on_threads), for an asynchronous function: one thread for each of
+    /// the runtimes, which it enters once per turn.
+    pub fn awaiting_on_threads<F: Future>(
+        runtimes: &'a [Runtime],
+        operation: impl Fn() -> F + Sync + 'a,
+    ) -> Self {
+        Self(Box::new(move |times| {
+            let operation = &operation;
+            let work = |runtime: &'a Runtime| {
+                move || {
+                    runtime.block_on(async {
+                        for _ in 0..times {
+                            black_box(operation().await);
+                        }
+                    });
+                }
+            };
+            together(runtimes.iter().map(work))
+        }))
+    }
+
     /// How many operations fill a turn. Trying it out warms the caches, too.
     fn times_per_turn(&mut self, turn: Duration) -> u32 {
         let mut times = 1;
@@ -87,6 +127,29 @@ impl<'a> Subject<'a> {
             times *= 2;
         }
     }
+}
+
+/// Gives each piece of work a thread, lets them begin together, and returns the time from the first
+/// beginning to the last end.
+fn together<W: FnOnce() + Send>(work: impl Iterator<Item = W>) -> Duration {
+    let work: Vec<_> = work.collect();
+    let barrier = &Barrier::new(work.len());
+    let spans: Vec<_> = thread::scope(|scope| {
+        let begin = |work: W| {
+            scope.spawn(move || {
+                barrier.wait();
+                let start = Instant::now();
+                work();
+                (start, Instant::now())
+            })
+        };
+        let threads: Vec<_> = work.into_iter().map(begin).collect();
+        let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.map(|span| span.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let first = spans.iter().map(|(start, _)| *start).min();
+    let last = spans.iter().map(|(_, end)| *end).max();
+    first.zip(last).map_or(Duration::ZERO, |(first, last)| last - first)
 }
 
 /// The time of one operation in each round, in nanoseconds.
@@ -171,6 +234,9 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::runtime::Builder;
 
     use super::*;
 
@@ -211,7 +277,7 @@ mod tests {
 
     #[test]
     fn operations_overlap_as_often_as_asked_for() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = Builder::new_current_thread().build().unwrap();
         let (started, under_way, most) = (Cell::new(0), Cell::new(0), Cell::new(0));
         let mut subject = Subject::at_once(&runtime, 3, || async {
             started.set(started.get() + 1);
@@ -223,6 +289,27 @@ mod tests {
         (subject.0)(10);
         drop(subject);
         assert_eq!((started.get(), under_way.get(), most.get()), (10, 0, 3));
+    }
+
+    #[test]
+    fn threads_run_at_once_and_as_often_as_one_alone() {
+        const PAUSE: Duration = Duration::from_millis(1);
+        // None gets past the barrier before the other has come there, too.
+        let (both, done) = (Barrier::new(2), AtomicU32::new(0));
+        let operation = || {
+            both.wait();
+            thread::sleep(PAUSE);
+            done.fetch_add(1, Ordering::Relaxed);
+        };
+        let runtimes = [(); 2].map(|()| Builder::new_current_thread().build().unwrap());
+        let subjects = [
+            Subject::on_threads(2, operation),
+            Subject::awaiting_on_threads(&runtimes, || async { operation() }),
+        ];
+        for (mut subject, done_by_then) in subjects.into_iter().zip([6, 12]) {
+            assert!((subject.0)(3) >= 3 * PAUSE);
+            assert_eq!(done.load(Ordering::Relaxed), done_by_then);
+        }
     }
 
     #[test]

@@ -1,0 +1,193 @@
+//! How long what was read is kept.
+
+use std::time::Duration;
+
+use strongroom_core::{Backend as _, ErrorKind, MetadataPatch};
+use tokio::time::{advance, sleep};
+
+use super::store::{Mood, Store, TTL, kind, ms, path, secs, text};
+use crate::{Config, Declared, ReadOptions, ReadPolicy, clock};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_is_kept_for_its_time() {
+    let (store, secrets) = Store::with_a().await;
+    assert_eq!(text(secrets.get("a").await), "1");
+    store.set("a", "2").await;
+    advance(TTL - ms(1)).await;
+    let kept = secrets.get("a").await.unwrap();
+    assert_eq!(kept.expose_text().unwrap(), "1");
+    assert!(!kept.is_stale());
+    assert_eq!(clock::instant().duration_since(kept.read_at()), TTL - ms(1));
+    advance(ms(1)).await;
+    assert_eq!(text(secrets.get("a").await), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_counts_from_before_the_store_was_asked() {
+    let (store, secrets) = Store::with_a().await;
+    store.take(secs(20));
+    assert_eq!(text(secrets.get("a").await), "1");
+    store.take(ms(0));
+    store.set("a", "2").await;
+    advance(TTL - secs(20)).await;
+    assert_eq!(text(secrets.get("a").await), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_a_time_of_its_own_is_asked_each_time() {
+    let store = Store::new();
+    store.set("a", "1").await;
+    let secrets = store.manager(ReadPolicy::new().cache_ttl(Duration::ZERO));
+    for _ in 0..3 {
+        assert_eq!(text(secrets.get("a").await), "1");
+        assert_eq!(text(secrets.get_many(["a"]).await.remove(0)), "1");
+    }
+    assert_eq!(store.calls("a"), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_is_not_kept_beyond_its_expiry() {
+    let (store, secrets) = Store::with_a().await;
+    let expiry = clock::wall() + secs(10);
+    let patch = MetadataPatch::new().expires_at(expiry);
+    store.inner.annotate(&path("a"), &patch).await.unwrap();
+    assert_eq!(text(secrets.get("a").await), "1");
+    // Not even while the store is unavailable.
+    store.fail(ErrorKind::Unavailable);
+    advance(secs(10) - ms(2)).await;
+    assert_eq!(text(secrets.get("a").await), "1");
+    advance(ms(4)).await;
+    assert_eq!(kind(secrets.get("a").await), ErrorKind::Unavailable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_is_not_kept_beyond_its_lease() {
+    let (store, secrets) = Store::with_a().await;
+    store.lease_for(secs(10));
+    assert_eq!(secrets.get("a").await.unwrap().lease(), Some(secs(10)));
+    store.set("a", "2").await;
+    advance(secs(10) - ms(1)).await;
+    assert_eq!(text(secrets.get("a").await), "1");
+    advance(ms(1)).await;
+    assert_eq!(text(secrets.get("a").await), "2");
+    store.fail(ErrorKind::Unavailable);
+    advance(secs(10)).await;
+    assert_eq!(kind(secrets.get("a").await), ErrorKind::Unavailable);
+    // A password that is just being replaced is not kept at all.
+    store.feel(Mood::Well);
+    store.lease_for(Duration::ZERO);
+    let before = store.calls("a");
+    for _ in 0..2 {
+        assert_eq!(text(secrets.get("a").await), "2");
+    }
+    assert_eq!(store.calls("a"), before + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_ahead_of_the_expiry_is_not_missed() {
+    let (store, secrets) = Store::with_a().await;
+    let patch = MetadataPatch::new().expires_at(clock::wall() + 7 * DAY + secs(10));
+    store.inner.annotate(&path("a"), &patch).await.unwrap();
+    assert_eq!(text(secrets.get("a").await), "1");
+    advance(secs(11)).await;
+    assert_eq!(text(secrets.get("a").await), "1");
+    assert_eq!(store.calls("a"), 2, "it was read again when the warning was due");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_on_the_age_is_kept() {
+    let (store, secrets) = Store::with_a().await;
+    secrets.get("a").await.unwrap();
+    store.set("a", "2").await;
+    advance(secs(10)).await;
+    let within = |age| secrets.get_with("a", ReadOptions::new().max_age(age));
+    assert_eq!(text(within(secs(11)).await), "1");
+    assert_eq!(text(within(secs(10)).await), "2");
+    store.set("a", "3").await;
+    assert_eq!(text(within(Duration::ZERO).await), "3");
+    assert_eq!(text(secrets.get("a").await), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_is_no_secret_is_remembered_for_a_short_time() {
+    let (store, secrets) = Store::with_a().await;
+    for _ in 0..3 {
+        let error = secrets.get("b").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.path().unwrap().as_str(), "b");
+        assert!(!secrets.exists("b").await.unwrap());
+        assert_eq!(text(secrets.get("a").await), "1");
+    }
+    assert_eq!(store.calls("b"), 1);
+    store.set("b", "there").await;
+    advance(secs(5) - ms(1)).await;
+    assert_eq!(kind(secrets.get("b").await), ErrorKind::NotFound);
+    advance(ms(1)).await;
+    assert_eq!(text(secrets.get("b").await), "there");
+
+    assert_eq!(kind(secrets.get("c").await), ErrorKind::NotFound);
+    secrets.put("c", "written here").await.unwrap();
+    assert_eq!(text(secrets.get("c").await), "written here");
+
+    let forgetful = store.manager(ReadPolicy::new().negative_ttl(Duration::ZERO));
+    for _ in 0..3 {
+        assert_eq!(kind(forgetful.get("d").await), ErrorKind::NotFound);
+    }
+    assert_eq!(store.calls("d"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_are_kept_apart() {
+    let (store, secrets) = Store::with_a().await;
+    store.set("a", "2").await;
+    for _ in 0..2 {
+        assert_eq!(text(secrets.get("a").await), "2");
+        assert_eq!(text(secrets.get_version("a", 1).await), "1");
+        assert_eq!(kind(secrets.get_version("a", 9).await), ErrorKind::NotFound);
+        assert_eq!(kind(secrets.get_stage("a", "AWSPREVIOUS").await), ErrorKind::Unsupported);
+    }
+    assert_eq!(store.calls("a"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_shares_what_is_kept() {
+    let (store, secrets) = Store::with_a().await;
+    store.set("production/openai/key", "sk").await;
+    let openai = secrets.namespace("production").unwrap().namespace("openai").unwrap();
+    assert_eq!(text(openai.get("key").await), "sk");
+    assert_eq!(text(secrets.get("production/openai/key").await), "sk");
+    assert_eq!(text(openai.get("key").await), "sk");
+    assert_eq!(store.calls("production/openai/key"), 1);
+    for no_path in ["", "/key", "key/", "../openai/key"] {
+        assert_eq!(kind(openai.get(no_path).await), ErrorKind::InvalidInput, "{no_path}");
+    }
+    let long = "x".repeat(600);
+    assert_eq!(kind(openai.get(&long).await), ErrorKind::InvalidInput);
+}
+
+#[cfg(feature = "env")]
+#[tokio::test(start_paused = true)]
+async fn a_default_holds_while_it_is_remembered_that_there_is_no_secret() {
+    let config = Config::new()
+        .set("SECRETS_CACHE_TTL", "1m")
+        .declare(Declared::optional("strongroom/test/absent").default("gpt-5"));
+    let secrets = crate::SecretsManager::from_config(config).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(text(secrets.get("strongroom/test/absent").await), "gpt-5");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_invalidated_is_read_again() {
+    let (store, secrets) = Store::with_a().await;
+    secrets.get("a").await.unwrap();
+    store.set("a", "2").await;
+    secrets.invalidate("a").unwrap();
+    assert_eq!(text(secrets.get("a").await), "2");
+    assert_eq!(secrets.invalidate("/").unwrap_err().kind(), ErrorKind::InvalidInput);
+    sleep(ms(1)).await;
+    secrets.close().await.unwrap();
+    assert_eq!(secrets.invalidate("a").unwrap_err().kind(), ErrorKind::Closed);
+}

@@ -1,0 +1,228 @@
+//! A store that does as it is told, and counts what it is asked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use strongroom_core::{
+    Backend, BackendInfo, Description, Error, ErrorKind, Health, HealthStatus, MemoryBackend,
+    MetadataPatch, PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version,
+    VersionInfo, VersionSelector, async_trait,
+};
+use tokio::time::sleep;
+
+use crate::{ReadPolicy, SecretsManager};
+
+/// What a test's cache keeps secrets for.
+pub(super) const TTL: Duration = Duration::from_secs(60);
+
+pub(super) const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+pub(super) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn path(text: &str) -> SecretPath {
+    SecretPath::parse(text).unwrap()
+}
+
+/// How the store answers reads.
+#[derive(Clone, Debug)]
+pub(super) enum Mood {
+    Well,
+    Failing(Error),
+    Silent,
+    Panicking,
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    info: BackendInfo,
+    pub(super) inner: MemoryBackend,
+    mood: Mutex<Mood>,
+    /// How long a read takes; what it gives is what was there when it began.
+    latency: Mutex<Duration>,
+    /// How long before and after the moment at which a write is made.
+    pub(super) write_latency: Mutex<Duration>,
+    lease: Mutex<Option<Duration>>,
+    calls: Mutex<BTreeMap<SecretPath, usize>>,
+    pub(super) batches: AtomicUsize,
+}
+
+impl Store {
+    pub(super) fn new() -> Arc<Self> {
+        let inner = MemoryBackend::new();
+        let mut info = inner.info().clone();
+        info.capabilities = info.capabilities.with(strongroom_core::Capability::Rotate);
+        info.default_cache_ttl = Some(TTL);
+        Arc::new(Self {
+            info,
+            inner,
+            mood: Mutex::new(Mood::Well),
+            latency: Mutex::default(),
+            write_latency: Mutex::default(),
+            lease: Mutex::default(),
+            calls: Mutex::default(),
+            batches: AtomicUsize::new(0),
+        })
+    }
+
+    /// A store that holds `a`, and a manager that makes no further attempts.
+    pub(super) async fn with_a() -> (Arc<Self>, SecretsManager) {
+        let store = Self::new();
+        store.set("a", "1").await;
+        let secrets = store.manager(ReadPolicy::new().retries(0));
+        (store, secrets)
+    }
+
+    pub(super) fn manager(self: &Arc<Self>, policy: ReadPolicy) -> SecretsManager {
+        SecretsManager::with_policy(Arc::clone(self), policy)
+    }
+
+    /// Writes as another process would.
+    pub(super) async fn set(&self, at: &str, value: &str) {
+        self.inner.put(&path(at), value.into(), PutOptions::new()).await.unwrap();
+    }
+
+    pub(super) fn feel(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    fn mood(&self) -> Mood {
+        self.mood.lock().unwrap().clone()
+    }
+
+    pub(super) fn fail(&self, kind: ErrorKind) {
+        self.feel(Mood::Failing(Error::new(kind, "wait for the test to go on")));
+    }
+
+    pub(super) fn take(&self, latency: Duration) {
+        *self.latency.lock().unwrap() = latency;
+    }
+
+    pub(super) fn lease_for(&self, lease: Duration) {
+        *self.lease.lock().unwrap() = Some(lease);
+    }
+
+    /// How often a secret was read, alone or with others.
+    pub(super) fn calls(&self, at: &str) -> usize {
+        self.calls.lock().unwrap().get(at).copied().unwrap_or_default()
+    }
+
+    pub(super) fn all_calls(&self) -> usize {
+        self.calls.lock().unwrap().values().sum()
+    }
+
+    async fn answer(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        *self.calls.lock().unwrap().entry(path.clone()).or_default() += 1;
+        let mood = self.mood();
+        let latency = *self.latency.lock().unwrap();
+        let result = self.inner.get(path, version).await;
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+        let lease = *self.lease.lock().unwrap();
+        let leased = |secret: Secret| match lease {
+            Some(lease) => secret.leased_for(lease),
+            None => secret,
+        };
+        match mood {
+            Mood::Well => result.map(leased),
+            Mood::Failing(error) => Err(error),
+            Mood::Silent => std::future::pending().await,
+            Mood::Panicking => panic!("the backend panics, as the test wants it to"),
+        }
+    }
+
+    async fn write<T>(&self, write: impl Future<Output = Result<T>>) -> Result<T> {
+        let latency = *self.write_latency.lock().unwrap();
+        sleep(latency).await;
+        let result = write.await;
+        sleep(latency).await;
+        result
+    }
+}
+
+#[async_trait]
+impl Backend for Store {
+    fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.answer(path, version).await
+    }
+
+    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        let reads = paths.iter().map(|path| self.answer(path, &VersionSelector::Active));
+        futures_util::future::join_all(reads).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        match self.mood() {
+            Mood::Silent => std::future::pending().await,
+            _ => Ok(Health::new(HealthStatus::Ready)),
+        }
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        self.write(self.inner.put(path, value, options)).await
+    }
+
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        self.write(self.inner.delete(path)).await
+    }
+
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        self.write(self.inner.undelete(path)).await
+    }
+
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        self.write(self.inner.destroy(path)).await
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        self.inner.versions(path).await
+    }
+
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        self.write(self.inner.rollback(path, version)).await
+    }
+
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        match self.mood() {
+            Mood::Failing(error) => Err(error),
+            _ => self.inner.describe(path).await,
+        }
+    }
+
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        self.write(self.inner.annotate(path, patch)).await
+    }
+
+    async fn rotate(&self, _: &SecretPath) -> Result<Rotated> {
+        self.write(async { Ok(Rotated::default()) }).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+/// The text of what was read.
+pub(super) fn text(read: Result<Secret>) -> String {
+    read.unwrap().expose_text().unwrap().to_owned()
+}
+
+pub(super) fn kind(read: Result<Secret>) -> ErrorKind {
+    read.unwrap_err().kind()
+}

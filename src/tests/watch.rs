@@ -1,0 +1,161 @@
+//! Handles.
+
+use std::time::Duration;
+
+use strongroom_core::ErrorKind;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::store::{Mood, Store, TTL, ms, secs};
+use crate::{Current, ReadPolicy, SecretHandle};
+
+fn shown(current: &Current) -> &str {
+    current.expose_text().unwrap()
+}
+
+async fn changes_within(handle: &mut SecretHandle, limit: Duration) -> bool {
+    timeout(limit, handle.changed()).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_follows_what_others_write() {
+    let (store, secrets) = Store::with_a().await;
+    let mut handle = secrets.watch("a").await.unwrap();
+    assert_eq!(shown(&handle.current()), "1");
+    assert!(!changes_within(&mut handle, 3 * TTL).await, "nothing has changed");
+    store.set("a", "2").await;
+    let start = Instant::now();
+    let changed = handle.changed().await.unwrap();
+    assert_eq!(changed.expose_text().unwrap(), "2");
+    assert!(start.elapsed() <= TTL, "{:?}", start.elapsed());
+    assert_eq!(shown(&handle.current()), "2");
+    assert!(!changes_within(&mut handle, 3 * TTL).await, "it was told once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_follows_own_writes_at_once() {
+    let (_store, secrets) = Store::with_a().await;
+    let mut handle = secrets.namespace("a").map(|_| secrets.watch("a")).unwrap().await.unwrap();
+    for value in ["2", "3"] {
+        secrets.put("a", value).await.unwrap();
+        let start = Instant::now();
+        assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), value);
+        assert_eq!(start.elapsed(), ms(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_and_the_cache_share_their_readings() {
+    let (store, secrets) = Store::with_a().await;
+    let handle = secrets.watch("a").await.unwrap();
+    let again = secrets.watch("a").await.unwrap();
+    for _ in 0..600 {
+        secrets.get("a").await.unwrap();
+        sleep(secs(1)).await;
+    }
+    assert!((10..=16).contains(&store.calls("a")), "{}", store.calls("a"));
+    store.set("a", "2").await;
+    secrets.refresh("a").await.unwrap();
+    assert_eq!(shown(&handle.current()), "2");
+    assert_eq!(shown(&again.current()), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_value_stays_while_the_secret_cannot_be_read() {
+    for trouble in [ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::NotFound] {
+        let (store, secrets) = Store::with_a().await;
+        let mut handle = secrets.watch("a").await.unwrap();
+        assert!(handle.last_error().is_none());
+        store.fail(trouble);
+        sleep(Duration::from_secs(3600)).await;
+        assert_eq!(shown(&handle.current()), "1");
+        assert!(handle.current().is_stale());
+        assert_eq!(handle.last_error().unwrap().kind(), trouble);
+        assert!(store.calls("a") < 160, "{} requests in an hour", store.calls("a"));
+        store.feel(Mood::Well);
+        store.set("a", "2").await;
+        let start = Instant::now();
+        assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "2");
+        assert!(start.elapsed() <= secs(31), "{:?}", start.elapsed());
+        assert!(!handle.current().is_stale() && handle.last_error().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_store_does_not_stop_a_handle() {
+    let (store, secrets) = Store::with_a().await;
+    let mut handle = secrets.watch("a").await.unwrap();
+    store.feel(Mood::Silent);
+    sleep(secs(600)).await;
+    assert_eq!(handle.last_error().unwrap().kind(), ErrorKind::Timeout);
+    store.feel(Mood::Well);
+    store.set("a", "2").await;
+    assert!(changes_within(&mut handle, secs(61)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_cache_a_handle_looks_as_often_as_told() {
+    let store = Store::new();
+    store.set("a", "1").await;
+    let policy = ReadPolicy::new().cache_ttl(Duration::ZERO).watch_interval(secs(5));
+    let secrets = store.manager(policy);
+    let mut handle = secrets.watch("a").await.unwrap();
+    store.set("a", "2").await;
+    assert!(changes_within(&mut handle, secs(5)).await);
+    let before = store.calls("a");
+    sleep(secs(100)).await;
+    assert!((20..=23).contains(&(store.calls("a") - before)), "{}", store.calls("a") - before);
+    secrets.put("a", "3").await.unwrap();
+    assert!(changes_within(&mut handle, ms(1)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_reads_again_when_a_lease_ends() {
+    let (store, secrets) = Store::with_a().await;
+    store.lease_for(secs(7));
+    let mut handle = secrets.watch("a").await.unwrap();
+    store.set("a", "2").await;
+    assert!(changes_within(&mut handle, secs(8)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_handles_nobody_looks() {
+    let (store, secrets) = Store::with_a().await;
+    let handle = secrets.watch("a").await.unwrap();
+    let clone = handle.clone();
+    drop(handle);
+    sleep(secs(600)).await;
+    let calls = store.calls("a");
+    assert!(calls >= 10, "{calls}");
+    drop(clone);
+    sleep(secs(6000)).await;
+    assert_eq!(store.calls("a"), calls);
+    let handle = secrets.watch("a").await.unwrap();
+    sleep(secs(600)).await;
+    assert!(store.calls("a") >= calls + 10);
+    drop(handle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_ends_the_waiting_and_leaves_the_value() {
+    let (_store, secrets) = Store::with_a().await;
+    let mut handle = secrets.watch("a").await.unwrap();
+    let mut waiting = handle.clone();
+    let waiting = tokio::spawn(async move { waiting.changed().await });
+    sleep(ms(1)).await;
+    secrets.close().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(handle.changed().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(shown(&handle.current()), "1");
+    assert_eq!(secrets.watch("a").await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_has_no_handle_and_a_handle_shows_no_value() {
+    let (store, secrets) = Store::with_a().await;
+    assert_eq!(secrets.watch("none").await.unwrap_err().kind(), ErrorKind::NotFound);
+    store.set("b", "hunter2").await;
+    let handle = secrets.watch("b").await.unwrap();
+    let shown = format!("{handle:?} {:?} {secrets:?}", handle.current());
+    assert!(!shown.contains("hunter2") && shown.contains("[REDACTED]"), "{shown}");
+    assert_eq!(handle.path().as_str(), "b");
+}
