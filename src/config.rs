@@ -17,6 +17,12 @@ const DEFAULT_BACKEND: &str = "env";
 /// | setting | meaning |
 /// |---|---|
 /// | `SECRETS_BACKEND` | `env` (default), `hashicorp` (or `vault`, `openbao`), `aws` or `native` |
+/// | `SECRETS_CACHE_TTL` | how long secrets are served from the cache; default `5m` with `aws`, `1m` with `hashicorp`; `0`: no cache |
+/// | `SECRETS_CACHE_STALE_IF_ERROR` | how much longer while the store is unavailable; default `10m` |
+/// | `SECRETS_CACHE_NEGATIVE_TTL` | how long it is remembered that there is no secret; default `5s` |
+/// | `SECRETS_CACHE_MAX_ENTRIES`, `SECRETS_CACHE_MAX_BYTES` | the most that the cache holds; default 10,000 and 64 MiB |
+/// | `SECRETS_READ_TIMEOUT`, `SECRETS_READ_RETRIES` | the longest time of a read (default `30s`), and how often it is tried again (3) |
+/// | `SECRETS_WATCH_INTERVAL` | how often a handle looks for a new version; default ¾ of the cache's time, or `10s` |
 /// | `SECRETS_ENV_PREFIX` | in front of every variable's name |
 /// | `SECRETS_ENV_FALLBACK` | `true`: a path's last segment alone also names its variable |
 /// | `SECRETS_ENV_FILE` | a `.env` file that is read besides the environment |
@@ -50,7 +56,7 @@ const DEFAULT_BACKEND: &str = "env";
 ///
 /// In the environment, an empty `SECRETS_…` setting of the chosen backend is a mistake (an empty
 /// `VAULT_…` or `AWS_…` variable counts as not set, as for those tools), and so is a variable that begins
-/// with `SECRETS_AWS_`, `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless
+/// with `SECRETS_AWS_`, `SECRETS_CACHE_`, `SECRETS_ENV_`, `SECRETS_VAULT_` or `SECRETS_NATIVE_` and is no setting, unless
 /// Kubernetes describes a service with it. Other `VAULT_…` variables are not read; in particular, none
 /// turns the check of certificates off. Secrets of the `env` backend at paths such as `secrets/env-x` or
 /// `secrets/native-x` would have such names: give them another place with `SECRETS_ENV_PREFIX`.

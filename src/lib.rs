@@ -14,12 +14,14 @@
 //!
 //! The operator decides with `SECRETS_BACKEND` where that reads from; see [`Config`] for all
 //! settings. A value has no `Display`, a masked `Debug`, and is wiped when its last owner lets go;
-//! reading it takes a call whose name begins with `expose`.
+//! reading it takes a call whose name begins with `expose`. Reads come from a cache where the store is
+//! not on this machine; [`ReadPolicy`] says how, and [`SecretHandle`] is what a request handler holds.
 //!
 //! # Cargo features
 //! - `aws`: AWS Secrets Manager.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
+//! - `metrics`: counters and latencies of reads, through the crate of that name.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
 //!
 //! A store that is not listed needs only the crate `strongroom-core` and

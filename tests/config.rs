@@ -54,6 +54,46 @@ async fn everything_that_is_wrong_is_named_at_once() {
 }
 
 #[tokio::test]
+async fn settings_of_reads_are_checked_like_others() {
+    let config = Config::new()
+        .set("cache_ttl", "soon")
+        .set("SECRETS_CACHE_MAX_ENTRIES", "0")
+        .set("cache_max_bytes", "much")
+        .set("read_timeout", "0s")
+        .set("read_retries", "-1")
+        .set("watch_interval", "0")
+        .set("cache_tll", "1m");
+    let problems = problems(config).await;
+    for expected in [
+        "`SECRETS_CACHE_TTL` is not a time such as",
+        "`SECRETS_CACHE_MAX_ENTRIES` is not a number of entries that can be held",
+        "`SECRETS_CACHE_MAX_BYTES` is not a whole number of bytes",
+        "`SECRETS_READ_TIMEOUT` is zero",
+        "`SECRETS_READ_RETRIES` is not a whole number of retries",
+        "`SECRETS_WATCH_INTERVAL` is zero",
+        "`cache_tll` is not a setting; did you mean `cache_ttl`?",
+    ] {
+        assert!(problems.iter().any(|p| p.contains(expected)), "{expected}: {problems:#?}");
+    }
+    assert_eq!(problems.len(), 7, "{problems:#?}");
+}
+
+#[tokio::test]
+async fn settings_of_reads_hold_for_every_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".env");
+    std::fs::write(&file, "A=1\n").unwrap();
+    let text = format!("cache_ttl = '1m'\nread_timeout = 5\nenv_file = '{}'", file.display());
+    let secrets = SecretsManager::from_config(toml::from_str(&text).unwrap()).await.unwrap();
+    let read_at = |secret: strongroom::Secret| secret.read_at();
+    let first = read_at(secrets.get("a").await.unwrap());
+    assert_eq!(read_at(secrets.get("a").await.unwrap()), first, "it comes from the cache");
+    assert!(read_at(secrets.refresh("a").await.unwrap()) > first);
+    secrets.invalidate("a").unwrap();
+    assert!(read_at(secrets.get("a").await.unwrap()) > first);
+}
+
+#[tokio::test]
 async fn a_file_of_any_format_configures_a_store() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("secrets.db");
@@ -164,6 +204,7 @@ async fn environments() {
             vec![("SECRETS_BACKEND", "vualt")],
             "use `env`, `hashicorp`, `aws` or `native`; did you mean `vault`?",
         ),
+        #[cfg(feature = "hashicorp")]
         (
             vec![("SECRETS_VAULT_MOUNT", "kv")],
             "is set, but `SECRETS_BACKEND` is not: set it to `hashicorp`",
@@ -175,6 +216,9 @@ async fn environments() {
             "is set, but `SECRETS_BACKEND` is not: set it to `native`",
         ),
         (vec![("SECRETS_BACKEND", "")], "`SECRETS_BACKEND` is set but empty"),
+        (vec![("SECRETS_CACHE_TTL", "")], "`SECRETS_CACHE_TTL` is set but empty"),
+        (vec![("SECRETS_CACHE_LIFE", "1m")], "`SECRETS_CACHE_LIFE` is not a setting"),
+        (vec![("SECRETS_CACHE_TTL", "1m"), ("OPENAI_API_KEY", "12345")], "5 bytes from"),
         (vec![("SECRETS_BACKNED", "native")], "did you mean `SECRETS_BACKEND`?"),
         (vec![("SECRETS_BACKEND", "native")], "set one of `SECRETS_NATIVE_KEY_FILE`"),
         (
