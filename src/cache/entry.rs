@@ -17,7 +17,7 @@ const MOST_REPLICAS: usize = 8;
 const REFRESH_AFTER: std::ops::Range<u32> = 75..90;
 /// What an entry takes besides the text and bytes that belong to its secret: its parts, their
 /// reference counts, what the allocator adds, and its place in the table.
-const OVERHEAD: usize = 640;
+const OVERHEAD: usize = 512;
 
 /// What is cached: one selection of a version of one secret.
 #[derive(Clone, Debug)]
