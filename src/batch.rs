@@ -16,13 +16,21 @@ use crate::flight::{Asked, Flight};
 use crate::load::{Place, closed, panicked};
 use crate::manager::Shared;
 use crate::numbers::Count;
+use crate::policy::bounded;
 use crate::retry::Deadline;
 
-/// One call to the store for several secrets: when it was asked, and its results.
-type Call = SharedFuture<BoxFuture<'static, Arc<Answered>>>;
+/// Calls to the store for several secrets. Like flights, they run in those who wait.
+#[derive(Clone)]
+struct Calls {
+    /// The first one, for all.
+    first: SharedFuture<BoxFuture<'static, Arc<Answered>>>,
+    /// Further ones, for those that failed for a time; only they wait for these.
+    again: SharedFuture<BoxFuture<'static, Arc<Answered>>>,
+}
 
 struct Answered {
     at: (Tick, Instant),
+    paths: Vec<SecretPath>,
     results: Vec<Result<Secret>>,
 }
 
@@ -34,19 +42,19 @@ impl Shared {
     pub(crate) async fn load_many(self: &Arc<Self>, paths: &[SecretPath]) -> Vec<Result<Secret>> {
         let limit = self.policy.timeout;
         let Some(cache) = &self.cache else { return self.ask_many(paths, limit).await };
-        let (wanted, call) = self.call(limit);
+        let (wanted, calls) = self.calls(limit);
         let mut missing = Vec::new();
         let mut read = Vec::with_capacity(paths.len());
         for path in paths {
             let key = cache.key(path, &VersionSelector::Active);
             read.push(match self.known(cache, &key, Terms::ANY) {
                 Some(result) => Err(result),
-                None => Ok((self.join(cache, &key, &call, &mut missing), key)),
+                None => Ok((self.join(cache, &key, &calls, &mut missing), key)),
             });
         }
         // Nobody has asked for nothing: a call without paths is never made.
         let _ = wanted.send(missing);
-        drop(call);
+        drop(calls);
         let landing = read.into_iter().map(async |read| match read {
             Err(known) => known,
             Ok((flight, key)) => self.land(cache, &key, flight?, Terms::ANY, limit).await,
@@ -59,28 +67,29 @@ impl Shared {
         self: &Arc<Self>,
         cache: &Cache,
         key: &Key,
-        call: &Call,
+        calls: &Calls,
         missing: &mut Wanted,
-    ) -> Result<Flight> {
+    ) -> Result<(Flight, bool)> {
         self.numbers.count(Count::Miss);
         let start = |number, asked: Asked, _| {
             let index = missing.len();
             missing.push((key.path.clone(), asked));
             let place = Place { shared: Arc::clone(self), key: key.clone(), number };
-            place.fly_along(call.clone(), index).boxed().shared()
+            place.fly_along(calls.clone(), index).boxed().shared()
         };
-        let (flight, is_new) = cache.board(key, None, start).ok_or_else(closed)?;
+        let limit = bounded(self.policy.timeout);
+        let (flight, is_new) = cache.board(key, None, limit, start).ok_or_else(closed)?;
         if !is_new {
             self.numbers.count(Count::Coalesced);
         }
-        Ok(flight)
+        Ok((flight, is_new))
     }
 
-    /// A call to the store for what is sent to it then. Like a flight, it runs in those who wait.
-    fn call(self: &Arc<Self>, limit: Duration) -> (oneshot::Sender<Wanted>, Call) {
+    /// Calls to the store for what is sent to them then.
+    fn calls(self: &Arc<Self>, limit: Duration) -> (oneshot::Sender<Wanted>, Calls) {
         let (sender, receiver) = oneshot::channel();
         let shared = Arc::clone(self);
-        let call = async move {
+        let first = async move {
             let wanted: Wanted = receiver.await.unwrap_or_default();
             let at = (Tick::now(), clock::instant());
             let (paths, asked): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
@@ -88,37 +97,66 @@ impl Shared {
                 // Nobody else sets it.
                 let _ = asked.set(at.0);
             }
-            let asking = AssertUnwindSafe(shared.ask_many(&paths, limit));
-            let failed = |_| paths.iter().map(|_| Err(panicked())).collect();
-            let results = asking.catch_unwind().await.unwrap_or_else(failed);
-            Arc::new(Answered { at, results })
+            let results = shared.attempt_caught(&paths, Deadline::after(limit)).await;
+            Arc::new(Answered { at, paths, results })
         };
-        (sender, call.boxed().shared())
+        let first = first.boxed().shared();
+        let (shared, earlier) = (Arc::clone(self), first.clone());
+        let again = async move {
+            let Answered { at, paths, results } = &*earlier.await;
+            let waited = Tick::now().since(at.0);
+            let deadline = Deadline::after(bounded(limit).saturating_sub(waited));
+            let results = shared.ask_again(paths, results.clone(), deadline).await;
+            Arc::new(Answered { at: *at, paths: Vec::new(), results })
+        };
+        (sender, Calls { first, again: again.boxed().shared() })
     }
 
     /// Asks the store for several secrets; those that fail for a time are asked for again.
     async fn ask_many(&self, paths: &[SecretPath], limit: Duration) -> Vec<Result<Secret>> {
         let deadline = Deadline::after(limit);
-        let mut results = self.attempt_many(paths, deadline).await;
+        let results = self.attempt_many(paths, deadline).await;
+        self.ask_again(paths, results, deadline).await
+    }
+
+    /// Asks for those that failed for a time.
+    async fn ask_again(
+        &self,
+        paths: &[SecretPath],
+        mut results: Vec<Result<Secret>>,
+        deadline: Deadline,
+    ) -> Vec<Result<Secret>> {
         let mut pauses = self.retries.pauses();
         loop {
-            let is_temporary =
-                |result: &Result<Secret>| result.as_ref().is_err_and(Error::is_temporary);
-            let failed: Vec<_> =
-                (0..paths.len()).filter(|i| results.get(*i).is_some_and(is_temporary)).collect();
-            let error = failed.iter().find_map(|i| results.get(*i)?.as_ref().err().cloned());
-            let Some(error) = error else { return results };
+            let failed = |result: &Result<Secret>| is_temporary(result).cloned();
+            let errors = results.iter().enumerate().filter_map(|(i, it)| Some((i, failed(it)?)));
+            let (failed, errors): (Vec<_>, Vec<_>) = errors.unzip();
+            // The one that asks for the longest pause.
+            let Some(error) = errors.into_iter().max_by_key(Error::retry_delay) else {
+                return results;
+            };
             if !pauses.pause_after(&error, deadline).await {
                 return results;
             }
             let again: Vec<_> = failed.iter().filter_map(|i| paths.get(*i).cloned()).collect();
-            for (index, result) in failed.into_iter().zip(self.attempt_many(&again, deadline).await)
-            {
+            let answers = self.attempt_caught(&again, deadline).await;
+            for (index, result) in failed.into_iter().zip(answers) {
                 if let Some(place) = results.get_mut(index) {
                     *place = result;
                 }
             }
         }
+    }
+
+    /// The same as an attempt, where others wait for what may panic here.
+    async fn attempt_caught(
+        &self,
+        paths: &[SecretPath],
+        deadline: Deadline,
+    ) -> Vec<Result<Secret>> {
+        let attempt = AssertUnwindSafe(self.attempt_many(paths, deadline));
+        let failed = |_| paths.iter().map(|_| Err(panicked())).collect();
+        attempt.catch_unwind().await.unwrap_or_else(failed)
     }
 
     async fn attempt_many(&self, paths: &[SecretPath], deadline: Deadline) -> Vec<Result<Secret>> {
@@ -140,10 +178,24 @@ impl Shared {
     }
 }
 
+fn is_temporary(result: &Result<Secret>) -> Option<&Error> {
+    result.as_ref().err().filter(|error| error.is_temporary())
+}
+
 impl Place {
-    async fn fly_along(self, call: Call, index: usize) -> Result<Secret> {
-        let answered = call.await;
-        let outcome = answered.results.get(index).cloned().unwrap_or_else(|| Err(closed()));
-        self.shared.settle(&self.key, self.number, answered.at, outcome)
+    async fn fly_along(self, calls: Calls, index: usize) -> Result<Secret> {
+        let Calls { first, again } = calls;
+        let answered = first.await;
+        let at = answered.at;
+        let mut result = answered.results.get(index).cloned();
+        drop(answered);
+        if result.as_ref().and_then(is_temporary).is_some() {
+            result = again.await.results.get(index).cloned();
+        }
+        // There is one for each path.
+        let outcome = result.unwrap_or_else(|| Err(closed()));
+        let settle =
+            AssertUnwindSafe(async { self.shared.settle(&self.key, self.number, at, outcome) });
+        settle.catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
     }
 }

@@ -20,7 +20,7 @@ use std::hash::BuildHasher as _;
 use strongroom_core::{Error, Secret, SecretPath, VersionSelector};
 
 use crate::clock::Tick;
-use crate::flight::{Asked, Flight};
+use crate::flight::{Asked, Entered, Flight};
 use crate::policy::ReadPolicy;
 
 use self::entry::{Answer, Entry};
@@ -31,6 +31,10 @@ use self::shard::{Book, Shard, filtered};
 const SHARDS: usize = 64;
 /// How long the secret of a write whose end nobody knows is not kept.
 const UNSETTLED: Duration = Duration::from_secs(60);
+/// How long after its time a flight may end.
+const LATENESS: Duration = Duration::from_secs(1);
+/// How often the search for entries to evict goes round, at most.
+const EVICTION_ROUNDS: usize = 32;
 /// How long after the store was asked in vain it is asked again in the background: at first, and at
 /// most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -72,7 +76,11 @@ impl Terms {
 
     /// Whether a copy from before will do while the store is unavailable.
     pub(crate) fn take_a_copy(&self) -> bool {
-        self.accepts_stale && self.max_age.is_none()
+        self.accepts_stale && self.max_age != Some(Duration::ZERO)
+    }
+
+    fn is_too_old(&self, age: Duration) -> bool {
+        self.max_age.is_some_and(|max_age| age >= max_age)
     }
 }
 
@@ -134,13 +142,15 @@ impl Cache {
         self.shard(hash).with(hash, path, selector, |entry| entry.serve(now, terms)).flatten()
     }
 
-    /// Whether there is a copy for the case that the store is unavailable.
-    pub(crate) fn copy(&self, key: &Key) -> Copy {
+    /// What there is for the case that the store is unavailable, on these terms.
+    pub(crate) fn copy(&self, key: &Key, terms: Terms) -> Copy {
+        let now = Tick::now();
         let copy = |entry: &Arc<Entry>| match entry.answer {
-            Answer::Found(_) if entry.is_dead(Tick::now()) => Copy::None,
+            Answer::Missing(_) => Copy::None,
+            Answer::Found(_) if !terms.take_a_copy() || entry.is_dead(now) => Copy::None,
+            Answer::Found(_) if terms.is_too_old(now.since(entry.asked_at)) => Copy::None,
             Answer::Found(_) if entry.failures > 0 => Copy::Failing,
             Answer::Found(_) => Copy::There,
-            Answer::Missing(_) => Copy::None,
         };
         let shard = self.shard(key.hash);
         shard.with(key.hash, key.path.as_str(), &key.selector, copy).unwrap_or(Copy::None)
@@ -153,16 +163,18 @@ impl Cache {
         &self,
         key: &Key,
         max_age: Option<Duration>,
+        limit: Duration,
         start: impl FnOnce(u64, Asked, Option<Flight>) -> Flight,
     ) -> Option<(Flight, bool)> {
         let mut book = self.shard(key.hash).book();
         if book.is_closed {
             return None;
         }
-        let earlier = match (book.flights.find(key), max_age) {
+        let now = Tick::now();
+        let earlier = match (book.flights.find(key, now), max_age) {
             (Some((flight, None)), _) | (Some((flight, _)), None) => return Some((flight, false)),
             (Some((flight, Some(asked))), Some(max_age)) => {
-                if Tick::now().since(asked) < max_age {
+                if now.since(asked) < max_age {
                     return Some((flight, false));
                 }
                 Some(flight)
@@ -170,15 +182,26 @@ impl Cache {
             (None, _) => None,
         };
         let number = self.number.fetch_add(1, Ordering::Relaxed);
+        // One that waits for another has the time of both.
+        let flights = if earlier.is_some() { 2 } else { 1 };
+        let over = now.after(limit.saturating_mul(flights) + LATENESS);
         let asked = Asked::default();
         let flight = start(number, Arc::clone(&asked), earlier);
-        book.flights.enter(key, number, asked, &flight);
+        book.flights.enter(key, Entered { number, asked, over }, &flight);
         Some((flight, true))
     }
 
-    /// Strikes a flight out that was given up.
+    /// Strikes out a flight that was given up, or has ended. Whoever uses the entry next may have the
+    /// store asked again.
     pub(crate) fn give_up(&self, key: &Key, number: u64) {
         self.shard(key.hash).book().flights.leave(key, number);
+        self.not_refreshing(key);
+    }
+
+    /// Takes back that somebody has been sent to ask the store again.
+    pub(crate) fn not_refreshing(&self, key: &Key) {
+        let take_back = |entry: &Arc<Entry>| entry.refreshing.store(false, Ordering::Relaxed);
+        self.shard(key.hash).with(key.hash, key.path.as_str(), &key.selector, take_back);
     }
 
     /// Ends a flight and keeps its outcome, unless something has overtaken it.
@@ -191,15 +214,19 @@ impl Cache {
     ) -> Settled {
         let shard = self.shard(key.hash);
         let mut book = shard.book();
-        if !book.flights.leave(key, number) || book.is_unsettled(key, Tick::now()) {
+        if !book.flights.leave(key, number) {
             return Settled::Overtaken;
         }
+        let is_unsettled = book.is_unsettled(&key.path, Tick::now());
         let entry = match outcome {
-            Ok(secret) => Entry::found(key.clone(), secret, asked_at, &self.lifetimes),
+            Ok(secret) => {
+                let entry = Entry::found(key.clone(), secret, asked_at, &self.lifetimes);
+                if is_unsettled { entry.and_then(|it| self.spare(it, asked_at.0)) } else { entry }
+            }
             Err(error) if is_outage(error) => {
                 return Settled::Failed { turned: self.fail_within(&mut book, key, error) };
             }
-            Err(error) if is_absence(error) => {
+            Err(error) if is_absence(error) && !is_unsettled => {
                 Entry::missing(key.clone(), error.clone(), asked_at.0, &self.lifetimes)
             }
             // The store says no: that holds, whatever it said before.
@@ -213,9 +240,32 @@ impl Cache {
         Settled::Kept { recovered: outcome.is_ok() && known == Some(true) }
     }
 
-    /// Notes that the store did not answer in time for `key`; whether its entry is stale from now on.
+    /// Notes that the store did not answer in time for `key`, if nobody else has; whether its entry is
+    /// stale from now on.
     pub(crate) fn fail(&self, key: &Key, error: &Error) -> bool {
-        self.fail_within(&mut self.shard(key.hash).book(), key, error)
+        let shard = self.shard(key.hash);
+        let mut book = shard.book();
+        let is_stale = |entry: &Arc<Entry>| entry.is_stale();
+        let is_known = shard.with(key.hash, key.path.as_str(), &key.selector, is_stale);
+        is_known == Some(false) && self.fail_within(&mut book, key, error)
+    }
+
+    /// Serves the copy that the store was asked about in vain before, from now on as stale; whether it
+    /// was served as fresh until now.
+    pub(crate) fn turn(&self, key: &Key) -> bool {
+        let now = Tick::now();
+        let shard = self.shard(key.hash);
+        let mut book = shard.book();
+        let turned = |entry: &Arc<Entry>| {
+            let is_over = now >= entry.good_until && !entry.is_dead(now);
+            is_over.then(|| entry.turned(now))
+        };
+        let turned = shard.with(key.hash, key.path.as_str(), &key.selector, turned).flatten();
+        let is_turned = turned.is_some();
+        if is_turned {
+            self.edit(shard, &mut book, |entry| entry.key != *key, turned);
+        }
+        is_turned
     }
 
     fn fail_within(&self, book: &mut Book, key: &Key, error: &Error) -> bool {
@@ -241,11 +291,33 @@ impl Cache {
         self.edit(shard, &mut book, |entry| entry.key.path != *path, None);
     }
 
-    /// Forgets a secret and does not keep it for a time: a write may still come to its end.
+    /// Has a secret read from the store each time for a while: a write may still come to its end. What
+    /// is known of it is kept for an outage.
     pub(crate) fn unsettle(&self, path: &SecretPath) {
+        let now = Tick::now();
         let hash = self.hash(path.as_str());
-        self.shard(hash).book().unsettle(path, Tick::now().after(UNSETTLED));
-        self.invalidate(path);
+        let shard = self.shard(hash);
+        let mut book = shard.book();
+        book.unsettle(path, now.after(UNSETTLED), now);
+        book.flights.forget(path);
+        let is_of_path = |entry: &Entry| entry.key.path == *path;
+        let known = shard.table();
+        let spares = known.iter().filter(|entry| is_of_path(entry) && entry.is_found());
+        let spares: Vec<_> = spares.filter_map(|it| self.spare(it.renewed(), now)).collect();
+        self.edit(shard, &mut book, |entry| !is_of_path(entry), None);
+        for spare in spares {
+            self.edit(shard, &mut book, |_| true, Some(spare));
+        }
+    }
+
+    /// An entry that is kept for an outage only, where stale copies are wanted.
+    fn spare(&self, entry: Entry, now: Tick) -> Option<Entry> {
+        (!self.lifetimes.stale_if_error.is_zero()).then(|| entry.spare(now))
+    }
+
+    /// Whether a write of a secret may still come to its end.
+    pub(crate) fn is_unsettled(&self, path: &SecretPath) -> bool {
+        self.shard(self.hash(path.as_str())).book().is_unsettled(path, Tick::now())
     }
 
     /// Forgets everything, for good.
@@ -306,14 +378,14 @@ impl Cache {
             }
             kept
         });
+        self.entries.fetch_sub(entries, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         if let Some(entry) = add {
             self.entries.fetch_add(1, Ordering::Relaxed);
             self.bytes.fetch_add(entry.size, Ordering::Relaxed);
             shard::insert(&mut edited, Arc::new(entry));
         }
         shard.replace(book, edited);
-        self.entries.fetch_sub(entries, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn is_over_limits(&self) -> bool {
@@ -324,8 +396,8 @@ impl Cache {
     /// Removes entries until the limits hold: those that have not been used since the last time the
     /// search came by, which goes round the shards.
     fn evict(&self) {
-        // In the second round nothing counts as used any more.
-        for _ in 0..2 * SHARDS {
+        // After the first round nothing counts as used any more, and each later one takes an eighth.
+        for _ in 0..EVICTION_ROUNDS * SHARDS {
             if !self.is_over_limits() {
                 return;
             }
@@ -333,12 +405,13 @@ impl Cache {
             let Some(shard) = self.shards.get(hand % SHARDS) else { return };
             let mut book = shard.book();
             let table = shard.table();
-            let mut idle: Vec<_> =
-                table.iter().filter(|it| !it.used.swap(false, Ordering::Relaxed)).collect();
+            let is_idle = |entry: &&Arc<Entry>| !entry.used.swap(false, Ordering::Relaxed);
             // A few at a time, so that a shard is not emptied for the sake of the others.
-            idle.truncate(1 + table.len() / 8);
-            let is_idle = |entry: &Entry| idle.iter().any(|it| it.key == entry.key);
-            self.edit(shard, &mut book, |entry| !is_idle(entry), None);
+            let some = 1 + table.len() / 8;
+            let idle: Vec<&Entry> = table.iter().filter(is_idle).map(|it| &**it).collect();
+            let evicted = idle.get(..some.min(idle.len())).unwrap_or_default();
+            let stays = |entry: &Entry| !evicted.iter().any(|it| std::ptr::eq(*it, entry));
+            self.edit(shard, &mut book, stays, None);
         }
     }
 
@@ -359,9 +432,8 @@ impl Entry {
     /// What this entry answers on these terms.
     #[inline]
     fn serve(&self, now: Tick, terms: Terms) -> Option<Hit> {
-        let is_too_old = |max_age| now.since(self.asked_at) >= max_age;
         if now >= self.good_until
-            || terms.max_age.is_some_and(is_too_old)
+            || terms.is_too_old(now.since(self.asked_at))
             || self.is_stale() && !terms.take_a_copy()
             || self.has_expired()
         {

@@ -18,30 +18,41 @@ pub(crate) type Flight = Shared<BoxFuture<'static, Result<Secret>>>;
 /// When a flight asked the store, once it has.
 pub(crate) type Asked = Arc<OnceLock<Tick>>;
 
+/// What is known of a flight when it is entered.
+pub(crate) struct Entered {
+    pub(crate) number: u64,
+    pub(crate) asked: Asked,
+    /// When it is over, if somebody drives it.
+    pub(crate) over: Tick,
+}
+
 /// The readings under way whose outcome may be kept, one per key.
 #[derive(Default)]
 pub(crate) struct Flights(HashTable<Slot>);
 
 struct Slot {
     key: Key,
-    number: u64,
-    asked: Asked,
+    entered: Entered,
     /// Gone with the last one who waits.
     flight: WeakShared<BoxFuture<'static, Result<Secret>>>,
 }
 
 impl Flights {
-    /// The flight for `key`, and when it asked the store.
-    pub(crate) fn find(&self, key: &Key) -> Option<(Flight, Option<Tick>)> {
+    /// The flight for `key`, and when it asked the store. One that should be over is stuck in a
+    /// runtime that nobody drives.
+    pub(crate) fn find(&self, key: &Key, now: Tick) -> Option<(Flight, Option<Tick>)> {
         let slot = self.0.find(key.hash(), |slot| slot.key == *key)?;
-        Some((slot.flight.upgrade()?, slot.asked.get().copied()))
+        if now >= slot.entered.over {
+            return None;
+        }
+        Some((slot.flight.upgrade()?, slot.entered.asked.get().copied()))
     }
 
     /// Enters a flight, in the place of an earlier one, whose outcome will not be kept.
-    pub(crate) fn enter(&mut self, key: &Key, number: u64, asked: Asked, flight: &Flight) {
+    pub(crate) fn enter(&mut self, key: &Key, entered: Entered, flight: &Flight) {
         // A flight that has ended needs no place.
         let Some(flight) = flight.downgrade() else { return };
-        let slot = Slot { key: key.clone(), number, asked, flight };
+        let slot = Slot { key: key.clone(), entered, flight };
         match self.0.find_mut(key.hash(), |slot| slot.key == *key) {
             Some(earlier) => *earlier = slot,
             None => drop(self.0.insert_unique(key.hash(), slot, |slot| slot.key.hash())),
@@ -50,7 +61,7 @@ impl Flights {
 
     /// Strikes a flight out; whether it was still there.
     pub(crate) fn leave(&mut self, key: &Key, number: u64) -> bool {
-        let is_it = |slot: &Slot| slot.number == number && slot.key == *key;
+        let is_it = |slot: &Slot| slot.entered.number == number && slot.key == *key;
         self.0.find_entry(key.hash(), is_it).is_ok_and(|slot| {
             slot.remove();
             true

@@ -45,6 +45,7 @@ mod options;
 mod policy;
 mod read;
 mod retry;
+mod runtime;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, SecretValue, VersionSelector};
-use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::cache::{Cache, Copy, Hit, Key, Settled, Terms, is_outage};
@@ -16,10 +15,9 @@ use crate::expiry;
 use crate::flight::{Asked, Flight};
 use crate::manager::Shared;
 use crate::numbers::Count;
+use crate::policy::bounded;
 use crate::retry::Deadline;
-
-/// How long a caller waits for the store while there is a copy from before.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::runtime;
 
 /// A place in the book of flights, given back when the flight ends or is given up.
 pub(crate) struct Place {
@@ -77,8 +75,8 @@ impl Shared {
             return known;
         }
         self.numbers.count(Count::Miss);
-        let flight = self.board(cache, &key, terms.max_age, limit)?;
-        self.land(cache, &key, flight, terms, limit).await
+        let (flight, is_new) = self.board(cache, &key, terms.max_age, limit)?;
+        self.land(cache, &key, (flight, is_new), terms, limit).await
     }
 
     /// What is known without waiting.
@@ -89,23 +87,24 @@ impl Shared {
         terms: Terms,
     ) -> Option<Result<Secret>> {
         match cache.look(key.path.as_str(), &key.selector, terms) {
-            Some(hit) => Some(self.take(hit, || Some(key.clone()))),
+            Some(hit) => self.take(cache, hit, || Some(key.clone())),
             None => self.copy_in_an_outage(cache, key, terms),
         }
     }
 
-    /// Counts a hit, and has the store asked again if that is due.
+    /// Counts a hit, and has the store asked again if that is due. A stale copy is none where nobody
+    /// can ask in the background: the caller has to.
     #[inline]
     pub(crate) fn take(
         self: &Arc<Self>,
+        cache: &Cache,
         hit: Hit,
         key: impl FnOnce() -> Option<Key>,
-    ) -> Result<Secret> {
-        self.numbers.count(Count::Hit);
-        match hit {
+    ) -> Option<Result<Secret>> {
+        let result = match hit {
             Hit::Secret { secret, is_due } => {
-                if is_due && let Some(key) = key() {
-                    self.refresh(&key);
+                if is_due && !self.refresh(cache, key()) && secret.is_stale() {
+                    return None;
                 }
                 if secret.is_stale() {
                     self.numbers.count(Count::Stale);
@@ -113,7 +112,9 @@ impl Shared {
                 Ok(secret)
             }
             Hit::Missing(error) => Err(error),
-        }
+        };
+        self.numbers.count(Count::Hit);
+        Some(result)
     }
 
     /// A copy from before, without waiting, if the store was unavailable the last time it was asked.
@@ -123,44 +124,55 @@ impl Shared {
         key: &Key,
         terms: Terms,
     ) -> Option<Result<Secret>> {
-        if !terms.take_a_copy() || cache.copy(key) != Copy::Failing {
+        if cache.copy(key, terms) != Copy::Failing {
             return None;
         }
-        let error = Error::new(ErrorKind::Unavailable, "check the store with `health`");
-        self.fail(cache, key, &error);
-        self.refresh(key);
+        if cache.turn(key) {
+            self.warn_of_stale(key, ErrorKind::Unavailable);
+        }
         let hit = cache.look(key.path.as_str(), &key.selector, terms)?;
-        Some(self.take(hit, || Some(key.clone())))
+        self.take(cache, hit, || Some(key.clone()))
     }
 
-    /// Joins the flight for `key`, or starts one.
+    /// Joins the flight for `key`, or starts one; whether it is a new one.
     fn board(
         self: &Arc<Self>,
         cache: &Cache,
         key: &Key,
         max_age: Option<Duration>,
         limit: Duration,
-    ) -> Result<Flight> {
+    ) -> Result<(Flight, bool)> {
         // Others may join who have more time than this caller.
-        let limit = limit.max(self.policy.timeout);
+        let limit = bounded(limit.max(self.policy.timeout));
         let start = |number, asked, earlier| {
             let place = Place { shared: Arc::clone(self), key: key.clone(), number };
             place.fly(asked, earlier, limit).boxed().shared()
         };
-        let (flight, is_new) = cache.board(key, max_age, start).ok_or_else(closed)?;
+        let (flight, is_new) = cache.board(key, max_age, limit, start).ok_or_else(closed)?;
         if !is_new {
             self.numbers.count(Count::Coalesced);
         }
-        Ok(flight)
+        Ok((flight, is_new))
     }
 
-    /// Has the store asked again, in the background.
-    pub(crate) fn refresh(self: &Arc<Self>, key: &Key) {
-        let (Some(cache), Ok(runtime)) = (&self.cache, Handle::try_current()) else { return };
-        if let Ok(flight) = self.board(cache, key, None, self.policy.timeout) {
+    /// Has the store asked again in the background; whether somebody does.
+    fn refresh(self: &Arc<Self>, cache: &Cache, key: Option<Key>) -> bool {
+        let Some(key) = key else { return false };
+        let flight = match runtime::with_timer() {
+            Some(runtime) => {
+                self.board(cache, &key, None, self.policy.timeout).map(|flight| (runtime, flight))
+            }
+            None => Err(closed()),
+        };
+        let Ok((runtime, (flight, is_new))) = flight else {
+            cache.not_refreshing(&key);
+            return false;
+        };
+        if is_new {
             self.numbers.count(Count::Refresh);
-            runtime.spawn(flight.map(drop));
         }
+        runtime.spawn(flight.map(drop));
+        true
     }
 
     /// Waits for a flight. While the store is unavailable, a copy from before takes its place.
@@ -168,49 +180,48 @@ impl Shared {
         self: &Arc<Self>,
         cache: &Cache,
         key: &Key,
-        flight: Flight,
+        (flight, is_new): (Flight, bool),
         terms: Terms,
         limit: Duration,
     ) -> Result<Secret> {
-        let has_copy = terms.take_a_copy() && cache.copy(key) != Copy::None;
-        let deadline = match Handle::try_current() {
-            // Once the caller has the copy, the flight goes on without it.
-            Ok(runtime) if has_copy => {
+        let mut limit = limit;
+        let has_copy = cache.copy(key, terms) != Copy::None;
+        if has_copy && let Some(runtime) = runtime::with_timer() {
+            limit = limit.min(self.policy.patience);
+            if is_new {
+                // Once the caller has the copy, the flight goes on without it.
                 runtime.spawn(flight.clone().map(drop));
-                Deadline::after(limit.min(PATIENCE))
             }
-            _ => Deadline::after(limit),
-        };
+        }
+        let deadline = Deadline::after(limit);
         let error = match deadline.within(flight).await {
             Some(Ok(secret)) => return Ok(secret),
             Some(Err(error)) => error,
             None => {
                 let error = deadline.missed();
-                if has_copy {
-                    self.fail(cache, key, &error);
+                if has_copy && cache.fail(key, &error) {
+                    self.warn_of_stale(key, error.kind());
                 }
                 error
             }
         };
         if is_outage(&error)
             && terms.take_a_copy()
-            && let Some(hit @ Hit::Secret { .. }) =
+            && let Some(Hit::Secret { secret, is_due }) =
                 cache.look(key.path.as_str(), &key.selector, terms)
         {
-            return self.take(hit, || Some(key.clone()));
+            if is_due {
+                self.refresh(cache, Some(key.clone()));
+            }
+            self.numbers.count(Count::Stale);
+            return Ok(secret);
         }
         Err(error)
     }
 
-    fn fail(&self, cache: &Cache, key: &Key, error: &Error) {
-        if cache.fail(key, error) {
-            self.warn_of_stale(key, error);
-        }
-    }
-
-    fn warn_of_stale(&self, key: &Key, error: &Error) {
+    fn warn_of_stale(&self, key: &Key, kind: ErrorKind) {
         let (path, backend) = (&key.path, self.backend.info().kind);
-        warn!(%path, backend, kind = %error.kind(), "the store is unavailable; a secret is served stale");
+        warn!(%path, backend, %kind, "the store does not answer; a secret is served stale");
     }
 
     /// Keeps what a flight brought.
@@ -234,7 +245,7 @@ impl Shared {
             }
             Settled::Failed { turned } => {
                 if turned && let Err(error) = &outcome {
-                    self.warn_of_stale(key, error);
+                    self.warn_of_stale(key, error.kind());
                 }
             }
         }
@@ -249,27 +260,51 @@ impl Shared {
 
     /// Sees to it that no entry lies in memory long after its time.
     fn sweep_from_now_on(self: &Arc<Self>, cache: &Cache) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        if cache.is_swept.swap(true, Ordering::AcqRel) {
+        if cache.is_swept.load(Ordering::Acquire) {
             return;
         }
-        runtime.spawn(sweep(Arc::downgrade(self), cache.sweep_every()));
+        let Some(runtime) = runtime::with_timer() else { return };
+        if !cache.is_swept.swap(true, Ordering::AcqRel) {
+            let broom = Broom { shared: Arc::downgrade(self), is_done: false };
+            runtime.spawn(broom.sweep(cache.sweep_every()));
+        }
     }
 }
 
-/// Sweeps until the cache is empty or gone.
-async fn sweep(shared: Weak<Shared>, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        let Some(shared) = shared.upgrade() else { return };
-        let Some(cache) = &shared.cache else { return };
-        if cache.sweep() {
-            continue;
+/// Who removes entries whose time is over.
+struct Broom {
+    shared: Weak<Shared>,
+    is_done: bool,
+}
+
+impl Broom {
+    /// Sweeps until the cache is empty or gone.
+    async fn sweep(mut self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            let Some(shared) = self.shared.upgrade() else { return };
+            let Some(cache) = &shared.cache else { return };
+            if cache.sweep() {
+                continue;
+            }
+            cache.is_swept.store(false, Ordering::Release);
+            // An entry may have come before this was known.
+            if !cache.sweep() || cache.is_swept.swap(true, Ordering::AcqRel) {
+                self.is_done = true;
+                return;
+            }
         }
-        cache.is_swept.store(false, Ordering::Release);
-        // An entry may have come before this was known.
-        if !cache.sweep() || cache.is_swept.swap(true, Ordering::AcqRel) {
-            return;
+    }
+}
+
+/// If it goes away with its runtime, another may come.
+impl Drop for Broom {
+    fn drop(&mut self) {
+        if !self.is_done
+            && let Some(shared) = self.shared.upgrade()
+            && let Some(cache) = &shared.cache
+        {
+            cache.is_swept.store(false, Ordering::Release);
         }
     }
 }
@@ -283,9 +318,11 @@ impl Place {
         // Nobody else sets it.
         let _ = asked.set(asked_at.0);
         let Self { shared, key, number } = &self;
-        let asking = AssertUnwindSafe(shared.ask(&key.path, &key.selector, limit));
-        let outcome = asking.catch_unwind().await.unwrap_or_else(|_| Err(panicked()));
-        shared.settle(key, *number, asked_at, outcome)
+        let asking = async {
+            let outcome = shared.ask(&key.path, &key.selector, limit).await;
+            shared.settle(key, *number, asked_at, outcome)
+        };
+        AssertUnwindSafe(asking).catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
     }
 }
 

@@ -75,9 +75,10 @@ mod counted {
             &self,
             request: impl Future<Output = Result<T, Error>>,
         ) -> Result<T, Error> {
-            let start = Instant::now();
+            let mut timed = Timed { numbers: self, start: Instant::now(), is_answered: false };
             let result = request.await;
-            self.latency.record(start.elapsed());
+            timed.is_answered = true;
+            drop(timed);
             if let Err(error) = &result {
                 self.count_error(error);
             }
@@ -86,9 +87,28 @@ mod counted {
 
         /// Counts an error of the store by its kind.
         pub(crate) fn count_error(&self, error: &Error) {
-            let kind = error.kind().phrase();
+            self.count_kind(error.kind().phrase());
+        }
+
+        fn count_kind(&self, kind: &'static str) {
             counter!("strongroom_errors_total", "backend" => self.backend, "kind" => kind)
                 .increment(1);
+        }
+    }
+
+    /// A request under way, which may be given up.
+    struct Timed<'a> {
+        numbers: &'a Numbers,
+        start: Instant,
+        is_answered: bool,
+    }
+
+    impl Drop for Timed<'_> {
+        fn drop(&mut self) {
+            self.numbers.latency.record(self.start.elapsed());
+            if !self.is_answered {
+                self.numbers.count_kind("given up");
+            }
         }
     }
 

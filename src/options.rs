@@ -25,7 +25,7 @@ pub struct ReadOptions {
     /// Which version to read; the active one unless set.
     pub version: VersionSelector,
     /// The secret must have been read from the store less than so long ago, also while the store is
-    /// unavailable. Zero asks the store in any case.
+    /// unavailable (a stale copy that is young enough will do then). Zero asks the store in any case.
     pub max_age: Option<Duration>,
     /// The longest time that this read takes in all.
     pub timeout: Option<Duration>,

@@ -11,6 +11,7 @@ const MAX_ENTRIES: &str = "SECRETS_CACHE_MAX_ENTRIES";
 const MAX_BYTES: &str = "SECRETS_CACHE_MAX_BYTES";
 pub(crate) const TIMEOUT: &str = "SECRETS_READ_TIMEOUT";
 const RETRIES: &str = "SECRETS_READ_RETRIES";
+const PATIENCE: &str = "SECRETS_READ_PATIENCE";
 const WATCH_INTERVAL: &str = "SECRETS_WATCH_INTERVAL";
 
 /// What the names of the cache's settings begin with.
@@ -25,11 +26,17 @@ pub(crate) const SETTINGS: &[&str] = &[
     MAX_BYTES,
     TIMEOUT,
     RETRIES,
+    PATIENCE,
     WATCH_INTERVAL,
 ];
 
 /// How often a handle of a store without a cache looks for a new version.
 const LOCAL_WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A time that can be added to a moment, and multiplied: of what is longer nobody sees the end.
+pub(crate) fn bounded(time: Duration) -> Duration {
+    time.min(Duration::from_secs(10 * 365 * 86_400))
+}
 
 /// How reads are cached, repeated and bounded in time. The default serves most services.
 ///
@@ -48,9 +55,13 @@ pub struct ReadPolicy {
     /// default, is what the store's kind suggests: 5 minutes for `aws`, 1 minute for `hashicorp`, no
     /// cache for `env` and `native`, which are local. Zero turns the cache off.
     pub cache_ttl: Option<Duration>,
-    /// How much longer a secret is served, marked as stale, while the store is unavailable. 10
+    /// How much longer a secret is served, marked as stale, while the store is unavailable: it cannot
+    /// be reached, asks to slow down, or does not answer within the [`patience`](Self::patience). 10
     /// minutes unless set; zero turns it off.
     pub stale_if_error: Duration,
+    /// How long a read waits for the store while there is a copy that would be served as stale. 2
+    /// seconds unless set. The store is waited for in the background then.
+    pub patience: Duration,
     /// How long it is remembered that there is no secret at a path. 5 seconds unless set.
     pub negative_ttl: Duration,
     /// The most entries in the cache. 10,000 unless set.
@@ -73,6 +84,7 @@ impl Default for ReadPolicy {
         Self {
             cache_ttl: None,
             stale_if_error: Duration::from_secs(600),
+            patience: Duration::from_secs(2),
             negative_ttl: Duration::from_secs(5),
             max_entries: 10_000,
             max_bytes: 64 << 20,
@@ -101,6 +113,13 @@ impl ReadPolicy {
     #[must_use]
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale_if_error = window;
+        self
+    }
+
+    /// Sets how long a read waits for the store while there is a stale copy.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -158,6 +177,7 @@ impl ReadPolicy {
         set(&mut policy.stale_if_error, STALE_IF_ERROR, problems);
         set(&mut policy.negative_ttl, NEGATIVE_TTL, problems);
         set(&mut policy.timeout, TIMEOUT, problems);
+        set(&mut policy.patience, PATIENCE, problems);
         policy.watch_interval = settings.duration(WATCH_INTERVAL, problems);
         let count = |name, unit, problems: &mut Problems| {
             let number = settings.number(name, unit, problems)?;
@@ -187,14 +207,16 @@ impl ReadPolicy {
 
     /// How long a secret of this store is served from the cache; `None` without one.
     pub(crate) fn ttl(&self, info: &BackendInfo) -> Option<Duration> {
-        self.cache_ttl.or(info.default_cache_ttl).filter(|ttl| !ttl.is_zero())
+        let ttl = self.cache_ttl.or(info.default_cache_ttl);
+        ttl.filter(|ttl| !ttl.is_zero()).map(bounded)
     }
 
     /// How often a handle looks for a new version in this store.
     pub(crate) fn look_every(&self, info: &BackendInfo) -> Duration {
         let beside_cache = || self.ttl(info).map(|ttl| ttl * 3 / 4);
         let interval = self.watch_interval.or_else(beside_cache);
-        interval.filter(|interval| !interval.is_zero()).unwrap_or(LOCAL_WATCH_INTERVAL)
+        let interval = interval.filter(|interval| !interval.is_zero());
+        bounded(interval.unwrap_or(LOCAL_WATCH_INTERVAL))
     }
 
     /// How often a read of this store is tried again.

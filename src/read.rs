@@ -283,7 +283,7 @@ impl SecretsManager {
             Hit::Missing(_) => None,
             Hit::Secret { .. } => {
                 let key = || Some(cache.key(&self.full(path).ok()?, version));
-                shared.take(hit, key).ok()
+                shared.take(cache, hit, key)?.ok()
             }
         }
     }
@@ -308,10 +308,14 @@ impl SecretsManager {
         self.judge(&path, result, version)
     }
 
-    /// Reads a secret again for a handle, unless it was read less than so long ago.
-    pub(crate) async fn look_again(&self, path: &SecretPath, max_age: Duration) -> Result<Secret> {
+    /// Reads a secret for a handle, of any age or of less than this.
+    pub(crate) async fn look_again(
+        &self,
+        path: &SecretPath,
+        max_age: Option<Duration>,
+    ) -> Result<Secret> {
         let asked_at = clock::instant();
-        let secret = self.get_with(path, ReadOptions::new().max_age(max_age)).await?;
+        let secret = self.get_with(path, ReadOptions { max_age, ..ReadOptions::new() }).await?;
         // The cache knows when the store was asked.
         let is_cached = self.shared.cache.is_some();
         Ok(if is_cached { secret } else { secret.reissue(asked_at, false) })

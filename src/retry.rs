@@ -8,35 +8,37 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use strongroom_core::{Error, ErrorKind, Result};
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::policy::TIMEOUT;
+use crate::policy::{TIMEOUT, bounded};
+use crate::runtime;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The end of the time that a call has. Without a Tokio runtime there is no timer, and no end.
+/// The end of the time that a call has. Without a timer there is no end, and no second attempt.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     limit: Duration,
-    end: Option<Instant>,
+    end: Instant,
 }
 
 impl Deadline {
     pub(crate) fn after(limit: Duration) -> Self {
-        let end = Handle::try_current().ok().and_then(|_| Instant::now().checked_add(limit));
-        Self { limit, end }
+        let limit = bounded(limit);
+        Self { limit, end: Instant::now() + limit }
     }
 
     /// Runs `work`, as long as there is time. What is ready at once needs no timer.
     pub(crate) async fn within<T>(self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
-        match (at_once, self.end) {
-            (Poll::Ready(done), _) => Some(done),
-            (Poll::Pending, Some(end)) => tokio::time::timeout_at(end, work).await.ok(),
-            (Poll::Pending, None) => Some(work.await),
+        match at_once {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending if runtime::with_timer().is_some() => {
+                tokio::time::timeout_at(self.end, work).await.ok()
+            }
+            Poll::Pending => Some(work.await),
         }
     }
 
@@ -49,14 +51,9 @@ impl Deadline {
         .because(format!("no answer within {:?}", self.limit))
     }
 
-    /// Pauses, if time is left after the pause.
-    async fn pause(self, pause: Duration) -> bool {
-        let Some(end) = self.end else { return false };
-        let Some(wake) = Instant::now().checked_add(pause).filter(|wake| *wake < end) else {
-            return false;
-        };
-        tokio::time::sleep_until(wake).await;
-        true
+    /// The moment after a pause, if there is time left then.
+    fn after_pause(self, pause: Duration) -> Option<Instant> {
+        Instant::now().checked_add(pause).filter(|wake| *wake < self.end)
     }
 }
 
@@ -90,23 +87,21 @@ impl Retries {
         deadline: Deadline,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T> {
-        let mut error = match deadline.within(attempt()).await {
-            Some(Ok(done)) => {
-                self.budget.earn();
-                return Ok(done);
-            }
-            Some(Err(error)) => error,
-            None => return Err(deadline.missed()),
-        };
-        let mut pauses = self.pauses();
-        while pauses.pause_after(&error, deadline).await {
-            match deadline.within(attempt()).await {
-                Some(Ok(done)) => return Ok(done),
-                Some(Err(failed)) => error = failed,
+        let mut pauses = None;
+        loop {
+            let error = match deadline.within(attempt()).await {
+                Some(Err(error)) if error.is_temporary() => error,
+                Some(answer) => {
+                    self.budget.earn();
+                    return answer;
+                }
                 None => return Err(deadline.missed()),
+            };
+            let pauses = pauses.get_or_insert_with(|| self.pauses());
+            if !pauses.pause_after(&error, deadline).await {
+                return Err(error);
             }
         }
-        Err(error)
     }
 
     /// Notes that the store answered.
@@ -125,17 +120,23 @@ pub(crate) struct Pauses<'a> {
 impl Pauses<'_> {
     /// Whether another attempt is worth while after `error`; pauses before it.
     pub(crate) async fn pause_after(&mut self, error: &Error, deadline: Deadline) -> bool {
-        if !error.is_temporary() || self.left == 0 || !self.budget.spend() {
+        if !error.is_temporary() || self.left == 0 || runtime::with_timer().is_none() {
+            return false;
+        }
+        let pause = self.lengths.next().unwrap_or(LONGEST_PAUSE);
+        let pause = pause.max(error.retry_delay().unwrap_or_default());
+        let Some(wake) = deadline.after_pause(pause) else { return false };
+        if !self.budget.spend() {
             return false;
         }
         self.left -= 1;
-        let pause = self.lengths.next().unwrap_or(LONGEST_PAUSE);
-        deadline.pause(pause.max(error.retry_delay().unwrap_or_default())).await
+        tokio::time::sleep_until(wake).await;
+        true
     }
 }
 
 /// How many further attempts a store still gets: an outage is met with a few, not with a multiple of
-/// all reads. Each costs one; ten reads that succeed earn one.
+/// all reads. Each costs one; ten reads that the store answers earn one.
 #[derive(Debug)]
 struct Budget(AtomicU32);
 

@@ -7,6 +7,7 @@ mod flight;
 mod lifetime;
 mod many;
 mod refresh;
+mod runtime;
 mod stale;
 mod store;
 mod watch;

@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::FutureExt as _;
 use strongroom_core::{Error, ErrorKind, Operation, Result, Secret, SecretPath};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
-use crate::clock;
 use crate::manager::SecretsManager;
+use crate::policy::bounded;
+use crate::{clock, load, runtime};
 
 /// How long after a failure the store is asked again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -21,13 +24,19 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// How long a look at the store is apart from the next at least, whatever leases say.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// How often a first reading that a write may have overtaken is made again. The last one is used all
+/// the same, and looked at again at once.
+const TRIES: u32 = 8;
+/// How soon a secret is looked at again that somebody may just be writing.
+const SOON: Duration = Duration::from_secs(5);
+
 /// The newest value of one secret: what a request handler holds on to. From
 /// [`SecretsManager::watch`].
 ///
 /// A task looks for a new version as often as the [`ReadPolicy`](crate::ReadPolicy) says, and at once
 /// after a write through this manager. While the store cannot be asked, or has no such secret any
-/// more, the last value stays. Cloning is cheap; the task ends with the last handle of a path, or when
-/// the manager is closed.
+/// more, the last value stays, marked as stale. Cloning is cheap. The task ends with the last handle of
+/// a path, with the manager that is closed, or with the runtime in which the first handle was made.
 ///
 /// # Examples
 /// ```
@@ -41,7 +50,9 @@ const SHORTEST: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct SecretHandle {
     watched: Arc<Watched>,
-    seen: watch::Receiver<State>,
+    state: watch::Receiver<State>,
+    /// How many changes this handle has told of.
+    told: u64,
 }
 
 /// The secret that a handle had when it was asked, readable for as long as this is kept. Keep it for
@@ -62,17 +73,19 @@ impl fmt::Debug for Current {
     }
 }
 
-/// How often a handle has changed, and whether it still can.
+/// How often a secret has changed, and whether somebody still looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct State {
     changes: u64,
-    is_closed: bool,
+    is_unattended: bool,
 }
 
 /// What the handles of one path share with the task that keeps them fresh.
 struct Watched {
     path: SecretPath,
     current: ArcSwap<Secret>,
+    /// Held by whoever replaces the current secret.
+    replacing: Mutex<()>,
     last_error: ArcSwapOption<Error>,
     state: watch::Sender<State>,
     /// Wakes the task. It outlives this, so that the task learns of its end.
@@ -98,16 +111,21 @@ impl SecretHandle {
         &self.watched.path
     }
 
-    /// Waits until there is another version than this handle, or the one it was cloned from, has
-    /// waited for before, and gives it. Changes that come quickly may be seen as one.
+    /// Waits until there is another version than the one that this handle was made with, or told of
+    /// before, and gives it. Changes that come quickly may be seen as one.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`] once the manager is closed.
+    /// [`ErrorKind::Closed`] once the manager is closed, or the runtime is gone in which the first
+    /// handle of this path was made: nobody looks any more.
     pub async fn changed(&mut self) -> Result<Secret> {
-        let was = self.seen.borrow_and_update().changes;
-        let changed = self.seen.wait_for(|state| state.changes != was || state.is_closed).await;
-        match changed.map(|state| *state) {
-            Ok(state) if !state.is_closed => Ok(Secret::clone(&self.current())),
+        let told = self.told;
+        let news = |state: &State| state.changes != told || state.is_unattended;
+        let state = self.state.wait_for(news).await.map(|state| *state);
+        match state {
+            Ok(State { changes, .. }) if changes != told => {
+                self.told = changes;
+                Ok(Secret::clone(&self.current()))
+            }
             _ => Err(crate::load::closed().during(Operation::Get).at(self.path())),
         }
     }
@@ -129,100 +147,146 @@ impl fmt::Debug for SecretHandle {
 /// The paths that have handles.
 #[derive(Default)]
 pub(crate) struct Watches {
-    watched: Mutex<HashMap<SecretPath, Weak<Watched>>>,
+    register: Mutex<Register>,
     /// How many there are, for those who need not look.
     count: AtomicUsize,
 }
 
-impl Watches {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SecretPath, Weak<Watched>>> {
-        // A panic cannot leave the map half-changed.
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Default)]
+struct Register {
+    watched: HashMap<SecretPath, Weak<Watched>>,
+    /// How often a secret was written or forgotten.
+    changes: u64,
+    is_closed: bool,
+}
 
-    fn find(&self, path: &SecretPath) -> Option<Arc<Watched>> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        self.lock().get(path)?.upgrade()
+impl Watches {
+    fn lock(&self) -> MutexGuard<'_, Register> {
+        // A panic cannot leave the register half-written.
+        self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Passes on what somebody has read.
     pub(crate) fn offer(&self, secret: &Secret) {
-        if let Some(watched) = self.find(secret.path()) {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let watched = self.lock().watched.get(secret.path()).and_then(Weak::upgrade);
+        if let Some(watched) = watched {
             watched.take(secret);
         }
     }
 
     /// Has the handles of a path look for a new version at once.
     pub(crate) fn ring(&self, path: &SecretPath) {
-        if let Some(watched) = self.find(path) {
+        let mut register = self.lock();
+        register.changes += 1;
+        let watched = register.watched.get(path).and_then(Weak::upgrade);
+        drop(register);
+        if let Some(watched) = watched {
             watched.bell.notify_one();
         }
+    }
+
+    /// How often secrets were written or forgotten until now.
+    fn changes(&self) -> u64 {
+        self.lock().changes
     }
 
     /// Tells all handles that nothing comes any more.
     pub(crate) fn close(&self) {
-        for watched in self.lock().drain().filter_map(|(_, watched)| watched.upgrade()) {
-            watched.state.send_modify(|state| state.is_closed = true);
+        let mut register = self.lock();
+        register.is_closed = true;
+        let all: Vec<_> = register.watched.drain().collect();
+        drop(register);
+        self.count.store(0, Ordering::Release);
+        for watched in all.into_iter().filter_map(|(_, watched)| watched.upgrade()) {
+            watched.state.send_modify(|state| state.is_unattended = true);
             watched.bell.notify_one();
         }
-        self.count.store(0, Ordering::Release);
     }
 
-    /// The handles of a path share one task; `spawn` starts it if there is none.
-    fn enter(&self, first: &Secret, spawn: impl FnOnce(&Arc<Watched>)) -> Arc<Watched> {
-        let mut all = self.lock();
-        if let Some(watched) = all.get(first.path()).and_then(Weak::upgrade) {
-            return watched;
+    /// Enters a handle for `first`, which was read when there had been so many changes. The handles of
+    /// a path share one task, which `attend` starts if there is none. `None` if a write may have
+    /// overtaken the reading, or the manager is closed.
+    fn enter(
+        &self,
+        first: &Secret,
+        changes: Option<u64>,
+        attend: impl FnOnce(&Arc<Watched>),
+    ) -> Option<Arc<Watched>> {
+        let mut register = self.lock();
+        let is_overtaken = changes.is_some_and(|changes| changes != register.changes);
+        if is_overtaken || register.is_closed {
+            return None;
         }
-        all.retain(|_, watched| watched.strong_count() > 0);
-        let watched = Arc::new(Watched {
-            path: first.path().clone(),
-            current: ArcSwap::from_pointee(first.clone()),
-            last_error: ArcSwapOption::empty(),
-            state: watch::Sender::new(State::default()),
-            bell: Arc::default(),
-        });
-        all.insert(first.path().clone(), Arc::downgrade(&watched));
-        self.count.store(all.len(), Ordering::Release);
-        spawn(&watched);
-        watched
+        let known = register.watched.get(first.path()).and_then(Weak::upgrade);
+        let watched = known.unwrap_or_else(|| Arc::new(Watched::new(first)));
+        let is_unattended = |state: &mut State| std::mem::take(&mut state.is_unattended);
+        if watched.state.send_if_modified(is_unattended) {
+            attend(&watched);
+        }
+        register.watched.retain(|_, watched| watched.strong_count() > 0);
+        register.watched.insert(first.path().clone(), Arc::downgrade(&watched));
+        self.count.store(register.watched.len(), Ordering::Release);
+        drop(register);
+        watched.take(first);
+        if changes.is_none() {
+            watched.bell.notify_one();
+        }
+        Some(watched)
     }
 }
 
 impl fmt::Debug for Watches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.lock().keys()).finish()
+        f.debug_list().entries(self.lock().watched.keys()).finish()
     }
 }
 
 impl Watched {
+    /// Nobody looks yet.
+    fn new(first: &Secret) -> Self {
+        Self {
+            path: first.path().clone(),
+            current: ArcSwap::from_pointee(first.clone()),
+            replacing: Mutex::default(),
+            last_error: ArcSwapOption::empty(),
+            state: watch::Sender::new(State { changes: 0, is_unattended: true }),
+            bell: Arc::default(),
+        }
+    }
+
     /// Takes what was read, unless something newer is known.
     fn take(&self, secret: &Secret) {
-        let known = self.current.load();
+        let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.current.load_full();
         if secret.read_at() < known.read_at() {
             return;
         }
+        self.current.store(Arc::new(secret.clone()));
+        let was_failing = !secret.is_stale() && self.last_error.swap(None).is_some();
         let is_other =
             known.version() != secret.version() || !known.value().constant_time_eq(secret.value());
-        drop(known);
-        self.current.store(Arc::new(secret.clone()));
-        if !secret.is_stale() && self.last_error.swap(None).is_some() {
-            info!(path = %self.path, "a watched secret can be read again");
-        }
         if is_other {
             self.state.send_modify(|state| state.changes += 1);
+        }
+        drop(replacing);
+        if was_failing {
+            info!(path = %self.path, "a watched secret can be read again");
         }
     }
 
     /// Keeps the last value, and says why.
     fn fail(&self, error: &Error) {
+        let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.current.load_full();
         if !known.is_stale() {
             self.current.store(Arc::new(known.reissue(known.read_at(), true)));
         }
-        if self.last_error.swap(Some(Arc::new(error.clone()))).is_none() {
+        let is_news = self.last_error.swap(Some(Arc::new(error.clone()))).is_none();
+        drop(replacing);
+        if is_news {
             warn!(path = %self.path, %error, "a watched secret cannot be read; its last value stays");
         }
     }
@@ -232,63 +296,111 @@ impl SecretsManager {
     /// Gives a handle on the active version of a secret, which is kept fresh in the background.
     ///
     /// # Errors
-    /// As [`get`](Self::get), for the first value; [`ErrorKind::Config`] outside a Tokio runtime.
+    /// As [`get`](Self::get), for the first value; [`ErrorKind::Config`] outside a Tokio runtime with a
+    /// timer.
     pub async fn watch(&self, path: impl AsRef<str>) -> Result<SecretHandle> {
-        let first = self.get(path).await?;
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            let error = Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
-                .because("a handle needs a task that keeps it fresh");
-            return Err(self.named(error, Operation::Get, first.path()));
+        let path = self.resolve(path.as_ref(), Operation::Get)?;
+        let Some(runtime) = runtime::with_timer() else {
+            let error = Error::new(
+                ErrorKind::Config,
+                "call it from a task of a Tokio runtime with a timer (`enable_all`)",
+            )
+            .because("a handle needs a task that keeps it fresh");
+            return Err(self.named(error, Operation::Get, &path));
         };
         let whole = Self { shared: Arc::clone(&self.shared), namespace: None };
-        let watched = self.shared.watches.enter(&first, |watched| {
-            runtime.spawn(keep_fresh(Arc::downgrade(watched), Arc::clone(&watched.bell), whole));
-        });
-        // A close that came meanwhile did not see this handle.
-        self.ready(Operation::Get)?;
-        let seen = watched.state.subscribe();
-        Ok(SecretHandle { watched, seen })
+        let watches = &self.shared.watches;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let changes = if tries < TRIES { Some(watches.changes()) } else { None };
+            let first = whole.look_again(&path, None).await?;
+            let attend = |watched: &Arc<Watched>| {
+                let attendant = Attendant {
+                    watched: Arc::downgrade(watched),
+                    bell: Arc::clone(&watched.bell),
+                    secrets: whole.clone(),
+                };
+                runtime.spawn(attendant.keep_fresh());
+            };
+            if let Some(watched) = watches.enter(&first, changes, attend) {
+                let state = watched.state.subscribe();
+                let told = state.borrow().changes;
+                return Ok(SecretHandle { watched, state, told });
+            }
+            self.ready(Operation::Get)?;
+        }
     }
 }
 
 /// Looks for new versions as long as there are handles and the manager is open.
-async fn keep_fresh(watched: Weak<Watched>, bell: Arc<Notify>, secrets: SecretsManager) {
-    let every = secrets.shared.policy.look_every(secrets.backend());
-    let mut failures = 0_u32;
-    loop {
-        let Some(alive) = watched.upgrade() else { return };
-        let pause = match failures {
-            0 => jittered(due_in(&alive.current.load(), every)).max(SHORTEST),
-            _ => jittered(PAUSES.1.min(PAUSES.0 * 2_u32.saturating_pow(failures.min(16) - 1))),
-        };
-        let read_at = alive.current.load().read_at();
-        drop(alive);
-        let rung = tokio::time::timeout(pause, bell.notified()).await.is_ok();
-        let Some(alive) = watched.upgrade() else { return };
-        if !rung && failures == 0 && alive.current.load().read_at() != read_at {
-            // Somebody else has read it meanwhile.
-            continue;
-        }
-        match secrets.look_again(&alive.path, every / 2).await {
-            Ok(secret) => {
-                alive.take(&secret);
-                failures = 0;
+struct Attendant {
+    watched: Weak<Watched>,
+    bell: Arc<Notify>,
+    secrets: SecretsManager,
+}
+
+impl Attendant {
+    async fn keep_fresh(self) {
+        let every = self.secrets.shared.policy.look_every(self.secrets.backend());
+        let (mut failures, mut asked_to_wait) = (0_u32, Duration::ZERO);
+        loop {
+            let Some(alive) = self.watched.upgrade() else { return };
+            let pause = match failures {
+                0 => self.due_in(&alive.current.load(), every),
+                _ => PAUSES.1.min(PAUSES.0 * 2_u32.saturating_pow(failures.min(16) - 1)),
+            };
+            let pause = jittered(pause).max(SHORTEST).max(asked_to_wait);
+            let read_at = alive.current.load().read_at();
+            drop(alive);
+            let rung = tokio::time::timeout(pause, self.bell.notified()).await.is_ok();
+            let Some(alive) = self.watched.upgrade() else { return };
+            if !rung && failures == 0 && alive.current.load().read_at() != read_at {
+                // Somebody else has read it meanwhile.
+                continue;
             }
-            Err(error) if error.kind() == ErrorKind::Closed => return,
-            Err(error) => {
-                alive.fail(&error);
-                failures = failures.saturating_add(1);
+            let looking = AssertUnwindSafe(self.secrets.look_again(&alive.path, Some(every / 2)));
+            match looking.catch_unwind().await.unwrap_or_else(|_| Err(load::panicked())) {
+                Ok(secret) => {
+                    alive.take(&secret);
+                    (failures, asked_to_wait) = (0, Duration::ZERO);
+                }
+                Err(error) if error.kind() == ErrorKind::Closed => return,
+                Err(error) => {
+                    alive.fail(&error);
+                    failures = failures.saturating_add(1);
+                    asked_to_wait = error.retry_delay().map_or(Duration::ZERO, bounded);
+                }
             }
         }
     }
+
+    /// When a secret is to be read again: at its end, if that comes before the usual time, and soon if
+    /// somebody may just be writing it.
+    fn due_in(&self, secret: &Secret, every: Duration) -> Duration {
+        let age = clock::instant().duration_since(secret.read_at());
+        let expiry = secret.metadata().expires_at;
+        let expiry = expiry.map(|end| end.duration_since(clock::wall()).unwrap_or_default());
+        let lease = secret.lease().map(|lease| lease.saturating_sub(age));
+        let cache = self.secrets.shared.cache.as_ref();
+        let unsettled = cache.is_some_and(|cache| cache.is_unsettled(secret.path()));
+        let ends = [expiry, lease, unsettled.then_some(SOON)].into_iter().flatten();
+        ends.fold(every.saturating_sub(age), Duration::min)
+    }
 }
 
-/// When a secret is to be read again. One that ends before then is read at its end.
-fn due_in(secret: &Secret, every: Duration) -> Duration {
-    let age = clock::instant().duration_since(secret.read_at());
-    let left = every.saturating_sub(age);
-    let lease = secret.lease().map(|lease| lease.saturating_sub(age));
-    [lease].into_iter().flatten().fold(left, Duration::min)
+/// Whoever holds a handle learns that nobody looks any more.
+impl Drop for Attendant {
+    fn drop(&mut self) {
+        let Some(watched) = self.watched.upgrade() else { return };
+        if !self.secrets.is_closing() {
+            let advice = "make a new handle with `watch`, in a runtime that lasts";
+            let error = Error::new(ErrorKind::Closed, advice)
+                .because("the runtime is gone in which this secret was kept fresh");
+            watched.fail(&error);
+        }
+        watched.state.send_modify(|state| state.is_unattended = true);
+    }
 }
 
 /// Nine tenths of a time to all of it.

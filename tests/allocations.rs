@@ -1,5 +1,5 @@
 //! What a read that the cache answers takes from the allocator: nothing.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::hint::black_box;
 use std::pin::pin;

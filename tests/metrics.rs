@@ -1,5 +1,5 @@
 //! Numbers for operators, with the feature `metrics`.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

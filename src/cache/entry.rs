@@ -9,6 +9,7 @@ use strongroom_core::{Error, Secret, SecretPath, VersionSelector};
 
 use crate::clock::{self, Tick};
 use crate::expiry;
+use crate::policy::bounded;
 
 /// A secret is replicated so often at most.
 const MOST_REPLICAS: usize = 8;
@@ -91,6 +92,7 @@ impl Entry {
         lifetimes: &Lifetimes,
     ) -> Option<Self> {
         let (asked_tick, asked_at) = asked_at;
+        let stale_if_error = bounded(lifetimes.stale_if_error);
         // Nothing is kept beyond a lease or an expiry, and a warning ahead of the expiry comes with
         // a new reading.
         let expires_at = secret.metadata().expires_at;
@@ -114,7 +116,7 @@ impl Entry {
             asked_at: asked_tick,
             good_until,
             refresh_at: asked_tick.after(ttl * fastrand::u32(REFRESH_AFTER) / 100),
-            stale_until: good_until.after(lifetimes.stale_if_error).min(ends),
+            stale_until: good_until.after(stale_if_error).min(ends),
             expires_at,
             failures: 0,
             is_stale: false,
@@ -152,12 +154,29 @@ impl Entry {
     /// What becomes of this entry when the store is asked in vain: it is kept, and whoever uses it
     /// has the store asked again after `pause`. Once its time is over, it is served as stale.
     pub(super) fn after_failure(&self, now: Tick, pause: Duration) -> Self {
-        let is_stale = now >= self.good_until;
-        let good_until = if is_stale { self.stale_until } else { self.good_until };
+        let failures = self.failures.saturating_add(1);
+        let kept = if now >= self.good_until { self.turned(now) } else { self.renewed() };
+        Self { refresh_at: now.after(pause), failures, ..kept }
+    }
+
+    /// The same entry, whose time is over, served as stale from now on.
+    pub(super) fn turned(&self, now: Tick) -> Self {
+        let mut turned = self.renewed();
+        if let Answer::Found(replicas) = &mut turned.answer {
+            *replicas = replicas.iter().map(|it| it.reissue(it.read_at(), true)).collect();
+        }
+        let refresh_at = if self.failures > 0 { self.refresh_at } else { now };
+        Self { good_until: self.stale_until, refresh_at, is_stale: true, ..turned }
+    }
+
+    /// The same entry, kept for an outage only.
+    pub(super) fn spare(self, now: Tick) -> Self {
+        Self { good_until: self.good_until.min(now), ..self }
+    }
+
+    /// The same entry with flags of its own.
+    pub(super) fn renewed(&self) -> Self {
         let answer = match &self.answer {
-            Answer::Found(replicas) if is_stale => {
-                Answer::Found(replicas.iter().map(|it| it.reissue(it.read_at(), true)).collect())
-            }
             Answer::Found(replicas) => Answer::Found(replicas.clone()),
             Answer::Missing(error) => Answer::Missing(error.clone()),
         };
@@ -165,16 +184,21 @@ impl Entry {
             key: self.key.clone(),
             answer,
             asked_at: self.asked_at,
-            good_until,
-            refresh_at: now.after(pause),
+            good_until: self.good_until,
+            refresh_at: self.refresh_at,
             stale_until: self.stale_until,
             expires_at: self.expires_at,
-            failures: self.failures.saturating_add(1),
-            is_stale: self.is_stale || is_stale,
+            failures: self.failures,
+            is_stale: self.is_stale,
             size: self.size,
             used: AtomicBool::new(true),
             refreshing: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it is a secret.
+    pub(super) fn is_found(&self) -> bool {
+        matches!(self.answer, Answer::Found(_))
     }
 
     /// Whether it is served to those who take what is stale.

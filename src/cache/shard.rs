@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 use strongroom_core::{SecretPath, VersionSelector};
 
-use super::entry::{Entry, Key};
+use super::entry::Entry;
 use crate::clock::Tick;
 use crate::flight::Flights;
 
@@ -66,14 +66,14 @@ impl Shard {
 }
 
 impl Book {
-    pub(super) fn unsettle(&mut self, path: &SecretPath, until: Tick) {
-        self.unsettled.retain(|(known, _)| known != path);
+    pub(super) fn unsettle(&mut self, path: &SecretPath, until: Tick, now: Tick) {
+        self.unsettled.retain(|(known, until)| known != path && now < *until);
         self.unsettled.push((path.clone(), until));
     }
 
-    pub(super) fn is_unsettled(&mut self, key: &Key, now: Tick) -> bool {
+    pub(super) fn is_unsettled(&mut self, path: &SecretPath, now: Tick) -> bool {
         self.unsettled.retain(|(_, until)| now < *until);
-        self.unsettled.iter().any(|(path, _)| *path == key.path)
+        self.unsettled.iter().any(|(known, _)| known == path)
     }
 }
 

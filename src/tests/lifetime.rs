@@ -15,11 +15,11 @@ async fn a_secret_is_kept_for_its_time() {
     let (store, secrets) = Store::with_a().await;
     assert_eq!(text(secrets.get("a").await), "1");
     store.set("a", "2").await;
-    advance(TTL - ms(1)).await;
+    advance(TTL.saturating_sub(ms(1))).await;
     let kept = secrets.get("a").await.unwrap();
     assert_eq!(kept.expose_text().unwrap(), "1");
     assert!(!kept.is_stale());
-    assert_eq!(clock::instant().duration_since(kept.read_at()), TTL - ms(1));
+    assert_eq!(clock::instant().duration_since(kept.read_at()), TTL.saturating_sub(ms(1)));
     advance(ms(1)).await;
     assert_eq!(text(secrets.get("a").await), "2");
 }
@@ -31,7 +31,7 @@ async fn the_age_counts_from_before_the_store_was_asked() {
     assert_eq!(text(secrets.get("a").await), "1");
     store.take(ms(0));
     store.set("a", "2").await;
-    advance(TTL - secs(20)).await;
+    advance(TTL.saturating_sub(secs(20))).await;
     assert_eq!(text(secrets.get("a").await), "2");
 }
 
@@ -56,7 +56,7 @@ async fn a_secret_is_not_kept_beyond_its_expiry() {
     assert_eq!(text(secrets.get("a").await), "1");
     // Not even while the store is unavailable.
     store.fail(ErrorKind::Unavailable);
-    advance(secs(10) - ms(2)).await;
+    advance(ms(9_998)).await;
     assert_eq!(text(secrets.get("a").await), "1");
     advance(ms(4)).await;
     assert_eq!(kind(secrets.get("a").await), ErrorKind::Unavailable);
@@ -68,7 +68,7 @@ async fn a_secret_is_not_kept_beyond_its_lease() {
     store.lease_for(secs(10));
     assert_eq!(secrets.get("a").await.unwrap().lease(), Some(secs(10)));
     store.set("a", "2").await;
-    advance(secs(10) - ms(1)).await;
+    advance(ms(9_999)).await;
     assert_eq!(text(secrets.get("a").await), "1");
     advance(ms(1)).await;
     assert_eq!(text(secrets.get("a").await), "2");
@@ -111,6 +111,31 @@ async fn a_bound_on_the_age_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_longest_times_are_as_good_as_for_ever() {
+    let store = Store::new();
+    store.set("a", "1").await;
+    let policy = ReadPolicy::new()
+        .cache_ttl(Duration::MAX)
+        .stale_if_error(Duration::MAX)
+        .negative_ttl(Duration::MAX)
+        .patience(Duration::MAX)
+        .timeout(Duration::MAX)
+        .watch_interval(Duration::MAX);
+    let secrets = store.manager(policy);
+    let mut handle = secrets.watch("a").await.unwrap();
+    let never = ReadOptions::new().timeout(Duration::MAX).max_age(Duration::MAX);
+    sleep(3 * DAY).await;
+    assert_eq!(text(secrets.get_with("a", never).await), "1");
+    assert_eq!(kind(secrets.get("none").await), ErrorKind::NotFound);
+    store.fail(ErrorKind::Unavailable);
+    assert_eq!(kind(secrets.get("b").await), ErrorKind::Unavailable);
+    assert_eq!(store.calls("b"), 4, "it was tried again");
+    store.feel(Mood::Well);
+    secrets.put("a", "2").await.unwrap();
+    assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn that_there_is_no_secret_is_remembered_for_a_short_time() {
     let (store, secrets) = Store::with_a().await;
     for _ in 0..3 {
@@ -122,7 +147,7 @@ async fn that_there_is_no_secret_is_remembered_for_a_short_time() {
     }
     assert_eq!(store.calls("b"), 1);
     store.set("b", "there").await;
-    advance(secs(5) - ms(1)).await;
+    advance(ms(4_999)).await;
     assert_eq!(kind(secrets.get("b").await), ErrorKind::NotFound);
     advance(ms(1)).await;
     assert_eq!(text(secrets.get("b").await), "there");

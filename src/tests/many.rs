@@ -95,6 +95,25 @@ async fn secrets_that_fail_for_a_time_are_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_fails_does_not_hold_the_others_up() {
+    let (store, secrets) = alphabet().await;
+    store.fail_alone("b", ErrorKind::Unavailable);
+    store.take(ms(20));
+    let start = Instant::now();
+    let many = tokio::spawn({
+        let secrets = secrets.clone();
+        async move { secrets.get_many(["a", "b"]).await }
+    });
+    sleep(ms(10)).await;
+    assert_eq!(text(secrets.get("a").await), "a");
+    assert_eq!(start.elapsed(), ms(20));
+    let mut results = many.await.unwrap().into_iter();
+    assert_eq!(text(results.next().unwrap()), "a");
+    assert_eq!(kind(results.next().unwrap()), ErrorKind::Unavailable);
+    assert_eq!((store.calls("a"), store.calls("b")), (1, 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_store_refuses_is_not_asked_for_again() {
     let (store, secrets) = alphabet().await;
     for refusal in [ErrorKind::Denied, ErrorKind::Corrupt] {

@@ -48,6 +48,7 @@ pub(super) struct Store {
     /// How long before and after the moment at which a write is made.
     pub(super) write_latency: Mutex<Duration>,
     lease: Mutex<Option<Duration>>,
+    failing_alone: Mutex<Option<(SecretPath, ErrorKind)>>,
     calls: Mutex<BTreeMap<SecretPath, usize>>,
     pub(super) batches: AtomicUsize,
 }
@@ -65,6 +66,7 @@ impl Store {
             latency: Mutex::default(),
             write_latency: Mutex::default(),
             lease: Mutex::default(),
+            failing_alone: Mutex::default(),
             calls: Mutex::default(),
             batches: AtomicUsize::new(0),
         })
@@ -99,6 +101,11 @@ impl Store {
         self.feel(Mood::Failing(Error::new(kind, "wait for the test to go on")));
     }
 
+    /// Fails for one secret, whatever the mood.
+    pub(super) fn fail_alone(&self, at: &str, kind: ErrorKind) {
+        *self.failing_alone.lock().unwrap() = Some((path(at), kind));
+    }
+
     pub(super) fn take(&self, latency: Duration) {
         *self.latency.lock().unwrap() = latency;
     }
@@ -129,6 +136,10 @@ impl Store {
             Some(lease) => secret.leased_for(lease),
             None => secret,
         };
+        let alone = self.failing_alone.lock().unwrap().clone();
+        if let Some((_, kind)) = alone.filter(|(failing, _)| failing == path) {
+            return Err(Error::new(kind, "wait for the test to go on"));
+        }
         match mood {
             Mood::Well => result.map(leased),
             Mood::Failing(error) => Err(error),
@@ -175,6 +186,9 @@ impl Backend for Store {
         value: SecretValue,
         options: PutOptions,
     ) -> Result<Version> {
+        if let Mood::Failing(error) = self.mood() {
+            return Err(error);
+        }
         self.write(self.inner.put(path, value, options)).await
     }
 

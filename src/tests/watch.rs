@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use strongroom_core::ErrorKind;
+use strongroom_core::{Backend as _, ErrorKind, MetadataPatch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::store::{Mood, Store, TTL, ms, secs};
-use crate::{Current, ReadPolicy, SecretHandle};
+use super::store::{Mood, Store, TTL, ms, path, secs};
+use crate::{Current, ReadPolicy, SecretHandle, clock};
 
 fn shown(current: &Current) -> &str {
     current.expose_text().unwrap()
@@ -41,6 +41,131 @@ async fn a_handle_follows_own_writes_at_once() {
         assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), value);
         assert_eq!(start.elapsed(), ms(0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_before_the_waiting_is_not_lost() {
+    let (_store, secrets) = Store::with_a().await;
+    let mut handle = secrets.watch("a").await.unwrap();
+    secrets.put("a", "2").await.unwrap();
+    sleep(ms(1)).await;
+    let mut clone = handle.clone();
+    for handle in [&mut handle, &mut clone] {
+        assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "2");
+        assert!(!changes_within(handle, secs(600)).await, "it was told once");
+    }
+    // As if a pool of connections were made anew meanwhile.
+    secrets.put("a", "3").await.unwrap();
+    sleep(secs(10)).await;
+    assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_does_not_begin_with_what_a_write_has_replaced() {
+    let (store, secrets) = Store::with_a().await;
+    store.take(ms(50));
+    let watching = tokio::spawn({
+        let secrets = secrets.clone();
+        async move { secrets.watch("a").await }
+    });
+    sleep(ms(10)).await;
+    secrets.put("a", "2").await.unwrap();
+    let handle = watching.await.unwrap().unwrap();
+    assert_eq!(shown(&handle.current()), "2");
+}
+
+#[test]
+fn readings_in_any_order_leave_the_newest() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (store, secrets) = Store::with_a().await;
+        let handle = secrets.watch("a").await.unwrap();
+        let refreshing: Vec<_> = (0..4)
+            .map(|_| {
+                let secrets = secrets.clone();
+                tokio::spawn(async move {
+                    for _ in 0..500 {
+                        secrets.refresh("a").await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        let mut newest = 0;
+        for value in 2..500_u64 {
+            store.set("a", &value.to_string()).await;
+            let current: u64 = shown(&handle.current()).parse().unwrap();
+            assert!(current >= newest, "it went back from {newest} to {current}");
+            newest = current;
+            tokio::task::yield_now().await;
+        }
+        for task in refreshing {
+            task.await.unwrap();
+        }
+        assert_eq!(shown(&handle.current()), "499");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_survives_a_panic_of_the_backend() {
+    let store = Store::new();
+    store.set("a", "1").await;
+    let secrets = store.manager(ReadPolicy::new().cache_ttl(Duration::ZERO));
+    let mut handle = secrets.watch("a").await.unwrap();
+    store.feel(Mood::Panicking);
+    sleep(secs(60)).await;
+    assert_eq!(handle.last_error().unwrap().kind(), ErrorKind::Internal);
+    assert!(handle.current().is_stale());
+    store.feel(Mood::Well);
+    store.set("a", "2").await;
+    assert!(changes_within(&mut handle, secs(31)).await);
+}
+
+#[test]
+fn a_handle_says_when_its_runtime_is_gone() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (store, secrets, mut handle) = first.block_on(async {
+        let (store, secrets) = Store::with_a().await;
+        let handle = secrets.watch("a").await.unwrap();
+        (store, secrets, handle)
+    });
+    drop(first);
+    assert!(handle.current().is_stale());
+    assert_eq!(handle.last_error().unwrap().kind(), ErrorKind::Closed);
+    second.block_on(async {
+        assert_eq!(handle.changed().await.unwrap_err().kind(), ErrorKind::Closed);
+        store.set("a", "2").await;
+        // A new handle has somebody look again, for the old one, too.
+        let again = secrets.watch("a").await.unwrap();
+        secrets.refresh("a").await.unwrap();
+        assert_eq!(shown(&again.current()), "2");
+        assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "2");
+        assert!(handle.last_error().is_none());
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_learns_of_an_expiry_and_of_a_late_rotation() {
+    let (store, secrets) = Store::with_a().await;
+    let patch = MetadataPatch::new().expires_at(clock::wall() + secs(20));
+    store.inner.annotate(&path("a"), &patch).await.unwrap();
+    let mut handle = secrets.watch("a").await.unwrap();
+    store.fail(ErrorKind::Expired);
+    sleep(secs(25)).await;
+    assert_eq!(handle.last_error().unwrap().kind(), ErrorKind::Expired);
+    assert!(handle.current().is_stale());
+
+    store.feel(Mood::Well);
+    store.inner.annotate(&path("a"), &MetadataPatch::new().never_expires()).await.unwrap();
+    sleep(secs(60)).await;
+    secrets.rotate("a").await.unwrap();
+    sleep(secs(8)).await;
+    store.set("a", "rotated").await;
+    assert!(changes_within(&mut handle, secs(6)).await);
 }
 
 #[tokio::test(start_paused = true)]
