@@ -94,11 +94,15 @@ pub enum VersionSelector {
 pub struct Secret(Arc<Reading>);
 
 /// One reading of a secret. Several can share what was read, each with a reference count of its own.
+///
+/// What a reader needs comes first, beside the count: the end may share a cache line with the count
+/// of another reading, which another thread changes.
+#[repr(C)]
 struct Reading {
     content: Arc<Content>,
-    read_at: Instant,
-    lease: Option<Duration>,
     is_stale: bool,
+    lease: Option<Duration>,
+    read_at: Instant,
 }
 
 struct Content {

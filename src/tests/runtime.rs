@@ -115,14 +115,11 @@ fn a_reading_that_nobody_drives_does_not_block_its_key() {
     let secrets = store.manager(policy.stale_if_error(Duration::ZERO));
     store.take(ms(20));
     let idle = with_timer();
-    let kept = idle.block_on(async {
-        let kept = tokio::spawn({
-            let secrets = secrets.clone();
-            async move { secrets.get("a").await }
-        });
-        tokio::task::yield_now().await;
-        kept
+    let kept = idle.spawn({
+        let secrets = secrets.clone();
+        async move { secrets.get("a").await }
     });
+    idle.block_on(tokio::task::yield_now());
     with_timer().block_on(async {
         assert_eq!(kind(secrets.get("a").await), ErrorKind::Timeout);
         // It should have been over a second ago.
