@@ -112,8 +112,11 @@ mod source {
     static START: LazyLock<(Instant, SystemTime)> =
         LazyLock::new(|| (Instant::now(), SystemTime::now()));
 
+    /// The clock of a test stands where it was paused, which may be before `START`.
+    const BEFORE: Duration = Duration::from_secs(3_600);
+
     fn elapsed() -> Duration {
-        instant().duration_since(START.0)
+        (instant() + BEFORE).duration_since(START.0)
     }
 
     pub(super) fn milliseconds() -> u64 {
@@ -125,7 +128,7 @@ mod source {
     }
 
     pub(super) fn wall() -> SystemTime {
-        START.1 + elapsed()
+        START.1 + elapsed() - BEFORE
     }
 
     pub(super) fn has_come(moment: SystemTime) -> bool {
