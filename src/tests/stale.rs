@@ -143,6 +143,28 @@ async fn after_an_outage_secrets_are_fresh_again_and_nobody_has_waited() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_who_wait_in_vain_count_as_one() {
+    let (store, secrets) = Store::with_a().await;
+    secrets.get("a").await.unwrap();
+    store.fail(ErrorKind::Unavailable);
+    store.take(ms(1_500));
+    advance(TTL).await;
+    let readers = (0..100).map(|_| secrets.get("a"));
+    for read in futures_util::future::join_all(readers).await {
+        assert!(read.unwrap().is_stale());
+    }
+    sleep(ms(500)).await;
+    assert_eq!(store.calls("a"), 2);
+    store.feel(Mood::Well);
+    store.take(Duration::ZERO);
+    let end = Instant::now();
+    while secrets.get("a").await.unwrap().is_stale() {
+        sleep(ms(100)).await;
+    }
+    assert!(end.elapsed() <= secs(3), "{:?}", end.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_store_is_not_asked_before_the_time_it_named() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
