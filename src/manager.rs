@@ -179,8 +179,12 @@ impl SecretsManager {
 
     /// The full path, once the manager is known to be open.
     pub(crate) fn resolve(&self, path: &str, operation: Operation) -> Result<SecretPath> {
-        let info = self.ready(operation)?;
-        self.full(path).map_err(|error| error.during(operation).from_backend(info.kind))
+        match (self.ready(operation), self.full(path)) {
+            (Ok(_), Ok(path)) => Ok(path),
+            (Ok(info), Err(error)) => Err(error.during(operation).from_backend(info.kind)),
+            (Err(closed), Ok(path)) => Err(closed.at(&path)),
+            (Err(closed), Err(_)) => Err(closed),
+        }
     }
 
     pub(crate) fn full(&self, path: &str) -> Result<SecretPath> {

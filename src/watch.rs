@@ -83,6 +83,8 @@ struct State {
 /// What the handles of one path share with the task that keeps them fresh.
 struct Watched {
     path: SecretPath,
+    /// The kind of the store.
+    backend: &'static str,
     current: ArcSwap<Secret>,
     /// Held by whoever replaces the current secret.
     replacing: Mutex<()>,
@@ -126,7 +128,10 @@ impl SecretHandle {
                 self.told = changes;
                 Ok(Secret::clone(&self.current()))
             }
-            _ => Err(crate::load::closed().during(Operation::Get).at(self.path())),
+            _ => {
+                let closed = load::closed().during(Operation::Get).at(self.path());
+                Err(closed.from_backend(self.watched.backend))
+            }
         }
     }
 
@@ -212,6 +217,7 @@ impl Watches {
     fn enter(
         &self,
         first: &Secret,
+        backend: &'static str,
         changes: Option<u64>,
         attend: impl FnOnce(&Arc<Watched>),
     ) -> Option<Arc<Watched>> {
@@ -221,7 +227,7 @@ impl Watches {
             return None;
         }
         let known = register.watched.get(first.path()).and_then(Weak::upgrade);
-        let watched = known.unwrap_or_else(|| Arc::new(Watched::new(first)));
+        let watched = known.unwrap_or_else(|| Arc::new(Watched::new(first, backend)));
         let is_unattended = |state: &mut State| std::mem::take(&mut state.is_unattended);
         if watched.state.send_if_modified(is_unattended) {
             attend(&watched);
@@ -246,9 +252,10 @@ impl fmt::Debug for Watches {
 
 impl Watched {
     /// Nobody looks yet.
-    fn new(first: &Secret) -> Self {
+    fn new(first: &Secret, backend: &'static str) -> Self {
         Self {
             path: first.path().clone(),
+            backend,
             current: ArcSwap::from_pointee(first.clone()),
             replacing: Mutex::default(),
             last_error: ArcSwapOption::empty(),
@@ -309,7 +316,7 @@ impl SecretsManager {
             return Err(self.named(error, Operation::Get, &path));
         };
         let whole = Self { shared: Arc::clone(&self.shared), namespace: None };
-        let watches = &self.shared.watches;
+        let (watches, backend) = (&self.shared.watches, self.backend().kind);
         let mut tries = 0;
         loop {
             tries += 1;
@@ -323,12 +330,12 @@ impl SecretsManager {
                 };
                 runtime.spawn(attendant.keep_fresh());
             };
-            if let Some(watched) = watches.enter(&first, changes, attend) {
+            if let Some(watched) = watches.enter(&first, backend, changes, attend) {
                 let state = watched.state.subscribe();
                 let told = state.borrow().changes;
                 return Ok(SecretHandle { watched, state, told });
             }
-            self.ready(Operation::Get)?;
+            self.ready(Operation::Get).map_err(|error| error.at(&path))?;
         }
     }
 }
