@@ -188,7 +188,7 @@ impl Shared {
         let has_copy = cache.copy(key, terms) != Copy::None;
         if has_copy && let Some(runtime) = runtime::with_timer() {
             limit = limit.min(self.policy.patience);
-            if is_new {
+            if is_new && flight.peek().is_none() {
                 // Once the caller has the copy, the flight goes on without it.
                 runtime.spawn(flight.clone().map(drop));
             }
