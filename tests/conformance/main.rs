@@ -1,5 +1,8 @@
-//! The backend contract, for every backend; see `strongroom_testkit::conformance`.
+//! The backend contract, for every backend, alone and through a manager that caches; see
+//! `strongroom_testkit::conformance`.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod cached;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -9,21 +12,53 @@ use strongroom::aws::{AwsBackend, AwsConfig, StaticCredentials};
 use strongroom::env::{EnvBackend, EnvConfig};
 use strongroom::hashicorp::{AppRole, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom::native::{KeySource, NativeBackend, NativeConfig};
-use strongroom::{Capabilities, Capability, MemoryBackend, SecretPath, async_trait};
+use strongroom::{Backend, Capabilities, Capability, MemoryBackend, SecretPath, async_trait};
 use strongroom_testkit::canary;
 use strongroom_testkit::conformance::{self, Fixture, Seed, Target};
 use strongroom_testkit::localstack;
 use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
 use tokio::sync::OnceCell;
 
+use cached::Cached;
+
 fn main() -> ExitCode {
     conformance::main(vec![
-        Box::new(Memory),
+        Box::new(Memory(Way::Bare)),
+        Box::new(Memory(Way::Cached)),
         Box::new(Env),
-        Box::new(Native),
-        Box::new(Hashicorp::default()),
-        Box::new(Aws::default()),
+        Box::new(Native(Way::Bare)),
+        Box::new(Native(Way::Cached)),
+        Box::new(Hashicorp::new(Way::Bare)),
+        Box::new(Hashicorp::new(Way::Cached)),
+        Box::new(Aws::new(Way::Bare)),
+        Box::new(Aws::new(Way::Cached)),
     ])
+}
+
+/// How the cases reach a store.
+#[derive(Clone, Copy)]
+enum Way {
+    /// The backend alone.
+    Bare,
+    /// The facade, with a cache.
+    Cached,
+}
+
+impl Way {
+    /// One of the names of a target, in the order above.
+    fn name(self, [bare, cached]: [&'static str; 2]) -> &'static str {
+        match self {
+            Self::Bare => bare,
+            Self::Cached => cached,
+        }
+    }
+
+    fn to(self, backend: impl Backend) -> Fixture {
+        match self {
+            Self::Bare => Fixture::new(backend),
+            Self::Cached => Fixture::new(Cached::new(backend)),
+        }
+    }
 }
 
 /// Everything but rotation by the store itself.
@@ -39,12 +74,12 @@ const COMPLETE: &[Capability] = &[
     Capability::Metadata,
 ];
 
-struct Memory;
+struct Memory(Way);
 
 #[async_trait]
 impl Target for Memory {
     fn name(&self) -> &'static str {
-        "memory"
+        self.0.name(["memory", "memory+cache"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -52,7 +87,7 @@ impl Target for Memory {
     }
 
     async fn open(&self) -> Fixture {
-        Fixture::new(MemoryBackend::new())
+        self.0.to(MemoryBackend::new())
     }
 }
 
@@ -91,12 +126,12 @@ impl Target for Env {
     }
 }
 
-struct Native;
+struct Native(Way);
 
 #[async_trait]
 impl Target for Native {
     fn name(&self) -> &'static str {
-        "native"
+        self.0.name(["native", "native+cache"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -108,18 +143,22 @@ impl Target for Native {
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
         canary::witness(&config);
-        Fixture::new(NativeBackend::open(config).await.unwrap()).keep(folder)
+        self.0.to(NativeBackend::open(config).await.unwrap()).keep(folder)
     }
 }
 
 /// One OpenBao for all cases; each case has a session and a prefix of its own.
-#[derive(Default)]
 struct Hashicorp {
+    way: Way,
     server: OnceCell<(Server, Credentials)>,
     cases: AtomicU32,
 }
 
 impl Hashicorp {
+    fn new(way: Way) -> Self {
+        Self { way, server: OnceCell::new(), cases: AtomicU32::new(0) }
+    }
+
     async fn start() -> (Server, Credentials) {
         let server = Server::dev().await;
         server.enable_approle("approle").await;
@@ -131,7 +170,7 @@ impl Hashicorp {
 #[async_trait]
 impl Target for Hashicorp {
     fn name(&self) -> &'static str {
-        "hashicorp"
+        self.way.name(["hashicorp", "hashicorp+cache"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -146,22 +185,28 @@ impl Target for Hashicorp {
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
-        Fixture::new(HashicorpBackend::open(config).unwrap()).below(prefix)
+        self.way.to(HashicorpBackend::open(config).unwrap()).below(prefix)
     }
 }
 
 /// One LocalStack for all cases, with documented behaviour of AWS put right in it; see
 /// `tests/testkit/src/localstack`.
-#[derive(Default)]
 struct Aws {
+    way: Way,
     server: OnceCell<localstack::Server>,
     cases: AtomicU32,
+}
+
+impl Aws {
+    fn new(way: Way) -> Self {
+        Self { way, server: OnceCell::new(), cases: AtomicU32::new(0) }
+    }
 }
 
 #[async_trait]
 impl Target for Aws {
     fn name(&self) -> &'static str {
-        "aws"
+        self.way.name(["aws", "aws+cache"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -178,6 +223,6 @@ impl Target for Aws {
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
-        Fixture::new(AwsBackend::open(config).await.unwrap()).below(prefix)
+        self.way.to(AwsBackend::open(config).await.unwrap()).below(prefix)
     }
 }

@@ -4,6 +4,8 @@
 //! value's middle; see `strongroom_testkit::memory`. One flow runs at a time.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod cached;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +31,8 @@ fn leaves_nothing(flow: impl AsyncFnOnce(&Planted)) {
 fn alone(flow: impl AsyncFnOnce(&Planted)) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // A cache and handles need a clock.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(flow(&Planted::new()));
 }
 
