@@ -6,7 +6,7 @@ use strongroom_core::{Backend as _, ErrorKind, MetadataPatch};
 use tokio::time::{advance, sleep};
 
 use super::store::{Mood, Store, TTL, kind, ms, path, secs, text};
-use crate::{Config, Declared, ReadOptions, ReadPolicy, clock};
+use crate::{ReadOptions, ReadPolicy, clock};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -195,9 +195,9 @@ async fn a_namespace_shares_what_is_kept() {
 #[cfg(feature = "env")]
 #[tokio::test(start_paused = true)]
 async fn a_default_holds_while_it_is_remembered_that_there_is_no_secret() {
-    let config = Config::new()
+    let config = crate::Config::new()
         .set("SECRETS_CACHE_TTL", "1m")
-        .declare(Declared::optional("strongroom/test/absent").default("gpt-5"));
+        .declare(crate::Declared::optional("strongroom/test/absent").default("gpt-5"));
     let secrets = crate::SecretsManager::from_config(config).await.unwrap();
     for _ in 0..3 {
         assert_eq!(text(secrets.get("strongroom/test/absent").await), "gpt-5");
