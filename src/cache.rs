@@ -7,7 +7,9 @@
 //!
 //! [`ArcSwap`]: arc_swap::ArcSwap
 
+mod bounds;
 mod entry;
+mod outage;
 mod shard;
 
 use std::fmt;
@@ -23,29 +25,16 @@ use crate::clock::Tick;
 use crate::flight::{Asked, Entered, Flight};
 use crate::policy::ReadPolicy;
 
+use self::bounds::Limits;
 use self::entry::{Answer, Entry};
 pub(crate) use self::entry::{Key, Lifetimes};
+pub(crate) use self::outage::{Copy, is_outage};
 use self::shard::{Book, Shard, filtered};
 
 /// A power of two. Ten thousand entries make tables of some 160, which are copied in about 2 µs.
 const SHARDS: usize = 64;
-/// How long the secret of a write whose end nobody knows is not kept.
-const UNSETTLED: Duration = Duration::from_secs(60);
 /// How long after its time a flight may end.
 const LATENESS: Duration = Duration::from_secs(1);
-/// How often the search for entries to evict goes round, at most.
-const EVICTION_ROUNDS: usize = 32;
-/// How long after the store was asked in vain it is asked again in the background: at first, and at
-/// most.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// The most that the cache takes.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    entries: usize,
-    bytes: usize,
-}
-
 pub(crate) struct Cache {
     shards: Box<[Shard]>,
     hasher: RandomState,
@@ -94,15 +83,6 @@ pub(crate) enum Hit {
     Missing(Error),
 }
 
-/// What the cache has for the case that the store is unavailable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Copy {
-    None,
-    There,
-    /// One that the store was asked about in vain the last time.
-    Failing,
-}
-
 /// What came of a flight that asked the store.
 pub(crate) enum Settled {
     /// The outcome is not kept: the secret was written meanwhile, or the cache is closed.
@@ -140,20 +120,6 @@ impl Cache {
         let hash = self.hash(path);
         let now = Tick::now();
         self.shard(hash).with(hash, path, selector, |entry| entry.serve(now, terms)).flatten()
-    }
-
-    /// What there is for the case that the store is unavailable, on these terms.
-    pub(crate) fn copy(&self, key: &Key, terms: Terms) -> Copy {
-        let now = Tick::now();
-        let copy = |entry: &Arc<Entry>| match entry.answer {
-            Answer::Missing(_) => Copy::None,
-            Answer::Found(_) if !terms.take_a_copy() || entry.is_dead(now) => Copy::None,
-            Answer::Found(_) if terms.is_too_old(now.since(entry.asked_at)) => Copy::None,
-            Answer::Found(_) if entry.failures > 0 => Copy::Failing,
-            Answer::Found(_) => Copy::There,
-        };
-        let shard = self.shard(key.hash);
-        shard.with(key.hash, key.path.as_str(), &key.selector, copy).unwrap_or(Copy::None)
     }
 
     /// Joins the flight for `key` if its outcome will be as fresh as `max_age` says, or enters the
@@ -240,84 +206,12 @@ impl Cache {
         Settled::Kept { recovered: outcome.is_ok() && known == Some(true) }
     }
 
-    /// Notes that the store did not answer in time for `key`, if nobody else has; whether its entry is
-    /// stale from now on.
-    pub(crate) fn fail(&self, key: &Key, error: &Error) -> bool {
-        let shard = self.shard(key.hash);
-        let mut book = shard.book();
-        let is_stale = |entry: &Arc<Entry>| entry.is_stale();
-        let is_known = shard.with(key.hash, key.path.as_str(), &key.selector, is_stale);
-        is_known == Some(false) && self.fail_within(&mut book, key, error)
-    }
-
-    /// Serves the copy that the store was asked about in vain before, from now on as stale; whether it
-    /// was served as fresh until now.
-    pub(crate) fn turn(&self, key: &Key) -> bool {
-        let now = Tick::now();
-        let shard = self.shard(key.hash);
-        let mut book = shard.book();
-        let turned = |entry: &Arc<Entry>| {
-            let is_over = now >= entry.good_until && !entry.is_dead(now);
-            is_over.then(|| entry.turned(now))
-        };
-        let turned = shard.with(key.hash, key.path.as_str(), &key.selector, turned).flatten();
-        let is_turned = turned.is_some();
-        if is_turned {
-            self.edit(shard, &mut book, |entry| entry.key != *key, turned);
-        }
-        is_turned
-    }
-
-    fn fail_within(&self, book: &mut Book, key: &Key, error: &Error) -> bool {
-        let now = Tick::now();
-        let shard = self.shard(key.hash);
-        let entry = shard.with(key.hash, key.path.as_str(), &key.selector, Arc::clone);
-        let Some(entry) = entry.filter(|entry| !entry.is_dead(now)) else { return false };
-        let (first, longest) = PAUSES;
-        let pause = longest.min(first * 2_u32.saturating_pow(entry.failures.min(16)));
-        let pause = pause * fastrand::u32(50..=100) / 100;
-        let failed = entry.after_failure(now, pause.max(error.retry_delay().unwrap_or_default()));
-        let turned = failed.is_stale() && !entry.is_stale();
-        drop(entry);
-        self.edit(shard, book, |entry| entry.key != *key, Some(failed));
-        turned
-    }
-
     /// Forgets a secret, also to those who are reading it at this moment.
     pub(crate) fn invalidate(&self, path: &SecretPath) {
         let shard = self.shard(self.hash(path.as_str()));
         let mut book = shard.book();
         book.flights.forget(path);
         self.edit(shard, &mut book, |entry| entry.key.path != *path, None);
-    }
-
-    /// Has a secret read from the store each time for a while: a write may still come to its end. What
-    /// is known of it is kept for an outage.
-    pub(crate) fn unsettle(&self, path: &SecretPath) {
-        let now = Tick::now();
-        let hash = self.hash(path.as_str());
-        let shard = self.shard(hash);
-        let mut book = shard.book();
-        book.unsettle(path, now.after(UNSETTLED), now);
-        book.flights.forget(path);
-        let is_of_path = |entry: &Entry| entry.key.path == *path;
-        let known = shard.table();
-        let spares = known.iter().filter(|entry| is_of_path(entry) && entry.is_found());
-        let spares: Vec<_> = spares.filter_map(|it| self.spare(it.renewed(), now)).collect();
-        self.edit(shard, &mut book, |entry| !is_of_path(entry), None);
-        for spare in spares {
-            self.edit(shard, &mut book, |_| true, Some(spare));
-        }
-    }
-
-    /// An entry that is kept for an outage only, where stale copies are wanted.
-    fn spare(&self, entry: Entry, now: Tick) -> Option<Entry> {
-        (!self.lifetimes.stale_if_error.is_zero()).then(|| entry.spare(now))
-    }
-
-    /// Whether a write of a secret may still come to its end.
-    pub(crate) fn is_unsettled(&self, path: &SecretPath) -> bool {
-        self.shard(self.hash(path.as_str())).book().is_unsettled(path, Tick::now())
     }
 
     /// Forgets everything, for good.
@@ -328,33 +222,6 @@ impl Cache {
             book.flights.clear();
             self.edit(shard, &mut book, |_| false, None);
         }
-    }
-
-    /// Removes entries whose time is over; whether any others are left.
-    pub(crate) fn sweep(&self) -> bool {
-        let now = Tick::now();
-        for shard in &self.shards {
-            if shard.table().iter().any(|entry| entry.is_dead(now)) {
-                self.edit(shard, &mut shard.book(), |entry| !entry.is_dead(now), None);
-            }
-        }
-        self.entries.load(Ordering::Relaxed) > 0
-    }
-
-    /// Entries and bytes, as they are counted and as they are.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> ((usize, usize), (usize, usize)) {
-        let tables = self.shards.iter().map(Shard::table);
-        let entries = |(count, bytes), table: Arc<shard::Table>| {
-            (count + table.len(), bytes + table.iter().map(|entry| entry.size).sum::<usize>())
-        };
-        let load = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        ((load(&self.entries), load(&self.bytes)), tables.fold((0, 0), entries))
-    }
-
-    /// How often entries whose time is over are looked for.
-    pub(crate) fn sweep_every(&self) -> Duration {
-        (self.lifetimes.ttl / 2).clamp(Duration::from_secs(1), Duration::from_secs(60))
     }
 
     /// Replaces the table of a shard: without what is not kept, and with another entry.
@@ -386,33 +253,6 @@ impl Cache {
             shard::insert(&mut edited, Arc::new(entry));
         }
         shard.replace(book, edited);
-    }
-
-    fn is_over_limits(&self) -> bool {
-        self.entries.load(Ordering::Relaxed) > self.limits.entries
-            || self.bytes.load(Ordering::Relaxed) > self.limits.bytes
-    }
-
-    /// Removes entries until the limits hold: those that have not been used since the last time the
-    /// search came by, which goes round the shards.
-    fn evict(&self) {
-        // After the first round nothing counts as used any more, and each later one takes an eighth.
-        for _ in 0..EVICTION_ROUNDS * SHARDS {
-            if !self.is_over_limits() {
-                return;
-            }
-            let hand = self.hand.fetch_add(1, Ordering::Relaxed);
-            let Some(shard) = self.shards.get(hand % SHARDS) else { return };
-            let mut book = shard.book();
-            let table = shard.table();
-            let is_idle = |entry: &&Arc<Entry>| !entry.used.swap(false, Ordering::Relaxed);
-            // A few at a time, so that a shard is not emptied for the sake of the others.
-            let some = 1 + table.len() / 8;
-            let idle: Vec<&Entry> = table.iter().filter(is_idle).map(|it| &**it).collect();
-            let evicted = idle.get(..some.min(idle.len())).unwrap_or_default();
-            let stays = |entry: &Entry| !evicted.iter().any(|it| std::ptr::eq(*it, entry));
-            self.edit(shard, &mut book, stays, None);
-        }
     }
 
     #[inline]
@@ -461,12 +301,6 @@ impl Key {
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
-}
-
-/// Whether the store is unavailable, rather than saying no.
-pub(crate) fn is_outage(error: &Error) -> bool {
-    use strongroom_core::ErrorKind::{RateLimited, Timeout, Unavailable};
-    matches!(error.kind(), RateLimited | Timeout | Unavailable)
 }
 
 fn is_absence(error: &Error) -> bool {
