@@ -10,8 +10,8 @@ mod tree;
 use std::fmt;
 use std::io;
 
-use serde::Serialize;
 use serde::de::{DeserializeOwned, Deserializer as _, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroize;
 
@@ -79,6 +79,32 @@ pub(crate) fn field(json: &str, name: &str) -> Result<Vec<u8>> {
         }
         Some(raw) if raw.starts_with('"') => text::unescape(raw).map_err(|_| not_an_object()),
         Some(raw) => Ok(Vec::from(raw)),
+    }
+}
+
+/// The object with text members set, or removed where there is no text; others stay as they stand.
+pub(crate) fn edit(json: &str, changes: &[(&str, Option<&str>)]) -> Result<Vec<u8>> {
+    let Members(members) = Members::parse(json)?;
+    let is_changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+    let kept = members.iter().filter(|(name, _)| !is_changed(name));
+    let kept = kept.map(|(name, raw)| (name.as_str(), Member::Kept(raw)));
+    let set = changes.iter().filter_map(|(name, text)| Some((*name, Member::Set((*text)?))));
+    to_exact_vec(&Object(kept.chain(set).collect()))
+}
+
+/// An object to be written, member by member.
+struct Object<'a>(Vec<(&'a str, Member<'a>)>);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Member<'a> {
+    Kept(&'a RawValue),
+    Set(&'a str),
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, member)| (name, member)))
     }
 }
 

@@ -178,6 +178,26 @@ impl SecretValue {
         Ok(Self::new(ValueFormat::Text, bytes))
     }
 
+    /// A value with the same members, but for text members that are set, or removed where there is
+    /// no text. What is not mentioned stays as it stands.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongType`] if the value is not a JSON object.
+    ///
+    /// # Examples
+    /// ```
+    /// use strongroom_core::SecretValue;
+    ///
+    /// let value = SecretValue::from(r#"{"port": 5432, "password": "hunter2"}"#);
+    /// let changed = value.with_fields(&[("password", Some("hunter3"))])?;
+    /// assert_eq!(changed.expose_text()?, r#"{"port":5432,"password":"hunter3"}"#);
+    /// # Ok::<(), strongroom_core::Error>(())
+    /// ```
+    pub fn with_fields(&self, changes: &[(&str, Option<&str>)]) -> Result<Self> {
+        let bytes = json::edit(self.expose_text()?, changes)?;
+        Ok(Self::new(ValueFormat::Fields, bytes))
+    }
+
     /// The names of the members of a value that is a JSON object, in the order they stand.
     ///
     /// # Errors
