@@ -22,7 +22,11 @@
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
 //! - `metrics`: counters and latencies of reads, through the crate of that name.
+//! - `rotation`: keys that are replaced before they expire; `rotation-http`: an issuer that is asked over
+//!   HTTP; `reqwest-middleware` and `tower`: the current key in each request.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
+//! - `reqwest-middleware`: a middleware of that crate that puts a rotating key into each request.
+//! - `tower`: a layer that does the same in a stack of `tower` services.
 //!
 //! A store that is not listed needs only the crate `strongroom-core` and
 //! [`SecretsManager::with_backend`].
@@ -45,6 +49,8 @@ mod options;
 mod policy;
 mod read;
 mod retry;
+#[cfg(feature = "rotation")]
+pub mod rotation;
 mod runtime;
 mod source;
 #[cfg(test)]

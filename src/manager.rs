@@ -194,6 +194,11 @@ impl SecretsManager {
         }
     }
 
+    /// This manager without a namespace.
+    pub(crate) fn whole(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), namespace: None }
+    }
+
     pub(crate) fn ready(&self, operation: Operation) -> Result<&BackendInfo> {
         let info = self.backend();
         if self.is_closing() {

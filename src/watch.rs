@@ -215,7 +215,7 @@ impl SecretsManager {
             .because("a handle needs a task that keeps it fresh");
             return Err(self.named(error, Operation::Get, &path));
         };
-        let whole = Self { shared: Arc::clone(&self.shared), namespace: None };
+        let whole = self.whole();
         let (watches, backend) = (&self.shared.watches, self.backend().kind);
         let mut tries = 0;
         loop {

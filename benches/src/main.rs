@@ -11,6 +11,7 @@ mod groups {
     pub(crate) mod memory;
     pub(crate) mod native;
     pub(crate) mod native_scale;
+    pub(crate) mod rotation;
 }
 
 use std::env;
@@ -29,6 +30,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("memory", groups::memory::run),
     ("native", groups::native::run),
     ("native_scale", groups::native_scale::run),
+    ("rotation", groups::rotation::run),
 ];
 
 fn main() -> Result<()> {

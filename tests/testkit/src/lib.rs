@@ -9,6 +9,7 @@
 //! - [`localstack`]: real LocalStack servers, in place of AWS.
 //! - [`postgres`]: real PostgreSQL servers.
 //! - [`stub`]: HTTP answers that no real server gives on demand.
+//! - [`issuer`]: an issuer of API keys and the API that takes them, with their faults.
 //! - [`proxy`]: a TCP connection that fails on demand.
 //!
 //! A backend plugs in with a target and one call; see [`conformance::main`].
@@ -28,6 +29,7 @@ use std::io::Write as _;
 pub mod canary;
 pub mod conformance;
 pub mod errors;
+pub mod issuer;
 pub mod localstack;
 mod loopback;
 pub mod memory;

@@ -7,6 +7,10 @@ use std::thread::{self, JoinHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+/// How many connections may wait to be accepted: the standard library's 128 are too few for hundreds of
+/// clients that begin at once.
+const BACKLOG: i32 = 1024;
+
 /// Serves connections until it is dropped; they are all closed then.
 pub(crate) struct Loopback {
     address: SocketAddr,
@@ -21,6 +25,7 @@ impl Loopback {
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        rustix::net::listen(&listener, BACKLOG).expect("a listener can have a longer queue");
         listener.set_nonblocking(true).expect("a listener can be made non-blocking");
         let address = listener.local_addr().expect("a listener has an address");
         let (end, mut ended) = oneshot::channel();

@@ -1,0 +1,83 @@
+//! An API key that is replaced while a service sends requests with it, and none fails.
+//!
+//! Run it with `cargo run --features rotation-http,reqwest-middleware --example rotating_api_client`. It works in a
+//! temporary folder, with an issuer of keys on this machine, and needs nothing.
+#![expect(clippy::print_stdout, reason = "it says what it does")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use strongroom::rotation::{
+    HttpIssuer, HttpIssuerConfig, RotatingKeyMiddleware, Rotation, RotationEngine, RotationPolicy,
+};
+use strongroom::{Config, SecretsManager};
+use strongroom_testkit::issuer::{Issuer, Options};
+
+/// How many requests are sent at a time.
+const CLIENTS: usize = 20;
+
+type Count = Arc<AtomicU32>;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = Config::new()
+        .set("SECRETS_BACKEND", "native")
+        .set("SECRETS_NATIVE_PATH", &folder.path().join("secrets.db").to_string_lossy())
+        .set("SECRETS_NATIVE_KEY_FILE", &folder.path().join("strongroom.key").to_string_lossy());
+    let secrets = SecretsManager::from_config(config).await?;
+    let service = Issuer::start(Options::default());
+    secrets.put("example/api-key", service.first_key()).await?;
+    println!("an API service with an issuer of keys runs at {}", service.base());
+
+    let engine = RotationEngine::new(secrets.clone()).observer(|event| println!("  {event}"));
+    let issuer = HttpIssuer::new(&HttpIssuerConfig::new(service.base()))?;
+    let policy = RotationPolicy::new().single_instance().drain(Duration::from_secs(5));
+    let key = engine.add(Rotation::new("example/api-key", issuer).policy(policy)).await?;
+
+    let (answered, failed) = (Count::default(), Count::default());
+    let with_key = RotatingKeyMiddleware::new(key.clone()).only_for(&service.base())?;
+    let client = ClientBuilder::new(reqwest::Client::new()).with(with_key).build();
+    let url = format!("{}/work", service.base());
+    let one = || send(client.clone(), url.clone(), answered.clone(), failed.clone());
+    let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(one())).collect();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let generation = key.rotate().await?;
+        println!("generation {generation} is in use: {}", key.state().fingerprint);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    clients.iter().for_each(tokio::task::JoinHandle::abort);
+    engine.shutdown().await;
+
+    let counts = service.counts();
+    let (answered, failed) = (answered.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    println!(
+        "{answered} requests were answered and {failed} failed; {} carried a revoked key; the issuer \
+         knows {} live key",
+        counts.revoked_uses,
+        service.live_keys().len()
+    );
+    ensure!(failed == 0 && counts.revoked_uses == 0, "requests failed");
+    let stored = secrets.field("example/api-key", "key").await?;
+    let live = service.live_keys().pop().context("no key is live")?;
+    ensure!(stored.constant_time_eq(&live), "the store holds another key");
+    secrets.close().await?;
+    Ok(())
+}
+
+/// Sends one request after the other, each with the key that is current when it begins.
+async fn send(client: ClientWithMiddleware, url: String, answered: Count, failed: Count) {
+    loop {
+        let whole = async {
+            let response = client.get(&url).send().await.ok()?.error_for_status().ok()?;
+            response.bytes().await.ok()
+        };
+        let counter = if whole.await.is_some() { &answered } else { &failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,40 @@
+//! Secrets that the store itself replaces.
+
+use std::time::Duration;
+
+use strongroom_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
+
+use super::event::RotationStep;
+use super::turn::{Next, Turn};
+
+/// How often the store is looked at for the secret that it was asked to replace.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Turn {
+    /// Asks the store to replace the secret, and waits until it has.
+    pub(super) async fn delegate(&mut self, may_act: bool) -> Result<Next> {
+        let Some(wanted) = self.wanted else { return Ok(Next::Rest) };
+        let generation = self.key.held.load().generation;
+        if generation > wanted {
+            (self.wanted, self.asked) = (None, None);
+            self.events.tell(&self.path, RotationStep::Finished { generation });
+            return Ok(Next::Rest);
+        }
+        match self.asked {
+            None if !may_act => Ok(Next::Rest),
+            None => {
+                self.events.tell(&self.path, RotationStep::Started);
+                self.secrets.rotate(self.path.as_str()).await?;
+                self.asked = Some(Instant::now());
+                Ok(Next::Go)
+            }
+            Some(at) if at.elapsed() < self.policy.claim => Ok(Next::Wait(LOOK)),
+            Some(_) => {
+                self.asked = None;
+                Err(Error::new(ErrorKind::Timeout, "see in the store why, or raise `claim`")
+                    .because("the store was asked to replace the secret and has not"))
+            }
+        }
+    }
+}

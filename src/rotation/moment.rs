@@ -1,0 +1,103 @@
+//! Moments and spans of time as issuers write them. What is refused is never quoted.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::header::ExpiryUnit;
+
+/// Why a text is not taken, as a clause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused(pub(crate) &'static str);
+
+const NO_MOMENT: Refused =
+    Refused("it is neither an RFC 3339 date and time, nor a Unix time, nor an HTTP-date");
+const NO_SPAN: Refused = Refused("it is not a whole number with or without a unit");
+pub(super) const TOO_FAR: Refused = Refused("it lies more than ten years ahead");
+
+/// A whole number in `unit`, or with a unit of its own.
+pub(super) fn remaining(text: &str, unit: ExpiryUnit) -> Result<Duration, Refused> {
+    let text = present(text)?;
+    let digits = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let (number, suffix) = text.split_at(text.len() - digits.len());
+    if number.is_empty() {
+        return Err(NO_SPAN);
+    }
+    if suffix.starts_with(['.', ',']) {
+        return Err(Refused("it is not a whole number"));
+    }
+    let seconds = match (suffix.trim_start(), unit) {
+        ("", ExpiryUnit::Suffixed) => return Err(Refused("it names no unit")),
+        ("", ExpiryUnit::Seconds) => 1,
+        ("", ExpiryUnit::Minutes) => 60,
+        ("", ExpiryUnit::Hours) => 3600,
+        ("", ExpiryUnit::Days) => 86_400,
+        ("m", ExpiryUnit::Days) | ("M", _) => {
+            return Err(Refused("its unit may be minutes or months"));
+        }
+        (suffix, _) => named_unit(suffix)?,
+    };
+    // Only digits are left: what is no number is too large for one.
+    let number: u64 = number.parse().map_err(|_| TOO_FAR)?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or(TOO_FAR)
+}
+
+/// How many seconds a unit has.
+fn named_unit(name: &str) -> Result<u64, Refused> {
+    match name.to_ascii_lowercase().as_str() {
+        "s" | "sec" | "secs" | "second" | "seconds" => Ok(1),
+        "m" | "min" | "mins" | "minute" | "minutes" => Ok(60),
+        "h" | "hour" | "hours" => Ok(3600),
+        "d" | "day" | "days" => Ok(86_400),
+        _ => Err(NO_SPAN),
+    }
+}
+
+/// An RFC 3339 date and time, a Unix time in seconds or (with 13 digits) in milliseconds, or an
+/// HTTP-date.
+pub(super) fn parse(text: &str) -> Result<SystemTime, Refused> {
+    let text = present(text)?;
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let number: u64 = text.parse().map_err(|_| TOO_FAR)?;
+        let since = if text.len() == 13 {
+            Duration::from_millis(number)
+        } else {
+            Duration::from_secs(number)
+        };
+        return UNIX_EPOCH.checked_add(since).ok_or(TOO_FAR);
+    }
+    rfc3339(text).or_else(|| httpdate::parse_http_date(text).ok()).ok_or(NO_MOMENT)
+}
+
+/// The parser in use knows UTC alone; RFC 3339, section 5.6, has offsets, too.
+fn rfc3339(text: &str) -> Option<SystemTime> {
+    let text = text.to_ascii_uppercase();
+    let offset_at = text.len().checked_sub("+00:00".len())?;
+    let offset = text.get(offset_at..).and_then(offset);
+    let Some((sign, offset)) = offset else {
+        return humantime::parse_rfc3339(&text).ok();
+    };
+    let local = humantime::parse_rfc3339(&format!("{}Z", text.get(..offset_at)?)).ok()?;
+    match sign {
+        '+' => local.checked_sub(offset),
+        _ => local.checked_add(offset),
+    }
+}
+
+fn offset(text: &str) -> Option<(char, Duration)> {
+    let sign = text.chars().next().filter(|sign| matches!(sign, '+' | '-'))?;
+    let (hours, minutes) = text.get(1..)?.split_once(':')?;
+    let two_digits = |text: &str, end: u64| {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number: &u64| digits && *number < end)
+    };
+    let minutes = two_digits(hours, 24)? * 60 + two_digits(minutes, 60)?;
+    Some((sign, Duration::from_secs(minutes * 60)))
+}
+
+fn present(text: &str) -> Result<&str, Refused> {
+    let text = text.trim();
+    match text.as_bytes().first() {
+        None => Err(Refused("it is empty")),
+        Some(b'-') => Err(Refused("it is negative")),
+        Some(_) => Ok(text),
+    }
+}

@@ -1,0 +1,117 @@
+//! When keys are replaced, and how long each step may take.
+
+use std::time::Duration;
+
+use super::record::KEY;
+use crate::policy::bounded;
+
+/// When a key is replaced, and how long each step of that may take.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use strongroom::rotation::RotationPolicy;
+///
+/// // One instance of the service, which replaces its key three days ahead.
+/// let policy = RotationPolicy::new().warning(Duration::from_secs(3 * 86_400)).single_instance();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RotationPolicy {
+    /// The member of the secret that holds the key. `key` unless set.
+    pub member: String,
+    /// How long before a key stops working it is replaced. 7 days unless set.
+    pub warning: Duration,
+    /// How long requests in flight may go on with the old key. 30 seconds unless set.
+    pub drain: Duration,
+    /// How long other instances may take to notice a new key, and so how much longer the old one
+    /// works. Each looks at the store three times in it. 90 seconds unless set; zero if there are no
+    /// other instances.
+    pub pickup: Duration,
+    /// How old a key has to be for a response header to have it replaced. An issuer whose headers say
+    /// of every new key that it ends soon would otherwise be asked for keys without end. 1 hour unless
+    /// set.
+    pub cooldown: Duration,
+    /// How long an instance that has begun to get a key may take, before another goes on in its
+    /// place. 60 seconds unless set.
+    pub claim: Duration,
+}
+
+impl Default for RotationPolicy {
+    fn default() -> Self {
+        Self {
+            member: KEY.to_owned(),
+            warning: Duration::from_secs(7 * 86_400),
+            drain: Duration::from_secs(30),
+            pickup: Duration::from_secs(90),
+            cooldown: Duration::from_secs(3600),
+            claim: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RotationPolicy {
+    /// The default, for several instances that share a store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the member of the secret that holds the key.
+    #[must_use]
+    pub fn member(mut self, name: impl Into<String>) -> Self {
+        self.member = name.into();
+        self
+    }
+
+    /// Sets how long before a key stops working it is replaced.
+    #[must_use]
+    pub fn warning(mut self, ahead: Duration) -> Self {
+        self.warning = ahead;
+        self
+    }
+
+    /// Sets how long requests in flight may go on with the old key.
+    #[must_use]
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.drain = limit;
+        self
+    }
+
+    /// Sets how long other instances may take to notice a new key.
+    #[must_use]
+    pub fn pickup(mut self, limit: Duration) -> Self {
+        self.pickup = limit;
+        self
+    }
+
+    /// Says that no other instance uses the key: the old one is revoked as soon as no request carries
+    /// it any more.
+    #[must_use]
+    pub fn single_instance(self) -> Self {
+        self.pickup(Duration::ZERO)
+    }
+
+    /// Sets how old a key has to be for a response header to have it replaced.
+    #[must_use]
+    pub fn cooldown(mut self, age: Duration) -> Self {
+        self.cooldown = age;
+        self
+    }
+
+    /// The policy with times that can be added to moments.
+    pub(crate) fn bounded(mut self) -> Self {
+        let Self { warning, drain, pickup, cooldown, claim, .. } = &mut self;
+        for time in [warning, drain, pickup, cooldown, claim] {
+            *time = bounded(*time);
+        }
+        self
+    }
+
+    /// Sets how long an instance may take to get a key.
+    #[must_use]
+    pub fn claim(mut self, limit: Duration) -> Self {
+        self.claim = limit;
+        self
+    }
+}

@@ -1,0 +1,347 @@
+//! What is stored of a key that rotates: one secret, a JSON object, always written whole and under a
+//! condition. What is not the rotation's own stays as it stands.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use strongroom_core::{Error, ErrorKind, Result, Secret, SecretValue, ValueFormat, Version};
+
+use super::issuer::{IssueId, IssuedKey};
+use super::key::Fingerprint;
+
+/// The member that holds the current key, unless the policy names another.
+pub(crate) const KEY: &str = "key";
+/// The key that was current before, until it is revoked.
+const PREVIOUS: &str = "rotation_previous";
+/// How often the key was replaced.
+const GENERATION: &str = "rotation_generation";
+/// When the current key took the place of the previous one (RFC 3339).
+const ROTATED_AT: &str = "rotation_rotated_at";
+/// When the current key stops working (RFC 3339).
+const EXPIRES_AT: &str = "rotation_expires_at";
+/// Keys the fingerprints of this secret's keys.
+const SALT: &str = "rotation_salt";
+/// The attempt to get a new key that is under way: its id, when it was claimed, and by whom.
+const INTENT: &str = "rotation_intent";
+const INTENT_AT: &str = "rotation_intent_at";
+const INTENT_BY: &str = "rotation_intent_by";
+/// There if the issuer may have given a key that nobody knows, until it was looked for: whoever ends
+/// the rotation need not be who had reason to doubt.
+const UNSURE: &str = "rotation_unsure";
+
+/// A secret that rotates, as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) version: Version,
+    pub(crate) key: SecretValue,
+    pub(crate) previous: Option<SecretValue>,
+    pub(crate) generation: u64,
+    pub(crate) rotated_at: Option<SystemTime>,
+    pub(crate) expires_at: Option<SystemTime>,
+    pub(crate) intent: Option<Intent>,
+    /// Whether the issuer may have given a key that nobody knows.
+    pub(crate) unsure: bool,
+    salt: String,
+    has_stored_salt: bool,
+    /// All that is stored; a plain value is made an object by the first change.
+    whole: SecretValue,
+    is_plain: bool,
+}
+
+/// An attempt to get a new key, noted before the issuer is asked: whatever happens then, somebody
+/// finds out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Intent {
+    pub(crate) id: IssueId,
+    pub(crate) at: Option<SystemTime>,
+    pub(crate) by: String,
+}
+
+impl Record {
+    /// Understands a secret: a text is a key that was never replaced.
+    pub(crate) fn of(secret: &Secret, member: &str) -> Result<Self> {
+        Self::understood(secret, member).map_err(|error| error.at(secret.path()))
+    }
+
+    fn understood(secret: &Secret, member: &str) -> Result<Self> {
+        let value = secret.value();
+        let Ok(names) = value.field_names() else { return Ok(Self::plain(secret)) };
+        let has = |name: &str| names.iter().any(|own| own == name);
+        if !has(member) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("store the key in the member `{member}`, or name another in the policy"),
+            )
+            .because("the secret has fields, but none for the key"));
+        }
+        let field = |name: &str| has(name).then(|| value.field(name)).transpose();
+        let moment = |name: &str| field(name)?.map(|text| moment(name, &text)).transpose();
+        let generation = match field(GENERATION)? {
+            Some(text) => text.expose_text()?.parse().map_err(|_| unreadable(GENERATION))?,
+            None => 0,
+        };
+        let intent = match field(INTENT)? {
+            Some(id) => Some(Intent {
+                id: IssueId::parse(id.expose_text()?).map_err(|_| unreadable(INTENT))?,
+                at: moment(INTENT_AT)?,
+                by: field(INTENT_BY)?
+                    .map_or_else(String::new, |by| by.expose_text().unwrap_or_default().to_owned()),
+            }),
+            None => None,
+        };
+        let stored_salt = field(SALT)?;
+        let has_stored_salt = stored_salt.is_some();
+        let salt = match stored_salt {
+            Some(salt) => salt.expose_text()?.to_owned(),
+            None => new_salt(),
+        };
+        Ok(Self {
+            version: secret.version().clone(),
+            key: value.field(member)?,
+            previous: field(PREVIOUS)?,
+            generation,
+            rotated_at: moment(ROTATED_AT)?,
+            expires_at: moment(EXPIRES_AT)?,
+            intent,
+            unsure: has(UNSURE),
+            salt,
+            has_stored_salt,
+            whole: value.clone(),
+            is_plain: false,
+        })
+    }
+
+    /// A secret that the store replaces by itself: its member with the key, or all of it.
+    pub(crate) fn foreign(secret: &Secret, member: &str) -> Self {
+        let mut record = Self::plain(secret);
+        record.rotated_at = secret.metadata().updated_at;
+        if let Ok(key) = secret.field(member) {
+            record.key = key;
+        }
+        record
+    }
+
+    fn plain(secret: &Secret) -> Self {
+        Self {
+            version: secret.version().clone(),
+            key: secret.value().clone(),
+            previous: None,
+            generation: 0,
+            rotated_at: None,
+            expires_at: None,
+            intent: None,
+            unsure: false,
+            salt: new_salt(),
+            has_stored_salt: false,
+            whole: secret.value().clone(),
+            is_plain: true,
+        }
+    }
+
+    /// The record with the salt of an earlier look, as long as none is stored: a key that stays is not
+    /// to change its fingerprint with each look.
+    pub(crate) fn salted_as(mut self, earlier: &mut String) -> Self {
+        if self.has_stored_salt {
+            earlier.clone_from(&self.salt);
+        } else {
+            self.salt.clone_from(earlier);
+        }
+        self
+    }
+
+    pub(crate) fn salt(&self) -> &str {
+        &self.salt
+    }
+
+    pub(crate) fn fingerprint(&self, key: &SecretValue) -> Fingerprint {
+        Fingerprint::of(key, self.salt.as_bytes())
+    }
+
+    /// The secret with an attempt noted. In place of another one, which may have got a key.
+    pub(crate) fn with_intent(&self, intent: &Intent, member: &str) -> Result<SecretValue> {
+        let at = intent.at.map(rfc3339);
+        let is_of_another = self.intent.as_ref().is_some_and(|known| known.by != intent.by);
+        self.changed(
+            member,
+            &[
+                (INTENT, Some(intent.id.as_str())),
+                (INTENT_AT, at.as_deref()),
+                (INTENT_BY, Some(&intent.by)),
+                (UNSURE, mark(self.unsure || is_of_another)),
+            ],
+        )
+    }
+
+    /// The secret without an attempt; `unsure` if it may have got a key.
+    pub(crate) fn without_intent(&self, unsure: bool, member: &str) -> Result<SecretValue> {
+        self.changed(
+            member,
+            &[
+                (INTENT, None),
+                (INTENT_AT, None),
+                (INTENT_BY, None),
+                (UNSURE, mark(self.unsure || unsure)),
+            ],
+        )
+    }
+
+    /// The secret with a new key as the current one, and the current one as the previous; `unsure` if
+    /// there may be another new one.
+    pub(crate) fn with_key(
+        &self,
+        issued: &IssuedKey,
+        unsure: bool,
+        now: SystemTime,
+        member: &str,
+    ) -> Result<SecretValue> {
+        let (generation, now) = (self.generation.saturating_add(1).to_string(), rfc3339(now));
+        let expires_at = issued.expires_at.map(rfc3339);
+        self.changed(
+            member,
+            &[
+                (member, Some(issued.value.expose_text()?)),
+                (PREVIOUS, Some(self.key.expose_text()?)),
+                (GENERATION, Some(&generation)),
+                (ROTATED_AT, Some(&now)),
+                (EXPIRES_AT, expires_at.as_deref()),
+                (INTENT, None),
+                (INTENT_AT, None),
+                (INTENT_BY, None),
+                (UNSURE, mark(self.unsure || unsure)),
+            ],
+        )
+    }
+
+    /// The secret without the previous key, after keys that nobody knows have been looked for.
+    pub(crate) fn without_previous(&self, member: &str) -> Result<SecretValue> {
+        self.changed(member, &[(PREVIOUS, None), (UNSURE, None)])
+    }
+
+    fn changed(&self, member: &str, changes: &[(&str, Option<&str>)]) -> Result<SecretValue> {
+        let mut changes = changes.to_vec();
+        changes.push((SALT, Some(&self.salt)));
+        if !self.is_plain {
+            return self.whole.with_fields(&changes);
+        }
+        if self.whole.format() == ValueFormat::Binary {
+            return Err(Error::new(
+                ErrorKind::WrongType,
+                "store the key as text, to have it rotated",
+            )
+            .because("a binary key cannot be kept beside another one"));
+        }
+        SecretValue::fields([(member, self.key.expose_text()?)]).with_fields(&changes)
+    }
+}
+
+fn moment(name: &str, text: &SecretValue) -> Result<SystemTime> {
+    humantime::parse_rfc3339_weak(text.expose_text()?).map_err(|_| unreadable(name))
+}
+
+fn rfc3339(moment: SystemTime) -> String {
+    // What RFC 3339 can tell: no year beyond 9999.
+    let moment = moment.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(253_402_300_799));
+    humantime::format_rfc3339_millis(moment).to_string()
+}
+
+/// What a member that says yes or no holds.
+fn mark(is_so: bool) -> Option<&'static str> {
+    is_so.then_some("true")
+}
+
+fn unreadable(name: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("correct or remove the member `{name}`"))
+        .because("the state of the rotation cannot be read")
+}
+
+fn new_salt() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::{Metadata, SecretPath};
+
+    use super::*;
+
+    fn secret(value: impl Into<SecretValue>) -> Secret {
+        let path = SecretPath::parse("openai/api-key").unwrap();
+        Secret::new(path, 1.into(), Metadata::default(), value.into())
+    }
+
+    fn text(value: &SecretValue) -> &str {
+        value.expose_text().unwrap()
+    }
+
+    #[test]
+    fn a_record_goes_through_a_rotation_and_keeps_what_is_not_its_own() {
+        let now = UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
+        let first = Record::of(&secret(r#"{"key": "k1", "port": 5432}"#), KEY).unwrap();
+        assert_eq!((first.generation, text(&first.key)), (0, "k1"));
+
+        let intent = Intent { id: IssueId::random(), at: Some(now), by: "pod-1".into() };
+        let claimed = secret(first.with_intent(&intent, KEY).unwrap());
+        let claimed = Record::of(&claimed, KEY).unwrap();
+        assert_eq!(claimed.intent.as_ref(), Some(&intent));
+
+        let end = now + Duration::from_secs(86_400);
+        let issued = IssuedKey::new("k2").expires_at(end);
+        let stored = claimed.with_key(&issued, false, now, KEY).unwrap();
+        let stored = Record::of(&secret(stored), KEY).unwrap();
+        assert_eq!((stored.generation, text(&stored.key)), (1, "k2"));
+        assert_eq!(stored.previous.as_ref().map(text), Some("k1"));
+        assert_eq!((stored.rotated_at, stored.expires_at), (Some(now), Some(end)));
+        assert!(stored.intent.is_none());
+        assert_eq!(stored.fingerprint(&stored.key), claimed.fingerprint(&"k2".into()));
+        assert_ne!(stored.fingerprint(&stored.key), stored.fingerprint(&"k1".into()));
+
+        let done = Record::of(&secret(stored.without_previous(KEY).unwrap()), KEY).unwrap();
+        assert!(done.previous.is_none());
+        assert_eq!(text(&done.whole.field("port").unwrap()), "5432");
+        assert!(done.whole.expose_text().unwrap().contains(r#""port":5432"#));
+    }
+
+    #[test]
+    fn a_doubt_stays_until_the_previous_key_goes() {
+        let again = |value: SecretValue| Record::of(&secret(value), KEY).unwrap();
+        let intent = |by: &str| Intent { id: IssueId::random(), at: None, by: by.into() };
+        let first = again("k1".into());
+        let claimed = again(first.with_intent(&intent("pod-1"), KEY).unwrap());
+        assert!(!claimed.unsure);
+        let taken_over = again(claimed.with_intent(&intent("pod-2"), KEY).unwrap());
+        assert!(taken_over.unsure && again(taken_over.without_intent(false, KEY).unwrap()).unsure);
+        for (record, doubts) in [(&taken_over, false), (&claimed, true)] {
+            let issued = IssuedKey::new("k2");
+            let stored = again(record.with_key(&issued, doubts, UNIX_EPOCH, KEY).unwrap());
+            assert!(stored.unsure && !again(stored.without_previous(KEY).unwrap()).unsure);
+        }
+    }
+
+    #[test]
+    fn a_plain_text_becomes_a_record_with_its_first_change() {
+        for plain in ["sk-1", "[1]", "\"quoted\"", "5"] {
+            let record = Record::of(&secret(plain), KEY).unwrap();
+            assert_eq!((record.generation, text(&record.key)), (0, plain));
+            let k2 = IssuedKey::new("k2");
+            let next = record.with_key(&k2, false, UNIX_EPOCH, "password").unwrap();
+            let next = Record::of(&secret(next), "password").unwrap();
+            assert_eq!((text(&next.key), next.previous.as_ref().map(text)), ("k2", Some(plain)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_without_showing_it() {
+        for (value, kind) in [
+            (r#"{"token": "hunter2"}"#, ErrorKind::InvalidInput),
+            (r#"{"key": "k", "rotation_generation": "hunter2"}"#, ErrorKind::Corrupt),
+            (r#"{"key": "k", "rotation_rotated_at": "hunter2"}"#, ErrorKind::Corrupt),
+            (r#"{"key": "k", "rotation_intent": "hunter2"}"#, ErrorKind::Corrupt),
+        ] {
+            let error = Record::of(&secret(value), KEY).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+        let binary = Record::of(&secret(vec![0xff]), KEY).unwrap();
+        let error = binary.with_key(&IssuedKey::new("k2"), false, UNIX_EPOCH, KEY).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongType);
+    }
+}

@@ -1,0 +1,209 @@
+//! A key is got, tried and stored.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use strongroom_core::{Error, ErrorKind, MetadataPatch, Result, SecretValue};
+use tokio::time::Instant;
+
+use super::event::RotationStep;
+use super::issuer::{IssuedKey, KeyIssuer};
+use super::record::{Intent, Record};
+use super::turn::{Next, Turn};
+use crate::clock;
+
+/// How long the store has to show that a key is not there before that is believed: some show an older
+/// state now and then.
+const BELIEVED_AFTER: Duration = Duration::from_secs(5);
+impl Turn {
+    /// Gets a key, sees that it works, and stores it.
+    pub(super) async fn replace(
+        &mut self,
+        record: &Record,
+        intent: &Intent,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<Next> {
+        self.events.tell(&self.path, RotationStep::Started);
+        let issued = match self.issue(record, intent, issuer).await {
+            Ok(issued) => issued,
+            Err(error) if error.is_temporary() => return Err(error),
+            // The issuer may have given a key all the same: the same attempt is made again, later.
+            Err(error) if self.is_in_doubt(intent) && self.pending.is_none() => return Err(error),
+            Err(error) => {
+                self.give_up(record, intent, issuer).await?;
+                return Err(error);
+            }
+        };
+        let fingerprint = record.fingerprint(&issued.value);
+        self.events.tell(&self.path, RotationStep::Issued { fingerprint });
+        let (now, member) = (clock::wall(), &self.policy.member);
+        let unsure = self.is_in_doubt(intent);
+        let value = record.with_key(&issued, unsure, now, member)?;
+        let written = self.store(record, value, self.expiry_of(&issued)).await?;
+        if written {
+            let generation = record.generation.saturating_add(1);
+            self.own = Some(generation);
+            (self.pending, self.permit) = (None, None);
+            self.events.tell(&self.path, RotationStep::Stored { generation });
+        }
+        self.after_write(written)
+    }
+
+    /// Writes a new key, with the secret's expiry if that may be changed.
+    async fn store(
+        &self,
+        record: &Record,
+        value: SecretValue,
+        patch: MetadataPatch,
+    ) -> Result<bool> {
+        let has_patch = !patch.is_empty();
+        match self.write(record, value.clone(), patch).await {
+            Err(error)
+                if has_patch
+                    && matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) =>
+            {
+                tracing::warn!(path = %self.path, %error, "a secret's expiry cannot follow its key's");
+                self.write(record, value, MetadataPatch::new()).await
+            }
+            result => result,
+        }
+    }
+
+    /// Ends an attempt that led to nothing. A key that does not work is revoked first.
+    async fn give_up(
+        &mut self,
+        record: &Record,
+        intent: &Intent,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<()> {
+        if let Some((_, issued)) = self.pending.clone() {
+            // Another instance may have gone on with this attempt, and got and stored the same key.
+            let claimed = self.intent_anew(record, intent).await?;
+            let Some(record) = claimed else { return Ok(()) };
+            self.ask(|| issuer.revoke(&issued.value, &record.key)).await?;
+            self.pending = None;
+            return self.forget(&record, intent).await;
+        }
+        self.forget(record, intent).await
+    }
+
+    /// Removes an attempt from the store.
+    async fn forget(&mut self, record: &Record, intent: &Intent) -> Result<()> {
+        let value = record.without_intent(self.is_in_doubt(intent), &self.policy.member)?;
+        self.write(record, value, MetadataPatch::new()).await?;
+        self.permit = None;
+        Ok(())
+    }
+
+    /// Notes an attempt of this instance once more, which shows that it still is this one's, and keeps
+    /// others from going on with it for a while. `None` if it is not.
+    async fn intent_anew(&mut self, record: &Record, intent: &Intent) -> Result<Option<Record>> {
+        let again = Intent { at: Some(clock::wall()), ..intent.clone() };
+        let value = record.with_intent(&again, &self.policy.member)?;
+        if !self.write(record, value, MetadataPatch::new()).await? {
+            return Ok(None);
+        }
+        let record = Record::of(&self.look().await?, &self.policy.member)?;
+        Ok(Some(record).filter(|it| it.intent.as_ref().is_some_and(|it| it.by == self.instance)))
+    }
+
+    fn is_in_doubt(&self, intent: &Intent) -> bool {
+        self.doubts.as_ref() == Some(&intent.id)
+    }
+
+    /// After an attempt whose outcome another instance may have decided: either the key that was got is
+    /// in the store, or is to be, or nobody will ever use it. How long to wait before that is certain.
+    pub(super) async fn settle_pending(
+        &mut self,
+        record: &Record,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<Option<Duration>> {
+        let Some((id, issued)) = self.pending.clone() else { return Ok(None) };
+        if record.intent.as_ref().is_some_and(|intent| intent.id == id) {
+            self.missing_since = None;
+            return Ok(None);
+        }
+        let is = |key: &SecretValue| key.constant_time_eq(&issued.value);
+        if !is(&record.key) && !record.previous.as_ref().is_some_and(is) {
+            let since = *self.missing_since.get_or_insert_with(Instant::now);
+            let left = BELIEVED_AFTER.saturating_sub(since.elapsed());
+            if !left.is_zero() {
+                return Ok(Some(left));
+            }
+            self.revoke(record, &issued.value, issuer).await?;
+        }
+        (self.pending, self.missing_since) = (None, None);
+        Ok(None)
+    }
+
+    async fn issue(
+        &mut self,
+        record: &Record,
+        intent: &Intent,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<IssuedKey> {
+        let issued = match &self.pending {
+            Some((id, issued)) if *id == intent.id => issued.clone(),
+            _ => self.issue_anew(record, intent, issuer).await?,
+        };
+        self.ask(|| issuer.verify(&issued.value)).await.map_err(|error| {
+            let advice = format!("see why the issuer refuses the key it gave: {}", error.advice());
+            Error::new(error.kind(), advice).temporary(error.is_temporary())
+        })?;
+        Ok(issued)
+    }
+
+    async fn issue_anew(
+        &mut self,
+        record: &Record,
+        intent: &Intent,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<IssuedKey> {
+        let was_in_doubt = record.unsure || self.doubts.as_ref() == Some(&intent.id);
+        // Whatever breaks this off, the issuer may have given a key.
+        self.doubts = Some(intent.id.clone());
+        let passing = AtomicBool::new(was_in_doubt);
+        let passing = &passing;
+        let attempt = async || {
+            let before = passing.swap(true, Ordering::Relaxed);
+            let result = issuer.issue(&record.key, &intent.id).await;
+            let is_clear = result.as_ref().err().is_none_or(is_refusal);
+            passing.store(before || !is_clear, Ordering::Relaxed);
+            result
+        };
+        let result = self.ask(attempt).await;
+        if !passing.load(Ordering::Relaxed) {
+            self.doubts = None;
+        }
+        let mut issued = result?;
+        self.pending = Some((intent.id.clone(), issued.clone()));
+        // As the record will hold it: text and binary are not the same.
+        issued.value = SecretValue::from(issued.value.expose_text()?);
+        self.pending = Some((intent.id.clone(), issued.clone()));
+        if issued.value.is_empty() || issued.value.constant_time_eq(&record.key) {
+            self.pending = None;
+            return Err(Error::new(ErrorKind::Corrupt, "look at the issuer's answers")
+                .because("the issuer gave no new key"));
+        }
+        Ok(issued)
+    }
+
+    /// The secret's own expiry, if it has one, follows the key's.
+    fn expiry_of(&self, issued: &IssuedKey) -> MetadataPatch {
+        let has_expiry =
+            self.seen.as_ref().is_some_and(|secret| secret.metadata().expires_at.is_some());
+        match issued.expires_at {
+            _ if !has_expiry => MetadataPatch::new(),
+            Some(expiry) => MetadataPatch::new().expires_at(expiry),
+            None => MetadataPatch::new().never_expires(),
+        }
+    }
+}
+
+/// Whether an error says for certain that no key was made.
+fn is_refusal(error: &Error) -> bool {
+    use ErrorKind::{Denied, InvalidInput, NotFound, Unauthenticated, Unsupported};
+    let kind = error.kind();
+    !error.is_temporary()
+        && matches!(kind, Denied | InvalidInput | NotFound | Unauthenticated | Unsupported)
+}

@@ -1,0 +1,139 @@
+//! An old key is revoked, when no request carries it any more.
+
+use std::time::Duration;
+
+use strongroom_core::{MetadataPatch, Result, SecretValue};
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::event::RotationStep;
+use super::issuer::KeyIssuer;
+use super::policy::RotationPolicy;
+use super::record::Record;
+use super::turn::{Next, Turn};
+
+impl Turn {
+    /// Revokes the previous key once no request carries it.
+    pub(super) async fn retire(
+        &mut self,
+        record: &Record,
+        previous: &SecretValue,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<Next> {
+        if is_same_text(previous, &record.key) {
+            // Somebody has put the old key back by hand; nobody holds the one that was in between.
+            self.events.tell(&self.path, RotationStep::Orphaned { revoked: None });
+            return self.finish(record).await;
+        }
+        let others = self.others_need(record);
+        if !others.is_zero() {
+            return Ok(Next::Wait(self.wait_for(others)));
+        }
+        self.held.earlier.retain_mut(|drained| drained.try_recv() == Err(TryRecvError::Empty));
+        let left = self.policy.drain.saturating_sub(self.held.since.elapsed());
+        if !self.held.earlier.is_empty() && !left.is_zero() {
+            return Ok(Next::Drain(left));
+        }
+        let timed_out = !self.held.earlier.is_empty();
+        self.held.earlier.clear();
+        if self.drained.replace(record.generation) != Some(record.generation) {
+            self.events.tell(&self.path, RotationStep::Drained { timed_out });
+        }
+        // Never before it is certain that the new key works, and still is the current one.
+        self.ask(|| issuer.verify(&record.key)).await?;
+        let unknown = self.unknown_keys(record, previous, issuer).await?;
+        if *self.look().await?.version() != record.version {
+            return Ok(Next::Go);
+        }
+        let is_revoked = self.revoke(record, previous, issuer).await?;
+        if is_revoked {
+            let fingerprint = record.fingerprint(previous);
+            self.events.tell(&self.path, RotationStep::Revoked { fingerprint });
+        }
+        if let Some(unknown) = unknown {
+            for key in unknown.iter().flatten() {
+                self.revoke(record, key, issuer).await?;
+            }
+            let revoked = unknown.as_ref().map(Vec::len);
+            self.events.tell(&self.path, RotationStep::Orphaned { revoked });
+        }
+        self.finish(record).await
+    }
+
+    /// Revokes a key; whether it is revoked. What the issuer refuses for good, the next rotation does not
+    /// wait for.
+    pub(super) async fn revoke(
+        &self,
+        record: &Record,
+        key: &SecretValue,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<bool> {
+        match self.ask(|| issuer.revoke(key, &record.key)).await {
+            Ok(()) => Ok(true),
+            Err(error) if !error.is_temporary() && self.wants_after(record.generation) => {
+                let fingerprint = record.fingerprint(key);
+                self.events.tell(&self.path, RotationStep::Unrevoked { fingerprint, error });
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the previous key from the store.
+    pub(super) async fn finish(&mut self, record: &Record) -> Result<Next> {
+        let value = record.without_previous(&self.policy.member)?;
+        let written = self.write(record, value, MetadataPatch::new()).await?;
+        if written {
+            let generation = record.generation;
+            self.events.tell(&self.path, RotationStep::Finished { generation });
+        }
+        self.after_write(written)
+    }
+
+    /// Whether this generation is to be replaced, too.
+    pub(super) fn wants_after(&self, generation: u64) -> bool {
+        self.wanted.is_some_and(|wanted| wanted >= generation)
+    }
+
+    /// Keys that may have been got and not stored, by this instance or one that stopped: `None` if there
+    /// can be none, and within it `None` if the issuer cannot list its keys. They are listed before the
+    /// store is looked at again, and every attempt to get a key is noted there first: so none of them is
+    /// a newer key.
+    async fn unknown_keys(
+        &self,
+        record: &Record,
+        previous: &SecretValue,
+        issuer: &dyn KeyIssuer,
+    ) -> Result<Option<Option<Vec<SecretValue>>>> {
+        if !record.unsure || issuer.repeats() {
+            return Ok(None);
+        }
+        match self.ask(|| issuer.list(&record.key)).await {
+            Ok(keys) => {
+                let is_known = |key: &SecretValue| {
+                    [&record.key, previous].iter().any(|known| is_same_text(known, key))
+                };
+                Ok(Some(Some(keys.into_iter().filter(|key| !is_known(key)).collect())))
+            }
+            Err(error) if error.is_temporary() => Err(error),
+            // It cannot be listed, and will not be: somebody has to look.
+            Err(_) => Ok(Some(None)),
+        }
+    }
+
+    /// How much longer other instances need the previous key: to notice the new one, and to let their
+    /// requests end. Whoever has not stored the new key waits longer, for the one who has. Counted from
+    /// when the new key was first seen here: clocks of two machines differ.
+    fn others_need(&self, record: &Record) -> Duration {
+        let RotationPolicy { pickup, drain, claim, .. } = self.policy;
+        let is_own = self.own == Some(record.generation);
+        let for_others = if pickup.is_zero() { Duration::ZERO } else { pickup + drain };
+        let for_owner = if is_own { Duration::ZERO } else { claim };
+        (for_others + for_owner).saturating_sub(self.held.since.elapsed())
+    }
+}
+
+/// Whether two keys are the same, whether the store keeps them as text or as binary.
+fn is_same_text(one: &SecretValue, other: &SecretValue) -> bool {
+    SecretValue::binary(one.expose_bytes().to_vec())
+        .constant_time_eq(&SecretValue::binary(other.expose_bytes().to_vec()))
+}

@@ -1,0 +1,13 @@
+//! The engine under a clock that tests set forward, with an issuer and a store in memory.
+
+mod agreement;
+mod attempts;
+mod crash;
+mod delegate;
+mod instances;
+mod issuer;
+mod order;
+mod schedule;
+mod stores;
+mod troubles;
+mod years;

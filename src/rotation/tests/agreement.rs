@@ -1,0 +1,160 @@
+//! What several who deal with one key know of each other, and what they must not do to each other.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use strongroom_core::{Backend as _, MemoryBackend, PutOptions, SecretPath, SecretValue};
+use tokio::time::{Instant, sleep};
+
+use super::issuer::{
+    FIRST, Issuer, alone, assert_live_for, assert_settled, engine, path, shared, store, stored,
+};
+use crate::clock;
+use crate::rotation::{ExpiryHeaders, ExpiryUnit, Rotation, RotationPolicy};
+
+/// A moment before now, as the store keeps it.
+fn ago(seconds: u64) -> String {
+    let moment: SystemTime = clock::wall() - Duration::from_secs(seconds);
+    humantime::format_rfc3339_millis(moment).to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_that_could_not_reach_the_store_for_long_notice_the_next_key_in_time() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engines: Vec<_> = (0..4).map(|_| engine(&store)).collect();
+    let mut keys = Vec::new();
+    for engine in &engines {
+        keys.push(engine.add(shared(&issuer)).await.unwrap());
+    }
+    sleep(Duration::from_secs(1)).await;
+    store.delete(&path()).await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    store.undelete(&path()).await.unwrap();
+    keys[0].rotate().await.unwrap();
+    assert_live_for(Duration::from_secs(120), &issuer, &keys).await;
+    assert!(keys.iter().all(|key| key.state().generation == 1), "{keys:?}");
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_every_instance_is_told_of_costs_one_key() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engines: Vec<_> = (0..4).map(|_| engine(&store)).collect();
+    let mut keys = Vec::new();
+    for engine in &engines {
+        let headers = ExpiryHeaders::new(ExpiryUnit::Hours);
+        keys.push(engine.add(shared(&issuer).headers(headers)).await.unwrap());
+    }
+    let headers = http::HeaderMap::from_iter([(
+        http::HeaderName::from_static("x-key-expires-in"),
+        http::HeaderValue::from_static("5"),
+    )]);
+    for key in &keys {
+        key.observe(&headers);
+    }
+    sleep(Duration::from_secs(4 * 3600)).await;
+    assert_eq!(issuer.issue_calls(), 1, "what was said of the old key says nothing of the new one");
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_is_added_twice_is_one_key() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let one = engine.add(alone(&issuer)).await.unwrap();
+    let two = engine.add(alone(&issuer)).await.unwrap();
+    one.rotate().await.unwrap();
+    assert_eq!(two.acquire().expose_text().unwrap(), "key-1", "nobody has to notice");
+    assert_eq!(two.rotate().await.unwrap(), 2);
+    assert_live_for(Duration::from_secs(60), &issuer, &[one, two]).await;
+    assert_settled(&store, &issuer, "key-2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_an_operator_goes_back_to_is_not_revoked() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let in_flight = key.acquire();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    store.rollback(&path(), &1.into()).await.unwrap();
+    drop(in_flight);
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(stored(&store).await.1, FIRST);
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+    assert_eq!(issuer.live(), [FIRST, "key-1"], "whoever went back has to revoke it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_waits_for_its_turn_is_looked_at_all_the_same() {
+    let store = Arc::new(MemoryBackend::new());
+    let (slow, fast) = (Issuer::new(), Issuer::new());
+    slow.set(|books| books.latency = Duration::from_secs(500));
+    for name in ["slow", "fast"] {
+        let path = SecretPath::parse(name).unwrap();
+        store.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
+    }
+    let (first, second) = (engine(&store).at_once(1), engine(&store));
+    let policy = RotationPolicy::new().claim(Duration::from_secs(600));
+    let slow_key = first.add(Rotation::new("slow", slow.clone()).policy(policy)).await.unwrap();
+    let fast_key = first.add(Rotation::new("fast", fast.clone())).await.unwrap();
+    let elsewhere = second.add(Rotation::new("fast", fast.clone())).await.unwrap();
+
+    let start = Instant::now();
+    let slowly = tokio::spawn(async move { slow_key.rotate().await });
+    sleep(Duration::from_secs(1)).await;
+    let waiting = fast_key.clone();
+    let waiting = tokio::spawn(async move { waiting.rotate().await });
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(fast.issue_calls(), 0, "one key at a time is replaced");
+    elsewhere.rotate().await.unwrap();
+    assert_live_for(Duration::from_secs(400), &fast, &[fast_key, elsewhere]).await;
+    assert_eq!(waiting.await.unwrap().unwrap(), 1);
+    assert_eq!(fast.issue_calls(), 1);
+    assert!(start.elapsed() < Duration::from_secs(500), "the slow one is still under way");
+    assert_eq!(slowly.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_lags_where_a_key_was_stored_has_nobody_revoke_the_one_before_early() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        books.live.insert("key-9".into());
+    });
+    let (first, second) = (engine(&store), engine(&store));
+    let keys =
+        [first.add(shared(&issuer)).await.unwrap(), second.add(shared(&issuer)).await.unwrap()];
+    sleep(Duration::from_secs(1)).await;
+    let value = SecretValue::fields([
+        ("key", "key-9"),
+        ("rotation_previous", FIRST),
+        ("rotation_generation", "1"),
+        ("rotation_rotated_at", &ago(200)),
+    ]);
+    store.put(&path(), value, PutOptions::new()).await.unwrap();
+    keys[0].look_again();
+    assert_live_for(Duration::from_secs(120), &issuer, &keys).await;
+    assert_settled(&store, &issuer, "key-9").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_lags_where_an_attempt_began_does_not_shorten_it() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(shared(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let value = SecretValue::fields([
+        ("key", FIRST),
+        ("rotation_intent", "01890a5d-ac96-774b-bcce-b302099a8057"),
+        ("rotation_intent_at", &ago(120)),
+        ("rotation_intent_by", "another instance"),
+    ]);
+    store.put(&path(), value, PutOptions::new()).await.unwrap();
+    key.look_again();
+    sleep(Duration::from_secs(9)).await;
+    assert_eq!(issuer.issue_calls(), 0, "the claim is for ten seconds");
+    sleep(Duration::from_secs(120)).await;
+    assert_eq!(issuer.issue_calls(), 1);
+    assert_settled(&store, &issuer, "key-1").await;
+}

@@ -1,0 +1,140 @@
+//! Attempts to get a key or to be rid of one that do not end well, and those that come after them.
+
+use std::iter::repeat_n;
+use std::time::Duration;
+
+use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, VersionSelector};
+use tokio::time::sleep;
+
+use super::issuer::{
+    DAY, FIRST, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, path, store, stored,
+    told,
+};
+use crate::clock;
+use crate::rotation::{Rotation, RotationPolicy, RotationStep};
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_does_not_work_is_found_though_the_engine_stops_before_it_is_revoked() {
+    for repeats in [true, false] {
+        let (store, issuer) = (store().await, Issuer::new());
+        issuer.set(|books| {
+            (books.repeats, books.lists, books.verify_refuses) = (repeats, true, true);
+            books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+        });
+        let first = engine(&store);
+        let key = first.add(alone(&issuer)).await.unwrap();
+        assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
+        first.shutdown().await;
+        assert_eq!(issuer.live(), [FIRST, "key-1"]);
+
+        issuer.set(|books| books.verify_refuses = false);
+        let second = engine(&store);
+        let key = second.add(alone(&issuer)).await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        let current = key.acquire().expose_text().unwrap().to_owned();
+        assert_eq!(current, if repeats { "key-1" } else { "key-2" });
+        assert_settled(&store, &issuer, &current).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_does_not_work_is_revoked_before_anybody_hears_of_it() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.verify_refuses = true);
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    key.rotate().await.unwrap_err();
+    assert_settled(&store, &issuer, FIRST).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_understood_is_asked_for_again_and_not_for_another_key() {
+    let (store, issuer) = (store().await, Issuer::new());
+    annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 6 * DAY)).await;
+    issuer.set(|books| {
+        books.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Config), 10_000).collect();
+    });
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(5 * DAY).await;
+    assert_eq!(store.versions(&path()).await.unwrap().len(), 2, "one attempt is noted");
+    let calls = issuer.issue_calls();
+    assert!((120..260).contains(&calls), "once or twice an hour, not {calls} times");
+    assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Config);
+    issuer.set(|books| books.issue_faults.clear());
+    sleep(Duration::from_secs(3700)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_seen_as_long_as_a_rotation_is_wanted() {
+    for is_due in [true, false] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let refusal = Fault::Refuse(ErrorKind::Denied);
+        issuer.set(|books| books.issue_faults = repeat_n(refusal, 10_000).collect());
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        if is_due {
+            annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 6 * DAY)).await;
+        }
+        assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Denied);
+        for _ in 0..24 {
+            sleep(Duration::from_secs(3600)).await;
+            assert_eq!(key.state().last_error.is_some(), is_due);
+        }
+        assert_eq!(issuer.issue_calls() > 1, is_due);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_never_revokes_does_not_keep_the_next_key_away() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        books.lifetime = Some(30 * DAY);
+        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+    });
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    key.rotate().await.unwrap();
+    let old = key.acquire().fingerprint().clone();
+    let unrevoked = |steps: Vec<RotationStep>| -> Vec<_> {
+        let is_told = |step| match step {
+            RotationStep::Unrevoked { fingerprint, error } => Some((fingerprint, error.kind())),
+            _ => None,
+        };
+        steps.into_iter().filter_map(is_told).collect()
+    };
+    sleep(22 * DAY).await;
+    assert!(stored(&store).await.0.contains(&"rotation_previous".into()), "it is still tried");
+    assert_eq!(unrevoked(told(&mut events)), []);
+    assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Denied);
+
+    sleep(2 * DAY).await;
+    assert_eq!(key.state().generation, 2);
+    let first = unrevoked(told(&mut events));
+    assert_eq!((first.len(), first[0].1), (1, ErrorKind::Denied));
+    assert_eq!(key.rotate().await.unwrap(), 3, "who wants one at once gets it");
+    assert_eq!(unrevoked(told(&mut events)), [(old, ErrorKind::Denied)]);
+
+    issuer.set(|books| books.revoke_faults.clear());
+    sleep(Duration::from_secs(3700)).await;
+    assert_eq!(issuer.live(), [FIRST, "key-1", "key-3"]);
+    assert!(key.state().last_error.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refused_attempt_other_readers_find_the_key_in_its_member() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let engine = engine(&store);
+    let policy = RotationPolicy::new().single_instance().member("token");
+    let key = engine.add(Rotation::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
+    key.rotate().await.unwrap_err();
+    for current in [FIRST, "key-1"] {
+        let secret = store.get(&path(), &VersionSelector::Active).await.unwrap();
+        assert_eq!(secret.field("token").unwrap().expose_text().unwrap(), current);
+        key.rotate().await.unwrap();
+    }
+}

@@ -1,0 +1,54 @@
+//! Several instances that share a store.
+
+use std::time::Duration;
+
+use strongroom_core::MetadataPatch;
+use tokio::time::{Instant, sleep};
+
+use super::issuer::{Issuer, annotate, assert_live_for, assert_settled, engine, shared, store};
+use crate::clock;
+
+#[tokio::test(start_paused = true)]
+async fn of_eight_instances_one_gets_the_key_and_all_use_it_in_time() {
+    for latency in [0, 50, 3_000] {
+        let (store, issuer) = (store().await, Issuer::new());
+        issuer.set(|books| books.latency = Duration::from_millis(latency));
+        annotate(&store, MetadataPatch::new().expires_at(clock::wall() + Duration::from_secs(60)))
+            .await;
+        let engines: Vec<_> = (0..8).map(|_| engine(&store)).collect();
+        let mut keys = Vec::new();
+        for engine in &engines {
+            keys.push(engine.add(shared(&issuer)).await.unwrap());
+        }
+        let start = Instant::now();
+        while keys.iter().any(|key| key.state().generation == 0) {
+            for key in &keys {
+                assert!(issuer.is_live(&key.acquire()));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        let picked_up = start.elapsed();
+        assert!(picked_up < Duration::from_secs(30), "{picked_up:?}");
+        assert_live_for(Duration::from_secs(60), &issuer, &keys).await;
+        assert_eq!(issuer.issue_calls(), 1);
+        assert_settled(&store, &issuer, "key-1").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_one_that_gets_the_key_dies_another_goes_on() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.latency = Duration::from_secs(5));
+    let (first, second) = (engine(&store), engine(&store));
+    let dying = first.add(shared(&issuer)).await.unwrap();
+    let surviving = second.add(shared(&issuer)).await.unwrap();
+    let _ = tokio::time::timeout(Duration::from_secs(2), dying.rotate()).await;
+    drop((first, dying));
+    let start = Instant::now();
+    while surviving.state().generation == 0 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
+    sleep(Duration::from_secs(60)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}

@@ -1,0 +1,98 @@
+//! When a key is replaced, where that is not plain to see.
+
+use std::time::Duration;
+
+use strongroom_core::{ErrorKind, MetadataPatch};
+use tokio::time::{Instant, sleep};
+
+use super::issuer::{DAY, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, store};
+use crate::clock;
+use crate::rotation::{Rotation, RotationPolicy};
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_lives_shorter_than_the_cooldown_is_replaced_before_its_end() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.lifetime = Some(Duration::from_secs(1800)));
+    let engine = engine(&store);
+    let policy = RotationPolicy::new().single_instance().warning(Duration::from_secs(300));
+    let key = engine.add(Rotation::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
+    key.rotate().await.unwrap();
+    for _ in 0..1_000 {
+        sleep(Duration::from_secs(15)).await;
+        assert!(key.state().expires_at.unwrap() > clock::wall());
+    }
+    let generation = key.state().generation;
+    assert!((10..=12).contains(&generation), "every 25 minutes, not {generation} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_attempt_does_not_put_the_interval_off() {
+    let (store, issuer) = (store().await, Issuer::new());
+    annotate(&store, MetadataPatch::new().rotation_interval(10 * DAY)).await;
+    issuer.set(|books| books.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(11 * DAY).await;
+    assert_eq!((issuer.issue_calls(), key.state().generation), (2, 1));
+    sleep(10 * DAY).await;
+    assert_eq!((issuer.issue_calls(), key.state().generation), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_came_together_are_replaced_within_an_hour_and_not_together() {
+    let mut earlier = Vec::new();
+    for seed in 0..5 {
+        fastrand::seed(seed);
+        let (store, issuer) = (store().await, Issuer::new());
+        let start = Instant::now();
+        annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 17 * DAY)).await;
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        key.watch().wait_for(|state| state.generation == 1).await.unwrap();
+        earlier.push((10 * DAY).saturating_sub(start.elapsed()).as_secs());
+    }
+    assert!(earlier.iter().all(|seconds| *seconds <= 3600), "{earlier:?}");
+    let spread = earlier.iter().max().unwrap() - earlier.iter().min().unwrap();
+    assert!(spread > 600, "{earlier:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_endured() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let policy = RotationPolicy::new().warning(Duration::MAX).cooldown(Duration::MAX);
+    let policy = policy.single_instance().drain(Duration::MAX).claim(Duration::MAX);
+    let key = engine.add(Rotation::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
+    for generation in 1..=2 {
+        assert_eq!(key.rotate().await.unwrap(), generation);
+        sleep(Duration::from_secs(1)).await;
+        assert_settled(&store, &issuer, &format!("key-{generation}")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_others_may_need_without_end_is_kept_for_them() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let policy = RotationPolicy::new().pickup(Duration::MAX).drain(Duration::MAX);
+    let key = engine.add(Rotation::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
+    assert_eq!(key.rotate().await.unwrap(), 1);
+    let next = tokio::time::timeout(DAY, key.rotate()).await;
+    assert!(next.is_err(), "it waits for the end of the first: {next:?}");
+    assert_eq!(issuer.live(), ["key-0", "key-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_beyond_the_year_9999_stops_nothing() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.lifetime = Some(Duration::from_secs(300_000_000_000)));
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    for generation in 1..=2 {
+        assert_eq!(key.rotate().await.unwrap(), generation);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let end = key.state().expires_at.unwrap();
+    assert_eq!(humantime::format_rfc3339_seconds(end).to_string(), "9999-12-31T23:59:59Z");
+    assert_settled(&store, &issuer, "key-2").await;
+}

@@ -1,0 +1,30 @@
+//! Tests of the HTTP issuer of keys. The process ends if a key shows in anything that is logged.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod answers;
+mod calls;
+mod config;
+
+use std::fmt::Debug;
+
+use strongroom::rotation::{HttpIssuer, HttpIssuerConfig};
+use strongroom::{Error, ErrorKind, Operation, Result};
+use strongroom_testkit::{canary, errors};
+
+/// An issuer that is asked as `change` says.
+fn issuer(base: String, change: impl FnOnce(&mut HttpIssuerConfig)) -> HttpIssuer {
+    canary::watch();
+    let mut config = HttpIssuerConfig::new(base);
+    change(&mut config);
+    let issuer = HttpIssuer::new(&config).unwrap();
+    canary::witness(&(&config, &issuer));
+    issuer
+}
+
+/// A failure of a certain kind, that says what to do and shows no key.
+#[track_caller]
+fn failed<T: Debug>(kind: ErrorKind, result: Result<T>) -> Error {
+    let error = errors::failed(Operation::Rotate, kind, result);
+    canary::witness_error(&error);
+    error
+}

@@ -1,0 +1,35 @@
+//! An issuer that fails at random.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use strongroom_testkit::issuer::{Fault, Issuer};
+
+/// How long the engine waits for an answer of this issuer.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Sets anew what goes wrong with the next requests: nothing, or up to three of each kind.
+pub(crate) fn set(issuer: &Issuer, rng: &mut Rng) {
+    issuer.clear_faults();
+    for _ in 0..rng.usize(0..=3) {
+        issuer.next_issues(1, one(rng));
+    }
+    for _ in 0..rng.usize(0..=3) {
+        issuer.next_revocations(1, one(rng));
+    }
+}
+
+fn one(rng: &mut Rng) -> Fault {
+    match rng.u32(0..10) {
+        0 => Fault::Status(400),
+        1 => Fault::Status(403),
+        2 => Fault::Status(500),
+        3 => Fault::Status(503),
+        4 => Fault::SlowDown(1),
+        5 => Fault::Late(PATIENCE / 4),
+        6 => Fault::Late(PATIENCE * 2),
+        7 => Fault::LoseAnswer,
+        8 => Fault::Hang,
+        _ => Fault::ActAndHang,
+    }
+}

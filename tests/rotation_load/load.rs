@@ -1,0 +1,222 @@
+//! A key that is replaced every second while clients use it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use strongroom::rotation::{
+    HttpIssuer, HttpIssuerConfig, RotatingKey, Rotation, RotationEngine, RotationPolicy,
+};
+use strongroom::{Error, Result, SecretValue, SecretsManager};
+use strongroom_testkit::issuer::{Issuer, Standing};
+use strongroom_testkit::report;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::clients::{CLIENTS, Clients, Tally, slow_answers};
+use crate::faults;
+use crate::issued::{self, Seen};
+use crate::stores::Store;
+
+const PATH: &str = "partner/api-key";
+/// How long after a switch a request may go on with the old key.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often a new key is wanted.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a test waits for the last rotation to end.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A store, an issuer, and how long to run.
+pub(crate) struct Load {
+    store: Store,
+    issuer: Arc<Issuer>,
+    time: Duration,
+}
+
+/// What came of it, once everything has settled.
+struct Outcome {
+    tally: Tally,
+    seen: Seen,
+    /// How often a new key was got.
+    rotations: u64,
+    /// Why none was, each time.
+    failed: Vec<Error>,
+    /// The longest that it took.
+    longest: Duration,
+}
+
+impl Load {
+    pub(crate) fn over(store: Store, time: Duration) -> Self {
+        let issuer = Arc::new(Issuer::start(slow_answers()));
+        Self { store, issuer, time }
+    }
+
+    /// Everything goes well, and nothing is asked for twice.
+    pub(crate) async fn runs_without_a_failure(self) {
+        let outcome = self.run(None).await;
+        self.tell(&outcome, "");
+        self.check(&outcome).await;
+        let (seen, counts) = (&outcome.seen, self.issuer.counts());
+        assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
+        assert_eq!(seen.count("failed"), 0);
+        let wanted = self.time.as_secs() / EVERY.as_secs();
+        assert!(outcome.rotations * 10 >= wanted * 8, "only {} rotations", outcome.rotations);
+        let rotations = usize::try_from(outcome.rotations).unwrap();
+        for step in ["started", "issued", "stored", "switched", "drained", "revoked", "finished"] {
+            assert_eq!(seen.count(step), rotations, "{step}");
+        }
+        assert_eq!((counts.issue_calls, counts.issued), (outcome.rotations, outcome.rotations));
+        assert_eq!((counts.revoke_calls, counts.revoked), (outcome.rotations, outcome.rotations));
+        // Otherwise the test shows nothing.
+        assert!(seen.busy_switches * 10 >= rotations * 9, "{} busy switches", seen.busy_switches);
+    }
+
+    /// Rotations may fail, but neither a request nor a key is lost.
+    pub(crate) async fn survives_faults(self) {
+        let seed = fastrand::u64(..);
+        let outcome = self.run(Some(Rng::with_seed(seed))).await;
+        self.tell(&outcome, &format!(", faults of seed {seed}"));
+        self.check(&outcome).await;
+        let counts = self.issuer.counts();
+        let in_vain = counts.issue_calls + counts.revoke_calls - counts.issued - counts.revoked;
+        assert!(in_vain > 0 && !outcome.failed.is_empty(), "nothing went wrong: {counts:?}");
+        assert!(outcome.rotations > 1, "nothing went well");
+    }
+
+    /// Replaces the key every second while clients use it, and once more at the end, when nothing goes
+    /// wrong any more.
+    async fn run(&self, mut faults: Option<Rng>) -> Outcome {
+        let (seen, observer) = issued::observer(&self.issuer);
+        let secrets = &self.store.secrets;
+        secrets.put(PATH, self.issuer.first_key()).await.unwrap();
+        let engine = RotationEngine::new(secrets.clone()).observer(observer);
+        let key = engine.add(self.rotation(faults.is_some())).await.unwrap();
+        let clients = Clients::start(&self.issuer.base(), &key);
+
+        let (mut rotations, mut failed, mut longest) = (0, Vec::new(), Duration::ZERO);
+        let mut note = |took: Duration, result: Result<u64>| {
+            match result {
+                Ok(_) => rotations += 1,
+                Err(error) => failed.push(error),
+            }
+            longest = longest.max(took);
+        };
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let begin = Instant::now();
+        while begin.elapsed() < self.time {
+            ticks.tick().await;
+            if let Some(rng) = &mut faults {
+                faults::set(&self.issuer, rng);
+            }
+            let (took, result) = timed(&key).await;
+            note(took, result);
+        }
+        self.issuer.clear_faults();
+        let (took, result) = timed(&key).await;
+        assert!(result.is_ok(), "{result:?}");
+        note(took, result);
+
+        self.until_settled(secrets).await;
+        let tally = clients.stop().await;
+        engine.shutdown().await;
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
+        Outcome { tally, seen, rotations, failed, longest }
+    }
+
+    fn rotation(&self, with_faults: bool) -> Rotation {
+        let mut config = HttpIssuerConfig::new(self.issuer.base());
+        config.verify_path = Some("/api/whoami".into());
+        let mut policy = RotationPolicy::new().single_instance().drain(DRAIN);
+        if with_faults {
+            config.timeout = faults::PATIENCE;
+            // Some attempts are broken off.
+            policy = policy.claim(faults::PATIENCE * 2);
+        }
+        Rotation::new(PATH, HttpIssuer::new(&config).unwrap()).policy(policy)
+    }
+
+    /// Waits until the store holds one key.
+    async fn until_settled(&self, secrets: &SecretsManager) {
+        let begin = Instant::now();
+        loop {
+            let left = self.issuer.live_keys().len();
+            let value = secrets.refresh(PATH).await.unwrap().value().clone();
+            if left == 1 && !has(&value, "rotation_previous") && !has(&value, "rotation_intent") {
+                return;
+            }
+            assert!(begin.elapsed() < LIMIT, "{left} keys are left, and {:?}", value.field_names());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What holds whatever the issuer does.
+    async fn check(&self, outcome: &Outcome) {
+        let (tally, seen, counts) = (&outcome.tally, &outcome.seen, self.issuer.counts());
+        let failures = &tally.failures;
+        assert!(failures.is_empty(), "{} failed: {:?}", failures.len(), failures.first());
+        assert!(tally.fewest > 0 && tally.over_reqwest > 0 && tally.over_tower > 0, "{tally:?}");
+        assert_eq!(counts.live_uses, tally.over_reqwest + tally.over_tower);
+        assert_eq!((counts.revoked_uses, counts.revoked_in_flight), (0, 0), "{counts:?}");
+        assert_eq!((counts.unknown_uses, counts.expired_uses), (0, 0), "{counts:?}");
+        assert_eq!(counts.unauthorized, 0, "{counts:?}");
+        assert_eq!(seen.cut_short, 0);
+
+        let live = self.issuer.live_keys();
+        let [last] = live.as_slice() else { unreachable!("{} keys are left", live.len()) };
+        let stored = self.store.secrets.refresh(PATH).await.unwrap().value().clone();
+        assert!(stored.field("key").unwrap().constant_time_eq(last), "another key is stored");
+        let names = stored.field_names().unwrap();
+        assert!(
+            !has(&stored, "rotation_previous") && !has(&stored, "rotation_intent"),
+            "{names:?}"
+        );
+
+        assert_eq!(seen.keys.len() as u64, counts.issued + 1, "a key was not seen");
+        let old = seen.keys.iter().filter(|key| !key.constant_time_eq(last));
+        let old: Vec<_> = old.map(|key| self.issuer.standing(key)).collect();
+        assert_eq!(old.len() as u64, counts.issued);
+        assert!(old.iter().all(|standing| *standing == Some(Standing::Revoked)), "{old:?}");
+    }
+
+    fn tell(&self, outcome: &Outcome, more: &str) {
+        let Outcome { tally, seen, rotations, failed, longest } = outcome;
+        let counts = self.issuer.counts();
+        report(format_args!(
+            "{}: {CLIENTS} clients for {} s sent {} requests over reqwest, {} over tower (longest \
+             {} ms), {} failed; {rotations} rotations (longest {} ms), {} failed; {} of {} \
+             switches with requests under way; issue calls {}, issued {}, revoke calls {}, revoked \
+             {}; uses of revoked keys {}, of unknown keys {}, keys revoked in use {}, answers 401 \
+             {}; keys left {}{more}",
+            self.store.name,
+            self.time.as_secs(),
+            tally.over_reqwest,
+            tally.over_tower,
+            tally.longest.as_millis(),
+            tally.failures.len(),
+            longest.as_millis(),
+            failed.len(),
+            seen.busy_switches,
+            seen.count("switched"),
+            counts.issue_calls,
+            counts.issued,
+            counts.revoke_calls,
+            counts.revoked,
+            counts.revoked_uses,
+            counts.unknown_uses,
+            counts.revoked_in_flight,
+            counts.unauthorized,
+            self.issuer.live_keys().len(),
+        ));
+    }
+}
+
+/// A rotation, and how long it took.
+async fn timed(key: &RotatingKey) -> (Duration, Result<u64>) {
+    let begin = Instant::now();
+    let result = key.rotate().await;
+    (begin.elapsed(), result)
+}
+
+fn has(value: &SecretValue, member: &str) -> bool {
+    value.field_names().is_ok_and(|names| names.iter().any(|name| name == member))
+}

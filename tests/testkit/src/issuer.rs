@@ -1,0 +1,183 @@
+//! An issuer of API keys, and the API that takes them, over real HTTP.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /api/keys/rotate` | 200 `{"new_key": …}`, with `expires_at` in Unix seconds if the key ends |
+//! | `DELETE /api/keys/{key}` | 204; 410 if it was revoked before, 404 if it never was a key |
+//! | `GET /api/keys` | 200 `{"keys": [{"key": …}, …]}`, the live ones |
+//! | `GET /api/whoami` | 204 |
+//! | `GET` or `POST /work` | 200 and some text, with `X-Key-Expires-In` if the key ends |
+//!
+//! Each takes a live key as bearer, and answers 401 without one. All keys belong to one client. Another
+//! process needs the address alone.
+
+mod faults;
+mod keys;
+mod serve;
+mod work;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use strongroom_core::SecretValue;
+
+use self::keys::Keys;
+use self::serve::Shared;
+use crate::loopback::Loopback;
+
+pub use self::faults::Fault;
+pub use self::keys::{Counts, Standing};
+
+/// How an [`Issuer`] behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Whether the same `Idempotency-Key` gives the same key; default yes.
+    pub honours_ids: bool,
+    /// Whether `GET /api/keys` exists; default yes.
+    pub lists_keys: bool,
+    /// How long the first key works; default for ever.
+    pub first_key_life: Option<Duration>,
+    /// How long each other key works; default for ever.
+    pub key_life: Option<Duration>,
+    /// How `X-Key-Expires-In` counts; default seconds.
+    pub unit: Unit,
+    /// In how many pieces the answer of `/work` comes; default one.
+    pub pieces: usize,
+    /// How long the pause is before each piece but the first; default none.
+    pub pause: Duration,
+}
+
+/// How `X-Key-Expires-In` counts. It is always rounded down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// `3600`
+    Seconds,
+    /// `5`
+    Days,
+    /// `5d`, `36h` or `90s`, whichever is the largest that is not zero.
+    Suffixed,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            honours_ids: true,
+            lists_keys: true,
+            first_key_life: None,
+            key_life: None,
+            unit: Unit::Seconds,
+            pieces: 1,
+            pause: Duration::ZERO,
+        }
+    }
+}
+
+/// A server on a free loopback port with a thread of its own, gone when it is dropped.
+pub struct Issuer {
+    server: Loopback,
+    shared: Arc<Shared>,
+    first_key: SecretValue,
+}
+
+impl Issuer {
+    /// Starts an issuer that has made one key.
+    #[must_use]
+    pub fn start(options: Options) -> Self {
+        let (keys, first_key) = Keys::new(options.first_key_life);
+        let shared = Arc::new(Shared::new(options, keys));
+        let serving = Arc::clone(&shared);
+        let server = Loopback::new(move |stream| serve::connection(stream, Arc::clone(&serving)));
+        Self { server, shared, first_key }
+    }
+
+    /// The base URL: `http://`, a loopback address and a port.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    /// The key to begin with.
+    #[must_use]
+    pub fn first_key(&self) -> SecretValue {
+        self.first_key.clone()
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.shared.keys().counts()
+    }
+
+    /// Forgets what has happened so far; keys stay as they are.
+    pub fn reset_counts(&self) {
+        self.shared.keys().reset_counts();
+    }
+
+    /// The keys that work now, in the order in which they were made.
+    #[must_use]
+    pub fn live_keys(&self) -> Vec<SecretValue> {
+        self.shared.keys().live().into_iter().map(SecretValue::from).collect()
+    }
+
+    /// What became of a key; `None` if it was never one.
+    #[must_use]
+    pub fn standing(&self, key: &SecretValue) -> Option<Standing> {
+        self.shared.keys().standing(key.expose_text().ok()?)
+    }
+
+    /// Whether a key works now.
+    #[must_use]
+    pub fn is_live(&self, key: &SecretValue) -> bool {
+        self.standing(key) == Some(Standing::Live)
+    }
+
+    /// How many requests to `/work` are being answered with this key.
+    #[must_use]
+    pub fn in_flight(&self, key: &SecretValue) -> usize {
+        key.expose_text().map_or(0, |key| self.shared.keys().in_flight(key))
+    }
+
+    /// Makes a key as if somebody had asked for it, without counting that.
+    #[must_use]
+    pub fn make_key(&self, life: Option<Duration>) -> SecretValue {
+        SecretValue::from(self.shared.keys().make(life))
+    }
+
+    /// Lets a key end at a moment.
+    pub fn expire_at(&self, key: &SecretValue, moment: SystemTime) {
+        self.shared.keys().expire_at(key.expose_text().expect("a key is text"), moment);
+    }
+
+    /// Makes a key stop working, as if somebody had asked for it, without counting that.
+    pub fn revoke(&self, key: &SecretValue) {
+        self.shared.keys().revoke(key.expose_text().expect("a key is text"));
+    }
+
+    /// What is done with the next `count` requests for a key. Faults are used up one after the other
+    /// in the order in which they are set.
+    pub fn next_issues(&self, count: usize, fault: Fault) {
+        self.shared.faults().on_issue(count, fault);
+    }
+
+    /// What is done with the next `count` revocations.
+    pub fn next_revocations(&self, count: usize, fault: Fault) {
+        self.shared.faults().on_revocation(count, fault);
+    }
+
+    /// Forgets the faults that have not been used up.
+    pub fn clear_faults(&self) {
+        self.shared.faults().clear();
+    }
+}
+
+impl fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuer")
+            .field("base", &self.base())
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}

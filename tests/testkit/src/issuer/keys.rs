@@ -1,0 +1,173 @@
+//! The keys of an issuer, and what was done with them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crate::canary::CANARY;
+
+/// What has happened at an [`Issuer`](super::Issuer).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Requests for a key, whatever came of them.
+    pub issue_calls: u64,
+    /// Different keys made for them.
+    pub issued: u64,
+    /// Requests to revoke a key, whatever came of them.
+    pub revoke_calls: u64,
+    /// Keys that stopped working through them.
+    pub revoked: u64,
+    /// Requests to `/work` with a live key.
+    pub live_uses: u64,
+    /// Requests to `/work` with a key that had been revoked.
+    pub revoked_uses: u64,
+    /// Requests to `/work` with a key that had expired.
+    pub expired_uses: u64,
+    /// Requests to `/work` with what never was a key, or without any.
+    pub unknown_uses: u64,
+    /// Requests to `/work` that were still being answered when their key was revoked.
+    pub revoked_in_flight: u64,
+    /// Answers with the status 401, anywhere.
+    pub unauthorized: u64,
+}
+
+/// What became of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// It works.
+    Live,
+    /// Its time is over.
+    Expired,
+    /// Somebody made it stop working.
+    Revoked,
+}
+
+pub(super) struct Keys {
+    /// In the order in which they were made.
+    order: Vec<String>,
+    known: HashMap<String, Key>,
+    /// The key that each attempt was given.
+    attempts: HashMap<String, String>,
+    pub(super) counts: Counts,
+}
+
+#[derive(Default)]
+struct Key {
+    ends: Option<SystemTime>,
+    is_revoked: bool,
+    in_flight: usize,
+}
+
+impl Key {
+    fn standing(&self) -> Standing {
+        match self.ends {
+            _ if self.is_revoked => Standing::Revoked,
+            Some(end) if end <= SystemTime::now() => Standing::Expired,
+            _ => Standing::Live,
+        }
+    }
+}
+
+impl Keys {
+    /// One key, which is given as well.
+    pub(super) fn new(life: Option<Duration>) -> (Self, strongroom_core::SecretValue) {
+        let mut keys = Self {
+            order: Vec::new(),
+            known: HashMap::new(),
+            attempts: HashMap::new(),
+            counts: Counts::default(),
+        };
+        let first = keys.make(life);
+        (keys, first.into())
+    }
+
+    /// A key that no issuer of this process has made before. It begins with the canary, and holds
+    /// what has to be encoded in a path.
+    pub(super) fn make(&mut self, life: Option<Duration>) -> String {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let key = format!("{CANARY}/{}+{number:06}==", std::process::id());
+        let ends = life.map(|life| SystemTime::now() + life);
+        self.order.push(key.clone());
+        self.known.insert(key.clone(), Key { ends, ..Key::default() });
+        key
+    }
+
+    /// The key for an attempt, or any new one.
+    pub(super) fn issue(&mut self, attempt: Option<&str>, life: Option<Duration>) -> String {
+        if let Some(key) = attempt.and_then(|attempt| self.attempts.get(attempt)) {
+            return key.clone();
+        }
+        let key = self.make(life);
+        self.counts.issued += 1;
+        if let Some(attempt) = attempt {
+            self.attempts.insert(attempt.to_owned(), key.clone());
+        }
+        key
+    }
+
+    /// What became of the key before; `None` if it was never one.
+    pub(super) fn revoke(&mut self, key: &str) -> Option<Standing> {
+        let before = self.standing(key)?;
+        let key = self.known.get_mut(key)?;
+        key.is_revoked = true;
+        if before != Standing::Revoked {
+            self.counts.revoked_in_flight += key.in_flight as u64;
+        }
+        Some(before)
+    }
+
+    pub(super) fn expire_at(&mut self, key: &str, moment: SystemTime) {
+        self.known.get_mut(key).expect("a key of this issuer").ends = Some(moment);
+    }
+
+    pub(super) fn standing(&self, key: &str) -> Option<Standing> {
+        self.known.get(key).map(Key::standing)
+    }
+
+    pub(super) fn end(&self, key: &str) -> Option<SystemTime> {
+        self.known.get(key)?.ends
+    }
+
+    pub(super) fn live(&self) -> Vec<String> {
+        let is_live = |key: &&String| self.standing(key) == Some(Standing::Live);
+        self.order.iter().filter(is_live).cloned().collect()
+    }
+
+    /// Notes a request to `/work`. If it may be answered, it counts as in flight until
+    /// [`finish`](Self::finish).
+    pub(super) fn admit(&mut self, key: Option<&str>) -> bool {
+        let standing = key.and_then(|key| self.standing(key));
+        let count = match standing {
+            Some(Standing::Live) => &mut self.counts.live_uses,
+            Some(Standing::Revoked) => &mut self.counts.revoked_uses,
+            Some(Standing::Expired) => &mut self.counts.expired_uses,
+            None => &mut self.counts.unknown_uses,
+        };
+        *count += 1;
+        let live = key.filter(|_| standing == Some(Standing::Live));
+        let Some(key) = live.and_then(|key| self.known.get_mut(key)) else { return false };
+        key.in_flight += 1;
+        true
+    }
+
+    pub(super) fn finish(&mut self, key: &str) {
+        if let Some(key) = self.known.get_mut(key) {
+            key.in_flight -= 1;
+        }
+    }
+
+    pub(super) fn in_flight(&self, key: &str) -> usize {
+        self.known.get(key).map_or(0, |key| key.in_flight)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(super) fn reset_counts(&mut self) {
+        self.counts = Counts::default();
+    }
+}
