@@ -1,6 +1,7 @@
 //! What is stored of a key that rotates: one secret, a JSON object, always written whole and under a
 //! condition. What is not the rotation's own stays as it stands.
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use strongroom_core::{Error, ErrorKind, Result, Secret, SecretValue, ValueFormat, Version};
@@ -29,7 +30,7 @@ const INTENT_BY: &str = "rotation_intent_by";
 const UNSURE: &str = "rotation_unsure";
 
 /// A secret that rotates, as it was read.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Record {
     pub(crate) version: Version,
     pub(crate) key: SecretValue,
@@ -45,6 +46,16 @@ pub(crate) struct Record {
     /// All that is stored; a plain value is made an object by the first change.
     whole: SecretValue,
     is_plain: bool,
+}
+
+/// Neither keys nor the salt of their fingerprints.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("version", &self.version)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
 }
 
 /// An attempt to get a new key, noted before the issuer is asked: whatever happens then, somebody
