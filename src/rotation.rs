@@ -23,6 +23,7 @@ mod moment;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod origin;
 mod password;
+mod place;
 mod policy;
 mod record;
 mod replace;

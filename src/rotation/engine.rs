@@ -19,6 +19,7 @@ use super::issuer::KeyIssuer;
 use super::keeper::Keeper;
 use super::key::{Current, Held, KeyState, RotatingKey};
 use super::password::PasswordIssuer;
+use super::place::Place;
 use super::policy::RotationPolicy;
 use super::record::Record;
 use super::turn::{Holding, Turn, retries};
@@ -131,7 +132,7 @@ impl Means {
 pub struct RotationEngine {
     secrets: SecretsManager,
     events: Events,
-    permits: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     /// The name of this instance in the store.
     instance: String,
     stop: watch::Sender<bool>,
@@ -151,14 +152,15 @@ impl RotationEngine {
         Self {
             secrets,
             events: Events::new(None),
-            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
             instance: uuid::Uuid::new_v4().to_string(),
             stop: watch::Sender::new(false),
             kept: tokio::sync::Mutex::default(),
         }
     }
 
-    /// Tells each event to `observer` before the next step is made, on the task that makes it.
+    /// Tells each event to `observer` before the next step is made, on the task that makes it. A panic
+    /// of it is caught, and changes nothing.
     pub fn observer(mut self, observer: impl Fn(&RotationEvent) + Send + Sync + 'static) -> Self {
         self.events = Events::new(Some(Arc::new(observer)));
         self
@@ -166,7 +168,7 @@ impl RotationEngine {
 
     /// Sets how many keys are replaced at a time. 4 unless set; at least 1.
     pub fn at_once(mut self, keys: usize) -> Self {
-        self.permits = Arc::new(Semaphore::new(keys.clamp(1, Semaphore::MAX_PERMITS)));
+        self.places = Arc::new(Semaphore::new(keys.clamp(1, Semaphore::MAX_PERMITS)));
         self
     }
 
@@ -261,8 +263,7 @@ impl RotationEngine {
             missing_since: None,
             conflicts: 0,
             drained: None,
-            permits: Arc::clone(&self.permits),
-            permit: None,
+            place: Place::among(Arc::clone(&self.places)),
             watched: None,
             asked: None,
             doubts: None,

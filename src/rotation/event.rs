@@ -1,12 +1,13 @@
 //! What happens to keys, for logs and alerts.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::{Error, SecretPath};
 use tokio::sync::broadcast;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::key::Fingerprint;
 
@@ -150,7 +151,10 @@ impl Events {
         }
         let event = RotationEvent { path: path.clone(), step };
         if let Some(observer) = &self.observer {
-            observer(&event);
+            let told = catch_unwind(AssertUnwindSafe(|| observer(&event)));
+            if told.is_err() {
+                error!(%path, step = event.step.name(), "an observer of key rotation panicked");
+            }
         }
         // Nobody has to listen.
         let _ = self.sender.send(event);

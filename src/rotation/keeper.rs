@@ -1,7 +1,9 @@
 //! The task that keeps one key fresh.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -99,13 +101,14 @@ impl Keeper {
     }
 
     async fn woken(&mut self, wake: Instant) -> Woken {
-        let Self { stop, wishes, turn, is_draining, .. } = self;
+        let Self { stop, wishes, turn: Turn { held, place, .. }, is_draining, .. } = self;
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => Woken::Stopped,
             // The channel stays open, since this task holds a sender, too.
             Some(wish) = wishes.recv() => Woken::Wished(wish),
-            () = turn.held.all_drained(), if *is_draining => Woken::InTime,
+            () = held.all_drained(), if *is_draining => Woken::InTime,
+            () = place.granted(), if place.is_queued() => Woken::InTime,
             () = sleep_until(wake) => Woken::InTime,
         }
     }
@@ -198,7 +201,9 @@ impl Keeper {
     /// Makes steps; how long to wait for the next, if there is one.
     async fn steps(&mut self, may_act: bool) -> Result<Option<Duration>> {
         while !*self.stop.borrow() {
-            let next = self.turn.step(may_act).await?;
+            // Each step begins with what is stored: one that was broken off is no harm.
+            let step = AssertUnwindSafe(self.turn.step(may_act)).catch_unwind().await;
+            let next = step.unwrap_or_else(|_| Err(panicked()))?;
             self.answer();
             match next {
                 Next::Go => {}
@@ -207,6 +212,8 @@ impl Keeper {
                     self.is_draining = true;
                     return Ok(Some(pause));
                 }
+                // The store is looked at meanwhile.
+                Next::Queue => return Ok(Some(self.turn.look_every())),
                 // Somebody may still want a newer key than the one that was just got.
                 Next::Rest => match self.waiting.first() {
                     Some((generation, _)) if may_act => self.turn.wanted = Some(*generation),
@@ -248,7 +255,8 @@ impl Keeper {
             let _ = answer.send(Err(error.clone()));
         }
         // What has begun is gone on with. What has not is wanted again while it is due.
-        (self.turn.wanted, self.turn.permit) = (None, None);
+        self.turn.wanted = None;
+        self.turn.place.leave();
         self.turn.key.state.send_modify(|state| state.last_error = Some(error.clone()));
         let delay = error.retry_delay().map_or(Duration::ZERO, bounded);
         self.turn.events.tell(&self.turn.path, RotationStep::Failed { error });
@@ -326,4 +334,9 @@ impl Keeper {
             self.turn.events.tell(&self.turn.path, RotationStep::Expiring { left });
         }
     }
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "see what the panic said, in the issuer or the store")
+        .because("a step of the rotation panicked")
 }

@@ -15,6 +15,7 @@ use crate::clock;
 /// How long the store has to show that a key is not there before that is believed: some show an older
 /// state now and then.
 const BELIEVED_AFTER: Duration = Duration::from_secs(5);
+
 impl Turn {
     /// Gets a key, sees that it works, and stores it.
     pub(super) async fn replace(
@@ -43,7 +44,8 @@ impl Turn {
         if written {
             let generation = record.generation.saturating_add(1);
             self.own = Some(generation);
-            (self.pending, self.permit) = (None, None);
+            self.pending = None;
+            self.place.leave();
             self.events.tell(&self.path, RotationStep::Stored { generation });
         }
         self.after_write(written)
@@ -91,7 +93,7 @@ impl Turn {
     async fn forget(&mut self, record: &Record, intent: &Intent) -> Result<()> {
         let value = record.without_intent(self.is_in_doubt(intent), &self.policy.member)?;
         self.write(record, value, MetadataPatch::new()).await?;
-        self.permit = None;
+        self.place.leave();
         Ok(())
     }
 

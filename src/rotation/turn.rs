@@ -14,12 +14,12 @@ use strongroom_core::{
     Error, ErrorKind, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath,
     SecretValue, VersionSelector,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::event::{Events, RotationStep};
 use super::issuer::{IssueId, IssuedKey, KeyIssuer};
 use super::key::{Current, Drained, Held};
+use super::place::Place;
 use super::policy::RotationPolicy;
 use super::record::{Intent, Record};
 use crate::cache::Terms;
@@ -34,9 +34,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// How often the store is looked at where nobody else is expected to change it.
 const IDLE_LOOK: Duration = Duration::from_secs(300);
-
-/// How long to wait before a place among the keys that are replaced is looked for again.
-const FULL: Duration = Duration::from_millis(500);
 /// How often somebody else may write first, one time after the other.
 const MOST_CONFLICTS: u32 = 10;
 
@@ -51,6 +48,8 @@ pub(super) enum Next {
     Wait(Duration),
     /// The next step, after a time, or when no request carries an old key any more.
     Drain(Duration),
+    /// The next step, when there is a place among the keys that are replaced.
+    Queue,
 }
 
 /// One key in the hands of one instance.
@@ -77,9 +76,8 @@ pub(super) struct Turn {
     pub(super) conflicts: u32,
     /// The generation whose predecessor is known to be in no request any more.
     pub(super) drained: Option<u64>,
-    /// How many keys are replaced at a time, and this one's share of that.
-    pub(super) permits: Arc<Semaphore>,
-    pub(super) permit: Option<OwnedSemaphorePermit>,
+    /// Among the keys that are replaced at a time.
+    pub(super) place: Place,
     /// Another instance's attempt, and when it was first seen.
     pub(super) watched: Option<(Intent, Instant)>,
     /// When the store was asked to replace the secret.
@@ -143,7 +141,7 @@ impl Turn {
             self.wanted = None;
         }
         if let Some(previous) = record.previous.clone() {
-            self.permit = None;
+            self.place.leave();
             return self.retire(&record, &previous, &*issuer).await;
         }
         let own = record.intent.clone().filter(|intent| intent.by == self.instance);
@@ -151,19 +149,16 @@ impl Turn {
         if let Some(intent) = &foreign {
             let left = self.left_of(intent);
             if !left.is_zero() {
-                self.permit = None;
+                self.place.leave();
                 return Ok(Next::Wait(self.wait_for(left)));
             }
         }
         if record.intent.is_none() && self.wanted.is_none() {
-            self.permit = None;
+            self.place.leave();
             return Ok(Next::Rest);
         }
-        if self.permit.is_none() {
-            self.permit = Arc::clone(&self.permits).try_acquire_owned().ok();
-        }
         match (own, foreign) {
-            _ if self.permit.is_none() => Ok(Next::Wait(FULL)),
+            _ if !self.place.take() => Ok(Next::Queue),
             (Some(intent), _) => self.replace(&record, &intent, &*issuer).await,
             (None, Some(intent)) => self.claim(&record, intent.id).await,
             (None, None) => self.claim(&record, IssueId::random()).await,

@@ -1,16 +1,15 @@
 //! What several who deal with one key know of each other, and what they must not do to each other.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use strongroom_core::{Backend as _, MemoryBackend, PutOptions, SecretPath, SecretValue};
-use tokio::time::{Instant, sleep};
+use strongroom_core::{Backend as _, PutOptions, SecretValue};
+use tokio::time::sleep;
 
 use super::issuer::{
     FIRST, Issuer, alone, assert_live_for, assert_settled, engine, path, shared, store, stored,
 };
 use crate::clock;
-use crate::rotation::{ExpiryHeaders, ExpiryUnit, Rotation, RotationPolicy};
+use crate::rotation::{ExpiryHeaders, ExpiryUnit};
 
 /// A moment before now, as the store keeps it.
 fn ago(seconds: u64) -> String {
@@ -84,36 +83,6 @@ async fn a_key_that_an_operator_goes_back_to_is_not_revoked() {
     assert_eq!(stored(&store).await.1, FIRST);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
     assert_eq!(issuer.live(), [FIRST, "key-1"], "whoever went back has to revoke it");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_key_that_waits_for_its_turn_is_looked_at_all_the_same() {
-    let store = Arc::new(MemoryBackend::new());
-    let (slow, fast) = (Issuer::new(), Issuer::new());
-    slow.set(|books| books.latency = Duration::from_secs(500));
-    for name in ["slow", "fast"] {
-        let path = SecretPath::parse(name).unwrap();
-        store.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
-    }
-    let (first, second) = (engine(&store).at_once(1), engine(&store));
-    let policy = RotationPolicy::new().claim(Duration::from_secs(600));
-    let slow_key = first.add(Rotation::new("slow", slow.clone()).policy(policy)).await.unwrap();
-    let fast_key = first.add(Rotation::new("fast", fast.clone())).await.unwrap();
-    let elsewhere = second.add(Rotation::new("fast", fast.clone())).await.unwrap();
-
-    let start = Instant::now();
-    let slowly = tokio::spawn(async move { slow_key.rotate().await });
-    sleep(Duration::from_secs(1)).await;
-    let waiting = fast_key.clone();
-    let waiting = tokio::spawn(async move { waiting.rotate().await });
-    sleep(Duration::from_secs(60)).await;
-    assert_eq!(fast.issue_calls(), 0, "one key at a time is replaced");
-    elsewhere.rotate().await.unwrap();
-    assert_live_for(Duration::from_secs(400), &fast, &[fast_key, elsewhere]).await;
-    assert_eq!(waiting.await.unwrap().unwrap(), 1);
-    assert_eq!(fast.issue_calls(), 1);
-    assert!(start.elapsed() < Duration::from_secs(500), "the slow one is still under way");
-    assert_eq!(slowly.await.unwrap().unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]

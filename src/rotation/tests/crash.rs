@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::issuer::{FIRST, Fault, Issuer, alone, assert_settled, engine, store, told};
-use crate::rotation::{RotationEvent, RotationStep};
+use super::mortal::dying_at;
+use crate::rotation::RotationStep;
 
 const STEPS: [&str; 7] =
     ["started", "issued", "stored", "switched", "drained", "revoked", "finished"];
@@ -16,12 +17,9 @@ async fn whoever_starts_after_a_crash_at_any_step_ends_the_rotation() {
         for dies_at in STEPS {
             let (store, issuer) = (store().await, Issuer::new());
             issuer.set(|books| (books.repeats, books.lists) = (repeats, lists));
-            let dies = move |event: &RotationEvent| {
-                assert_ne!(event.step.name(), dies_at, "it dies, as the test wants it to");
-            };
-            let first = engine(&store).observer(dies);
-            let key = first.add(alone(&issuer)).await.unwrap();
-            let _ = key.rotate().await;
+            let (first, rotation) = dying_at(dies_at, &store, &issuer);
+            let key = first.add(rotation).await.unwrap();
+            let _ = timeout(Duration::from_secs(1), key.rotate()).await;
             sleep(Duration::from_secs(1)).await;
             assert!(issuer.is_live(&key.acquire()), "died at {dies_at}");
             drop((first, key));
@@ -43,10 +41,9 @@ async fn whoever_starts_after_a_crash_at_any_step_ends_the_rotation() {
 async fn a_key_that_may_have_been_left_behind_is_reported() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|books| books.repeats = false);
-    let dies = |event: &RotationEvent| assert_ne!(event.step.name(), "issued");
-    let first = engine(&store).observer(dies);
-    let key = first.add(alone(&issuer)).await.unwrap();
-    assert!(key.rotate().await.is_err());
+    let (first, rotation) = dying_at("issued", &store, &issuer);
+    let key = first.add(rotation).await.unwrap();
+    assert!(timeout(Duration::from_secs(1), key.rotate()).await.is_err());
     drop((first, key));
     let second = engine(&store);
     let mut events = second.events();
@@ -63,11 +60,10 @@ async fn a_key_left_behind_is_looked_for_though_its_finder_dies_too() {
         let (store, issuer) = (store().await, Issuer::new());
         issuer.set(|books| (books.repeats, books.lists) = (false, true));
         for dies_at in ["issued", dies_at] {
-            let dies = move |event: &RotationEvent| assert_ne!(event.step.name(), dies_at);
-            let engine = engine(&store).observer(dies);
-            let key = engine.add(alone(&issuer)).await.unwrap();
+            let (engine, rotation) = dying_at(dies_at, &store, &issuer);
+            let key = engine.add(rotation).await.unwrap();
             if dies_at == "issued" {
-                let _ = key.rotate().await;
+                let _ = timeout(Duration::from_secs(1), key.rotate()).await;
             }
             sleep(Duration::from_secs(120)).await;
         }

@@ -42,6 +42,8 @@ pub(super) struct Books {
     pub(super) issue_faults: VecDeque<Fault>,
     pub(super) revoke_faults: VecDeque<Fault>,
     pub(super) verify_refuses: bool,
+    /// How many calls to come panic.
+    pub(super) panics: usize,
     pub(super) latency: Duration,
     /// How long new keys work.
     pub(super) lifetime: Option<Duration>,
@@ -78,6 +80,11 @@ impl Issuer {
     async fn take_time(&self) {
         let latency = self.0.lock().unwrap().latency;
         sleep(latency).await;
+        let left = self.0.lock().unwrap().panics;
+        if left > 0 {
+            self.0.lock().unwrap().panics -= 1;
+            panic!("a defect of an issuer");
+        }
     }
 
     /// The answer to a request for a key, if there is one.
@@ -178,7 +185,7 @@ pub(super) fn engine(store: &Arc<MemoryBackend>) -> RotationEngine {
 }
 
 /// The key is used by one instance, and requests end within five seconds.
-pub(super) fn alone(issuer: &Issuer) -> Rotation {
+pub(super) fn alone<I: KeyIssuer + Clone>(issuer: &I) -> Rotation {
     let policy = RotationPolicy::new().single_instance().drain(Duration::from_secs(5));
     Rotation::new(PATH, issuer.clone()).policy(policy.claim(Duration::from_secs(10)))
 }

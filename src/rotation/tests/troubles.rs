@@ -119,6 +119,36 @@ async fn a_store_that_is_gone_for_a_while_loses_no_key() {
     assert_settled(&store, &issuer, "key-1").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_panics_is_asked_again() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    issuer.set(|books| books.panics = 1);
+    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Internal);
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+    sleep(Duration::from_secs(12)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+
+    let in_flight = key.acquire();
+    assert_eq!(key.rotate().await.unwrap(), 2);
+    issuer.set(|books| books.panics = 2);
+    drop(in_flight);
+    sleep(Duration::from_secs(60)).await;
+    assert_settled(&store, &issuer, "key-2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_that_panics_stops_nothing() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store).observer(|event| panic!("it cannot bear {event}"));
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    assert_eq!(key.rotate().await.unwrap(), 1);
+    sleep(Duration::from_secs(1)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_rotated_is_refused_at_once() {
     let store = MemoryBackend::new();
