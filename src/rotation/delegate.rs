@@ -25,7 +25,7 @@ impl Turn {
             None if !may_act => Ok(Next::Rest),
             None => {
                 self.events.tell(&self.path, RotationStep::Started);
-                self.secrets.rotate(self.path.as_str()).await?;
+                self.in_time(self.secrets.rotate(self.path.as_str())).await?;
                 self.asked = Some(Instant::now());
                 Ok(Next::Go)
             }

@@ -269,6 +269,8 @@ impl RotationEngine {
             doubts: None,
             salt: record.salt().to_owned(),
             own: None,
+            over: None,
+            refusals: 0,
             retries: retries(),
         };
         let keeper = Keeper::new(turn, wished, baseline, self.stop.subscribe());

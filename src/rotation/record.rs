@@ -195,6 +195,17 @@ impl Record {
         )
     }
 
+    /// The record as it was written again, in this version.
+    pub(crate) fn at(&self, version: Version) -> Self {
+        Self { version, ..self.clone() }
+    }
+
+    /// The same secret once more: whoever writes it under a condition knows that nothing was written
+    /// since it was read.
+    pub(crate) fn again(&self, member: &str) -> Result<SecretValue> {
+        self.changed(member, &[])
+    }
+
     /// The secret with a new key as the current one, and the current one as the previous; `unsure` if
     /// there may be another new one.
     pub(crate) fn with_key(

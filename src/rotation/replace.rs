@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use strongroom_core::{Error, ErrorKind, MetadataPatch, Result, SecretValue};
+use strongroom_core::{Error, ErrorKind, MetadataPatch, Result, SecretValue, Version};
 use tokio::time::Instant;
 
 use super::event::RotationStep;
@@ -15,6 +15,8 @@ use crate::clock;
 /// How long the store has to show that a key is not there before that is believed: some show an older
 /// state now and then.
 const BELIEVED_AFTER: Duration = Duration::from_secs(5);
+/// How often the issuer may refuse to revoke a new key that does not work.
+const MOST_REFUSALS: u32 = 5;
 
 impl Turn {
     /// Gets a key, sees that it works, and stores it.
@@ -41,9 +43,9 @@ impl Turn {
         let unsure = self.is_in_doubt(intent);
         let value = record.with_key(&issued, unsure, now, member)?;
         let written = self.store(record, value, self.expiry_of(&issued)).await?;
-        if written {
+        if written.is_some() {
             let generation = record.generation.saturating_add(1);
-            self.own = Some(generation);
+            (self.own, self.over) = (Some(generation), Some(intent.id.clone()));
             self.pending = None;
             self.place.leave();
             self.events.tell(&self.path, RotationStep::Stored { generation });
@@ -51,13 +53,13 @@ impl Turn {
         self.after_write(written)
     }
 
-    /// Writes a new key, with the secret's expiry if that may be changed.
-    async fn store(
+    /// Writes a secret, with its expiry if that may be changed.
+    pub(super) async fn store(
         &self,
         record: &Record,
         value: SecretValue,
         patch: MetadataPatch,
-    ) -> Result<bool> {
+    ) -> Result<Option<Version>> {
         let has_patch = !patch.is_empty();
         match self.write(record, value.clone(), patch).await {
             Err(error)
@@ -71,7 +73,8 @@ impl Turn {
         }
     }
 
-    /// Ends an attempt that led to nothing. A key that does not work is revoked first.
+    /// Ends an attempt that led to nothing. A key that does not work is revoked first; if the issuer
+    /// goes on refusing that, somebody is told to.
     async fn give_up(
         &mut self,
         record: &Record,
@@ -82,16 +85,26 @@ impl Turn {
             // Another instance may have gone on with this attempt, and got and stored the same key.
             let claimed = self.intent_anew(record, intent).await?;
             let Some(record) = claimed else { return Ok(()) };
-            self.ask(|| issuer.revoke(&issued.value, &record.key)).await?;
+            let revoked = self.ask(|| issuer.revoke(&issued.value, &record.key)).await;
+            let is_live = revoked.is_err();
+            if let Err(error) = revoked {
+                self.refusals += u32::from(!error.is_temporary());
+                if error.is_temporary() || self.refusals < MOST_REFUSALS {
+                    return Err(error);
+                }
+                let fingerprint = record.fingerprint(&issued.value);
+                self.events.tell(&self.path, RotationStep::Unrevoked { fingerprint, error });
+            }
             self.pending = None;
-            return self.forget(&record, intent).await;
+            return self.forget(&record, is_live || self.is_in_doubt(intent)).await;
         }
-        self.forget(record, intent).await
+        self.forget(record, self.is_in_doubt(intent)).await
     }
 
-    /// Removes an attempt from the store.
-    async fn forget(&mut self, record: &Record, intent: &Intent) -> Result<()> {
-        let value = record.without_intent(self.is_in_doubt(intent), &self.policy.member)?;
+    /// Removes an attempt from the store; `unsure` if the issuer may have given a key.
+    async fn forget(&mut self, record: &Record, unsure: bool) -> Result<()> {
+        self.refusals = 0;
+        let value = record.without_intent(unsure, &self.policy.member)?;
         self.write(record, value, MetadataPatch::new()).await?;
         self.place.leave();
         Ok(())
@@ -102,7 +115,7 @@ impl Turn {
     async fn intent_anew(&mut self, record: &Record, intent: &Intent) -> Result<Option<Record>> {
         let again = Intent { at: Some(clock::wall()), ..intent.clone() };
         let value = record.with_intent(&again, &self.policy.member)?;
-        if !self.write(record, value, MetadataPatch::new()).await? {
+        if self.write(record, value, MetadataPatch::new()).await?.is_none() {
             return Ok(None);
         }
         let record = Record::of(&self.look().await?, &self.policy.member)?;

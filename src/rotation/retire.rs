@@ -1,6 +1,6 @@
 //! An old key is revoked, when no request carries it any more.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use strongroom_core::{MetadataPatch, Result, SecretValue};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -22,7 +22,7 @@ impl Turn {
         if is_same_text(previous, &record.key) {
             // Somebody has put the old key back by hand; nobody holds the one that was in between.
             self.events.tell(&self.path, RotationStep::Orphaned { revoked: None });
-            return self.finish(record).await;
+            return self.finish(record, MetadataPatch::new()).await;
         }
         let others = self.others_need(record);
         if !others.is_zero() {
@@ -41,9 +41,19 @@ impl Turn {
         // Never before it is certain that the new key works, and still is the current one.
         self.ask(|| issuer.verify(&record.key)).await?;
         let unknown = self.unknown_keys(record, previous, issuer).await?;
-        if *self.look().await?.version() != record.version {
+        let written;
+        let record = if unknown.as_ref().is_some_and(Option::is_some) {
+            // What was read may be what was there long ago, and one of these keys the newest.
+            let version =
+                self.write(record, record.again(&self.policy.member)?, MetadataPatch::new());
+            let Some(version) = version.await? else { return self.after_write(None) };
+            written = record.at(version);
+            &written
+        } else if *self.look().await?.version() == record.version {
+            record
+        } else {
             return Ok(Next::Go);
-        }
+        };
         let is_revoked = self.revoke(record, previous, issuer).await?;
         if is_revoked {
             let fingerprint = record.fingerprint(previous);
@@ -56,7 +66,7 @@ impl Turn {
             let revoked = unknown.as_ref().map(Vec::len);
             self.events.tell(&self.path, RotationStep::Orphaned { revoked });
         }
-        self.finish(record).await
+        self.finish(record, self.late_expiry(record)).await
     }
 
     /// Revokes a key; whether it is revoked. What the issuer refuses for good, the next rotation does not
@@ -79,14 +89,27 @@ impl Turn {
     }
 
     /// Removes the previous key from the store.
-    pub(super) async fn finish(&mut self, record: &Record) -> Result<Next> {
+    async fn finish(&mut self, record: &Record, patch: MetadataPatch) -> Result<Next> {
         let value = record.without_previous(&self.policy.member)?;
-        let written = self.write(record, value, MetadataPatch::new()).await?;
-        if written {
+        let written = self.store(record, value, patch).await?;
+        if written.is_some() {
             let generation = record.generation;
             self.events.tell(&self.path, RotationStep::Finished { generation });
         }
         self.after_write(written)
+    }
+
+    /// The secret's own expiry, if it has not followed the key's: some stores keep it apart from the
+    /// value, and can fail between the two.
+    fn late_expiry(&self, record: &Record) -> MetadataPatch {
+        let kept = self.seen.as_ref().and_then(|secret| secret.metadata().expires_at);
+        match (kept, record.expires_at) {
+            (Some(_), None) => MetadataPatch::new().never_expires(),
+            (Some(kept), Some(end)) if !is_same_second(kept, end) => {
+                MetadataPatch::new().expires_at(end)
+            }
+            _ => MetadataPatch::new(),
+        }
     }
 
     /// Whether this generation is to be replaced, too.
@@ -96,8 +119,8 @@ impl Turn {
 
     /// Keys that may have been got and not stored, by this instance or one that stopped: `None` if there
     /// can be none, and within it `None` if the issuer cannot list its keys. They are listed before the
-    /// store is looked at again, and every attempt to get a key is noted there first: so none of them is
-    /// a newer key.
+    /// store is written to under the condition that nobody else has, and every attempt to get a key is
+    /// noted there first: so none of them is a newer key.
     async fn unknown_keys(
         &self,
         record: &Record,
@@ -136,4 +159,10 @@ impl Turn {
 fn is_same_text(one: &SecretValue, other: &SecretValue) -> bool {
     SecretValue::binary(one.expose_bytes().to_vec())
         .constant_time_eq(&SecretValue::binary(other.expose_bytes().to_vec()))
+}
+
+/// Whether two moments are the same to a store that keeps whole seconds.
+fn is_same_second(one: SystemTime, other: SystemTime) -> bool {
+    let apart = one.duration_since(other).or_else(|_| other.duration_since(one));
+    apart.is_ok_and(|apart| apart < Duration::from_secs(1))
 }

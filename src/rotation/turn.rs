@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use strongroom_core::{
     Error, ErrorKind, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath,
-    SecretValue, VersionSelector,
+    SecretValue, Version, VersionSelector,
 };
 use tokio::time::Instant;
 
@@ -88,6 +88,10 @@ pub(super) struct Turn {
     pub(super) salt: String,
     /// The generation that this instance has stored.
     pub(super) own: Option<u64>,
+    /// The attempt that it came from.
+    pub(super) over: Option<IssueId>,
+    /// How often the issuer has refused to revoke a new key that does not work.
+    pub(super) refusals: u32,
     pub(super) retries: Retries,
 }
 
@@ -156,6 +160,12 @@ impl Turn {
         if record.intent.is_none() && self.wanted.is_none() {
             self.place.leave();
             return Ok(Next::Rest);
+        }
+        if own.as_ref().is_some_and(|intent| self.over.as_ref() == Some(&intent.id)) {
+            // Somebody has put back what was stored while it was under way. Its key is stored no more.
+            let value = record.without_intent(true, &self.policy.member)?;
+            let written = self.write(&record, value, MetadataPatch::new()).await?;
+            return self.after_write(written);
         }
         match (own, foreign) {
             _ if !self.place.take() => Ok(Next::Queue),
@@ -252,24 +262,35 @@ impl Turn {
         self.after_write(written)
     }
 
-    /// Writes under the condition that nobody else has; whether it was written.
+    /// Writes under the condition that nobody else has; what was written, unless somebody had.
     pub(super) async fn write(
         &self,
         record: &Record,
         value: SecretValue,
         patch: MetadataPatch,
-    ) -> Result<bool> {
+    ) -> Result<Option<Version>> {
         let options = PutOptions::new().must_be_version(&record.version).metadata(patch);
-        match self.secrets.put_with(self.path.as_str(), value, options).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+        let write = self.secrets.put_with(self.path.as_str(), value, options);
+        match self.in_time(write).await {
+            Ok(version) => Ok(Some(version)),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
             Err(error) => Err(error),
         }
     }
 
+    /// Waits for a change that the store makes, but not without end: whether it was made is seen from
+    /// what is stored.
+    pub(super) async fn in_time<T>(&self, change: impl Future<Output = Result<T>>) -> Result<T> {
+        let made = Deadline::after(self.policy.claim).within(change).await;
+        made.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Timeout, "see whether the store is well, or raise `claim`")
+                .because("the store did not answer in time"))
+        })
+    }
+
     /// That somebody else has written first is no error, once: the next step looks anew.
-    pub(super) fn after_write(&mut self, written: bool) -> Result<Next> {
-        if written {
+    pub(super) fn after_write(&mut self, written: Option<Version>) -> Result<Next> {
+        if written.is_some() {
             self.conflicts = 0;
             return Ok(Next::Go);
         }

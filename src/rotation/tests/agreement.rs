@@ -86,6 +86,25 @@ async fn a_key_that_an_operator_goes_back_to_is_not_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_an_operator_goes_back_to_is_not_made_again() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let in_flight = key.acquire();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    store.rollback(&path(), &2.into()).await.unwrap();
+    assert!(stored(&store).await.0.contains(&"rotation_intent".into()));
+    drop(in_flight);
+    sleep(Duration::from_secs(600)).await;
+    let (members, current) = stored(&store).await;
+    assert_eq!((current.as_str(), issuer.issue_calls()), (FIRST, 1));
+    assert!(!members.contains(&"rotation_intent".into()), "{members:?}");
+    assert_eq!(issuer.live(), [FIRST, "key-1"]);
+    assert_eq!(key.rotate().await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_lags_where_a_key_was_stored_has_nobody_revoke_the_one_before_early() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|books| {

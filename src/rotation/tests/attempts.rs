@@ -38,6 +38,32 @@ async fn a_key_that_does_not_work_is_found_though_the_engine_stops_before_it_is_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_neither_works_nor_is_revoked_is_told_of_and_looked_for_later() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        (books.repeats, books.lists, books.verify_refuses) = (false, true, true);
+        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+    });
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
+    sleep(DAY).await;
+    let unrevoked = |step: &RotationStep| matches!(step, RotationStep::Unrevoked { .. });
+    assert_eq!(told(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
+    assert_eq!((issuer.issue_calls(), issuer.live()), (1, vec![FIRST.into(), "key-1".into()]));
+    assert!(!stored(&store).await.0.contains(&"rotation_intent".into()));
+
+    issuer.set(|books| {
+        books.verify_refuses = false;
+        books.revoke_faults.clear();
+    });
+    assert_eq!(key.rotate().await.unwrap(), 1);
+    sleep(DAY).await;
+    assert_settled(&store, &issuer, "key-2").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_does_not_work_is_revoked_before_anybody_hears_of_it() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|books| books.verify_refuses = true);

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use strongroom_core::{
     Backend, BackendInfo, Error, ErrorKind, Health, HealthStatus, MemoryBackend, MetadataPatch,
@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 use super::issuer::{
     DAY, FIRST, Issuer, alone, annotate, assert_live_for, assert_settled, path, store, stored,
 };
-use crate::SecretsManager;
 use crate::rotation::RotationEngine;
+use crate::{SecretsManager, clock};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -32,6 +32,10 @@ struct Unkind {
     /// The write whose answer is lost; the read after it shows what was there at first.
     forgets: Option<usize>,
     has_forgotten: AtomicBool,
+    /// The write that stores the value and not the metadata.
+    halves: Option<usize>,
+    /// The write that never ends.
+    hangs: Option<usize>,
 }
 
 impl Unkind {
@@ -45,6 +49,8 @@ impl Unkind {
             writes: AtomicUsize::new(0),
             forgets: None,
             has_forgotten: AtomicBool::new(false),
+            halves: None,
+            hangs: None,
         }
     }
 
@@ -84,11 +90,19 @@ impl Backend for Unkind {
         if self.loses {
             return Err(Error::new(ErrorKind::Conflict, "wait for the test to go on"));
         }
+        if self.hangs == Some(writes) {
+            return std::future::pending().await;
+        }
+        let is_half = self.halves == Some(writes);
+        let mut options = options;
+        if is_half {
+            options.metadata = MetadataPatch::new();
+        }
         let version = self.inner.put(path, value, options).await?;
         let secret = self.inner.get(path, &VersionSelector::Active).await?;
         self.history.lock().unwrap().push((Instant::now(), secret));
-        if self.forgets == Some(writes) {
-            self.has_forgotten.store(true, Ordering::Relaxed);
+        if is_half || self.forgets == Some(writes) {
+            self.has_forgotten.store(!is_half, Ordering::Relaxed);
             return Err(Error::new(ErrorKind::Unavailable, "wait for the test to go on"));
         }
         Ok(version)
@@ -160,4 +174,64 @@ async fn a_key_that_one_read_does_not_show_is_not_taken_for_lost() {
     let keys = [key];
     assert_live_for(Duration::from_secs(120), &issuer, &keys).await;
     assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expiry_that_was_not_stored_with_its_key_follows_later() {
+    let (store, issuer) = (store().await, Issuer::new());
+    annotate(&store, MetadataPatch::new().expires_at(clock::wall() + DAY)).await;
+    issuer.set(|books| books.lifetime = Some(30 * DAY));
+    let mut unkind = Unkind::new(&store).await;
+    unkind.halves = Some(2);
+    let engine = unkind.engine();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(HOUR).await;
+    let left = |end: SystemTime| end.duration_since(clock::wall()).unwrap();
+    let kept = store.describe(&path()).await.unwrap().metadata.expires_at.unwrap();
+    assert!(left(kept) > 29 * DAY, "{:?}", left(kept));
+    assert!(left(key.state().expires_at.unwrap()) > 29 * DAY);
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_is_not_waited_for_without_end() {
+    for hangs in 1..=3 {
+        let (store, issuer) = (store().await, Issuer::new());
+        let mut unkind = Unkind::new(&store).await;
+        unkind.hangs = Some(hangs);
+        let engine = unkind.engine();
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        let start = Instant::now();
+        let rotated = key.rotate().await.map_err(|error| error.kind());
+        assert_eq!(rotated, if hangs < 3 { Err(ErrorKind::Timeout) } else { Ok(1) });
+        assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+        sleep(Duration::from_secs(60)).await;
+        let current = if hangs == 1 { FIRST } else { "key-1" };
+        assert_settled(&store, &issuer, current).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_key_is_not_taken_for_one_that_nobody_knows_where_reads_lag() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        (books.repeats, books.lists) = (false, true);
+        books.live.extend(["key-1".to_owned(), "key-2".to_owned()]);
+    });
+    let stored = |key: &str, previous: &str, generation: &str| {
+        SecretValue::fields([
+            ("key", key),
+            ("rotation_previous", previous),
+            ("rotation_generation", generation),
+            ("rotation_unsure", "true"),
+        ])
+    };
+    store.put(&path(), stored("key-1", FIRST, "1"), PutOptions::new()).await.unwrap();
+    let unkind = Unkind::new(&store).await;
+    // It never shows what others write.
+    store.put(&path(), stored("key-2", "key-1", "2"), PutOptions::new()).await.unwrap();
+    let engine = unkind.engine();
+    let _key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(HOUR).await;
+    assert_eq!(issuer.live(), [FIRST, "key-1", "key-2"]);
 }
