@@ -26,6 +26,7 @@ mod password;
 mod place;
 mod policy;
 mod record;
+mod registration;
 mod replace;
 #[cfg(feature = "reqwest-middleware")]
 mod reqwest;
@@ -37,7 +38,7 @@ mod tower;
 mod turn;
 
 pub use attach::KeyHeader;
-pub use engine::{Rotation, RotationEngine};
+pub use engine::RotationEngine;
 pub use event::{RotationEvent, RotationStep};
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub use guarded::GuardedBody;
@@ -48,6 +49,7 @@ pub use issuer::{IssueId, IssuedKey, KeyIssuer};
 pub use key::{Fingerprint, KeyGuard, KeyState, RotatingKey};
 pub use password::{PasswordIssuer, PasswordPolicy};
 pub use policy::RotationPolicy;
+pub use registration::Rotation;
 
 #[cfg(feature = "reqwest-middleware")]
 pub use self::reqwest::RotatingKeyMiddleware;

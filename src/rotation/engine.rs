@@ -2,114 +2,35 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use strongroom_core::{
-    Capability, Error, ErrorKind, Metadata, Operation, Result, Secret, SecretKind, SecretPath,
+    Capability, Error, ErrorKind, Metadata, Operation, Result, Secret, SecretPath,
 };
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::event::{Events, RotationEvent};
-use super::header::{ExpiryHeaders, ExpiryUnit};
-use super::issuer::KeyIssuer;
 use super::keeper::Keeper;
 use super::key::{Current, Held, KeyState, RotatingKey};
-use super::password::PasswordIssuer;
 use super::place::Place;
-use super::policy::RotationPolicy;
 use super::record::Record;
+use super::registration::Rotation;
 use super::turn::{Holding, Turn, retries};
+use crate::retry::Deadline;
 use crate::{SecretsManager, clock, runtime};
 
 /// How many keys are replaced at a time, unless said otherwise.
 const AT_ONCE: usize = 4;
+/// How long a step that has begun may take when the engine stops: less than the 30 s that Kubernetes
+/// leaves a container.
+const GRACE: Duration = Duration::from_secs(20);
 /// How many wishes wait for a task that is busy.
 const WISHES: usize = 64;
-
-/// A key to be kept fresh: where it is stored, who makes new ones, and when.
-#[derive(Clone, Debug)]
-pub struct Rotation {
-    path: String,
-    means: Means,
-    policy: RotationPolicy,
-    headers: ExpiryHeaders,
-}
-
-impl Rotation {
-    /// The key at `path`, replaced by keys of `issuer`. Response headers that tell the key's remaining
-    /// time do so in seconds, unless [`headers`](Self::headers) says otherwise.
-    #[must_use]
-    pub fn new(path: impl Into<String>, issuer: impl KeyIssuer) -> Self {
-        Self::by(path.into(), Means::Issuer(Arc::new(issuer)))
-    }
-
-    /// A secret that the store itself replaces, such as the password of a static role in Vault, or a
-    /// secret with a rotation function in AWS: the store is asked to when it is due.
-    #[must_use]
-    pub fn by_store(path: impl Into<String>) -> Self {
-        Self::by(path.into(), Means::Store)
-    }
-
-    /// A secret that is replaced as its kind says: a `db_credential` by the store itself, a `custom`
-    /// secret by a password of [`PasswordIssuer`]'s. Kinds whose keys somebody else makes need
-    /// [`new`](Self::new) with their issuer.
-    #[must_use]
-    pub fn by_kind(path: impl Into<String>) -> Self {
-        Self::by(path.into(), Means::Kind)
-    }
-
-    fn by(path: String, means: Means) -> Self {
-        Self {
-            path,
-            means,
-            policy: RotationPolicy::default(),
-            headers: ExpiryHeaders::new(ExpiryUnit::Seconds),
-        }
-    }
-
-    /// Sets when the key is replaced, and how long each step may take.
-    #[must_use]
-    pub fn policy(mut self, policy: RotationPolicy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Sets which response headers tell when the key ends.
-    #[must_use]
-    pub fn headers(mut self, headers: ExpiryHeaders) -> Self {
-        self.headers = headers;
-        self
-    }
-}
-
-/// Who makes new keys.
-#[derive(Clone, Debug)]
-enum Means {
-    Issuer(Arc<dyn KeyIssuer>),
-    Store,
-    /// What suits the secret's kind.
-    Kind,
-}
-
-impl Means {
-    /// The issuer, or `None` if the store replaces the secret itself.
-    fn issuer(self, kind: SecretKind) -> Result<Option<Arc<dyn KeyIssuer>>> {
-        match (self, kind) {
-            (Self::Issuer(issuer), _) => Ok(Some(issuer)),
-            (Self::Store, _) | (Self::Kind, SecretKind::DbCredential) => Ok(None),
-            (Self::Kind, SecretKind::Custom) => Ok(Some(Arc::new(PasswordIssuer::default()))),
-            (Self::Kind, kind) => Err(Error::new(
-                ErrorKind::InvalidInput,
-                "name who makes new keys, with `Rotation::new`",
-            )
-            .because(format!("nobody is known who makes secrets of the kind `{kind}`"))),
-        }
-    }
-}
 
 /// Replaces keys before they expire, while the service goes on sending requests. Keep it: when it is
 /// dropped, no key is replaced any more.
@@ -135,15 +56,44 @@ pub struct RotationEngine {
     places: Arc<Semaphore>,
     /// The name of this instance in the store.
     instance: String,
-    stop: watch::Sender<bool>,
-    kept: tokio::sync::Mutex<Kept>,
+    kept: Mutex<Kept>,
 }
 
-/// The keys that are kept fresh, and the tasks that do it.
+/// The keys that are kept fresh, and the tasks that do it. They end with this.
 #[derive(Default)]
 struct Kept {
+    is_shut_down: bool,
     tasks: JoinSet<()>,
-    keys: BTreeMap<SecretPath, RotatingKey>,
+    keys: BTreeMap<SecretPath, KeptKey>,
+}
+
+struct KeptKey {
+    key: RotatingKey,
+    task: Task,
+}
+
+/// The task that keeps a key fresh.
+#[derive(Clone)]
+struct Task {
+    /// The task holds its receiver to its end.
+    stop: watch::Sender<bool>,
+    handle: AbortHandle,
+}
+
+impl Task {
+    /// Has the tasks end, and waits until they have; what takes too long is broken off.
+    async fn end(tasks: Vec<Self>) {
+        for task in &tasks {
+            task.stop.send_replace(true);
+        }
+        let ended = join_all(tasks.iter().map(|task| task.stop.closed()));
+        if Deadline::after(GRACE).within(ended).await.is_none() {
+            tracing::warn!("a step of a rotation took too long, and was broken off");
+            for task in &tasks {
+                task.handle.abort();
+            }
+        }
+    }
 }
 
 impl RotationEngine {
@@ -154,8 +104,7 @@ impl RotationEngine {
             events: Events::new(None),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             instance: uuid::Uuid::new_v4().to_string(),
-            stop: watch::Sender::new(false),
-            kept: tokio::sync::Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -195,13 +144,8 @@ impl RotationEngine {
         let Rotation { path, means, policy, headers } = rotation;
         let policy = policy.bounded();
         let path = self.secrets.resolve(&path, Operation::Rotate)?;
-        let mut kept = self.kept.lock().await;
-        let Kept { tasks, keys } = &mut *kept;
-        if *self.stop.borrow() {
-            return Err(super::key::shut_down());
-        }
-        if let Some(key) = keys.get(&path) {
-            return Ok(key.clone());
+        if let Some(key) = self.kept(&path)? {
+            return Ok(key);
         }
         let named = |error| self.secrets.named(error, Operation::Rotate, &path);
         if runtime::with_timer().is_none() {
@@ -273,19 +217,69 @@ impl RotationEngine {
             refusals: 0,
             retries: retries(),
         };
-        let keeper = Keeper::new(turn, wished, baseline, self.stop.subscribe());
-        tasks.spawn(keeper.run());
-        let key = RotatingKey(key);
-        keys.insert(path, key.clone());
+        let (stop, stopped) = watch::channel(false);
+        let keeper = Keeper::new(turn, wished, baseline, stopped);
+        self.keep(path, RotatingKey(key), stop, keeper)
+    }
+
+    /// Keeps a key fresh, unless somebody else has begun to.
+    fn keep(
+        &self,
+        path: SecretPath,
+        key: RotatingKey,
+        stop: watch::Sender<bool>,
+        keeper: Keeper,
+    ) -> Result<RotatingKey> {
+        let mut kept = self.lock();
+        if kept.is_shut_down {
+            return Err(shut_down());
+        }
+        while kept.tasks.try_join_next().is_some() {}
+        if let Some(known) = kept.keys.get(&path) {
+            return Ok(known.key.clone());
+        }
+        let handle = kept.tasks.spawn(keeper.run());
+        let task = Task { stop, handle };
+        kept.keys.insert(path, KeptKey { key: key.clone(), task });
         Ok(key)
     }
 
+    /// The key at a path, if it is kept fresh.
+    fn kept(&self, path: &SecretPath) -> Result<Option<RotatingKey>> {
+        let kept = self.lock();
+        if kept.is_shut_down {
+            return Err(shut_down());
+        }
+        Ok(kept.keys.get(path).map(|known| known.key.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a key fresh no longer; whether it was. Its handles go on with the last key, and a rotation
+    /// under way is left where it stands, as by [`shutdown`](Self::shutdown).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the path is none.
+    pub async fn remove(&self, path: impl AsRef<str>) -> Result<bool> {
+        let path = self.secrets.resolve(path.as_ref(), Operation::Rotate)?;
+        let removed = self.lock().keys.remove(&path);
+        let was_kept = removed.is_some();
+        Task::end(removed.into_iter().map(|known| known.task).collect()).await;
+        Ok(was_kept)
+    }
+
     /// Stops: a step that has begun is ended, a rotation is left where it stands. Whoever starts next,
-    /// here or elsewhere, goes on with it.
+    /// here or elsewhere, goes on with it. A step that takes longer than 20 seconds is broken off, as if
+    /// the process had died.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
-        let mut kept = self.kept.lock().await;
-        while kept.tasks.join_next().await.is_some() {}
+        let tasks = {
+            let mut kept = self.lock();
+            kept.is_shut_down = true;
+            kept.keys.values().map(|known| known.task.clone()).collect()
+        };
+        Task::end(tasks).await;
     }
 
     /// Since when a key that was never rotated is in use, as far as the store knows. Many stores tell
@@ -314,4 +308,9 @@ impl fmt::Debug for RotationEngine {
             .field("instance", &self.instance)
             .finish_non_exhaustive()
     }
+}
+
+fn shut_down() -> Error {
+    Error::new(ErrorKind::Closed, "make a new rotation engine")
+        .because("the rotation engine is shut down")
 }

@@ -92,10 +92,10 @@ impl Keeper {
                         wake = Instant::now();
                     }
                 }
-                Woken::InTime => {
-                    let pause = self.go_on().await;
-                    wake = Instant::now() + pause;
-                }
+                Woken::InTime => match self.go_on().await {
+                    Some(pause) => wake = Instant::now() + pause,
+                    None => return,
+                },
             }
         }
     }
@@ -175,8 +175,9 @@ impl Keeper {
         self.turn.key.held.load().generation
     }
 
-    /// Makes steps until nothing is to be done, and gives the time until the next look.
-    async fn go_on(&mut self) -> Duration {
+    /// Makes steps until nothing is to be done, and gives the time until the next look; nothing if there
+    /// will be none.
+    async fn go_on(&mut self) -> Option<Duration> {
         self.is_draining = false;
         self.notice();
         let may_act = self.may_act();
@@ -185,14 +186,14 @@ impl Keeper {
             self.turn.wanted = Some(self.generation());
         }
         match self.steps(may_act).await {
-            Ok(_) if !may_act => self.rest(),
+            Ok(_) if !may_act => Some(self.rest()),
             Ok(pause) => {
                 self.not_before = None;
                 if pause.is_none() {
                     self.failures = 0;
                     self.turn.key.state.send_if_modified(|state| state.last_error.take().is_some());
                 }
-                pause.unwrap_or_else(|| self.rest())
+                Some(pause.unwrap_or_else(|| self.rest()))
             }
             Err(error) => self.failed(error, may_act),
         }
@@ -245,11 +246,12 @@ impl Keeper {
         }
     }
 
-    fn failed(&mut self, error: Error, may_act: bool) -> Duration {
+    fn failed(&mut self, error: Error, may_act: bool) -> Option<Duration> {
         let error = error.at(&self.turn.path);
-        if !may_act {
+        let is_closing = self.turn.secrets.is_closing();
+        if !may_act && !is_closing {
             // It was only looked; what is tried has its own time.
-            return self.rest();
+            return Some(self.rest());
         }
         for (_, answer) in std::mem::take(&mut self.waiting) {
             let _ = answer.send(Err(error.clone()));
@@ -260,12 +262,16 @@ impl Keeper {
         self.turn.key.state.send_modify(|state| state.last_error = Some(error.clone()));
         let delay = error.retry_delay().map_or(Duration::ZERO, bounded);
         self.turn.events.tell(&self.turn.path, RotationStep::Failed { error });
+        if is_closing {
+            // Nothing will come of it.
+            return None;
+        }
         let (first, longest) = PAUSES;
         let pause = longest.min(first * 2_u32.saturating_pow(self.failures.min(16)));
         self.failures = self.failures.saturating_add(1);
         let pause = (pause * fastrand::u32(50..=100) / 100).max(delay);
         self.not_before = Instant::now().checked_add(pause);
-        pause.min(self.rest())
+        Some(pause.min(self.rest()))
     }
 
     /// When the key ends, as far as anybody has said.

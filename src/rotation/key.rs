@@ -140,11 +140,12 @@ impl RotatingKey {
     ///
     /// # Errors
     /// Whatever the issuer or the store says: the last good key stays in use then.
-    /// [`Closed`](strongroom_core::ErrorKind::Closed) once the engine is shut down.
+    /// [`Closed`](strongroom_core::ErrorKind::Closed) once the key is removed from its engine, or that
+    /// is shut down.
     pub async fn rotate(&self) -> Result<u64> {
         let (sender, receiver) = oneshot::channel();
-        self.0.wishes.send(Wish::Rotate(sender)).await.map_err(|_| shut_down())?;
-        receiver.await.unwrap_or_else(|_| Err(shut_down()))
+        self.0.wishes.send(Wish::Rotate(sender)).await.map_err(|_| not_kept())?;
+        receiver.await.unwrap_or_else(|_| Err(not_kept()))
     }
 
     /// Learns from the headers of a response when the key ends. If that is soon, the key is replaced in
@@ -245,7 +246,7 @@ impl fmt::Debug for KeyGuard {
     }
 }
 
-pub(crate) fn shut_down() -> Error {
-    Error::new(ErrorKind::Closed, "make a new rotation engine")
-        .because("the rotation engine is shut down")
+fn not_kept() -> Error {
+    Error::new(ErrorKind::Closed, "add it to a rotation engine, and keep that")
+        .because("the key is not kept fresh any more")
 }

@@ -4,6 +4,7 @@ mod agreement;
 mod attempts;
 mod crash;
 mod delegate;
+mod ends;
 mod instances;
 mod issuer;
 mod mortal;

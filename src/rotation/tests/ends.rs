@@ -1,0 +1,77 @@
+//! Keys that are kept fresh no longer.
+
+use std::time::Duration;
+
+use strongroom_core::ErrorKind;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::issuer::{DAY, FIRST, Fault, Issuer, PATH, alone, assert_settled, engine, store, told};
+use crate::SecretsManager;
+use crate::rotation::{RotationEngine, RotationStep};
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_removed_stays_as_it_is_and_can_be_added_again() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    assert!(engine.remove(PATH).await.unwrap());
+    assert!(!engine.remove(PATH).await.unwrap());
+    assert_eq!(engine.remove("no path/").await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+
+    let again = engine.add(alone(&issuer)).await.unwrap();
+    assert_eq!(again.rotate().await.unwrap(), 1);
+    sleep(Duration::from_secs(1)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST, "nobody keeps this one fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_under_way_is_ended_before_its_key_is_removed() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.latency = Duration::from_secs(5));
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let rotating = tokio::spawn(async move { key.rotate().await });
+    sleep(Duration::from_secs(1)).await;
+    assert!(engine.remove(PATH).await.unwrap());
+    assert!(rotating.await.unwrap().is_err());
+    let steps: Vec<_> = told(&mut events).iter().map(RotationStep::name).collect();
+    assert_eq!(steps, ["started", "issued", "stored"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_does_not_end_does_not_keep_the_engine_from_stopping() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.issue_faults.push_back(Fault::Hang));
+    let first = engine(&store);
+    let policy = crate::rotation::RotationPolicy::new().single_instance().claim(DAY);
+    let key = first.add(alone(&issuer).policy(policy)).await.unwrap();
+    assert!(timeout(Duration::from_secs(1), key.rotate()).await.is_err());
+    let start = Instant::now();
+    let both = tokio::join!(first.shutdown(), first.shutdown());
+    assert_eq!((both, start.elapsed().as_secs()), (((), ()), 20));
+
+    let second = engine(&store);
+    let _key = second.add(alone(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_manager_is_closed_it_is_told_once_and_nothing_is_tried_again() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let secrets = SecretsManager::with_backend(std::sync::Arc::clone(&store));
+    let engine = RotationEngine::new(secrets.clone());
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    secrets.close().await.unwrap();
+    sleep(DAY).await;
+    let closed = |step: &RotationStep| matches!(step, RotationStep::Failed { error } if error.kind() == ErrorKind::Closed);
+    let told = told(&mut events);
+    assert!(told.len() == 1 && told.iter().all(closed), "{told:?}");
+    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+}
