@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -184,6 +185,7 @@ impl RotationEngine {
             state: watch::Sender::new(state),
             wishes,
             headers,
+            has_complained: AtomicBool::new(false),
             #[cfg(test)]
             observed: std::sync::atomic::AtomicU64::new(0),
         });
@@ -212,6 +214,7 @@ impl RotationEngine {
             asked: None,
             doubts: None,
             salt: record.salt().to_owned(),
+            stored_end: record.expires_at,
             own: None,
             over: None,
             refusals: 0,

@@ -1,9 +1,9 @@
 //! Keys that only a test replaces.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use strongroom_core::SecretValue;
@@ -34,6 +34,7 @@ impl RotatingKey {
             state: watch::Sender::new(state),
             wishes: mpsc::channel(1).0,
             headers: ExpiryHeaders::none(),
+            has_complained: AtomicBool::new(false),
             observed: AtomicU64::new(0),
         };
         (Self(Arc::new(current)), drained)

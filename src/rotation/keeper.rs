@@ -1,5 +1,7 @@
 //! The task that keeps one key fresh.
 
+mod schedule;
+
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
@@ -10,22 +12,13 @@ use tokio::time::{Instant, sleep_until};
 
 use super::event::RotationStep;
 use super::key::Wish;
-use super::policy::RotationPolicy;
 use super::turn::{Next, Turn};
-use crate::clock;
 use crate::policy::bounded;
 
 /// How long after a failure a rotation is tried again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
-/// When an end that comes near is told of.
-const NOTICES: [Duration; 2] = [Duration::from_secs(7 * 86_400), Duration::from_secs(86_400)];
-/// How far ahead the clock of another machine may be.
-const NEAR: Duration = Duration::from_secs(3600);
 /// How long looks at the store because of refused keys are apart.
 const LOOKS_APART: Duration = Duration::from_secs(1);
-/// How much earlier than it is due a key is replaced at most, so that keys that came together are not
-/// replaced together: this share of the time until then, or an hour.
-const JITTER: (u32, Duration) = (20, Duration::from_secs(3600));
 
 /// What ends a rest.
 enum Woken {
@@ -47,8 +40,12 @@ pub(super) struct Keeper {
     not_before: Option<Instant>,
     /// Whether requests with an old key are waited for.
     is_draining: bool,
-    /// The end of the key with this number, as a response told it.
-    told_end: Option<(u64, SystemTime)>,
+    /// The end of the key, as a response told it.
+    told_end: Option<SystemTime>,
+    /// What is wrong with what responses say of it.
+    complaint: Option<Error>,
+    /// The number of the key that this is about.
+    of: u64,
     /// How much earlier than it is due this key is replaced, in per cent of what it may be.
     earlier: u32,
     /// The last notice given, and for which end.
@@ -74,6 +71,8 @@ impl Keeper {
             not_before: None,
             is_draining: false,
             told_end: None,
+            complaint: None,
+            of: 0,
             earlier: fastrand::u32(0..=100),
             noticed: None,
             looked_at: None,
@@ -132,9 +131,10 @@ impl Keeper {
             }
             // What a response said of an earlier key says nothing of this one.
             Wish::Ends { serial, .. } if serial != self.serial() => false,
-            Wish::Ends { serial, at } => {
+            Wish::Ends { at, .. } => {
                 self.turn.key.state.send_modify(|state| state.expires_at = Some(at));
-                self.told_end = Some((serial, at));
+                self.told_end = Some(at);
+                self.complaint = None;
                 // How long to rest depends on it.
                 self.may_act()
             }
@@ -145,19 +145,9 @@ impl Keeper {
                 )
                 .because(why)
                 .at(&self.turn.path);
-                let is_news = self.turn.key.state.send_if_modified(|state| {
-                    let is_news = state
-                        .last_error
-                        .as_ref()
-                        .is_none_or(|last| last.to_string() != error.to_string());
-                    if is_news {
-                        state.last_error = Some(error.clone());
-                    }
-                    is_news
-                });
-                if is_news {
-                    tracing::warn!(path = %self.turn.path, %error, "a header is not believed");
-                }
+                tracing::warn!(path = %self.turn.path, %error, "a header is not believed");
+                self.complaint = Some(error.clone());
+                self.turn.key.state.send_modify(|state| state.last_error = Some(error));
                 false
             }
         }
@@ -191,7 +181,11 @@ impl Keeper {
                 self.not_before = None;
                 if pause.is_none() {
                     self.failures = 0;
-                    self.turn.key.state.send_if_modified(|state| state.last_error.take().is_some());
+                    self.turn.key.state.send_if_modified(|state| {
+                        let before =
+                            std::mem::replace(&mut state.last_error, self.complaint.clone());
+                        before.is_some()
+                    });
                 }
                 Some(pause.unwrap_or_else(|| self.rest()))
             }
@@ -240,8 +234,9 @@ impl Keeper {
             let _ = answer.send(Ok(now));
         }
         let serial = self.serial();
-        if self.told_end.is_some_and(|(of, _)| of != serial) {
-            self.told_end = None;
+        if self.of != serial {
+            self.of = serial;
+            (self.told_end, self.complaint) = (None, None);
             self.earlier = fastrand::u32(0..=100);
         }
     }
@@ -272,73 +267,6 @@ impl Keeper {
         let pause = (pause * fastrand::u32(50..=100) / 100).max(delay);
         self.not_before = Instant::now().checked_add(pause);
         Some(pause.min(self.rest()))
-    }
-
-    /// When the key ends, as far as anybody has said.
-    fn end(&self) -> Option<SystemTime> {
-        let stored = self.turn.key.state.borrow().expires_at;
-        let kept = self.turn.seen.as_ref().and_then(|secret| secret.metadata().expires_at);
-        [self.told_end.map(|(_, at)| at), stored, kept].into_iter().flatten().min()
-    }
-
-    /// When the key is to be replaced: when its interval is over, and some time before its end. Of a
-    /// key that works for a short time only, a part of that time is enough.
-    fn due_at(&self) -> Option<SystemTime> {
-        let now = clock::wall();
-        let rotated_at = self.turn.key.state.borrow().rotated_at;
-        // Clocks of two machines differ; what lies far ahead is wrong.
-        let is_far = |at: &SystemTime| at.duration_since(now).is_ok_and(|ahead| ahead > NEAR);
-        let rotated_at = rotated_at.filter(|at| !is_far(at)).map(|at| at.min(now));
-        let since = rotated_at.unwrap_or(self.baseline);
-        let secret = self.turn.seen.as_ref();
-        let interval = secret.and_then(|secret| secret.metadata().rotation_interval);
-        let by_interval = interval.and_then(|interval| since.checked_add(interval));
-        let by_end = self.end().and_then(|end| {
-            let life = end.duration_since(since).unwrap_or_default();
-            let RotationPolicy { warning, cooldown, .. } = self.turn.policy;
-            // A key that was never rotated may be near its end already.
-            let warning = if rotated_at.is_some() { warning.min(life / 3) } else { warning };
-            let cooled = rotated_at.and_then(|at| at.checked_add(cooldown.min(life / 2)));
-            let due = end.checked_sub(warning)?;
-            Some(cooled.map_or(due, |cooled| due.max(cooled)))
-        });
-        let due = [by_interval, by_end].into_iter().flatten().min()?;
-        let (share, most) = JITTER;
-        let earlier = (due.duration_since(since).unwrap_or_default() / share).min(most);
-        due.checked_sub(earlier * self.earlier / 100)
-    }
-
-    fn is_due(&self) -> bool {
-        self.due_at().is_some_and(|due| due <= clock::wall())
-    }
-
-    /// How long to rest: until the key is due or a notice is, and not longer than other instances may
-    /// take to make a new key known.
-    fn rest(&self) -> Duration {
-        let now = clock::wall();
-        let left = |moment: SystemTime| moment.duration_since(now).unwrap_or_default();
-        let due = self.due_at().map(left).filter(|_| self.may_act());
-        let retry = self.not_before.map(|at| at.duration_since(Instant::now()));
-        let notice = self.end().and_then(|end| {
-            NOTICES.iter().filter_map(|ahead| end.checked_sub(*ahead)).filter(|at| *at > now).min()
-        });
-        let look = self.turn.look_every() * fastrand::u32(90..=100) / 100;
-        let rest = [due, retry, notice.map(left)].into_iter().flatten().fold(look, Duration::min);
-        rest.max(Duration::from_millis(50))
-    }
-
-    /// Tells of an end that comes near, once for each notice.
-    fn notice(&mut self) {
-        let Some(end) = self.end() else { return };
-        let left = end.duration_since(clock::wall()).unwrap_or_default();
-        let Some(notice) = NOTICES.iter().filter(|ahead| left <= **ahead).min().copied() else {
-            return;
-        };
-        let is_known = self.noticed.is_some_and(|(of, given)| of == end && given <= notice);
-        if !is_known {
-            self.noticed = Some((end, notice));
-            self.turn.events.tell(&self.turn.path, RotationStep::Expiring { left });
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -10,13 +12,12 @@ use sha2::Sha256;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::attach::Built;
 use super::header::{ExpiryHeaders, Observed};
 use crate::clock;
 
 /// Ends of a key that are closer together are the same: headers tell whole seconds, or whole days.
 const SAME: Duration = Duration::from_secs(60);
-
-use super::attach::Built;
 
 /// Stands for a key in logs: the same for the same key in all instances of a service, and of no use
 /// to who wants the key. The first 32 bits of an HMAC-SHA-256 under a key that is stored beside it.
@@ -102,6 +103,8 @@ pub(crate) struct Current {
     /// Wishes for the task.
     pub(crate) wishes: mpsc::Sender<Wish>,
     pub(crate) headers: ExpiryHeaders,
+    /// Whether the task was told of a header of this key's responses that is not believed.
+    pub(crate) has_complained: AtomicBool,
     /// How many responses have been looked at.
     #[cfg(test)]
     pub(crate) observed: std::sync::atomic::AtomicU64,
@@ -153,15 +156,20 @@ impl RotatingKey {
     /// key.
     pub fn observe(&self, headers: &http::HeaderMap) {
         #[cfg(test)]
-        self.0.observed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.observed.fetch_add(1, Relaxed);
         let wish = match self.0.headers.read(headers, clock::wall()) {
             Observed::Nothing => return,
             Observed::Expiry { at, .. } if self.is_known(at) => return,
             Observed::Expiry { at, .. } => Wish::Ends { serial: self.0.held.load().serial, at },
+            Observed::Implausible { .. } if self.0.has_complained.load(Relaxed) => return,
             Observed::Implausible { why, .. } => Wish::Implausible(why),
         };
+        let is_complaint = matches!(wish, Wish::Implausible(_));
         // A task that is busy hears it from the next response.
-        let _ = self.0.wishes.try_send(wish);
+        let is_told = self.0.wishes.try_send(wish).is_ok();
+        if is_told && is_complaint {
+            self.0.has_complained.store(true, Relaxed);
+        }
     }
 
     /// The same for the response to a request that carried this key. They say nothing about a newer

@@ -28,9 +28,10 @@ pub struct RotationPolicy {
     /// works. Each looks at the store three times in it. 90 seconds unless set; zero if there are no
     /// other instances.
     pub pickup: Duration,
-    /// How old a key has to be for a response header to have it replaced. An issuer whose headers say
-    /// of every new key that it ends soon would otherwise be asked for keys without end. 1 hour unless
-    /// set.
+    /// How old a key has to be for its end to have it replaced. An issuer that says of every new key
+    /// that it ends soon would otherwise be asked for keys without end. 1 hour unless set; half its life
+    /// is enough for a key that lives shorter than twice that, and where only response headers tell its
+    /// end, 10 minutes at least.
     pub cooldown: Duration,
     /// How long an instance that has begun to get a key may take, before another goes on in its
     /// place. 60 seconds unless set.

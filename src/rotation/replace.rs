@@ -50,7 +50,7 @@ impl Turn {
             self.place.leave();
             self.events.tell(&self.path, RotationStep::Stored { generation });
         }
-        self.after_write(written)
+        self.after_write(written.is_some())
     }
 
     /// Writes a secret, with its expiry if that may be changed.

@@ -46,7 +46,7 @@ impl Turn {
             // What was read may be what was there long ago, and one of these keys the newest.
             let version =
                 self.write(record, record.again(&self.policy.member)?, MetadataPatch::new());
-            let Some(version) = version.await? else { return self.after_write(None) };
+            let Some(version) = version.await? else { return self.after_write(false) };
             written = record.at(version);
             &written
         } else if *self.look().await?.version() == record.version {
@@ -96,7 +96,7 @@ impl Turn {
             let generation = record.generation;
             self.events.tell(&self.path, RotationStep::Finished { generation });
         }
-        self.after_write(written)
+        self.after_write(written.is_some())
     }
 
     /// The secret's own expiry, if it has not followed the key's: some stores keep it apart from the

@@ -8,7 +8,8 @@
 //! 5. Revoke the old key at the issuer, then remove it from the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use strongroom_core::{
     Error, ErrorKind, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath,
@@ -86,6 +87,8 @@ pub(super) struct Turn {
     pub(super) doubts: Option<IssueId>,
     /// Keys the fingerprints, as long as the store holds nothing that does.
     pub(super) salt: String,
+    /// When the key ends, as its record says.
+    pub(super) stored_end: Option<SystemTime>,
     /// The generation that this instance has stored.
     pub(super) own: Option<u64>,
     /// The attempt that it came from.
@@ -128,7 +131,7 @@ impl Turn {
             None => Record::foreign(&secret, &self.policy.member),
         };
         let record = record.salted_as(&mut self.salt);
-        self.seen = Some(secret);
+        (self.seen, self.stored_end) = (Some(secret), record.expires_at);
         if self.adopt(&record) {
             // Whoever waits for the new key is told before the old one is dealt with.
             return Ok(Next::Go);
@@ -165,7 +168,7 @@ impl Turn {
             // Somebody has put back what was stored while it was under way. Its key is stored no more.
             let value = record.without_intent(true, &self.policy.member)?;
             let written = self.write(&record, value, MetadataPatch::new()).await?;
-            return self.after_write(written);
+            return self.after_write(written.is_some());
         }
         match (own, foreign) {
             _ if !self.place.take() => Ok(Next::Queue),
@@ -219,6 +222,9 @@ impl Turn {
         let (next, drained) =
             Held::new(record.key.clone(), generation, serial, fingerprint.clone());
         self.key.held.store(Arc::new(next));
+        if !is_same {
+            self.key.has_complained.store(false, Ordering::Relaxed);
+        }
         let current = std::mem::replace(&mut self.held.current, drained);
         self.key.state.send_modify(|state| {
             state.generation = generation;
@@ -259,7 +265,7 @@ impl Turn {
         let intent = Intent { id, at: Some(clock::wall()), by: self.instance.clone() };
         let value = record.with_intent(&intent, &self.policy.member)?;
         let written = self.write(record, value, MetadataPatch::new()).await?;
-        self.after_write(written)
+        self.after_write(written.is_some())
     }
 
     /// Writes under the condition that nobody else has; what was written, unless somebody had.
@@ -289,8 +295,8 @@ impl Turn {
     }
 
     /// That somebody else has written first is no error, once: the next step looks anew.
-    pub(super) fn after_write(&mut self, written: Option<Version>) -> Result<Next> {
-        if written.is_some() {
+    pub(super) fn after_write(&mut self, written: bool) -> Result<Next> {
+        if written {
             self.conflicts = 0;
             return Ok(Next::Go);
         }

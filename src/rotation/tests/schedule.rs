@@ -96,3 +96,59 @@ async fn an_end_beyond_the_year_9999_stops_nothing() {
     assert_eq!(humantime::format_rfc3339_seconds(end).to_string(), "9999-12-31T23:59:59Z");
     assert_settled(&store, &issuer, "key-2").await;
 }
+
+fn ends_in(seconds: &'static str) -> http::HeaderMap {
+    let name = http::HeaderName::from_static("x-key-expires-in");
+    http::HeaderMap::from_iter([(name, http::HeaderValue::from_static(seconds))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn responses_that_say_of_every_key_that_it_ends_at_once_cost_few_keys() {
+    for (seconds, most) in [("0", 64), ("10", 64), ("900", 26), ("3000", 8)] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        for _ in 0..10 * 120 {
+            key.observe(&ends_in(seconds));
+            sleep(Duration::from_secs(30)).await;
+        }
+        let generation = key.state().generation;
+        assert!((most / 2..=most).contains(&generation), "{generation} in ten hours: {seconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_whose_keys_have_ended_already_is_not_asked_for_many() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.lifetime = Some(Duration::ZERO));
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(10 * 3600)).await;
+    assert!((9..=11).contains(&key.state().generation), "{}", key.state().generation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_is_not_believed_is_complained_of_once_for_each_key_until_one_is() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let mut state = key.watch();
+    let mut complaints = 0;
+    for _ in 0..1_000 {
+        key.observe(&ends_in("soon"));
+        sleep(Duration::from_secs(1)).await;
+        complaints += u32::from(state.has_changed().unwrap());
+        let error = state.borrow_and_update().last_error.clone();
+        assert_eq!(error.unwrap().kind(), ErrorKind::InvalidInput);
+    }
+    // Each look at the store, once in five minutes, tells the same anew.
+    assert!(complaints <= 5, "{complaints}");
+    key.observe(&ends_in("8640000"));
+    sleep(Duration::from_secs(301)).await;
+    assert!(key.state().last_error.is_none());
+    key.rotate().await.unwrap();
+    key.observe(&ends_in("soon"));
+    sleep(Duration::from_secs(1)).await;
+    assert!(key.state().last_error.is_some());
+}
