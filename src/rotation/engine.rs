@@ -198,6 +198,8 @@ impl RotationEngine {
             events: self.events.clone(),
             instance: self.instance.clone(),
             wanted: None,
+            leaked: None,
+            has_previous: false,
             seen: Some(secret),
             held: Holding {
                 current: drained,

@@ -27,14 +27,23 @@ enum Woken {
     InTime,
 }
 
+/// Somebody who waits for a key.
+struct Waiting {
+    /// It is to be newer than this generation.
+    than: u64,
+    /// Whether the one before it is to be revoked.
+    revoked: bool,
+    answer: oneshot::Sender<Result<u64>>,
+}
+
 pub(super) struct Keeper {
     turn: Turn,
     wishes: mpsc::Receiver<Wish>,
     /// Since when the key is in use, if it was never rotated.
     baseline: SystemTime,
     stop: watch::Receiver<bool>,
-    /// Who waits for a generation that is newer than this one.
-    waiting: Vec<(u64, oneshot::Sender<Result<u64>>)>,
+    /// Who waits for a newer key.
+    waiting: Vec<Waiting>,
     failures: u32,
     /// After a failure, nothing is tried again before then. The store is looked at all the same.
     not_before: Option<Instant>,
@@ -116,11 +125,10 @@ impl Keeper {
     fn take(&mut self, wish: Wish) -> bool {
         let generation = self.generation();
         match wish {
-            Wish::Rotate(answer) => {
-                self.waiting.push((generation, answer));
-                self.turn.wanted = Some(generation);
-                self.not_before = None;
-                true
+            Wish::Rotate(answer) => self.want(Waiting { than: generation, revoked: false, answer }),
+            Wish::ReplaceLeaked(answer) => {
+                self.turn.leaked = self.turn.issuer.is_some().then_some(generation);
+                self.want(Waiting { than: generation, revoked: true, answer })
             }
             Wish::Look => {
                 let is_worth_it = self.looked_at.is_none_or(|at| at.elapsed() >= LOOKS_APART);
@@ -151,6 +159,14 @@ impl Keeper {
                 false
             }
         }
+    }
+
+    /// Has the key replaced for somebody; whether there is something to do at once.
+    fn want(&mut self, waiting: Waiting) -> bool {
+        self.turn.wanted = Some(waiting.than);
+        self.waiting.push(waiting);
+        self.not_before = None;
+        true
     }
 
     fn serial(&self) -> u64 {
@@ -211,7 +227,7 @@ impl Keeper {
                 Next::Queue => return Ok(Some(self.turn.look_every())),
                 // Somebody may still want a newer key than the one that was just got.
                 Next::Rest => match self.waiting.first() {
-                    Some((generation, _)) if may_act => self.turn.wanted = Some(*generation),
+                    Some(waiting) if may_act => self.turn.wanted = Some(waiting.than),
                     _ => return Ok(None),
                 },
             }
@@ -221,17 +237,16 @@ impl Keeper {
 
     /// Tells those who wait that there is a newer key.
     fn answer(&mut self) {
-        let now = self.generation();
-        let (newer, waiting) =
-            std::mem::take(&mut self.waiting).into_iter().partition(|(than, _)| now > *than);
-        // If an earlier state was put back, what is newer than that will do.
-        let lowered = |(than, answer): (u64, _)| (than.min(now), answer);
-        let waiting: Vec<(u64, oneshot::Sender<Result<u64>>)> = waiting;
-        self.waiting = waiting.into_iter().map(lowered).collect();
-        let newer: Vec<(u64, oneshot::Sender<Result<u64>>)> = newer;
-        for (_, answer) in newer {
+        let (now, has_previous) = (self.generation(), self.turn.has_previous);
+        let is_done =
+            |waiting: &mut Waiting| now > waiting.than && !(waiting.revoked && has_previous);
+        for waiting in self.waiting.extract_if(.., is_done) {
             // Who went away does not want to know.
-            let _ = answer.send(Ok(now));
+            let _ = waiting.answer.send(Ok(now));
+        }
+        for waiting in &mut self.waiting {
+            // If an earlier state was put back, what is newer than that will do.
+            waiting.than = waiting.than.min(now);
         }
         let serial = self.serial();
         if self.of != serial {
@@ -248,8 +263,8 @@ impl Keeper {
             // It was only looked; what is tried has its own time.
             return Some(self.rest());
         }
-        for (_, answer) in std::mem::take(&mut self.waiting) {
-            let _ = answer.send(Err(error.clone()));
+        for waiting in std::mem::take(&mut self.waiting) {
+            let _ = waiting.answer.send(Err(error.clone()));
         }
         // What has begun is gone on with. What has not is wanted again while it is due.
         self.turn.wanted = None;

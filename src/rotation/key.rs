@@ -114,6 +114,8 @@ pub(crate) struct Current {
 pub(crate) enum Wish {
     /// Replace the key, and say which generation took its place.
     Rotate(oneshot::Sender<Result<u64>>),
+    /// The same, and have the old one revoked before it is said.
+    ReplaceLeaked(oneshot::Sender<Result<u64>>),
     /// A response says when the key ends.
     Ends { serial: u64, at: SystemTime },
     /// A response says something about the end of the key that cannot be.
@@ -146,8 +148,29 @@ impl RotatingKey {
     /// [`Closed`](strongroom_core::ErrorKind::Closed) once the key is removed from its engine, or that
     /// is shut down.
     pub async fn rotate(&self) -> Result<u64> {
+        self.wish(Wish::Rotate).await
+    }
+
+    /// Replaces the key now because somebody else may know it, and returns the new generation once the
+    /// old key is revoked. That is as soon as this instance uses the new one: neither requests in flight
+    /// nor other instances are waited for, nor other keys that are being replaced. Requests with the old
+    /// key are refused until their instance has noticed the new one: with the layer or the middleware of
+    /// this crate, after the first refusal; otherwise, within a third of
+    /// [`pickup`](super::RotationPolicy::pickup).
+    ///
+    /// It goes on being tried after an error, also by whoever starts next or by another instance, if it
+    /// could be noted in the store. Where the store replaces the secret by itself, this is the same as
+    /// [`rotate`](Self::rotate).
+    ///
+    /// # Errors
+    /// As [`rotate`](Self::rotate); whatever the issuer says to the revocation.
+    pub async fn replace_leaked(&self) -> Result<u64> {
+        self.wish(Wish::ReplaceLeaked).await
+    }
+
+    async fn wish(&self, wish: fn(oneshot::Sender<Result<u64>>) -> Wish) -> Result<u64> {
         let (sender, receiver) = oneshot::channel();
-        self.0.wishes.send(Wish::Rotate(sender)).await.map_err(|_| not_kept())?;
+        self.0.wishes.send(wish(sender)).await.map_err(|_| not_kept())?;
         receiver.await.unwrap_or_else(|_| Err(not_kept()))
     }
 

@@ -28,6 +28,8 @@ const INTENT_BY: &str = "rotation_intent_by";
 /// There if the issuer may have given a key that nobody knows, until it was looked for: whoever ends
 /// the rotation need not be who had reason to doubt.
 const UNSURE: &str = "rotation_unsure";
+/// There if somebody else may know the key that is being replaced: nobody waits before it is revoked.
+const LEAKED: &str = "rotation_leaked";
 
 /// A secret that rotates, as it was read.
 #[derive(Clone)]
@@ -41,6 +43,8 @@ pub(crate) struct Record {
     pub(crate) intent: Option<Intent>,
     /// Whether the issuer may have given a key that nobody knows.
     pub(crate) unsure: bool,
+    /// Whether somebody else may know the key that is being replaced.
+    pub(crate) leaked: bool,
     salt: String,
     has_stored_salt: bool,
     /// All that is stored; a plain value is made an object by the first change.
@@ -65,6 +69,15 @@ pub(crate) struct Intent {
     pub(crate) id: IssueId,
     pub(crate) at: Option<SystemTime>,
     pub(crate) by: String,
+}
+
+/// What is to be kept in mind of a key that is stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Worries {
+    /// There may be another new one.
+    pub(crate) unsure: bool,
+    /// Somebody else may know the one that it takes the place of.
+    pub(crate) leaked: bool,
 }
 
 impl Record {
@@ -114,6 +127,7 @@ impl Record {
             expires_at: moment(EXPIRES_AT)?,
             intent,
             unsure: has(UNSURE),
+            leaked: has(LEAKED),
             salt,
             has_stored_salt,
             whole: value.clone(),
@@ -141,6 +155,7 @@ impl Record {
             expires_at: None,
             intent: None,
             unsure: false,
+            leaked: false,
             salt: new_salt(),
             has_stored_salt: false,
             whole: secret.value().clone(),
@@ -167,8 +182,14 @@ impl Record {
         Fingerprint::of(key, self.salt.as_bytes())
     }
 
-    /// The secret with an attempt noted. In place of another one, which may have got a key.
-    pub(crate) fn with_intent(&self, intent: &Intent, member: &str) -> Result<SecretValue> {
+    /// The secret with an attempt noted, in place of another one, which may have got a key; `leaked` if
+    /// somebody else may know the current one.
+    pub(crate) fn with_intent(
+        &self,
+        intent: &Intent,
+        leaked: bool,
+        member: &str,
+    ) -> Result<SecretValue> {
         let at = intent.at.map(rfc3339);
         let is_of_another = self.intent.as_ref().is_some_and(|known| known.by != intent.by);
         self.changed(
@@ -178,6 +199,7 @@ impl Record {
                 (INTENT_AT, at.as_deref()),
                 (INTENT_BY, Some(&intent.by)),
                 (UNSURE, mark(self.unsure || is_of_another)),
+                (LEAKED, mark(self.leaked || leaked)),
             ],
         )
     }
@@ -206,12 +228,11 @@ impl Record {
         self.changed(member, &[])
     }
 
-    /// The secret with a new key as the current one, and the current one as the previous; `unsure` if
-    /// there may be another new one.
+    /// The secret with a new key as the current one, and the current one as the previous.
     pub(crate) fn with_key(
         &self,
         issued: &IssuedKey,
-        unsure: bool,
+        Worries { unsure, leaked }: Worries,
         now: SystemTime,
         member: &str,
     ) -> Result<SecretValue> {
@@ -229,13 +250,14 @@ impl Record {
                 (INTENT_AT, None),
                 (INTENT_BY, None),
                 (UNSURE, mark(self.unsure || unsure)),
+                (LEAKED, mark(self.leaked || leaked)),
             ],
         )
     }
 
     /// The secret without the previous key, after keys that nobody knows have been looked for.
     pub(crate) fn without_previous(&self, member: &str) -> Result<SecretValue> {
-        self.changed(member, &[(PREVIOUS, None), (UNSURE, None)])
+        self.changed(member, &[(PREVIOUS, None), (UNSURE, None), (LEAKED, None)])
     }
 
     fn changed(&self, member: &str, changes: &[(&str, Option<&str>)]) -> Result<SecretValue> {
@@ -301,13 +323,13 @@ mod tests {
         assert_eq!((first.generation, text(&first.key)), (0, "k1"));
 
         let intent = Intent { id: IssueId::random(), at: Some(now), by: "pod-1".into() };
-        let claimed = secret(first.with_intent(&intent, KEY).unwrap());
+        let claimed = secret(first.with_intent(&intent, false, KEY).unwrap());
         let claimed = Record::of(&claimed, KEY).unwrap();
         assert_eq!(claimed.intent.as_ref(), Some(&intent));
 
         let end = now + Duration::from_secs(86_400);
         let issued = IssuedKey::new("k2").expires_at(end);
-        let stored = claimed.with_key(&issued, false, now, KEY).unwrap();
+        let stored = claimed.with_key(&issued, Worries::default(), now, KEY).unwrap();
         let stored = Record::of(&secret(stored), KEY).unwrap();
         assert_eq!((stored.generation, text(&stored.key)), (1, "k2"));
         assert_eq!(stored.previous.as_ref().map(text), Some("k1"));
@@ -327,11 +349,12 @@ mod tests {
         let again = |value: SecretValue| Record::of(&secret(value), KEY).unwrap();
         let intent = |by: &str| Intent { id: IssueId::random(), at: None, by: by.into() };
         let first = again("k1".into());
-        let claimed = again(first.with_intent(&intent("pod-1"), KEY).unwrap());
+        let claimed = again(first.with_intent(&intent("pod-1"), false, KEY).unwrap());
         assert!(!claimed.unsure);
-        let taken_over = again(claimed.with_intent(&intent("pod-2"), KEY).unwrap());
+        let taken_over = again(claimed.with_intent(&intent("pod-2"), false, KEY).unwrap());
         assert!(taken_over.unsure && again(taken_over.without_intent(false, KEY).unwrap()).unsure);
-        for (record, doubts) in [(&taken_over, false), (&claimed, true)] {
+        let unsure = Worries { unsure: true, leaked: false };
+        for (record, doubts) in [(&taken_over, Worries::default()), (&claimed, unsure)] {
             let issued = IssuedKey::new("k2");
             let stored = again(record.with_key(&issued, doubts, UNIX_EPOCH, KEY).unwrap());
             assert!(stored.unsure && !again(stored.without_previous(KEY).unwrap()).unsure);
@@ -344,7 +367,7 @@ mod tests {
             let record = Record::of(&secret(plain), KEY).unwrap();
             assert_eq!((record.generation, text(&record.key)), (0, plain));
             let k2 = IssuedKey::new("k2");
-            let next = record.with_key(&k2, false, UNIX_EPOCH, "password").unwrap();
+            let next = record.with_key(&k2, Worries::default(), UNIX_EPOCH, "password").unwrap();
             let next = Record::of(&secret(next), "password").unwrap();
             assert_eq!((text(&next.key), next.previous.as_ref().map(text)), ("k2", Some(plain)));
         }
@@ -363,7 +386,9 @@ mod tests {
             assert!(!format!("{error:?}").contains("hunter2"));
         }
         let binary = Record::of(&secret(vec![0xff]), KEY).unwrap();
-        let error = binary.with_key(&IssuedKey::new("k2"), false, UNIX_EPOCH, KEY).unwrap_err();
+        let error = binary
+            .with_key(&IssuedKey::new("k2"), Worries::default(), UNIX_EPOCH, KEY)
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WrongType);
     }
 }

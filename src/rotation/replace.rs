@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::event::RotationStep;
 use super::issuer::{IssuedKey, KeyIssuer};
-use super::record::{Intent, Record};
+use super::record::{Intent, Record, Worries};
 use super::turn::{Next, Turn};
 use crate::clock;
 
@@ -40,8 +40,8 @@ impl Turn {
         let fingerprint = record.fingerprint(&issued.value);
         self.events.tell(&self.path, RotationStep::Issued { fingerprint });
         let (now, member) = (clock::wall(), &self.policy.member);
-        let unsure = self.is_in_doubt(intent);
-        let value = record.with_key(&issued, unsure, now, member)?;
+        let worries = Worries { unsure: self.is_in_doubt(intent), leaked: self.leaked.is_some() };
+        let value = record.with_key(&issued, worries, now, member)?;
         let written = self.store(record, value, self.expiry_of(&issued)).await?;
         if written.is_some() {
             let generation = record.generation.saturating_add(1);
@@ -114,7 +114,7 @@ impl Turn {
     /// others from going on with it for a while. `None` if it is not.
     async fn intent_anew(&mut self, record: &Record, intent: &Intent) -> Result<Option<Record>> {
         let again = Intent { at: Some(clock::wall()), ..intent.clone() };
-        let value = record.with_intent(&again, &self.policy.member)?;
+        let value = record.with_intent(&again, self.leaked.is_some(), &self.policy.member)?;
         if self.write(record, value, MetadataPatch::new()).await?.is_none() {
             return Ok(None);
         }

@@ -24,13 +24,15 @@ impl Turn {
             self.events.tell(&self.path, RotationStep::Orphaned { revoked: None });
             return self.finish(record, MetadataPatch::new()).await;
         }
+        // A key that somebody else may know is revoked at once, and one that is in the way of that.
+        let is_urgent = record.leaked || self.leaked.is_some();
         let others = self.others_need(record);
-        if !others.is_zero() {
+        if !others.is_zero() && !is_urgent {
             return Ok(Next::Wait(self.wait_for(others)));
         }
         self.held.earlier.retain_mut(|drained| drained.try_recv() == Err(TryRecvError::Empty));
         let left = self.policy.drain.saturating_sub(self.held.since.elapsed());
-        if !self.held.earlier.is_empty() && !left.is_zero() {
+        if !self.held.earlier.is_empty() && !left.is_zero() && !is_urgent {
             return Ok(Next::Drain(left));
         }
         let timed_out = !self.held.earlier.is_empty();

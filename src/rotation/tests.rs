@@ -7,6 +7,7 @@ mod delegate;
 mod ends;
 mod instances;
 mod issuer;
+mod leaked;
 mod mortal;
 mod order;
 mod places;

@@ -66,6 +66,10 @@ pub(super) struct Turn {
     pub(super) instance: String,
     /// The generation that is to be replaced.
     pub(super) wanted: Option<u64>,
+    /// The generation that somebody else may know.
+    pub(super) leaked: Option<u64>,
+    /// Whether the store holds the key of the generation before.
+    pub(super) has_previous: bool,
     /// What was last seen in the store.
     pub(super) seen: Option<Secret>,
     pub(super) held: Holding,
@@ -132,6 +136,7 @@ impl Turn {
         };
         let record = record.salted_as(&mut self.salt);
         (self.seen, self.stored_end) = (Some(secret), record.expires_at);
+        self.has_previous = record.previous.is_some();
         if self.adopt(&record) {
             // Whoever waits for the new key is told before the old one is dealt with.
             return Ok(Next::Go);
@@ -143,6 +148,7 @@ impl Turn {
         if let Some(wait) = self.settle_pending(&record, &*issuer).await? {
             return Ok(Next::Wait(wait));
         }
+        self.mind_leak(&record);
         // Before the old key is dealt with: whoever goes back to it meanwhile does not want a new one.
         if self.wanted.is_some_and(|wanted| record.generation > wanted) {
             self.wanted = None;
@@ -171,7 +177,7 @@ impl Turn {
             return self.after_write(written.is_some());
         }
         match (own, foreign) {
-            _ if !self.place.take() => Ok(Next::Queue),
+            _ if self.leaked.is_none() && !self.place.take() => Ok(Next::Queue),
             (Some(intent), _) => self.replace(&record, &intent, &*issuer).await,
             (None, Some(intent)) => self.claim(&record, intent.id).await,
             (None, None) => self.claim(&record, IssueId::random()).await,
@@ -245,6 +251,17 @@ impl Turn {
         true
     }
 
+    /// A key that somebody else may know is wanted replaced until it is revoked.
+    fn mind_leak(&mut self, record: &Record) {
+        if !self.has_previous {
+            let is_over = self.leaked.is_some_and(|leaked| record.generation > leaked);
+            if is_over || record.leaked {
+                self.leaked = record.leaked.then_some(record.generation);
+            }
+        }
+        self.wanted = self.wanted.max(self.leaked);
+    }
+
     /// How long another instance's attempt is left to it, from when it was first seen here: clocks of
     /// two machines differ.
     fn left_of(&mut self, intent: &Intent) -> Duration {
@@ -263,7 +280,8 @@ impl Turn {
     /// the issuer gives the key that it may have given before.
     async fn claim(&mut self, record: &Record, id: IssueId) -> Result<Next> {
         let intent = Intent { id, at: Some(clock::wall()), by: self.instance.clone() };
-        let value = record.with_intent(&intent, &self.policy.member)?;
+        let leaked = self.leaked.is_some();
+        let value = record.with_intent(&intent, leaked, &self.policy.member)?;
         let written = self.write(record, value, MetadataPatch::new()).await?;
         self.after_write(written.is_some())
     }

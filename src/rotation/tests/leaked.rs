@@ -1,0 +1,120 @@
+//! Keys that somebody else may know.
+
+use std::iter::repeat_n;
+use std::time::Duration;
+
+use strongroom_core::{Backend as _, ErrorKind, PutOptions, SecretValue};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::issuer::{
+    FIRST, Fault, Issuer, alone, assert_settled, engine, path, shared, store, stored,
+};
+use super::mortal::dying_at;
+use crate::rotation::{Rotation, RotationPolicy};
+
+#[tokio::test(start_paused = true)]
+async fn a_leaked_key_is_revoked_before_its_replacement_is_told_of() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.latency = Duration::from_millis(100));
+    let (first, second) = (engine(&store), engine(&store));
+    let key = first.add(shared(&issuer)).await.unwrap();
+    let elsewhere = second.add(shared(&issuer)).await.unwrap();
+    let in_flight = [key.acquire(), elsewhere.acquire()];
+    let start = Instant::now();
+    assert_eq!(key.replace_leaked().await.unwrap(), 1);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(!in_flight.iter().any(|guard| issuer.is_live(guard)));
+    assert_settled(&store, &issuer, "key-1").await;
+    elsewhere.look_again();
+    sleep(Duration::from_millis(10)).await;
+    assert!(issuer.is_live(&elsewhere.acquire()));
+    assert!(!stored(&store).await.0.contains(&"rotation_leaked".into()));
+
+    // The next one has the time it needs again.
+    let in_flight = key.acquire();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(4)).await;
+    assert!(issuer.is_live(&in_flight));
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_a_rotation_under_way_nor_other_keys_keep_a_leaked_one_alive() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let busy = Issuer::new();
+    busy.set(|books| books.issue_faults.push_back(Fault::Hang));
+    store.put(&"busy".parse().unwrap(), FIRST.into(), PutOptions::new()).await.unwrap();
+    let engine = engine(&store).at_once(1);
+    let policy = RotationPolicy::new().claim(Duration::from_secs(3600));
+    let busy = engine.add(Rotation::new("busy", busy).policy(policy)).await.unwrap();
+    let key = engine.add(shared(&issuer)).await.unwrap();
+    key.rotate().await.unwrap();
+    assert!(timeout(Duration::from_secs(1), busy.rotate()).await.is_err());
+    let in_flight = key.acquire();
+    let start = Instant::now();
+    assert_eq!(key.replace_leaked().await.unwrap(), 2);
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(!issuer.is_live(&in_flight));
+    assert_settled(&store, &issuer, "key-2").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaked_key_is_replaced_though_the_issuer_refuses_at_first() {
+    for restarts in [false, true] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let refusal = Fault::Refuse(ErrorKind::Denied);
+        issuer.set(|books| books.issue_faults = repeat_n(refusal, 3).collect());
+        let first = engine(&store);
+        let key = first.add(alone(&issuer)).await.unwrap();
+        assert_eq!(key.replace_leaked().await.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+        let second = engine(&store);
+        if restarts {
+            first.shutdown().await;
+            let _key = second.add(alone(&issuer)).await.unwrap();
+        }
+        sleep(Duration::from_secs(120)).await;
+        assert_settled(&store, &issuer, "key-1").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaked_key_that_the_issuer_does_not_revoke_is_told_of() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    issuer.set(|books| books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    assert_eq!(key.replace_leaked().await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(key.acquire().expose_text().unwrap(), "key-1", "it is in use all the same");
+    sleep(Duration::from_secs(20)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_goes_on_after_a_crash_knows_that_the_key_has_leaked() {
+    for dies_at in ["started", "issued", "stored", "switched", "drained"] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let (first, rotation) = dying_at(dies_at, &store, &issuer);
+        let key = first.add(rotation).await.unwrap();
+        assert!(timeout(Duration::from_secs(1), key.replace_leaked()).await.is_err());
+        drop((first, key));
+
+        let second = engine(&store);
+        let key = second.add(shared(&issuer)).await.unwrap();
+        let _in_flight = key.acquire();
+        // The claim of the one that died, and no more.
+        sleep(Duration::from_secs(11)).await;
+        assert_settled(&store, &issuer, "key-1").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leak_that_was_noted_by_hand_is_minded() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(shared(&issuer)).await.unwrap();
+    let value = SecretValue::fields([("key", FIRST), ("rotation_leaked", "true")]);
+    store.put(&path(), value, PutOptions::new()).await.unwrap();
+    key.look_again();
+    sleep(Duration::from_secs(1)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
