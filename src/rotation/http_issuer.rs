@@ -2,11 +2,13 @@
 //!
 //! Keys are masked and wiped as far as this library holds them. The HTTP library below copies the
 //! requests and answers that carry them through buffers of its own, which it frees without wiping.
+//! The private key of a client certificate is copied likewise when an issuer is made.
 
 mod client;
 mod config;
 mod pointer;
 mod refusal;
+mod tls;
 
 use std::fmt;
 use std::time::SystemTime;
@@ -26,8 +28,10 @@ pub use self::config::HttpIssuerConfig;
 
 /// Gets keys from an HTTP API, and revokes them there.
 ///
-/// It needs `https`, except on this machine. Redirects are not followed, and answers over 64 KiB are
-/// refused. Errors say what happened and what to do, and hold nothing of a request or an answer.
+/// It needs `https`, except on this machine, and trusts [`ca_cert`](HttpIssuerConfig::ca_cert) alone
+/// if it is given, else the platform's authorities. Redirects are not followed, and answers over
+/// 64 KiB are refused. Errors say what happened and what to do, and hold nothing of a request or an
+/// answer.
 ///
 /// | answer | error |
 /// |---|---|
@@ -38,7 +42,7 @@ pub use self::config::HttpIssuerConfig;
 /// | 429 | [`RateLimited`](ErrorKind::RateLimited) |
 /// | other 4xx | [`Config`](ErrorKind::Config) |
 /// | 408, or none in time | [`Timeout`](ErrorKind::Timeout) |
-/// | 3xx, 5xx, or a broken connection | [`Unavailable`](ErrorKind::Unavailable) |
+/// | 3xx, 5xx, a refused certificate, or a broken connection | [`Unavailable`](ErrorKind::Unavailable) |
 /// | a success without a new key | [`Corrupt`](ErrorKind::Corrupt) or [`Config`](ErrorKind::Config) |
 pub struct HttpIssuer {
     client: Client,
@@ -52,8 +56,8 @@ impl HttpIssuer {
     /// # Errors
     /// [`Config`](ErrorKind::Config) with every problem of the configuration.
     pub fn new(config: &HttpIssuerConfig) -> Result<Self> {
-        let checked = config.checked()?;
-        let client = Client::new(config, &checked)?;
+        let (checked, tls) = config.checked()?;
+        let client = Client::new(config, &checked, tls)?;
         Ok(Self { client, config: config.clone(), checked })
     }
 

@@ -2,21 +2,45 @@
 
 use std::time::Duration;
 
-use strongroom::ErrorKind;
 use strongroom::rotation::{HttpIssuer, HttpIssuerConfig, KeyIssuer as _};
+use strongroom::{ErrorKind, SecretValue};
+use strongroom_testkit::canary;
+use strongroom_testkit::certificates::Authority;
+
+const HTTPS: &str = "https://a.example";
+/// A certificate in PEM form that is none.
+const DAMAGED: &str = "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n";
+const DAMAGED_KEY: &str = "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n";
+
+fn shows_nothing(shown: &str) {
+    assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
+    assert_eq!(canary::find(shown.as_bytes()), None);
+}
+
+/// What is wrong with the certificates of a client for which nothing else is.
+fn certificate_problems(
+    base: &str,
+    ca_cert: Option<&[u8]>,
+    client_cert: Option<(&str, &str)>,
+) -> Vec<String> {
+    problems(base, |config| {
+        config.ca_cert = ca_cert.map(<[u8]>::to_vec);
+        config.client_cert = client_cert.map(|(cert, key)| (cert.into(), SecretValue::from(key)));
+    })
+}
 
 fn problems(base: &str, change: impl FnOnce(&mut HttpIssuerConfig)) -> Vec<String> {
     let mut config = HttpIssuerConfig::new(base);
     change(&mut config);
-    assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
+    shows_nothing(&format!("{config:?} {config:#?}"));
     match HttpIssuer::new(&config) {
         Ok(issuer) => {
-            assert!(!format!("{issuer:?} {issuer:#?}").contains("hunter2"));
+            shows_nothing(&format!("{issuer:?} {issuer:#?}"));
             Vec::new()
         }
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(!format!("{error:?} {error:#}").contains("hunter2"), "{error}");
+            shows_nothing(&format!("{error:?} {error:#}"));
             error.problems().to_vec()
         }
     }
@@ -107,4 +131,77 @@ fn a_query_is_not_shown() {
         config.list_path = Some("/keys?secret=hunter2".into());
     });
     assert!(none.is_empty());
+}
+
+#[test]
+fn what_is_no_certificate_of_an_authority_is_refused() {
+    let (authority, client) = (Authority::new("A").pem(), Authority::new("B").client());
+    let cut_off = authority.lines().take(3).collect::<Vec<_>>().join("\n");
+    for bad in [
+        "",
+        "hunter2",
+        DAMAGED,
+        &client.key,
+        &cut_off,
+        &format!("{authority}{DAMAGED}"),
+        &format!("{authority}{}", client.key),
+        "\u{1}\u{2}hunter2",
+    ] {
+        let found = certificate_problems(HTTPS, Some(bad.as_bytes()), None);
+        assert!(found.len() == 1 && found[0].contains("`ca_cert`"), "{found:?}");
+    }
+    // As it is kept in binary files.
+    let found = certificate_problems(HTTPS, Some(b"\x30\x82\x01\x0a\xff\x00hunter2"), None);
+    assert!(found.len() == 1 && found[0].contains("`ca_cert`"), "{found:?}");
+    assert!(certificate_problems(HTTPS, Some(authority.as_bytes()), None).is_empty());
+}
+
+#[test]
+fn a_client_certificate_comes_with_its_own_key() {
+    let authority = Authority::new("A");
+    let (client, other) = (authority.client(), authority.client());
+    let (cert, key) = (client.certificate.as_str(), client.key.as_str());
+    let both = format!("{cert}{key}");
+    let encrypted = key.replace("PRIVATE", "ENCRYPTED PRIVATE");
+    for (bad_cert, bad_key, says) in [
+        ("", key, "no certificate"),
+        ("hunter2", key, "no certificate"),
+        (cert, "", "no private key"),
+        (cert, "hunter2", "no private key"),
+        (cert, cert, "no private key"),
+        (cert, encrypted.as_str(), "without a passphrase"),
+        (key, key, "a private key in its first part"),
+        (key, cert, "a private key in its first part"),
+        (&both, key, "a private key in its first part"),
+        (DAMAGED, key, "do not belong together"),
+        (cert, DAMAGED_KEY, "do not belong together"),
+        (cert, other.key.as_str(), "do not belong together"),
+    ] {
+        let found = certificate_problems(HTTPS, None, Some((bad_cert, bad_key)));
+        assert!(found.len() == 1 && found[0].contains("`client_cert`"), "{says}: {found:?}");
+        assert!(found[0].contains(says), "{says}: {found:?}");
+    }
+    assert!(certificate_problems(HTTPS, None, Some((cert, key))).is_empty());
+}
+
+#[test]
+fn certificates_without_tls_are_a_mistake() {
+    let authority = Authority::new("A");
+    let (ca, client) = (authority.pem(), authority.client());
+    let ca = Some(ca.as_bytes());
+    let client = Some((client.certificate.as_str(), client.key.as_str()));
+    let plain = "http://127.0.0.1:1";
+    for (ca, client, names) in [
+        (ca, None, &["`ca_cert`"][..]),
+        (None, client, &["`client_cert`"]),
+        (ca, client, &["`ca_cert`", "`client_cert`"]),
+    ] {
+        let found = certificate_problems(plain, ca, client);
+        assert_eq!(found.len(), names.len(), "{found:?}");
+        for (problem, name) in found.iter().zip(names) {
+            assert!(problem.contains(name) && problem.contains("plain http"), "{problem}");
+        }
+    }
+    let all = certificate_problems("nowhere", Some(b""), Some(("", "")));
+    assert_eq!(all.len(), 3, "{all:?}");
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod calls;
 mod config;
+mod tls;
 
 use std::fmt::Debug;
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::config::{Checked, HttpIssuerConfig, KEY};
 use super::refusal::{failed, lasting, not_read, not_sent};
+use super::tls::Tls;
 
 /// The largest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -103,7 +104,7 @@ const RESERVED: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Client {
-    pub(super) fn new(config: &HttpIssuerConfig, checked: &Checked) -> Result<Self> {
+    pub(super) fn new(config: &HttpIssuerConfig, checked: &Checked, tls: Tls) -> Result<Self> {
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -116,11 +117,11 @@ impl Client {
         } else {
             builder.https_only(true)
         };
-        let client = builder.build().map_err(|_| {
+        let client = tls.apply(builder).build().map_err(|_| {
             lasting(
                 ErrorKind::Config,
                 "the TLS client cannot be set up",
-                "check the platform's certificates",
+                "check the platform's certificates, or set `ca_cert`",
             )
         })?;
         Ok(Self { client, base: checked.base.clone() })

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 use reqwest::Url;
-use strongroom_core::{Problems, Result};
+use strongroom_core::{Problems, Result, SecretValue};
 
 use super::pointer::Pointer;
+use super::tls::Tls;
 use crate::rotation::header::{ExpiryHeaders, ExpiryUnit};
 
 /// Stands for the key in a path.
 pub(super) const KEY: &str = "{key}";
+/// Stands for a certificate where it would be shown.
+const PEM: &str = "[PEM]";
 /// The longest timeout that can be set.
 const ONE_DAY: Duration = Duration::from_secs(86_400);
 
@@ -78,6 +81,14 @@ pub struct HttpIssuerConfig {
     pub list_pointer: String,
     /// Where each of those objects holds its key; default `/key`.
     pub list_key_pointer: String,
+    /// The only certificate authorities that are trusted, one or more in PEM: what the file holds, not
+    /// its name. Default: those of the platform. With plain `http` it is a mistake, and refused.
+    pub ca_cert: Option<Vec<u8>>,
+    /// The client's certificate, with those between it and the authority behind it, and its private
+    /// key (PKCS #8, PKCS #1 or SEC 1, without a passphrase), each in PEM. Default: none. They are
+    /// read when the issuer is made: a renewed certificate takes a new issuer. With plain `http` they
+    /// are a mistake, and refused.
+    pub client_cert: Option<(Vec<u8>, SecretValue)>,
     /// How long a connection may take to come about; default 3 s.
     pub connect_timeout: Duration,
     /// How long a request may take in all; default 10 s.
@@ -118,6 +129,8 @@ impl HttpIssuerConfig {
             list_path: None,
             list_pointer: "/keys".into(),
             list_key_pointer: "/key".into(),
+            ca_cert: None,
+            client_cert: None,
             connect_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(10),
             allow_http: false,
@@ -125,9 +138,11 @@ impl HttpIssuerConfig {
     }
 
     /// Checks everything.
-    pub(super) fn checked(&self) -> Result<Checked> {
+    pub(super) fn checked(&self) -> Result<(Checked, Tls)> {
         let mut problems = Problems::new();
         let base = self.address().map_err(|problem| problems.add(problem)).unwrap_or_default();
+        let is_plain = base.starts_with("http:");
+        let tls = Tls::read(self, is_plain, &mut problems);
         self.check_paths(&mut problems);
         for (name, time) in [("connect_timeout", self.connect_timeout), ("timeout", self.timeout)] {
             if time.is_zero() || time > ONE_DAY {
@@ -148,7 +163,7 @@ impl HttpIssuerConfig {
             pointer.unwrap_or_default()
         };
         let checked = Checked {
-            is_plain: base.starts_with("http:"),
+            is_plain,
             base,
             keys: self.key_pointers.iter().map(|text| pointer("key_pointers", text)).collect(),
             expires_at: self
@@ -166,7 +181,7 @@ impl HttpIssuerConfig {
                 name.map_err(|_| problems.add("`idempotency_header` is no name of a header")).ok()
             }),
         };
-        problems.into_result().map(|()| checked)
+        problems.into_result().map(|()| (checked, tls))
     }
 
     fn check_paths(&self, problems: &mut Problems) {
@@ -217,7 +232,8 @@ fn is_loopback(url: &Url) -> bool {
         || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-/// Shows an address only if it is valid, and no queries: they may hold a password.
+/// Shows an address only if it is valid, and no queries: they may hold a password. It shows no
+/// certificates either: what is given as one may be a private key.
 impl fmt::Debug for HttpIssuerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let base = self.address().unwrap_or_else(|_| "[invalid]".into());
@@ -241,6 +257,8 @@ impl fmt::Debug for HttpIssuerConfig {
             .field("list_path", &self.list_path.as_deref().map(path))
             .field("list_pointer", &self.list_pointer)
             .field("list_key_pointer", &self.list_key_pointer)
+            .field("ca_cert", &self.ca_cert.as_ref().map(|_| PEM))
+            .field("client_cert", &self.client_cert.as_ref().map(|(_, key)| (PEM, key)))
             .field("connect_timeout", &self.connect_timeout)
             .field("timeout", &self.timeout)
             .field("allow_http", &self.allow_http)

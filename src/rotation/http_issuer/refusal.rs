@@ -3,6 +3,7 @@
 use strongroom_core::{Error, ErrorKind, Operation};
 
 use super::client::Answer;
+use super::tls;
 
 /// What a request was for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,11 +107,12 @@ pub(super) fn not_sent(error: &reqwest::Error) -> Error {
         let cause = "the request has no valid URL";
         return failed(ErrorKind::InvalidInput, cause, "check `base` and the paths");
     }
-    if is_about_tls(error) {
+    if let Some(cause) = tls::problem(error) {
         return lasting(
             ErrorKind::Unavailable,
-            "the issuer and this client do not agree on TLS, or its certificate is not trusted here",
-            "compare the certificate with the host in `base` and the platform's authorities",
+            cause,
+            "compare `ca_cert` or the platform's authorities, `client_cert`, and the host in `base` \
+             with the issuer's certificate",
         );
     }
     let cause = if error.is_connect() {
@@ -131,18 +133,4 @@ pub(super) fn not_read(error: &reqwest::Error) -> Error {
         "the connection broke in the middle of the answer",
         "try again; check what lies between here and the issuer",
     )
-}
-
-/// Trying again would not help.
-fn is_about_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let inner = inner.map(|inner| inner as &(dyn std::error::Error + 'static));
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        next = inner.or_else(|| error.source());
-    }
-    false
 }

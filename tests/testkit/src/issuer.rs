@@ -1,4 +1,4 @@
-//! An issuer of API keys, and the API that takes them, over real HTTP.
+//! An issuer of API keys, and the API that takes them, over real HTTP, with or without TLS.
 //!
 //! | request | answer |
 //! |---|---|
@@ -14,6 +14,7 @@
 mod faults;
 mod keys;
 mod serve;
+mod tls;
 mod work;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::loopback::Loopback;
 
 pub use self::faults::Fault;
 pub use self::keys::{Counts, Standing};
+pub use self::tls::Tls;
 
 /// How an [`Issuer`] behaves.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct Options {
     pub pieces: usize,
     /// How long the pause is before each piece but the first; default none.
     pub pause: Duration,
+    /// With which certificates `https` is served; default `http`.
+    pub tls: Option<Tls>,
 }
 
 /// How `X-Key-Expires-In` counts. It is always rounded down.
@@ -71,6 +75,7 @@ impl Default for Options {
             unit: Unit::Seconds,
             pieces: 1,
             pause: Duration::ZERO,
+            tls: None,
         }
     }
 }
@@ -93,10 +98,11 @@ impl Issuer {
         Self { server, shared, first_key }
     }
 
-    /// The base URL: `http://`, a loopback address and a port.
+    /// The base URL: `http://` or `https://`, 127.0.0.1 and a port.
     #[must_use]
     pub fn base(&self) -> String {
-        format!("http://{}", self.server.address())
+        let scheme = if self.shared.options.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.server.address())
     }
 
     /// The key to begin with.

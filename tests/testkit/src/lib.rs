@@ -10,6 +10,7 @@
 //! - [`postgres`]: real PostgreSQL servers.
 //! - [`stub`]: HTTP answers that no real server gives on demand.
 //! - [`issuer`]: an issuer of API keys and the API that takes them, with their faults.
+//! - [`certificates`]: certificate authorities, and what they sign.
 //! - [`proxy`]: a TCP connection that fails on demand.
 //!
 //! A backend plugs in with a target and one call; see [`conformance::main`].
@@ -27,6 +28,7 @@ use std::fmt;
 use std::io::Write as _;
 
 pub mod canary;
+pub mod certificates;
 pub mod conformance;
 pub mod errors;
 pub mod issuer;

@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::faults::{Fault, Faults};
@@ -58,6 +59,17 @@ impl Shared {
 
 pub(super) async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
+    match shared.options.tls.clone() {
+        None => requests(stream, shared).await,
+        Some(tls) => {
+            if let Some(stream) = tls.accept(stream).await {
+                requests(stream, shared).await;
+            }
+        }
+    }
+}
+
+async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(Arc::clone(&shared), request));
     // A client that goes away is none of the issuer's business.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;

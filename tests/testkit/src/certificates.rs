@@ -1,0 +1,92 @@
+//! Certificates for servers with TLS and for their clients.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
+};
+
+use crate::canary::CANARY;
+
+/// A certificate authority. What it signs is valid for as long as a test runs and longer.
+pub struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its private key, in PEM.
+pub struct Signed {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key, in PKCS #8.
+    pub key: String,
+}
+
+impl Authority {
+    /// A new authority.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = new_key();
+        let certificate = params.self_signed(&key).expect("an authority signs itself");
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// The authority's own certificate, in PEM.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// A server at these names or addresses.
+    #[must_use]
+    pub fn server(&self, names: &[&str]) -> Signed {
+        self.signed(&params(names, ExtendedKeyUsagePurpose::ServerAuth), &new_key())
+    }
+
+    /// A server whose certificate was valid until the year 2000.
+    #[must_use]
+    pub fn expired_server(&self, names: &[&str]) -> Signed {
+        let mut params = params(names, ExtendedKeyUsagePurpose::ServerAuth);
+        params.not_after = rcgen::date_time_ymd(2000, 1, 1);
+        self.signed(&params, &new_key())
+    }
+
+    /// A client whose private key begins with the canary.
+    #[must_use]
+    pub fn client(&self) -> Signed {
+        let names = ["127.0.0.1", "localhost"];
+        self.signed(&params(&names, ExtendedKeyUsagePurpose::ClientAuth), &planted_key())
+    }
+
+    fn signed(&self, params: &CertificateParams, key: &KeyPair) -> Signed {
+        let certificate = params.signed_by(key, &self.issuer).expect("the authority signs");
+        Signed { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
+fn params(names: &[&str], purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("all are names of hosts");
+    params.distinguished_name.push(DnType::CommonName, "Strongroom test");
+    params.extended_key_usages = vec![purpose];
+    params
+}
+
+fn new_key() -> KeyPair {
+    KeyPair::generate().expect("keys can be made")
+}
+
+/// A private key of Ed25519 is any 32 bytes: here the canary and a number.
+fn planted_key() -> KeyPair {
+    /// What PKCS #8 has before those bytes; RFC 8410, section 7.
+    const BEGINNING: &[u8] = &[0x30, 46, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 34, 4, 32];
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let key = [BEGINNING, CANARY.as_bytes(), &number].concat();
+    KeyPair::try_from(key).expect("the canary has 24 bytes")
+}
