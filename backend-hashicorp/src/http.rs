@@ -229,8 +229,15 @@ fn certificate_problem(error: &reqwest::Error) -> Option<&'static str> {
         let inner = inner.map(|inner| inner as &(dyn std::error::Error + 'static));
         let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls.or_else(|| error.downcast_ref()) {
-            Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Expired)) => {
-                return Some("the server's certificate has expired");
+            Some(rustls::Error::InvalidCertificate(
+                rustls::CertificateError::Expired
+                | rustls::CertificateError::ExpiredContext { .. }
+                | rustls::CertificateError::NotValidYet
+                | rustls::CertificateError::NotValidYetContext { .. },
+            )) => {
+                return Some(
+                    "the server's certificate has expired, or is not valid yet by the clock here",
+                );
             }
             Some(rustls::Error::InvalidCertificate(
                 rustls::CertificateError::NotValidForName

@@ -5,9 +5,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use strongroom_backend_hashicorp::{AppRole, HashicorpBackend, HashicorpConfig, SecretId};
+use strongroom_backend_hashicorp::{AppRole, Auth, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom_core::{Backend as _, ErrorKind, Operation, Result};
 use strongroom_testkit::canary::CANARY;
+use strongroom_testkit::certificates::Authority;
+use strongroom_testkit::issuer::{Issuer, Options, Tls};
 use strongroom_testkit::openbao::Server;
 use tempfile::TempDir;
 
@@ -64,6 +66,18 @@ async fn a_name_that_is_not_in_the_certificate_is_refused() {
     let mut config = quick(&format!("https://{by_another_name}"), root(&server));
     config.ca_cert = Some(server.ca_file().to_owned());
     refused(config, "for another name").await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_told_apart() {
+    let authority = Authority::new("An authority");
+    let mut options = Options::default();
+    options.tls = Some(Tls::new(&authority.expired_server(&["127.0.0.1"])));
+    let server = Issuer::start(options);
+    let directory = TempDir::new().unwrap();
+    let mut config = quick(&server.base(), Auth::Token(CANARY.into()));
+    config.ca_cert = Some(written(&directory, "ca.pem", authority.pem().as_bytes()));
+    refused(config, "has expired, or is not valid yet").await;
 }
 
 #[tokio::test]
