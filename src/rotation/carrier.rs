@@ -36,16 +36,37 @@ impl Carrier {
         self.key.observe_response(guard, headers);
     }
 
-    /// Whether the request was refused because its key had been replaced while it was under way. If it
-    /// carried the current key, another instance may have replaced that.
-    pub(super) fn came_late(&self, guard: &KeyGuard, status: StatusCode) -> bool {
-        if status != StatusCode::UNAUTHORIZED {
-            return false;
-        }
-        let came_late = !self.key.is_current(guard);
-        if !came_late {
-            self.key.look_again();
-        }
-        came_late
+    /// Has the store looked at for a newer key, and waits for that a little.
+    pub(super) fn looked(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.key.looked()
     }
+
+    /// What is to be done after that.
+    pub(super) fn after_look(&self, guard: &KeyGuard) -> After {
+        if self.key.is_current(guard) { After::PassOn } else { After::Repeat }
+    }
+
+    /// What is to be done after an answer to a request with the key of `guard`.
+    pub(super) fn after(&self, guard: &KeyGuard, status: StatusCode, has_copy: bool) -> After {
+        let is_current = self.key.is_current(guard);
+        match (status, has_copy) {
+            (StatusCode::UNAUTHORIZED, true) if !is_current => After::Repeat,
+            (StatusCode::UNAUTHORIZED, true) => After::Look,
+            (StatusCode::UNAUTHORIZED, false) if is_current => {
+                self.key.look_again();
+                After::PassOn
+            }
+            _ => After::PassOn,
+        }
+    }
+}
+
+/// What is to be done after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    PassOn,
+    /// The key had been replaced while the request was under way.
+    Repeat,
+    /// Another instance may have replaced it: that is to be seen.
+    Look,
 }

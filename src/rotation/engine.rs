@@ -184,6 +184,7 @@ impl RotationEngine {
             held: ArcSwap::from_pointee(held),
             state: watch::Sender::new(state),
             wishes,
+            looks: watch::Sender::new(()),
             headers,
             has_complained: AtomicBool::new(false),
             #[cfg(test)]

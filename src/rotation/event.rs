@@ -59,9 +59,10 @@ pub enum RotationStep {
         /// Stands for the old key.
         fingerprint: Fingerprint,
     },
-    /// The issuer refuses to revoke the old key, which the store holds no more: somebody has to.
+    /// The issuer refuses to revoke an old key, or a new one that does not work, which the store holds
+    /// no more: somebody has to. It was asked five times before, unless the next key is needed at once.
     Unrevoked {
-        /// Stands for the old key.
+        /// Stands for the key.
         fingerprint: Fingerprint,
         /// Why.
         error: Error,

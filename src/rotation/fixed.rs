@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use strongroom_core::SecretValue;
 use tokio::sync::{mpsc, watch};
 
-use super::key::{Current, Drained, Held};
+use super::key::{Current, Drained, Held, Wish};
 use super::{ExpiryHeaders, Fingerprint, KeyState, RotatingKey};
 
 fn held(value: &str, generation: u64) -> (Held, Drained) {
@@ -21,6 +21,28 @@ fn held(value: &str, generation: u64) -> (Held, Drained) {
 impl RotatingKey {
     /// A key, and the end of its last request once it is replaced.
     pub(crate) fn fixed(value: &str, generation: u64) -> (Self, Drained) {
+        Self::with_wishes(value, generation, mpsc::channel(1).0)
+    }
+
+    /// A key that turns out to be replaced, or not, when the store is looked at.
+    #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+    pub(crate) fn looking(value: &str, newer: Option<&'static str>) -> Self {
+        let (wishes, mut wished) = mpsc::channel(1);
+        let (key, _) = Self::with_wishes(value, 1, wishes);
+        let looking = key.clone();
+        tokio::spawn(async move {
+            while wished.recv().await.is_some() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                if let Some(newer) = newer {
+                    looking.replace(newer);
+                }
+                looking.0.looks.send_replace(());
+            }
+        });
+        key
+    }
+
+    fn with_wishes(value: &str, generation: u64, wishes: mpsc::Sender<Wish>) -> (Self, Drained) {
         let (held, drained) = held(value, generation);
         let state = KeyState {
             generation,
@@ -32,7 +54,8 @@ impl RotatingKey {
         let current = Current {
             held: ArcSwap::from_pointee(held),
             state: watch::Sender::new(state),
-            wishes: mpsc::channel(1).0,
+            wishes,
+            looks: watch::Sender::new(()),
             headers: ExpiryHeaders::none(),
             has_complained: AtomicBool::new(false),
             observed: AtomicU64::new(0),

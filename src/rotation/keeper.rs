@@ -17,8 +17,10 @@ use crate::policy::bounded;
 
 /// How long after a failure a rotation is tried again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
-/// How long looks at the store because of refused keys are apart.
-const LOOKS_APART: Duration = Duration::from_secs(1);
+/// How long looks at the store because of refused keys are apart; twice as long each time that one was in
+/// vain, so many times.
+const LOOKS_APART: Duration = Duration::from_millis(250);
+const MOST_IN_VAIN: u32 = 5;
 
 /// What ends a rest.
 enum Woken {
@@ -59,8 +61,11 @@ pub(super) struct Keeper {
     earlier: u32,
     /// The last notice given, and for which end.
     noticed: Option<(SystemTime, Duration)>,
-    /// When the store was last looked at because a key was refused.
+    /// The number of a key that was refused since the store was looked at.
+    refused: Option<u64>,
+    /// When the store was last looked at for such a key, and how often in a row that was in vain.
     looked_at: Option<Instant>,
+    in_vain: u32,
 }
 
 impl Keeper {
@@ -84,7 +89,9 @@ impl Keeper {
             of: 0,
             earlier: fastrand::u32(0..=100),
             noticed: None,
+            refused: None,
             looked_at: None,
+            in_vain: 0,
         }
     }
 
@@ -96,9 +103,8 @@ impl Keeper {
             match self.woken(wake).await {
                 Woken::Stopped => return,
                 Woken::Wished(wish) => {
-                    if self.take(wish) {
-                        wake = Instant::now();
-                    }
+                    let wished = self.take(wish);
+                    wake = wished.map_or(wake, |at| at.min(wake));
                 }
                 Woken::InTime => match self.go_on().await {
                     Some(pause) => wake = Instant::now() + pause,
@@ -121,30 +127,26 @@ impl Keeper {
         }
     }
 
-    /// Takes a wish; whether there is something to do at once.
-    fn take(&mut self, wish: Wish) -> bool {
+    /// Takes a wish; when there is something to do.
+    fn take(&mut self, wish: Wish) -> Option<Instant> {
         let generation = self.generation();
         match wish {
-            Wish::Rotate(answer) => self.want(Waiting { than: generation, revoked: false, answer }),
+            Wish::Rotate(answer) => {
+                Some(self.want(Waiting { than: generation, revoked: false, answer }))
+            }
             Wish::ReplaceLeaked(answer) => {
                 self.turn.leaked = self.turn.issuer.is_some().then_some(generation);
-                self.want(Waiting { than: generation, revoked: true, answer })
+                Some(self.want(Waiting { than: generation, revoked: true, answer }))
             }
-            Wish::Look => {
-                let is_worth_it = self.looked_at.is_none_or(|at| at.elapsed() >= LOOKS_APART);
-                if is_worth_it {
-                    self.looked_at = Some(Instant::now());
-                }
-                is_worth_it
-            }
+            Wish::Look => Some(self.look_after_refusal()),
             // What a response said of an earlier key says nothing of this one.
-            Wish::Ends { serial, .. } if serial != self.serial() => false,
+            Wish::Ends { serial, .. } if serial != self.serial() => None,
             Wish::Ends { at, .. } => {
                 self.turn.key.state.send_modify(|state| state.expires_at = Some(at));
                 self.told_end = Some(at);
                 self.complaint = None;
                 // How long to rest depends on it.
-                self.may_act()
+                self.may_act().then(Instant::now)
             }
             Wish::Implausible(why) => {
                 let error = Error::new(
@@ -156,17 +158,30 @@ impl Keeper {
                 tracing::warn!(path = %self.turn.path, %error, "a header is not believed");
                 self.complaint = Some(error.clone());
                 self.turn.key.state.send_modify(|state| state.last_error = Some(error));
-                false
+                None
             }
         }
     }
 
-    /// Has the key replaced for somebody; whether there is something to do at once.
-    fn want(&mut self, waiting: Waiting) -> bool {
+    /// Has the key replaced for somebody, at once.
+    fn want(&mut self, waiting: Waiting) -> Instant {
         self.turn.wanted = Some(waiting.than);
         self.waiting.push(waiting);
         self.not_before = None;
-        true
+        Instant::now()
+    }
+
+    /// When the store is looked at because a key was refused. That is done the less often, the more
+    /// often it was in vain, and then nobody waits for it.
+    fn look_after_refusal(&mut self) -> Instant {
+        let now = Instant::now();
+        let apart = LOOKS_APART * 2_u32.saturating_pow(self.in_vain.min(MOST_IN_VAIN));
+        let next = self.looked_at.map_or(now, |at| now.max(at + apart));
+        if next > now && self.in_vain > 0 {
+            self.turn.key.looks.send_replace(());
+        }
+        self.refused = Some(self.serial());
+        next
     }
 
     fn serial(&self) -> u64 {
@@ -214,6 +229,7 @@ impl Keeper {
         while !*self.stop.borrow() {
             // Each step begins with what is stored: one that was broken off is no harm.
             let step = AssertUnwindSafe(self.turn.step(may_act)).catch_unwind().await;
+            self.note_look();
             let next = step.unwrap_or_else(|_| Err(panicked()))?;
             self.answer();
             match next {
@@ -233,6 +249,13 @@ impl Keeper {
             }
         }
         Ok(None)
+    }
+
+    /// Notes whether a look at the store was of use to whose key was refused.
+    fn note_look(&mut self) {
+        let Some(refused) = self.refused.take() else { return };
+        self.looked_at = Some(Instant::now());
+        self.in_vain = if refused == self.serial() { self.in_vain.saturating_add(1) } else { 0 };
     }
 
     /// Tells those who wait that there is a newer key.

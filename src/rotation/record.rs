@@ -41,10 +41,7 @@ pub(crate) struct Record {
     pub(crate) rotated_at: Option<SystemTime>,
     pub(crate) expires_at: Option<SystemTime>,
     pub(crate) intent: Option<Intent>,
-    /// Whether the issuer may have given a key that nobody knows.
-    pub(crate) unsure: bool,
-    /// Whether somebody else may know the key that is being replaced.
-    pub(crate) leaked: bool,
+    pub(crate) worries: Worries,
     salt: String,
     has_stored_salt: bool,
     /// All that is stored; a plain value is made an object by the first change.
@@ -71,12 +68,12 @@ pub(crate) struct Intent {
     pub(crate) by: String,
 }
 
-/// What is to be kept in mind of a key that is stored.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is to be kept in mind until the previous key is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Worries {
-    /// There may be another new one.
+    /// The issuer may have given a key that nobody knows.
     pub(crate) unsure: bool,
-    /// Somebody else may know the one that it takes the place of.
+    /// Somebody else may know the key that is being replaced.
     pub(crate) leaked: bool,
 }
 
@@ -126,8 +123,7 @@ impl Record {
             rotated_at: moment(ROTATED_AT)?,
             expires_at: moment(EXPIRES_AT)?,
             intent,
-            unsure: has(UNSURE),
-            leaked: has(LEAKED),
+            worries: Worries { unsure: has(UNSURE), leaked: has(LEAKED) },
             salt,
             has_stored_salt,
             whole: value.clone(),
@@ -154,8 +150,7 @@ impl Record {
             rotated_at: None,
             expires_at: None,
             intent: None,
-            unsure: false,
-            leaked: false,
+            worries: Worries::default(),
             salt: new_salt(),
             has_stored_salt: false,
             whole: secret.value().clone(),
@@ -198,8 +193,8 @@ impl Record {
                 (INTENT, Some(intent.id.as_str())),
                 (INTENT_AT, at.as_deref()),
                 (INTENT_BY, Some(&intent.by)),
-                (UNSURE, mark(self.unsure || is_of_another)),
-                (LEAKED, mark(self.leaked || leaked)),
+                (UNSURE, mark(self.worries.unsure || is_of_another)),
+                (LEAKED, mark(self.worries.leaked || leaked)),
             ],
         )
     }
@@ -212,7 +207,7 @@ impl Record {
                 (INTENT, None),
                 (INTENT_AT, None),
                 (INTENT_BY, None),
-                (UNSURE, mark(self.unsure || unsure)),
+                (UNSURE, mark(self.worries.unsure || unsure)),
             ],
         )
     }
@@ -249,8 +244,8 @@ impl Record {
                 (INTENT, None),
                 (INTENT_AT, None),
                 (INTENT_BY, None),
-                (UNSURE, mark(self.unsure || unsure)),
-                (LEAKED, mark(self.leaked || leaked)),
+                (UNSURE, mark(self.worries.unsure || unsure)),
+                (LEAKED, mark(self.worries.leaked || leaked)),
             ],
         )
     }
@@ -350,14 +345,20 @@ mod tests {
         let intent = |by: &str| Intent { id: IssueId::random(), at: None, by: by.into() };
         let first = again("k1".into());
         let claimed = again(first.with_intent(&intent("pod-1"), false, KEY).unwrap());
-        assert!(!claimed.unsure);
+        assert!(!claimed.worries.unsure);
         let taken_over = again(claimed.with_intent(&intent("pod-2"), false, KEY).unwrap());
-        assert!(taken_over.unsure && again(taken_over.without_intent(false, KEY).unwrap()).unsure);
+        assert!(
+            taken_over.worries.unsure
+                && again(taken_over.without_intent(false, KEY).unwrap()).worries.unsure
+        );
         let unsure = Worries { unsure: true, leaked: false };
         for (record, doubts) in [(&taken_over, Worries::default()), (&claimed, unsure)] {
             let issued = IssuedKey::new("k2");
             let stored = again(record.with_key(&issued, doubts, UNIX_EPOCH, KEY).unwrap());
-            assert!(stored.unsure && !again(stored.without_previous(KEY).unwrap()).unsure);
+            assert!(
+                stored.worries.unsure
+                    && !again(stored.without_previous(KEY).unwrap()).worries.unsure
+            );
         }
     }
 

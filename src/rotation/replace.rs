@@ -9,14 +9,13 @@ use tokio::time::Instant;
 use super::event::RotationStep;
 use super::issuer::{IssuedKey, KeyIssuer};
 use super::record::{Intent, Record, Worries};
+use super::retire::MOST_REFUSALS;
 use super::turn::{Next, Turn};
 use crate::clock;
 
 /// How long the store has to show that a key is not there before that is believed: some show an older
 /// state now and then.
 const BELIEVED_AFTER: Duration = Duration::from_secs(5);
-/// How often the issuer may refuse to revoke a new key that does not work.
-const MOST_REFUSALS: u32 = 5;
 
 impl Turn {
     /// Gets a key, sees that it works, and stores it.
@@ -85,18 +84,10 @@ impl Turn {
             // Another instance may have gone on with this attempt, and got and stored the same key.
             let claimed = self.intent_anew(record, intent).await?;
             let Some(record) = claimed else { return Ok(()) };
-            let revoked = self.ask(|| issuer.revoke(&issued.value, &record.key)).await;
-            let is_live = revoked.is_err();
-            if let Err(error) = revoked {
-                self.refusals += u32::from(!error.is_temporary());
-                if error.is_temporary() || self.refusals < MOST_REFUSALS {
-                    return Err(error);
-                }
-                let fingerprint = record.fingerprint(&issued.value);
-                self.events.tell(&self.path, RotationStep::Unrevoked { fingerprint, error });
-            }
+            let limit = Some(MOST_REFUSALS);
+            let is_revoked = self.revoke(&record, &issued.value, issuer, limit).await?;
             self.pending = None;
-            return self.forget(&record, is_live || self.is_in_doubt(intent)).await;
+            return self.forget(&record, !is_revoked || self.is_in_doubt(intent)).await;
         }
         self.forget(record, self.is_in_doubt(intent)).await
     }
@@ -145,7 +136,8 @@ impl Turn {
             if !left.is_zero() {
                 return Ok(Some(left));
             }
-            self.revoke(record, &issued.value, issuer).await?;
+            let limit = self.refusals_before(record.generation);
+            self.revoke(record, &issued.value, issuer, limit).await?;
         }
         (self.pending, self.missing_since) = (None, None);
         Ok(None)
@@ -174,7 +166,7 @@ impl Turn {
         intent: &Intent,
         issuer: &dyn KeyIssuer,
     ) -> Result<IssuedKey> {
-        let was_in_doubt = record.unsure || self.doubts.as_ref() == Some(&intent.id);
+        let was_in_doubt = record.worries.unsure || self.doubts.as_ref() == Some(&intent.id);
         // Whatever breaks this off, the issuer may have given a key.
         self.doubts = Some(intent.id.clone());
         let passing = AtomicBool::new(was_in_doubt);

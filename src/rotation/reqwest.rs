@@ -9,7 +9,7 @@ use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
 use reqwest_middleware::{Error, Middleware, Next};
 use strongroom_core::{Result, async_trait};
 
-use super::carrier::Carrier;
+use super::carrier::{After, Carrier};
 use super::guarded::GuardedBody;
 use super::origin::Origin;
 use super::{KeyGuard, KeyHeader, RotatingKey};
@@ -24,8 +24,9 @@ use super::{KeyGuard, KeyHeader, RotatingKey};
 ///   ([`RotatingKey::observe`]).
 /// - A request that is answered 401 is sent once more with the new key if its own has been replaced
 ///   meanwhile. Nothing was done on behalf of a request that was not authenticated, so that holds for
-///   all methods. A 401 to a key that is current is passed on, and so is a second one. A request whose
-///   body is a stream is not sent again.
+///   all methods. If its key is current here, the store is looked at first: another instance may have
+///   replaced it. A 401 to a key that nobody has replaced is passed on, and so is a second one. A
+///   request whose body is a stream is not sent again.
 ///
 /// Add it after middleware that sends requests again, so that each try gets the key of its moment.
 ///
@@ -145,8 +146,15 @@ impl Middleware for RotatingKeyMiddleware {
         let copy = request.try_clone();
         let (mut response, mut guard, is_home) =
             self.send(request, extensions, next.clone()).await?;
-        if is_home
-            && self.carrier.came_late(&guard, response.status())
+        let mut after = After::PassOn;
+        if is_home {
+            after = self.carrier.after(&guard, response.status(), copy.is_some());
+        }
+        if after == After::Look {
+            self.carrier.looked().await;
+            after = self.carrier.after_look(&guard);
+        }
+        if after == After::Repeat
             && let Some(copy) = copy
         {
             // The old key's request ends before the new one begins.

@@ -11,6 +11,9 @@ use super::policy::RotationPolicy;
 use super::record::Record;
 use super::turn::{Next, Turn};
 
+/// How often the issuer may refuse for good to revoke a key before that is left to somebody.
+pub(super) const MOST_REFUSALS: u32 = 5;
+
 impl Turn {
     /// Revokes the previous key once no request carries it.
     pub(super) async fn retire(
@@ -25,7 +28,7 @@ impl Turn {
             return self.finish(record, MetadataPatch::new()).await;
         }
         // A key that somebody else may know is revoked at once, and one that is in the way of that.
-        let is_urgent = record.leaked || self.leaked.is_some();
+        let is_urgent = record.worries.leaked || self.leaked.is_some();
         let others = self.others_need(record);
         if !others.is_zero() && !is_urgent {
             return Ok(Next::Wait(self.wait_for(others)));
@@ -56,38 +59,51 @@ impl Turn {
         } else {
             return Ok(Next::Go);
         };
-        let is_revoked = self.revoke(record, previous, issuer).await?;
+        let limit = self.refusals_before(record.generation);
+        let is_revoked = self.revoke(record, previous, issuer, limit).await?;
         if is_revoked {
             let fingerprint = record.fingerprint(previous);
             self.events.tell(&self.path, RotationStep::Revoked { fingerprint });
         }
         if let Some(unknown) = unknown {
+            let mut revoked = unknown.is_some().then_some(0);
             for key in unknown.iter().flatten() {
-                self.revoke(record, key, issuer).await?;
+                let is_revoked = self.revoke(record, key, issuer, limit).await?;
+                revoked = revoked.map(|revoked| revoked + usize::from(is_revoked));
             }
-            let revoked = unknown.as_ref().map(Vec::len);
             self.events.tell(&self.path, RotationStep::Orphaned { revoked });
         }
         self.finish(record, self.late_expiry(record)).await
     }
 
-    /// Revokes a key; whether it is revoked. What the issuer refuses for good, the next rotation does not
-    /// wait for.
+    /// Revokes a key; whether it is revoked. What the issuer has refused for good so many times, nobody
+    /// waits for any more.
     pub(super) async fn revoke(
-        &self,
+        &mut self,
         record: &Record,
         key: &SecretValue,
         issuer: &dyn KeyIssuer,
+        most_refusals: Option<u32>,
     ) -> Result<bool> {
-        match self.ask(|| issuer.revoke(key, &record.key)).await {
-            Ok(()) => Ok(true),
-            Err(error) if !error.is_temporary() && self.wants_after(record.generation) => {
-                let fingerprint = record.fingerprint(key);
-                self.events.tell(&self.path, RotationStep::Unrevoked { fingerprint, error });
-                Ok(false)
-            }
-            Err(error) => Err(error),
+        let Err(error) = self.ask(|| issuer.revoke(key, &record.key)).await else {
+            return Ok(true);
+        };
+        if error.is_temporary() {
+            return Err(error);
         }
+        self.refusals = self.refusals.saturating_add(1);
+        if most_refusals.is_none_or(|most| self.refusals < most) {
+            return Err(error);
+        }
+        let fingerprint = record.fingerprint(key);
+        self.events.tell(&self.path, RotationStep::Unrevoked { fingerprint, error });
+        Ok(false)
+    }
+
+    /// After how many refusals a key is left as it is, because this generation is to be replaced, too.
+    pub(super) fn refusals_before(&self, generation: u64) -> Option<u32> {
+        let most = if self.leaked.is_some() { 1 } else { MOST_REFUSALS };
+        self.wants_after(generation).then_some(most)
     }
 
     /// Removes the previous key from the store.
@@ -95,6 +111,7 @@ impl Turn {
         let value = record.without_previous(&self.policy.member)?;
         let written = self.store(record, value, patch).await?;
         if written.is_some() {
+            self.refusals = 0;
             let generation = record.generation;
             self.events.tell(&self.path, RotationStep::Finished { generation });
         }
@@ -115,7 +132,7 @@ impl Turn {
     }
 
     /// Whether this generation is to be replaced, too.
-    pub(super) fn wants_after(&self, generation: u64) -> bool {
+    fn wants_after(&self, generation: u64) -> bool {
         self.wanted.is_some_and(|wanted| wanted >= generation)
     }
 
@@ -129,7 +146,7 @@ impl Turn {
         previous: &SecretValue,
         issuer: &dyn KeyIssuer,
     ) -> Result<Option<Option<Vec<SecretValue>>>> {
-        if !record.unsure || issuer.repeats() {
+        if !record.worries.unsure || issuer.repeats() {
             return Ok(None);
         }
         match self.ask(|| issuer.list(&record.key)).await {

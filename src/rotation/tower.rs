@@ -34,7 +34,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///   ([`RotatingKey::observe`]).
 /// - A request that is answered 401 is sent once more with the new key if its own has been replaced
 ///   meanwhile. Nothing was done on behalf of a request that was not authenticated, so that holds for
-///   all methods. A 401 to a key that is current is passed on, and so is a second one.
+///   all methods. If its key is current here, the store is looked at first: another instance may have
+///   replaced it. A 401 to a key that nobody has replaced is passed on, and so is a second one.
 ///
 /// To send a request once more takes a copy from before, body included; [`RepeatBody`] says what is
 /// copied. A body that cannot be copied is not sent again.

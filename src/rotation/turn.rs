@@ -97,7 +97,7 @@ pub(super) struct Turn {
     pub(super) own: Option<u64>,
     /// The attempt that it came from.
     pub(super) over: Option<IssueId>,
-    /// How often the issuer has refused to revoke a new key that does not work.
+    /// How often the issuer has refused for good to revoke a key.
     pub(super) refusals: u32,
     pub(super) retries: Retries,
 }
@@ -129,15 +129,11 @@ impl Holding {
 impl Turn {
     /// Looks at the store and uses the key that is current there; makes the next step if it may.
     pub(super) async fn step(&mut self, may_act: bool) -> Result<Next> {
-        let secret = self.look().await?;
-        let record = match self.issuer {
-            Some(_) => Record::of(&secret, &self.policy.member)?,
-            None => Record::foreign(&secret, &self.policy.member),
-        };
-        let record = record.salted_as(&mut self.salt);
-        (self.seen, self.stored_end) = (Some(secret), record.expires_at);
-        self.has_previous = record.previous.is_some();
-        if self.adopt(&record) {
+        let used = self.use_stored().await;
+        // Whoever waits for this look, or for the next one.
+        self.key.looks.send_replace(());
+        let (record, is_new) = used?;
+        if is_new {
             // Whoever waits for the new key is told before the old one is dealt with.
             return Ok(Next::Go);
         }
@@ -182,6 +178,20 @@ impl Turn {
             (None, Some(intent)) => self.claim(&record, intent.id).await,
             (None, None) => self.claim(&record, IssueId::random()).await,
         }
+    }
+
+    /// What the store holds, and whether its key is another one than before; it is used from now on.
+    async fn use_stored(&mut self) -> Result<(Record, bool)> {
+        let secret = self.look().await?;
+        let record = match self.issuer {
+            Some(_) => Record::of(&secret, &self.policy.member)?,
+            None => Record::foreign(&secret, &self.policy.member),
+        };
+        let record = record.salted_as(&mut self.salt);
+        (self.seen, self.stored_end) = (Some(secret), record.expires_at);
+        self.has_previous = record.previous.is_some();
+        let is_new = self.adopt(&record);
+        Ok((record, is_new))
     }
 
     /// What the store holds, whatever is cached or declared.
@@ -255,8 +265,8 @@ impl Turn {
     fn mind_leak(&mut self, record: &Record) {
         if !self.has_previous {
             let is_over = self.leaked.is_some_and(|leaked| record.generation > leaked);
-            if is_over || record.leaked {
-                self.leaked = record.leaked.then_some(record.generation);
+            if is_over || record.worries.leaked {
+                self.leaked = record.worries.leaked.then_some(record.generation);
             }
         }
         self.wanted = self.wanted.max(self.leaked);

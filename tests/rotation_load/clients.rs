@@ -70,19 +70,12 @@ enum Way {
 }
 
 impl Clients {
-    /// Clients of the API at `base`, each kind with one pool of connections.
-    pub(crate) fn start(base: &str, key: &RotatingKey) -> Self {
-        let middleware = RotatingKeyMiddleware::new(key.clone()).only_for(base).unwrap();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let over_reqwest = Way::Reqwest(ClientBuilder::new(client).with(middleware).build());
-        let layer = RotatingKeyLayer::new(key.clone()).only_for(base).unwrap();
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let over_tower = Way::Tower(Box::new(ServiceBuilder::new().layer(layer).service(client)));
-
+    /// Clients of the API at `base`, of each kind as many with each of the keys.
+    pub(crate) fn start(base: &str, keys: &[RotatingKey]) -> Self {
+        let ways: Vec<_> = keys.iter().flat_map(|key| Way::both(base, key)).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        for number in 0..CLIENTS {
-            let way = if number % 2 == 0 { &over_reqwest } else { &over_tower };
+        for way in ways.iter().cycle().take(CLIENTS) {
             tasks.spawn(work(way.clone(), format!("{base}/work"), Arc::clone(&stop)));
         }
         Self { tasks, stop }
@@ -124,6 +117,17 @@ async fn work(way: Way, url: String, stop: Arc<AtomicBool>) -> Sent {
 }
 
 impl Way {
+    /// Both ways, each with one pool of connections.
+    fn both(base: &str, key: &RotatingKey) -> [Self; 2] {
+        let middleware = RotatingKeyMiddleware::new(key.clone()).only_for(base).unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let over_reqwest = ClientBuilder::new(client).with(middleware).build();
+        let layer = RotatingKeyLayer::new(key.clone()).only_for(base).unwrap();
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let over_tower = ServiceBuilder::new().layer(layer).service(client);
+        [Self::Reqwest(over_reqwest), Self::Tower(Box::new(over_tower))]
+    }
+
     /// Sends a request and reads the whole answer.
     async fn send(&self, url: &str) -> Result<(StatusCode, Bytes), BoxError> {
         match self {

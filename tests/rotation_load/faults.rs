@@ -8,13 +8,13 @@ use strongroom_testkit::issuer::{Fault, Issuer};
 /// How long the engine waits for an answer of this issuer.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Sets anew what goes wrong with the next requests: nothing, or up to three of each kind.
+/// Sets anew what goes wrong with the next requests: nothing, or up to two of each kind.
 pub(crate) fn set(issuer: &Issuer, rng: &mut Rng) {
     issuer.clear_faults();
-    for _ in 0..rng.usize(0..=3) {
+    for _ in 0..rng.usize(0..=2) {
         issuer.next_issues(1, one(rng));
     }
-    for _ in 0..rng.usize(0..=3) {
+    for _ in 0..rng.usize(0..=2) {
         issuer.next_revocations(1, one(rng));
     }
 }

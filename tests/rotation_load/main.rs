@@ -48,3 +48,10 @@ async fn an_issuer_that_fails_at_random_costs_rotations_but_no_request() {
     let load = Load::over(Store::native().await, Duration::from_secs(15));
     load.survives_faults().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_have_leaked_are_revoked_at_once_without_a_failed_request() {
+    let _alone = alone().await;
+    let load = Load::over(Store::native().await, Duration::from_secs(15));
+    load.replaces_leaked_keys().await;
+}

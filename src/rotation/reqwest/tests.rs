@@ -349,3 +349,21 @@ async fn no_request_fails_while_keys_are_replaced() {
     }
     assert_eq!(stub.requests().len(), 20 * 40);
 }
+
+#[tokio::test]
+async fn a_key_that_was_replaced_elsewhere_is_found_after_its_refusal() {
+    for newer in [Some("two"), None] {
+        let key = RotatingKey::looking("one", newer);
+        let stub = Stub::new(|request| match request.header("authorization") {
+            Some("Bearer two") => Reply::new(200, "hello, world"),
+            _ => Reply::new(401, "who are you"),
+        });
+        let response = client(&key).get(stub.url()).send().await.unwrap();
+        assert_eq!(response.status(), if newer.is_some() { 200 } else { 401 });
+        let text = response.text().await.unwrap();
+        assert_eq!(text, if newer.is_some() { "hello, world" } else { "who are you" });
+        let carried = ["Bearer one", "Bearer two"];
+        let carried = if newer.is_some() { &carried[..] } else { &carried[..1] };
+        assert_eq!(seen(&stub, "authorization"), some(carried));
+    }
+}

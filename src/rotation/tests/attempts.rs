@@ -164,3 +164,25 @@ async fn after_a_refused_attempt_other_readers_find_the_key_in_its_member() {
         key.rotate().await.unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_refuses_now_and_then_leaves_no_key_behind_however_often_one_is_wanted() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let (mut rotated, mut failed) = (0, 0);
+    for second in 0..200 {
+        if second % 6 == 0 {
+            let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 4);
+            issuer.set(|books| books.revoke_faults = refusals.collect());
+        }
+        match key.rotate().await {
+            Ok(_) => rotated += 1,
+            Err(_) => failed += 1,
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(rotated > 30 && failed > 30, "{rotated} rotated, {failed} failed");
+    sleep(DAY).await;
+    assert_settled(&store, &issuer, &format!("key-{rotated}")).await;
+}

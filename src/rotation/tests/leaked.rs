@@ -118,3 +118,44 @@ async fn a_leak_that_was_noted_by_hand_is_minded() {
     sleep(Duration::from_secs(1)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_whose_key_is_refused_finds_the_one_that_took_its_place() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let (first, second) = (engine(&store), engine(&store));
+    let key = first.add(shared(&issuer)).await.unwrap();
+    let elsewhere = second.add(shared(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    for generation in 1..=10 {
+        let refused = elsewhere.acquire();
+        assert_eq!(key.replace_leaked().await.unwrap(), generation);
+        let start = Instant::now();
+        let many =
+            futures_util::future::join_all((0..200).map(|_| elsewhere.was_replaced(&refused)));
+        assert!(many.await.iter().all(|replaced| *replaced));
+        assert!(start.elapsed() <= Duration::from_millis(260), "{:?}", start.elapsed());
+        assert!(issuer.is_live(&elsewhere.acquire()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_goes_on_being_refused_costs_the_store_few_looks_and_its_requests_little_time() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let (mut slow, mut waited) = (0, Duration::ZERO);
+    for _ in 0..600 {
+        let start = Instant::now();
+        assert!(!key.was_replaced(&key.acquire()).await);
+        waited = waited.max(start.elapsed());
+        slow += u32::from(start.elapsed() > Duration::from_millis(50));
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(slow <= 2 && waited <= Duration::from_secs(2), "{slow} of them, up to {waited:?}");
+    store.delete(&path()).await.unwrap();
+    let start = Instant::now();
+    assert!(!key.was_replaced(&key.acquire()).await);
+    assert!(start.elapsed() <= Duration::from_secs(2));
+    engine.shutdown().await;
+    assert!(!key.was_replaced(&key.acquire()).await);
+}

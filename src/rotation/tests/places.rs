@@ -103,7 +103,7 @@ async fn a_key_that_waits_for_its_turn_gets_it_at_once_and_costs_the_store_littl
         fast_key.look_again();
     }
     let reads = store.reads.load(Ordering::Relaxed) - before;
-    assert!((480..520).contains(&reads), "one for each look that is asked for: {reads}");
+    assert!(reads < 100, "{reads} reads in eight minutes");
     assert_eq!(slowly.await.unwrap().unwrap(), 1);
     let start = Instant::now();
     assert_eq!(waiting.await.unwrap().unwrap(), 1);

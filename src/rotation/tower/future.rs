@@ -13,8 +13,10 @@ use tower_service::Service;
 
 use super::BoxError;
 use crate::rotation::KeyGuard;
-use crate::rotation::carrier::Carrier;
+use crate::rotation::carrier::{After, Carrier};
 use crate::rotation::guarded::GuardedBody;
+
+type Looked = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 pin_project! {
     /// The response of a [`RotatingKeyService`](super::RotatingKeyService).
@@ -23,7 +25,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         #[pin]
-        stage: Stage<S::Future>,
+        stage: Stage<S::Future, S::Response>,
         service: S,
         carrier: Arc<Carrier>,
         guard: Option<KeyGuard>,
@@ -33,8 +35,10 @@ pin_project! {
 
 pin_project! {
     #[project = StageOf]
-    enum Stage<F> {
+    enum Stage<F, R> {
         Sent { #[pin] response: F },
+        /// Until the store was looked at: the key was refused.
+        Refused { response: Option<R>, looked: Looked },
         /// Until the service can take the copy.
         Again,
         Failed { error: Error },
@@ -72,20 +76,39 @@ where
             match this.stage.as_mut().project() {
                 StageOf::Sent { response } => {
                     let response = ready!(response.poll(context)).map_err(Into::into)?;
+                    let mut after = After::PassOn;
                     if let Some(guard) = this.guard.as_ref() {
                         this.carrier.observe(guard, response.headers());
-                        if this.carrier.came_late(guard, response.status()) && this.copy.is_some() {
+                        after = this.carrier.after(guard, response.status(), this.copy.is_some());
+                    }
+                    match after {
+                        After::PassOn => {
+                            this.stage.set(Stage::Done);
+                            return Poll::Ready(Ok(guarded(response, this.guard.take())));
+                        }
+                        After::Look => {
+                            let looked = Box::pin(this.carrier.looked());
+                            this.stage.set(Stage::Refused { response: Some(response), looked });
+                        }
+                        After::Repeat => {
                             // What is left of the first try goes before the second begins: the
                             // service may have room for only one.
                             *this.guard = None;
                             this.stage.set(Stage::Again);
-                            continue;
                         }
                     }
-                    this.stage.set(Stage::Done);
+                }
+                StageOf::Refused { response, looked } => {
+                    ready!(looked.as_mut().poll(context));
+                    let Some(response) = response.take() else { return Poll::Pending };
                     let guard = this.guard.take();
-                    let response = response.map(|body| GuardedBody::new(body, guard));
-                    return Poll::Ready(Ok(response));
+                    let after = guard.as_ref().map(|guard| this.carrier.after_look(guard));
+                    if after == Some(After::Repeat) {
+                        this.stage.set(Stage::Again);
+                        continue;
+                    }
+                    this.stage.set(Stage::Done);
+                    return Poll::Ready(Ok(guarded(response, guard)));
                 }
                 StageOf::Again => {
                     ready!(this.service.poll_ready(context)).map_err(Into::into)?;
@@ -102,6 +125,10 @@ where
             }
         }
     }
+}
+
+fn guarded<R: Body>(response: Response<R>, guard: Option<KeyGuard>) -> Response<GuardedBody<R>> {
+    response.map(|body| GuardedBody::new(body, guard))
 }
 
 impl<S: Service<Request<B>>, B> fmt::Debug for ResponseFuture<S, B> {

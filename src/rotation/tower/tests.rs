@@ -264,3 +264,34 @@ async fn a_key_that_no_header_can_hold_is_an_error_of_our_own() {
     assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::WrongType);
     assert_eq!(server.seen("authorization"), ["Bearer two"]);
 }
+
+#[tokio::test]
+async fn a_key_that_was_replaced_elsewhere_is_found_after_its_refusal() {
+    let key = RotatingKey::looking("one", Some("two"));
+    let refuses_one = |request: &Request<Bytes>| {
+        let is_one = request.headers()["authorization"] == "Bearer one";
+        if is_one { StatusCode::UNAUTHORIZED } else { StatusCode::OK }
+    };
+    let server = Server::default().then(refuses_one).then(refuses_one);
+    let mut client = server.client(RotatingKeyLayer::new(key.clone()));
+    assert_eq!(send(&mut client, request()).await.unwrap().status(), 200);
+    assert_eq!(server.seen("authorization"), ["Bearer one", "Bearer two"]);
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_nowhere_is_refused_once() {
+    let key = RotatingKey::looking("one", None);
+    let server = Server::default().then(|_| StatusCode::UNAUTHORIZED);
+    let mut client = server.client(RotatingKeyLayer::new(key.clone()));
+    let response = send(&mut client, request()).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello, world");
+    assert_eq!(server.seen("authorization"), ["Bearer one"]);
+
+    // Without a copy of the request nobody waits.
+    let layer = RotatingKeyLayer::new(RotatingKey::looking("one", Some("two"))).never_repeat();
+    let server = Server::default().then(|_| StatusCode::UNAUTHORIZED);
+    let mut client = server.client(layer);
+    assert_eq!(send(&mut client, request()).await.unwrap().status(), 401);
+    assert_eq!(server.seen("authorization"), ["Bearer one"]);
+}
