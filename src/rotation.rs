@@ -1,5 +1,6 @@
 //! Keys that are replaced before they expire, while the service goes on sending requests.
 
+mod adopt;
 mod attach;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod carrier;

@@ -25,8 +25,16 @@ impl Turn {
             None if !may_act => Ok(Next::Rest),
             None => {
                 self.events.tell(&self.path, RotationStep::Started);
-                self.in_time(self.secrets.rotate(self.path.as_str())).await?;
                 self.asked = Some(Instant::now());
+                match self.in_time(self.secrets.rotate(self.path.as_str())).await {
+                    // It may be at it all the same.
+                    Err(error) if error.kind() == ErrorKind::Timeout => {}
+                    Err(error) => {
+                        self.asked = None;
+                        return Err(error);
+                    }
+                    Ok(_) => {}
+                }
                 Ok(Next::Go)
             }
             Some(at) if at.elapsed() < self.policy.claim => Ok(Next::Wait(LOOK)),

@@ -15,13 +15,14 @@ use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::adopt::Holding;
 use super::event::{Events, RotationEvent};
 use super::keeper::Keeper;
 use super::key::{Current, Held, KeyState, RotatingKey};
 use super::place::Place;
 use super::record::Record;
 use super::registration::Rotation;
-use super::turn::{Holding, Turn, retries};
+use super::turn::{Turn, retries};
 use crate::retry::Deadline;
 use crate::{SecretsManager, clock, runtime};
 
@@ -55,8 +56,6 @@ pub struct RotationEngine {
     secrets: SecretsManager,
     events: Events,
     places: Arc<Semaphore>,
-    /// The name of this instance in the store.
-    instance: String,
     kept: Mutex<Kept>,
 }
 
@@ -104,7 +103,6 @@ impl RotationEngine {
             secrets,
             events: Events::new(None),
             places: Arc::new(Semaphore::new(AT_ONCE)),
-            instance: uuid::Uuid::new_v4().to_string(),
             kept: Mutex::default(),
         }
     }
@@ -197,7 +195,8 @@ impl RotationEngine {
             policy,
             key: Arc::clone(&key),
             events: self.events.clone(),
-            instance: self.instance.clone(),
+            // Another one for each task: what one remembers of its attempt, the next does not know.
+            instance: uuid::Uuid::new_v4().to_string(),
             wanted: None,
             leaked: None,
             has_previous: false,
@@ -210,6 +209,11 @@ impl RotationEngine {
             },
             pending: None,
             missing_since: None,
+            older_since: None,
+            noted: None,
+            confirmed: None,
+            unmoved: None,
+            stuck: None,
             conflicts: 0,
             drained: None,
             place: Place::among(Arc::clone(&self.places)),
@@ -309,10 +313,7 @@ impl RotationEngine {
 
 impl fmt::Debug for RotationEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RotationEngine")
-            .field("secrets", &self.secrets)
-            .field("instance", &self.instance)
-            .finish_non_exhaustive()
+        f.debug_struct("RotationEngine").field("secrets", &self.secrets).finish_non_exhaustive()
     }
 }
 

@@ -59,8 +59,8 @@ pub enum RotationStep {
         /// Stands for the old key.
         fingerprint: Fingerprint,
     },
-    /// The issuer refuses to revoke an old key, or a new one that does not work, which the store holds
-    /// no more: somebody has to. It was asked five times before, unless the next key is needed at once.
+    /// The issuer refuses to revoke an old key, or a new one that does not work, and it is not asked again:
+    /// somebody has to revoke it. It was asked five times, unless the next key is needed at once.
     Unrevoked {
         /// Stands for the key.
         fingerprint: Fingerprint,
@@ -140,7 +140,7 @@ impl Events {
                 warn!(%path, %error, "a key was not rotated; the last good one stays in use");
             }
             RotationStep::Unrevoked { fingerprint, error } => {
-                warn!(%path, %fingerprint, %error, "an old key is not revoked; revoke it by hand");
+                warn!(%path, %fingerprint, %error, "a key is not revoked; revoke it by hand");
             }
             RotationStep::Expiring { left } => {
                 warn!(%path, hours_left = left.as_secs() / 3600, "a key is about to expire");

@@ -87,15 +87,17 @@ pub trait KeyIssuer: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Whether [`issue`](Self::issue) with the same id gives the same key again. Otherwise, a process
-    /// that dies before it has stored a new key may leave one behind that nobody knows.
+    /// Whether an attempt can be repeated without leaving a key behind that nobody knows:
+    /// [`issue`](Self::issue) with the same id gives the same key again, or a key that was not stored is
+    /// worth nothing once there is another. Otherwise, a process that dies before it has stored a new
+    /// key may leave one behind, which is then looked for in the [`list`](Self::list).
     fn repeats(&self) -> bool {
         false
     }
 
     /// Lists all keys of this client, in full, where the issuer can do that. After an attempt to get a
     /// key of which nobody knows how it ended, those that are not stored are revoked: the client's
-    /// account must have no keys but those of this one secret.
+    /// account must have no keys but those of this one secret. A list without `current` is not believed.
     async fn list(&self, current: &SecretValue) -> Result<Vec<SecretValue>> {
         let _ = current;
         Err(Error::new(ErrorKind::Unsupported, "look for keys that nobody uses at the issuer")

@@ -3,6 +3,7 @@
 mod schedule;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
@@ -55,6 +56,8 @@ pub(super) struct Keeper {
     told_end: Option<SystemTime>,
     /// What is wrong with what responses say of it.
     complaint: Option<Error>,
+    /// Whether that was told in the log.
+    has_warned: bool,
     /// The number of the key that this is about.
     of: u64,
     /// How much earlier than it is due this key is replaced, in per cent of what it may be.
@@ -86,6 +89,7 @@ impl Keeper {
             is_draining: false,
             told_end: None,
             complaint: None,
+            has_warned: false,
             of: 0,
             earlier: fastrand::u32(0..=100),
             noticed: None,
@@ -135,27 +139,34 @@ impl Keeper {
                 Some(self.want(Waiting { than: generation, revoked: false, answer }))
             }
             Wish::ReplaceLeaked(answer) => {
-                self.turn.leaked = self.turn.issuer.is_some().then_some(generation);
+                self.turn.leaked = self.turn.issuer.is_some().then_some(self.serial());
                 Some(self.want(Waiting { than: generation, revoked: true, answer }))
             }
             Wish::Look => Some(self.look_after_refusal()),
             // What a response said of an earlier key says nothing of this one.
-            Wish::Ends { serial, .. } if serial != self.serial() => None,
+            Wish::Ends { serial, .. } | Wish::Implausible { serial, .. }
+                if serial != self.serial() =>
+            {
+                None
+            }
             Wish::Ends { at, .. } => {
                 self.turn.key.state.send_modify(|state| state.expires_at = Some(at));
                 self.told_end = Some(at);
                 self.complaint = None;
+                self.turn.key.has_complained.store(false, Ordering::Relaxed);
                 // How long to rest depends on it.
-                self.may_act().then(Instant::now)
+                Some(Instant::now() + self.rest())
             }
-            Wish::Implausible(why) => {
+            Wish::Implausible { why, .. } => {
                 let error = Error::new(
                     ErrorKind::InvalidInput,
                     "set the unit of the issuer's headers in `ExpiryHeaders`",
                 )
                 .because(why)
                 .at(&self.turn.path);
-                tracing::warn!(path = %self.turn.path, %error, "a header is not believed");
+                if !std::mem::replace(&mut self.has_warned, true) {
+                    tracing::warn!(path = %self.turn.path, %error, "a header is not believed");
+                }
                 self.complaint = Some(error.clone());
                 self.turn.key.state.send_modify(|state| state.last_error = Some(error));
                 None
@@ -206,8 +217,12 @@ impl Keeper {
             self.turn.events.tell(&self.turn.path, RotationStep::Due);
             self.turn.wanted = Some(self.generation());
         }
-        match self.steps(may_act).await {
-            Ok(_) if !may_act => Some(self.rest()),
+        let steps = self.steps(may_act).await;
+        if *self.stop.borrow() {
+            return None;
+        }
+        match steps {
+            Ok(pause) if !may_act => Some(pause.unwrap_or_else(|| self.rest())),
             Ok(pause) => {
                 self.not_before = None;
                 if pause.is_none() {
@@ -274,7 +289,7 @@ impl Keeper {
         let serial = self.serial();
         if self.of != serial {
             self.of = serial;
-            (self.told_end, self.complaint) = (None, None);
+            (self.told_end, self.complaint, self.has_warned) = (None, None, false);
             self.earlier = fastrand::u32(0..=100);
         }
     }

@@ -63,7 +63,8 @@ pub struct KeyState {
     pub expires_at: Option<SystemTime>,
     /// When it took the place of the one before it.
     pub rotated_at: Option<SystemTime>,
-    /// Why the last rotation failed, as long as one is wanted. The last good key stays in use.
+    /// Why the last rotation failed, as long as one is wanted, or why a header of the key's responses is
+    /// not believed. The last good key stays in use.
     pub last_error: Option<Error>,
 }
 
@@ -125,7 +126,7 @@ pub(crate) enum Wish {
     /// A response says when the key ends.
     Ends { serial: u64, at: SystemTime },
     /// A response says something about the end of the key that cannot be.
-    Implausible(&'static str),
+    Implausible { serial: u64, why: &'static str },
     /// Look at the store: a key was refused.
     Look,
 }
@@ -188,14 +189,16 @@ impl RotatingKey {
     pub fn observe(&self, headers: &http::HeaderMap) {
         #[cfg(test)]
         self.0.observed.fetch_add(1, Relaxed);
+        let has_complained = self.0.has_complained.load(Relaxed);
+        let serial = self.0.held.load().serial;
         let wish = match self.0.headers.read(headers, clock::wall()) {
             Observed::Nothing => return,
-            Observed::Expiry { at, .. } if self.is_known(at) => return,
-            Observed::Expiry { at, .. } => Wish::Ends { serial: self.0.held.load().serial, at },
-            Observed::Implausible { .. } if self.0.has_complained.load(Relaxed) => return,
-            Observed::Implausible { why, .. } => Wish::Implausible(why),
+            Observed::Expiry { at, .. } if self.is_known(at) && !has_complained => return,
+            Observed::Expiry { at, .. } => Wish::Ends { serial, at },
+            Observed::Implausible { .. } if has_complained => return,
+            Observed::Implausible { why, .. } => Wish::Implausible { serial, why },
         };
-        let is_complaint = matches!(wish, Wish::Implausible(_));
+        let is_complaint = matches!(wish, Wish::Implausible { .. });
         // A task that is busy hears it from the next response.
         let is_told = self.0.wishes.try_send(wish).is_ok();
         if is_told && is_complaint {

@@ -182,6 +182,11 @@ impl KeyIssuer for PasswordIssuer {
     async fn revoke(&self, _key: &SecretValue, _current: &SecretValue) -> Result<()> {
         Ok(())
     }
+
+    /// A password that was not stored is worth nothing.
+    fn repeats(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl RotationPolicy {
         self.pickup(Duration::ZERO)
     }
 
-    /// Sets how old a key has to be for a response header to have it replaced.
+    /// Sets how old a key has to be for its end to have it replaced.
     #[must_use]
     pub fn cooldown(mut self, age: Duration) -> Self {
         self.cooldown = age;

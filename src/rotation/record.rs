@@ -28,7 +28,8 @@ const INTENT_BY: &str = "rotation_intent_by";
 /// There if the issuer may have given a key that nobody knows, until it was looked for: whoever ends
 /// the rotation need not be who had reason to doubt.
 const UNSURE: &str = "rotation_unsure";
-/// There if somebody else may know the key that is being replaced: nobody waits before it is revoked.
+/// The generation whose key somebody else may know: nobody waits before that is revoked. Of any other but
+/// the one that is to be replaced it says nothing: who wrote this secret last may not know of it.
 const LEAKED: &str = "rotation_leaked";
 
 /// A secret that rotates, as it was read.
@@ -109,6 +110,9 @@ impl Record {
             }),
             None => None,
         };
+        let previous = field(PREVIOUS)?;
+        let old = generation - u64::from(previous.is_some() && generation > 0);
+        let leaked = field(LEAKED)?.and_then(|text| text.expose_text().ok()?.parse().ok());
         let stored_salt = field(SALT)?;
         let has_stored_salt = stored_salt.is_some();
         let salt = match stored_salt {
@@ -118,12 +122,12 @@ impl Record {
         Ok(Self {
             version: secret.version().clone(),
             key: value.field(member)?,
-            previous: field(PREVIOUS)?,
+            previous,
             generation,
             rotated_at: moment(ROTATED_AT)?,
             expires_at: moment(EXPIRES_AT)?,
             intent,
-            worries: Worries { unsure: has(UNSURE), leaked: has(LEAKED) },
+            worries: Worries { unsure: has(UNSURE), leaked: leaked == Some(old) },
             salt,
             has_stored_salt,
             whole: value.clone(),
@@ -177,24 +181,23 @@ impl Record {
         Fingerprint::of(key, self.salt.as_bytes())
     }
 
-    /// The secret with an attempt noted, in place of another one, which may have got a key; `leaked` if
-    /// somebody else may know the current one.
+    /// The secret with an attempt noted, in place of another one.
     pub(crate) fn with_intent(
         &self,
         intent: &Intent,
-        leaked: bool,
+        Worries { unsure, leaked }: Worries,
         member: &str,
     ) -> Result<SecretValue> {
         let at = intent.at.map(rfc3339);
-        let is_of_another = self.intent.as_ref().is_some_and(|known| known.by != intent.by);
+        let leaked = (self.worries.leaked || leaked).then(|| self.generation.to_string());
         self.changed(
             member,
             &[
                 (INTENT, Some(intent.id.as_str())),
                 (INTENT_AT, at.as_deref()),
                 (INTENT_BY, Some(&intent.by)),
-                (UNSURE, mark(self.worries.unsure || is_of_another)),
-                (LEAKED, mark(self.worries.leaked || leaked)),
+                (UNSURE, mark(self.worries.unsure || unsure)),
+                (LEAKED, leaked.as_deref()),
             ],
         )
     }
@@ -217,6 +220,12 @@ impl Record {
         Self { version, ..self.clone() }
     }
 
+    /// The record with an attempt noted, as it was written in this version.
+    pub(crate) fn noted(&self, intent: Intent, whole: SecretValue, version: Version) -> Self {
+        let (is_plain, has_stored_salt) = (false, true);
+        Self { version, intent: Some(intent), whole, is_plain, has_stored_salt, ..self.clone() }
+    }
+
     /// The same secret once more: whoever writes it under a condition knows that nothing was written
     /// since it was read.
     pub(crate) fn again(&self, member: &str) -> Result<SecretValue> {
@@ -233,6 +242,7 @@ impl Record {
     ) -> Result<SecretValue> {
         let (generation, now) = (self.generation.saturating_add(1).to_string(), rfc3339(now));
         let expires_at = issued.expires_at.map(rfc3339);
+        let leaked = (self.worries.leaked || leaked).then(|| self.generation.to_string());
         self.changed(
             member,
             &[
@@ -245,7 +255,7 @@ impl Record {
                 (INTENT_AT, None),
                 (INTENT_BY, None),
                 (UNSURE, mark(self.worries.unsure || unsure)),
-                (LEAKED, mark(self.worries.leaked || leaked)),
+                (LEAKED, leaked.as_deref()),
             ],
         )
     }
@@ -297,99 +307,4 @@ fn new_salt() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use strongroom_core::{Metadata, SecretPath};
-
-    use super::*;
-
-    fn secret(value: impl Into<SecretValue>) -> Secret {
-        let path = SecretPath::parse("openai/api-key").unwrap();
-        Secret::new(path, 1.into(), Metadata::default(), value.into())
-    }
-
-    fn text(value: &SecretValue) -> &str {
-        value.expose_text().unwrap()
-    }
-
-    #[test]
-    fn a_record_goes_through_a_rotation_and_keeps_what_is_not_its_own() {
-        let now = UNIX_EPOCH + Duration::from_millis(1_800_000_000_123);
-        let first = Record::of(&secret(r#"{"key": "k1", "port": 5432}"#), KEY).unwrap();
-        assert_eq!((first.generation, text(&first.key)), (0, "k1"));
-
-        let intent = Intent { id: IssueId::random(), at: Some(now), by: "pod-1".into() };
-        let claimed = secret(first.with_intent(&intent, false, KEY).unwrap());
-        let claimed = Record::of(&claimed, KEY).unwrap();
-        assert_eq!(claimed.intent.as_ref(), Some(&intent));
-
-        let end = now + Duration::from_secs(86_400);
-        let issued = IssuedKey::new("k2").expires_at(end);
-        let stored = claimed.with_key(&issued, Worries::default(), now, KEY).unwrap();
-        let stored = Record::of(&secret(stored), KEY).unwrap();
-        assert_eq!((stored.generation, text(&stored.key)), (1, "k2"));
-        assert_eq!(stored.previous.as_ref().map(text), Some("k1"));
-        assert_eq!((stored.rotated_at, stored.expires_at), (Some(now), Some(end)));
-        assert!(stored.intent.is_none());
-        assert_eq!(stored.fingerprint(&stored.key), claimed.fingerprint(&"k2".into()));
-        assert_ne!(stored.fingerprint(&stored.key), stored.fingerprint(&"k1".into()));
-
-        let done = Record::of(&secret(stored.without_previous(KEY).unwrap()), KEY).unwrap();
-        assert!(done.previous.is_none());
-        assert_eq!(text(&done.whole.field("port").unwrap()), "5432");
-        assert!(done.whole.expose_text().unwrap().contains(r#""port":5432"#));
-    }
-
-    #[test]
-    fn a_doubt_stays_until_the_previous_key_goes() {
-        let again = |value: SecretValue| Record::of(&secret(value), KEY).unwrap();
-        let intent = |by: &str| Intent { id: IssueId::random(), at: None, by: by.into() };
-        let first = again("k1".into());
-        let claimed = again(first.with_intent(&intent("pod-1"), false, KEY).unwrap());
-        assert!(!claimed.worries.unsure);
-        let taken_over = again(claimed.with_intent(&intent("pod-2"), false, KEY).unwrap());
-        assert!(
-            taken_over.worries.unsure
-                && again(taken_over.without_intent(false, KEY).unwrap()).worries.unsure
-        );
-        let unsure = Worries { unsure: true, leaked: false };
-        for (record, doubts) in [(&taken_over, Worries::default()), (&claimed, unsure)] {
-            let issued = IssuedKey::new("k2");
-            let stored = again(record.with_key(&issued, doubts, UNIX_EPOCH, KEY).unwrap());
-            assert!(
-                stored.worries.unsure
-                    && !again(stored.without_previous(KEY).unwrap()).worries.unsure
-            );
-        }
-    }
-
-    #[test]
-    fn a_plain_text_becomes_a_record_with_its_first_change() {
-        for plain in ["sk-1", "[1]", "\"quoted\"", "5"] {
-            let record = Record::of(&secret(plain), KEY).unwrap();
-            assert_eq!((record.generation, text(&record.key)), (0, plain));
-            let k2 = IssuedKey::new("k2");
-            let next = record.with_key(&k2, Worries::default(), UNIX_EPOCH, "password").unwrap();
-            let next = Record::of(&secret(next), "password").unwrap();
-            assert_eq!((text(&next.key), next.previous.as_ref().map(text)), ("k2", Some(plain)));
-        }
-    }
-
-    #[test]
-    fn what_is_no_record_is_refused_without_showing_it() {
-        for (value, kind) in [
-            (r#"{"token": "hunter2"}"#, ErrorKind::InvalidInput),
-            (r#"{"key": "k", "rotation_generation": "hunter2"}"#, ErrorKind::Corrupt),
-            (r#"{"key": "k", "rotation_rotated_at": "hunter2"}"#, ErrorKind::Corrupt),
-            (r#"{"key": "k", "rotation_intent": "hunter2"}"#, ErrorKind::Corrupt),
-        ] {
-            let error = Record::of(&secret(value), KEY).unwrap_err();
-            assert_eq!(error.kind(), kind, "{error}");
-            assert!(!format!("{error:?}").contains("hunter2"));
-        }
-        let binary = Record::of(&secret(vec![0xff]), KEY).unwrap();
-        let error = binary
-            .with_key(&IssuedKey::new("k2"), Worries::default(), UNIX_EPOCH, KEY)
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WrongType);
-    }
-}
+mod tests;

@@ -1,21 +1,18 @@
 //! A key is got, tried and stored.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use strongroom_core::{Error, ErrorKind, MetadataPatch, Result, SecretValue, Version};
 use tokio::time::Instant;
 
+use super::adopt::BELIEVED_AFTER;
 use super::event::RotationStep;
 use super::issuer::{IssuedKey, KeyIssuer};
 use super::record::{Intent, Record, Worries};
 use super::retire::MOST_REFUSALS;
 use super::turn::{Next, Turn};
 use crate::clock;
-
-/// How long the store has to show that a key is not there before that is believed: some show an older
-/// state now and then.
-const BELIEVED_AFTER: Duration = Duration::from_secs(5);
 
 impl Turn {
     /// Gets a key, sees that it works, and stores it.
@@ -26,6 +23,8 @@ impl Turn {
         issuer: &dyn KeyIssuer,
     ) -> Result<Next> {
         self.events.tell(&self.path, RotationStep::Started);
+        let noted = self.noted_lately(record, intent).await?;
+        let Some(record) = &noted else { return self.after_write(false) };
         let issued = match self.issue(record, intent, issuer).await {
             Ok(issued) => issued,
             Err(error) if error.is_temporary() => return Err(error),
@@ -36,11 +35,20 @@ impl Turn {
                 return Err(error);
             }
         };
+        let noted = self.noted_lately(record, intent).await?;
+        let Some(record) = &noted else { return self.after_write(false) };
+        if let Err(error) = self.verified(&issued, issuer).await {
+            if !error.is_temporary() {
+                self.give_up(record, intent, issuer).await?;
+            }
+            return Err(error);
+        }
         let fingerprint = record.fingerprint(&issued.value);
         self.events.tell(&self.path, RotationStep::Issued { fingerprint });
         let (now, member) = (clock::wall(), &self.policy.member);
-        let worries = Worries { unsure: self.is_in_doubt(intent), leaked: self.leaked.is_some() };
+        let worries = Worries { unsure: self.is_unsure(intent), leaked: self.leaked.is_some() };
         let value = record.with_key(&issued, worries, now, member)?;
+        self.unmoved = self.kept_expiry();
         let written = self.store(record, value, self.expiry_of(&issued)).await?;
         if written.is_some() {
             let generation = record.generation.saturating_add(1);
@@ -54,7 +62,7 @@ impl Turn {
 
     /// Writes a secret, with its expiry if that may be changed.
     pub(super) async fn store(
-        &self,
+        &mut self,
         record: &Record,
         value: SecretValue,
         patch: MetadataPatch,
@@ -66,6 +74,7 @@ impl Turn {
                     && matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) =>
             {
                 tracing::warn!(path = %self.path, %error, "a secret's expiry cannot follow its key's");
+                self.stuck = self.kept_expiry();
                 self.write(record, value, MetadataPatch::new()).await
             }
             result => result,
@@ -80,37 +89,41 @@ impl Turn {
         intent: &Intent,
         issuer: &dyn KeyIssuer,
     ) -> Result<()> {
-        if let Some((_, issued)) = self.pending.clone() {
-            // Another instance may have gone on with this attempt, and got and stored the same key.
-            let claimed = self.intent_anew(record, intent).await?;
-            let Some(record) = claimed else { return Ok(()) };
-            let limit = Some(MOST_REFUSALS);
-            let is_revoked = self.revoke(&record, &issued.value, issuer, limit).await?;
-            self.pending = None;
-            return self.forget(&record, !is_revoked || self.is_in_doubt(intent)).await;
-        }
-        self.forget(record, self.is_in_doubt(intent)).await
+        let Some((_, issued)) = self.pending.clone() else {
+            return self.forget(record, intent, self.is_unsure(intent)).await;
+        };
+        // Another instance may have gone on with this attempt, and got and stored the same key.
+        let Some(record) = self.note(record, intent.id.clone()).await? else { return Ok(()) };
+        let limit = Some(MOST_REFUSALS);
+        let is_revoked = self.revoke(&record, &issued.value, issuer, limit).await?;
+        self.pending = None;
+        self.forget(&record, intent, !is_revoked || self.is_unsure(intent)).await
     }
 
     /// Removes an attempt from the store; `unsure` if the issuer may have given a key.
-    async fn forget(&mut self, record: &Record, unsure: bool) -> Result<()> {
+    async fn forget(&mut self, record: &Record, intent: &Intent, unsure: bool) -> Result<()> {
         self.refusals = 0;
+        // If somebody else writes first, or this is not stored, it is removed later.
+        self.over = Some(intent.id.clone());
         let value = record.without_intent(unsure, &self.policy.member)?;
         self.write(record, value, MetadataPatch::new()).await?;
         self.place.leave();
         Ok(())
     }
 
-    /// Notes an attempt of this instance once more, which shows that it still is this one's, and keeps
-    /// others from going on with it for a while. `None` if it is not.
-    async fn intent_anew(&mut self, record: &Record, intent: &Intent) -> Result<Option<Record>> {
-        let again = Intent { at: Some(clock::wall()), ..intent.clone() };
-        let value = record.with_intent(&again, self.leaked.is_some(), &self.policy.member)?;
-        if self.write(record, value, MetadataPatch::new()).await?.is_none() {
-            return Ok(None);
+    /// The record with an attempt that others leave alone for some time: it is noted once more if much of
+    /// that is over. Nothing if it is not this instance's any more.
+    async fn noted_lately(&mut self, record: &Record, intent: &Intent) -> Result<Option<Record>> {
+        let is_old = self.noted.is_none_or(|at| at.elapsed() >= self.policy.claim / 2);
+        if is_old && !self.policy.pickup.is_zero() {
+            return self.note(record, intent.id.clone()).await;
         }
-        let record = Record::of(&self.look().await?, &self.policy.member)?;
-        Ok(Some(record).filter(|it| it.intent.as_ref().is_some_and(|it| it.by == self.instance)))
+        Ok(Some(record.clone()))
+    }
+
+    /// Whether the issuer may have given a key in this attempt that nobody knows.
+    fn is_unsure(&self, intent: &Intent) -> bool {
+        self.is_in_doubt(intent) && !self.repeats()
     }
 
     fn is_in_doubt(&self, intent: &Intent) -> bool {
@@ -130,14 +143,22 @@ impl Turn {
             return Ok(None);
         }
         let is = |key: &SecretValue| key.constant_time_eq(&issued.value);
-        if !is(&record.key) && !record.previous.as_ref().is_some_and(is) {
+        if is(&record.key) {
+            (self.own, self.over) = (Some(record.generation), Some(id));
+        } else if !record.previous.as_ref().is_some_and(is) {
             let since = *self.missing_since.get_or_insert_with(Instant::now);
             let left = BELIEVED_AFTER.saturating_sub(since.elapsed());
             if !left.is_zero() {
                 return Ok(Some(left));
             }
+            // What was read may be what was there long ago, and this key the current one.
+            let value = record.again(&self.policy.member)?;
+            let Some(version) = self.write(record, value, MetadataPatch::new()).await? else {
+                self.missing_since = None;
+                return Ok(Some(BELIEVED_AFTER));
+            };
             let limit = self.refusals_before(record.generation);
-            self.revoke(record, &issued.value, issuer, limit).await?;
+            self.revoke(&record.at(version), &issued.value, issuer, limit).await?;
         }
         (self.pending, self.missing_since) = (None, None);
         Ok(None)
@@ -149,15 +170,18 @@ impl Turn {
         intent: &Intent,
         issuer: &dyn KeyIssuer,
     ) -> Result<IssuedKey> {
-        let issued = match &self.pending {
-            Some((id, issued)) if *id == intent.id => issued.clone(),
-            _ => self.issue_anew(record, intent, issuer).await?,
-        };
+        match &self.pending {
+            Some((id, issued)) if *id == intent.id => Ok(issued.clone()),
+            _ => self.issue_anew(record, intent, issuer).await,
+        }
+    }
+
+    /// Sees that a new key works.
+    async fn verified(&self, issued: &IssuedKey, issuer: &dyn KeyIssuer) -> Result<()> {
         self.ask(|| issuer.verify(&issued.value)).await.map_err(|error| {
             let advice = format!("see why the issuer refuses the key it gave: {}", error.advice());
             Error::new(error.kind(), advice).temporary(error.is_temporary())
-        })?;
-        Ok(issued)
+        })
     }
 
     async fn issue_anew(
@@ -178,11 +202,16 @@ impl Turn {
             passing.store(before || !is_clear, Ordering::Relaxed);
             result
         };
-        let result = self.ask(attempt).await;
+        // Others go on in its place after that time.
+        let time = self.noted.map_or(self.policy.claim, |at| {
+            self.policy.claim.saturating_sub(at.elapsed()).max(self.policy.claim / 2)
+        });
+        let result = self.ask_for(time, attempt).await;
         if !passing.load(Ordering::Relaxed) {
             self.doubts = None;
         }
         let mut issued = result?;
+        self.refusals = 0;
         self.pending = Some((intent.id.clone(), issued.clone()));
         // As the record will hold it: text and binary are not the same.
         issued.value = SecretValue::from(issued.value.expose_text()?);
@@ -195,12 +224,15 @@ impl Turn {
         Ok(issued)
     }
 
+    /// The secret's own expiry, as it was last seen.
+    pub(super) fn kept_expiry(&self) -> Option<SystemTime> {
+        self.seen.as_ref().and_then(|secret| secret.metadata().expires_at)
+    }
+
     /// The secret's own expiry, if it has one, follows the key's.
     fn expiry_of(&self, issued: &IssuedKey) -> MetadataPatch {
-        let has_expiry =
-            self.seen.as_ref().is_some_and(|secret| secret.metadata().expires_at.is_some());
         match issued.expires_at {
-            _ if !has_expiry => MetadataPatch::new(),
+            _ if self.kept_expiry().is_none() => MetadataPatch::new(),
             Some(expiry) => MetadataPatch::new().expires_at(expiry),
             None => MetadataPatch::new().never_expires(),
         }

@@ -1,6 +1,6 @@
 //! An old key is revoked, when no request carries it any more.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use strongroom_core::{MetadataPatch, Result, SecretValue};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -13,6 +13,15 @@ use super::turn::{Next, Turn};
 
 /// How often the issuer may refuse for good to revoke a key before that is left to somebody.
 pub(super) const MOST_REFUSALS: u32 = 5;
+
+/// Keys that nobody knows.
+enum Unknown {
+    /// There can be none.
+    None,
+    /// The issuer cannot list them.
+    Somewhere,
+    Keys(Vec<SecretValue>),
+}
 
 impl Turn {
     /// Revokes the previous key once no request carries it.
@@ -46,34 +55,42 @@ impl Turn {
         // Never before it is certain that the new key works, and still is the current one.
         self.ask(|| issuer.verify(&record.key)).await?;
         let unknown = self.unknown_keys(record, previous, issuer).await?;
-        let written;
-        let record = if unknown.as_ref().is_some_and(Option::is_some) {
-            // What was read may be what was there long ago, and one of these keys the newest.
-            let version =
-                self.write(record, record.again(&self.policy.member)?, MetadataPatch::new());
-            let Some(version) = version.await? else { return self.after_write(false) };
-            written = record.at(version);
-            &written
-        } else if *self.look().await?.version() == record.version {
-            record
-        } else {
-            return Ok(Next::Go);
-        };
+        let Some(record) = &self.confirmed(record).await? else { return self.after_write(false) };
         let limit = self.refusals_before(record.generation);
         let is_revoked = self.revoke(record, previous, issuer, limit).await?;
         if is_revoked {
             let fingerprint = record.fingerprint(previous);
             self.events.tell(&self.path, RotationStep::Revoked { fingerprint });
         }
-        if let Some(unknown) = unknown {
-            let mut revoked = unknown.is_some().then_some(0);
-            for key in unknown.iter().flatten() {
-                let is_revoked = self.revoke(record, key, issuer, limit).await?;
-                revoked = revoked.map(|revoked| revoked + usize::from(is_revoked));
+        let revoked = match unknown {
+            Unknown::None => None,
+            Unknown::Somewhere => Some(None),
+            Unknown::Keys(keys) => {
+                let mut revoked = 0;
+                for key in keys {
+                    revoked += usize::from(self.revoke(record, &key, issuer, limit).await?);
+                }
+                Some(Some(revoked))
             }
+        };
+        if let Some(revoked) = revoked {
             self.events.tell(&self.path, RotationStep::Orphaned { revoked });
         }
         self.finish(record, self.late_expiry(record)).await
+    }
+
+    /// The record, if it is what the store holds: what was read may be what was there long ago, and the
+    /// key that is to be revoked the current one. A write makes that certain. Further attempts to revoke
+    /// it only look, for some stores keep few versions.
+    async fn confirmed(&mut self, record: &Record) -> Result<Option<Record>> {
+        if self.confirmed == Some(record.generation) {
+            let is_still = *self.look().await?.version() == record.version;
+            return Ok(is_still.then(|| record.clone()));
+        }
+        let value = record.again(&self.policy.member)?;
+        let written = self.write(record, value, MetadataPatch::new()).await?;
+        self.confirmed = written.is_some().then_some(record.generation);
+        Ok(written.map(|version| record.at(version)))
     }
 
     /// Revokes a key; whether it is revoked. What the issuer has refused for good so many times, nobody
@@ -121,13 +138,13 @@ impl Turn {
     /// The secret's own expiry, if it has not followed the key's: some stores keep it apart from the
     /// value, and can fail between the two.
     fn late_expiry(&self, record: &Record) -> MetadataPatch {
-        let kept = self.seen.as_ref().and_then(|secret| secret.metadata().expires_at);
-        match (kept, record.expires_at) {
-            (Some(_), None) => MetadataPatch::new().never_expires(),
-            (Some(kept), Some(end)) if !is_same_second(kept, end) => {
-                MetadataPatch::new().expires_at(end)
+        let kept = self.kept_expiry();
+        match record.expires_at {
+            _ if kept.is_none() || kept != self.unmoved || kept == self.stuck => {
+                MetadataPatch::new()
             }
-            _ => MetadataPatch::new(),
+            None => MetadataPatch::new().never_expires(),
+            Some(end) => MetadataPatch::new().expires_at(end),
         }
     }
 
@@ -136,29 +153,31 @@ impl Turn {
         self.wanted.is_some_and(|wanted| wanted >= generation)
     }
 
-    /// Keys that may have been got and not stored, by this instance or one that stopped: `None` if there
-    /// can be none, and within it `None` if the issuer cannot list its keys. They are listed before the
-    /// store is written to under the condition that nobody else has, and every attempt to get a key is
+    /// Keys that may have been got and not stored, by this instance or one that stopped. They are listed
+    /// before the store is written to under the condition that nobody else has, and every attempt to get a key is
     /// noted there first: so none of them is a newer key.
     async fn unknown_keys(
         &self,
         record: &Record,
         previous: &SecretValue,
         issuer: &dyn KeyIssuer,
-    ) -> Result<Option<Option<Vec<SecretValue>>>> {
-        if !record.worries.unsure || issuer.repeats() {
-            return Ok(None);
+    ) -> Result<Unknown> {
+        if !record.worries.unsure {
+            return Ok(Unknown::None);
         }
+        let is = |known: &SecretValue| {
+            let known = known.clone();
+            move |key: &SecretValue| is_same_text(&known, key)
+        };
+        let (is_current, is_previous) = (is(&record.key), is(previous));
         match self.ask(|| issuer.list(&record.key)).await {
-            Ok(keys) => {
-                let is_known = |key: &SecretValue| {
-                    [&record.key, previous].iter().any(|known| is_same_text(known, key))
-                };
-                Ok(Some(Some(keys.into_iter().filter(|key| !is_known(key)).collect())))
+            Ok(mut keys) if keys.iter().any(&is_current) => {
+                keys.retain(|key| !is_current(key) && !is_previous(key));
+                Ok(Unknown::Keys(keys))
             }
             Err(error) if error.is_temporary() => Err(error),
-            // It cannot be listed, and will not be: somebody has to look.
-            Err(_) => Ok(Some(None)),
+            // They are not this client's, or cannot be listed, and will not be: somebody has to look.
+            Ok(_) | Err(_) => Ok(Unknown::Somewhere),
         }
     }
 
@@ -178,10 +197,4 @@ impl Turn {
 fn is_same_text(one: &SecretValue, other: &SecretValue) -> bool {
     SecretValue::binary(one.expose_bytes().to_vec())
         .constant_time_eq(&SecretValue::binary(other.expose_bytes().to_vec()))
-}
-
-/// Whether two moments are the same to a store that keeps whole seconds.
-fn is_same_second(one: SystemTime, other: SystemTime) -> bool {
-    let apart = one.duration_since(other).or_else(|_| other.duration_since(one));
-    apart.is_ok_and(|apart| apart < Duration::from_secs(1))
 }

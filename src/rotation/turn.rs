@@ -8,7 +8,6 @@
 //! 5. Revoke the old key at the issuer, then remove it from the store.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use strongroom_core::{
@@ -17,12 +16,13 @@ use strongroom_core::{
 };
 use tokio::time::Instant;
 
-use super::event::{Events, RotationStep};
+use super::adopt::{Holding, Used};
+use super::event::Events;
 use super::issuer::{IssueId, IssuedKey, KeyIssuer};
-use super::key::{Current, Drained, Held};
+use super::key::Current;
 use super::place::Place;
 use super::policy::RotationPolicy;
-use super::record::{Intent, Record};
+use super::record::{Intent, Record, Worries};
 use crate::cache::Terms;
 use crate::retry::{Deadline, Retries};
 use crate::{SecretsManager, clock};
@@ -35,6 +35,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// How often the store is looked at where nobody else is expected to change it.
 const IDLE_LOOK: Duration = Duration::from_secs(300);
+/// How soon the store is looked at again when it shows an earlier state.
+const AGAIN: Duration = Duration::from_millis(200);
 /// How often somebody else may write first, one time after the other.
 const MOST_CONFLICTS: u32 = 10;
 
@@ -66,7 +68,7 @@ pub(super) struct Turn {
     pub(super) instance: String,
     /// The generation that is to be replaced.
     pub(super) wanted: Option<u64>,
-    /// The generation that somebody else may know.
+    /// The number of the key that somebody else may know.
     pub(super) leaked: Option<u64>,
     /// Whether the store holds the key of the generation before.
     pub(super) has_previous: bool,
@@ -77,6 +79,16 @@ pub(super) struct Turn {
     pub(super) pending: Option<(IssueId, IssuedKey)>,
     /// Since when the store has shown that a key which was got is not there.
     pub(super) missing_since: Option<Instant>,
+    /// Since when the store has shown nothing but an earlier generation than the one in use.
+    pub(super) older_since: Option<Instant>,
+    /// When this instance has noted its attempt.
+    pub(super) noted: Option<Instant>,
+    /// The generation that this instance has written once more before it revoked keys.
+    pub(super) confirmed: Option<u64>,
+    /// The secret's expiry that was to be changed with the key.
+    pub(super) unmoved: Option<SystemTime>,
+    /// The secret's expiry that may not be changed.
+    pub(super) stuck: Option<SystemTime>,
     /// How often in a row somebody else has written first.
     pub(super) conflicts: u32,
     /// The generation whose predecessor is known to be in no request any more.
@@ -102,49 +114,27 @@ pub(super) struct Turn {
     pub(super) retries: Retries,
 }
 
-/// What tells of the end of requests.
-#[derive(Debug)]
-pub(super) struct Holding {
-    /// Of the key in use.
-    pub(super) current: Drained,
-    /// Of the same key, as it was called before.
-    pub(super) same: Vec<Drained>,
-    /// Of earlier ones.
-    pub(super) earlier: Vec<Drained>,
-    /// Since when the key is in use here.
-    pub(super) since: Instant,
-}
-
-impl Holding {
-    /// Waits until no request carries an earlier key.
-    pub(super) async fn all_drained(&mut self) {
-        while let Some(drained) = self.earlier.last_mut() {
-            // Its sender is dropped with the last request, and never sends.
-            let _ = drained.await;
-            self.earlier.pop();
-        }
-    }
-}
-
 impl Turn {
     /// Looks at the store and uses the key that is current there; makes the next step if it may.
     pub(super) async fn step(&mut self, may_act: bool) -> Result<Next> {
         let used = self.use_stored().await;
         // Whoever waits for this look, or for the next one.
         self.key.looks.send_replace(());
-        let (record, is_new) = used?;
-        if is_new {
+        let (record, used) = used?;
+        match used {
+            Used::Known => {}
             // Whoever waits for the new key is told before the old one is dealt with.
-            return Ok(Next::Go);
+            Used::New => return Ok(Next::Go),
+            Used::Doubted => return Ok(Next::Wait(AGAIN)),
         }
         let Some(issuer) = self.issuer.clone() else { return self.delegate(may_act).await };
         if !may_act {
             return Ok(Next::Rest);
         }
+        self.mind_leak(&record);
         if let Some(wait) = self.settle_pending(&record, &*issuer).await? {
             return Ok(Next::Wait(wait));
         }
-        self.mind_leak(&record);
         // Before the old key is dealt with: whoever goes back to it meanwhile does not want a new one.
         if self.wanted.is_some_and(|wanted| record.generation > wanted) {
             self.wanted = None;
@@ -167,7 +157,7 @@ impl Turn {
             return Ok(Next::Rest);
         }
         if own.as_ref().is_some_and(|intent| self.over.as_ref() == Some(&intent.id)) {
-            // Somebody has put back what was stored while it was under way. Its key is stored no more.
+            // Its end was not stored, or somebody has put back what was stored while it was under way.
             let value = record.without_intent(true, &self.policy.member)?;
             let written = self.write(&record, value, MetadataPatch::new()).await?;
             return self.after_write(written.is_some());
@@ -178,20 +168,6 @@ impl Turn {
             (None, Some(intent)) => self.claim(&record, intent.id).await,
             (None, None) => self.claim(&record, IssueId::random()).await,
         }
-    }
-
-    /// What the store holds, and whether its key is another one than before; it is used from now on.
-    async fn use_stored(&mut self) -> Result<(Record, bool)> {
-        let secret = self.look().await?;
-        let record = match self.issuer {
-            Some(_) => Record::of(&secret, &self.policy.member)?,
-            None => Record::foreign(&secret, &self.policy.member),
-        };
-        let record = record.salted_as(&mut self.salt);
-        (self.seen, self.stored_end) = (Some(secret), record.expires_at);
-        self.has_previous = record.previous.is_some();
-        let is_new = self.adopt(&record);
-        Ok((record, is_new))
     }
 
     /// What the store holds, whatever is cached or declared.
@@ -214,62 +190,15 @@ impl Turn {
         left.min(self.look_every()).min(LONGEST_WAIT).max(SHORTEST_WAIT)
     }
 
-    /// Uses the key that is current in the store; whether it is another one than before.
-    fn adopt(&mut self, record: &Record) -> bool {
-        let held = self.key.held.load();
-        let is_same = held.value.constant_time_eq(&record.key);
-        // The store counts nothing where it replaces keys by itself.
-        let generation = match self.issuer {
-            Some(_) => record.generation,
-            None => held.generation + u64::from(!is_same),
-        };
-        let fingerprint = record.fingerprint(&record.key);
-        if is_same && held.generation == generation && held.fingerprint == fingerprint {
-            return false;
-        }
-        let serial = held.serial + u64::from(!is_same);
-        if generation < held.generation {
-            // Somebody has put an earlier state back; what was wanted was newer than that.
-            self.wanted = self.wanted.map(|wanted| wanted.min(generation));
-        }
-        drop(held);
-        // Many stores do not tell with a secret when they have replaced it.
-        let seen_now = (self.issuer.is_none() && !is_same).then(clock::wall);
-        let (next, drained) =
-            Held::new(record.key.clone(), generation, serial, fingerprint.clone());
-        self.key.held.store(Arc::new(next));
-        if !is_same {
-            self.key.has_complained.store(false, Ordering::Relaxed);
-        }
-        let current = std::mem::replace(&mut self.held.current, drained);
-        self.key.state.send_modify(|state| {
-            state.generation = generation;
-            state.fingerprint = fingerprint;
-            state.rotated_at = record.rotated_at.or(seen_now);
-            state.expires_at = record.expires_at;
-        });
-        if is_same {
-            // Requests with either name of it carry one key.
-            self.held.same.push(current);
-            return false;
-        }
-        self.asked = None;
-        self.held.earlier.append(&mut self.held.same);
-        self.held.earlier.push(current);
-        self.held.since = Instant::now();
-        self.events.tell(&self.path, RotationStep::Switched { generation });
-        true
-    }
-
-    /// A key that somebody else may know is wanted replaced until it is revoked.
+    /// A key that somebody else may know is wanted replaced until it is.
     fn mind_leak(&mut self, record: &Record) {
-        if !self.has_previous {
-            let is_over = self.leaked.is_some_and(|leaked| record.generation > leaked);
-            if is_over || record.worries.leaked {
-                self.leaked = record.worries.leaked.then_some(record.generation);
-            }
+        let current = self.key.held.load().serial;
+        if !self.has_previous && (record.worries.leaked || self.leaked != Some(current)) {
+            self.leaked = record.worries.leaked.then_some(current);
         }
-        self.wanted = self.wanted.max(self.leaked);
+        if self.leaked == Some(current) {
+            self.wanted = self.wanted.max(Some(record.generation));
+        }
     }
 
     /// How long another instance's attempt is left to it, from when it was first seen here: clocks of
@@ -289,11 +218,29 @@ impl Turn {
     /// Notes that this instance gets a key. Who goes on where another stopped keeps the id, so that
     /// the issuer gives the key that it may have given before.
     async fn claim(&mut self, record: &Record, id: IssueId) -> Result<Next> {
-        let intent = Intent { id, at: Some(clock::wall()), by: self.instance.clone() };
-        let leaked = self.leaked.is_some();
-        let value = record.with_intent(&intent, leaked, &self.policy.member)?;
-        let written = self.write(record, value, MetadataPatch::new()).await?;
+        let written = self.note(record, id).await?;
         self.after_write(written.is_some())
+    }
+
+    /// Notes an attempt of this instance, also once more: others leave it alone for a while then. The
+    /// record with it, unless somebody else has written first.
+    pub(super) async fn note(&mut self, record: &Record, id: IssueId) -> Result<Option<Record>> {
+        let intent = Intent { id, at: Some(clock::wall()), by: self.instance.clone() };
+        let is_of_another = record.intent.as_ref().is_some_and(|known| known.by != intent.by);
+        let worries =
+            Worries { unsure: is_of_another && !self.repeats(), leaked: self.leaked.is_some() };
+        let value = record.with_intent(&intent, worries, &self.policy.member)?;
+        let now = Instant::now();
+        let Some(version) = self.write(record, value.clone(), MetadataPatch::new()).await? else {
+            return Ok(None);
+        };
+        self.noted = Some(now);
+        Ok(Some(record.noted(intent, value, version)))
+    }
+
+    /// Whether an attempt leaves no key behind that nobody knows, however it ends.
+    pub(super) fn repeats(&self) -> bool {
+        self.issuer.as_ref().is_some_and(|issuer| issuer.repeats())
     }
 
     /// Writes under the condition that nobody else has; what was written, unless somebody had.
@@ -343,7 +290,16 @@ impl Turn {
         &self,
         request: impl FnMut() -> F,
     ) -> Result<T> {
-        let deadline = Deadline::after(self.policy.claim);
+        self.ask_for(self.policy.claim, request).await
+    }
+
+    /// The same, for no longer than this.
+    pub(super) async fn ask_for<T, F: Future<Output = Result<T>>>(
+        &self,
+        time: Duration,
+        request: impl FnMut() -> F,
+    ) -> Result<T> {
+        let deadline = Deadline::after(time);
         self.retries.run(deadline, request).await.map_err(|error| {
             if error.operation().is_some() || error.kind() != ErrorKind::Timeout {
                 return error;

@@ -16,18 +16,21 @@ const NEAR: Duration = Duration::from_secs(3600);
 /// How much earlier than it is due a key is replaced at most, so that keys that came together are not
 /// replaced together: this share of the time until then, or an hour.
 const JITTER: (u32, Duration) = (20, Duration::from_secs(3600));
-/// How old a key is at least when nothing but a response says that it is to be replaced.
-const LEAST_AGE: Duration = Duration::from_secs(600);
+/// How old a key is at least when its end has it replaced, unless the cooldown is shorter still.
+const LEAST_AGE: Duration = Duration::from_secs(10);
+/// The same where nothing but responses tell its end.
+const LEAST_AGE_BY_HEADERS: Duration = Duration::from_secs(600);
 
 impl Keeper {
     /// When the key ends, as far as anybody has said.
     fn end(&self) -> Option<SystemTime> {
-        [self.told_end, self.stored_end()].into_iter().flatten().min()
+        [self.told_end, self.turn.stored_end, self.turn.kept_expiry()].into_iter().flatten().min()
     }
 
-    /// When the key ends, as the store says.
+    /// When the key ends, as the store says. A secret's own end that may not be changed is that of an
+    /// earlier key.
     fn stored_end(&self) -> Option<SystemTime> {
-        let kept = self.turn.seen.as_ref().and_then(|secret| secret.metadata().expires_at);
+        let kept = self.turn.kept_expiry().filter(|kept| self.turn.stuck != Some(*kept));
         [self.turn.stored_end, kept].into_iter().flatten().min()
     }
 
@@ -53,8 +56,8 @@ impl Keeper {
             let least_age = if life.is_zero() { cooldown } else { least_age.max(life / 2) };
             Some(due.max(rotated_at.checked_add(cooldown.min(least_age))?))
         };
-        let by_stored = self.stored_end().and_then(|end| by_end(end, Duration::ZERO));
-        let by_told = self.told_end.and_then(|end| by_end(end, LEAST_AGE));
+        let by_stored = self.stored_end().and_then(|end| by_end(end, LEAST_AGE));
+        let by_told = self.told_end.and_then(|end| by_end(end, LEAST_AGE_BY_HEADERS));
         let due = [by_interval, by_stored, by_told].into_iter().flatten().min()?;
         let (share, most) = JITTER;
         let earlier = (due.duration_since(since).unwrap_or_default() / share).min(most);

@@ -3,15 +3,17 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, VersionSelector};
+use strongroom_core::{
+    Backend as _, ErrorKind, MetadataPatch, PutOptions, SecretValue, VersionSelector,
+};
 use tokio::time::sleep;
 
 use super::issuer::{
-    DAY, FIRST, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, path, store, stored,
-    told,
+    DAY, FIRST, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, path, shared, store,
+    stored, told,
 };
 use crate::clock;
-use crate::rotation::{Rotation, RotationPolicy, RotationStep};
+use crate::rotation::{PasswordIssuer, Rotation, RotationPolicy, RotationStep};
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_does_not_work_is_found_though_the_engine_stops_before_it_is_revoked() {
@@ -39,28 +41,30 @@ async fn a_key_that_does_not_work_is_found_though_the_engine_stops_before_it_is_
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_neither_works_nor_is_revoked_is_told_of_and_looked_for_later() {
-    let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        (books.repeats, books.lists, books.verify_refuses) = (false, true, true);
-        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
-    });
-    let engine = engine(&store);
-    let mut events = engine.events();
-    let key = engine.add(alone(&issuer)).await.unwrap();
-    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
-    sleep(DAY).await;
-    let unrevoked = |step: &RotationStep| matches!(step, RotationStep::Unrevoked { .. });
-    assert_eq!(told(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
-    assert_eq!((issuer.issue_calls(), issuer.live()), (1, vec![FIRST.into(), "key-1".into()]));
-    assert!(!stored(&store).await.0.contains(&"rotation_intent".into()));
+    for repeats in [true, false] {
+        let (store, issuer) = (store().await, Issuer::new());
+        issuer.set(|books| {
+            (books.repeats, books.lists, books.verify_refuses) = (repeats, true, true);
+            books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+        });
+        let engine = engine(&store);
+        let mut events = engine.events();
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
+        sleep(DAY).await;
+        let unrevoked = |step: &RotationStep| matches!(step, RotationStep::Unrevoked { .. });
+        assert_eq!(told(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
+        assert_eq!((issuer.issue_calls(), issuer.live()), (1, vec![FIRST.into(), "key-1".into()]));
+        assert!(!stored(&store).await.0.contains(&"rotation_intent".into()));
 
-    issuer.set(|books| {
-        books.verify_refuses = false;
-        books.revoke_faults.clear();
-    });
-    assert_eq!(key.rotate().await.unwrap(), 1);
-    sleep(DAY).await;
-    assert_settled(&store, &issuer, "key-2").await;
+        issuer.set(|books| {
+            books.verify_refuses = false;
+            books.revoke_faults.clear();
+        });
+        assert_eq!(key.rotate().await.unwrap(), 1);
+        sleep(DAY).await;
+        assert_settled(&store, &issuer, "key-2").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,4 +189,71 @@ async fn an_issuer_that_refuses_now_and_then_leaves_no_key_behind_however_often_
     assert!(rotated > 30 && failed > 30, "{rotated} rotated, {failed} failed");
     sleep(DAY).await;
     assert_settled(&store, &issuer, &format!("key-{rotated}")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_counted_for_each_key() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let refusal = Fault::Refuse(ErrorKind::Denied);
+    issuer.set(|books| {
+        books.verify_refuses = true;
+        books.revoke_faults = repeat_n(refusal, 4).collect();
+    });
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    for _ in 0..4 {
+        key.rotate().await.unwrap_err();
+    }
+    issuer.set(|books| books.verify_refuses = false);
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+    issuer.set(|books| {
+        books.verify_refuses = true;
+        books.revoke_faults.push_back(refusal);
+    });
+    key.rotate().await.unwrap_err();
+    assert!(!told(&mut events).iter().any(|step| step.name() == "unrevoked"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_goes_on_refusing_to_revoke_costs_few_versions() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        (books.repeats, books.lists) = (false, true);
+        books.live.insert("key-9".into());
+        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 100_000).collect();
+    });
+    let value = SecretValue::fields([
+        ("key", "key-9"),
+        ("rotation_previous", FIRST),
+        ("rotation_generation", "1"),
+        ("rotation_unsure", "true"),
+    ]);
+    store.put(&path(), value, PutOptions::new()).await.unwrap();
+    let engines: Vec<_> = (0..8).map(|_| engine(&store)).collect();
+    for engine in &engines {
+        let _ = engine.add(shared(&issuer)).await.unwrap();
+    }
+    sleep(DAY).await;
+    let versions = store.versions(&path()).await.unwrap().len();
+    assert!(versions <= 10, "{versions} versions, and eight instances wrote one each");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_was_made_and_not_stored_is_no_key_that_nobody_knows() {
+    let store = store().await;
+    let value = SecretValue::fields([
+        ("key", FIRST),
+        ("rotation_intent", "01890a5d-ac96-774b-bcce-b302099a8057"),
+        ("rotation_intent_by", "another instance"),
+    ]);
+    store.put(&path(), value, PutOptions::new()).await.unwrap();
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&PasswordIssuer::default())).await.unwrap();
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(key.state().generation, 1);
+    assert!(!told(&mut events).iter().any(|step| step.name() == "orphaned"));
 }

@@ -1,5 +1,6 @@
 //! Keys that are kept fresh no longer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::ErrorKind;
@@ -7,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::issuer::{DAY, FIRST, Fault, Issuer, PATH, alone, assert_settled, engine, store, told};
 use crate::SecretsManager;
-use crate::rotation::{RotationEngine, RotationStep};
+use crate::rotation::{RotationEngine, RotationPolicy, RotationStep};
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_is_removed_stays_as_it_is_and_can_be_added_again() {
@@ -47,7 +48,7 @@ async fn a_step_that_does_not_end_does_not_keep_the_engine_from_stopping() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|books| books.issue_faults.push_back(Fault::Hang));
     let first = engine(&store);
-    let policy = crate::rotation::RotationPolicy::new().single_instance().claim(DAY);
+    let policy = RotationPolicy::new().single_instance().claim(DAY);
     let key = first.add(alone(&issuer).policy(policy)).await.unwrap();
     assert!(timeout(Duration::from_secs(1), key.rotate()).await.is_err());
     let start = Instant::now();
@@ -63,7 +64,7 @@ async fn a_step_that_does_not_end_does_not_keep_the_engine_from_stopping() {
 #[tokio::test(start_paused = true)]
 async fn where_the_manager_is_closed_it_is_told_once_and_nothing_is_tried_again() {
     let (store, issuer) = (store().await, Issuer::new());
-    let secrets = SecretsManager::with_backend(std::sync::Arc::clone(&store));
+    let secrets = SecretsManager::with_backend(Arc::clone(&store));
     let engine = RotationEngine::new(secrets.clone());
     let mut events = engine.events();
     let key = engine.add(alone(&issuer)).await.unwrap();
@@ -74,4 +75,34 @@ async fn where_the_manager_is_closed_it_is_told_once_and_nothing_is_tried_again(
     assert!(told.len() == 1 && told.iter().all(closed), "{told:?}");
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_removed_and_added_again_while_one_was_got_leaves_none_behind() {
+    for waits in [true, false] {
+        let (store, issuer) = (store().await, Issuer::new());
+        issuer.set(|books| {
+            (books.repeats, books.lists) = (false, true);
+            if waits {
+                books.issue_faults.push_back(Fault::Hang);
+            } else {
+                books.latency = Duration::from_secs(5);
+            }
+        });
+        let engine = Arc::new(engine(&store));
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        assert!(timeout(Duration::from_secs(1), key.rotate()).await.is_err());
+        let removing = Arc::clone(&engine);
+        let removing = tokio::spawn(async move { removing.remove(PATH).await });
+        sleep(Duration::from_millis(10)).await;
+        let removing = if waits { Err(removing.await.unwrap()) } else { Ok(removing) };
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        sleep(Duration::from_secs(200)).await;
+        if let Ok(removing) = removing {
+            assert!(removing.await.unwrap().unwrap());
+            assert_eq!(issuer.issue_calls(), 1);
+        }
+        let current = key.acquire().expose_text().unwrap().to_owned();
+        assert_settled(&store, &issuer, &current).await;
+    }
 }

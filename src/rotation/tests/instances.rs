@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::issuer::{Issuer, annotate, assert_live_for, assert_settled, engine, shared, store};
 use crate::clock;
+use crate::rotation::RotatingKey;
 
 #[tokio::test(start_paused = true)]
 async fn of_eight_instances_one_gets_the_key_and_all_use_it_in_time() {
@@ -50,5 +51,26 @@ async fn when_the_one_that_gets_the_key_dies_another_goes_on() {
     }
     assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
     sleep(Duration::from_secs(60)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_takes_most_of_the_time_for_each_answer_is_asked_for_one_key() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        (books.repeats, books.lists) = (false, true);
+        (books.latency, books.verify_latency) = (Duration::from_secs(7), Duration::from_secs(7));
+    });
+    let engines: Vec<_> = (0..4).map(|_| engine(&store)).collect();
+    let mut keys = Vec::new();
+    for engine in &engines {
+        keys.push(engine.add(shared(&issuer)).await.unwrap());
+    }
+    let rotating = keys[0].clone();
+    let rotating = tokio::spawn(async move { rotating.rotate().await });
+    sleep(Duration::from_secs(1)).await;
+    keys.iter().for_each(RotatingKey::look_again);
+    assert_live_for(Duration::from_secs(600), &issuer, &keys).await;
+    assert_eq!((rotating.await.unwrap().unwrap(), issuer.issue_calls()), (1, 1));
     assert_settled(&store, &issuer, "key-1").await;
 }

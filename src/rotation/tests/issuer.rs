@@ -45,6 +45,7 @@ pub(super) struct Books {
     /// How many calls to come panic.
     pub(super) panics: usize,
     pub(super) latency: Duration,
+    pub(super) verify_latency: Duration,
     /// How long new keys work.
     pub(super) lifetime: Option<Duration>,
     pub(super) repeats: bool,
@@ -151,6 +152,8 @@ impl KeyIssuer for Issuer {
     }
 
     async fn verify(&self, key: &SecretValue) -> Result<()> {
+        let latency = self.0.lock().unwrap().verify_latency;
+        sleep(latency).await;
         let books = self.0.lock().unwrap();
         let is_live = books.live.contains(key.expose_text().unwrap());
         if is_live && !books.verify_refuses { Ok(()) } else { Err(fault(ErrorKind::Denied)) }
@@ -241,7 +244,7 @@ pub(super) async fn stored(store: &MemoryBackend) -> (Vec<String>, String) {
 pub(super) async fn assert_settled(store: &MemoryBackend, issuer: &Issuer, key: &str) {
     let (members, current) = stored(store).await;
     assert_eq!(current, key);
-    for gone in ["rotation_previous", "rotation_intent", "rotation_unsure"] {
+    for gone in ["rotation_previous", "rotation_intent", "rotation_unsure", "rotation_leaked"] {
         assert!(!members.iter().any(|member| member == gone), "{members:?}");
     }
     assert_eq!(issuer.live(), [key]);

@@ -3,11 +3,12 @@
 use std::iter::repeat_n;
 use std::time::Duration;
 
-use strongroom_core::{Backend as _, ErrorKind, PutOptions, SecretValue};
+use strongroom_core::{Backend as _, ErrorKind, PutOptions, SecretValue, VersionSelector};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::issuer::{
-    FIRST, Fault, Issuer, alone, assert_settled, engine, path, shared, store, stored,
+    FIRST, Fault, Issuer, PATH, alone, assert_live_for, assert_settled, engine, path, shared,
+    store, stored,
 };
 use super::mortal::dying_at;
 use crate::rotation::{Rotation, RotationPolicy};
@@ -112,7 +113,7 @@ async fn a_leak_that_was_noted_by_hand_is_minded() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let key = engine.add(shared(&issuer)).await.unwrap();
-    let value = SecretValue::fields([("key", FIRST), ("rotation_leaked", "true")]);
+    let value = SecretValue::fields([("key", FIRST), ("rotation_leaked", "0")]);
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     key.look_again();
     sleep(Duration::from_secs(1)).await;
@@ -158,4 +159,47 @@ async fn a_key_that_goes_on_being_refused_costs_the_store_few_looks_and_its_requ
     assert!(start.elapsed() <= Duration::from_secs(2));
     engine.shutdown().await;
     assert!(!key.was_replaced(&key.acquire()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_note_of_an_earlier_leak_that_others_have_left_means_nothing() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let (first, second) = (engine(&store), engine(&store));
+    let key = first.add(shared(&issuer)).await.unwrap();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(100)).await;
+    let now = store.get(&path(), &VersionSelector::Active).await.unwrap();
+    for earlier in ["0", "2", "true", ""] {
+        let value = now.value().with_fields(&[("rotation_leaked", Some(earlier))]).unwrap();
+        store.put(&path(), value, PutOptions::new()).await.unwrap();
+        let keys = [key.clone(), second.add(shared(&issuer)).await.unwrap()];
+        key.look_again();
+        assert_live_for(Duration::from_secs(60), &issuer, &keys).await;
+        assert_eq!(issuer.issue_calls(), 1, "{earlier:?}");
+        second.remove(PATH).await.unwrap();
+    }
+    let in_flight = key.acquire();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(4)).await;
+    assert!(issuer.is_live(&in_flight), "nobody is in a hurry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_an_operator_puts_in_place_of_a_leaked_one_has_not_leaked() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    for _ in 0..5 {
+        key.rotate().await.unwrap();
+    }
+    sleep(Duration::from_secs(10)).await;
+    issuer.set(|books| {
+        books.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 3).collect();
+        books.live.insert("by hand".into());
+    });
+    assert_eq!(key.replace_leaked().await.unwrap_err().kind(), ErrorKind::Denied);
+    store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(key.acquire().expose_text().unwrap(), "by hand");
+    assert_eq!(issuer.live(), ["by hand", "key-5"]);
 }

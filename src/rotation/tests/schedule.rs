@@ -1,11 +1,13 @@
 //! When a key is replaced, where that is not plain to see.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::{ErrorKind, MetadataPatch};
 use tokio::time::{Instant, sleep};
 
 use super::issuer::{DAY, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, store};
+use super::unkind::Unkind;
 use crate::clock;
 use crate::rotation::{Rotation, RotationPolicy};
 
@@ -118,14 +120,17 @@ async fn responses_that_say_of_every_key_that_it_ends_at_once_cost_few_keys() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_whose_keys_have_ended_already_is_not_asked_for_many() {
-    let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.lifetime = Some(Duration::ZERO));
-    let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
-    key.rotate().await.unwrap();
-    sleep(Duration::from_secs(10 * 3600)).await;
-    assert!((9..=11).contains(&key.state().generation), "{}", key.state().generation);
+async fn an_issuer_whose_keys_have_ended_already_or_soon_is_not_asked_for_many() {
+    for (seconds, most) in [(0, 2), (1, 370), (60, 95)] {
+        let (store, issuer) = (store().await, Issuer::new());
+        issuer.set(|books| books.lifetime = Some(Duration::from_secs(seconds)));
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        key.rotate().await.unwrap();
+        sleep(Duration::from_secs(3600)).await;
+        let generation = key.state().generation;
+        assert!((most * 3 / 4..=most).contains(&generation), "{generation} in an hour");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,8 +152,29 @@ async fn a_header_that_is_not_believed_is_complained_of_once_for_each_key_until_
     key.observe(&ends_in("8640000"));
     sleep(Duration::from_secs(301)).await;
     assert!(key.state().last_error.is_none());
+    key.observe(&ends_in("soon"));
+    sleep(Duration::from_secs(1)).await;
+    assert!(key.state().last_error.is_some());
+    key.observe(&ends_in("8639698"));
+    sleep(Duration::from_secs(301)).await;
+    assert!(key.state().last_error.is_none(), "what it says was known before");
     key.rotate().await.unwrap();
     key.observe(&ends_in("soon"));
     sleep(Duration::from_secs(1)).await;
     assert!(key.state().last_error.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_that_differ_from_response_to_response_cost_the_store_nothing() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let store = Arc::new(Unkind::new(&store).await);
+    let engine = store.engine();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let before = store.reads();
+    for response in 0..10_000 {
+        key.observe(&ends_in(if response % 2 == 0 { "8640000" } else { "8650000" }));
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(store.reads() - before < 5, "{} reads in ten seconds", store.reads() - before);
 }
