@@ -24,6 +24,8 @@ mod moment;
 mod origin;
 mod password;
 mod policy;
+#[cfg(feature = "rotation-postgres")]
+mod postgres_issuer;
 mod record;
 mod replace;
 #[cfg(feature = "reqwest-middleware")]
@@ -47,6 +49,8 @@ pub use issuer::{IssueId, IssuedKey, KeyIssuer};
 pub use key::{Fingerprint, KeyGuard, KeyState, RotatingKey};
 pub use password::{PasswordIssuer, PasswordPolicy};
 pub use policy::RotationPolicy;
+#[cfg(feature = "rotation-postgres")]
+pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
 
 #[cfg(feature = "reqwest-middleware")]
 pub use self::reqwest::RotatingKeyMiddleware;
