@@ -26,6 +26,8 @@ mod origin;
 mod password;
 mod place;
 mod policy;
+#[cfg(feature = "rotation-postgres")]
+mod postgres_issuer;
 mod record;
 mod registration;
 mod replace;
@@ -50,6 +52,8 @@ pub use issuer::{IssueId, IssuedKey, KeyIssuer};
 pub use key::{Fingerprint, KeyGuard, KeyState, RotatingKey};
 pub use password::{PasswordIssuer, PasswordPolicy};
 pub use policy::RotationPolicy;
+#[cfg(feature = "rotation-postgres")]
+pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
 pub use registration::Rotation;
 
 #[cfg(feature = "reqwest-middleware")]

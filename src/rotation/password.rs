@@ -107,7 +107,7 @@ impl PasswordIssuer {
 
     /// The least that a password has, in bits: no password is more likely than two to the power of
     /// minus this, since for any order of the characters that is what drawing them gives.
-    fn entropy(&self) -> f64 {
+    pub(super) fn entropy(&self) -> f64 {
         let required = self.classes.len() * self.of_each_class;
         let free = bits(self.alphabet.len()) * count(self.length - required);
         let of_classes: f64 = self.classes.iter().map(|class| bits(class.len())).sum();
@@ -115,7 +115,7 @@ impl PasswordIssuer {
     }
 
     /// A new password.
-    fn generate(&self) -> Result<SecretValue> {
+    pub(super) fn generate(&self) -> Result<SecretValue> {
         let mut random = Random::new();
         // It never grows, so no copy is left behind.
         let mut password = Zeroizing::new(Vec::with_capacity(self.length));

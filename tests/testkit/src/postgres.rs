@@ -89,6 +89,12 @@ impl Server {
         &self.password
     }
 
+    /// What the server has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Runs SQL as superuser in the database `postgres`; the rows, with `|` between columns.
     ///
     /// # Panics

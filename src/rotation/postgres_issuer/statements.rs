@@ -1,0 +1,106 @@
+//! What an administrator's session asks for.
+
+use std::fmt;
+
+use bytes::BytesMut;
+use tokio_postgres::Error;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use zeroize::Zeroizing;
+
+use super::session::Session;
+
+/// Runs in a transaction, so a function of the same name elsewhere is never called: whoever may create
+/// one in a schema of the search path could otherwise act as the administrator.
+const BEGIN: &str = "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp";
+/// Given back with the end of the transaction, whatever ends it.
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
+/// Until the end of the transaction.
+const NAME: &str = "SELECT set_config('strongroom.role', $1, true), \
+                    set_config('strongroom.verifier', $2, true)";
+/// A constant, so nothing is in the statements that a server logs. Its own words about the inner
+/// statement would quote it.
+const CHANGE: &str = "DO $strongroom$ BEGIN \
+    EXECUTE format('ALTER ROLE %I PASSWORD %L', current_setting('strongroom.role'), \
+        nullif(current_setting('strongroom.verifier'), '')); \
+    EXCEPTION WHEN query_canceled OR OTHERS THEN \
+    RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = 'the password of a role was not changed'; \
+    END $strongroom$";
+const MAY_END: &str = "SELECT pg_has_role('pg_signal_backend', 'USAGE') OR \
+                       pg_has_role($1::text::name, 'USAGE')";
+const END: &str = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
+                   WHERE usename = $1::text::name AND pid <> pg_backend_pid()";
+
+/// What a server keeps of a password and checks it with, in the form of RFC 5803.
+pub(super) struct Verifier(Zeroizing<String>);
+
+impl Verifier {
+    pub(super) fn of(password: &[u8]) -> Self {
+        Self(Zeroizing::new(postgres_protocol::password::scram_sha_256(password)))
+    }
+
+    /// Of no password at all.
+    pub(super) fn none() -> Self {
+        Self(Zeroizing::default())
+    }
+}
+
+/// The driver logs parameters at DEBUG in some of its calls.
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier([REDACTED])")
+    }
+}
+
+impl ToSql for Verifier {
+    fn to_sql(
+        &self,
+        kind: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        self.0.as_str().to_sql(kind, out)
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        <&str as ToSql>::accepts(kind)
+    }
+
+    to_sql_checked!();
+}
+
+impl Session {
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        self.client.batch_execute("SELECT 1").await
+    }
+
+    pub(super) async fn is_standby(&self) -> Result<bool, Error> {
+        let ask = "SELECT pg_catalog.pg_is_in_recovery()";
+        self.client.query_typed_one(ask, &[]).await?.try_get(0)
+    }
+
+    /// Begins a transaction, and waits until no other has this lock.
+    pub(super) async fn begin(&self, lock: i64) -> Result<(), Error> {
+        self.client.batch_execute(BEGIN).await?;
+        self.client.query_typed(LOCK, &[(&lock, Type::INT8)]).await.map(drop)
+    }
+
+    pub(super) async fn commit(&self) -> Result<(), Error> {
+        self.client.batch_execute("COMMIT").await
+    }
+
+    /// Sets what a role's password is checked with.
+    pub(super) async fn set_password(&self, role: &str, verifier: &Verifier) -> Result<(), Error> {
+        let named: [(&(dyn ToSql + Sync), Type); 2] = [(&role, Type::TEXT), (verifier, Type::TEXT)];
+        self.client.query_typed(NAME, &named).await?;
+        self.client.batch_execute(CHANGE).await
+    }
+
+    /// Whether the role's sessions can be ended.
+    pub(super) async fn may_end(&self, role: &str) -> Result<bool, Error> {
+        self.client.query_typed_one(MAY_END, &[(&role, Type::TEXT)]).await?.try_get(0)
+    }
+
+    /// Ends the role's sessions.
+    pub(super) async fn end_sessions(&self, role: &str) -> Result<(), Error> {
+        self.client.query_typed(END, &[(&role, Type::TEXT)]).await.map(drop)
+    }
+}

@@ -1,0 +1,57 @@
+//! What a configuration may say.
+
+use std::time::Duration;
+
+use strongroom::rotation::{PostgresIssuer, PostgresIssuerConfig};
+use strongroom::{ErrorKind, MemoryBackend, SecretsManager};
+
+fn problems(change: impl FnOnce(&mut PostgresIssuerConfig)) -> Vec<String> {
+    let mut config = PostgresIssuerConfig::new("one", "other");
+    change(&mut config);
+    assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
+    let secrets = SecretsManager::with_backend(MemoryBackend::new());
+    match PostgresIssuer::new(secrets, "db/administrator", &config) {
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(!format!("{error:?} {error:#}").contains("hunter2"), "{error}");
+            error.problems().to_vec()
+        }
+    }
+}
+
+#[test]
+fn two_roles_are_two_names_that_a_server_can_have() {
+    assert_eq!(problems(|_| {}), Vec::<String>::new());
+    let longest = "ü".repeat(31) + "x";
+    assert!(problems(|config| config.roles = ["One".into(), longest]).is_empty());
+    for roles in [["one", "one"], ["", "other"], ["one", "nul\0"], ["one", &"x".repeat(64)]] {
+        assert_eq!(problems(|config| config.roles = roles.map(Into::into)).len(), 1, "{roles:?}");
+    }
+}
+
+#[test]
+fn every_problem_is_named() {
+    let found = problems(|config| {
+        config.roles = [String::new(), String::new()];
+        config.password.length = 5;
+        config.ca = Some("hunter2".into());
+        config.timeout = Duration::ZERO;
+        config.connect_timeout = Duration::MAX;
+    });
+    for name in ["`roles`", "two", "length", "`ca`", "`timeout`", "`connect_timeout`"] {
+        assert!(found.iter().any(|problem| problem.contains(name)), "{name}: {found:?}");
+    }
+    // Of passwords that are accepted elsewhere, some are too short here.
+    let short = problems(|config| config.password.length = 21);
+    assert!(short.len() == 1 && short[0].contains("128 bits"), "{short:?}");
+    assert!(problems(|config| config.password.length = 22).is_empty());
+}
+
+#[test]
+fn a_path_that_is_none_is_refused() {
+    let secrets = SecretsManager::with_backend(MemoryBackend::new());
+    let config = PostgresIssuerConfig::new("one", "other");
+    let error = PostgresIssuer::new(secrets, "/no path/", &config).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}

@@ -1,0 +1,120 @@
+//! A server with two roles that take turns, and an administrator who may do no more than that.
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use strongroom::rotation::{PostgresIssuer, PostgresIssuerConfig};
+use strongroom::{MemoryBackend, SecretValue, SecretsManager};
+use strongroom_testkit::postgres::Server;
+use strongroom_testkit::{canary, planted};
+
+/// Where the administrator's URL is kept.
+pub(crate) const ADMIN: &str = "db/administrator";
+/// Where the key is kept.
+pub(crate) const PATH: &str = "db/orders";
+/// The password that the first role has in the beginning.
+pub(crate) const FIRST: &str = planted!("/first:@%?#");
+const ADMIN_PASSWORD: &str = planted!(" admin's");
+
+pub(crate) struct Setting {
+    pub(crate) server: Server,
+    pub(crate) secrets: SecretsManager,
+    pub(crate) roles: [&'static str; 2],
+}
+
+impl Setting {
+    pub(crate) async fn start() -> Self {
+        Self::of(["orders_a", "orders_b"]).await
+    }
+
+    /// The same with roles of these names. The first one can log in.
+    pub(crate) async fn of(roles: [&'static str; 2]) -> Self {
+        canary::watch();
+        let server = Server::start().await;
+        let [one, other] = roles.map(quoted);
+        let (first, admin) = (FIRST, ADMIN_PASSWORD.replace('\'', "''"));
+        server.sql(&format!("CREATE ROLE {one} LOGIN PASSWORD '{first}'"));
+        server.sql(&format!("CREATE ROLE {other} LOGIN"));
+        server.sql(&format!("CREATE ROLE keeper LOGIN CREATEROLE PASSWORD '{admin}'"));
+        server.sql(&format!(
+            "GRANT {one}, {other} TO keeper WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+        ));
+        let secrets = SecretsManager::with_backend(MemoryBackend::new());
+        let setting = Self { server, secrets, roles };
+        setting.administrator(&setting.url("keeper", ADMIN_PASSWORD)).await;
+        setting
+    }
+
+    pub(crate) async fn administrator(&self, url: &SecretValue) {
+        self.secrets.put(ADMIN, url.clone()).await.unwrap();
+    }
+
+    /// A key for this server.
+    pub(crate) fn url(&self, role: &str, password: &str) -> SecretValue {
+        url(&self.server.address().to_string(), role, password)
+    }
+
+    /// The key in the beginning.
+    pub(crate) fn first(&self) -> SecretValue {
+        self.url(self.roles[0], FIRST)
+    }
+
+    pub(crate) fn issuer(&self) -> PostgresIssuer {
+        self.issuer_with(|_| {})
+    }
+
+    pub(crate) fn issuer_with(
+        &self,
+        change: impl FnOnce(&mut PostgresIssuerConfig),
+    ) -> PostgresIssuer {
+        let [one, other] = self.roles;
+        let mut config = PostgresIssuerConfig::new(one, other);
+        change(&mut config);
+        let issuer = PostgresIssuer::new(self.secrets.clone(), ADMIN, &config).unwrap();
+        canary::witness(&(&config, &issuer));
+        issuer
+    }
+
+    /// Whether a key opens a connection.
+    pub(crate) fn accepts(&self, key: &SecretValue) -> bool {
+        let (role, password) = credentials(key);
+        self.server.accepts(&role, &password)
+    }
+
+    /// Whether a role has a password.
+    pub(crate) fn has_password(&self, role: &str) -> bool {
+        let name = role.replace('\'', "''");
+        let ask = format!("SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = '{name}'");
+        self.server.sql(&ask) == "t"
+    }
+
+    /// Has the server take these lines as its `pg_hba.conf`.
+    pub(crate) fn admit(&self, lines: &[&str]) {
+        let file = self.server.sql("SHOW hba_file");
+        let rows: Vec<_> = lines.iter().map(|line| format!("('{line}')")).collect();
+        self.server.sql(&format!("COPY (VALUES {}) TO '{file}'", rows.join(",")));
+        self.server.sql("SELECT pg_reload_conf()");
+        // A connection that begins from now on finds the new lines: its process reads them anew.
+        self.server.sql("SELECT pg_sleep(0.2)");
+    }
+}
+
+pub(crate) fn url(host: &str, role: &str, password: &str) -> SecretValue {
+    let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let (role, password) = (encoded(role), encoded(password));
+    format!(
+        "postgresql://{role}:{password}@{host}/postgres?application_name=o%72ders&sslmode=prefer"
+    )
+    .into()
+}
+
+/// Role and password of a key.
+pub(crate) fn credentials(key: &SecretValue) -> (String, String) {
+    let text = key.expose_text().unwrap();
+    let (credentials, _) = text.split_once("//").unwrap().1.split_once('@').unwrap();
+    let (role, password) = credentials.split_once(':').unwrap();
+    let decoded = |text| percent_decode_str(text).decode_utf8().unwrap().into_owned();
+    (decoded(role), decoded(password))
+}
+
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
