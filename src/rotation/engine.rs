@@ -131,8 +131,9 @@ impl RotationEngine {
     /// first call.
     ///
     /// With an issuer, the secret becomes a JSON object when its first rotation begins: whoever reads
-    /// it without the engine reads the member that [`RotationPolicy::member`] names. A secret that has
-    /// expired in the store cannot be read, and so not rotated.
+    /// it without the engine reads the member that
+    /// [`RotationPolicy::member`](super::RotationPolicy::member) names. A secret that has expired in the
+    /// store cannot be read, and so not rotated.
     ///
     /// # Errors
     /// As [`get`](SecretsManager::get) for the key; [`ErrorKind::Unsupported`] if the store cannot be
