@@ -1,7 +1,6 @@
 //! What the facade adds to a backend: namespaces, order, defaults, refusals, expiry, closing.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -13,6 +12,7 @@ use strongroom::{
     MemoryBackend, Metadata, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath,
     SecretValue, SecretsManager, Version, VersionSelector, async_trait,
 };
+use strongroom_testkit::log::Log;
 
 fn manager() -> SecretsManager {
     SecretsManager::with_backend(MemoryBackend::new())
@@ -298,32 +298,4 @@ async fn expiry_holds_even_if_a_store_does_not_look() {
     let error = secrets.get("expired").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
     assert_eq!(error.path().map(SecretPath::as_str), Some("expired"));
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
 }

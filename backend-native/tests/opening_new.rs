@@ -5,23 +5,22 @@
 mod support;
 
 use std::fs::{self, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{Backend, ErrorKind};
+use strongroom_testkit::log::Log;
 use strongroom_testkit::process::{Role, role};
 use support::opening::{KEY, PASSPHRASE, existing, key, mode, opens, passphrase, private, with};
 use support::{
     DIRECTORY, config, directory_in_memory, key_file, open, put_next, snapshot, store_file,
     told_directory,
 };
-use tracing_subscriber::fmt::MakeWriter;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -39,37 +38,16 @@ fn child() {
             println!("\n{}", backend.info().instance);
         }),
         "creator" => {
-            let log = Log::default();
+            let mut log = Log::default();
             tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).init();
             runtime.block_on(async {
                 open(&told_directory()).await.close().await.unwrap();
-                log.0.lock().unwrap().extend_from_slice(b"opened again\n");
+                log.write_all(b"opened again\n").unwrap();
                 open(&told_directory()).await;
             });
-            println!("\n{}", String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
+            println!("\n{}", log.text());
         }
         unknown => panic!("{unknown}"),
-    }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }
 

@@ -1,13 +1,12 @@
 //! Against an issuer that keeps keys.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use strongroom::rotation::{ExpiryHeaders, ExpiryUnit, IssueId, KeyIssuer as _};
 use strongroom::{ErrorKind, SecretValue};
 use strongroom_testkit::canary;
 use strongroom_testkit::issuer::{Fault, Issuer, Options};
+use strongroom_testkit::log::Log;
 
 use crate::{failed, issuer};
 
@@ -42,37 +41,16 @@ async fn a_key_is_issued_verified_and_revoked_without_a_trace() {
 async fn the_http_library_logs_and_shows_no_key() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base(), |_| {});
-    let (output, first) = (Output::default(), server.first_key());
-    let writer = output.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
-        .with_writer(move || writer.clone())
-        .finish();
-    let capturing = tracing::subscriber::set_default(subscriber);
+    let (log, first) = (Log::default(), server.first_key());
+    let capturing = log.capture();
     let issued = issuer.issue(&first, &IssueId::random()).await.unwrap();
     issuer.revoke(&first, &issued.value).await.unwrap();
     server.next_issues(1, Fault::Status(500));
     issuer.issue(&issued.value, &IssueId::random()).await.unwrap_err();
     drop(capturing);
-    let output = output.0.lock().unwrap().clone();
-    assert!(String::from_utf8_lossy(&output).contains("reqwest"), "nothing was captured");
-    assert_eq!(canary::find(&output), None);
-}
-
-/// Everything that was logged.
-#[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    let text = log.text();
+    assert!(text.contains("reqwest"), "nothing was captured");
+    assert_eq!(canary::find(text.as_bytes()), None);
 }
 
 #[tokio::test]

@@ -1,11 +1,9 @@
 //! No password shows, neither here nor at the server.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
 use strongroom::ErrorKind;
 use strongroom::rotation::{IssueId, KeyIssuer as _};
 use strongroom_testkit::canary;
+use strongroom_testkit::log::Log;
 
 use crate::failed;
 use crate::setting::{Setting, credentials};
@@ -57,39 +55,17 @@ async fn a_server_that_logs_all_statements_logs_no_password() {
 async fn the_driver_logs_and_shows_no_password() {
     let setting = Setting::start().await;
     let issuer = setting.issuer();
-    let output = Output::default();
-    let writer = output.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
-        .with_writer(move || writer.clone())
-        .finish();
-    let capturing = tracing::subscriber::set_default(subscriber);
+    let log = Log::default();
+    let capturing = log.capture();
     let first = setting.first();
     let next = issuer.issue(&first, &IssueId::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
     issuer.revoke(&first, &next).await.unwrap();
     failed(ErrorKind::Unauthenticated, issuer.issue(&first, &IssueId::random()).await);
     drop(capturing);
-    let output = output.0.lock().unwrap().clone();
-    let text = String::from_utf8_lossy(&output);
+    let text = log.text();
     assert!(text.contains("tokio_postgres") && text.contains("COMMIT"), "nothing was captured");
-    assert_eq!(canary::find(&output), None);
+    assert_eq!(canary::find(text.as_bytes()), None);
     assert!(!text.contains(&credentials(&next).1), "a password was logged");
     assert!(!text.contains("SCRAM-SHA-256$"), "a verifier was logged");
-}
-
-/// Everything that was logged.
-#[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

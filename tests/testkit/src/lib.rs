@@ -3,6 +3,7 @@
 //! - [`conformance`]: the cases of the backend contract, run for each [`conformance::Target`].
 //! - [`canary`]: the value that those cases plant, and the search for it in captured output.
 //! - [`errors`]: what every error of a backend must be like.
+//! - [`log`]: what is logged, kept for a test to read.
 //! - [`memory`]: a scan of the process's own memory for what should have been wiped.
 //! - [`process`]: children of the test's own binary, for tests that kill one.
 //! - [`openbao`]: real OpenBao servers, and what makes them fail.
@@ -33,6 +34,7 @@ pub mod conformance;
 pub mod errors;
 pub mod issuer;
 pub mod localstack;
+pub mod log;
 mod loopback;
 pub mod memory;
 pub mod openbao;
