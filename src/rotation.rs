@@ -20,6 +20,7 @@ mod key;
 #[cfg(test)]
 #[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
 mod leaks;
+mod looks;
 mod moment;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod origin;

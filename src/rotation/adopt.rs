@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::event::RotationStep;
 use super::key::{Drained, Held};
 use super::record::Record;
+use super::replace::is_refusal;
 use super::turn::Turn;
 use crate::clock;
 
@@ -52,14 +53,14 @@ impl Holding {
 
 impl Turn {
     /// What the store holds; its key is used from now on.
-    pub(super) async fn use_stored(&mut self) -> Result<(Record, Used)> {
+    pub(super) async fn use_stored(&mut self, may_act: bool) -> Result<(Record, Used)> {
         let secret = self.look().await?;
         let record = match self.issuer {
             Some(_) => Record::of(&secret, &self.policy.member)?,
             None => Record::foreign(&secret, &self.policy.member),
         };
         let record = record.salted_as(&mut self.salt);
-        if self.is_doubtful(&record) {
+        if self.is_doubtful(&record, may_act).await {
             return Ok((record, Used::Doubted));
         }
         (self.seen, self.stored_end) = (Some(secret), record.expires_at);
@@ -70,17 +71,21 @@ impl Turn {
 
     /// Whether an earlier generation than the one in use is shown by a read that lags, and not because
     /// somebody went back to it.
-    fn is_doubtful(&mut self, record: &Record) -> bool {
-        let is_older = self.issuer.is_some() && record.generation < self.generation();
-        if !is_older {
+    async fn is_doubtful(&mut self, record: &Record, may_act: bool) -> bool {
+        let held = self.key.held.load_full();
+        let Some(issuer) = self.issuer.clone().filter(|_| record.generation < held.generation)
+        else {
             self.older_since = None;
             return false;
+        };
+        if let Some(since) = self.older_since {
+            return since.elapsed() < BELIEVED_AFTER;
         }
-        self.older_since.get_or_insert_with(Instant::now).elapsed() < BELIEVED_AFTER
-    }
-
-    fn generation(&self) -> u64 {
-        self.key.held.load().generation
+        self.older_since = Some(Instant::now());
+        // Somebody may have replaced a key that does not work any more.
+        let accepts = async |key| self.ask_for(BELIEVED_AFTER / 2, || issuer.verify(key)).await;
+        let is_refused = may_act && accepts(&held.value).await.is_err_and(|it| is_refusal(&it));
+        !(is_refused && accepts(&record.key).await.is_ok())
     }
 
     /// Uses the key that is current in the store; whether it is another one than before.
@@ -100,6 +105,8 @@ impl Turn {
         if generation < held.generation {
             // Somebody has put an earlier state back; what was wanted was newer than that.
             self.wanted = self.wanted.map(|wanted| wanted.min(generation));
+            // Its numbers come once more.
+            (self.own, self.drained) = (None, None);
         }
         drop(held);
         // Many stores do not tell with a secret when they have replaced it.

@@ -14,7 +14,10 @@ const LOOK: Duration = Duration::from_secs(1);
 impl Turn {
     /// Asks the store to replace the secret, and waits until it has.
     pub(super) async fn delegate(&mut self, may_act: bool) -> Result<Next> {
-        let Some(wanted) = self.wanted else { return Ok(Next::Rest) };
+        let Some(wanted) = self.wanted else {
+            self.asked.take_if(|at| at.elapsed() >= self.policy.claim);
+            return Ok(Next::Rest);
+        };
         let generation = self.key.held.load().generation;
         if generation > wanted {
             (self.wanted, self.asked) = (None, None);

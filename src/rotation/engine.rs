@@ -19,6 +19,7 @@ use super::adopt::Holding;
 use super::event::{Events, RotationEvent};
 use super::keeper::Keeper;
 use super::key::{Current, Held, KeyState, RotatingKey};
+use super::looks::Looks;
 use super::place::Place;
 use super::record::Record;
 use super::registration::Rotation;
@@ -183,7 +184,7 @@ impl RotationEngine {
             held: ArcSwap::from_pointee(held),
             state: watch::Sender::new(state),
             wishes,
-            looks: watch::Sender::new(()),
+            looks: Looks::default(),
             headers,
             has_complained: AtomicBool::new(false),
             #[cfg(test)]
@@ -212,7 +213,6 @@ impl RotationEngine {
             missing_since: None,
             older_since: None,
             noted: None,
-            confirmed: None,
             unmoved: None,
             stuck: None,
             conflicts: 0,
@@ -226,6 +226,7 @@ impl RotationEngine {
             own: None,
             over: None,
             refusals: 0,
+            refused_at: None,
             retries: retries(),
         };
         let (stop, stopped) = watch::channel(false);

@@ -10,6 +10,7 @@ use strongroom_core::SecretValue;
 use tokio::sync::{mpsc, watch};
 
 use super::key::{Current, Drained, Held, Wish};
+use super::looks::Looks;
 use super::{ExpiryHeaders, Fingerprint, KeyState, RotatingKey};
 
 fn held(value: &str, generation: u64) -> (Held, Drained) {
@@ -36,7 +37,7 @@ impl RotatingKey {
                 if let Some(newer) = newer {
                     looking.replace(newer);
                 }
-                looking.0.looks.send_replace(());
+                looking.0.looks.release();
             }
         });
         key
@@ -55,7 +56,7 @@ impl RotatingKey {
             held: ArcSwap::from_pointee(held),
             state: watch::Sender::new(state),
             wishes,
-            looks: watch::Sender::new(()),
+            looks: Looks::default(),
             headers: ExpiryHeaders::none(),
             has_complained: AtomicBool::new(false),
             observed: AtomicU64::new(0),

@@ -22,6 +22,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_se
 /// vain, so many times.
 const LOOKS_APART: Duration = Duration::from_millis(250);
 const MOST_IN_VAIN: u32 = 5;
+/// How often in a row such a look may be in vain before nobody waits for the next one.
+const WAITED_FOR: u32 = 2;
 
 /// What ends a rest.
 enum Woken {
@@ -64,8 +66,8 @@ pub(super) struct Keeper {
     earlier: u32,
     /// The last notice given, and for which end.
     noticed: Option<(SystemTime, Duration)>,
-    /// The number of a key that was refused since the store was looked at.
-    refused: Option<u64>,
+    /// The number of a key that was refused, and that of the last look at the store before.
+    refused: Option<(u64, u64)>,
     /// When the store was last looked at for such a key, and how often in a row that was in vain.
     looked_at: Option<Instant>,
     in_vain: u32,
@@ -139,7 +141,8 @@ impl Keeper {
                 Some(self.want(Waiting { than: generation, revoked: false, answer }))
             }
             Wish::ReplaceLeaked(answer) => {
-                self.turn.leaked = self.turn.issuer.is_some().then_some(self.serial());
+                let leaked = self.turn.key.held.load().value.clone();
+                self.turn.leaked = self.turn.issuer.is_some().then_some(leaked);
                 Some(self.want(Waiting { than: generation, revoked: true, answer }))
             }
             Wish::Look => Some(self.look_after_refusal()),
@@ -188,10 +191,10 @@ impl Keeper {
         let now = Instant::now();
         let apart = LOOKS_APART * 2_u32.saturating_pow(self.in_vain.min(MOST_IN_VAIN));
         let next = self.looked_at.map_or(now, |at| now.max(at + apart));
-        if next > now && self.in_vain > 0 {
-            self.turn.key.looks.send_replace(());
+        if next > now && self.in_vain > WAITED_FOR {
+            self.turn.key.looks.release();
         }
-        self.refused = Some(self.serial());
+        self.refused = Some((self.serial(), self.turn.key.looks.last()));
         next
     }
 
@@ -268,7 +271,8 @@ impl Keeper {
 
     /// Notes whether a look at the store was of use to whose key was refused.
     fn note_look(&mut self) {
-        let Some(refused) = self.refused.take() else { return };
+        let last = self.turn.key.looks.last();
+        let Some((refused, _)) = self.refused.take_if(|(_, before)| last > *before) else { return };
         self.looked_at = Some(Instant::now());
         self.in_vain = if refused == self.serial() { self.in_vain.saturating_add(1) } else { 0 };
     }
@@ -320,6 +324,13 @@ impl Keeper {
         let pause = (pause * fastrand::u32(50..=100) / 100).max(delay);
         self.not_before = Instant::now().checked_add(pause);
         Some(pause.min(self.rest()))
+    }
+}
+
+/// Nobody is to wait for a task that has ended.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.turn.key.looks.release();
     }
 }
 

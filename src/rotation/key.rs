@@ -15,13 +15,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::attach::Built;
 use super::header::{ExpiryHeaders, Observed};
+use super::looks::Looks;
 use crate::clock;
-use crate::retry::Deadline;
 
 /// Ends of a key that are closer together are the same: headers tell whole seconds, or whole days.
 const SAME: Duration = Duration::from_secs(60);
-/// How long a refused request waits for a look at the store.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Stands for a key in logs: the same for the same key in all instances of a service, and of no use
 /// to who wants the key. The first 32 bits of an HMAC-SHA-256 under a key that is stored beside it.
@@ -107,8 +105,7 @@ pub(crate) struct Current {
     pub(crate) state: watch::Sender<KeyState>,
     /// Wishes for the task.
     pub(crate) wishes: mpsc::Sender<Wish>,
-    /// Changes whenever the store has been looked at.
-    pub(crate) looks: watch::Sender<()>,
+    pub(crate) looks: Looks,
     pub(crate) headers: ExpiryHeaders,
     /// Whether the task was told of a header of this key's responses that is not believed.
     pub(crate) has_complained: AtomicBool,
@@ -162,8 +159,8 @@ impl RotatingKey {
     /// old key is revoked. That is as soon as this instance uses the new one: neither requests in flight
     /// nor other instances are waited for, nor other keys that are being replaced. Requests with the old
     /// key are refused until their instance has noticed the new one. The layer and the middleware of this
-    /// crate do so after a refusal and send the request once more; by hand,
-    /// [`was_replaced`](Self::was_replaced) does. Otherwise it takes a third of
+    /// crate do so after a refusal and send the request once more, unless other refusals were in vain
+    /// seconds before; by hand, [`was_replaced`](Self::was_replaced) does. Otherwise it takes a third of
     /// [`pickup`](super::RotationPolicy::pickup) at most. Only an instance that is getting a key already
     /// is waited for, as long as its [`claim`](super::RotationPolicy::claim).
     ///
@@ -222,7 +219,8 @@ impl RotatingKey {
     /// To be asked after a 401 to a request with this key: whether there is another key to try. If the
     /// key is the current one here, the store is looked at first, for somebody may have replaced it
     /// elsewhere and had it revoked; that takes 2 seconds at most. Where such looks find nothing time and
-    /// again, it does not wait for them.
+    /// again they become rarer, up to one in 8 seconds, and nobody waits for them: the same goes while
+    /// one is late.
     pub async fn was_replaced(&self, refused: &KeyGuard) -> bool {
         if self.is_current(refused) {
             self.looked().await;
@@ -232,13 +230,14 @@ impl RotatingKey {
 
     /// Has the store looked at, and waits for that a little.
     pub(super) fn looked(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut looks = self.0.looks.subscribe();
-        let wish = self.0.wishes.try_send(Wish::Look);
+        let current = Arc::clone(&self.0);
+        let next = current.looks.next();
+        let wish = current.wishes.try_send(Wish::Look);
         // A task that is busy looks when it can.
         let is_kept = !matches!(wish, Err(TrySendError::Closed(_)));
         async move {
-            if is_kept {
-                let _ = Deadline::after(PATIENCE).within(looks.changed()).await;
+            if is_kept && !next.await {
+                current.looks.give_up();
             }
         }
     }

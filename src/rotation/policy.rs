@@ -34,7 +34,8 @@ pub struct RotationPolicy {
     /// end, 10 minutes at least.
     pub cooldown: Duration,
     /// How long an instance that has begun to get a key may take, before another goes on in its
-    /// place. 60 seconds unless set.
+    /// place, and how long a call to the issuer or the store may take. With other instances, a call that
+    /// gets or tries a new key may take half of it. 60 seconds unless set.
     pub claim: Duration,
 }
 

@@ -52,7 +52,7 @@ impl Turn {
         let written = self.store(record, value, self.expiry_of(&issued)).await?;
         if written.is_some() {
             let generation = record.generation.saturating_add(1);
-            (self.own, self.over) = (Some(generation), Some(intent.id.clone()));
+            (self.own, self.over) = (Some(generation), Some((intent.id.clone(), true)));
             self.pending = None;
             self.place.leave();
             self.events.tell(&self.path, RotationStep::Stored { generation });
@@ -104,7 +104,7 @@ impl Turn {
     async fn forget(&mut self, record: &Record, intent: &Intent, unsure: bool) -> Result<()> {
         self.refusals = 0;
         // If somebody else writes first, or this is not stored, it is removed later.
-        self.over = Some(intent.id.clone());
+        self.over = Some((intent.id.clone(), unsure));
         let value = record.without_intent(unsure, &self.policy.member)?;
         self.write(record, value, MetadataPatch::new()).await?;
         self.place.leave();
@@ -114,11 +114,22 @@ impl Turn {
     /// The record with an attempt that others leave alone for some time: it is noted once more if much of
     /// that is over. Nothing if it is not this instance's any more.
     async fn noted_lately(&mut self, record: &Record, intent: &Intent) -> Result<Option<Record>> {
-        let is_old = self.noted.is_none_or(|at| at.elapsed() >= self.policy.claim / 2);
+        let is_old = self.noted.is_none_or(|at| at.elapsed() >= self.policy.claim / 4);
         if is_old && !self.policy.pickup.is_zero() {
             return self.note(record, intent.id.clone()).await;
         }
         Ok(Some(record.clone()))
+    }
+
+    /// How long the issuer may take, so that the attempt is over before others go on with it.
+    fn time_left(&self) -> Duration {
+        let claim = self.policy.claim;
+        match self.noted {
+            Some(at) if !self.policy.pickup.is_zero() => {
+                (claim * 3 / 4).saturating_sub(at.elapsed()).max(claim / 4)
+            }
+            _ => claim,
+        }
     }
 
     /// Whether the issuer may have given a key in this attempt that nobody knows.
@@ -144,7 +155,7 @@ impl Turn {
         }
         let is = |key: &SecretValue| key.constant_time_eq(&issued.value);
         if is(&record.key) {
-            (self.own, self.over) = (Some(record.generation), Some(id));
+            (self.own, self.over) = (Some(record.generation), Some((id, true)));
         } else if !record.previous.as_ref().is_some_and(is) {
             let since = *self.missing_since.get_or_insert_with(Instant::now);
             let left = BELIEVED_AFTER.saturating_sub(since.elapsed());
@@ -152,13 +163,12 @@ impl Turn {
                 return Ok(Some(left));
             }
             // What was read may be what was there long ago, and this key the current one.
-            let value = record.again(&self.policy.member)?;
-            let Some(version) = self.write(record, value, MetadataPatch::new()).await? else {
+            let Some(record) = self.confirmed(record).await? else {
                 self.missing_since = None;
                 return Ok(Some(BELIEVED_AFTER));
             };
-            let limit = self.refusals_before(record.generation);
-            self.revoke(&record.at(version), &issued.value, issuer, limit).await?;
+            self.revoke(&record, &issued.value, issuer, Some(MOST_REFUSALS)).await?;
+            self.refusals = 0;
         }
         (self.pending, self.missing_since) = (None, None);
         Ok(None)
@@ -178,7 +188,7 @@ impl Turn {
 
     /// Sees that a new key works.
     async fn verified(&self, issued: &IssuedKey, issuer: &dyn KeyIssuer) -> Result<()> {
-        self.ask(|| issuer.verify(&issued.value)).await.map_err(|error| {
+        self.ask_for(self.time_left(), || issuer.verify(&issued.value)).await.map_err(|error| {
             let advice = format!("see why the issuer refuses the key it gave: {}", error.advice());
             Error::new(error.kind(), advice).temporary(error.is_temporary())
         })
@@ -202,11 +212,7 @@ impl Turn {
             passing.store(before || !is_clear, Ordering::Relaxed);
             result
         };
-        // Others go on in its place after that time.
-        let time = self.noted.map_or(self.policy.claim, |at| {
-            self.policy.claim.saturating_sub(at.elapsed()).max(self.policy.claim / 2)
-        });
-        let result = self.ask_for(time, attempt).await;
+        let result = self.ask_for(self.time_left(), attempt).await;
         if !passing.load(Ordering::Relaxed) {
             self.doubts = None;
         }
@@ -240,7 +246,7 @@ impl Turn {
 }
 
 /// Whether an error says for certain that no key was made.
-fn is_refusal(error: &Error) -> bool {
+pub(super) fn is_refusal(error: &Error) -> bool {
     use ErrorKind::{Denied, InvalidInput, NotFound, Unauthenticated, Unsupported};
     let kind = error.kind();
     !error.is_temporary()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use strongroom_core::{MetadataPatch, Result, SecretValue};
 use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::Instant;
 
 use super::event::RotationStep;
 use super::issuer::KeyIssuer;
@@ -13,6 +14,8 @@ use super::turn::{Next, Turn};
 
 /// How often the issuer may refuse for good to revoke a key before that is left to somebody.
 pub(super) const MOST_REFUSALS: u32 = 5;
+/// How long it is not asked again then, unless the next key is wanted.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(86_400);
 
 /// Keys that nobody knows.
 enum Unknown {
@@ -37,7 +40,8 @@ impl Turn {
             return self.finish(record, MetadataPatch::new()).await;
         }
         // A key that somebody else may know is revoked at once, and one that is in the way of that.
-        let is_urgent = record.worries.leaked || self.leaked.is_some();
+        let has_leaked = |key| self.leaked.as_ref().is_some_and(|leaked| is_same_text(leaked, key));
+        let is_urgent = record.worries.leaked || has_leaked(previous) || has_leaked(&record.key);
         let others = self.others_need(record);
         if !others.is_zero() && !is_urgent {
             return Ok(Next::Wait(self.wait_for(others)));
@@ -46,6 +50,9 @@ impl Turn {
         let left = self.policy.drain.saturating_sub(self.held.since.elapsed());
         if !self.held.earlier.is_empty() && !left.is_zero() && !is_urgent {
             return Ok(Next::Drain(left));
+        }
+        if self.is_refused_for_now() && !self.wants_after(record.generation) {
+            return Ok(Next::Wait(self.look_every()));
         }
         let timed_out = !self.held.earlier.is_empty();
         self.held.earlier.clear();
@@ -80,16 +87,10 @@ impl Turn {
     }
 
     /// The record, if it is what the store holds: what was read may be what was there long ago, and the
-    /// key that is to be revoked the current one. A write makes that certain. Further attempts to revoke
-    /// it only look, for some stores keep few versions.
-    async fn confirmed(&mut self, record: &Record) -> Result<Option<Record>> {
-        if self.confirmed == Some(record.generation) {
-            let is_still = *self.look().await?.version() == record.version;
-            return Ok(is_still.then(|| record.clone()));
-        }
+    /// key that is to be revoked the current one. Only a write makes that certain.
+    pub(super) async fn confirmed(&self, record: &Record) -> Result<Option<Record>> {
         let value = record.again(&self.policy.member)?;
         let written = self.write(record, value, MetadataPatch::new()).await?;
-        self.confirmed = written.is_some().then_some(record.generation);
         Ok(written.map(|version| record.at(version)))
     }
 
@@ -109,12 +110,20 @@ impl Turn {
             return Err(error);
         }
         self.refusals = self.refusals.saturating_add(1);
+        self.refused_at = Some(Instant::now());
         if most_refusals.is_none_or(|most| self.refusals < most) {
             return Err(error);
         }
         let fingerprint = record.fingerprint(key);
         self.events.tell(&self.path, RotationStep::Unrevoked { fingerprint, error });
         Ok(false)
+    }
+
+    /// Whether the issuer has refused for good to revoke a key so often that it is not asked again for a
+    /// while: each time costs a version in the store, and some keep few.
+    fn is_refused_for_now(&self) -> bool {
+        let lately = self.refused_at.is_some_and(|at| at.elapsed() < ASKED_AGAIN_AFTER);
+        self.refusals >= MOST_REFUSALS && lately
     }
 
     /// After how many refusals a key is left as it is, because this generation is to be replaced, too.
@@ -194,7 +203,7 @@ impl Turn {
 }
 
 /// Whether two keys are the same, whether the store keeps them as text or as binary.
-fn is_same_text(one: &SecretValue, other: &SecretValue) -> bool {
+pub(super) fn is_same_text(one: &SecretValue, other: &SecretValue) -> bool {
     SecretValue::binary(one.expose_bytes().to_vec())
         .constant_time_eq(&SecretValue::binary(other.expose_bytes().to_vec()))
 }

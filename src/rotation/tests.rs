@@ -11,6 +11,7 @@ mod leaked;
 mod mortal;
 mod order;
 mod places;
+mod refused;
 mod replicas;
 mod schedule;
 mod stores;

@@ -23,6 +23,7 @@ use super::key::Current;
 use super::place::Place;
 use super::policy::RotationPolicy;
 use super::record::{Intent, Record, Worries};
+use super::retire::is_same_text;
 use crate::cache::Terms;
 use crate::retry::{Deadline, Retries};
 use crate::{SecretsManager, clock};
@@ -68,8 +69,8 @@ pub(super) struct Turn {
     pub(super) instance: String,
     /// The generation that is to be replaced.
     pub(super) wanted: Option<u64>,
-    /// The number of the key that somebody else may know.
-    pub(super) leaked: Option<u64>,
+    /// The key that somebody else may know.
+    pub(super) leaked: Option<SecretValue>,
     /// Whether the store holds the key of the generation before.
     pub(super) has_previous: bool,
     /// What was last seen in the store.
@@ -83,8 +84,6 @@ pub(super) struct Turn {
     pub(super) older_since: Option<Instant>,
     /// When this instance has noted its attempt.
     pub(super) noted: Option<Instant>,
-    /// The generation that this instance has written once more before it revoked keys.
-    pub(super) confirmed: Option<u64>,
     /// The secret's expiry that was to be changed with the key.
     pub(super) unmoved: Option<SystemTime>,
     /// The secret's expiry that may not be changed.
@@ -107,19 +106,20 @@ pub(super) struct Turn {
     pub(super) stored_end: Option<SystemTime>,
     /// The generation that this instance has stored.
     pub(super) own: Option<u64>,
-    /// The attempt that it came from.
-    pub(super) over: Option<IssueId>,
-    /// How often the issuer has refused for good to revoke a key.
+    /// An attempt that has ended, and whether the issuer may have given a key in it that is not stored.
+    pub(super) over: Option<(IssueId, bool)>,
+    /// How often the issuer has refused for good to revoke a key, and when last.
     pub(super) refusals: u32,
+    pub(super) refused_at: Option<Instant>,
     pub(super) retries: Retries,
 }
 
 impl Turn {
     /// Looks at the store and uses the key that is current there; makes the next step if it may.
     pub(super) async fn step(&mut self, may_act: bool) -> Result<Next> {
-        let used = self.use_stored().await;
-        // Whoever waits for this look, or for the next one.
-        self.key.looks.send_replace(());
+        let look = self.key.looks.begin();
+        let used = self.use_stored(may_act).await;
+        self.key.looks.end(look);
         let (record, used) = used?;
         match used {
             Used::Known => {}
@@ -156,9 +156,11 @@ impl Turn {
             self.place.leave();
             return Ok(Next::Rest);
         }
-        if own.as_ref().is_some_and(|intent| self.over.as_ref() == Some(&intent.id)) {
+        let over =
+            self.over.as_ref().filter(|(id, _)| own.as_ref().is_some_and(|own| own.id == *id));
+        if let Some((_, unsure)) = over {
             // Its end was not stored, or somebody has put back what was stored while it was under way.
-            let value = record.without_intent(true, &self.policy.member)?;
+            let value = record.without_intent(*unsure, &self.policy.member)?;
             let written = self.write(&record, value, MetadataPatch::new()).await?;
             return self.after_write(written.is_some());
         }
@@ -192,12 +194,16 @@ impl Turn {
 
     /// A key that somebody else may know is wanted replaced until it is.
     fn mind_leak(&mut self, record: &Record) {
-        let current = self.key.held.load().serial;
-        if !self.has_previous && (record.worries.leaked || self.leaked != Some(current)) {
-            self.leaked = record.worries.leaked.then_some(current);
+        if record.worries.leaked && !self.has_previous {
+            self.leaked = Some(record.key.clone());
         }
-        if self.leaked == Some(current) {
+        let is_leaked = |key: &SecretValue| {
+            self.leaked.as_ref().is_some_and(|leaked| is_same_text(leaked, key))
+        };
+        if is_leaked(&record.key) {
             self.wanted = self.wanted.max(Some(record.generation));
+        } else if !record.previous.as_ref().is_some_and(is_leaked) {
+            self.leaked = None;
         }
     }
 
@@ -218,7 +224,11 @@ impl Turn {
     /// Notes that this instance gets a key. Who goes on where another stopped keeps the id, so that
     /// the issuer gives the key that it may have given before.
     async fn claim(&mut self, record: &Record, id: IssueId) -> Result<Next> {
-        let written = self.note(record, id).await?;
+        let written = self.note(record, id.clone()).await?;
+        if written.is_some() {
+            // It may have been this instance's before, and another's since then.
+            self.over.take_if(|(over, _)| *over == id);
+        }
         self.after_write(written.is_some())
     }
 

@@ -40,8 +40,10 @@ impl Keeper {
         let now = clock::wall();
         let rotated_at = self.turn.key.state.borrow().rotated_at;
         // Clocks of two machines differ; what lies far ahead is wrong.
-        let is_far = |at: &SystemTime| at.duration_since(now).is_ok_and(|ahead| ahead > NEAR);
-        let rotated_at = rotated_at.filter(|at| !is_far(at)).map(|at| at.min(now));
+        let is_far = |at: SystemTime| at.duration_since(now).is_ok_and(|ahead| ahead > NEAR);
+        let seen_at = now.checked_sub(self.turn.held.since.elapsed());
+        let rotated_at =
+            rotated_at.and_then(|at| if is_far(at) { seen_at } else { Some(at.min(now)) });
         let since = rotated_at.unwrap_or(self.baseline);
         let secret = self.turn.seen.as_ref();
         let interval = secret.and_then(|secret| secret.metadata().rotation_interval);

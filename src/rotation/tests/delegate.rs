@@ -9,7 +9,7 @@ use strongroom_core::{
     Result, Rotated, Secret, SecretKind, SecretPath, SecretValue, Version, VersionSelector,
     async_trait,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::issuer::{DAY, FIRST, PATH, annotate, engine, path, store, stored, told};
 use super::order::noting;
@@ -199,4 +199,21 @@ async fn the_kind_of_a_secret_says_who_replaces_it() {
     let key = database.add(Rotation::by_kind(PATH)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap(), 1);
     assert_eq!((key.acquire().expose_text().unwrap(), replacing.asked()), ("key-1", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_later_has_the_store_asked_once_more() {
+    let (store, engine) = Replacing::new(None).await.engine();
+    let key = engine.add(by_store()).await.unwrap();
+    let rotating = key.clone();
+    let rotating = tokio::spawn(async move { rotating.rotate().await });
+    sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(store.asked(), 1);
+    store.inner.delete(&path()).await.unwrap();
+    assert_eq!(rotating.await.unwrap().unwrap_err().kind(), ErrorKind::NotFound);
+    store.inner.undelete(&path()).await.unwrap();
+    sleep(DAY).await;
+    let start = Instant::now();
+    let error = key.rotate().await.unwrap_err();
+    assert_eq!((store.asked(), start.elapsed().as_secs()), (2, 10), "{error}");
 }

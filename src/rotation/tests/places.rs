@@ -56,7 +56,7 @@ async fn a_key_that_waits_for_its_turn_is_looked_at_all_the_same() {
         store.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
     }
     let (first, second) = (engine(&store).at_once(1), engine(&store));
-    let policy = RotationPolicy::new().claim(Duration::from_secs(600));
+    let policy = RotationPolicy::new().claim(Duration::from_secs(800));
     let slow_key = first.add(Rotation::new("slow", slow.clone()).policy(policy)).await.unwrap();
     let fast_key = first.add(Rotation::new("fast", fast.clone())).await.unwrap();
     let elsewhere = second.add(Rotation::new("fast", fast.clone())).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_key_that_waits_for_its_turn_gets_it_at_once_and_costs_the_store_littl
     let store = Arc::new(Counting { inner, reads: AtomicUsize::new(0) });
     let secrets = SecretsManager::with_backend(Arc::clone(&store));
     let engine = RotationEngine::new(secrets).at_once(1);
-    let policy = RotationPolicy::new().claim(Duration::from_secs(600));
+    let policy = RotationPolicy::new().claim(Duration::from_secs(800));
     let slow_key = engine.add(Rotation::new("slow", slow.clone()).policy(policy)).await.unwrap();
     let fast_key = engine.add(Rotation::new("fast", fast.clone())).await.unwrap();
     let slowly = tokio::spawn(async move { slow_key.rotate().await });

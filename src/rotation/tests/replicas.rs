@@ -7,7 +7,7 @@ use strongroom_core::{Backend as _, ErrorKind, PutOptions, SecretValue};
 use tokio::time::{Instant, sleep};
 
 use super::issuer::{
-    DAY, FIRST, Issuer, alone, assert_live_for, assert_settled, path, store, stored, told,
+    DAY, FIRST, Fault, Issuer, alone, assert_live_for, assert_settled, path, store, stored, told,
 };
 use super::unkind::Unkind;
 
@@ -152,4 +152,85 @@ async fn a_useless_key_where_reads_lag_is_the_only_one() {
         assert_eq!(issuer.live(), [FIRST]);
         assert!(!stored(&store).await.0.contains(&"rotation_intent".into()));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_key_is_not_taken_for_one_that_nobody_knows_at_a_later_attempt() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        (books.repeats, books.lists) = (false, true);
+        books.live.insert("key-1".to_owned());
+        books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+    });
+    let record = |key: &str, previous: &str, generation: &str| {
+        SecretValue::fields([
+            ("key", key),
+            ("rotation_previous", previous),
+            ("rotation_generation", generation),
+            ("rotation_unsure", "true"),
+        ])
+    };
+    store.put(&path(), record("key-1", FIRST, "1"), PutOptions::new()).await.unwrap();
+    let unkind = Arc::new(Unkind::new(&store).await);
+    let engine = unkind.engine();
+    let _key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(unkind.writes(), 1);
+    assert_eq!(issuer.live(), [FIRST, "key-1"]);
+    // Another instance ends that rotation and makes the next; this one's reads lag.
+    issuer.set(|books| {
+        books.live.remove(FIRST);
+        books.live.insert("key-2".to_owned());
+    });
+    store.put(&path(), record("key-2", "key-1", "2"), PutOptions::new()).await.unwrap();
+    sleep(Duration::from_secs(15)).await;
+    assert_eq!(issuer.live(), ["key-1", "key-2"], "key-2 is current in the store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_an_operator_goes_back_to_is_not_revoked_at_a_later_attempt() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let unkind = Arc::new(Unkind::new(&store).await);
+    let engine = unkind.engine();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(4)).await;
+    store.rollback(&path(), &1.into()).await.unwrap();
+    // Reads show it ten seconds later (`note`).
+    sleep(Duration::from_secs(10)).await;
+    unkind.note().await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(stored(&store).await.1, FIRST);
+    assert!(issuer.live().contains(&FIRST.to_owned()), "{:?}", issuer.live());
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_of_generations_that_come_again_mean_nothing() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        books.live.insert("by hand".to_owned());
+    });
+    let mut unkind = Unkind::new(&store).await;
+    unkind.lag = Box::new(|_, _| Duration::from_secs(1));
+    let unkind = Arc::new(unkind);
+    let engine = unkind.engine();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    let by_hand = store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
+    unkind.note().await;
+    sleep(Duration::from_secs(2)).await;
+    key.look_again();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(key.acquire().expose_text().unwrap(), "by hand");
+    let in_flight = key.acquire();
+    assert_eq!(key.rotate().await.unwrap(), 1);
+    sleep(Duration::from_secs(2)).await;
+    store.rollback(&path(), &by_hand).await.unwrap();
+    unkind.note().await;
+    drop(in_flight);
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(stored(&store).await.1, "by hand");
+    assert!(issuer.live().contains(&"by hand".to_owned()), "{:?}", issuer.live());
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom_core::{ErrorKind, MetadataPatch};
+use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, PutOptions, SecretValue};
 use tokio::time::{Instant, sleep};
 
-use super::issuer::{DAY, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, store};
+use super::issuer::{
+    DAY, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, path, store,
+};
 use super::unkind::Unkind;
 use crate::clock;
 use crate::rotation::{Rotation, RotationPolicy};
@@ -177,4 +179,28 @@ async fn ends_that_differ_from_response_to_response_cost_the_store_nothing() {
         sleep(Duration::from_millis(1)).await;
     }
     assert!(store.reads() - before < 5, "{} reads in ten seconds", store.reads() - before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_far_ahead_where_a_key_was_stored_costs_no_other_key() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        books.lifetime = Some(Duration::from_secs(3600));
+        books.live.insert("key-9".to_owned());
+    });
+    let ahead =
+        humantime::format_rfc3339_millis(clock::wall() + Duration::from_secs(2 * 3600)).to_string();
+    let end =
+        humantime::format_rfc3339_millis(clock::wall() + Duration::from_secs(3600)).to_string();
+    let value = SecretValue::fields([
+        ("key", "key-9"),
+        ("rotation_generation", "1"),
+        ("rotation_rotated_at", ahead.as_str()),
+        ("rotation_expires_at", end.as_str()),
+    ]);
+    store.put(&path(), value, PutOptions::new()).await.unwrap();
+    let engine = engine(&store);
+    let _key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(issuer.issue_calls(), 0, "the key is new, and works for an hour");
 }

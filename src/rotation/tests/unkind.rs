@@ -9,7 +9,7 @@ use strongroom_core::{
     Backend, BackendInfo, Error, ErrorKind, Health, MemoryBackend, MetadataPatch, PutOptions,
     Result, Secret, SecretPath, SecretValue, Version, VersionSelector, async_trait,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::issuer::path;
 use crate::SecretsManager;
@@ -22,6 +22,8 @@ type Lag = dyn Fn(usize, usize) -> Duration + Send + Sync;
 pub(super) struct Unkind {
     inner: Arc<MemoryBackend>,
     pub(super) lag: Box<Lag>,
+    /// How long a read takes, which shows what was there when it began.
+    pub(super) takes: Duration,
     /// What was there, and since when.
     history: Mutex<Vec<(Instant, Secret)>>,
     /// Whether somebody always writes first.
@@ -44,6 +46,7 @@ impl Unkind {
         let unkind = Self {
             inner: Arc::clone(inner),
             lag: Box::new(|_, _| Duration::ZERO),
+            takes: Duration::ZERO,
             history: Mutex::default(),
             loses: false,
             denies_metadata: false,
@@ -93,9 +96,12 @@ impl Backend for Unkind {
         let reads = self.reads.fetch_add(1, Ordering::Relaxed);
         let has_forgotten = self.has_forgotten.swap(false, Ordering::Relaxed);
         let lag = if has_forgotten { Duration::MAX } else { (self.lag)(reads, self.writes()) };
-        let history = self.history.lock().unwrap();
-        let (_, secret) =
-            history.iter().rfind(|(since, _)| since.elapsed() >= lag).unwrap_or(&history[0]);
+        let secret = {
+            let history = self.history.lock().unwrap();
+            let shown = history.iter().rfind(|(since, _)| since.elapsed() >= lag);
+            shown.unwrap_or(&history[0]).1.clone()
+        };
+        sleep(self.takes).await;
         let mut metadata = secret.metadata().clone();
         (metadata.created_at, metadata.updated_at) = (None, None);
         Ok(Secret::new(path.clone(), secret.version().clone(), metadata, secret.value().clone()))

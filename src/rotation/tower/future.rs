@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
@@ -17,6 +17,8 @@ use crate::rotation::carrier::{After, Carrier};
 use crate::rotation::guarded::GuardedBody;
 
 type Looked = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+/// Never locked: a body that is not `Sync` leaves the future so.
+type Unshared<R> = Mutex<Option<R>>;
 
 pin_project! {
     /// The response of a [`RotatingKeyService`](super::RotatingKeyService).
@@ -38,7 +40,7 @@ pin_project! {
     enum Stage<F, R> {
         Sent { #[pin] response: F },
         /// Until the store was looked at: the key was refused.
-        Refused { response: Option<R>, looked: Looked },
+        Refused { response: Unshared<R>, looked: Looked },
         /// Until the service can take the copy.
         Again,
         Failed { error: Error },
@@ -75,7 +77,14 @@ where
         loop {
             match this.stage.as_mut().project() {
                 StageOf::Sent { response } => {
-                    let response = ready!(response.poll(context)).map_err(Into::into)?;
+                    let response = match ready!(response.poll(context)) {
+                        Ok(response) => response,
+                        Err(error) => {
+                            *this.guard = None;
+                            this.stage.set(Stage::Done);
+                            return Poll::Ready(Err(error.into()));
+                        }
+                    };
                     let mut after = After::PassOn;
                     if let Some(guard) = this.guard.as_ref() {
                         this.carrier.observe(guard, response.headers());
@@ -88,7 +97,8 @@ where
                         }
                         After::Look => {
                             let looked = Box::pin(this.carrier.looked());
-                            this.stage.set(Stage::Refused { response: Some(response), looked });
+                            let response = Mutex::new(Some(response));
+                            this.stage.set(Stage::Refused { response, looked });
                         }
                         After::Repeat => {
                             // What is left of the first try goes before the second begins: the
@@ -100,6 +110,7 @@ where
                 }
                 StageOf::Refused { response, looked } => {
                     ready!(looked.as_mut().poll(context));
+                    let response = response.get_mut().unwrap_or_else(PoisonError::into_inner);
                     let Some(response) = response.take() else { return Poll::Pending };
                     let guard = this.guard.take();
                     let after = guard.as_ref().map(|guard| this.carrier.after_look(guard));
