@@ -129,7 +129,7 @@ impl Turn {
             self.held.same.push(current);
             return false;
         }
-        self.asked = None;
+        (self.asked, self.refusals) = (None, 0);
         self.held.earlier.append(&mut self.held.same);
         self.held.earlier.push(current);
         self.held.since = Instant::now();

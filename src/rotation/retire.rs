@@ -51,7 +51,7 @@ impl Turn {
         if !self.held.earlier.is_empty() && !left.is_zero() && !is_urgent {
             return Ok(Next::Drain(left));
         }
-        if self.is_refused_for_now() && !self.wants_after(record.generation) {
+        if self.is_refused_for_now() && !is_urgent && !self.wants_after(record.generation) {
             return Ok(Next::Wait(self.look_every()));
         }
         let timed_out = !self.held.earlier.is_empty();
@@ -163,8 +163,8 @@ impl Turn {
     }
 
     /// Keys that may have been got and not stored, by this instance or one that stopped. They are listed
-    /// before the store is written to under the condition that nobody else has, and every attempt to get a key is
-    /// noted there first: so none of them is a newer key.
+    /// before the store is written to under the condition that nobody else has, and every attempt to get a
+    /// key is noted there first: so none of them is a newer key.
     async fn unknown_keys(
         &self,
         record: &Record,

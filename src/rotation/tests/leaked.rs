@@ -196,3 +196,15 @@ async fn a_rotation_after_a_leaked_key_is_gone_is_in_no_hurry() {
         Duration::from_secs(35)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_leaked_key_that_the_issuer_goes_on_refusing_to_revoke_is_tried_each_hour() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 30);
+    issuer.set(|books| books.revoke_faults = refusals.collect());
+    assert_eq!(key.replace_leaked().await.unwrap_err().kind(), ErrorKind::Denied);
+    sleep(Duration::from_secs(30 * 3600)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
