@@ -106,7 +106,7 @@ impl Turn {
             // Somebody has put an earlier state back; what was wanted was newer than that.
             self.wanted = self.wanted.map(|wanted| wanted.min(generation));
             // Its numbers come once more.
-            (self.own, self.drained) = (None, None);
+            (self.own, self.drained, self.revoked) = (None, None, None);
         }
         drop(held);
         // Many stores do not tell with a secret when they have replaced it.
@@ -129,7 +129,7 @@ impl Turn {
             self.held.same.push(current);
             return false;
         }
-        (self.asked, self.refusals) = (None, 0);
+        (self.asked, self.unrevoked, self.reluctance) = (None, None, 0);
         self.held.earlier.append(&mut self.held.same);
         self.held.earlier.push(current);
         self.held.since = Instant::now();

@@ -225,7 +225,9 @@ impl RotationEngine {
             stored_end: record.expires_at,
             own: None,
             over: None,
-            refusals: 0,
+            reluctance: 0,
+            revoked: None,
+            unrevoked: None,
             refused_at: None,
             retries: retries(),
         };

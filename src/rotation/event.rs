@@ -59,8 +59,9 @@ pub enum RotationStep {
         /// Stands for the old key.
         fingerprint: Fingerprint,
     },
-    /// The issuer refuses to revoke an old key, or a new one that does not work, and it is not asked again:
-    /// somebody has to revoke it. It was asked five times, unless the next key is needed at once.
+    /// The issuer does not revoke an old key, or a new one that does not work, and is not asked again:
+    /// somebody has to revoke it. It has refused five times or failed twenty times, unless the next key
+    /// is needed at once.
     Unrevoked {
         /// Stands for the key.
         fingerprint: Fingerprint,

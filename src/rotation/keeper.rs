@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::event::RotationStep;
 use super::key::Wish;
-use super::turn::{Next, Turn};
+use super::turn::{AGAIN, Next, Turn};
 use crate::policy::bounded;
 
 /// How long after a failure a rotation is tried again: at first, and at most.
@@ -244,6 +244,7 @@ impl Keeper {
 
     /// Makes steps; how long to wait for the next, if there is one.
     async fn steps(&mut self, may_act: bool) -> Result<Option<Duration>> {
+        let mut is_new = false;
         while !*self.stop.borrow() {
             // Each step begins with what is stored: one that was broken off is no harm.
             let step = AssertUnwindSafe(self.turn.step(may_act)).catch_unwind().await;
@@ -252,11 +253,15 @@ impl Keeper {
             self.answer();
             match next {
                 Next::Go => {}
+                // Replicas may take turns to show two keys.
+                Next::New if is_new => return Ok(Some(AGAIN)),
+                Next::New => is_new = true,
                 Next::Wait(pause) => return Ok(Some(pause)),
                 Next::Drain(pause) => {
                     self.is_draining = true;
                     return Ok(Some(pause));
                 }
+                Next::Park => return Ok(Some(self.rest())),
                 // The store is looked at meanwhile.
                 Next::Queue => return Ok(Some(self.turn.look_every())),
                 // Somebody may still want a newer key than the one that was just got.
@@ -283,8 +288,9 @@ impl Keeper {
         let is_done =
             |waiting: &mut Waiting| now > waiting.than && !(waiting.revoked && has_previous);
         for waiting in self.waiting.extract_if(.., is_done) {
+            let unrevoked = self.turn.unrevoked.clone().filter(|_| waiting.revoked);
             // Who went away does not want to know.
-            let _ = waiting.answer.send(Ok(now));
+            let _ = waiting.answer.send(unrevoked.map_or(Ok(now), Err));
         }
         for waiting in &mut self.waiting {
             // If an earlier state was put back, what is newer than that will do.
@@ -330,6 +336,7 @@ impl Keeper {
 /// Nobody is to wait for a task that has ended.
 impl Drop for Keeper {
     fn drop(&mut self) {
+        self.wishes.close();
         self.turn.key.looks.release();
     }
 }

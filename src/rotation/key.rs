@@ -161,15 +161,17 @@ impl RotatingKey {
     /// key are refused until their instance has noticed the new one. The layer and the middleware of this
     /// crate do so after a refusal and send the request once more, unless other refusals were in vain
     /// seconds before; by hand, [`was_replaced`](Self::was_replaced) does. Otherwise it takes a third of
-    /// [`pickup`](super::RotationPolicy::pickup) at most. Only an instance that is getting a key already
-    /// is waited for, as long as its [`claim`](super::RotationPolicy::claim).
+    /// [`pickup`](super::RotationPolicy::pickup) at most. Only a step that is under way is waited for,
+    /// and another instance that is getting a key already, for its
+    /// [`claim`](super::RotationPolicy::claim).
     ///
     /// It goes on being tried after an error, also by whoever starts next or by another instance, if it
     /// could be noted in the store. Where the store replaces the secret by itself, this is the same as
     /// [`rotate`](Self::rotate).
     ///
     /// # Errors
-    /// As [`rotate`](Self::rotate); whatever the issuer says to the revocation.
+    /// As [`rotate`](Self::rotate); whatever the issuer says to the revocation. The new key is in use
+    /// then.
     pub async fn replace_leaked(&self) -> Result<u64> {
         self.wish(Wish::ReplaceLeaked).await
     }
@@ -219,8 +221,8 @@ impl RotatingKey {
     /// To be asked after a 401 to a request with this key: whether there is another key to try. If the
     /// key is the current one here, the store is looked at first, for somebody may have replaced it
     /// elsewhere and had it revoked; that takes 2 seconds at most. Where such looks find nothing time and
-    /// again they become rarer, up to one in 8 seconds, and nobody waits for them: the same goes while
-    /// one is late.
+    /// again they become rarer, up to one in 8 seconds, and nobody waits for the next: the same goes
+    /// while one is late.
     pub async fn was_replaced(&self, refused: &KeyGuard) -> bool {
         if self.is_current(refused) {
             self.looked().await;

@@ -35,7 +35,7 @@ pub struct RotationPolicy {
     pub cooldown: Duration,
     /// How long an instance that has begun to get a key may take, before another goes on in its
     /// place, and how long a call to the issuer or the store may take. With other instances, a call that
-    /// gets or tries a new key may take half of it. 60 seconds unless set.
+    /// gets or tries a new key has half to three quarters of it. 60 seconds unless set.
     pub claim: Duration,
 }
 

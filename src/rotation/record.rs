@@ -260,9 +260,10 @@ impl Record {
         )
     }
 
-    /// The secret without the previous key, after keys that nobody knows have been looked for.
-    pub(crate) fn without_previous(&self, member: &str) -> Result<SecretValue> {
-        self.changed(member, &[(PREVIOUS, None), (UNSURE, None), (LEAKED, None)])
+    /// The secret without the previous key, after keys that nobody knows have been looked for; `unsure`
+    /// if some are left.
+    pub(crate) fn without_previous(&self, unsure: bool, member: &str) -> Result<SecretValue> {
+        self.changed(member, &[(PREVIOUS, None), (UNSURE, mark(unsure)), (LEAKED, None)])
     }
 
     fn changed(&self, member: &str, changes: &[(&str, Option<&str>)]) -> Result<SecretValue> {

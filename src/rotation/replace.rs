@@ -10,7 +10,7 @@ use super::adopt::BELIEVED_AFTER;
 use super::event::RotationStep;
 use super::issuer::{IssuedKey, KeyIssuer};
 use super::record::{Intent, Record, Worries};
-use super::retire::MOST_REFUSALS;
+use super::retire::{ENOUGH, Limit};
 use super::turn::{Next, Turn};
 use crate::clock;
 
@@ -94,7 +94,7 @@ impl Turn {
         };
         // Another instance may have gone on with this attempt, and got and stored the same key.
         let Some(record) = self.note(record, intent.id.clone()).await? else { return Ok(()) };
-        let limit = Some(MOST_REFUSALS);
+        let limit = Limit { time: self.time_left(), reluctance: Some(ENOUGH) };
         let is_revoked = self.revoke(&record, &issued.value, issuer, limit).await?;
         self.pending = None;
         self.forget(&record, intent, !is_revoked || self.is_unsure(intent)).await
@@ -102,7 +102,7 @@ impl Turn {
 
     /// Removes an attempt from the store; `unsure` if the issuer may have given a key.
     async fn forget(&mut self, record: &Record, intent: &Intent, unsure: bool) -> Result<()> {
-        self.refusals = 0;
+        self.reluctance = 0;
         // If somebody else writes first, or this is not stored, it is removed later.
         self.over = Some((intent.id.clone(), unsure));
         let value = record.without_intent(unsure, &self.policy.member)?;
@@ -121,7 +121,8 @@ impl Turn {
         Ok(Some(record.clone()))
     }
 
-    /// How long the issuer may take, so that the attempt is over before others go on with it.
+    /// How long the issuer may take, so that the attempt is over before others go on with it, unless the
+    /// store has taken most of that time to note it.
     fn time_left(&self) -> Duration {
         let claim = self.policy.claim;
         match self.noted {
@@ -167,8 +168,12 @@ impl Turn {
                 self.missing_since = None;
                 return Ok(Some(BELIEVED_AFTER));
             };
-            self.revoke(&record, &issued.value, issuer, Some(MOST_REFUSALS)).await?;
-            self.refusals = 0;
+            let limit = Limit { time: self.policy.claim, reluctance: Some(ENOUGH) };
+            self.revoke(&record, &issued.value, issuer, limit).await?;
+            self.reluctance = 0;
+            (self.pending, self.missing_since) = (None, None);
+            // There is a newer version now.
+            return Ok(Some(Duration::ZERO));
         }
         (self.pending, self.missing_since) = (None, None);
         Ok(None)
@@ -217,7 +222,7 @@ impl Turn {
             self.doubts = None;
         }
         let mut issued = result?;
-        self.refusals = 0;
+        self.reluctance = 0;
         self.pending = Some((intent.id.clone(), issued.clone()));
         // As the record will hold it: text and binary are not the same.
         issued.value = SecretValue::from(issued.value.expose_text()?);

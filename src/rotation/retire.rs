@@ -12,10 +12,21 @@ use super::policy::RotationPolicy;
 use super::record::Record;
 use super::turn::{Next, Turn};
 
-/// How often the issuer may refuse for good to revoke a key before that is left to somebody.
-pub(super) const MOST_REFUSALS: u32 = 5;
+/// How much a refusal to revoke a key counts for, next to a failure that may pass.
+const REFUSAL: u32 = 4;
+/// How reluctant the issuer may be before a key is left to somebody: five refusals, or twenty failures.
+pub(super) const ENOUGH: u32 = 5 * REFUSAL;
 /// How long it is not asked again then, unless the next key is wanted.
 const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(86_400);
+
+/// What is done to have a key revoked.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    /// How long the issuer may take.
+    pub(super) time: Duration,
+    /// How reluctant it may be before the key is left as it is; without end if nothing is in its way.
+    pub(super) reluctance: Option<u32>,
+}
 
 /// Keys that nobody knows.
 enum Unknown {
@@ -37,11 +48,14 @@ impl Turn {
         if is_same_text(previous, &record.key) {
             // Somebody has put the old key back by hand; nobody holds the one that was in between.
             self.events.tell(&self.path, RotationStep::Orphaned { revoked: None });
-            return self.finish(record, MetadataPatch::new()).await;
+            return self.finish(record, false, MetadataPatch::new()).await;
         }
         // A key that somebody else may know is revoked at once, and one that is in the way of that.
         let has_leaked = |key| self.leaked.as_ref().is_some_and(|leaked| is_same_text(leaked, key));
         let is_urgent = record.worries.leaked || has_leaked(previous) || has_leaked(&record.key);
+        // That is not worth much effort, as long as nobody knows it.
+        let is_in_the_way =
+            has_leaked(&record.key) && !record.worries.leaked && !has_leaked(previous);
         let others = self.others_need(record);
         if !others.is_zero() && !is_urgent {
             return Ok(Next::Wait(self.wait_for(others)));
@@ -52,7 +66,7 @@ impl Turn {
             return Ok(Next::Drain(left));
         }
         if self.is_refused_for_now() && !is_urgent && !self.wants_after(record.generation) {
-            return Ok(Next::Wait(self.look_every()));
+            return Ok(Next::Park);
         }
         let timed_out = !self.held.earlier.is_empty();
         self.held.earlier.clear();
@@ -63,19 +77,27 @@ impl Turn {
         self.ask(|| issuer.verify(&record.key)).await?;
         let unknown = self.unknown_keys(record, previous, issuer).await?;
         let Some(record) = &self.confirmed(record).await? else { return self.after_write(false) };
-        let limit = self.refusals_before(record.generation);
+        let enough = if is_in_the_way { 1 } else { ENOUGH };
+        let limit = Limit {
+            time: self.policy.claim,
+            reluctance: self.wants_after(record.generation).then_some(enough),
+        };
         let is_revoked = self.revoke(record, previous, issuer, limit).await?;
-        if is_revoked {
+        let is_news = self.revoked.replace(record.generation) != Some(record.generation);
+        if is_revoked && is_news {
             let fingerprint = record.fingerprint(previous);
             self.events.tell(&self.path, RotationStep::Revoked { fingerprint });
         }
+        let mut unsure = false;
         let revoked = match unknown {
             Unknown::None => None,
             Unknown::Somewhere => Some(None),
             Unknown::Keys(keys) => {
                 let mut revoked = 0;
                 for key in keys {
-                    revoked += usize::from(self.revoke(record, &key, issuer, limit).await?);
+                    let is_revoked = self.revoke(record, &key, issuer, limit).await?;
+                    revoked += usize::from(is_revoked);
+                    unsure |= !is_revoked;
                 }
                 Some(Some(revoked))
             }
@@ -83,7 +105,7 @@ impl Turn {
         if let Some(revoked) = revoked {
             self.events.tell(&self.path, RotationStep::Orphaned { revoked });
         }
-        self.finish(record, self.late_expiry(record)).await
+        self.finish(record, unsure, self.late_expiry(record)).await
     }
 
     /// The record, if it is what the store holds: what was read may be what was there long ago, and the
@@ -94,50 +116,46 @@ impl Turn {
         Ok(written.map(|version| record.at(version)))
     }
 
-    /// Revokes a key; whether it is revoked. What the issuer has refused for good so many times, nobody
-    /// waits for any more.
+    /// Revokes a key; whether it is revoked. Where the issuer is too reluctant, it is left as it is.
     pub(super) async fn revoke(
         &mut self,
         record: &Record,
         key: &SecretValue,
         issuer: &dyn KeyIssuer,
-        most_refusals: Option<u32>,
+        limit: Limit,
     ) -> Result<bool> {
-        let Err(error) = self.ask(|| issuer.revoke(key, &record.key)).await else {
-            return Ok(true);
-        };
-        if error.is_temporary() {
-            return Err(error);
-        }
-        self.refusals = self.refusals.saturating_add(1);
+        let request = || issuer.revoke(key, &record.key);
+        let Err(error) = self.ask_for(limit.time, request).await else { return Ok(true) };
+        let more = if error.is_temporary() { 1 } else { REFUSAL };
+        self.reluctance = self.reluctance.saturating_add(more);
         self.refused_at = Some(Instant::now());
-        if most_refusals.is_none_or(|most| self.refusals < most) {
+        if limit.reluctance.is_none_or(|most| self.reluctance < most) {
             return Err(error);
         }
         let fingerprint = record.fingerprint(key);
+        self.unrevoked = Some(error.clone());
         self.events.tell(&self.path, RotationStep::Unrevoked { fingerprint, error });
         Ok(false)
     }
 
-    /// Whether the issuer has refused for good to revoke a key so often that it is not asked again for a
-    /// while: each time costs a version in the store, and some keep few.
+    /// Whether the issuer is so reluctant to revoke a key that it is not asked again for a while: each time
+    /// costs a version in the store, and some keep few.
     fn is_refused_for_now(&self) -> bool {
         let lately = self.refused_at.is_some_and(|at| at.elapsed() < ASKED_AGAIN_AFTER);
-        self.refusals >= MOST_REFUSALS && lately
+        self.reluctance >= ENOUGH && lately
     }
 
-    /// After how many refusals a key is left as it is, because this generation is to be replaced, too.
-    pub(super) fn refusals_before(&self, generation: u64) -> Option<u32> {
-        let most = if self.leaked.is_some() { 1 } else { MOST_REFUSALS };
-        self.wants_after(generation).then_some(most)
-    }
-
-    /// Removes the previous key from the store.
-    async fn finish(&mut self, record: &Record, patch: MetadataPatch) -> Result<Next> {
-        let value = record.without_previous(&self.policy.member)?;
+    /// Removes the previous key from the store; `unsure` if there still are keys that nobody knows.
+    async fn finish(
+        &mut self,
+        record: &Record,
+        unsure: bool,
+        patch: MetadataPatch,
+    ) -> Result<Next> {
+        let value = record.without_previous(unsure, &self.policy.member)?;
         let written = self.store(record, value, patch).await?;
         if written.is_some() {
-            self.refusals = 0;
+            self.reluctance = 0;
             let generation = record.generation;
             self.events.tell(&self.path, RotationStep::Finished { generation });
         }

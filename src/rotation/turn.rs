@@ -37,7 +37,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// How often the store is looked at where nobody else is expected to change it.
 const IDLE_LOOK: Duration = Duration::from_secs(300);
 /// How soon the store is looked at again when it shows an earlier state.
-const AGAIN: Duration = Duration::from_millis(200);
+pub(super) const AGAIN: Duration = Duration::from_millis(200);
 /// How often somebody else may write first, one time after the other.
 const MOST_CONFLICTS: u32 = 10;
 
@@ -48,12 +48,16 @@ pub(super) enum Next {
     Rest,
     /// The next step, at once.
     Go,
+    /// The same: another key has come into use.
+    New,
     /// The next step, after a time, or when something happens.
     Wait(Duration),
     /// The next step, after a time, or when no request carries an old key any more.
     Drain(Duration),
     /// The next step, when there is a place among the keys that are replaced.
     Queue,
+    /// The next step, when the key is due again.
+    Park,
 }
 
 /// One key in the hands of one instance.
@@ -104,12 +108,16 @@ pub(super) struct Turn {
     pub(super) salt: String,
     /// When the key ends, as its record says.
     pub(super) stored_end: Option<SystemTime>,
+    /// The generation whose predecessor is revoked.
+    pub(super) revoked: Option<u64>,
+    /// Why the key before this one was left as it is.
+    pub(super) unrevoked: Option<Error>,
     /// The generation that this instance has stored.
     pub(super) own: Option<u64>,
     /// An attempt that has ended, and whether the issuer may have given a key in it that is not stored.
     pub(super) over: Option<(IssueId, bool)>,
-    /// How often the issuer has refused for good to revoke a key, and when last.
-    pub(super) refusals: u32,
+    /// How reluctant the issuer is to revoke a key, and since when.
+    pub(super) reluctance: u32,
     pub(super) refused_at: Option<Instant>,
     pub(super) retries: Retries,
 }
@@ -124,7 +132,7 @@ impl Turn {
         match used {
             Used::Known => {}
             // Whoever waits for the new key is told before the old one is dealt with.
-            Used::New => return Ok(Next::Go),
+            Used::New => return Ok(Next::New),
             Used::Doubted => return Ok(Next::Wait(AGAIN)),
         }
         let Some(issuer) = self.issuer.clone() else { return self.delegate(may_act).await };
@@ -224,11 +232,9 @@ impl Turn {
     /// Notes that this instance gets a key. Who goes on where another stopped keeps the id, so that
     /// the issuer gives the key that it may have given before.
     async fn claim(&mut self, record: &Record, id: IssueId) -> Result<Next> {
-        let written = self.note(record, id.clone()).await?;
-        if written.is_some() {
-            // It may have been this instance's before, and another's since then.
-            self.over.take_if(|(over, _)| *over == id);
-        }
+        // It may have been this instance's before, and another's since then.
+        self.over.take_if(|(over, _)| *over == id);
+        let written = self.note(record, id).await?;
         self.after_write(written.is_some())
     }
 

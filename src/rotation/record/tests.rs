@@ -35,7 +35,7 @@ fn a_record_goes_through_a_rotation_and_keeps_what_is_not_its_own() {
     assert_eq!(stored.fingerprint(&stored.key), claimed.fingerprint(&"k2".into()));
     assert_ne!(stored.fingerprint(&stored.key), stored.fingerprint(&"k1".into()));
 
-    let done = Record::of(&secret(stored.without_previous(KEY).unwrap()), KEY).unwrap();
+    let done = Record::of(&secret(stored.without_previous(false, KEY).unwrap()), KEY).unwrap();
     assert!(done.previous.is_none());
     assert_eq!(text(&done.whole.field("port").unwrap()), "5432");
     assert!(done.whole.expose_text().unwrap().contains(r#""port":5432"#));
@@ -58,7 +58,8 @@ fn a_doubt_stays_until_the_previous_key_goes() {
         let issued = IssuedKey::new("k2");
         let stored = again(record.with_key(&issued, doubts, UNIX_EPOCH, KEY).unwrap());
         assert!(
-            stored.worries.unsure && !again(stored.without_previous(KEY).unwrap()).worries.unsure
+            stored.worries.unsure
+                && !again(stored.without_previous(false, KEY).unwrap()).worries.unsure
         );
     }
 }

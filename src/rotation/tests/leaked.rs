@@ -9,11 +9,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::issuer::{
     FIRST, Fault, Issuer, PATH, alone, assert_live_for, assert_settled, engine, path, shared,
-    store, stored,
+    store, stored, told,
 };
 use super::mortal::dying_at;
 use super::unkind::Unkind;
-use crate::rotation::{Rotation, RotationPolicy};
+use crate::rotation::{Rotation, RotationPolicy, RotationStep};
+
+const DENIED: Fault = Fault::Refuse(ErrorKind::Denied);
 
 #[tokio::test(start_paused = true)]
 async fn a_leaked_key_is_revoked_before_its_replacement_is_told_of() {
@@ -207,4 +209,61 @@ async fn a_leaked_key_that_the_issuer_goes_on_refusing_to_revoke_is_tried_each_h
     assert_eq!(key.replace_leaked().await.unwrap_err().kind(), ErrorKind::Denied);
     sleep(Duration::from_secs(30 * 3600)).await;
     assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leaked_key_is_not_left_alive_because_somebody_asks_again() {
+    for asks in ["replace_leaked", "rotate"] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let engine = engine(&store);
+        let mut events = engine.events();
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        issuer.set(|books| books.revoke_faults = repeat_n(DENIED, 4).collect());
+        assert_eq!(key.replace_leaked().await.unwrap_err().kind(), ErrorKind::Denied);
+        for _ in 0..3 {
+            let again =
+                if asks == "rotate" { key.rotate().await } else { key.replace_leaked().await };
+            assert_eq!(again.unwrap_err().kind(), ErrorKind::Denied);
+        }
+        assert_eq!(key.replace_leaked().await.unwrap(), 2);
+        sleep(Duration::from_secs(1)).await;
+        assert_settled(&store, &issuer, "key-2").await;
+        assert!(!told(&mut events).iter().any(|step| step.name() == "unrevoked"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_five_refusals_a_key_in_the_way_of_a_leaked_one_is_left_to_somebody() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    issuer.set(|books| books.revoke_faults = repeat_n(DENIED, 100).collect());
+    for _ in 0..5 {
+        assert_eq!(key.replace_leaked().await.unwrap_err().kind(), ErrorKind::Denied);
+    }
+    assert_eq!(key.state().generation, 2);
+    let unrevoked = |step: &RotationStep| step.name() == "unrevoked";
+    assert_eq!(told(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
+    issuer.set(|books| books.revoke_faults.clear());
+    assert_eq!(key.replace_leaked().await.unwrap(), 3);
+    assert_eq!(issuer.live(), [FIRST, "key-3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_key_that_cannot_be_revoked_for_now_does_not_keep_a_leaked_one_alive() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let in_flight = key.acquire();
+    key.rotate().await.unwrap();
+    // As long as it is asked for the first key.
+    issuer.set(|books| {
+        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Timeout), 5).collect();
+    });
+    drop(in_flight);
+    let start = Instant::now();
+    while key.replace_leaked().await.is_err() && start.elapsed() < Duration::from_secs(600) {}
+    assert_eq!(key.state().generation, 2);
+    assert_eq!(issuer.live(), [FIRST, "key-2"]);
 }
