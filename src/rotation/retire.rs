@@ -53,7 +53,7 @@ impl Turn {
         // A key that somebody else may know is revoked at once, and one that is in the way of that.
         let has_leaked = |key| self.leaked.as_ref().is_some_and(|leaked| is_same_text(leaked, key));
         let is_urgent = record.worries.leaked || has_leaked(previous) || has_leaked(&record.key);
-        // That is not worth much effort, as long as nobody knows it.
+        // The latter is given up after one refusal: nobody else knows it.
         let is_in_the_way =
             has_leaked(&record.key) && !record.worries.leaked && !has_leaked(previous);
         let others = self.others_need(record);

@@ -116,7 +116,7 @@ pub(super) struct Turn {
     pub(super) own: Option<u64>,
     /// An attempt that has ended, and whether the issuer may have given a key in it that is not stored.
     pub(super) over: Option<(IssueId, bool)>,
-    /// How reluctant the issuer is to revoke a key, and since when.
+    /// How reluctant the issuer is to revoke a key, and when it last was.
     pub(super) reluctance: u32,
     pub(super) refused_at: Option<Instant>,
     pub(super) retries: Retries,
