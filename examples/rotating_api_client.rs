@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use strongroom::rotation::{
-    HttpIssuer, HttpIssuerConfig, RotatingKeyMiddleware, Rotation, RotationEngine, RotationPolicy,
+    HttpIssuer, HttpIssuerConfig, ManagedKey, RotatingKeyMiddleware, RotationEngine, RotationPolicy,
 };
 use strongroom::{Config, SecretsManager};
 use strongroom_testkit::issuer::{Issuer, Options};
@@ -35,11 +35,11 @@ async fn main() -> anyhow::Result<()> {
 
     let engine = RotationEngine::new(secrets.clone()).observer(|event| println!("  {event}"));
     let issuer = HttpIssuer::new(&HttpIssuerConfig::new(service.base()))?;
-    let policy = RotationPolicy::new().single_instance().drain(Duration::from_secs(5));
-    let key = engine.add(Rotation::new("example/api-key", issuer).policy(policy)).await?;
+    let policy = RotationPolicy::new().single_instance().drain_timeout(Duration::from_secs(5));
+    let key = engine.add(ManagedKey::new("example/api-key", issuer).policy(policy)).await?;
 
     let (answered, failed) = (Count::default(), Count::default());
-    let with_key = RotatingKeyMiddleware::new(key.clone()).only_for(&service.base())?;
+    let with_key = RotatingKeyMiddleware::new(key.clone()).allow_origin(&service.base())?;
     let client = ClientBuilder::new(reqwest::Client::new()).with(with_key).build();
     let url = format!("{}/work", service.base());
     let one = || send(client.clone(), url.clone(), answered.clone(), failed.clone());
@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_secs(1)).await;
     ensure!(service.counts().revoked_uses == 0, "a request carried a revoked key");
     println!("no request carried a revoked key; now the key in use leaks");
-    let generation = key.replace_leaked().await?;
+    let generation = key.rotate_compromised().await?;
     println!("generation {generation} is in use, and the leaked key is revoked");
     tokio::time::sleep(Duration::from_secs(1)).await;
     clients.iter().for_each(tokio::task::JoinHandle::abort);

@@ -113,7 +113,11 @@ impl Shared {
     }
 
     /// Asks the store for several secrets; those that fail for a time are asked for again.
-    async fn ask_many(&self, paths: &[SecretPath], limit: Duration) -> Vec<Result<Secret>> {
+    pub(crate) async fn ask_many(
+        &self,
+        paths: &[SecretPath],
+        limit: Duration,
+    ) -> Vec<Result<Secret>> {
         let deadline = Deadline::after(limit);
         let results = self.attempt_many(paths, deadline).await;
         self.ask_again(paths, results, deadline).await

@@ -31,6 +31,7 @@
 //! A store that is not listed needs only the crate `strongroom-core` and
 //! [`SecretsManager::with_backend`].
 
+mod backend_impl;
 mod backends;
 mod batch;
 mod cache;
@@ -49,8 +50,6 @@ mod options;
 mod policy;
 mod read;
 mod retry;
-#[cfg(feature = "rotation")]
-pub mod rotation;
 mod runtime;
 mod source;
 #[cfg(test)]
@@ -71,6 +70,8 @@ pub use strongroom_core::{
     SecretPath, SecretString, SecretValue, Tier, ValueFormat, Version, VersionInfo,
     VersionSelector, async_trait,
 };
+#[cfg(feature = "rotation")]
+pub use strongroom_rotation as rotation;
 pub use watch::{Current, SecretHandle};
 
 /// The backend for AWS Secrets Manager.

@@ -243,7 +243,7 @@ impl SecretsManager {
         }))
     }
 
-    async fn page(
+    pub(crate) async fn page(
         &self,
         prefix: Option<&SecretPath>,
         options: &ListOptions,
@@ -296,6 +296,13 @@ impl SecretsManager {
         terms: Terms,
         timeout: Option<Duration>,
     ) -> Result<Secret> {
+        let path = self.resolve_version(path, version)?;
+        let result = self.shared.load(&path, version, terms, timeout).await;
+        self.judge(&path, result, version)
+    }
+
+    /// The full path, if the store has versions of this kind.
+    fn resolve_version(&self, path: &str, version: &VersionSelector) -> Result<SecretPath> {
         let path = self.resolve(path, Operation::Get)?;
         match version {
             VersionSelector::Exact(_) => {
@@ -304,8 +311,44 @@ impl SecretsManager {
             VersionSelector::Stage(_) => self.require(Capability::Stages, Operation::Get, &path)?,
             _ => {}
         }
-        let result = self.shared.load(&path, version, terms, timeout).await;
-        self.judge(&path, result, version)
+        Ok(path)
+    }
+
+    /// Reads one version from the store, whatever is cached or declared.
+    pub(crate) async fn read_fresh(
+        &self,
+        path: &SecretPath,
+        version: &VersionSelector,
+    ) -> Result<Secret> {
+        let path = self.resolve_version(path.as_str(), version)?;
+        let fresh = Terms { max_age: Some(Duration::ZERO), accepts_stale: false };
+        let result = self.shared.load(&path, version, fresh, None).await;
+        self.finish_fresh(&path, result)
+    }
+
+    /// Reads several secrets from the store, whatever is cached or declared. The cache does not keep them.
+    pub(crate) async fn read_many_fresh(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        let resolve = |path: &SecretPath| self.resolve(path.as_str(), Operation::Get);
+        let resolved: Vec<_> = paths.iter().map(resolve).collect();
+        let valid: Vec<_> =
+            resolved.iter().filter_map(|path| path.as_ref().ok().cloned()).collect();
+        let mut results =
+            self.shared.ask_many(&valid, self.shared.policy.timeout).await.into_iter();
+        resolved
+            .into_iter()
+            .map(|path| {
+                let path = path?;
+                // There is one for each valid path.
+                self.finish_fresh(&path, results.next().unwrap_or_else(|| Err(load::closed())))
+            })
+            .collect()
+    }
+
+    fn finish_fresh(&self, path: &SecretPath, result: Result<Secret>) -> Result<Secret> {
+        let checked = result.and_then(|secret| {
+            secret.metadata().ensure_not_expired(clock::wall()).map(|()| secret)
+        });
+        checked.map_err(|error| self.named(error, Operation::Get, path))
     }
 
     /// Reads a secret for a handle, of any age or of less than this.

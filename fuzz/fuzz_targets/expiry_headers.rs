@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use strongroom::rotation::{ExpiryHeaders, ExpiryUnit, Observed};
+use strongroom::rotation::{ExpiryHeaders, ExpiryObservation, ExpiryUnit};
 
 const NAMES: [&str; 3] = ["x-key-expires-in", "x-key-expires-at", "sunset"];
 const UNITS: [ExpiryUnit; 5] = [
@@ -31,12 +31,12 @@ fuzz_target!(|input: (u8, u32, &[u8])| {
     }
     let unit = UNITS[usize::from(unit) % UNITS.len()];
     match ExpiryHeaders::new(unit).read(&headers, now) {
-        Observed::Nothing => assert!(headers.is_empty()),
-        Observed::Expiry { at, header } => {
+        ExpiryObservation::Nothing => assert!(headers.is_empty()),
+        ExpiryObservation::Expiry { at, header } => {
             assert!(headers.contains_key(header));
             assert!(at <= now + 3653 * DAY && at + DAY >= now, "the end is beyond the limits");
         }
-        Observed::Implausible { header, .. } => assert!(headers.contains_key(header)),
+        ExpiryObservation::Implausible { header, .. } => assert!(headers.contains_key(header)),
         _ => {}
     }
 });

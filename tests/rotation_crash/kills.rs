@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strongroom::rotation::{Rotation, RotationEngine, RotationPolicy, RotationStep};
+use strongroom::rotation::{ManagedKey, RotationEngine, RotationPolicy, RotationStep};
 use strongroom_testkit::issuer::{Fault, Issuer};
 use strongroom_testkit::openbao::Server;
 use strongroom_testkit::report;
@@ -75,8 +75,8 @@ const LISTED: &[&[Moment]] = &[&[Issuing, After("orphaned")]];
 fn policy() -> RotationPolicy {
     RotationPolicy::new()
         .single_instance()
-        .claim(Duration::from_secs(2))
-        .drain(Duration::from_secs(1))
+        .attempt_lease(Duration::from_secs(2))
+        .drain_timeout(Duration::from_secs(1))
 }
 
 /// A process that stops at a step until it is killed, while its clients go on.
@@ -92,7 +92,7 @@ pub(crate) async fn victim() {
             std::thread::park();
         }
     });
-    let rotation = Rotation::new(PATH, talent.asked_at(&base)).policy(policy());
+    let rotation = ManagedKey::new(PATH, talent.asked_at(&base)).policy(policy());
     let key = engine.add(rotation).await.unwrap();
     let _clients = Clients::start(CLIENTS, &key, &base, false);
     if std::env::var_os(ASKS).is_some() {
@@ -170,7 +170,7 @@ async fn run(moments: &'static [Moment], store: Store, talent: Talent) -> Outcom
     let begin = Instant::now();
     let secrets = store.open().await;
     let engine = RotationEngine::new(secrets.clone());
-    let rotation = Rotation::new(PATH, talent.asked_at(&issuer.base())).policy(policy());
+    let rotation = ManagedKey::new(PATH, talent.asked_at(&issuer.base())).policy(policy());
     let key = engine.add(rotation).await.unwrap();
     let clients = Clients::start(CLIENTS, &key, &issuer.base(), false);
     let stored = loop {

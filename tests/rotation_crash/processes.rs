@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use strongroom::rotation::{Rotation, RotationEngine, RotationPolicy, RotationStep};
+use strongroom::rotation::{ManagedKey, RotationEngine, RotationPolicy, RotationStep};
 use strongroom_testkit::issuer::{Counts, Fault, Issuer, Options};
 use strongroom_testkit::report;
 use tokio::task::spawn_blocking;
@@ -34,7 +34,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const CALM: Duration = PICKUP;
 
 fn policy() -> RotationPolicy {
-    RotationPolicy::new().pickup(PICKUP).drain(Duration::from_secs(1)).claim(Duration::from_secs(5))
+    RotationPolicy::new()
+        .propagation_timeout(PICKUP)
+        .drain_timeout(Duration::from_secs(1))
+        .attempt_lease(Duration::from_secs(5))
 }
 
 /// Says what happened, and when in microseconds since 1970: processes of one machine share a clock.
@@ -53,7 +56,7 @@ pub(crate) async fn instance() {
         }
     });
     pause("open").await;
-    let rotation = Rotation::new(PATH, talent.asked_at(&base)).policy(policy());
+    let rotation = ManagedKey::new(PATH, talent.asked_at(&base)).policy(policy());
     let key = engine.add(rotation).await.unwrap();
     pause("added").await;
     let clients = Clients::start(CLIENTS, &key, &base, std::env::var_os(OBSERVES).is_some());

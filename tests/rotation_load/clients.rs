@@ -119,10 +119,10 @@ async fn work(way: Way, url: String, stop: Arc<AtomicBool>) -> Sent {
 impl Way {
     /// Both ways, each with one pool of connections.
     fn both(base: &str, key: &RotatingKey) -> [Self; 2] {
-        let middleware = RotatingKeyMiddleware::new(key.clone()).only_for(base).unwrap();
+        let middleware = RotatingKeyMiddleware::new(key.clone()).allow_origin(base).unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let over_reqwest = ClientBuilder::new(client).with(middleware).build();
-        let layer = RotatingKeyLayer::new(key.clone()).only_for(base).unwrap();
+        let layer = RotatingKeyLayer::new(key.clone()).allow_origin(base).unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
         let over_tower = ServiceBuilder::new().layer(layer).service(client);
         [Self::Reqwest(over_reqwest), Self::Tower(Box::new(over_tower))]

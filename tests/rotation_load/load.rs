@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use strongroom::rotation::{
-    HttpIssuer, HttpIssuerConfig, RotatingKey, Rotation, RotationEngine, RotationPolicy,
+    HttpIssuer, HttpIssuerConfig, ManagedKey, RotatingKey, RotationEngine, RotationPolicy,
 };
 use strongroom::{Error, Result, SecretValue, SecretsManager};
 use strongroom_testkit::issuer::{Issuer, Standing};
@@ -152,20 +152,20 @@ impl Load {
         Outcome { tally, seen, rotations, failed, longest }
     }
 
-    fn rotation(&self, trouble: &Trouble) -> Rotation {
+    fn rotation(&self, trouble: &Trouble) -> ManagedKey {
         let mut config = HttpIssuerConfig::new(self.issuer.base());
         config.verify_path = Some("/api/whoami".into());
-        let policy = RotationPolicy::new().drain(DRAIN);
+        let policy = RotationPolicy::new().drain_timeout(DRAIN);
         let policy = match trouble {
             Trouble::None => policy.single_instance(),
             Trouble::Faults(_) => {
                 config.timeout = faults::PATIENCE;
                 // Some attempts are broken off.
-                policy.single_instance().claim(faults::PATIENCE * 2)
+                policy.single_instance().attempt_lease(faults::PATIENCE * 2)
             }
             Trouble::Leaks => policy,
         };
-        Rotation::new(PATH, HttpIssuer::new(&config).unwrap()).policy(policy)
+        ManagedKey::new(PATH, HttpIssuer::new(&config).unwrap()).policy(policy)
     }
 
     /// What holds as long as nobody is in a hurry.
@@ -250,7 +250,7 @@ impl Load {
 /// A rotation, and how long it took.
 async fn timed(key: &RotatingKey, is_leaked: bool) -> (Duration, Result<u64>) {
     let begin = Instant::now();
-    let result = if is_leaked { key.replace_leaked().await } else { key.rotate().await };
+    let result = if is_leaked { key.rotate_compromised().await } else { key.rotate().await };
     (begin.elapsed(), result)
 }
 

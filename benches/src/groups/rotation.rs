@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use anyhow::Result;
-use strongroom::rotation::{PasswordIssuer, RotatingKey, Rotation, RotationEngine};
+use strongroom::rotation::{ManagedKey, PasswordIssuer, RotatingKey, RotationEngine};
 use strongroom::{MemoryBackend, SecretsManager};
 use strongroom_benches::measure::{Subject, compare};
 use strongroom_benches::report::{Report, Target};
@@ -35,6 +35,6 @@ async fn rotating() -> Result<(RotationEngine, RotatingKey)> {
     let secrets = SecretsManager::with_backend(MemoryBackend::new());
     secrets.put(PATH, "sk-0123456789abcdef").await?;
     let engine = RotationEngine::new(secrets);
-    let key = engine.add(Rotation::new(PATH, PasswordIssuer::default())).await?;
+    let key = engine.add(ManagedKey::new(PATH, PasswordIssuer::default())).await?;
     Ok((engine, key))
 }

@@ -1,0 +1,59 @@
+//! Calls with a deadline, repeated after temporary errors.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use strongroom_core::{Error, ErrorKind, Result};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How often a call to an issuer is repeated after temporary errors.
+const RETRIES: usize = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Caps durations, so that adding them to an instant or multiplying them cannot overflow.
+const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// The duration, at most ten years.
+pub(crate) fn bounded(time: Duration) -> Duration {
+    time.min(TEN_YEARS)
+}
+
+/// Makes a call, and repeats it after temporary errors while there is time for another attempt.
+/// `None` if the last attempt did not end within `limit`.
+pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
+    limit: Duration,
+    mut call: impl FnMut() -> F,
+) -> Option<Result<T>> {
+    let deadline = Instant::now() + bounded(limit);
+    let mut pauses = ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_factor(2.0)
+        .with_max_times(RETRIES)
+        .with_jitter()
+        .build();
+    loop {
+        let error = match timeout_at(deadline, call()).await {
+            Ok(Err(error)) if error.is_temporary() => error,
+            Ok(result) => return Some(result),
+            Err(_) => return None,
+        };
+        let pause = pauses.next().map(|pause| pause.max(error.retry_delay().unwrap_or_default()));
+        match pause.and_then(|pause| Instant::now().checked_add(pause)) {
+            Some(wake) if wake < deadline => sleep(wake - Instant::now()).await,
+            _ => return Some(Err(error)),
+        }
+    }
+}
+
+/// Waits for a call to a store, at most for `limit`.
+pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let deadline = Instant::now() + bounded(limit);
+    timeout_at(deadline, call).await.unwrap_or_else(|_| {
+        Err(Error::new(
+            ErrorKind::Timeout,
+            "check that the store is well, or raise `attempt_lease`",
+        )
+        .because("the store did not answer in time"))
+    })
+}

@@ -1,0 +1,127 @@
+//! When keys are replaced, and how long each step may take.
+
+use std::time::Duration;
+
+use super::calls::bounded;
+use super::record::KEY;
+
+/// When a key is replaced, and how long each step of that may take.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use strongroom_rotation::RotationPolicy;
+///
+/// // One instance of the service, which replaces its key three days ahead.
+/// let policy = RotationPolicy::new().rotate_before(Duration::from_secs(3 * 86_400)).single_instance();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RotationPolicy {
+    /// The member of the secret that holds the key. `key` unless set.
+    pub member: String,
+    /// How long before a key stops working it is replaced. 7 days unless set.
+    pub rotate_before: Duration,
+    /// How long requests in flight may go on with the old key. 30 seconds unless set.
+    pub drain_timeout: Duration,
+    /// How long other instances may take to notice a new key, and so how much longer the old one
+    /// works. Each looks at the store three times in it. 90 seconds unless set; zero if there are no
+    /// other instances.
+    pub propagation_timeout: Duration,
+    /// How old a key has to be for its end to have it replaced. An issuer that says of every new key
+    /// that it ends soon would otherwise be asked for keys without end. 1 hour unless set; half its life
+    /// is enough for a key that lives shorter than twice that, and where only response headers tell its
+    /// end, 10 minutes at least.
+    pub min_key_age: Duration,
+    /// How long an instance that has begun to get a key may take, before another goes on in its
+    /// place, and how long a call to the issuer or the store may take. With other instances, a call that
+    /// gets or tries a new key has half to three quarters of it. 60 seconds unless set.
+    pub attempt_lease: Duration,
+}
+
+impl Default for RotationPolicy {
+    fn default() -> Self {
+        Self {
+            member: KEY.to_owned(),
+            rotate_before: Duration::from_secs(7 * 86_400),
+            drain_timeout: Duration::from_secs(30),
+            propagation_timeout: Duration::from_secs(90),
+            min_key_age: Duration::from_secs(3600),
+            attempt_lease: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RotationPolicy {
+    /// The default, for several instances that share a store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the member of the secret that holds the key.
+    #[must_use]
+    pub fn member(mut self, name: impl Into<String>) -> Self {
+        self.member = name.into();
+        self
+    }
+
+    /// Sets how long before a key stops working it is replaced.
+    #[must_use]
+    pub fn rotate_before(mut self, ahead: Duration) -> Self {
+        self.rotate_before = ahead;
+        self
+    }
+
+    /// Sets how long requests in flight may go on with the old key.
+    #[must_use]
+    pub fn drain_timeout(mut self, limit: Duration) -> Self {
+        self.drain_timeout = limit;
+        self
+    }
+
+    /// Sets how long other instances may take to notice a new key.
+    #[must_use]
+    pub fn propagation_timeout(mut self, limit: Duration) -> Self {
+        self.propagation_timeout = limit;
+        self
+    }
+
+    /// Says that no other instance uses the key: the old one is revoked as soon as no request carries
+    /// it any more.
+    #[must_use]
+    pub fn single_instance(self) -> Self {
+        self.propagation_timeout(Duration::ZERO)
+    }
+
+    /// Sets how old a key has to be for its end to have it replaced.
+    #[must_use]
+    pub fn min_key_age(mut self, age: Duration) -> Self {
+        self.min_key_age = age;
+        self
+    }
+
+    /// The policy with times that can be added to moments.
+    pub(crate) fn bounded(mut self) -> Self {
+        let Self {
+            rotate_before,
+            drain_timeout,
+            propagation_timeout,
+            min_key_age,
+            attempt_lease,
+            ..
+        } = &mut self;
+        for time in [rotate_before, drain_timeout, propagation_timeout, min_key_age, attempt_lease]
+        {
+            *time = bounded(*time);
+        }
+        self
+    }
+
+    /// Sets how long an instance may take to get a key.
+    #[must_use]
+    pub fn attempt_lease(mut self, limit: Duration) -> Self {
+        self.attempt_lease = limit;
+        self
+    }
+}

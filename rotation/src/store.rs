@@ -1,0 +1,81 @@
+//! The one secret of a rotating key, in its store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use strongroom_core::{
+    Backend, Capability, Error, ErrorKind, MetadataPatch, Operation, PutOptions, Result, Secret,
+    SecretPath, SecretValue, Version, VersionSelector,
+};
+
+use super::calls::within;
+
+/// One secret in its store. Reads ask the store itself; errors name the secret and the store.
+#[derive(Debug)]
+pub(crate) struct StoredSecret {
+    backend: Arc<dyn Backend>,
+    pub(crate) path: SecretPath,
+    is_closed: AtomicBool,
+}
+
+impl StoredSecret {
+    pub(crate) fn new(backend: Arc<dyn Backend>, path: SecretPath) -> Self {
+        Self { backend, path, is_closed: AtomicBool::new(false) }
+    }
+
+    /// Whether the store has been closed, so that no later call can succeed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Refuses an operation that the store does not offer.
+    pub(crate) fn require(&self, capability: Capability) -> Result<()> {
+        let info = self.backend.info();
+        if info.capabilities.has(capability) {
+            return Ok(());
+        }
+        Err(info.unsupported(Operation::Rotate).at(&self.path))
+    }
+
+    pub(crate) async fn read(&self, limit: Duration) -> Result<Secret> {
+        let read = self.backend.get(&self.path, &VersionSelector::Active);
+        within(limit, read).await.map_err(|error| self.named(error, Operation::Get))
+    }
+
+    /// Writes a new version if the active one still is `version`. `None` if it is not.
+    pub(crate) async fn write(
+        &self,
+        version: &Version,
+        value: SecretValue,
+        patch: MetadataPatch,
+        limit: Duration,
+    ) -> Result<Option<Version>> {
+        let options = PutOptions::new().must_be_version(version).metadata(patch);
+        match within(limit, self.backend.put(&self.path, value, options)).await {
+            Ok(version) => Ok(Some(version)),
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
+            Err(error) => Err(self.named(error, Operation::Put)),
+        }
+    }
+
+    /// Asks the store to replace the secret by its own means.
+    pub(crate) async fn rotate(&self, limit: Duration) -> Result<()> {
+        let rotated = within(limit, self.backend.rotate(&self.path)).await;
+        rotated.map(drop).map_err(|error| self.named(error, Operation::Rotate))
+    }
+
+    /// When the secret was last changed, if the store tells that only when it is asked for metadata.
+    pub(crate) async fn describe_change(&self, limit: Duration) -> Option<std::time::SystemTime> {
+        let described = within(limit, self.backend.describe(&self.path)).await.ok()?;
+        described.metadata.updated_at.or(described.metadata.created_at)
+    }
+
+    /// The error with the secret and the store that it is about, unless it names them.
+    pub(crate) fn named(&self, error: Error, operation: Operation) -> Error {
+        if error.kind() == ErrorKind::Closed {
+            self.is_closed.store(true, Ordering::Relaxed);
+        }
+        error.during(operation).at(&self.path).from_backend(self.backend.info().kind)
+    }
+}

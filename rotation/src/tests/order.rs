@@ -1,0 +1,212 @@
+//! The steps of a rotation, in their order.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, PutOptions, SecretValue};
+use tokio::time::{Instant, sleep};
+
+use super::issuer::{
+    DAY, FIRST, Issuer, alone, annotate, assert_settled, engine, path, store, told,
+};
+use crate::clock;
+use crate::{ExpiryHeaders, ExpiryUnit, RotationEvent, RotationStep};
+
+/// Notes the names of all steps.
+pub(super) fn noting() -> (Arc<Mutex<Vec<&'static str>>>, impl Fn(&RotationEvent) + Send + Sync) {
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&names);
+    (names, move |event: &RotationEvent| noted.lock().unwrap().push(event.step.name()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_replaced_in_order_while_requests_are_under_way() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let (names, observer) = noting();
+    let engine = engine(&store).observer(observer);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let in_flight = key.acquire();
+    assert_eq!((in_flight.expose_text().unwrap(), in_flight.generation()), (FIRST, 0));
+
+    assert_eq!(key.rotate().await.unwrap(), 1);
+    let next = key.acquire();
+    assert_eq!((next.expose_text().unwrap(), next.generation()), ("key-1", 1));
+    assert_ne!(next.fingerprint(), in_flight.fingerprint());
+    assert!(key.is_current(&next) && !key.is_current(&in_flight));
+    sleep(Duration::from_secs(2)).await;
+    assert!(issuer.is_live(&in_flight), "a request carries it");
+    drop(in_flight);
+    sleep(Duration::from_millis(10)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+    let expected = ["started", "issued", "stored", "switched", "drained", "revoked", "finished"];
+    assert_eq!(*names.lock().unwrap(), expected);
+    let state = key.state();
+    assert_eq!((state.generation, state.last_error.is_none()), (1, true));
+    assert!(!format!("{key:?} {state:?} {next:?} {engine:?}").contains("key-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_end_is_not_waited_for_without_end() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let hanging = key.acquire();
+    let start = Instant::now();
+    key.rotate().await.unwrap();
+    while issuer.is_live(&hanging) {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let taken = start.elapsed();
+    assert!((4_900..5_300).contains(&taken.as_millis()), "{taken:?}");
+    sleep(Duration::from_millis(10)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_rotation_follows_the_other() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    for generation in 1..=20 {
+        let _in_flight = key.acquire();
+        assert!(key.rotate().await.unwrap() >= generation);
+    }
+    let together = futures_util::future::join_all((0..10).map(|_| key.rotate())).await;
+    assert!(together.iter().all(|rotated| *rotated.as_ref().unwrap() == 21), "{together:?}");
+    sleep(Duration::from_secs(6)).await;
+    assert_settled(&store, &issuer, "key-21").await;
+    engine.shutdown().await;
+    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(key.acquire().expose_text().unwrap(), "key-21", "it still works");
+    let error = engine.add(alone(&issuer)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_replaced_when_its_interval_or_its_end_says_so() {
+    for (by_interval, at_first, then) in [(true, 80 * DAY, 11 * DAY), (false, 22 * DAY, 2 * DAY)] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let patch = MetadataPatch::new();
+        let patch = if by_interval {
+            patch.rotation_interval(90 * DAY)
+        } else {
+            patch.expires_at(clock::wall() + 30 * DAY)
+        };
+        annotate(&store, patch).await;
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        sleep(at_first).await;
+        assert_eq!(key.state().generation, 0);
+        sleep(then).await;
+        assert_eq!(key.state().generation, 1);
+        sleep(Duration::from_secs(60)).await;
+        let described = store.describe(&path()).await.unwrap();
+        assert_eq!(described.metadata.expires_at, None, "the end was the old key's");
+        assert_settled(&store, &issuer, "key-1").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_tells_a_near_end_has_the_key_replaced_once() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let (names, observer) = noting();
+    let engine = engine(&store).observer(observer);
+    let headers = ExpiryHeaders::new(ExpiryUnit::Days);
+    let key = engine.add(alone(&issuer).headers(headers)).await.unwrap();
+    let respond = |days: &str| {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("x-key-expires-in", days.parse().unwrap());
+        key.observe(&headers);
+    };
+    for bad in ["", "soon", "-1", "1e9", "99999999999999999999", "nan"] {
+        respond(bad);
+    }
+    respond("8");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(key.state().generation, 0);
+    for _ in 0..1000 {
+        respond("6");
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((key.state().generation, issuer.issue_calls()), (1, 1));
+    // An issuer whose every key ends in six days is not asked for each response, nor each hour: a new
+    // key is replaced when two thirds of its life are over.
+    for _ in 0..700 {
+        respond("6");
+        sleep(Duration::from_secs(3600)).await;
+    }
+    assert!((2..=4).contains(&key.state().generation), "{}", key.state().generation);
+    let due = names.lock().unwrap().iter().filter(|name| **name == "due").count();
+    assert_eq!(due as u64, key.state().generation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_comes_near_is_told_of_a_week_and_a_day_ahead() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        books.issue_faults =
+            std::iter::repeat_n(super::issuer::Fault::Refuse(ErrorKind::Denied), 100_000).collect();
+    });
+    annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 10 * DAY)).await;
+    let (names, observer) = noting();
+    let engine = engine(&store).observer(observer);
+    let _key = engine.add(alone(&issuer)).await.unwrap();
+    let told = || names.lock().unwrap().iter().filter(|name| **name == "expiring").count();
+    for (days, count) in [(2, 0), (2, 1), (4, 1), (2, 2)] {
+        sleep(days * DAY).await;
+        assert_eq!(told(), count);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_somebody_puts_in_the_store_is_used() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let old = key.acquire();
+    store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
+    key.check_store();
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(key.acquire().expose_text().unwrap(), "by hand");
+    assert!(!key.is_current(&old));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_goes_by_one_fingerprint_from_its_first_use_until_it_is_revoked() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let first = key.acquire().fingerprint().clone();
+    sleep(DAY).await;
+    assert_eq!(*key.acquire().fingerprint(), first, "it was looked at often");
+    key.rotate().await.unwrap();
+    let second = key.acquire().fingerprint().clone();
+    sleep(Duration::from_secs(1)).await;
+    let fingerprints: Vec<_> = told(&mut events)
+        .into_iter()
+        .filter_map(|step| match step {
+            RotationStep::Issued { fingerprint } | RotationStep::Revoked { fingerprint } => {
+                Some(fingerprint)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(fingerprints, [second, first], "the one issued, the one revoked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_knows_the_key_by_another_fingerprint_is_waited_for() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let in_flight = key.acquire();
+    let salted = SecretValue::fields([("key", FIRST), ("rotation_salt", "of another instance")]);
+    store.put(&path(), salted, PutOptions::new()).await.unwrap();
+    key.rotate().await.unwrap();
+    sleep(Duration::from_secs(4)).await;
+    assert!(issuer.is_live(&in_flight));
+    drop(in_flight);
+    sleep(Duration::from_secs(1)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}

@@ -1,0 +1,110 @@
+//! Keys that wait until others have been replaced.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use strongroom_core::{
+    Backend, BackendInfo, Health, MemoryBackend, PutOptions, Result, Secret, SecretPath,
+    SecretValue, Version, VersionSelector, async_trait,
+};
+use tokio::time::{Instant, sleep};
+
+use super::issuer::{FIRST, Issuer, assert_live_for, engine};
+use crate::{ManagedKey, RotationEngine, RotationPolicy};
+
+/// Counts the reads of a store.
+#[derive(Debug)]
+struct Counting {
+    inner: Arc<MemoryBackend>,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl Backend for Counting {
+    fn info(&self) -> &BackendInfo {
+        self.inner.info()
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(path, version).await
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        self.inner.put(path, value, options).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.inner.health().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_waits_for_its_turn_is_looked_at_all_the_same() {
+    let store = Arc::new(MemoryBackend::new());
+    let (slow, fast) = (Issuer::new(), Issuer::new());
+    slow.set(|books| books.latency = Duration::from_secs(500));
+    for name in ["slow", "fast"] {
+        let path = SecretPath::parse(name).unwrap();
+        store.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
+    }
+    let (first, second) = (engine(&store).max_concurrent_rotations(1), engine(&store));
+    let policy = RotationPolicy::new().attempt_lease(Duration::from_secs(800));
+    let slow_key = first.add(ManagedKey::new("slow", slow.clone()).policy(policy)).await.unwrap();
+    let fast_key = first.add(ManagedKey::new("fast", fast.clone())).await.unwrap();
+    let elsewhere = second.add(ManagedKey::new("fast", fast.clone())).await.unwrap();
+
+    let start = Instant::now();
+    let slowly = tokio::spawn(async move { slow_key.rotate().await });
+    sleep(Duration::from_secs(1)).await;
+    let waiting = fast_key.clone();
+    let waiting = tokio::spawn(async move { waiting.rotate().await });
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(fast.issue_calls(), 0, "one key at a time is replaced");
+    elsewhere.rotate().await.unwrap();
+    assert_live_for(Duration::from_secs(400), &fast, &[fast_key, elsewhere]).await;
+    assert_eq!(waiting.await.unwrap().unwrap(), 1);
+    assert_eq!(fast.issue_calls(), 1);
+    assert!(start.elapsed() < Duration::from_secs(500), "the slow one is still under way");
+    assert_eq!(slowly.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_waits_for_its_turn_gets_it_at_once_and_costs_the_store_little() {
+    let inner = Arc::new(MemoryBackend::new());
+    let (slow, fast) = (Issuer::new(), Issuer::new());
+    slow.set(|books| books.latency = Duration::from_secs(500));
+    for name in ["slow", "fast"] {
+        let path = SecretPath::parse(name).unwrap();
+        inner.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
+    }
+    let store = Arc::new(Counting { inner, reads: AtomicUsize::new(0) });
+    let secrets = Arc::clone(&store);
+    let engine = RotationEngine::new(secrets).max_concurrent_rotations(1);
+    let policy = RotationPolicy::new().attempt_lease(Duration::from_secs(800));
+    let slow_key = engine.add(ManagedKey::new("slow", slow.clone()).policy(policy)).await.unwrap();
+    let fast_key = engine.add(ManagedKey::new("fast", fast.clone())).await.unwrap();
+    let slowly = tokio::spawn(async move { slow_key.rotate().await });
+    sleep(Duration::from_secs(1)).await;
+    let waiting = fast_key.clone();
+    let waiting = tokio::spawn(async move { waiting.rotate().await });
+    sleep(Duration::from_secs(1)).await;
+    let before = store.reads.load(Ordering::Relaxed);
+    for _ in 0..490 {
+        sleep(Duration::from_secs(1)).await;
+        // Wishes do not cost it its stand in the queue.
+        fast_key.check_store();
+    }
+    let reads = store.reads.load(Ordering::Relaxed) - before;
+    assert!(reads < 100, "{reads} reads in eight minutes");
+    assert_eq!(slowly.await.unwrap().unwrap(), 1);
+    let start = Instant::now();
+    assert_eq!(waiting.await.unwrap().unwrap(), 1);
+    assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());
+}

@@ -1,0 +1,207 @@
+//! When a key is replaced, where that is not plain to see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, PutOptions, SecretValue};
+use tokio::time::{Instant, sleep};
+
+use super::faulty_store::FaultyStore;
+use super::issuer::{
+    DAY, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, path, store,
+};
+use crate::clock;
+use crate::{ManagedKey, RotationPolicy};
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_lives_shorter_than_the_cooldown_is_replaced_before_its_end() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.lifetime = Some(Duration::from_secs(1800)));
+    let engine = engine(&store);
+    let policy = RotationPolicy::new().single_instance().rotate_before(Duration::from_secs(300));
+    let key = engine.add(ManagedKey::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
+    key.rotate().await.unwrap();
+    for _ in 0..1_000 {
+        sleep(Duration::from_secs(15)).await;
+        assert!(key.state().expires_at.unwrap() > clock::wall());
+    }
+    let generation = key.state().generation;
+    assert!((10..=12).contains(&generation), "every 25 minutes, not {generation} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_attempt_does_not_put_the_interval_off() {
+    let (store, issuer) = (store().await, Issuer::new());
+    annotate(&store, MetadataPatch::new().rotation_interval(10 * DAY)).await;
+    issuer.set(|books| books.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(11 * DAY).await;
+    assert_eq!((issuer.issue_calls(), key.state().generation), (2, 1));
+    sleep(10 * DAY).await;
+    assert_eq!((issuer.issue_calls(), key.state().generation), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_came_together_are_replaced_within_an_hour_and_not_together() {
+    let mut earlier = Vec::new();
+    for seed in 0..5 {
+        fastrand::seed(seed);
+        let (store, issuer) = (store().await, Issuer::new());
+        let start = Instant::now();
+        annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 17 * DAY)).await;
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        key.watch().wait_for(|state| state.generation == 1).await.unwrap();
+        earlier.push((10 * DAY).saturating_sub(start.elapsed()).as_secs());
+    }
+    assert!(earlier.iter().all(|seconds| *seconds <= 3600), "{earlier:?}");
+    let spread = earlier.iter().max().unwrap() - earlier.iter().min().unwrap();
+    assert!(spread > 600, "{earlier:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_endured() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let policy = RotationPolicy::new().rotate_before(Duration::MAX).min_key_age(Duration::MAX);
+    let policy = policy.single_instance().drain_timeout(Duration::MAX).attempt_lease(Duration::MAX);
+    let key = engine.add(ManagedKey::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
+    for generation in 1..=2 {
+        assert_eq!(key.rotate().await.unwrap(), generation);
+        sleep(Duration::from_secs(1)).await;
+        assert_settled(&store, &issuer, &format!("key-{generation}")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_others_may_need_without_end_is_kept_for_them() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let policy =
+        RotationPolicy::new().propagation_timeout(Duration::MAX).drain_timeout(Duration::MAX);
+    let key = engine.add(ManagedKey::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
+    assert_eq!(key.rotate().await.unwrap(), 1);
+    let next = tokio::time::timeout(DAY, key.rotate()).await;
+    assert!(next.is_err(), "it waits for the end of the first: {next:?}");
+    assert_eq!(issuer.live(), ["key-0", "key-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_beyond_the_year_9999_stops_nothing() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.lifetime = Some(Duration::from_secs(300_000_000_000)));
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    for generation in 1..=2 {
+        assert_eq!(key.rotate().await.unwrap(), generation);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let end = key.state().expires_at.unwrap();
+    assert_eq!(humantime::format_rfc3339_seconds(end).to_string(), "9999-12-31T23:59:59Z");
+    assert_settled(&store, &issuer, "key-2").await;
+}
+
+fn ends_in(seconds: &'static str) -> http::HeaderMap {
+    let name = http::HeaderName::from_static("x-key-expires-in");
+    http::HeaderMap::from_iter([(name, http::HeaderValue::from_static(seconds))])
+}
+
+#[tokio::test(start_paused = true)]
+async fn responses_that_say_of_every_key_that_it_ends_at_once_cost_few_keys() {
+    for (seconds, most) in [("0", 64), ("10", 64), ("900", 26), ("3000", 8)] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        for _ in 0..10 * 120 {
+            key.observe(&ends_in(seconds));
+            sleep(Duration::from_secs(30)).await;
+        }
+        let generation = key.state().generation;
+        assert!((most / 2..=most).contains(&generation), "{generation} in ten hours: {seconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_whose_keys_have_ended_already_or_soon_is_not_asked_for_many() {
+    for (seconds, most) in [(0, 2), (1, 370), (60, 95)] {
+        let (store, issuer) = (store().await, Issuer::new());
+        issuer.set(|books| books.lifetime = Some(Duration::from_secs(seconds)));
+        let engine = engine(&store);
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        key.rotate().await.unwrap();
+        sleep(Duration::from_secs(3600)).await;
+        let generation = key.state().generation;
+        assert!((most * 3 / 4..=most).contains(&generation), "{generation} in an hour");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_is_not_believed_is_complained_of_once_for_each_key_until_one_is() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let mut state = key.watch();
+    let mut complaints = 0;
+    for _ in 0..1_000 {
+        key.observe(&ends_in("soon"));
+        sleep(Duration::from_secs(1)).await;
+        complaints += u32::from(state.has_changed().unwrap());
+        let error = state.borrow_and_update().last_error.clone();
+        assert_eq!(error.unwrap().kind(), ErrorKind::InvalidInput);
+    }
+    // Each look at the store, once in five minutes, tells the same anew.
+    assert!(complaints <= 5, "{complaints}");
+    key.observe(&ends_in("8640000"));
+    sleep(Duration::from_secs(301)).await;
+    assert!(key.state().last_error.is_none());
+    key.observe(&ends_in("soon"));
+    sleep(Duration::from_secs(1)).await;
+    assert!(key.state().last_error.is_some());
+    key.observe(&ends_in("8639698"));
+    sleep(Duration::from_secs(301)).await;
+    assert!(key.state().last_error.is_none(), "what it says was known before");
+    key.rotate().await.unwrap();
+    key.observe(&ends_in("soon"));
+    sleep(Duration::from_secs(1)).await;
+    assert!(key.state().last_error.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_that_differ_from_response_to_response_cost_the_store_nothing() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let store = Arc::new(FaultyStore::new(&store).await);
+    let engine = store.engine();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let before = store.reads();
+    for response in 0..10_000 {
+        key.observe(&ends_in(if response % 2 == 0 { "8640000" } else { "8650000" }));
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert!(store.reads() - before < 5, "{} reads in ten seconds", store.reads() - before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_far_ahead_where_a_key_was_stored_costs_no_other_key() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| {
+        books.lifetime = Some(Duration::from_secs(3600));
+        books.live.insert("key-9".to_owned());
+    });
+    let ahead =
+        humantime::format_rfc3339_millis(clock::wall() + Duration::from_secs(2 * 3600)).to_string();
+    let end =
+        humantime::format_rfc3339_millis(clock::wall() + Duration::from_secs(3600)).to_string();
+    let value = SecretValue::fields([
+        ("key", "key-9"),
+        ("rotation_generation", "1"),
+        ("rotation_rotated_at", ahead.as_str()),
+        ("rotation_expires_at", end.as_str()),
+    ]);
+    store.put(&path(), value, PutOptions::new()).await.unwrap();
+    let engine = engine(&store);
+    let _key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(issuer.issue_calls(), 0, "the key is new, and works for an hour");
+}

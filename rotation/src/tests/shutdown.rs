@@ -1,0 +1,107 @@
+//! Keys that are kept fresh no longer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom_core::{Backend as _, ErrorKind};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::issuer::{DAY, FIRST, Fault, Issuer, PATH, alone, assert_settled, engine, store, told};
+use crate::{RotationEngine, RotationPolicy, RotationStep};
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_removed_stays_as_it_is_and_can_be_added_again() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    assert!(engine.remove(PATH).await.unwrap());
+    assert!(!engine.remove(PATH).await.unwrap());
+    assert_eq!(engine.remove("no path/").await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+
+    let again = engine.add(alone(&issuer)).await.unwrap();
+    assert_eq!(again.rotate().await.unwrap(), 1);
+    sleep(Duration::from_secs(1)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST, "nobody keeps this one fresh");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_under_way_is_ended_before_its_key_is_removed() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.latency = Duration::from_secs(5));
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    let rotating = tokio::spawn(async move { key.rotate().await });
+    sleep(Duration::from_secs(1)).await;
+    assert!(engine.remove(PATH).await.unwrap());
+    assert!(rotating.await.unwrap().is_err());
+    let steps: Vec<_> = told(&mut events).iter().map(RotationStep::name).collect();
+    assert_eq!(steps, ["started", "issued", "stored"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_does_not_end_does_not_keep_the_engine_from_stopping() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|books| books.issue_faults.push_back(Fault::Hang));
+    let first = engine(&store);
+    let policy = RotationPolicy::new().single_instance().attempt_lease(DAY);
+    let key = first.add(alone(&issuer).policy(policy)).await.unwrap();
+    assert!(timeout(Duration::from_secs(1), key.rotate()).await.is_err());
+    let start = Instant::now();
+    let both = tokio::join!(first.shutdown(), first.shutdown());
+    assert_eq!((both, start.elapsed().as_secs()), (((), ()), 20));
+
+    let second = engine(&store);
+    let _key = second.add(alone(&issuer)).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_manager_is_closed_it_is_told_once_and_nothing_is_tried_again() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let secrets = Arc::clone(&store);
+    let engine = RotationEngine::new(secrets.clone());
+    let mut events = engine.events();
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    secrets.close().await.unwrap();
+    sleep(DAY).await;
+    let told = told(&mut events);
+    let [RotationStep::Failed { error }] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_removed_and_added_again_while_one_was_got_leaves_none_behind() {
+    for waits in [true, false] {
+        let (store, issuer) = (store().await, Issuer::new());
+        issuer.set(|books| {
+            (books.repeats, books.lists) = (false, true);
+            if waits {
+                books.issue_faults.push_back(Fault::Hang);
+            } else {
+                books.latency = Duration::from_secs(5);
+            }
+        });
+        let engine = Arc::new(engine(&store));
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        assert!(timeout(Duration::from_secs(1), key.rotate()).await.is_err());
+        let removing = Arc::clone(&engine);
+        let removing = tokio::spawn(async move { removing.remove(PATH).await });
+        sleep(Duration::from_millis(10)).await;
+        let removing = if waits { Err(removing.await.unwrap()) } else { Ok(removing) };
+        let key = engine.add(alone(&issuer)).await.unwrap();
+        sleep(Duration::from_secs(200)).await;
+        if let Ok(removing) = removing {
+            assert!(removing.await.unwrap().unwrap());
+            assert_eq!(issuer.issue_calls(), 1);
+        }
+        let current = key.acquire().expose_text().unwrap().to_owned();
+        assert_settled(&store, &issuer, &current).await;
+    }
+}

@@ -1,0 +1,200 @@
+//! What goes wrong, and how that is told.
+
+use std::time::Duration;
+
+use strongroom::rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
+use strongroom::{ErrorKind, SecretValue};
+use strongroom_testkit::{canary, planted};
+
+use crate::failed;
+use crate::setting::{ADMIN, FIRST, Setting, url};
+use crate::stub::{self, Stub};
+
+const SAYS: &str = planted!(" is what the server says");
+
+async fn issue(issuer: &PostgresIssuer, key: &SecretValue) -> strongroom::Result<()> {
+    issuer.issue(key, &IssueAttempt::random()).await.map(drop)
+}
+
+#[tokio::test]
+async fn each_answer_to_a_login_has_its_kind() {
+    let setting = Setting::start().await;
+    let issuer = setting.issuer();
+    for (code, kind, is_temporary) in [
+        ("28P01", ErrorKind::Unauthenticated, false),
+        ("28000", ErrorKind::Unauthenticated, false),
+        ("42501", ErrorKind::Denied, false),
+        ("3D000", ErrorKind::Config, false),
+        ("53300", ErrorKind::Unavailable, true),
+        ("57P03", ErrorKind::Unavailable, true),
+        ("57P01", ErrorKind::Unavailable, true),
+        ("58030", ErrorKind::Unavailable, true),
+        ("XX000", ErrorKind::Unavailable, true),
+        ("08P01", ErrorKind::Unavailable, true),
+        ("0A000", ErrorKind::Config, false),
+        (SAYS, ErrorKind::Config, false),
+    ] {
+        let stub = Stub::new(stub::error(code, SAYS)).await;
+        let host = stub.address.to_string();
+        setting.administrator(&url(&host, "keeper", FIRST)).await;
+        let first = setting.first();
+        let of_admin = failed(kind, issue(&issuer, &first).await);
+        let of_revocation =
+            failed(kind, issuer.revoke(&first, &setting.url("orders_b", "p")).await);
+        let of_key = failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
+        for error in [&of_admin, &of_revocation, &of_key] {
+            assert_eq!(error.is_temporary(), is_temporary, "{error}");
+        }
+        if kind == ErrorKind::Unauthenticated {
+            assert!(of_admin.to_string().contains("the administrator"), "{of_admin}");
+            assert!(of_key.to_string().contains("the key's role"), "{of_key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_use_is_unavailable() {
+    let setting = Setting::start().await;
+    let issuer = setting.issuer_with(|config| config.timeout = Duration::from_millis(500));
+    let garbage = Stub::new(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
+    let closes = Stub::new(Vec::new()).await;
+    for (host, kind) in [
+        ("127.0.0.1:1".to_owned(), ErrorKind::Unavailable),
+        (garbage.address.to_string(), ErrorKind::Unavailable),
+        (closes.address.to_string(), ErrorKind::Unavailable),
+        ("%2Fno%2Fsuch%2Fsocket".to_owned(), ErrorKind::Unavailable),
+        ("no-such-host.invalid".to_owned(), ErrorKind::Unavailable),
+    ] {
+        setting.administrator(&url(&host, "keeper", FIRST)).await;
+        let error = failed(kind, issue(&issuer, &setting.first()).await);
+        assert!(error.is_temporary(), "{error}");
+        failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_runs_into_the_timeout() {
+    let setting = Setting::start().await;
+    let issuer = setting.issuer_with(|config| config.timeout = Duration::from_millis(300));
+    let silent = Stub::serving(|stream| async move {
+        let _stream = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let host = silent.address.to_string();
+    setting.administrator(&url(&host, "keeper", FIRST)).await;
+    let error = failed(ErrorKind::Timeout, issue(&issuer, &setting.first()).await);
+    assert!(error.is_temporary());
+    failed(ErrorKind::Timeout, issuer.verify(&url(&host, "orders_a", FIRST)).await);
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_undone() {
+    let setting = Setting::start().await;
+    let (first, key) = (setting.first(), setting.url("orders_b", FIRST));
+    setting.server.sql(&format!("ALTER ROLE orders_b PASSWORD '{FIRST}'"));
+    let connect = format!(
+        "host=127.0.0.1 port={} user=postgres dbname=postgres password={}",
+        setting.server.address().port(),
+        setting.server.password()
+    );
+    let (client, connection) =
+        tokio_postgres::connect(&connect, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("BEGIN; ALTER ROLE orders_b CONNECTION LIMIT 7").await.unwrap();
+    let hasty = setting.issuer_with(|config| config.timeout = Duration::from_millis(700));
+    failed(ErrorKind::Timeout, issue(&hasty, &first).await);
+    client.batch_execute("ROLLBACK").await.unwrap();
+    // The server notices that nobody waits any more, and gives the lock to the next.
+    let issued = setting.issuer().issue(&first, &IssueAttempt::random()).await.unwrap();
+    assert!(setting.accepts(&issued.value) && !setting.accepts(&key));
+}
+
+#[tokio::test]
+async fn an_administrator_without_the_rights_is_told_which() {
+    let setting = Setting::start().await;
+    let (issuer, first) = (setting.issuer(), setting.first());
+    setting.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
+    let error = failed(ErrorKind::Denied, issue(&issuer, &first).await);
+    assert!(error.to_string().contains("ADMIN OPTION"), "{error}");
+    assert!(!error.is_temporary());
+    setting.server.sql("GRANT orders_b TO keeper WITH ADMIN TRUE; ALTER ROLE keeper NOCREATEROLE");
+    let error = failed(ErrorKind::Denied, issue(&issuer, &first).await);
+    assert!(error.to_string().contains("CREATEROLE"), "{error}");
+    setting.server.sql("ALTER ROLE keeper CREATEROLE");
+    issue(&issuer, &first).await.unwrap();
+    setting.server.sql("ALTER ROLE keeper SET default_transaction_read_only = on");
+    let error = failed(ErrorKind::Unavailable, issue(&issuer, &first).await);
+    assert!(error.to_string().contains("read-only"), "{error}");
+}
+
+#[tokio::test]
+async fn a_role_that_is_missing_or_may_not_log_in_is_told() {
+    let setting = Setting::start().await;
+    let (issuer, first) = (setting.issuer(), setting.first());
+    let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
+    setting.server.sql("ALTER ROLE orders_b NOLOGIN");
+    let error = failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
+    assert!(error.to_string().contains("LOGIN"), "{error}");
+    // Whether the password is still this one cannot be told.
+    failed(ErrorKind::Unauthenticated, issuer.revoke(&next, &first).await);
+    setting.server.sql("DROP ROLE orders_b");
+    failed(ErrorKind::Config, issue(&issuer, &first).await);
+    failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
+    issuer.revoke(&next, &first).await.unwrap();
+    let other_database = first.expose_text().unwrap().replace("/postgres?", "/nowhere?");
+    failed(ErrorKind::Config, issuer.verify(&other_database.as_str().into()).await);
+}
+
+#[tokio::test]
+async fn passwords_that_do_not_fit_are_told() {
+    let setting = Setting::start().await;
+    let issuer = setting.issuer();
+    let wrong = setting.url("orders_a", planted!("-wrong"));
+    failed(ErrorKind::Unauthenticated, issue(&issuer, &wrong).await);
+    failed(ErrorKind::Unauthenticated, issuer.verify(&wrong).await);
+    assert!(!setting.has_password("orders_b"));
+    let stranger = setting.url("keeper", FIRST);
+    for result in [
+        issue(&issuer, &stranger).await,
+        issuer.verify(&stranger).await,
+        issuer.revoke(&stranger, &setting.first()).await,
+        issuer.revoke(&setting.first(), &stranger).await,
+        issue(&issuer, &"host=db user=orders_a password=hunter2".into()).await,
+    ] {
+        failed(ErrorKind::InvalidInput, result);
+    }
+    for (admin, kind) in [
+        (setting.url("keeper", planted!("-wrong")), ErrorKind::Unauthenticated),
+        (setting.first(), ErrorKind::Config),
+        (canary::text(" is no URL"), ErrorKind::InvalidInput),
+    ] {
+        setting.administrator(&admin).await;
+        failed(kind, issue(&issuer, &setting.first()).await);
+    }
+    setting.secrets.delete(ADMIN).await.unwrap();
+    let missing = issue(&issuer, &setting.first()).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    assert!(missing.to_string().contains(ADMIN), "{missing}");
+}
+
+/// A server that accepts any password would have a newer one taken.
+#[tokio::test]
+async fn nothing_is_revoked_at_a_server_that_asks_for_no_password() {
+    let setting = Setting::start().await;
+    let (issuer, first) = (setting.issuer(), setting.first());
+    let second = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
+    setting.admit(&["host all orders_a,orders_b all trust", "host all all all scram-sha-256"]);
+    let error = failed(ErrorKind::Config, issuer.revoke(&first, &second).await);
+    assert!(error.to_string().contains("pg_hba.conf"), "{error}");
+    assert!(setting.has_password("orders_a"));
+    for method in ["md5", "password"] {
+        setting.admit(&[&format!("host all all all {method}")]);
+        let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
+        issuer.verify(&next).await.unwrap();
+        issuer.revoke(&second, &first).await.unwrap();
+        assert!(setting.accepts(&next) && setting.has_password("orders_a"));
+    }
+    setting.admit(&["host all orders_a all reject", "host all all all scram-sha-256"]);
+    failed(ErrorKind::Unauthenticated, issue(&issuer, &first).await);
+}

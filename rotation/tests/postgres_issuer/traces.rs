@@ -1,0 +1,71 @@
+//! No password shows, neither here nor at the server.
+
+use strongroom::ErrorKind;
+use strongroom::rotation::{IssueAttempt, KeyIssuer as _};
+use strongroom_testkit::canary;
+use strongroom_testkit::log::Log;
+
+use crate::failed;
+use crate::setting::{Setting, credentials};
+
+#[tokio::test]
+async fn a_server_that_logs_all_statements_logs_no_password() {
+    let setting = Setting::start().await;
+    setting.server.sql("GRANT pg_signal_backend TO keeper");
+    for (name, value) in [
+        ("log_statement", "all"),
+        ("log_min_duration_statement", "0"),
+        ("log_error_verbosity", "verbose"),
+        ("log_connections", "on"),
+    ] {
+        setting.server.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+    }
+    setting.server.sql("SELECT pg_reload_conf()");
+    setting.server.sql("SELECT pg_sleep(0.2)");
+    let before = setting.server.log().len();
+    let issuer = setting.issuer_with(|config| config.end_sessions = true);
+    let first = setting.first();
+    let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
+    issuer.verify(&next).await.unwrap();
+    issuer.revoke(&first, &next).await.unwrap();
+    failed(ErrorKind::Unauthenticated, issuer.verify(&first).await);
+    let last = issuer.issue(&next, &IssueAttempt::random()).await.unwrap().value;
+    // What fails at the server is logged in full.
+    setting.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
+    failed(ErrorKind::Denied, issuer.issue(&last, &IssueAttempt::random()).await);
+    setting.server.sql("DROP ROLE orders_b");
+    failed(ErrorKind::Config, issuer.issue(&last, &IssueAttempt::random()).await);
+    let log = setting.server.log().split_off(before);
+    assert!(log.contains("DO $strongroom$") && log.contains("42704"), "statements are not logged");
+    assert_eq!(canary::find(log.as_bytes()), None);
+    for key in [&next, &last] {
+        let (_, password) = credentials(key);
+        assert!(!log.contains(&password), "the server has logged a password");
+    }
+    // Nor a verifier, but as a parameter.
+    let shows = |line: &&str| line.contains("SCRAM-SHA-256$");
+    let lines: Vec<_> = log.lines().filter(shows).collect();
+    assert!(
+        !lines.is_empty() && lines.iter().all(|line| line.contains("parameters: ")),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_driver_logs_and_shows_no_password() {
+    let setting = Setting::start().await;
+    let issuer = setting.issuer();
+    let log = Log::default();
+    let capturing = log.capture();
+    let first = setting.first();
+    let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
+    issuer.verify(&next).await.unwrap();
+    issuer.revoke(&first, &next).await.unwrap();
+    failed(ErrorKind::Unauthenticated, issuer.issue(&first, &IssueAttempt::random()).await);
+    drop(capturing);
+    let text = log.text();
+    assert!(text.contains("tokio_postgres") && text.contains("COMMIT"), "nothing was captured");
+    assert_eq!(canary::find(text.as_bytes()), None);
+    assert!(!text.contains(&credentials(&next).1), "a password was logged");
+    assert!(!text.contains("SCRAM-SHA-256$"), "a verifier was logged");
+}

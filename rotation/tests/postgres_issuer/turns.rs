@@ -1,0 +1,239 @@
+//! Passwords are given, tried and taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom::rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer, PostgresIssuerConfig};
+use strongroom::{ErrorKind, MemoryBackend, ReadPolicy, SecretValue, SecretsManager};
+use strongroom_testkit::canary;
+
+use crate::failed;
+use crate::setting::{ADMIN, FIRST, Setting, credentials};
+
+async fn issued(issuer: &PostgresIssuer, current: &SecretValue) -> SecretValue {
+    let issued = issuer.issue(current, &IssueAttempt::random()).await.unwrap();
+    canary::witness(&issued);
+    assert_eq!(issued.expires_at, None);
+    issued.value
+}
+
+#[tokio::test]
+async fn two_roles_take_turns_and_the_old_key_works_until_it_is_revoked() {
+    let setting = Setting::start().await;
+    let issuer = setting.issuer();
+    let mut current = setting.first();
+    for turn in 1..=4 {
+        let next = issued(&issuer, &current).await;
+        let (role, password) = credentials(&next);
+        assert_eq!(role, setting.roles[turn % 2]);
+        assert_eq!(password.len(), 32);
+        issuer.verify(&next).await.unwrap();
+        assert!(setting.accepts(&next) && setting.accepts(&current));
+        issuer.revoke(&current, &next).await.unwrap();
+        assert!(setting.accepts(&next) && !setting.accepts(&current));
+        assert!(!setting.has_password(setting.roles[(turn + 1) % 2]));
+        failed(ErrorKind::Unauthenticated, issuer.verify(&current).await);
+        // Once more makes no difference.
+        issuer.revoke(&current, &next).await.unwrap();
+        assert!(setting.accepts(&next));
+        current = next;
+    }
+    assert!(issuer.is_idempotent());
+}
+
+#[tokio::test]
+async fn all_but_role_and_password_stays_byte_for_byte() {
+    let setting = Setting::start().await;
+    let (issuer, first) = (setting.issuer(), setting.first());
+    let next = issued(&issuer, &first).await;
+    let parts = |key: &SecretValue| {
+        let (before, after) = key.expose_text().unwrap().split_once('@').unwrap();
+        (before.split_once("//").unwrap().0.to_owned(), after.to_owned())
+    };
+    assert_eq!(parts(&next), parts(&first));
+    assert!(next.expose_text().unwrap().ends_with("?application_name=o%72ders&sslmode=prefer"));
+    // Several hosts, of which the first one is down.
+    let address = setting.server.address().to_string();
+    let several = format!("127.0.0.1:1,{address}");
+    let text = next.expose_text().unwrap().replace(&address, &several);
+    let key = issued(&issuer, &text.as_str().into()).await;
+    assert!(key.expose_text().unwrap().contains(&format!("@{several}/postgres?")));
+    issuer.verify(&key).await.unwrap();
+    let admin = setting.secrets.get(ADMIN).await.unwrap();
+    let admin = admin.expose_text().unwrap().replace(&address, &several);
+    setting.administrator(&admin.as_str().into()).await;
+    let after = issued(&issuer, &key).await;
+    issuer.revoke(&key, &after).await.unwrap();
+    assert!(setting.accepts(&after) && !setting.accepts(&key));
+}
+
+#[tokio::test]
+async fn names_of_any_kind_are_quoted() {
+    for roles in [
+        ["we\"ird role", "Upper Case"],
+        ["it's %I $1; --", "\\ünïcode\\ %L"],
+        ["select", "$strongroom$"],
+    ] {
+        let setting = Setting::of(roles).await;
+        let issuer = setting.issuer_with(|config| config.end_sessions = true);
+        setting.server.sql("GRANT pg_signal_backend TO keeper");
+        let first = setting.first();
+        let next = issued(&issuer, &first).await;
+        issuer.verify(&next).await.unwrap();
+        issuer.revoke(&first, &next).await.unwrap();
+        let last = issued(&issuer, &next).await;
+        issuer.revoke(&next, &last).await.unwrap();
+        assert!(setting.accepts(&last) && !setting.accepts(&next) && !setting.accepts(&first));
+        assert_eq!(credentials(&last).0, roles[0]);
+    }
+}
+
+/// Whoever may create functions in a schema that comes first would act as the administrator otherwise.
+#[tokio::test]
+async fn functions_of_the_same_name_elsewhere_are_never_called() {
+    let setting = Setting::start().await;
+    let fails = "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$called$$; END'";
+    for (name, returned) in [
+        ("format(text, text, text)", "text"),
+        ("set_config(text, text, boolean)", "text"),
+        ("current_setting(text)", "text"),
+        ("pg_is_in_recovery()", "boolean"),
+        ("pg_advisory_xact_lock(bigint)", "void"),
+        ("pg_has_role(name, text)", "boolean"),
+        ("pg_terminate_backend(integer)", "boolean"),
+    ] {
+        setting.server.sql(&format!("CREATE FUNCTION public.{name} RETURNS {returned} {fails}"));
+    }
+    setting.server.sql("GRANT pg_signal_backend TO keeper");
+    setting.server.sql("ALTER ROLE keeper SET search_path = public, pg_catalog");
+    let issuer = setting.issuer_with(|config| config.end_sessions = true);
+    let first = setting.first();
+    let next = issued(&issuer, &first).await;
+    issuer.revoke(&first, &next).await.unwrap();
+    assert!(setting.accepts(&next) && !setting.accepts(&first));
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_repeated_leaves_no_other_password_behind() {
+    let setting = Setting::start().await;
+    let (issuer, first, id) = (setting.issuer(), setting.first(), IssueAttempt::random());
+    let lost = issuer.issue(&first, &id).await.unwrap().value;
+    let again = setting.issuer().issue(&first, &id).await.unwrap().value;
+    assert!(!setting.accepts(&lost) && setting.accepts(&again) && setting.accepts(&first));
+    failed(ErrorKind::Unauthenticated, issuer.verify(&lost).await);
+    // Whoever has got the first one finds another in the store, and gives it back.
+    issuer.revoke(&lost, &first).await.unwrap();
+    issuer.revoke(&lost, &again).await.unwrap();
+    assert!(setting.accepts(&again) && setting.accepts(&first));
+}
+
+#[tokio::test]
+async fn revoking_never_takes_a_newer_password() {
+    let setting = Setting::start().await;
+    let issuer = setting.issuer();
+    let (mut current, mut olds) = (setting.first(), Vec::new());
+    for _ in 0..3 {
+        let next = issued(&issuer, &current).await;
+        olds.push(std::mem::replace(&mut current, next));
+        // While the newest key and the one before it work, no older one takes either away.
+        let (former, older) = olds.split_last().unwrap();
+        for old in older {
+            issuer.revoke(old, &current).await.unwrap();
+            issuer.revoke(old, former).await.unwrap();
+        }
+        assert!(setting.accepts(&current) && setting.accepts(former));
+    }
+    let same = failed(ErrorKind::InvalidInput, issuer.revoke(&current, &current).await);
+    assert!(!same.is_temporary());
+    assert!(setting.accepts(&current));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoking_and_issuing_at_once_never_takes_the_new_password() {
+    let setting = Setting::start().await;
+    let (one, other) = (setting.issuer(), setting.issuer());
+    let current = setting.first();
+    let mut old = issued(&one, &current).await;
+    for _ in 0..15 {
+        let id = IssueAttempt::random();
+        let (revoked, issued) =
+            tokio::join!(one.revoke(&old, &current), other.issue(&current, &id));
+        revoked.unwrap();
+        let new = issued.unwrap().value;
+        assert!(setting.accepts(&new) && !setting.accepts(&old) && setting.accepts(&current));
+        old = new;
+    }
+}
+
+/// An instance that stood still while another went on with its attempt.
+#[tokio::test]
+async fn a_call_that_comes_too_late_does_no_lasting_harm() {
+    let setting = Setting::start().await;
+    let (issuer, first, id) = (setting.issuer(), setting.first(), IssueAttempt::random());
+    let stored = issuer.issue(&first, &id).await.unwrap().value;
+    // As long as the old key works, it gets through, and takes the password of the key in use.
+    let late = issuer.issue(&first, &id).await.unwrap().value;
+    assert!(!setting.accepts(&stored));
+    // What is got in vain is revoked then, which puts the key that is stored back.
+    issuer.revoke(&late, &stored).await.unwrap();
+    assert!(setting.accepts(&stored) && !setting.accepts(&late));
+    // Afterwards it is refused.
+    issuer.revoke(&first, &stored).await.unwrap();
+    let refused = failed(ErrorKind::Unauthenticated, issuer.issue(&first, &id).await);
+    assert!(!refused.is_temporary() && setting.accepts(&stored));
+}
+
+#[tokio::test]
+async fn the_administrators_password_can_rotate_and_be_kept_in_a_field() {
+    let setting = Setting::start().await;
+    // The issuer's cache does not learn of what another process writes.
+    let backend = Arc::new(MemoryBackend::new());
+    let other = SecretsManager::with_backend(Arc::clone(&backend));
+    other.put(ADMIN, setting.secrets.get(ADMIN).await.unwrap().value().clone()).await.unwrap();
+    let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(3600));
+    let cached = SecretsManager::with_policy(backend, policy);
+    let config = PostgresIssuerConfig::new(setting.roles[0], setting.roles[1]);
+    let issuer = PostgresIssuer::new(cached, ADMIN, &config).unwrap();
+    let first = setting.first();
+    let next = issued(&issuer, &first).await;
+    setting.server.sql(&format!("ALTER ROLE keeper PASSWORD '{FIRST}2'"));
+    failed(ErrorKind::Unauthenticated, issuer.revoke(&first, &next).await);
+    let url = setting.url("keeper", &format!("{FIRST}2"));
+    let url = url.expose_text().unwrap();
+    other.put(ADMIN, SecretValue::fields([("key", url), ("rotation_salt", "x")])).await.unwrap();
+    issuer.revoke(&first, &next).await.unwrap();
+    assert!(setting.accepts(&next) && !setting.accepts(&first));
+}
+
+#[tokio::test]
+async fn sessions_go_on_unless_they_are_to_end() {
+    let setting = Setting::start().await;
+    let keep = setting.issuer();
+    let end = setting.issuer_with(|config| config.end_sessions = true);
+    let first = setting.first();
+    let second = issued(&keep, &first).await;
+    let (session, _task) = connect(&first).await;
+    keep.revoke(&first, &second).await.unwrap();
+    session.batch_execute("SELECT 1").await.unwrap();
+    assert!(!setting.accepts(&first));
+
+    let third = issued(&keep, &second).await;
+    let (other, _task) = connect(&second).await;
+    // Nothing is done by halves.
+    let denied = failed(ErrorKind::Denied, end.revoke(&second, &third).await);
+    assert!(denied.to_string().contains("pg_signal_backend"), "{denied}");
+    assert!(setting.accepts(&second));
+    setting.server.sql("GRANT pg_signal_backend TO keeper");
+    end.revoke(&second, &third).await.unwrap();
+    assert!(other.batch_execute("SELECT 1").await.is_err());
+    // The other role's sessions are left alone.
+    session.batch_execute("SELECT 1").await.unwrap();
+    assert!(setting.accepts(&third) && !setting.accepts(&second));
+}
+
+async fn connect(key: &SecretValue) -> (tokio_postgres::Client, tokio::task::JoinHandle<()>) {
+    let connected =
+        tokio_postgres::connect(key.expose_text().unwrap(), tokio_postgres::NoTls).await;
+    let (client, connection) = connected.unwrap();
+    (client, tokio::spawn(async move { drop(connection.await) }))
+}

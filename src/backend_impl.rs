@@ -1,0 +1,96 @@
+//! A manager as a store, so that what is built over a [`Backend`] works over a manager as well.
+
+use strongroom_core::{
+    Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, Operation,
+    PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version, VersionInfo,
+    VersionSelector, async_trait,
+};
+
+use crate::SecretsManager;
+
+/// The store behind the manager, with the manager's deadline and retries.
+///
+/// - Reads ask the store, whatever the cache holds or the configuration declares as a default; the cache
+///   and the handles learn of the answer. Concurrent reads of one secret share a request.
+/// - Writes are seen by the next read through the manager, as those of its own methods.
+/// - Paths are relative to the manager's namespace. Errors and [`Secret::path`] name them in full.
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Backend for SecretsManager {
+    fn info(&self) -> &BackendInfo {
+        self.backend()
+    }
+
+    fn locate(&self, path: &SecretPath) -> String {
+        match self.full(path.as_str()) {
+            Ok(full) => self.shared.backend.locate(&full),
+            Err(_) => self.shared.backend.locate(path),
+        }
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        self.read_fresh(path, version).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        Self::health(self).await
+    }
+
+    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        self.read_many_fresh(paths).await
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        self.put_with(path, value, options).await
+    }
+
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        Self::delete(self, path).await
+    }
+
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        Self::undelete(self, path).await
+    }
+
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        Self::destroy(self, path).await
+    }
+
+    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
+        let prefix = match prefix {
+            Some(prefix) => Some(self.resolve(prefix.as_str(), Operation::List)?),
+            None => self.namespace.clone(),
+        };
+        let (paths, next) = self.page(prefix.as_ref(), options).await?;
+        Ok(ListPage::new(paths, next))
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        Self::versions(self, path).await
+    }
+
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        Self::rollback(self, path, version.clone()).await
+    }
+
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        Self::describe(self, path).await
+    }
+
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        Self::annotate(self, path, patch.clone()).await
+    }
+
+    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+        Self::rotate(self, path).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        Self::close(self).await
+    }
+}
