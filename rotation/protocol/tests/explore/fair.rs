@@ -1,0 +1,101 @@
+//! What becomes of a state when nothing goes wrong any more and everybody gets a turn.
+
+use std::fmt::Write as _;
+
+use strongroom_rotation_protocol::{Phase, Stage, Time};
+
+use crate::world::{Action, Budget, Node, Setup, World};
+
+/// How many things may happen until all is settled. A rotation takes about 30 with two instances.
+const MOST: usize = 600;
+/// How much of it a trace shows.
+const LINES: usize = 40;
+
+/// Why the world does not settle, if it does not.
+pub(crate) fn settle(setup: &Setup, world: &World) -> Option<&'static str> {
+    let mut world = world.clone();
+    world.budget = Budget::default();
+    for _ in 0..MOST {
+        if world.facts.violation.is_some() {
+            return world.facts.violation;
+        }
+        match next(setup, &world) {
+            Some(action) => world = world.after(setup, action),
+            None => return verdict(&world),
+        }
+    }
+    Some("a rotation does not end")
+}
+
+/// How a world goes on until it settles, for whoever reads why a property does not hold.
+pub(crate) fn trace(setup: &Setup, world: &World) -> String {
+    let mut world = world.clone();
+    world.budget = Budget::default();
+    let mut lines = String::new();
+    for _ in 0..LINES {
+        let action = next(setup, &world);
+        let word = |text: String| text.split([' ', '(', '{']).next().map(str::to_owned);
+        let node = |node: &Node| {
+            let instance = node.instance.as_ref()?;
+            let (phase, pending) = (&instance.phase, &instance.pending);
+            Some((word(format!("{phase:?}"))?, word(format!("{pending:?}"))?, instance.in_use.key.0))
+        };
+        let nodes: Vec<_> = world.nodes.iter().map(node).collect();
+        let live: Vec<_> = world.issuer.live.all().map(|key| key.0).collect();
+        let (key, stage) = (world.record.key.0, &world.record.stage);
+        let _ = writeln!(lines, "{nodes:?} store {key} {stage:?} live {live:?} {action:?}");
+        let Some(action) = action else { break };
+        world = world.after(setup, action);
+    }
+    lines
+}
+
+/// The next thing that happens; nothing once all is settled.
+fn next(setup: &Setup, world: &World) -> Option<Action> {
+    let mut actions = Vec::new();
+    world.actions(setup, &mut actions);
+    let urgent = |action: &Action| matches!(action, Action::Restart(_) | Action::Continue(_) | Action::LandLate);
+    let wake = |action: &&Action| matches!(action, Action::Answer(_) | Action::Wake(_) | Action::Drain(_));
+    if let Some(action) = actions.iter().find(|action| urgent(action)) {
+        return Some(*action);
+    }
+    if let Some(action) = actions.iter().find(wake) {
+        return Some(*action);
+    }
+    let is_settled = world.record.stage == Stage::Settled
+        && world.nodes.iter().all(|node| node.known == world.version)
+        && world.nodes.iter().all(|node| {
+            let Some(instance) = &node.instance else { return false };
+            instance.in_use.key == world.record.key
+                && instance.goal.replace.is_none()
+                && instance.goal.compromised.is_none()
+                && instance.backoff.not_before.is_none_or(|time| time.has_come(Time::START))
+                && !matches!(instance.phase, Phase::Issued(_) | Phase::Missing { .. })
+        });
+    if is_settled { None } else { Some(Action::Tick) }
+}
+
+/// What is wrong with a settled world.
+fn verdict(world: &World) -> Option<&'static str> {
+    let (issuer, facts) = (&world.issuer, &world.facts);
+    // An issuer without fencing can give a key to an instance that stood still for longer than its lease
+    // and then dies: no instance can know of that key.
+    let mut known = facts.reported.with(facts.late);
+    known.add(world.record.key);
+    if world.record.is_compromised {
+        return Some("a compromised key is not replaced");
+    }
+    if !facts.was_rolled_back && !issuer.live.without(known).is_empty() {
+        let is_noted = world.record.has_untracked_keys;
+        // The next rotation looks for them.
+        return (!is_noted).then_some("a key is live, and neither stored nor reported");
+    }
+    let compromised = facts.compromised.all().any(|key| issuer.live.has(key));
+    if !facts.was_rolled_back
+        && compromised
+        && !facts.compromised.all().any(|key| facts.reported.has(key))
+    {
+        return Some("a compromised key is live, and not reported");
+    }
+    None
+}

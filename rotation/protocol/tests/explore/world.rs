@@ -1,0 +1,557 @@
+//! The store, the issuer and the instances, and what can happen to them.
+
+use std::time::Duration;
+
+use strongroom_rotation_protocol::{
+    AttemptId, Call, Change, Decision, Effect, Event, Failure, FailureKind, Instance, InstanceId,
+    KeyRef, Next, Now, Record, Rules, Stage, Time,
+};
+
+use crate::issuer::{Issuer, Keys, Kind};
+use crate::mutant::Mutant;
+
+/// What is explored.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) rules: Rules,
+    pub(crate) nodes: usize,
+    pub(crate) budget: Budget,
+    /// How long a new key does not work.
+    pub(crate) works_after: Duration,
+    /// Whether requests carry a key for as long as they can.
+    pub(crate) long_requests: bool,
+    pub(crate) mutant: Option<Mutant>,
+}
+
+/// How much can still happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Budget {
+    /// Rotations that a caller asks for.
+    pub(crate) rotations: u8,
+    /// Reports that the key in use is compromised.
+    pub(crate) compromises: u8,
+    /// An operator puts back what was stored before.
+    pub(crate) rollbacks: u8,
+    /// Anything that goes wrong.
+    pub(crate) faults: u8,
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fault {
+    /// Nothing is done, and the caller does not know.
+    Fail,
+    /// It is done, and the answer is lost.
+    LoseAnswer,
+    /// A write is made later, if nothing was written until then.
+    WriteLate,
+    /// A read shows what was stored before.
+    ReadPast,
+    /// The other side declines.
+    Refuse,
+    /// The issuer gives a key that never works.
+    GiveBrokenKey,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::Fail,
+    Fault::LoseAnswer,
+    Fault::WriteLate,
+    Fault::ReadPast,
+    Fault::Refuse,
+    Fault::GiveBrokenKey,
+];
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    /// The call of an instance is made and answered.
+    Answer(usize),
+    /// The same, and something goes wrong.
+    Fault(usize, Fault),
+    /// An instance stands still before its call is made, or before it hears the answer.
+    StandStill(usize, bool),
+    /// An instance that stood still goes on.
+    Continue(usize),
+    /// The timer of an instance ends.
+    Wake(usize),
+    /// An instance dies before its call is made, or after it.
+    Crash(usize, bool),
+    Restart(usize),
+    Rotate(usize),
+    RotateCompromised(usize),
+    /// An operator puts back what was stored before.
+    RollBack(usize),
+    /// A write that was believed lost is made.
+    LandLate,
+    /// Requests that carry an old key end.
+    Drain(usize),
+    /// Time passes until the next timer ends.
+    Tick,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Node {
+    /// Nothing if it is down.
+    pub(crate) instance: Option<Instance>,
+    /// The version that it knows.
+    pub(crate) known: u16,
+    pub(crate) call: Option<Call>,
+    answer: Option<Event>,
+    pub(crate) timer: Time,
+    waits_for_drain: bool,
+    pub(crate) in_flight: bool,
+    pub(crate) stands_still: bool,
+    /// Whether it stood still at some time, or started late, so that it may use an old key.
+    pub(crate) was_late: bool,
+}
+
+/// A state of the store that lagging reads may still show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Past {
+    record: Record,
+    version: u16,
+    until: Time,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) record: Record,
+    pub(crate) version: u16,
+    past: Vec<Past>,
+    backups: Vec<Record>,
+    late: Option<(u16, Record)>,
+    pub(crate) issuer: Issuer,
+    pub(crate) budget: Budget,
+    pub(crate) facts: Facts,
+}
+
+/// What has happened, as far as the properties ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Facts {
+    /// How many names were given to instances and attempts.
+    names: u8,
+    token: u8,
+    pub(crate) rotations: u8,
+    pub(crate) faults: u8,
+    pub(crate) was_rolled_back: bool,
+    /// Keys that the issuer has accepted.
+    pub(crate) verified: Keys,
+    /// Keys that an operator was told of.
+    pub(crate) reported: Keys,
+    /// Keys whose record says that they are compromised.
+    pub(crate) compromised: Keys,
+    /// Keys that a caller has reported as compromised.
+    disowned: Keys,
+    /// Keys that an issuer without fencing has given to an instance that stood still.
+    pub(crate) late: Keys,
+    /// What must never happen, and did.
+    pub(crate) violation: Option<&'static str>,
+}
+
+const FAILURE: Failure = Failure { kind: FailureKind::Temporary, retry_after: None, error: 0 };
+const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None, error: 0 };
+/// How long reads lag at most: shorter than what an instance believes.
+const LAG: Duration = Duration::from_secs(2);
+const BACKUPS: usize = 3;
+
+impl World {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let record = Record::settled(KeyRef(0));
+        let mut world = Self {
+            nodes: Vec::new(),
+            record,
+            version: 1,
+            past: Vec::new(),
+            backups: Vec::new(),
+            late: None,
+            issuer: Issuer::new(),
+            budget: setup.budget,
+            facts: Facts::default(),
+        };
+        world.facts.verified.add(KeyRef(0));
+        for _ in 0..setup.nodes {
+            let node = world.start(setup, false);
+            world.nodes.push(node);
+        }
+        world
+    }
+
+    fn name(&mut self) -> u128 {
+        self.facts.names += 1;
+        u128::from(self.facts.names)
+    }
+
+    fn start(&mut self, setup: &Setup, was_late: bool) -> Node {
+        let id = InstanceId(self.name());
+        let instance = Instance::new(id, self.record.clone(), Time::START, &setup.rules);
+        Node {
+            instance: Some(instance),
+            known: self.version,
+            call: None,
+            answer: None,
+            timer: Time::START,
+            waits_for_drain: false,
+            in_flight: false,
+            stands_still: false,
+            was_late,
+        }
+    }
+
+    /// What can happen next.
+    pub(crate) fn actions(&self, setup: &Setup, actions: &mut Vec<Action>) {
+        let mut is_busy = false;
+        for (i, node) in self.nodes.iter().enumerate() {
+            if node.instance.is_none() {
+                actions.push(Action::Restart(i));
+                continue;
+            }
+            if node.stands_still {
+                actions.push(Action::Continue(i));
+                continue;
+            }
+            if let Some(call) = &node.call {
+                is_busy = true;
+                actions.push(Action::Answer(i));
+                if self.budget.faults > 0 {
+                    self.faults(setup, i, call, actions);
+                }
+                continue;
+            }
+            if node.waits_for_drain && !node.in_flight || node.timer.has_come(Time::START) {
+                is_busy = true;
+                actions.push(Action::Wake(i));
+                continue;
+            }
+            if node.in_flight {
+                actions.push(Action::Drain(i));
+            }
+            if self.budget.rotations > 0 {
+                actions.push(Action::Rotate(i));
+            }
+            if self.budget.compromises > 0 {
+                actions.push(Action::RotateCompromised(i));
+            }
+        }
+        if !is_busy {
+            if self.nodes.iter().any(|node| node.instance.is_some() && !node.stands_still) {
+                actions.push(Action::Tick);
+            }
+        }
+        if self.late.is_some() {
+            actions.push(Action::LandLate);
+        }
+        // Between the write that confirms the record and the revocation after it, no read or write of an
+        // instance can tell that an operator puts back what was stored before.
+        let revokes = |node: &Node| {
+            let is_confirmed = matches!(node.answer, Some(Event::Written(_)));
+            is_confirmed || matches!(node.call, Some(Call::Revoke { .. }))
+        };
+        if self.budget.rollbacks > 0 && !self.nodes.iter().any(revokes) {
+            let usable = |record: &Record| self.issuer.live.has(record.key);
+            let backups = self.backups.iter().enumerate().filter(|(_, record)| usable(record));
+            actions.extend(backups.map(|(i, _)| Action::RollBack(i)));
+        }
+    }
+
+    fn faults(&self, setup: &Setup, i: usize, call: &Call, actions: &mut Vec<Action>) {
+        let can = |fault: Fault| match (fault, call) {
+            (Fault::Fail, _) => true,
+            (Fault::LoseAnswer, Call::Write(_) | Call::Issue { .. } | Call::Revoke { .. }) => true,
+            (Fault::WriteLate, Call::Write(_)) => self.late.is_none(),
+            (Fault::ReadPast, Call::Read) => !self.past.is_empty(),
+            (Fault::Refuse, Call::Issue { .. } | Call::Revoke { .. }) => true,
+            (Fault::GiveBrokenKey, Call::Issue { .. }) => setup.kind != Kind::TwoRoles,
+            _ => false,
+        };
+        actions.extend(FAULTS.into_iter().filter(|fault| can(*fault)).map(|it| Action::Fault(i, it)));
+        actions.push(Action::Crash(i, false));
+        actions.push(Action::StandStill(i, false));
+        if !matches!(call, Call::Read | Call::Verify { .. } | Call::List { .. }) {
+            actions.push(Action::Crash(i, true));
+            actions.push(Action::StandStill(i, true));
+        }
+    }
+
+    /// The world after something has happened.
+    pub(crate) fn after(&self, setup: &Setup, action: Action) -> Self {
+        let mut world = self.clone();
+        world.act(setup, action);
+        world
+    }
+
+    fn act(&mut self, setup: &Setup, action: Action) {
+        if matches!(action, Action::Fault(..) | Action::StandStill(..) | Action::Crash(..)) {
+            self.budget.faults -= 1;
+            self.facts.faults += 1;
+        }
+        match action {
+            Action::Answer(i) => {
+                let event = self.perform(setup, i, None);
+                self.hear(setup, i, event);
+            }
+            Action::Fault(i, fault) => {
+                let event = self.perform(setup, i, Some(fault));
+                self.hear(setup, i, event);
+            }
+            Action::StandStill(i, is_made) => {
+                if is_made {
+                    let event = self.perform(setup, i, None);
+                    self.nodes[i].answer = Some(event);
+                }
+                self.nodes[i].stands_still = true;
+                self.nodes[i].was_late = true;
+            }
+            Action::Continue(i) => {
+                self.nodes[i].stands_still = false;
+                if let Some(event) = self.nodes[i].answer.take() {
+                    self.hear(setup, i, event);
+                }
+            }
+            Action::Wake(i) => self.hear(setup, i, Event::Wake),
+            Action::Crash(i, is_made) => {
+                if is_made {
+                    let _ = self.perform(setup, i, None);
+                }
+                let node = &mut self.nodes[i];
+                (node.instance, node.call, node.answer, node.in_flight) = (None, None, None, false);
+                (node.timer, node.known, node.waits_for_drain) = (Time::START, 0, false);
+            }
+            Action::Restart(i) => self.nodes[i] = self.start(setup, true),
+            Action::Rotate(i) => {
+                self.budget.rotations -= 1;
+                let replace = self.instance(i).in_use.generation;
+                self.hear(setup, i, Event::Rotate { replace });
+            }
+            Action::RotateCompromised(i) => {
+                self.budget.compromises -= 1;
+                let key = self.instance(i).in_use.key;
+                self.facts.disowned.add(key);
+                self.hear(setup, i, Event::RotateCompromised);
+            }
+            Action::RollBack(backup) => {
+                self.budget.rollbacks -= 1;
+                self.facts.was_rolled_back = true;
+                let record = self.backups[backup].clone();
+                self.replace(record);
+            }
+            Action::LandLate => {
+                if let Some((version, record)) = self.late.take()
+                    && version == self.version
+                {
+                    self.replace(record);
+                }
+            }
+            Action::Drain(i) => self.nodes[i].in_flight = false,
+            Action::Tick => {
+                let running = |node: &&Node| node.instance.is_some() && !node.stands_still;
+                let timers = self.nodes.iter().filter(running);
+                let by = timers.map(|node| node.timer.left(Time::START)).min().unwrap_or_default();
+                self.rebase(by);
+            }
+        }
+    }
+
+    fn rebase(&mut self, by: Duration) {
+        for node in &mut self.nodes {
+            node.timer = node.timer.rebase(by);
+            node.instance = node.instance.take().map(|instance| instance.rebase(by));
+        }
+        self.record = self.record.clone().rebase(by);
+        self.past.retain_mut(|past| {
+            past.until = past.until.rebase(by);
+            past.record = past.record.clone().rebase(by);
+            !past.until.has_come(Time::START)
+        });
+        for backup in &mut self.backups {
+            *backup = backup.clone().rebase(by);
+        }
+        if let Some((_, record)) = &mut self.late {
+            *record = record.clone().rebase(by);
+        }
+        self.issuer.rebase(by);
+    }
+
+    fn instance(&self, i: usize) -> &Instance {
+        self.nodes[i].instance.as_ref().expect("only a running instance acts")
+    }
+
+    /// Puts another record in place.
+    fn replace(&mut self, record: Record) {
+        let before = std::mem::replace(&mut self.record, record);
+        if !self.backups.contains(&before) && self.budget.rollbacks > 0 {
+            self.backups.push(before.clone());
+            if self.backups.len() > BACKUPS {
+                self.backups.remove(0);
+            }
+        }
+        if self.budget.faults > 0 {
+            self.past.push(Past {
+                record: before,
+                version: self.version,
+                until: Time::START.after(LAG),
+            });
+        }
+        self.version += 1;
+        if self.record.is_compromised {
+            let key = match self.record.stage {
+                Stage::Overlap { previous } => previous,
+                _ => self.record.key,
+            };
+            self.facts.compromised.add(key);
+        }
+    }
+
+    /// Makes the call of an instance; the answer.
+    fn perform(&mut self, setup: &Setup, i: usize, fault: Option<Fault>) -> Event {
+        let call = self.nodes[i].call.take().expect("a call is under way");
+        match (&call, fault) {
+            (_, Some(Fault::Fail)) => return Event::Failed(FAILURE),
+            (_, Some(Fault::Refuse)) => return Event::Failed(REFUSAL),
+            _ => {}
+        }
+        let event = match call {
+            Call::Read => self.read(i, fault),
+            Call::Write(change) => self.write(setup, i, &change, fault),
+            Call::Issue { attempt, current, .. } => {
+                let is_fenced = !Mutant::is(setup, Mutant::IgnoreFencing);
+                match self.issuer.issue(setup.kind, &attempt, current, setup.works_after, is_fenced) {
+                    None => Event::Failed(REFUSAL),
+                    Some(key) => {
+                        if self.nodes[i].was_late {
+                            self.facts.late.add(key);
+                        }
+                        let is_new = !self.facts.verified.has(key);
+                        if fault == Some(Fault::GiveBrokenKey) && is_new {
+                            self.issuer.broken.add(key);
+                        }
+                        Event::Issued { key, unusable: None, is_repeated: false }
+                    }
+                }
+            }
+            Call::Verify { key, .. } if self.issuer.accepts(key) => {
+                self.facts.verified.add(key);
+                Event::Verified
+            }
+            Call::List { .. } if setup.kind == Kind::Listing => {
+                Event::Listed(self.issuer.live.all().collect())
+            }
+            Call::Verify { .. } | Call::List { .. } => Event::Failed(REFUSAL),
+            Call::Revoke { key, current, .. } => self.revoke(key, current),
+            Call::Request { .. } => unreachable!("an issuer makes the keys"),
+        };
+        if fault == Some(Fault::LoseAnswer) { Event::Failed(FAILURE) } else { event }
+    }
+
+    fn read(&mut self, i: usize, fault: Option<Fault>) -> Event {
+        let (record, version) = match self.past.first() {
+            Some(past) if fault == Some(Fault::ReadPast) => (past.record.clone(), past.version),
+            _ => (self.record.clone(), self.version),
+        };
+        self.nodes[i].known = version;
+        Event::Read(record)
+    }
+
+    fn write(&mut self, setup: &Setup, i: usize, change: &Change, fault: Option<Fault>) -> Event {
+        let is_conditional = !Mutant::writes_without_condition(setup, change);
+        if is_conditional && self.nodes[i].known != self.version {
+            return Event::Conflict;
+        }
+        self.facts.token += 1;
+        let (by, token) = (self.instance(i).id, u64::from(self.facts.token));
+        let base = self.instance(i).record.clone();
+        let record = base.apply(change, by, token, Time::START);
+        if fault == Some(Fault::WriteLate) {
+            self.late = Some((self.version, record));
+            return Event::Failed(FAILURE);
+        }
+        if matches!(change, Change::Store { .. }) {
+            self.facts.rotations += 1;
+        }
+        self.replace(record.clone());
+        if fault == Some(Fault::LoseAnswer) {
+            return Event::Failed(FAILURE);
+        }
+        self.nodes[i].known = self.version;
+        Event::Written(record)
+    }
+
+    fn revoke(&mut self, key: KeyRef, current: KeyRef) -> Event {
+        if !self.issuer.live.has(current) {
+            return Event::Failed(REFUSAL);
+        }
+        self.check_revocation(key);
+        self.issuer.live.remove(key);
+        Event::Revoked
+    }
+
+    /// Notes what must never happen when a key is revoked.
+    fn check_revocation(&mut self, key: KeyRef) {
+        if !self.issuer.live.has(key) {
+            return;
+        }
+        // A compromised key is replaced at once, and a key that is in the way of that goes first.
+        let is_compromised = !self.facts.compromised.with(self.facts.disowned).is_empty();
+        if key == self.record.key {
+            self.facts.violation.get_or_insert("the key in the store was revoked");
+        }
+        if !self.facts.verified.has(self.record.key) {
+            self.facts.violation.get_or_insert("a key was revoked before its successor was verified");
+        }
+        let uses = |node: &Node| {
+            let Some(instance) = &node.instance else { return false };
+            let drains = node.in_flight && !instance.in_use.drain_until.has_come(Time::START);
+            !node.was_late && (instance.in_use.key == key || drains)
+        };
+        if !is_compromised && self.nodes.iter().any(uses) {
+            self.facts.violation.get_or_insert("a key was revoked while an instance used it");
+        }
+    }
+
+    /// Lets an instance hear an event, and does what it decides.
+    fn hear(&mut self, setup: &Setup, i: usize, event: Event) {
+        let now = Now {
+            at: Time::START,
+            in_flight: self.nodes[i].in_flight,
+            has_permit: true,
+            unused: AttemptId(u128::from(self.facts.names) + 100),
+            jitter: 100,
+        };
+        let Some(instance) = self.nodes[i].instance.take() else { return };
+        let decision = Mutant::decide(setup, instance, &now, event);
+        let Decision { instance, effects, next } = decision;
+        for effect in effects {
+            self.apply(setup, i, &effect);
+        }
+        if let Next::Call(Call::Write(Change::Claim { id, .. })) = &next
+            && *id == now.unused
+        {
+            self.facts.names += 1;
+        }
+        let node = &mut self.nodes[i];
+        (node.waits_for_drain, node.timer) = (false, Time::START);
+        match next {
+            Next::Call(call) => node.call = Some(call),
+            Next::Wait { until, for_drain, .. } => {
+                (node.timer, node.waits_for_drain) = (until, for_drain);
+            }
+            Next::Rest => node.timer = Time::START.after(setup.rules.check_interval()),
+        }
+        node.instance = Some(instance);
+    }
+
+    fn apply(&mut self, setup: &Setup, i: usize, effect: &Effect) {
+        match effect {
+            Effect::Use { .. } => self.nodes[i].in_flight = setup.long_requests,
+            Effect::Drained { .. } => self.nodes[i].in_flight = false,
+            Effect::RevocationFailed(key, _) => self.facts.reported.add(*key),
+            Effect::Orphaned { revoked: None } => {
+                self.facts.reported = self.facts.reported.with(self.issuer.live);
+            }
+            _ => {}
+        }
+    }
+}
