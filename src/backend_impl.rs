@@ -1,4 +1,4 @@
-//! A manager as a store, so that what is built over a [`Backend`] works over a manager as well.
+//! A manager as a store: code over a [`Backend`] works over a manager as well.
 
 use strongroom_core::{
     Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, Operation,
@@ -10,10 +10,14 @@ use crate::SecretsManager;
 
 /// The store behind the manager, with the manager's deadline and retries.
 ///
-/// - Reads ask the store, whatever the cache holds or the configuration declares as a default; the cache
-///   and the handles learn of the answer. Concurrent reads of one secret share a request.
-/// - Writes are seen by the next read through the manager, as those of its own methods.
+/// - A read asks the store, whatever the cache holds and whatever the configuration declares as a default. In
+///   an outage it is an error, not a stale copy. Reads of one secret that begin while the store is being
+///   asked for it share the next request.
+/// - The cache and the handles take over the answer to [`get`](Backend::get), and the next read through the
+///   manager sees each write, as after the manager's own methods. [`get_many`](Backend::get_many) leaves the
+///   cache as it is.
 /// - Paths are relative to the manager's namespace. Errors and [`Secret::path`] name them in full.
+/// - [`close`](Backend::close) closes the manager and all its clones.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Backend for SecretsManager {

@@ -314,7 +314,7 @@ impl SecretsManager {
         Ok(path)
     }
 
-    /// Reads one version from the store, whatever is cached or declared.
+    /// Reads one version from the store, whatever the cache holds and whatever defaults are declared.
     pub(crate) async fn read_fresh(
         &self,
         path: &SecretPath,
@@ -326,14 +326,19 @@ impl SecretsManager {
         self.finish_fresh(&path, result)
     }
 
-    /// Reads several secrets from the store, whatever is cached or declared. The cache does not keep them.
+    /// Reads several secrets from the store, as [`read_fresh`](Self::read_fresh) does, but leaves the cache
+    /// as it is.
     pub(crate) async fn read_many_fresh(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
         let resolve = |path: &SecretPath| self.resolve(path.as_str(), Operation::Get);
         let resolved: Vec<_> = paths.iter().map(resolve).collect();
         let valid: Vec<_> =
             resolved.iter().filter_map(|path| path.as_ref().ok().cloned()).collect();
-        let mut results =
-            self.shared.ask_many(&valid, self.shared.policy.timeout).await.into_iter();
+        let results = match valid.as_slice() {
+            // A closed manager has no valid paths, and must not ask its closed store.
+            [] => Vec::new(),
+            valid => self.shared.ask_many(valid, self.shared.policy.timeout).await,
+        };
+        let mut results = results.into_iter();
         resolved
             .into_iter()
             .map(|path| {

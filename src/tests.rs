@@ -1,12 +1,15 @@
 //! The read path under a clock that tests set forward: every pause is exact, every schedule can be
 //! run again.
 
+mod backend;
 mod bounds;
 mod day;
 mod flight;
 mod lifetime;
 mod many;
 mod refresh;
+#[cfg(feature = "rotation")]
+mod rotation;
 mod runtime;
 mod stale;
 mod store;

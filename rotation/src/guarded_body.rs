@@ -1,4 +1,4 @@
-//! A response's body that keeps a key from being revoked.
+//! A response body that keeps the engine from revoking a key.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,8 +10,8 @@ use pin_project_lite::pin_project;
 use super::KeyGuard;
 
 pin_project! {
-    /// The body of a response, with a guard on the key that the request carried: the request counts as
-    /// in flight until the body has ended, has failed, or is dropped.
+    /// The body of a response, with a guard on the key of the request: the request counts as in flight
+    /// until the body has ended, has failed, or is dropped.
     pub struct GuardedBody<B> {
         #[pin]
         body: B,
@@ -51,7 +51,7 @@ impl<B: Body> Body for GuardedBody<B> {
     }
 }
 
-/// Says which key is guarded, and nothing about the body.
+/// Shows the generation of the key, and nothing of the body.
 impl<B> fmt::Debug for GuardedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuardedBody").field("guard", &self.guard).finish_non_exhaustive()

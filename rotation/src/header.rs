@@ -1,4 +1,10 @@
-//! When a key ends, as the headers of a response tell it.
+//! When a key expires, as the headers of a response tell it.
+
+mod foreign;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, SystemTime};
 
@@ -7,12 +13,15 @@ use strongroom_core::{Error, ErrorKind, Result};
 
 use super::timestamp::{self, Refused, TOO_FAR};
 
-/// Further ahead than that, no end of a key is believed: ten Julian years.
+#[cfg(feature = "http")]
+pub(crate) use self::{parse_remaining as remaining, parse_timestamp as moment};
+
+/// The latest plausible expiry of a key, counted from now: ten Julian years.
 const FURTHEST_AHEAD: Duration = Duration::from_secs(10 * 31_557_600);
-/// Longer ago than that, no end of a key is believed: one day.
+/// The earliest plausible expiry of a key, counted back from now: one day.
 const FURTHEST_BACK: Duration = Duration::from_secs(86_400);
 
-/// What a number in a header counts. It differs between services, so it is set for each issuer.
+/// What a number in a header counts. Services differ, so each issuer has its own setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExpiryUnit {
@@ -24,19 +33,39 @@ pub enum ExpiryUnit {
     Hours,
     /// Days of 24 hours.
     Days,
-    /// The header names the unit behind the number, such as `5d`, `36h`, `90m` or `3600s`. A bare
-    /// number is refused.
+    /// The header names the unit behind the number, such as `5d`, `36h`, `90m` or `3600s`. A number
+    /// without a unit is refused.
     Suffixed,
 }
 
-/// Which headers of a response tell when a key ends, and how they are read.
+/// Which headers of a response tell when the key expires, and how to read them.
 ///
-/// - `X-Key-Expires-In`: how long the key still works, a whole number in the unit given to
-///   [`new`](Self::new). A suffix (`s`, `m`, `h`, `d`, or the unit as a word) overrides the unit, but
-///   `m` is refused beside days, where it may mean months.
-/// - `X-Key-Expires-At`, and `Sunset` as in RFC 8594: a moment, in one of the forms that
-///   [`moment`](Self::moment) names.
-/// - Those that [`remaining`](Self::remaining) and [`moment`](Self::moment) add.
+/// [`new`](Self::new) reads two headers:
+/// - `X-Key-Expires-In`: how long the key still works, a whole number in the unit given to `new`. A
+///   suffix (`s`, `m`, `h`, `d`, or the unit as a word) overrides the unit, but with days `m` is
+///   refused, because it may mean months.
+/// - `X-Key-Expires-At`: a timestamp in one of the forms of [`timestamp`](Self::timestamp).
+///
+/// [`remaining`](Self::remaining) and [`timestamp`](Self::timestamp) add others.
+///
+/// # Headers that speak of something else
+/// A header counts only if it speaks of the key. Both methods refuse the name of a header that is
+/// defined to speak of something else, because its value would replace keys for no reason:
+///
+/// | headers | speak of |
+/// |---|---|
+/// | `Age`, `Cache-Control`, `CDN-Cache-Control`, `Expires`, `Surrogate-Control`, `X-Accel-Expires` | how long a cache may keep the response (RFC 9111) |
+/// | `Content-Length`, `Content-Range`, `Date`, `Server-Timing` | the response |
+/// | `ETag`, `Last-Modified` | the resource in the response (RFC 9110) |
+/// | `Deprecation` | the endpoint (RFC 9745) |
+/// | every name with `retry-after` in it | when to send the next request (RFC 9110) |
+/// | every name with `ratelimit` or `rate-limit` in it | a quota of requests |
+/// | `Set-Cookie` | a cookie (RFC 6265) |
+/// | `Alt-Svc`, `Keep-Alive`, `Strict-Transport-Security` | a connection or a host |
+/// | `Access-Control-Max-Age` | a preflight request (Fetch) |
+///
+/// `Sunset` speaks of an endpoint as well: the date at which it is expected to go away (RFC 8594). Some
+/// services send it for keys, so it is read only where `timestamp("Sunset")` asks for it.
 ///
 /// # Examples
 /// ```
@@ -44,6 +73,7 @@ pub enum ExpiryUnit {
 ///
 /// let usual = ExpiryHeaders::new(ExpiryUnit::Seconds);
 /// let own = ExpiryHeaders::none().remaining("X-My-Days-Left", ExpiryUnit::Days)?;
+/// assert!(ExpiryHeaders::none().timestamp("Expires").is_err());
 /// # Ok::<(), strongroom::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -52,23 +82,23 @@ pub struct ExpiryHeaders(Vec<(HeaderName, Form)>);
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Remaining(ExpiryUnit),
-    Moment,
+    Timestamp,
 }
 
-/// What the headers of one response say about the end of a key.
+/// What the headers of one response say about the expiry of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExpiryObservation {
-    /// None of the headers is there.
+    /// The response has none of the headers.
     Nothing,
-    /// The key ends at a moment: the earliest that a header names believably.
+    /// The key expires: the earliest plausible timestamp in the headers.
     Expiry {
-        /// The end; at most a day back and ten years ahead.
+        /// When the key expires; at most a day back and ten years ahead.
         at: SystemTime,
-        /// The header that named it.
+        /// The header that says so.
         header: HeaderName,
     },
-    /// Headers are there, and none of them can be believed. Nothing should come of it but a report.
+    /// The response has some of the headers, and none of them is plausible. Report it and change nothing.
     Implausible {
         /// The first of them.
         header: HeaderName,
@@ -78,54 +108,60 @@ pub enum ExpiryObservation {
 }
 
 impl ExpiryHeaders {
-    /// The usual headers; `X-Key-Expires-In` counts in `unit`.
+    /// Reads the usual headers; `X-Key-Expires-In` counts in `unit`.
     #[must_use]
     pub fn new(unit: ExpiryUnit) -> Self {
         Self(vec![
             (HeaderName::from_static("x-key-expires-in"), Form::Remaining(unit)),
-            (HeaderName::from_static("x-key-expires-at"), Form::Moment),
-            (HeaderName::from_static("sunset"), Form::Moment),
+            (HeaderName::from_static("x-key-expires-at"), Form::Timestamp),
         ])
     }
 
-    /// No headers at all, to be followed by own names.
+    /// Reads no headers, until you add some.
     #[must_use]
     pub fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds a header that tells how long the key still works, or changes how one is read.
+    /// Adds a header that tells how long the key still works, or changes how a header is read.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if that is no name of a header.
+    /// [`ErrorKind::Config`] if a header cannot have this name, or if the header
+    /// [speaks of something else](Self#headers-that-speak-of-something-else).
     pub fn remaining(self, header: &str, unit: ExpiryUnit) -> Result<Self> {
         self.with(header, Form::Remaining(unit))
     }
 
-    /// Adds a header that tells the moment at which the key ends, or changes how one is read. The
-    /// moment is an RFC 3339 date and time with its offset, a Unix time in seconds (or in
+    /// Adds a header that tells the time at which the key expires, or changes how a header is read. The
+    /// timestamp is an RFC 3339 date and time with its offset, a Unix time in seconds (or in
     /// milliseconds, if it has 13 digits), or an HTTP-date as in RFC 9110, section 5.6.7.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if that is no name of a header.
-    pub fn moment(self, header: &str) -> Result<Self> {
-        self.with(header, Form::Moment)
+    /// As [`remaining`](Self::remaining).
+    pub fn timestamp(self, header: &str) -> Result<Self> {
+        self.with(header, Form::Timestamp)
     }
 
     fn with(mut self, header: &str, form: Form) -> Result<Self> {
+        const ADVICE: &str = "name the header that tells when the key expires, such as \
+                              `X-Key-Expires-At`";
         let name = HeaderName::from_bytes(header.as_bytes()).map_err(|_| {
-            Error::new(ErrorKind::Config, "give the header by its name, such as `X-My-Days-Left`")
-                .because("a header that tells when a key ends has no valid name")
+            Error::new(ErrorKind::Config, ADVICE)
+                .because("an expiry header has a name that no header can have")
         })?;
+        if let Some(meaning) = foreign::meaning(&name) {
+            let cause = format!("`{name}` tells {meaning}, not when a key expires");
+            return Err(Error::new(ErrorKind::Config, ADVICE).because(cause));
+        }
         self.0.retain(|(other, _)| *other != name);
         self.0.push((name, form));
         Ok(self)
     }
 
-    /// Reads the end of a key from the headers of a response that was received at `now`.
+    /// Reads the expiry of a key from the headers of a response that arrived at `now`.
     ///
-    /// The earliest believable end counts. An end is believed from a day back, as one that has
-    /// passed, to ten years ahead. A header that is repeated must mean the same each time.
+    /// The earliest plausible timestamp counts. A timestamp is plausible from one day back, where the
+    /// key has expired, to ten years ahead. All lines of a repeated header must agree.
     #[must_use]
     pub fn read(&self, headers: &HeaderMap, now: SystemTime) -> ExpiryObservation {
         let mut earliest: Option<(SystemTime, &HeaderName)> = None;
@@ -152,7 +188,7 @@ impl ExpiryHeaders {
 }
 
 impl Form {
-    /// What all lines of one header agree on; `None` if there is no line.
+    /// Reads all lines of one header, which must agree; `None` if there is none.
     fn read_all(
         self,
         headers: &HeaderMap,
@@ -174,28 +210,28 @@ impl Form {
         let text = std::str::from_utf8(line).ok().filter(|text| text.is_ascii());
         let text = text.ok_or(Refused("it is not ASCII text"))?;
         match self {
-            Self::Remaining(unit) => remaining(text, unit, now),
-            Self::Moment => moment(text, now),
+            Self::Remaining(unit) => parse_remaining(text, unit, now),
+            Self::Timestamp => parse_timestamp(text, now),
         }
     }
 }
 
-/// The moment that is as far ahead as `text` says, if that can be believed.
-pub(crate) fn remaining(
+/// Now plus the duration in `text`, if that is plausible.
+pub(crate) fn parse_remaining(
     text: &str,
     unit: ExpiryUnit,
     now: SystemTime,
 ) -> Result<SystemTime, Refused> {
-    let life = timestamp::remaining(text, unit)?;
-    believable(now.checked_add(life).ok_or(TOO_FAR)?, now)
+    let left = timestamp::parse_duration(text, unit)?;
+    check_plausible(now.checked_add(left).ok_or(TOO_FAR)?, now)
 }
 
-/// The moment that `text` names, if that can be believed.
-pub(crate) fn moment(text: &str, now: SystemTime) -> Result<SystemTime, Refused> {
-    believable(timestamp::parse(text)?, now)
+/// The timestamp in `text`, if that is plausible.
+pub(crate) fn parse_timestamp(text: &str, now: SystemTime) -> Result<SystemTime, Refused> {
+    check_plausible(timestamp::parse_timestamp(text)?, now)
 }
 
-fn believable(at: SystemTime, now: SystemTime) -> Result<SystemTime, Refused> {
+fn check_plausible(at: SystemTime, now: SystemTime) -> Result<SystemTime, Refused> {
     match at.duration_since(now) {
         Ok(ahead) if ahead > FURTHEST_AHEAD => Err(TOO_FAR),
         Err(back) if back.duration() > FURTHEST_BACK => {
@@ -204,8 +240,3 @@ fn believable(at: SystemTime, now: SystemTime) -> Result<SystemTime, Refused> {
         _ => Ok(at),
     }
 }
-
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod tests;

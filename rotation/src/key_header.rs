@@ -1,4 +1,4 @@
-//! How a key is put into a request.
+//! The header that carries a key.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -9,16 +9,18 @@ use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 
 use super::KeyGuard;
 
-/// The header that carries a key: `Authorization: Bearer …` unless it is told otherwise.
+pub(super) use CachedHeader as Built;
+
+/// The header that carries a key: `Authorization: Bearer …` by default.
 ///
-/// The header's value is made once for each generation of a key, is shared by all requests with it, and
-/// is wiped when the last of them and the key itself are gone. It is marked as sensitive, so that it
-/// is masked in `Debug` and that HTTP/2 keeps it out of its compression tables. Only one value is kept
-/// per generation: where two different headers are made of one key, the second is made anew for each
+/// The value of the header is built once for each generation of a key. All requests with that generation
+/// share it, and its memory is wiped when the last of them and the key itself are gone. It is marked as
+/// sensitive, so `Debug` masks it and HTTP/2 keeps it out of its compression tables. Each generation
+/// caches one value only: if you send one key in two different headers, the second is built for each
 /// request.
 ///
-/// An HTTP client copies headers into its write buffers, and TLS encrypts them there. Those copies are
-/// out of reach and are not wiped.
+/// An HTTP client copies headers into its write buffers, and TLS encrypts them there. This crate cannot
+/// wipe those copies.
 ///
 /// # Examples
 /// ```
@@ -43,19 +45,19 @@ impl KeyHeader {
         Self { name: header::AUTHORIZATION, prefix: Cow::Borrowed("Bearer ") }
     }
 
-    /// A header of this name, in any case, with the key alone.
+    /// A header with this name, in upper or lower case, and the key as its value.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if no header can have this name.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if a header cannot have this name.
     pub fn named(name: &str) -> Result<Self> {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
             Error::new(ErrorKind::InvalidInput, "name a header such as `X-Api-Key`")
-                .because("this is not the name of a header")
+                .because("a header cannot have this name")
         })?;
         Ok(Self { name, prefix: Cow::Borrowed("") })
     }
 
-    /// Puts text before the key, with the space that shall part them.
+    /// Sets the text before the key, with the space between them if there is to be one.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if it is not printable ASCII.
@@ -73,14 +75,14 @@ impl KeyHeader {
         &self.name
     }
 
-    /// Puts a key into the headers of a request, in place of any value that the header has there.
+    /// Puts a key into the headers of a request, and replaces all values that the header has there.
     ///
     /// Keep the guard until the response has been read.
     ///
     /// # Errors
-    /// [`WrongType`](ErrorKind::WrongType) if the key cannot be in a header: if it is empty, is not
-    /// printable ASCII or has spaces at an end. [`InvalidInput`](ErrorKind::InvalidInput) if the
-    /// request has as many headers as it can have.
+    /// [`WrongType`](ErrorKind::WrongType) if the key cannot be in a header: it is empty, is not
+    /// printable ASCII, or begins or ends with a space. [`InvalidInput`](ErrorKind::InvalidInput) if the
+    /// request already has the maximum number of headers.
     pub fn put(&self, guard: &KeyGuard, headers: &mut HeaderMap) -> Result<()> {
         let value = guard.header().value(self, guard.value())?;
         match headers.try_insert(self.name.clone(), value) {
@@ -102,7 +104,7 @@ impl KeyHeader {
         {
             return Err(unfit());
         }
-        // Both are copied once, into a buffer that never grows.
+        // The buffer never grows, so it leaves no copy behind.
         let mut text = Vec::with_capacity(self.prefix.len() + key.len());
         text.extend_from_slice(self.prefix.as_bytes());
         text.extend_from_slice(key);
@@ -120,12 +122,12 @@ impl Default for KeyHeader {
     }
 }
 
-/// RFC 9110, section 5.5: other bytes are not sure to arrive as they were sent.
+/// RFC 9110, section 5.5: other bytes may arrive changed.
 fn is_printable(byte: u8) -> bool {
     byte == b' ' || byte.is_ascii_graphic()
 }
 
-/// The buffer of a header's value.
+/// The buffer of a header value, wiped on drop.
 struct Wiped(SecretValue);
 
 impl AsRef<[u8]> for Wiped {
@@ -134,19 +136,19 @@ impl AsRef<[u8]> for Wiped {
     }
 }
 
-/// The header that was made of a generation of a key, for the first that asked.
+/// The header value of one generation of a key, built by the first request.
 #[derive(Default)]
-pub(super) struct Built(OnceLock<(KeyHeader, HeaderValue)>);
+pub(super) struct CachedHeader(OnceLock<(KeyHeader, HeaderValue)>);
 
-impl Built {
+impl CachedHeader {
     fn value(&self, header: &KeyHeader, key: &SecretValue) -> Result<HeaderValue> {
-        if let Some((made_for, value)) = self.0.get()
-            && made_for == header
+        if let Some((built_for, value)) = self.0.get()
+            && built_for == header
         {
             return Ok(value.clone());
         }
         let value = header.build(key)?;
-        // Whoever was first is kept.
+        // The first value stays.
         let _ = self.0.set((header.clone(), value.clone()));
         Ok(value)
     }
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_the_place_of_what_is_there() {
+    fn replaces_all_values_that_the_header_has() {
         let mut headers = HeaderMap::new();
         headers.append("authorization", "Basic abc".parse().unwrap());
         headers.append("authorization", "Basic def".parse().unwrap());
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_keys_that_would_not_arrive_and_does_not_repeat_them() {
+    fn refuses_keys_that_a_header_cannot_carry_and_does_not_quote_them() {
         for key in
             ["", " ", "secret\n", "sec\r\nret", " secret", "secret ", "secr\u{e9}t", "\0secret"]
         {
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_names_and_prefixes_that_no_header_has() {
+    fn refuses_names_and_prefixes_that_a_header_cannot_have() {
         for name in ["", "X Api", "X-Api-Key:", "\u{e9}"] {
             assert_eq!(KeyHeader::named(name).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
@@ -215,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn makes_one_buffer_for_each_generation() {
+    fn builds_one_buffer_for_each_generation() {
         fn buffer(key: &RotatingKey, header: &KeyHeader) -> *const u8 {
             let mut headers = HeaderMap::new();
             header.put(&key.acquire(), &mut headers).unwrap();
-            // What the key holds on to stays where it is.
+            // The cached value keeps the buffer at its address.
             headers.get(header.name()).unwrap().as_bytes().as_ptr()
         }
         let (key, _drained) = RotatingKey::fixed("k-1", 1);
@@ -233,8 +235,9 @@ mod tests {
         KeyHeader::bearer().put(&key.acquire(), &mut headers).unwrap();
         assert_eq!(headers.get("authorization").unwrap(), "Bearer k-2");
     }
+
     #[test]
-    fn the_buffer_is_wiped_with_the_last_request() {
+    fn the_last_request_wipes_the_buffer() {
         let planted = Planted::new();
         let (key, _drained) = RotatingKey::fixed(&planted.expose(), 1);
         let (mut one, mut other) = (HeaderMap::new(), HeaderMap::new());

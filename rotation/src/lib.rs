@@ -26,6 +26,8 @@ mod policy;
 #[cfg(feature = "postgres")]
 mod postgres_issuer;
 mod record;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+mod rejection;
 mod replace;
 #[cfg(feature = "reqwest-middleware")]
 mod reqwest;
@@ -55,6 +57,8 @@ pub use policy::RotationPolicy;
 #[cfg(feature = "postgres")]
 pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
 
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+pub use self::rejection::Rejection;
 #[cfg(feature = "reqwest-middleware")]
 pub use self::reqwest::RotatingKeyMiddleware;
 #[cfg(feature = "tower")]

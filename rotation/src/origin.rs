@@ -1,4 +1,4 @@
-//! Where a key may go.
+//! The origins that may get a key.
 
 use http::Uri;
 use strongroom_core::{Error, ErrorKind, Result};
@@ -12,7 +12,7 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Nothing if the URI is relative, is not of HTTP, or has a port that is none.
+    /// `None` if the URI is relative, is not HTTP, or has an invalid port.
     pub(super) fn of_uri(uri: &'a Uri) -> Option<Self> {
         let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
         let host = authority.host();
@@ -41,7 +41,7 @@ impl PartialEq for Origin<'_> {
     }
 }
 
-/// The origins that get a key: all, until one is named.
+/// The origins that may get a key: all, until one is added.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins(Vec<Uri>);
 
@@ -63,7 +63,8 @@ impl Origins {
         Ok(())
     }
 
-    /// Whether a key may go there. Where some origins are named, nowhere is none of them.
+    /// Whether a request to this origin may carry the key. With an allow-list, a missing origin is
+    /// rejected.
     pub(super) fn allow(&self, to: Option<Origin<'_>>) -> bool {
         self.0.is_empty() || to.is_some() && self.0.iter().any(|uri| Origin::of_uri(uri) == to)
     }
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn allows_all_until_one_is_named() {
+    fn allows_all_origins_until_one_is_added() {
         for uri in ["https://any.example/x", "/relative", "any.example:80"] {
             assert!(allowed(&[], uri));
         }
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_more_or_less_than_an_origin() {
+    fn refuses_urls_that_are_not_an_origin() {
         for origin in [
             "",
             "api.example.com",

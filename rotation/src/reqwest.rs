@@ -1,4 +1,4 @@
-//! The key in the requests of a `reqwest` client.
+//! A middleware that puts the key into the requests of a `reqwest` client.
 
 #[cfg(test)]
 mod tests;
@@ -10,38 +10,41 @@ use reqwest_middleware::{Error, Middleware, Next};
 use strongroom_core::{Result, async_trait};
 
 use super::guarded_body::GuardedBody;
-use super::key_injector::{After, KeyInjector};
+use super::key_injector::{KeyInjector, Retry};
 use super::origin::Origin;
-use super::{KeyGuard, KeyHeader, RotatingKey};
+use super::{KeyGuard, KeyHeader, Rejection, RotatingKey};
 
 /// Puts the current key into each request of a `reqwest` client.
 ///
-/// - The key goes into the header that [`header`](Self::header) names, in place of what the request
+/// - The key goes into the header that [`header`](Self::header) names, and replaces what the request
 ///   has there.
-/// - The request counts as in flight until the body of its response has been read or is dropped; until
-///   then its key is not revoked, within the time that a drain may take.
-/// - The headers of the response are looked at for the end of the key's life
+/// - The request counts as in flight until the body of its response has been read or is dropped. Until
+///   then the engine does not revoke its key, within
+///   [`drain_timeout`](crate::RotationPolicy::drain_timeout).
+/// - The middleware reads the expiry of the key from the headers of the response
 ///   ([`RotatingKey::observe`]).
-/// - A request that is answered 401 is sent once more with the new key if its own has been replaced
-///   meanwhile. Nothing was done on behalf of a request that was not authenticated, so that holds for
-///   all methods. If its key is current here, the store is looked at first: another instance may have
-///   replaced it. A 401 to a key that nobody has replaced is passed on, and so is a second one. A
-///   request whose body is a stream is not sent again.
+/// - If the service rejects the key (answers 401, or what [`rejection`](Self::rejection) names) and the
+///   key has been replaced meanwhile, the middleware sends the request once more with the new key. The
+///   service has not carried out a request that it did not authenticate, so this is safe for all methods.
+///   If the key is the current one, the middleware first has the engine check the store, because another
+///   instance may have replaced it. The middleware passes on a rejection of a key that is still current,
+///   and a second rejection. It does not resend a request whose body is a stream.
 ///
-/// Add it after middleware that sends requests again, so that each try gets the key of its moment.
+/// Add it after middleware that retries requests, so that each attempt gets the key that is current then.
 ///
 /// # Redirects
-/// The client follows redirects by itself, out of this middleware's sight. It takes `Authorization` out
-/// of requests to another origin, **but no other header**: a key in `X-Api-Key` would go wherever the
-/// service points. Give the client [`same_origin_redirects`](Self::same_origin_redirects), or follow
-/// no redirects. Where a key was sent away nevertheless, a warning is logged. What another origin
-/// answers is never believed to be about the key.
+/// The client follows redirects by itself, and this middleware does not see them. The client removes
+/// `Authorization` from requests to another origin, **but no other header**: a key in `X-Api-Key` would go
+/// wherever the service points. Give the client [`same_origin_redirects`](Self::same_origin_redirects), or
+/// follow no redirects. If a redirect has led a request with such a key to another origin, the middleware
+/// logs a warning. It never takes a response from another origin as a statement about the key.
 ///
-/// [`allow_origin`](Self::allow_origin) keeps the key from requests that go elsewhere from the start.
+/// [`allow_origin`](Self::allow_origin) keeps the key out of requests to other origins in the first
+/// place.
 ///
 /// # Logs
-/// The client logs the key only if [`reqwest::ClientBuilder::connection_verbose`] tells it to log
-/// all that goes over the wire.
+/// The client logs the key only if [`reqwest::ClientBuilder::connection_verbose`] makes it log all bytes
+/// of its connections.
 ///
 /// # Errors
 /// Those of the client and of other middleware, and a [`strongroom::Error`](strongroom_core::Error), within
@@ -63,36 +66,43 @@ use super::{KeyGuard, KeyHeader, RotatingKey};
 /// ```
 #[derive(Clone, Debug)]
 pub struct RotatingKeyMiddleware {
-    carrier: KeyInjector,
+    injector: KeyInjector,
 }
 
 impl RotatingKeyMiddleware {
-    /// A middleware that sends the key as a bearer token, to wherever requests go.
+    /// A middleware that sends the key as a bearer token, to all origins.
     #[must_use]
     pub fn new(key: RotatingKey) -> Self {
-        Self { carrier: KeyInjector::new(key) }
+        Self { injector: KeyInjector::new(key) }
     }
 
     /// Names the header that carries the key.
     #[must_use]
     pub fn header(mut self, header: KeyHeader) -> Self {
-        self.carrier.header = header;
+        self.injector.header = header;
         self
     }
 
-    /// Sends the key to this origin, such as `https://api.example.com`, and to others that are named the
-    /// same way. Requests to any other go out as they are.
+    /// Sets which responses reject the key; 401 by default.
+    #[must_use]
+    pub fn rejection(mut self, rejection: Rejection) -> Self {
+        self.injector.rejection = rejection;
+        self
+    }
+
+    /// Allows this origin, such as `https://api.example.com`, to get the key; call it once for each
+    /// origin. Requests to other origins then go out unchanged.
     ///
     /// # Errors
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it is not a scheme and a host, with or
     /// without a port.
     pub fn allow_origin(mut self, origin: &str) -> Result<Self> {
-        self.carrier.origins.add(origin)?;
+        self.injector.origins.add(origin)?;
         Ok(self)
     }
 
-    /// What to give [`reqwest::ClientBuilder::redirect`]: redirects are followed within the origin that
-    /// a request was sent to, at most 10 times. One that leads elsewhere is the response itself.
+    /// A policy for [`reqwest::ClientBuilder::redirect`] that follows at most 10 redirects within the
+    /// origin of the request. A redirect to another origin is returned as the response.
     #[must_use]
     pub fn same_origin_redirects() -> Policy {
         let follow = Policy::limited(10);
@@ -106,21 +116,30 @@ impl RotatingKeyMiddleware {
         })
     }
 
-    /// Sends a request with the current key. Also says whether the answer comes from where the request
-    /// was sent to.
+    /// Sends a request with the current key.
     async fn send(
         &self,
         mut request: Request,
+        has_copy: bool,
         extensions: &mut Extensions,
         next: Next<'_>,
-    ) -> Result<(Response, KeyGuard, bool), Error> {
-        let guard = self.carrier.load(request.headers_mut()).map_err(Error::middleware)?;
+    ) -> Result<Answer, Error> {
+        let guard = self.injector.inject(request.headers_mut()).map_err(Error::middleware)?;
         let url = request.url().clone();
         let response = next.run(request, extensions).await?;
-        let is_home = Origin::of_url(response.url()) == Origin::of_url(&url);
-        if is_home {
-            self.carrier.observe(&guard, response.headers());
-        } else if self.carrier.header.name() != header::AUTHORIZATION {
+        let retry = if Origin::of_url(response.url()) == Origin::of_url(&url) {
+            let (status, headers) = (response.status(), response.headers());
+            self.injector.observe(&guard, headers);
+            self.injector.decide_retry(&guard, status, headers, has_copy)
+        } else {
+            self.warn_of_redirect(&guard);
+            Retry::No
+        };
+        Ok(Answer { response, guard, retry })
+    }
+
+    fn warn_of_redirect(&self, guard: &KeyGuard) {
+        if self.injector.header.name() != header::AUTHORIZATION {
             tracing::warn!(
                 generation = guard.generation(),
                 fingerprint = %guard.fingerprint(),
@@ -128,8 +147,14 @@ impl RotatingKeyMiddleware {
                  key; follow redirects with RotatingKeyMiddleware::same_origin_redirects()"
             );
         }
-        Ok((response, guard, is_home))
     }
+}
+
+/// A response, the key of its request, and whether to send the request once more.
+struct Answer {
+    response: Response,
+    guard: KeyGuard,
+    retry: Retry,
 }
 
 #[async_trait]
@@ -140,37 +165,32 @@ impl Middleware for RotatingKeyMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<Response, Error> {
-        if !self.carrier.serves(Origin::of_url(request.url())) {
+        if !self.injector.allows(Origin::of_url(request.url())) {
             return next.run(request, extensions).await;
         }
         let copy = request.try_clone();
-        let (mut response, mut guard, is_home) =
-            self.send(request, extensions, next.clone()).await?;
-        let mut after = After::PassOn;
-        if is_home {
-            after = self.carrier.after(&guard, response.status(), copy.is_some());
+        let mut answer = self.send(request, copy.is_some(), extensions, next.clone()).await?;
+        if answer.retry == Retry::AfterStoreCheck {
+            self.injector.wait_for_store_check().await;
+            answer.retry = self.injector.decide_retry_after_check(&answer.guard);
         }
-        if after == After::Look {
-            self.carrier.looked().await;
-            after = self.carrier.after_look(&guard);
-        }
-        if after == After::Repeat
+        if answer.retry == Retry::WithNewKey
             && let Some(copy) = copy
         {
-            // The old key's request ends before the new one begins.
-            drop((response, guard));
-            (response, guard, _) = self.send(copy, extensions, next).await?;
+            // End the old key's request before the new one begins.
+            drop(answer);
+            answer = self.send(copy, false, extensions, next).await?;
         }
-        Ok(guarded(response, guard))
+        Ok(guard_body(answer.response, answer.guard))
     }
 }
 
-/// The same response; its body holds the guard.
-fn guarded(response: Response, guard: KeyGuard) -> Response {
+/// Moves the guard into the body of the response.
+fn guard_body(response: Response, guard: KeyGuard) -> Response {
     let url = response.url().clone();
     let mut response = HttpResponse::<Body>::from(response)
         .map(|body| Body::wrap(GuardedBody::new(body, Some(guard))));
-    // The way from one type to the other loses the URL, unless it is an extension.
+    // The conversion between the two types loses the URL, unless it is an extension.
     if let Ok(with_url) = HttpResponse::builder().url(url).body(()) {
         response.extensions_mut().extend(with_url.into_parts().0.extensions);
     }

@@ -1,25 +1,25 @@
-//! Moments and spans of time as issuers write them. What is refused is never quoted.
+//! Parses timestamps and durations as issuers write them. Errors never quote the text.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::header::ExpiryUnit;
 
-/// Why a text is not taken, as a clause.
+/// Why a text is refused, as a clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) &'static str);
 
-const NO_MOMENT: Refused =
+const NOT_A_TIMESTAMP: Refused =
     Refused("it is neither an RFC 3339 date and time, nor a Unix time, nor an HTTP-date");
-const NO_SPAN: Refused = Refused("it is not a whole number with or without a unit");
+const NOT_A_DURATION: Refused = Refused("it is not a whole number with or without a unit");
 pub(super) const TOO_FAR: Refused = Refused("it lies more than ten years ahead");
 
-/// A whole number in `unit`, or with a unit of its own.
-pub(super) fn remaining(text: &str, unit: ExpiryUnit) -> Result<Duration, Refused> {
-    let text = present(text)?;
-    let digits = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
-    let (number, suffix) = text.split_at(text.len() - digits.len());
+/// Parses a whole number in `unit`, or one followed by its own unit.
+pub(super) fn parse_duration(text: &str, unit: ExpiryUnit) -> Result<Duration, Refused> {
+    let text = trim(text)?;
+    let suffix = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let (number, suffix) = text.split_at(text.len() - suffix.len());
     if number.is_empty() {
-        return Err(NO_SPAN);
+        return Err(NOT_A_DURATION);
     }
     if suffix.starts_with(['.', ',']) {
         return Err(Refused("it is not a whole number"));
@@ -33,28 +33,27 @@ pub(super) fn remaining(text: &str, unit: ExpiryUnit) -> Result<Duration, Refuse
         ("m", ExpiryUnit::Days) | ("M", _) => {
             return Err(Refused("its unit may be minutes or months"));
         }
-        (suffix, _) => named_unit(suffix)?,
+        (suffix, _) => seconds_per(suffix)?,
     };
-    // Only digits are left: what is no number is too large for one.
+    // The number has only digits, so it fails to parse only if it is too large.
     let number: u64 = number.parse().map_err(|_| TOO_FAR)?;
     number.checked_mul(seconds).map(Duration::from_secs).ok_or(TOO_FAR)
 }
 
-/// How many seconds a unit has.
-fn named_unit(name: &str) -> Result<u64, Refused> {
-    match name.to_ascii_lowercase().as_str() {
+fn seconds_per(unit: &str) -> Result<u64, Refused> {
+    match unit.to_ascii_lowercase().as_str() {
         "s" | "sec" | "secs" | "second" | "seconds" => Ok(1),
         "m" | "min" | "mins" | "minute" | "minutes" => Ok(60),
         "h" | "hour" | "hours" => Ok(3600),
         "d" | "day" | "days" => Ok(86_400),
-        _ => Err(NO_SPAN),
+        _ => Err(NOT_A_DURATION),
     }
 }
 
-/// An RFC 3339 date and time, a Unix time in seconds or (with 13 digits) in milliseconds, or an
-/// HTTP-date.
-pub(super) fn parse(text: &str) -> Result<SystemTime, Refused> {
-    let text = present(text)?;
+/// Parses an RFC 3339 date and time, a Unix time in seconds or (with 13 digits) in milliseconds, or
+/// an HTTP-date.
+pub(super) fn parse_timestamp(text: &str) -> Result<SystemTime, Refused> {
+    let text = trim(text)?;
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         let number: u64 = text.parse().map_err(|_| TOO_FAR)?;
         let since = if text.len() == 13 {
@@ -64,14 +63,14 @@ pub(super) fn parse(text: &str) -> Result<SystemTime, Refused> {
         };
         return UNIX_EPOCH.checked_add(since).ok_or(TOO_FAR);
     }
-    rfc3339(text).or_else(|| httpdate::parse_http_date(text).ok()).ok_or(NO_MOMENT)
+    parse_rfc3339(text).or_else(|| httpdate::parse_http_date(text).ok()).ok_or(NOT_A_TIMESTAMP)
 }
 
-/// The parser in use knows UTC alone; RFC 3339, section 5.6, has offsets, too.
-fn rfc3339(text: &str) -> Option<SystemTime> {
+/// `humantime` parses UTC only; RFC 3339, section 5.6, also allows offsets.
+fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     let text = text.to_ascii_uppercase();
     let offset_at = text.len().checked_sub("+00:00".len())?;
-    let offset = text.get(offset_at..).and_then(offset);
+    let offset = text.get(offset_at..).and_then(parse_offset);
     let Some((sign, offset)) = offset else {
         return humantime::parse_rfc3339(&text).ok();
     };
@@ -82,18 +81,19 @@ fn rfc3339(text: &str) -> Option<SystemTime> {
     }
 }
 
-fn offset(text: &str) -> Option<(char, Duration)> {
+fn parse_offset(text: &str) -> Option<(char, Duration)> {
     let sign = text.chars().next().filter(|sign| matches!(sign, '+' | '-'))?;
     let (hours, minutes) = text.get(1..)?.split_once(':')?;
-    let two_digits = |text: &str, end: u64| {
-        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|number: &u64| digits && *number < end)
+    let two_digits = |text: &str, limit: u64| {
+        let has_two = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number: &u64| has_two && *number < limit)
     };
     let minutes = two_digits(hours, 24)? * 60 + two_digits(minutes, 60)?;
     Some((sign, Duration::from_secs(minutes * 60)))
 }
 
-fn present(text: &str) -> Result<&str, Refused> {
+/// The text without the spaces around it, unless it is empty or negative.
+fn trim(text: &str) -> Result<&str, Refused> {
     let text = text.trim();
     match text.as_bytes().first() {
         None => Err(Refused("it is empty")),

@@ -1,7 +1,7 @@
-//! The key in the requests of a `tower` service.
+//! A layer that puts the key into the requests of a `tower` service.
 
 mod future;
-mod repeat;
+mod retry_body;
 #[cfg(test)]
 mod tests;
 
@@ -15,35 +15,38 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 pub use self::future::ResponseFuture;
-pub use self::repeat::{CloneBody, NoRetry, RetryBody};
+pub use self::retry_body::{CloneBody, NoRetry, RetryBody};
 use super::guarded_body::GuardedBody;
 use super::key_injector::KeyInjector;
 use super::origin::Origin;
-use super::{KeyHeader, RotatingKey};
+use super::{KeyHeader, Rejection, RotatingKey};
 
-/// What fails in a stack of services.
+/// The error type of `tower` services.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Puts the current key into each request of an HTTP client that is a `tower` service.
 ///
-/// - The key goes into the header that [`header`](Self::header) names, in place of what the request
+/// - The key goes into the header that [`header`](Self::header) names, and replaces what the request
 ///   has there.
 /// - The request counts as in flight until the body of its response has ended or is dropped
-///   ([`GuardedBody`]); until then its key is not revoked, within the time that a drain may take.
-/// - The headers of the response are looked at for the end of the key's life
+///   ([`GuardedBody`]). Until then the engine does not revoke its key, within
+///   [`drain_timeout`](crate::RotationPolicy::drain_timeout).
+/// - The layer reads the expiry of the key from the headers of the response
 ///   ([`RotatingKey::observe`]).
-/// - A request that is answered 401 is sent once more with the new key if its own has been replaced
-///   meanwhile. Nothing was done on behalf of a request that was not authenticated, so that holds for
-///   all methods. If its key is current here, the store is looked at first: another instance may have
-///   replaced it. A 401 to a key that nobody has replaced is passed on, and so is a second one.
+/// - If the service rejects the key (answers 401, or what [`rejection`](Self::rejection) names) and the
+///   key has been replaced meanwhile, the layer sends the request once more with the new key. The service
+///   has not carried out a request that it did not authenticate, so this is safe for all methods. If the
+///   key is the current one, the layer first has the engine check the store, because another instance may
+///   have replaced it. The layer passes on a rejection of a key that is still current, and a second
+///   rejection.
 ///
-/// To send a request once more takes a copy from before, body included; [`RetryBody`] says what is
-/// copied. A body that cannot be copied is not sent again.
+/// To send a request once more, the layer copies it beforehand, with its body; [`RetryBody`] says how. It
+/// does not resend a request whose body cannot be copied.
 ///
 /// # Redirects
-/// This layer sees single requests. Where another follows redirects, put this one inside of it and name
+/// This layer sees single requests. If another layer follows redirects, put this one inside it and name
 /// the origins that may get the key with [`allow_origin`](Self::allow_origin): inside, each hop gets the
-/// current key, and hops to other origins get none. Outside of it, the other would carry the key
+/// current key, and hops to other origins get none. Outside it, the other layer would carry the key
 /// along, possibly to another host.
 ///
 /// # Errors
@@ -75,16 +78,16 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// ```
 #[derive(Clone, Debug)]
 pub struct RotatingKeyLayer<P = CloneBody> {
-    carrier: Arc<KeyInjector>,
-    repeat: P,
+    injector: Arc<KeyInjector>,
+    retry_body: P,
 }
 
 impl RotatingKeyLayer {
-    /// A layer that sends the key as a bearer token, to wherever requests go, and copies the bodies of
-    /// requests with [`Clone`].
+    /// A layer that sends the key as a bearer token, to all origins, and copies the bodies of requests
+    /// with [`Clone`].
     #[must_use]
     pub fn new(key: RotatingKey) -> Self {
-        Self { carrier: Arc::new(KeyInjector::new(key)), repeat: CloneBody }
+        Self { injector: Arc::new(KeyInjector::new(key)), retry_body: CloneBody }
     }
 }
 
@@ -92,25 +95,32 @@ impl<P> RotatingKeyLayer<P> {
     /// Names the header that carries the key.
     #[must_use]
     pub fn header(mut self, header: KeyHeader) -> Self {
-        Arc::make_mut(&mut self.carrier).header = header;
+        Arc::make_mut(&mut self.injector).header = header;
         self
     }
 
-    /// Sends the key to this origin, such as `https://api.example.com`, and to others that are named the
-    /// same way. Requests to any other, and those whose URI is relative, go out as they are.
+    /// Sets which responses reject the key; 401 by default.
+    #[must_use]
+    pub fn rejection(mut self, rejection: Rejection) -> Self {
+        Arc::make_mut(&mut self.injector).rejection = rejection;
+        self
+    }
+
+    /// Allows this origin, such as `https://api.example.com`, to get the key; call it once for each
+    /// origin. Requests to other origins, and those whose URI is relative, then go out unchanged.
     ///
     /// # Errors
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it is not a scheme and a host, with or
     /// without a port.
     pub fn allow_origin(mut self, origin: &str) -> Result<Self> {
-        Arc::make_mut(&mut self.carrier).origins.add(origin)?;
+        Arc::make_mut(&mut self.injector).origins.add(origin)?;
         Ok(self)
     }
 
-    /// Copies bodies with `copy`. Where it gives nothing, the request is not sent again.
+    /// Copies bodies with `copy`. Where it returns `None`, the request is not sent again.
     ///
     /// # Examples
-    /// For a type that is empty, whole or a stream, and only the last cannot be had twice:
+    /// For a body that is either in memory or a stream, which cannot be copied:
     /// ```
     /// use http_body_util::{Either, Empty, Full, combinators::UnsyncBoxBody};
     /// # use strongroom_rotation::{RotatingKey, RotatingKeyLayer};
@@ -131,13 +141,13 @@ impl<P> RotatingKeyLayer<P> {
     where
         F: Fn(&B) -> Option<B> + Clone,
     {
-        RotatingKeyLayer { carrier: self.carrier, repeat: copy }
+        RotatingKeyLayer { injector: self.injector, retry_body: copy }
     }
 
-    /// Sends no request twice, so that bodies need not be copied.
+    /// Sends no request twice, and copies no bodies.
     #[must_use]
     pub fn without_retry(self) -> RotatingKeyLayer<NoRetry> {
-        RotatingKeyLayer { carrier: self.carrier, repeat: NoRetry }
+        RotatingKeyLayer { injector: self.injector, retry_body: NoRetry }
     }
 }
 
@@ -147,8 +157,8 @@ impl<S, P: Clone> Layer<S> for RotatingKeyLayer<P> {
     fn layer(&self, inner: S) -> Self::Service {
         RotatingKeyService {
             inner,
-            carrier: Arc::clone(&self.carrier),
-            repeat: self.repeat.clone(),
+            injector: Arc::clone(&self.injector),
+            retry_body: self.retry_body.clone(),
         }
     }
 }
@@ -157,8 +167,8 @@ impl<S, P: Clone> Layer<S> for RotatingKeyLayer<P> {
 #[derive(Clone, Debug)]
 pub struct RotatingKeyService<S, P = CloneBody> {
     inner: S,
-    carrier: Arc<KeyInjector>,
-    repeat: P,
+    injector: Arc<KeyInjector>,
+    retry_body: P,
 }
 
 impl<S, P, B, R> Service<Request<B>> for RotatingKeyService<S, P>
@@ -177,21 +187,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let carrier = Arc::clone(&self.carrier);
-        let fresh = self.inner.clone();
-        // The one that is ready is the one to call.
-        let mut service = std::mem::replace(&mut self.inner, fresh);
-        if !carrier.serves(Origin::of_uri(request.uri())) {
-            let sent = service.call(request);
-            return ResponseFuture::sent(sent, service, carrier, None, None);
+        let injector = Arc::clone(&self.injector);
+        // Call the instance that `poll_ready` made ready; its clone may not be.
+        let unready = self.inner.clone();
+        let mut service = std::mem::replace(&mut self.inner, unready);
+        if !injector.allows(Origin::of_uri(request.uri())) {
+            let response = service.call(request);
+            return ResponseFuture::in_flight(response, service, injector, None, None);
         }
-        let copy = repeat::copy(&request, &self.repeat);
-        match carrier.load(request.headers_mut()) {
+        let copy = retry_body::copy_request(&request, &self.retry_body);
+        match injector.inject(request.headers_mut()) {
             Ok(guard) => {
-                let sent = service.call(request);
-                ResponseFuture::sent(sent, service, carrier, Some(guard), copy)
+                let response = service.call(request);
+                ResponseFuture::in_flight(response, service, injector, Some(guard), copy)
             }
-            Err(error) => ResponseFuture::failed(error, service, carrier),
+            Err(error) => ResponseFuture::failed(error, service, injector),
         }
     }
 }

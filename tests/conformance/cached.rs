@@ -1,26 +1,20 @@
-//! The facade as a backend: what the contract promises holds through its cache, too.
-
-use std::time::Duration;
+//! The methods of a manager that applications call, as a backend: the contract holds through the cache, too.
 
 use strongroom::{
     Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, PutOptions,
-    ReadOptions, ReadPolicy, Result, Rotated, Secret, SecretPath, SecretValue, SecretsManager,
-    Version, VersionInfo, VersionSelector, async_trait,
+    ReadOptions, Result, Rotated, Secret, SecretPath, SecretValue, SecretsManager, Version,
+    VersionInfo, VersionSelector, async_trait,
 };
 
-/// Longer than a case: what a case sees of a write is not owed to an entry's end.
-const TTL: Duration = Duration::from_secs(60);
-
-/// Asks a backend through a manager that caches.
+/// Reads through the cache of a manager; the manager's own `Backend` implementation does not.
 #[derive(Debug)]
 pub(crate) struct Cached {
     secrets: SecretsManager,
 }
 
 impl Cached {
-    pub(crate) fn new(backend: impl Backend) -> Self {
-        let policy = ReadPolicy::new().cache_ttl(TTL);
-        Self { secrets: SecretsManager::with_policy(backend, policy) }
+    pub(crate) fn new(secrets: SecretsManager) -> Self {
+        Self { secrets }
     }
 }
 
@@ -63,7 +57,7 @@ impl Backend for Cached {
         self.secrets.destroy(path).await
     }
 
-    /// The facade's listing goes from page to page by itself: what it gives is one page.
+    /// `Listing` fetches all pages, so its paths are one page here.
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
         let prefix = prefix.map_or("", SecretPath::as_str);
         let paths = self.secrets.list_with(prefix, options.clone()).all().await?;

@@ -1,5 +1,5 @@
-//! The backend contract, for every backend, alone and through a manager that caches; see
-//! `strongroom_testkit::conformance`.
+//! The backend contract, for every backend, alone and through a manager that caches, and for a manager as
+//! a backend; see `strongroom_testkit::conformance`.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod cached;
@@ -7,12 +7,16 @@ mod cached;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use strongroom::aws::{AwsBackend, AwsConfig, StaticCredentials};
 use strongroom::env::{EnvBackend, EnvConfig};
 use strongroom::hashicorp::{AppRole, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom::native::{KeySource, NativeBackend, NativeConfig};
-use strongroom::{Backend, Capabilities, Capability, MemoryBackend, SecretPath, async_trait};
+use strongroom::{
+    Backend, Capabilities, Capability, MemoryBackend, ReadPolicy, SecretPath, SecretsManager,
+    async_trait,
+};
 use strongroom_testkit::canary;
 use strongroom_testkit::conformance::{self, Fixture, Seed, Target};
 use strongroom_testkit::localstack;
@@ -25,9 +29,11 @@ fn main() -> ExitCode {
     conformance::main(vec![
         Box::new(Memory(Way::Bare)),
         Box::new(Memory(Way::Cached)),
+        Box::new(Memory(Way::Manager)),
         Box::new(Env),
         Box::new(Native(Way::Bare)),
         Box::new(Native(Way::Cached)),
+        Box::new(Native(Way::Manager)),
         Box::new(Hashicorp::new(Way::Bare)),
         Box::new(Hashicorp::new(Way::Cached)),
         Box::new(Aws::new(Way::Bare)),
@@ -40,25 +46,36 @@ fn main() -> ExitCode {
 enum Way {
     /// The backend alone.
     Bare,
-    /// The facade, with a cache.
+    /// The reads and writes of a manager that caches, as an application makes them.
     Cached,
+    /// A manager that caches, as a backend: its reads are fresh.
+    Manager,
 }
 
 impl Way {
     /// One of the names of a target, in the order above.
-    fn name(self, [bare, cached]: [&'static str; 2]) -> &'static str {
+    fn name(self, [bare, cached, manager]: [&'static str; 3]) -> &'static str {
         match self {
             Self::Bare => bare,
             Self::Cached => cached,
+            Self::Manager => manager,
         }
     }
 
     fn to(self, backend: impl Backend) -> Fixture {
         match self {
             Self::Bare => Fixture::new(backend),
-            Self::Cached => Fixture::new(Cached::new(backend)),
+            Self::Cached => Fixture::new(Cached::new(caching(backend))),
+            Self::Manager => Fixture::new(caching(backend)),
         }
     }
+}
+
+/// A manager whose cache keeps a copy for longer than a case takes: a case that sees a write does not see
+/// it because an entry has expired.
+fn caching(backend: impl Backend) -> SecretsManager {
+    let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(60));
+    SecretsManager::with_policy(backend, policy)
 }
 
 /// Everything but rotation by the store itself.
@@ -79,7 +96,7 @@ struct Memory(Way);
 #[async_trait]
 impl Target for Memory {
     fn name(&self) -> &'static str {
-        self.0.name(["memory", "memory+cache"])
+        self.0.name(["memory", "memory+cache", "memory+manager"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -131,7 +148,7 @@ struct Native(Way);
 #[async_trait]
 impl Target for Native {
     fn name(&self) -> &'static str {
-        self.0.name(["native", "native+cache"])
+        self.0.name(["native", "native+cache", "native+manager"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -170,7 +187,7 @@ impl Hashicorp {
 #[async_trait]
 impl Target for Hashicorp {
     fn name(&self) -> &'static str {
-        self.way.name(["hashicorp", "hashicorp+cache"])
+        self.way.name(["hashicorp", "hashicorp+cache", "hashicorp+manager"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -206,7 +223,7 @@ impl Aws {
 #[async_trait]
 impl Target for Aws {
     fn name(&self) -> &'static str {
-        self.way.name(["aws", "aws+cache"])
+        self.way.name(["aws", "aws+cache", "aws+manager"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {

@@ -1,4 +1,4 @@
-//! The forms that services send, and those that nobody should believe.
+//! The values that services send, plausible and implausible.
 
 use std::time::UNIX_EPOCH;
 
@@ -24,6 +24,11 @@ pub(super) fn read(headers: &ExpiryHeaders, lines: &[(&'static str, &[u8])]) -> 
     headers.read(&map, now())
 }
 
+/// The usual headers, and `Sunset`.
+pub(super) fn with_sunset(unit: ExpiryUnit) -> ExpiryHeaders {
+    ExpiryHeaders::new(unit).timestamp("Sunset").unwrap()
+}
+
 #[track_caller]
 fn assert_ahead(unit: ExpiryUnit, line: &str, seconds: u64) {
     let observed = read(&ExpiryHeaders::new(unit), &[(IN, line.as_bytes())]);
@@ -37,14 +42,14 @@ fn assert_ahead(unit: ExpiryUnit, line: &str, seconds: u64) {
 
 #[track_caller]
 fn why(unit: ExpiryUnit, lines: &[(&'static str, &[u8])]) -> &'static str {
-    match read(&ExpiryHeaders::new(unit), lines) {
+    match read(&with_sunset(unit), lines) {
         ExpiryObservation::Implausible { why, .. } => why,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_number_counts_in_the_unit_that_is_set() {
+fn a_number_counts_in_the_configured_unit() {
     assert_ahead(ExpiryUnit::Seconds, "3600", 3600);
     assert_ahead(ExpiryUnit::Minutes, "90", 90 * 60);
     assert_ahead(ExpiryUnit::Hours, "36", 36 * 3600);
@@ -74,7 +79,7 @@ fn a_suffix_names_the_unit() {
 }
 
 #[test]
-fn a_moment_has_several_forms() {
+fn a_timestamp_has_several_forms() {
     let at = now() + Duration::from_secs(30 * DAY);
     for line in [
         "2026-02-01T03:04:05Z",
@@ -88,7 +93,7 @@ fn a_moment_has_several_forms() {
         "Sunday, 01-Feb-26 03:04:05 GMT",
     ] {
         for name in [AT, SUNSET] {
-            let observed = read(&ExpiryHeaders::new(ExpiryUnit::Days), &[(name, line.as_bytes())]);
+            let observed = read(&with_sunset(ExpiryUnit::Days), &[(name, line.as_bytes())]);
             let header = HeaderName::from_static(name);
             assert_eq!(observed, ExpiryObservation::Expiry { at, header }, "{line}");
         }
@@ -96,7 +101,7 @@ fn a_moment_has_several_forms() {
 }
 
 #[test]
-fn what_cannot_be_believed_says_why_and_does_not_quote() {
+fn an_implausible_header_says_why_and_is_not_quoted() {
     for (name, line, expected) in [
         (IN, &b""[..], "it is empty"),
         (IN, b"  ", "it is empty"),
@@ -144,11 +149,11 @@ fn what_cannot_be_believed_says_why_and_does_not_quote() {
 }
 
 #[test]
-fn an_end_is_believed_as_passed_for_a_day() {
-    let a_day_back = now() - Duration::from_secs(DAY);
+fn an_expiry_up_to_a_day_back_is_plausible() {
+    let one_day_back = now() - Duration::from_secs(DAY);
     let observed = read(&ExpiryHeaders::new(ExpiryUnit::Days), &[(AT, b"1767236645")]);
     let header = HeaderName::from_static(AT);
-    assert_eq!(observed, ExpiryObservation::Expiry { at: a_day_back, header });
+    assert_eq!(observed, ExpiryObservation::Expiry { at: one_day_back, header });
 }
 
 #[test]
@@ -162,8 +167,8 @@ fn repeated_headers_must_agree() {
 }
 
 #[test]
-fn the_earliest_believable_end_counts() {
-    let headers = ExpiryHeaders::new(ExpiryUnit::Days);
+fn the_earliest_plausible_expiry_counts() {
+    let headers = with_sunset(ExpiryUnit::Days);
     let all: [(&'static str, &[u8]); 4] =
         [(IN, b"40"), (AT, b"2026-02-01T03:04:05Z"), (SUNSET, b"nonsense"), ("age", b"1")];
     let at = now() + Duration::from_secs(30 * DAY);
@@ -173,10 +178,10 @@ fn the_earliest_believable_end_counts() {
 }
 
 #[test]
-fn own_names_are_added_and_the_usual_ones_dropped() {
+fn none_reads_only_the_headers_that_are_added() {
     let own = ExpiryHeaders::none()
         .remaining("X-My-Days-Left", ExpiryUnit::Days)
-        .and_then(|headers| headers.moment("X-My-Expiry"))
+        .and_then(|headers| headers.timestamp("X-My-Expiry"))
         .unwrap();
     let observed = read(&own, &[(IN, b"1"), ("x-my-days-left", b"3")]);
     let at = now() + Duration::from_secs(3 * DAY);
@@ -191,6 +196,52 @@ fn own_names_are_added_and_the_usual_ones_dropped() {
     };
     assert_eq!(at, now() + Duration::from_secs(3 * 3600));
 
-    let error = ExpiryHeaders::none().moment("no name").unwrap_err();
+    let error = ExpiryHeaders::none().timestamp("no name").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+#[test]
+fn sunset_is_read_only_if_it_is_named() {
+    let line: [(&'static str, &[u8]); 1] = [(SUNSET, b"Sun, 01 Feb 2026 03:04:05 GMT")];
+    assert_eq!(read(&ExpiryHeaders::new(ExpiryUnit::Days), &line), ExpiryObservation::Nothing);
+    let at = now() + Duration::from_secs(30 * DAY);
+    let header = HeaderName::from_static(SUNSET);
+    let observed = read(&with_sunset(ExpiryUnit::Days), &line);
+    assert_eq!(observed, ExpiryObservation::Expiry { at, header });
+}
+
+#[test]
+fn a_header_that_speaks_of_something_else_is_refused_with_its_meaning() {
+    for (name, meaning) in [
+        ("Age", "how long a cache may keep the response"),
+        ("Cache-Control", "how long a cache may keep the response"),
+        ("Expires", "how long a cache may keep the response"),
+        ("X-Accel-Expires", "how long a cache may keep the response"),
+        ("Date", "about the response itself"),
+        ("Content-Length", "about the response itself"),
+        ("Last-Modified", "about the resource"),
+        ("ETag", "about the resource"),
+        ("Deprecation", "since when the endpoint is deprecated"),
+        ("Retry-After", "when to send the next request"),
+        ("retry-after-ms", "when to send the next request"),
+        ("RateLimit-Reset", "about a quota of requests"),
+        ("X-RateLimit-Reset", "about a quota of requests"),
+        ("x-rate-limit-reset", "about a quota of requests"),
+        ("anthropic-ratelimit-tokens-reset", "about a quota of requests"),
+        ("Set-Cookie", "about a cookie"),
+        ("Strict-Transport-Security", "how long to use a connection or a host"),
+        ("Access-Control-Max-Age", "how long a browser may keep"),
+    ] {
+        let as_timestamp = ExpiryHeaders::none().timestamp(name);
+        let as_remaining = ExpiryHeaders::none().remaining(name, ExpiryUnit::Seconds);
+        for error in [as_timestamp.unwrap_err(), as_remaining.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Config, "{name}");
+            let text = error.to_string();
+            let expected = format!("`{}` tells {meaning}", name.to_lowercase());
+            assert!(text.contains(&expected) && text.contains("X-Key-Expires-At"), "{text}");
+        }
+    }
+    for name in ["X-Key-Expires-In", "X-Token-Expires", "X-Expires-After", "X-Key-Age", "X-Date"] {
+        ExpiryHeaders::none().timestamp(name).unwrap();
+    }
 }

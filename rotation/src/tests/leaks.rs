@@ -1,5 +1,5 @@
-//! A search for the key in everything that is said at the most verbose level while requests carry it:
-//! by this crate, by the HTTP client, and by every type and error that is printed.
+//! Searches for the key in all logs at the most verbose level while requests carry it: those of this crate,
+//! those of the HTTP client, and the `Debug` of every type and error.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn child() {
         .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
-    // Then the client logs all that goes over the wire.
+    // With this variable, the client logs all bytes of its connections.
     through_reqwest(std::env::var(LEAK).is_ok()).await;
     through_tower().await;
 }
@@ -76,7 +76,7 @@ async fn through_reqwest(verbose: bool) {
             }
         }
     }
-    // The connection is what it says it is: the key has been there.
+    // The redirect did carry the key away.
     assert!(away.requests().iter().any(|request| request.header("x-api-key").is_some()));
 }
 
@@ -101,23 +101,23 @@ async fn through_tower() {
     }
 }
 
-/// Runs the child; all that it said.
+/// Runs the child and returns its logs.
 fn run(leak: bool) -> String {
     let mut role = Role::in_test(ROLE, "tests::leaks::child").unwrap();
     if leak {
         role = role.env(LEAK, "1");
     }
     let mut child = role.spawn().unwrap();
-    let mut said = String::new();
-    child.stderr().unwrap().read_to_string(&mut said).unwrap();
+    let mut logs = String::new();
+    child.stderr().unwrap().read_to_string(&mut logs).unwrap();
     assert!(child.wait_within(Duration::from_secs(60)).unwrap().success(), "the child failed");
-    said
+    logs
 }
 
 #[test]
-fn nothing_says_the_key() {
-    let said = run(false);
-    assert_eq!(canary::find(said.as_bytes()), None);
+fn no_log_contains_the_key() {
+    let logs = run(false);
+    assert_eq!(canary::find(logs.as_bytes()), None);
     for target in [
         "reqwest::connect: ",
         "hyper_util::client::legacy::pool: ",
@@ -125,11 +125,11 @@ fn nothing_says_the_key() {
         "a redirect has led a request with a key to another origin",
         "Sensitive",
     ] {
-        assert!(said.contains(target), "`{target}` was not said, so nothing was searched");
+        assert!(logs.contains(target), "the logs lack `{target}`, so the search proves nothing");
     }
 }
 
 #[test]
-fn what_a_client_logs_of_the_wire_is_found() {
+fn the_search_finds_the_key_in_a_log_of_the_connection() {
     assert!(canary::find(run(true).as_bytes()).is_some());
 }

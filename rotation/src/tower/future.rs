@@ -1,4 +1,4 @@
-//! A request under way.
+//! A request in flight.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,11 +14,11 @@ use tower_service::Service;
 use super::BoxError;
 use crate::KeyGuard;
 use crate::guarded_body::GuardedBody;
-use crate::key_injector::{After, KeyInjector};
+use crate::key_injector::{KeyInjector, Retry};
 
-type Looked = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
-/// Never locked: a body that is not `Sync` leaves the future so.
-type Unshared<R> = Mutex<Option<R>>;
+type StoreCheck = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+/// Nothing ever locks it; it makes the future `Sync` also where the body is not.
+type SyncCell<R> = Mutex<Option<R>>;
 
 pin_project! {
     /// The response of a [`RotatingKeyService`](super::RotatingKeyService).
@@ -29,38 +29,40 @@ pin_project! {
         #[pin]
         stage: Stage<S::Future, S::Response>,
         service: S,
-        carrier: Arc<KeyInjector>,
+        injector: Arc<KeyInjector>,
         guard: Option<KeyGuard>,
         copy: Option<Request<B>>,
     }
 }
 
 pin_project! {
-    #[project = StageOf]
+    #[project = StageProjection]
     enum Stage<F, R> {
-        Sent { #[pin] response: F },
-        /// Until the store was looked at: the key was refused.
-        Refused { response: Unshared<R>, looked: Looked },
-        /// Until the service can take the copy.
-        Again,
+        /// The service answers the request.
+        InFlight { #[pin] response: F },
+        /// The response rejects the key; the engine checks the store for a newer one.
+        CheckingStore { response: SyncCell<R>, check: StoreCheck },
+        /// A newer key exists; the service gets ready for the copy of the request.
+        Retrying,
+        /// The key cannot be in a header.
         Failed { error: Error },
         Done,
     }
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(super) fn sent(
+    pub(super) fn in_flight(
         response: S::Future,
         service: S,
-        carrier: Arc<KeyInjector>,
+        injector: Arc<KeyInjector>,
         guard: Option<KeyGuard>,
         copy: Option<Request<B>>,
     ) -> Self {
-        Self { stage: Stage::Sent { response }, service, carrier, guard, copy }
+        Self { stage: Stage::InFlight { response }, service, injector, guard, copy }
     }
 
-    pub(super) fn failed(error: Error, service: S, carrier: Arc<KeyInjector>) -> Self {
-        Self { stage: Stage::Failed { error }, service, carrier, guard: None, copy: None }
+    pub(super) fn failed(error: Error, service: S, injector: Arc<KeyInjector>) -> Self {
+        Self { stage: Stage::Failed { error }, service, injector, guard: None, copy: None }
     }
 }
 
@@ -76,7 +78,7 @@ where
         let mut this = self.project();
         loop {
             match this.stage.as_mut().project() {
-                StageOf::Sent { response } => {
+                StageProjection::InFlight { response } => {
                     let response = match ready!(response.poll(context)) {
                         Ok(response) => response,
                         Err(error) => {
@@ -85,60 +87,62 @@ where
                             return Poll::Ready(Err(error.into()));
                         }
                     };
-                    let mut after = After::PassOn;
-                    if let Some(guard) = this.guard.as_ref() {
-                        this.carrier.observe(guard, response.headers());
-                        after = this.carrier.after(guard, response.status(), this.copy.is_some());
-                    }
-                    match after {
-                        After::PassOn => {
+                    let retry = this.guard.as_ref().map_or(Retry::No, |guard| {
+                        let (status, headers) = (response.status(), response.headers());
+                        this.injector.observe(guard, headers);
+                        this.injector.decide_retry(guard, status, headers, this.copy.is_some())
+                    });
+                    match retry {
+                        Retry::No => {
                             this.stage.set(Stage::Done);
-                            return Poll::Ready(Ok(guarded(response, this.guard.take())));
+                            return Poll::Ready(Ok(guard_body(response, this.guard.take())));
                         }
-                        After::Look => {
-                            let looked = Box::pin(this.carrier.looked());
+                        Retry::AfterStoreCheck => {
+                            let check = Box::pin(this.injector.wait_for_store_check());
                             let response = Mutex::new(Some(response));
-                            this.stage.set(Stage::Refused { response, looked });
+                            this.stage.set(Stage::CheckingStore { response, check });
                         }
-                        After::Repeat => {
-                            // What is left of the first try goes before the second begins: the
-                            // service may have room for only one.
+                        Retry::WithNewKey => {
+                            // Drop the first response before the second request: the service may
+                            // have room for only one.
                             *this.guard = None;
-                            this.stage.set(Stage::Again);
+                            this.stage.set(Stage::Retrying);
                         }
                     }
                 }
-                StageOf::Refused { response, looked } => {
-                    ready!(looked.as_mut().poll(context));
+                StageProjection::CheckingStore { response, check } => {
+                    ready!(check.as_mut().poll(context));
                     let response = response.get_mut().unwrap_or_else(PoisonError::into_inner);
                     let Some(response) = response.take() else { return Poll::Pending };
                     let guard = this.guard.take();
-                    let after = guard.as_ref().map(|guard| this.carrier.after_look(guard));
-                    if after == Some(After::Repeat) {
-                        this.stage.set(Stage::Again);
+                    let retry = guard
+                        .as_ref()
+                        .map_or(Retry::No, |guard| this.injector.decide_retry_after_check(guard));
+                    if retry == Retry::WithNewKey {
+                        this.stage.set(Stage::Retrying);
                         continue;
                     }
                     this.stage.set(Stage::Done);
-                    return Poll::Ready(Ok(guarded(response, guard)));
+                    return Poll::Ready(Ok(guard_body(response, guard)));
                 }
-                StageOf::Again => {
+                StageProjection::Retrying => {
                     ready!(this.service.poll_ready(context)).map_err(Into::into)?;
                     let Some(mut request) = this.copy.take() else { return Poll::Pending };
-                    *this.guard = Some(this.carrier.load(request.headers_mut())?);
-                    this.stage.set(Stage::Sent { response: this.service.call(request) });
+                    *this.guard = Some(this.injector.inject(request.headers_mut())?);
+                    this.stage.set(Stage::InFlight { response: this.service.call(request) });
                 }
-                StageOf::Failed { error } => {
+                StageProjection::Failed { error } => {
                     let error = error.clone();
                     this.stage.set(Stage::Done);
                     return Poll::Ready(Err(error.into()));
                 }
-                StageOf::Done => return Poll::Pending,
+                StageProjection::Done => return Poll::Pending,
             }
         }
     }
 }
 
-fn guarded<R: Body>(response: Response<R>, guard: Option<KeyGuard>) -> Response<GuardedBody<R>> {
+fn guard_body<R: Body>(response: Response<R>, guard: Option<KeyGuard>) -> Response<GuardedBody<R>> {
     response.map(|body| GuardedBody::new(body, guard))
 }
 

@@ -17,12 +17,12 @@ async fn a_key_is_in_flight_until_the_body_has_been_read() {
     assert_eq!(body.size_hint().exact(), Some(12));
     let frame = body.frame().await.unwrap().unwrap();
     assert_eq!(frame.into_data().unwrap(), "hello, world");
-    // The body says that this was all; nobody has to ask for more, or drop it.
+    // The body says that it has ended; the caller need not poll it again or drop it.
     assert!(body.is_end_stream());
     assert!(is_drained(&mut drained));
 }
 
-/// A response whose body comes in these pieces, and the end of its key.
+/// A response body in these pieces, and the end of the requests with its key.
 async fn streamed(
     pieces: Vec<Result<Frame<Bytes>, &'static str>>,
 ) -> (GuardedBody<impl Body<Data = Bytes, Error = &'static str> + Unpin>, Drained) {
@@ -62,7 +62,7 @@ async fn a_body_that_fails_ends_the_request() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_dropped_midway_ends_the_request() {
+async fn a_body_that_is_dropped_early_ends_the_request() {
     let piece = || Ok(Frame::data(Bytes::from("a")));
     let (mut body, mut drained) = streamed(vec![piece(), piece()]).await;
     body.frame().await.unwrap().unwrap();
@@ -85,7 +85,7 @@ async fn a_response_without_a_body_ends_the_request() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_is_no_longer_in_flight() {
+async fn a_cancelled_request_is_no_longer_in_flight() {
     let (key, mut drained) = RotatingKey::fixed("one", 1);
     let service = service_fn(|_: Request<Empty<Bytes>>| {
         std::future::pending::<Result<Response<Empty<Bytes>>, BoxError>>()
@@ -99,7 +99,7 @@ async fn a_request_that_is_given_up_is_no_longer_in_flight() {
 }
 
 #[tokio::test]
-async fn the_second_try_holds_only_the_new_key() {
+async fn a_retry_holds_only_the_new_key() {
     let (key, mut first) = RotatingKey::fixed("one", 1);
     let second = Arc::new(Mutex::new(None));
     let (replaced, kept) = (key.clone(), Arc::clone(&second));
@@ -117,7 +117,7 @@ async fn the_second_try_holds_only_the_new_key() {
     assert!(is_drained(&mut second));
 }
 
-/// Has room for one request, which it refuses after it has replaced the key.
+/// Accepts one request, replaces the key, and answers 401.
 #[derive(Clone)]
 struct Once(RotatingKey);
 
@@ -138,7 +138,7 @@ impl Service<Request<Empty<Bytes>>> for Once {
 }
 
 #[tokio::test]
-async fn a_request_that_waits_for_its_second_try_holds_no_key() {
+async fn a_request_that_waits_for_its_retry_holds_no_key() {
     let (key, mut drained) = RotatingKey::fixed("one", 1);
     let mut client = RotatingKeyLayer::new(key.clone()).layer(Once(key));
     let sent = client.ready().await.unwrap().call(Request::new(Empty::new()));
