@@ -58,7 +58,7 @@ pub struct PostgresIssuerConfig {
 }
 
 /// A configuration that has been checked.
-pub(super) struct Checked {
+pub(super) struct CheckedConfig {
     pub(super) passwords: PasswordIssuer,
     pub(super) connector: Connector,
 }
@@ -80,7 +80,7 @@ impl PostgresIssuerConfig {
     }
 
     /// Checks everything.
-    pub(super) fn checked(&self) -> Result<Checked> {
+    pub(super) fn check(&self) -> Result<CheckedConfig> {
         let mut problems = Problems::new();
         let [one, other] = &self.roles;
         for role in &self.roles {
@@ -102,7 +102,7 @@ impl PostgresIssuerConfig {
         let tls = self.tls().map_err(note).ok();
         problems.into_result()?;
         match (passwords, tls) {
-            (Some(passwords), Some(tls)) => Ok(Checked {
+            (Some(passwords), Some(tls)) => Ok(CheckedConfig {
                 passwords,
                 connector: Connector {
                     tls: MakeRustlsConnect::new(tls),

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use strongroom::rotation::{PostgresIssuer, PostgresIssuerConfig};
-use strongroom::{ErrorKind, MemoryBackend, SecretsManager};
+use strongroom_core::{ErrorKind, MemoryBackend};
+use strongroom_rotation::{PostgresIssuer, PostgresIssuerConfig};
 
 fn problems(change: impl FnOnce(&mut PostgresIssuerConfig)) -> Vec<String> {
     let mut config = PostgresIssuerConfig::new("one", "other");
     change(&mut config);
     assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
-    let secrets = SecretsManager::with_backend(MemoryBackend::new());
-    match PostgresIssuer::new(secrets, "db/administrator", &config) {
+    match PostgresIssuer::new(MemoryBackend::new(), "db/administrator", &config) {
         Ok(_) => Vec::new(),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Config);
@@ -50,8 +49,7 @@ fn every_problem_is_named() {
 
 #[test]
 fn a_path_that_is_none_is_refused() {
-    let secrets = SecretsManager::with_backend(MemoryBackend::new());
     let config = PostgresIssuerConfig::new("one", "other");
-    let error = PostgresIssuer::new(secrets, "/no path/", &config).unwrap_err();
+    let error = PostgresIssuer::new(MemoryBackend::new(), "/no path/", &config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }

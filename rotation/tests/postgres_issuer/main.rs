@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod config;
+mod fencing;
 mod refusals;
 mod rotation;
 mod setting;
@@ -13,7 +14,7 @@ mod turns;
 
 use std::fmt::Debug;
 
-use strongroom::{Error, ErrorKind, Operation, Result};
+use strongroom_core::{Error, ErrorKind, Operation, Result};
 use strongroom_testkit::{canary, errors};
 
 /// A failure of a certain kind, that says what to do and shows no password.

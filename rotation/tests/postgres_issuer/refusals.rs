@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use strongroom::rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
-use strongroom::{ErrorKind, SecretValue};
+use strongroom_core::{Backend as _, ErrorKind, SecretPath, SecretValue};
+use strongroom_rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
 use strongroom_testkit::{canary, planted};
 
 use crate::failed;
@@ -12,7 +12,7 @@ use crate::stub::{self, Stub};
 
 const SAYS: &str = planted!(" is what the server says");
 
-async fn issue(issuer: &PostgresIssuer, key: &SecretValue) -> strongroom::Result<()> {
+async fn issue(issuer: &PostgresIssuer, key: &SecretValue) -> strongroom_core::Result<()> {
     issuer.issue(key, &IssueAttempt::random()).await.map(drop)
 }
 
@@ -36,7 +36,7 @@ async fn each_answer_to_a_login_has_its_kind() {
     ] {
         let stub = Stub::new(stub::error(code, SAYS)).await;
         let host = stub.address.to_string();
-        setting.administrator(&url(&host, "keeper", FIRST)).await;
+        setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
         let first = setting.first();
         let of_admin = failed(kind, issue(&issuer, &first).await);
         let of_revocation =
@@ -65,7 +65,7 @@ async fn a_server_that_is_no_use_is_unavailable() {
         ("%2Fno%2Fsuch%2Fsocket".to_owned(), ErrorKind::Unavailable),
         ("no-such-host.invalid".to_owned(), ErrorKind::Unavailable),
     ] {
-        setting.administrator(&url(&host, "keeper", FIRST)).await;
+        setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
         let error = failed(kind, issue(&issuer, &setting.first()).await);
         assert!(error.is_temporary(), "{error}");
         failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
@@ -82,7 +82,7 @@ async fn a_server_that_hangs_runs_into_the_timeout() {
     })
     .await;
     let host = silent.address.to_string();
-    setting.administrator(&url(&host, "keeper", FIRST)).await;
+    setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
     let error = failed(ErrorKind::Timeout, issue(&issuer, &setting.first()).await);
     assert!(error.is_temporary());
     failed(ErrorKind::Timeout, issuer.verify(&url(&host, "orders_a", FIRST)).await);
@@ -169,10 +169,10 @@ async fn passwords_that_do_not_fit_are_told() {
         (setting.first(), ErrorKind::Config),
         (canary::text(" is no URL"), ErrorKind::InvalidInput),
     ] {
-        setting.administrator(&admin).await;
+        setting.store_admin_url(&admin).await;
         failed(kind, issue(&issuer, &setting.first()).await);
     }
-    setting.secrets.delete(ADMIN).await.unwrap();
+    setting.store.delete(&SecretPath::parse(ADMIN).unwrap()).await.unwrap();
     let missing = issue(&issuer, &setting.first()).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(missing.to_string().contains(ADMIN), "{missing}");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use strongroom::SecretValue;
-use strongroom::rotation::{
+use strongroom_core::SecretValue;
+use strongroom_rotation::{
     IssueAttempt, KeyIssuer as _, ManagedKey, RotatingKey, RotationEngine, RotationPolicy,
     RotationStep,
 };
@@ -47,8 +47,8 @@ async fn client(key: RotatingKey, tally: Arc<Tally>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_login_fails_while_the_roles_take_turns() {
     let setting = Setting::start().await;
-    setting.secrets.put(PATH, setting.first()).await.unwrap();
-    let engine = RotationEngine::new(setting.secrets.clone());
+    setting.put(PATH, setting.first()).await;
+    let engine = RotationEngine::new(Arc::clone(&setting.store));
     let mut events = engine.events();
     // The issuer ends no sessions; connections that a guard covers end by themselves.
     let policy = RotationPolicy::new().single_instance();
@@ -93,7 +93,7 @@ async fn no_login_fails_while_the_roles_take_turns() {
     ));
     assert_eq!(logins, tally.queries.load(Ordering::Relaxed));
     assert_eq!(revoked, ROTATIONS);
-    let stored = setting.secrets.field(PATH, "key").await.unwrap();
+    let stored = setting.stored_key().await;
     assert!(setting.accepts(&stored));
     let with_password = setting.roles.iter().filter(|role| setting.has_password(role)).count();
     assert_eq!(with_password, 1);
@@ -106,12 +106,12 @@ async fn no_login_fails_while_the_roles_take_turns() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_that_rotate_at_once_agree_on_one_password() {
     let setting = Setting::start().await;
-    setting.secrets.put(PATH, setting.first()).await.unwrap();
+    setting.put(PATH, setting.first()).await;
     let short = Duration::from_millis(300);
     let policy = RotationPolicy::new().propagation_timeout(short).drain_timeout(short);
     let mut instances = Vec::new();
     for _ in 0..3 {
-        let engine = RotationEngine::new(setting.secrets.clone());
+        let engine = RotationEngine::new(Arc::clone(&setting.store));
         let rotation = ManagedKey::new(PATH, setting.issuer()).policy(policy.clone());
         let key = engine.add(rotation).await.unwrap();
         instances.push((engine, key));
@@ -120,7 +120,7 @@ async fn instances_that_rotate_at_once_agree_on_one_password() {
         let [one, two, three] = [0, 1, 2].map(|at| instances[at].1.clone());
         let (one, two, three) = tokio::join!(one.rotate(), two.rotate(), three.rotate());
         assert!([one, two, three].into_iter().all(|it| it.unwrap() >= generation));
-        let stored = setting.secrets.field(PATH, "key").await.unwrap();
+        let stored = setting.stored_key().await;
         assert!(setting.accepts(&stored));
         for (_, key) in &instances {
             assert!(setting.accepts(key.acquire().value()));
@@ -142,8 +142,8 @@ async fn an_attempt_of_an_instance_that_is_gone_is_gone_on_with() {
         ("rotation_intent", id.id.as_str()),
         ("rotation_intent_by", "gone"),
     ];
-    setting.secrets.put(PATH, SecretValue::fields(stored)).await.unwrap();
-    let engine = RotationEngine::new(setting.secrets.clone());
+    setting.put(PATH, SecretValue::fields(stored)).await;
+    let engine = RotationEngine::new(Arc::clone(&setting.store));
     let mut events = engine.events();
     let policy = RotationPolicy::new().single_instance().attempt_lease(Duration::from_secs(2));
     let rotation = ManagedKey::new(PATH, setting.issuer()).policy(policy);

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use strongroom::rotation::{IssueAttempt, KeyIssuer as _};
-use strongroom::{ErrorKind, SecretValue};
+use strongroom_core::{ErrorKind, SecretValue};
+use strongroom_rotation::{IssueAttempt, KeyIssuer as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::failed;
-use crate::setting::{ADMIN, Setting};
+use crate::setting::Setting;
 use crate::stub::Stub;
 
 struct Authority {
@@ -84,8 +84,7 @@ async fn passwords_are_changed_and_tried_through_tls() {
     let authority = Authority::new();
     let (server, made) = terminator(authority.server("localhost"), setting.server.address()).await;
     let host = format!("localhost:{}", server.address.port());
-    let admin = setting.secrets.get(ADMIN).await.unwrap();
-    setting.administrator(&at(admin.value(), &host, "sslmode=require")).await;
+    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=require")).await;
     let issuer = setting.issuer_with(|config| config.ca = Some(authority.pem.clone()));
     let first = at(&setting.first(), &host, "sslmode=verify-full");
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
@@ -140,8 +139,7 @@ async fn nothing_goes_to_another_host_without_tls() {
     failed(ErrorKind::InvalidInput, issuer.verify(&open).await);
     failed(ErrorKind::InvalidInput, issuer.issue(&open, &IssueAttempt::random()).await.map(drop));
     failed(ErrorKind::InvalidInput, issuer.revoke(&open, &setting.url("orders_b", "p")).await);
-    let admin = setting.secrets.get(ADMIN).await.unwrap();
-    setting.administrator(&at(admin.value(), &host, "sslmode=disable")).await;
+    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=disable")).await;
     failed(ErrorKind::InvalidInput, issuer.issue(&first, &IssueAttempt::random()).await.map(drop));
 }
 

@@ -1,7 +1,7 @@
 //! No password shows, neither here nor at the server.
 
-use strongroom::ErrorKind;
-use strongroom::rotation::{IssueAttempt, KeyIssuer as _};
+use strongroom_core::ErrorKind;
+use strongroom_rotation::{IssueAttempt, KeyIssuer as _};
 use strongroom_testkit::canary;
 use strongroom_testkit::log::Log;
 
