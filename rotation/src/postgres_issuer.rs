@@ -49,8 +49,9 @@ pub use self::config::PostgresIssuerConfig;
 /// secret again whose tokens are smaller, remove that text with `COMMENT ON ROLE`.
 ///
 /// Connections to other hosts use TLS, whatever `sslmode` says, and always check the certificate in full;
-/// connections to this host use TLS if `sslmode` asks for it. Each call opens its own connections and
-/// closes them. The server gets a verifier (SCRAM-SHA-256) instead of the new password, as a parameter of
+/// connections to this host use TLS if `sslmode` asks for it. [`tls`](PostgresIssuerConfig::tls) names the
+/// authorities and the client certificate; files are read again when they change. Each call opens its own
+/// connections and closes them. The server gets a verifier (SCRAM-SHA-256) instead of the new password, as a parameter of
 /// a statement: no log of statements shows the password. `VALID UNTIL`, LOGIN and the rights of roles
 /// stay as they are.
 ///
@@ -146,7 +147,7 @@ impl PostgresIssuer {
     }
 
     async fn within_timeout<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        let call = tokio::time::timeout(self.config.timeout, Box::pin(call));
+        let call = tokio::time::timeout(self.config.timeouts.call, Box::pin(call));
         call.await.unwrap_or_else(|_| Err(timeout_error()))
     }
 }

@@ -8,6 +8,8 @@ use std::io;
 use strongroom_core::{Error, ErrorKind, Operation};
 use tokio_postgres::error::SqlState;
 
+use crate::tls::TlsFailure;
+
 /// Whose URL or login an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Principal {
@@ -63,7 +65,7 @@ pub(super) fn timeout_error() -> Error {
     error(
         ErrorKind::Timeout,
         "no answer within the time allowed",
-        "check that the server answers and holds no locks for long, or raise `timeout`",
+        "check that the server answers and holds no locks for long, or raise `timeouts.call`",
     )
 }
 
@@ -98,7 +100,8 @@ pub(super) fn login_error(error: &tokio_postgres::Error, principal: Principal) -
         return permanent(
             ErrorKind::Unauthenticated,
             format!("the server does not let {role} log in"),
-            "check that the role has LOGIN, and that `pg_hba.conf` lets it in from here, with TLS",
+            "check that the role has LOGIN, and that `pg_hba.conf` lets it in from here, with TLS and with \
+             `tls.client_certificate` if it demands one",
         );
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
@@ -172,6 +175,14 @@ fn with_code(cause: &'static str, code: &SqlState) -> Cow<'static, str> {
 
 /// The error for a connection on which the server has answered nothing.
 fn connection_error(failure: &tokio_postgres::Error) -> Error {
+    if let Some(tls) = TlsFailure::find(failure) {
+        return permanent(
+            ErrorKind::Unavailable,
+            tls.describe("the server"),
+            "compare `tls.ca_certificates` or the platform's authorities, `tls.client_certificate`, and the \
+             host in the URL with what the server presents and demands",
+        );
+    }
     let cause = std::error::Error::source(failure);
     let io = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
     // The driver tells its kinds of error apart by these texts alone.
@@ -181,14 +192,7 @@ fn connection_error(failure: &tokio_postgres::Error) -> Error {
                 ErrorKind::Unavailable,
                 "the server offers no TLS",
                 "turn TLS on at the server; or accept that anyone on the way reads what is sent: \
-                 `sslmode=disable` in the URL and `allow_plain`",
-            );
-        }
-        "error performing TLS handshake" if !is_broken(io) => {
-            return permanent(
-                ErrorKind::Unavailable,
-                "the server and this client do not agree on TLS, or its certificate is not trusted",
-                "compare the certificate with the host in the URL, and set `ca` to its authority",
+                 `sslmode=disable` in the URL and `tls.allow_plaintext`",
             );
         }
         "authentication error" => {
@@ -206,7 +210,7 @@ fn connection_error(failure: &tokio_postgres::Error) -> Error {
         return error(
             ErrorKind::Timeout,
             "no connection within the time allowed",
-            "check the host and what lies on the way, or raise `connect_timeout`",
+            "check the host and what lies on the way, or raise `timeouts.connect`",
         );
     }
     error(
@@ -214,10 +218,4 @@ fn connection_error(failure: &tokio_postgres::Error) -> Error {
         "the server cannot be reached, or broke the connection",
         "check host and port in the URL; is the server up?",
     )
-}
-
-/// Whether a connection broke before the two sides disagreed on TLS.
-fn is_broken(io: Option<&io::Error>) -> bool {
-    let tls = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref());
-    tls.is_none_or(|_: &rustls::Error| false)
 }

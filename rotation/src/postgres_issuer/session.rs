@@ -12,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::{Principal, permanent};
 use super::host::Host;
 use super::url::{ConnectionUrl, TlsMode};
+use crate::tls::ReloadingClient;
 
 /// How long a server may take to close a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,9 +38,9 @@ impl<'a> Login<'a> {
 
 /// Opens connections.
 pub(super) struct Connector {
-    pub(super) tls: MakeRustlsConnect,
+    pub(super) tls: ReloadingClient<MakeRustlsConnect>,
     pub(super) connect_timeout: Duration,
-    pub(super) allow_plain: bool,
+    pub(super) allow_plaintext: bool,
 }
 
 impl Connector {
@@ -47,11 +48,11 @@ impl Connector {
     /// the URL and the configuration turn it off.
     pub(super) fn require_tls(&self, url: &ConnectionUrl, principal: Principal) -> Result<()> {
         let is_remote = |host: &Host| !host.is_local();
-        if url.tls == TlsMode::Disable && !self.allow_plain && url.hosts.iter().any(is_remote) {
+        if url.tls == TlsMode::Disable && !self.allow_plaintext && url.hosts.iter().any(is_remote) {
             return Err(permanent(
                 ErrorKind::InvalidInput,
                 format!("{} turns TLS off towards another host", principal.url()),
-                "use `sslmode=verify-full`; or set `allow_plain` if you accept that anyone on the way \
+                "use `sslmode=verify-full`; or set `tls.allow_plaintext` if you accept that anyone on the way \
                  can read what is sent",
             ));
         }
@@ -64,11 +65,11 @@ impl Connector {
         tls: TlsMode,
         login: &Login<'_>,
     ) -> Result<Session, tokio_postgres::Error> {
-        let is_plain = match tls {
+        let is_plaintext = match tls {
             _ if host.is_socket() => true,
             TlsMode::Require => false,
             TlsMode::Prefer => host.is_local(),
-            TlsMode::Disable => host.is_local() || self.allow_plain,
+            TlsMode::Disable => host.is_local() || self.allow_plaintext,
         };
         let mut config = Config::new();
         config
@@ -76,7 +77,7 @@ impl Connector {
             .port(host.port)
             .user(login.role)
             .application_name("strongroom")
-            .ssl_mode(if is_plain { SslMode::Disable } else { SslMode::Require })
+            .ssl_mode(if is_plaintext { SslMode::Disable } else { SslMode::Require })
             .connect_timeout(self.connect_timeout);
         if let Some(password) = login.password {
             config.password(password);
@@ -87,7 +88,7 @@ impl Connector {
         if let Some(options) = login.options {
             config.options(options);
         }
-        let (client, connection) = config.connect(self.tls.clone()).await?;
+        let (client, connection) = config.connect(self.tls.current().await).await?;
         let mut task = JoinSet::new();
         task.spawn(async move {
             // The client returns the error to the caller that waits for an answer.

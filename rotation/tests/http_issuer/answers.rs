@@ -3,10 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use strongroom::rotation::{
+use strongroom_core::{ErrorKind, Result, SecretValue};
+use strongroom_rotation::{
     ExpiryHeaders, ExpiryUnit, HttpIssuerConfig, IssueAttempt, IssuedKey, KeyIssuer as _,
 };
-use strongroom::{ErrorKind, Result, SecretValue};
 use strongroom_testkit::stub::{Reply, Stub};
 use strongroom_testkit::{canary, planted};
 
@@ -52,7 +52,7 @@ async fn each_status_has_its_kind() {
         let reply =
             Reply::json(status, &body).header("Location", "/elsewhere").header("X-Key", NEW);
         let stub = Stub::new(move |_| reply.clone());
-        let issuer = issuer(stub.url(), |config| config.verify_path = Some("/me".into()));
+        let issuer = issuer(stub.url(), |config| config.endpoints.verify_path = Some("/me".into()));
         let key = SecretValue::from(NEW);
         let error = failed(kind, issuer.issue(&current(), &IssueAttempt::random()).await);
         assert_eq!(error.is_temporary(), temporary, "{error}");
@@ -99,12 +99,12 @@ async fn the_request_is_of_the_common_shape() {
 async fn paths_methods_and_names_can_be_set() {
     let stub = Stub::new(|_| Reply::json(201, &json!({ "data": [{ "s": NEW }] })));
     let issuer = issuer(format!("{}/v2/", stub.url()), |config| {
-        config.issue_method = http::Method::PUT;
-        config.issue_path = "/roll?now=1".into();
-        config.key_pointers = vec!["/none".into(), "/data/0/s".into()];
+        config.endpoints.issue_method = http::Method::PUT;
+        config.endpoints.issue_path = "/roll?now=1".into();
+        config.response.key_pointers = vec!["/none".into(), "/data/0/s".into()];
         config.idempotency_header = Some("X-Attempt".into());
-        config.revoke_method = http::Method::POST;
-        config.revoke_path = "/keys/{key}/off".into();
+        config.endpoints.revoke_method = http::Method::POST;
+        config.endpoints.revoke_path = "/keys/{key}/off".into();
     });
     let issued = issuer.issue(&current(), &IssueAttempt::random()).await.unwrap();
     assert_eq!(issued.value.expose_text().unwrap(), NEW);
@@ -196,9 +196,10 @@ async fn the_earliest_believable_end_counts_and_others_do_no_harm() {
         let reply = Reply::json(200, &body).header("X-Key-Expires-In", header);
         let begin = SystemTime::now();
         let issued = issue(reply, |config| {
-            config.expires_at_pointer = at("/at");
-            config.expires_in_pointer = at("/in").map(|pointer| (pointer, ExpiryUnit::Days));
-            config.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Days));
+            config.response.expires_at_pointer = at("/at");
+            config.response.expires_in_pointer =
+                at("/in").map(|pointer| (pointer, ExpiryUnit::Days));
+            config.response.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Days));
         });
         let issued = issued.await.unwrap();
         assert_eq!(issued.value.expose_text().unwrap(), NEW);
@@ -222,16 +223,16 @@ async fn a_list_of_something_else_is_refused() {
         (json!("x"), ErrorKind::Config),
     ] {
         let stub = Stub::new(move |_| Reply::json(200, &list));
-        let issuer = issuer(stub.url(), |config| config.list_path = Some("/keys".into()));
+        let issuer = issuer(stub.url(), |config| config.endpoints.list_path = Some("/keys".into()));
         let error = failed(kind, issuer.list(&current()).await);
         assert!(!error.is_temporary());
         assert_eq!(stub.requests().len(), 1);
     }
     let stub = Stub::new(|_| Reply::json(200, &json!([CURRENT, NEW, { "k": "other" }])));
     let issuer = issuer(stub.url(), |config| {
-        config.list_path = Some("/keys".into());
-        config.list_pointer = String::new();
-        config.list_key_pointer = "/k".into();
+        config.endpoints.list_path = Some("/keys".into());
+        config.response.list_pointer = String::new();
+        config.response.list_key_pointer = "/k".into();
     });
     let listed = issuer.list(&current()).await.unwrap();
     let listed: Vec<_> = listed.iter().map(|key| key.expose_text().unwrap()).collect();

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use strongroom::rotation::{ExpiryHeaders, ExpiryUnit, IssueAttempt, KeyIssuer as _};
-use strongroom::{ErrorKind, SecretValue};
+use strongroom_core::{ErrorKind, SecretValue};
+use strongroom_rotation::{ExpiryHeaders, ExpiryUnit, IssueAttempt, KeyIssuer as _};
 use strongroom_testkit::canary;
 use strongroom_testkit::issuer::{Fault, Issuer, Options};
 use strongroom_testkit::log::Log;
@@ -19,7 +19,8 @@ fn same(one: &SecretValue, other: &SecretValue) -> bool {
 #[tokio::test]
 async fn a_key_is_issued_verified_and_revoked_without_a_trace() {
     let server = Issuer::start(Options::default());
-    let issuer = issuer(server.base(), |config| config.verify_path = Some("/api/whoami".into()));
+    let issuer =
+        issuer(server.base(), |config| config.endpoints.verify_path = Some("/api/whoami".into()));
     let first = server.first_key();
     let issued = issuer.issue(&first, &IssueAttempt::random()).await.unwrap();
     canary::witness(&issued);
@@ -74,8 +75,9 @@ async fn the_end_of_a_key_is_in_the_answer() {
     let mut options = Options::default();
     options.key_life = Some(life);
     let server = Issuer::start(options);
-    let issuer =
-        issuer(server.base(), |config| config.expires_at_pointer = Some("/expires_at".into()));
+    let issuer = issuer(server.base(), |config| {
+        config.response.expires_at_pointer = Some("/expires_at".into());
+    });
     let before = SystemTime::now();
     let issued = issuer.issue(&server.first_key(), &IssueAttempt::random()).await.unwrap();
     let end = issued.expires_at.unwrap();
@@ -86,7 +88,7 @@ async fn the_end_of_a_key_is_in_the_answer() {
 #[tokio::test]
 async fn an_issuer_that_hangs_runs_into_the_timeout() {
     let server = Issuer::start(Options::default());
-    let issuer = issuer(server.base(), |config| config.timeout = IMPATIENT);
+    let issuer = issuer(server.base(), |config| config.timeouts.call = IMPATIENT);
     let first = server.first_key();
     server.next_issues(1, Fault::Hang);
     let error = failed(ErrorKind::Timeout, issuer.issue(&first, &IssueAttempt::random()).await);
@@ -118,7 +120,8 @@ async fn trying_tls_again_with_who_does_not_speak_it_is_useless() {
 #[tokio::test]
 async fn keys_are_listed_in_full() {
     let server = Issuer::start(Options::default());
-    let issuer = issuer(server.base(), |config| config.list_path = Some("/api/keys".into()));
+    let issuer =
+        issuer(server.base(), |config| config.endpoints.list_path = Some("/api/keys".into()));
     let (current, previous) = (server.first_key(), server.make_key(None));
     for _ in 0..3 {
         let _ = server.make_key(None);
@@ -143,7 +146,7 @@ async fn what_is_not_set_up_is_unsupported_or_believed() {
 async fn a_key_that_cannot_be_sent_is_refused_before_it_is() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base(), |config| {
-        config.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Seconds));
+        config.response.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Seconds));
     });
     let first = server.first_key();
     for bad in ["", "a b", "a\nb", "ä"] {

@@ -4,15 +4,16 @@
 mod answers;
 mod calls;
 mod config;
+mod reload;
 mod tls;
 
 use std::fmt::Debug;
 
-use strongroom::rotation::{HttpIssuer, HttpIssuerConfig};
-use strongroom::{Error, ErrorKind, Operation, Result};
+use strongroom_core::{Error, ErrorKind, Operation, Result};
+use strongroom_rotation::{HttpIssuer, HttpIssuerConfig};
 use strongroom_testkit::{canary, errors};
 
-/// An issuer that is asked as `change` says.
+/// An issuer with a configuration that `change` has changed.
 fn issuer(base: String, change: impl FnOnce(&mut HttpIssuerConfig)) -> HttpIssuer {
     canary::watch();
     let mut config = HttpIssuerConfig::new(base);

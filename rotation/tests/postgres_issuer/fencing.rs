@@ -166,7 +166,8 @@ async fn reads_the_token_after_it_has_the_lock() {
     let call = |token| {
         let (setting, first) = (Arc::clone(&setting), first.clone());
         tokio::spawn(async move {
-            let issuer = setting.issuer_with(|config| config.timeout = Duration::from_secs(60));
+            let issuer =
+                setting.issuer_with(|config| config.timeouts.call = Duration::from_secs(60));
             issuer.issue(&first, &attempt(token)).await
         })
     };

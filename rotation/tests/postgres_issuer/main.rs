@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod config;
+mod failures;
 mod fencing;
-mod refusals;
+mod reload;
 mod rotation;
 mod setting;
 mod stub;

@@ -55,7 +55,7 @@ async fn each_answer_to_a_login_has_its_kind() {
 #[tokio::test]
 async fn a_server_that_is_no_use_is_unavailable() {
     let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.timeout = Duration::from_millis(500));
+    let issuer = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(500));
     let garbage = Stub::new(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
     let closes = Stub::new(Vec::new()).await;
     for (host, kind) in [
@@ -75,7 +75,7 @@ async fn a_server_that_is_no_use_is_unavailable() {
 #[tokio::test]
 async fn a_server_that_hangs_runs_into_the_timeout() {
     let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.timeout = Duration::from_millis(300));
+    let issuer = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(300));
     let silent = Stub::serving(|stream| async move {
         let _stream = stream;
         std::future::pending::<()>().await;
@@ -102,7 +102,7 @@ async fn what_takes_too_long_is_undone() {
         tokio_postgres::connect(&connect, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client.batch_execute("BEGIN; ALTER ROLE orders_b CONNECTION LIMIT 7").await.unwrap();
-    let hasty = setting.issuer_with(|config| config.timeout = Duration::from_millis(700));
+    let hasty = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(700));
     failed(ErrorKind::Timeout, issue(&hasty, &first).await);
     client.batch_execute("ROLLBACK").await.unwrap();
     // The server notices that nobody waits any more, and gives the lock to the next.
