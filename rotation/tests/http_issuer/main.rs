@@ -1,10 +1,10 @@
 //! Tests of the HTTP issuer of keys. The process ends if a key shows in anything that is logged.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod answers;
 mod calls;
 mod config;
 mod reload;
+mod responses;
 mod tls;
 
 use std::fmt::Debug;

@@ -18,7 +18,7 @@ use crate::setting::{PATH, Setting};
 const CLIENTS: u64 = 50;
 const ROTATIONS: u64 = 25;
 
-/// What clients have seen.
+/// The counts of all clients.
 #[derive(Default)]
 struct Tally {
     logins: AtomicU64,
@@ -26,7 +26,7 @@ struct Tally {
     is_over: AtomicBool,
 }
 
-/// Opens one connection after the other, each with the key of that moment.
+/// Opens one connection after the other, each with the current key.
 async fn client(key: RotatingKey, tally: Arc<Tally>) {
     while !tally.is_over.load(Ordering::Relaxed) {
         let guard = key.acquire();
@@ -39,7 +39,7 @@ async fn client(key: RotatingKey, tally: Arc<Tally>) {
         drop(client);
         task.await.unwrap().unwrap();
         drop(guard);
-        // So that the machine is not busy with logins alone, and clients do not move in step.
+        // The pause leaves time for other work, and keeps the clients out of step.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(200..800))).await;
     }
 }
@@ -50,7 +50,7 @@ async fn no_login_fails_while_the_roles_take_turns() {
     setting.put(PATH, setting.first()).await;
     let engine = RotationEngine::new(Arc::clone(&setting.store));
     let mut events = engine.events();
-    // The issuer ends no sessions; connections that a guard covers end by themselves.
+    // The issuer ends no sessions; the clients close the connections that a guard covers.
     let policy = RotationPolicy::new().single_instance();
     let issuer = setting.issuer();
     let key = engine.add(ManagedKey::new(PATH, issuer).policy(policy)).await.unwrap();
@@ -74,7 +74,7 @@ async fn no_login_fails_while_the_roles_take_turns() {
                 _ => {}
             }
         }
-        // Each key is used, however fast the next one comes.
+        // All clients use each key before the next rotation.
         while tally.logins.load(Ordering::Relaxed) < generation * CLIENTS {
             assert!(clients.try_join_next().is_none(), "a client has failed");
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -102,9 +102,9 @@ async fn no_login_fails_while_the_roles_take_turns() {
     assert_eq!(setting.server.sql(left), "0");
 }
 
-/// Several instances agree on one password, and each of them uses it.
+/// Each of them uses the password that is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn instances_that_rotate_at_once_agree_on_one_password() {
+async fn instances_that_rotate_at_the_same_time_agree_on_one_password() {
     let setting = Setting::start().await;
     setting.put(PATH, setting.first()).await;
     let short = Duration::from_millis(300);
@@ -133,7 +133,7 @@ async fn instances_that_rotate_at_once_agree_on_one_password() {
 
 /// A process that died after it had set a password, and before it could store it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_attempt_of_an_instance_that_is_gone_is_gone_on_with() {
+async fn resumes_the_attempt_of_an_instance_that_has_died() {
     let setting = Setting::start().await;
     let (first, id) = (setting.first(), IssueAttempt::random());
     let lost = setting.issuer().issue(&first, &id).await.unwrap().value;

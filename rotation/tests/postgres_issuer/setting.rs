@@ -10,9 +10,9 @@ use strongroom_rotation::{PostgresIssuer, PostgresIssuerConfig};
 use strongroom_testkit::postgres::Server;
 use strongroom_testkit::{canary, planted};
 
-/// Where the administrator's URL is kept.
+/// Where the store holds the administrator's URL.
 pub(crate) const ADMIN: &str = "db/administrator";
-/// Where the key is kept.
+/// Where the store holds the key.
 pub(crate) const PATH: &str = "db/orders";
 /// The password that the first role has in the beginning.
 pub(crate) const FIRST: &str = planted!("/first:@%?#");

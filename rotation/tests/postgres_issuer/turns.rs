@@ -15,7 +15,7 @@ async fn issued(issuer: &PostgresIssuer, current: &SecretValue) -> SecretValue {
 }
 
 #[tokio::test]
-async fn two_roles_take_turns_and_the_old_key_works_until_it_is_revoked() {
+async fn alternates_between_two_roles_and_keeps_the_old_key_until_it_is_revoked() {
     let setting = Setting::start().await;
     let issuer = setting.issuer();
     let mut current = setting.first();
@@ -30,7 +30,7 @@ async fn two_roles_take_turns_and_the_old_key_works_until_it_is_revoked() {
         assert!(setting.accepts(&next) && !setting.accepts(&current));
         assert!(!setting.has_password(setting.roles[(turn + 1) % 2]));
         failed(ErrorKind::Unauthenticated, issuer.verify(&current).await);
-        // Once more makes no difference.
+        // Revoking it again changes nothing.
         issuer.revoke(&current, &next).await.unwrap();
         assert!(setting.accepts(&next));
         current = next;
@@ -39,7 +39,7 @@ async fn two_roles_take_turns_and_the_old_key_works_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn all_but_role_and_password_stays_byte_for_byte() {
+async fn changes_only_role_and_password_of_the_url() {
     let setting = Setting::start().await;
     let (issuer, first) = (setting.issuer(), setting.first());
     let next = issued(&issuer, &first).await;
@@ -65,7 +65,7 @@ async fn all_but_role_and_password_stays_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn names_of_any_kind_are_quoted() {
+async fn quotes_names_of_any_kind() {
     for roles in [
         ["we\"ird role", "Upper Case"],
         ["it's %I $1; --", "\\ünïcode\\ %L"],
@@ -114,7 +114,7 @@ async fn never_calls_functions_of_the_same_name_in_other_schemas() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_repeated_leaves_no_other_password_behind() {
+async fn a_repeated_attempt_leaves_no_other_password_behind() {
     let setting = Setting::start().await;
     let (issuer, first, id) = (setting.issuer(), setting.first(), IssueAttempt::random());
     let lost = issuer.issue(&first, &id).await.unwrap().value;
@@ -128,14 +128,14 @@ async fn an_attempt_that_is_repeated_leaves_no_other_password_behind() {
 }
 
 #[tokio::test]
-async fn revoking_never_takes_a_newer_password() {
+async fn revoking_never_removes_a_newer_password() {
     let setting = Setting::start().await;
     let issuer = setting.issuer();
     let (mut current, mut olds) = (setting.first(), Vec::new());
     for _ in 0..3 {
         let next = issued(&issuer, &current).await;
         olds.push(std::mem::replace(&mut current, next));
-        // While the newest key and the one before it work, no older one takes either away.
+        // Revoking older keys keeps the newest key and the one before it.
         let (former, older) = olds.split_last().unwrap();
         for old in older {
             issuer.revoke(old, &current).await.unwrap();
@@ -149,7 +149,7 @@ async fn revoking_never_takes_a_newer_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revoking_and_issuing_at_once_never_takes_the_new_password() {
+async fn revoking_during_an_issue_never_removes_the_new_password() {
     let setting = Setting::start().await;
     let (one, other) = (setting.issuer(), setting.issuer());
     let current = setting.first();
@@ -197,7 +197,7 @@ async fn reads_the_administrators_url_from_the_store_at_each_call() {
 }
 
 #[tokio::test]
-async fn sessions_go_on_unless_they_are_to_end() {
+async fn ends_sessions_only_if_configured() {
     let setting = Setting::start().await;
     let keep = setting.issuer();
     let end = setting.issuer_with(|config| config.end_sessions = true);
@@ -210,14 +210,14 @@ async fn sessions_go_on_unless_they_are_to_end() {
 
     let third = issued(&keep, &second).await;
     let (other, _task) = connect(&second).await;
-    // Nothing is done by halves.
+    // If it may not end the sessions, it keeps the password, too.
     let denied = failed(ErrorKind::Denied, end.revoke(&second, &third).await);
     assert!(denied.to_string().contains("pg_signal_backend"), "{denied}");
     assert!(setting.accepts(&second));
     setting.server.sql("GRANT pg_signal_backend TO keeper");
     end.revoke(&second, &third).await.unwrap();
     assert!(other.batch_execute("SELECT 1").await.is_err());
-    // The other role's sessions are left alone.
+    // The sessions of the other role go on.
     session.batch_execute("SELECT 1").await.unwrap();
     assert!(setting.accepts(&third) && !setting.accepts(&second));
 }

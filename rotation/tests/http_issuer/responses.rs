@@ -1,4 +1,4 @@
-//! Against answers of any kind.
+//! Responses of all kinds.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ fn current() -> SecretValue {
     CURRENT.into()
 }
 
-/// What comes of this answer to a request for a key.
+/// The result of this response to a request for a key.
 async fn issue(reply: Reply, change: impl FnOnce(&mut HttpIssuerConfig)) -> Result<IssuedKey> {
     let stub = Stub::new(move |_| reply.clone());
     issuer(stub.url(), change).issue(&current(), &IssueAttempt::random()).await
@@ -30,7 +30,7 @@ async fn issue_json(body: Value, change: impl FnOnce(&mut HttpIssuerConfig)) -> 
 }
 
 #[tokio::test]
-async fn each_status_has_its_kind() {
+async fn maps_each_status_to_a_kind() {
     for (status, kind, temporary) in [
         (301, ErrorKind::Unavailable, false),
         (307, ErrorKind::Unavailable, false),
@@ -72,7 +72,7 @@ async fn each_status_has_its_kind() {
 }
 
 #[tokio::test]
-async fn the_request_is_of_the_common_shape() {
+async fn sends_requests_of_the_common_shape() {
     let stub = Stub::new(|_| Reply::json(200, &json!({ "key": NEW })));
     let issuer = issuer(stub.url(), |_| {});
     let id = IssueAttempt::random();
@@ -96,7 +96,7 @@ async fn the_request_is_of_the_common_shape() {
 }
 
 #[tokio::test]
-async fn paths_methods_and_names_can_be_set() {
+async fn sends_requests_with_the_configured_paths_methods_and_names() {
     let stub = Stub::new(|_| Reply::json(201, &json!({ "data": [{ "s": NEW }] })));
     let issuer = issuer(format!("{}/v2/", stub.url()), |config| {
         config.endpoints.issue_method = http::Method::PUT;
@@ -116,7 +116,7 @@ async fn paths_methods_and_names_can_be_set() {
 }
 
 #[tokio::test]
-async fn a_wish_to_wait_is_passed_on() {
+async fn passes_on_retry_after() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
     for (status, line, seconds) in [
         (429, "7", Some(7..=7)),
@@ -139,7 +139,7 @@ async fn a_wish_to_wait_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_success_without_a_usable_key_is_an_error_that_lasts() {
+async fn a_success_without_a_usable_key_is_a_permanent_error() {
     for (body, kind) in [
         (String::new(), ErrorKind::Corrupt),
         ("<html>".into(), ErrorKind::Corrupt),
@@ -174,14 +174,14 @@ async fn a_broken_connection_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_key_is_taken_out_of_its_escapes() {
+async fn unescapes_the_key() {
     let body = format!(r#"{{"key": "{NEW}\u002d\/"}}"#);
     let issued = issue(Reply::new(200, body).in_pieces(7, Duration::ZERO), |_| {}).await.unwrap();
     assert_eq!(issued.value.expose_text().unwrap(), format!("{NEW}-/"));
 }
 
 #[tokio::test]
-async fn the_earliest_believable_end_counts_and_others_do_no_harm() {
+async fn takes_the_earliest_plausible_expiry_and_ignores_others() {
     let day = 86_400;
     let at = |pointer: &str| Some(pointer.to_owned());
     for (body, header, days) in [
@@ -211,7 +211,7 @@ async fn the_earliest_believable_end_counts_and_others_do_no_harm() {
 }
 
 #[tokio::test]
-async fn a_list_of_something_else_is_refused() {
+async fn rejects_a_list_of_something_else() {
     for (list, kind) in [
         (json!({ "keys": [] }), ErrorKind::Config),
         (json!({ "keys": ["id-1", "id-2"] }), ErrorKind::Config),
