@@ -48,7 +48,7 @@ pub use self::config::PostgresIssuerConfig;
 /// instance stood still while another one went on, and would replace the password in use. If you store a
 /// secret again whose tokens are smaller, remove that text with `COMMENT ON ROLE`.
 ///
-/// Connections to other hosts use TLS, whatever `sslmode` says, and always check the certificate in full;
+/// Connections to other hosts use TLS regardless of `sslmode`, and always check the certificate in full;
 /// connections to this host use TLS if `sslmode` asks for it. [`tls`](PostgresIssuerConfig::tls) names the
 /// authorities and the client certificate; files are read again when they change. Each call opens its own
 /// connections and closes them. The server gets a verifier (SCRAM-SHA-256) instead of the new password, as a parameter of

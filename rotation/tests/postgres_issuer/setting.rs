@@ -1,6 +1,7 @@
 //! A server with two roles that take turns, and an administrator with the least privileges that suffice.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use strongroom_core::{
@@ -123,9 +124,18 @@ impl Setting {
         let file = self.server.sql("SHOW hba_file");
         let rows: Vec<_> = lines.iter().map(|line| format!("('{line}')")).collect();
         self.server.sql(&format!("COPY (VALUES {}) TO '{file}'", rows.join(",")));
+        self.reload();
+    }
+
+    /// Reloads the server's configuration, and waits until new sessions have it: they inherit it from the
+    /// server's first process with the time at which that loaded it.
+    pub(crate) fn reload(&self) {
+        let loaded_at = || self.server.sql("SELECT pg_conf_load_time()");
+        let (before, begin) = (loaded_at(), Instant::now());
         self.server.sql("SELECT pg_reload_conf()");
-        // The process of each later connection reads the new lines.
-        self.server.sql("SELECT pg_sleep(0.2)");
+        while loaded_at() == before {
+            assert!(begin.elapsed() < Duration::from_secs(60), "the server has not reloaded");
+        }
     }
 }
 

@@ -20,8 +20,7 @@ async fn a_server_that_logs_all_statements_logs_no_password() {
     ] {
         setting.server.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
     }
-    setting.server.sql("SELECT pg_reload_conf()");
-    setting.server.sql("SELECT pg_sleep(0.2)");
+    setting.reload();
     let before = setting.server.log().len();
     let issuer = setting.issuer_with(|config| config.end_sessions = true);
     let first = setting.first();
