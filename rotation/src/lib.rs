@@ -36,7 +36,11 @@ mod store;
 mod store_checks;
 #[cfg(test)]
 mod tests;
+#[cfg(any(feature = "http", feature = "postgres"))]
+mod timeouts;
 mod timestamp;
+#[cfg(any(feature = "http", feature = "postgres"))]
+mod tls;
 #[cfg(feature = "tower")]
 mod tower;
 mod turn;
@@ -47,7 +51,7 @@ pub use event::{RotationEvent, RotationStep};
 pub use guarded_body::GuardedBody;
 pub use header::{ExpiryHeaders, ExpiryObservation, ExpiryUnit};
 #[cfg(feature = "http")]
-pub use http_issuer::{HttpIssuer, HttpIssuerConfig};
+pub use http_issuer::{HttpEndpoints, HttpIssuer, HttpIssuerConfig, HttpResponseFormat};
 pub use issuer::{IssueAttempt, IssueId, IssuedKey, KeyIssuer};
 pub use key::{Fingerprint, KeyGuard, KeyState, RotatingKey};
 pub use key_header::KeyHeader;
@@ -56,6 +60,10 @@ pub use password::{PasswordIssuer, PasswordPolicy};
 pub use policy::RotationPolicy;
 #[cfg(feature = "postgres")]
 pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
+#[cfg(any(feature = "http", feature = "postgres"))]
+pub use timeouts::Timeouts;
+#[cfg(any(feature = "http", feature = "postgres"))]
+pub use tls::{CaCertificates, ClientCertificate, TlsConfig};
 
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub use self::rejection::Rejection;

@@ -43,9 +43,9 @@ impl Talent {
     pub(crate) fn asked_at(self, base: &str) -> HttpIssuer {
         let mut config = HttpIssuerConfig::new(base);
         config.honours_idempotency = self == Self::Repeats;
-        config.list_path = (self == Self::Lists).then(|| "/api/keys".into());
-        config.verify_path = Some("/api/whoami".into());
-        config.timeout = Duration::from_secs(5);
+        config.endpoints.list_path = (self == Self::Lists).then(|| "/api/keys".into());
+        config.endpoints.verify_path = Some("/api/whoami".into());
+        config.timeouts.call = Duration::from_secs(5);
         HttpIssuer::new(&config).unwrap()
     }
 }

@@ -154,12 +154,12 @@ impl Load {
 
     fn rotation(&self, trouble: &Trouble) -> ManagedKey {
         let mut config = HttpIssuerConfig::new(self.issuer.base());
-        config.verify_path = Some("/api/whoami".into());
+        config.endpoints.verify_path = Some("/api/whoami".into());
         let policy = RotationPolicy::new().drain_timeout(DRAIN);
         let policy = match trouble {
             Trouble::None => policy.single_instance(),
             Trouble::Faults(_) => {
-                config.timeout = faults::PATIENCE;
+                config.timeouts.call = faults::PATIENCE;
                 // Some attempts are broken off.
                 policy.single_instance().attempt_lease(faults::PATIENCE * 2)
             }

@@ -1,6 +1,6 @@
-//! One connection pool to one issuer.
+//! The HTTP client of one issuer.
 //!
-//! What a library says about a request or an answer is never kept: it may quote a key.
+//! Errors never keep the texts of the HTTP library, which may quote a key.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,24 +8,26 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::redirect;
+use rustls::ClientConfig;
 use strongroom_core::{ErrorKind, Result, SecretValue};
 use zeroize::Zeroizing;
 
-use super::config::{Checked, HttpIssuerConfig, KEY};
-use super::error::{failed, lasting, not_read, not_sent};
-use super::tls::Tls;
+use super::config::{HttpIssuerConfig, KEY, is_plaintext};
+use super::error::{body_error, error, permanent, request_error, tls_setup_error};
+use crate::timeouts::Timeouts;
+use crate::tls::{LoadedTls, ReloadingClient};
 
-/// The largest answer that is taken, in bytes.
-const MAX_ANSWER: usize = 64 * 1024;
-/// The longest wish to wait that is passed on.
-const MAX_WAIT: Duration = Duration::from_secs(86_400);
+/// The largest response that is read, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// The longest `Retry-After` that is passed on.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Client {
-    client: reqwest::Client,
-    base: String,
+    client: ReloadingClient<reqwest::Client>,
+    base_url: String,
 }
 
-/// A request below the base address. It has no `Debug`: its path may hold a key.
+/// A request below the base URL. It has no `Debug`: its path may hold a key.
 pub(super) struct Request<'a> {
     method: Method,
     path: Zeroizing<String>,
@@ -33,19 +35,19 @@ pub(super) struct Request<'a> {
     header: Option<(&'a HeaderName, HeaderValue)>,
 }
 
-/// An answer of the issuer, whatever its status.
-pub(super) struct Answer {
+/// A response of the issuer, with any status.
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
-    response: reqwest::Response,
+    inner: reqwest::Response,
 }
 
-/// A key as a header: masked, and wiped when the last request that carries it is done.
+/// A key as a header value: masked, and wiped when the last request that carries it is done.
 #[derive(Clone)]
 pub(super) struct Bearer(HeaderValue);
 
 impl Bearer {
-    /// `None` if the key is nothing that a bearer may be: visible ASCII.
+    /// `None` if the key is not a bearer token: visible ASCII.
     pub(super) fn new(key: &SecretValue) -> Option<Self> {
         let key = key.expose_bytes();
         if key.is_empty() || !key.iter().all(u8::is_ascii_graphic) {
@@ -62,7 +64,7 @@ impl<'a> Request<'a> {
     /// A request that `key` authorises.
     pub(super) fn new(method: &Method, path: &str, key: &SecretValue) -> Result<Self> {
         let bearer = Bearer::new(key).ok_or_else(|| {
-            lasting(
+            permanent(
                 ErrorKind::InvalidInput,
                 "the key is empty or holds other characters than visible ASCII",
                 "store a key of this issuer",
@@ -72,12 +74,12 @@ impl<'a> Request<'a> {
         Ok(Self { method: method.clone(), path, bearer, header: None })
     }
 
-    /// Puts `key` where the path has its place.
-    pub(super) fn about(mut self, key: &SecretValue) -> Result<Self> {
-        // These would lead to another path: a URL takes them for steps up, also when encoded.
+    /// Puts `key` in the place of `{key}` in the path.
+    pub(super) fn with_key_in_path(mut self, key: &SecretValue) -> Result<Self> {
+        // A URL takes dots for steps up, also when they are encoded: they would lead to another path.
         let text = key.expose_text().ok().filter(|text| text.bytes().any(|byte| byte != b'.'));
         let text = text.ok_or_else(|| {
-            lasting(
+            permanent(
                 ErrorKind::InvalidInput,
                 "the key cannot stand in a path: it is empty, only dots, or not text",
                 "revoke it at the issuer by hand",
@@ -93,10 +95,29 @@ impl<'a> Request<'a> {
         Ok(self)
     }
 
-    pub(super) fn with(mut self, name: &'a HeaderName, value: HeaderValue) -> Self {
+    pub(super) fn with_header(mut self, name: &'a HeaderName, value: HeaderValue) -> Self {
         self.header = Some((name, value));
         self
     }
+}
+
+/// Builds a client that follows no redirects and sends keys to the issuer alone.
+fn build_client(
+    timeouts: &Timeouts,
+    is_plaintext: bool,
+    mut tls: ClientConfig,
+) -> Result<reqwest::Client> {
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let builder = reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(timeouts.connect)
+        .timeout(timeouts.call)
+        .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls);
+    // Without TLS, a proxy would see the keys.
+    let builder = if is_plaintext { builder.no_proxy() } else { builder.https_only(true) };
+    builder.build().map_err(|_| tls_setup_error())
 }
 
 /// All but the unreserved characters of RFC 3986, section 2.3.
@@ -104,39 +125,23 @@ const RESERVED: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Client {
-    pub(super) fn new(config: &HttpIssuerConfig, checked: &Checked, tls: Tls) -> Result<Self> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")));
-        builder = if checked.is_plain {
-            // A proxy would see the keys.
-            builder.no_proxy()
-        } else {
-            builder.https_only(true)
-        };
-        let client = tls.apply(builder).build().map_err(|_| {
-            lasting(
-                ErrorKind::Config,
-                "the TLS client cannot be set up",
-                "check the platform's certificates, or set `ca_cert`",
-            )
-        })?;
-        Ok(Self { client, base: checked.base.clone() })
+    pub(super) fn new(config: &HttpIssuerConfig, base_url: &str, tls: LoadedTls) -> Result<Self> {
+        let (timeouts, is_plaintext) = (config.timeouts.clone(), is_plaintext(base_url));
+        let build = move |tls| build_client(&timeouts, is_plaintext, tls);
+        let client = ReloadingClient::new(&config.tls, tls, build)?;
+        Ok(Self { client, base_url: base_url.to_owned() })
     }
 
-    /// Sends a request and waits for the head of the answer.
-    pub(super) async fn send(&self, request: Request<'_>) -> Result<Answer> {
-        let length = self.base.len() + request.path.len();
+    /// Sends a request and waits for the head of the response.
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Response> {
+        let length = self.base_url.len() + request.path.len();
         let mut url = Zeroizing::new(String::with_capacity(length));
-        url.push_str(&self.base);
+        url.push_str(&self.base_url);
         url.push_str(&request.path);
-        // RFC 9110, section 8.6: such methods say so if they come without content.
+        // RFC 9110, section 8.6: a request with such a method says that it has no content.
         let expects_content = matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
-        let mut builder = self
-            .client
+        let client = self.client.current().await;
+        let mut builder = client
             .request(request.method, url.as_str())
             .header(AUTHORIZATION, request.bearer.0.clone());
         if expects_content {
@@ -145,14 +150,14 @@ impl Client {
         if let Some((name, value)) = request.header {
             builder = builder.header(name, value);
         }
-        let mut response = builder.send().await.map_err(|error| not_sent(&error))?;
-        let status = response.status().as_u16();
-        let headers = std::mem::take(response.headers_mut());
-        Ok(Answer { status, headers, response })
+        let mut inner = builder.send().await.map_err(|error| request_error(&error))?;
+        let status = inner.status().as_u16();
+        let headers = std::mem::take(inner.headers_mut());
+        Ok(Response { status, headers, inner })
     }
 }
 
-impl Answer {
+impl Response {
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -165,21 +170,21 @@ impl Answer {
             let moment = httpdate::parse_http_date(text).ok()?;
             Some(moment.duration_since(SystemTime::now()).unwrap_or_default())
         });
-        wait.map(|wait| wait.min(MAX_WAIT))
+        wait.map(|wait| wait.min(MAX_RETRY_AFTER))
     }
 
     /// The body, in a buffer that is wiped, also when it has to grow.
     pub(super) async fn body(mut self) -> Result<Zeroizing<Vec<u8>>> {
-        let announced = self.response.content_length().unwrap_or(4096);
-        let capacity = usize::try_from(announced).unwrap_or(MAX_ANSWER).min(MAX_ANSWER);
+        let announced = self.inner.content_length().unwrap_or(4096);
+        let capacity = usize::try_from(announced).unwrap_or(MAX_RESPONSE).min(MAX_RESPONSE);
         let mut body = Zeroizing::new(Vec::with_capacity(capacity));
-        while let Some(chunk) = self.response.chunk().await.map_err(|error| not_read(&error))? {
+        while let Some(chunk) = self.inner.chunk().await.map_err(|error| body_error(&error))? {
             let length = body.len() + chunk.len();
-            if length > MAX_ANSWER {
-                return Err(failed(
+            if length > MAX_RESPONSE {
+                return Err(error(
                     ErrorKind::Corrupt,
-                    "the answer is over 64 KiB",
-                    "check what answers at `base`",
+                    "the response is over 64 KiB",
+                    "check what answers at `base_url`",
                 ));
             }
             if length > body.capacity() {

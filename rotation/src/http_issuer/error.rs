@@ -1,11 +1,13 @@
-//! What went wrong at an issuer, in terms that mean the same everywhere.
+//! Failures of an issuer, translated to the kinds that mean the same everywhere.
+
+use std::borrow::Cow;
 
 use strongroom_core::{Error, ErrorKind, Operation};
 
-use super::client::Answer;
-use super::tls;
+use super::client::Response;
+use crate::tls::TlsFailure;
 
-/// What a request was for.
+/// What a request is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Issue,
@@ -14,123 +16,151 @@ pub(super) enum Purpose {
     List,
 }
 
-pub(super) fn failed(kind: ErrorKind, cause: &'static str, advice: &'static str) -> Error {
+/// An error that is temporary or permanent by its kind.
+pub(super) fn error(
+    kind: ErrorKind,
+    cause: impl Into<Cow<'static, str>>,
+    advice: &'static str,
+) -> Error {
     Error::new(kind, advice).because(cause).during(Operation::Rotate).from_backend("http-issuer")
 }
 
-pub(super) fn lasting(kind: ErrorKind, cause: &'static str, advice: &'static str) -> Error {
-    failed(kind, cause, advice).temporary(false)
+pub(super) fn permanent(
+    kind: ErrorKind,
+    cause: impl Into<Cow<'static, str>>,
+    advice: &'static str,
+) -> Error {
+    error(kind, cause, advice).temporary(false)
 }
 
 impl Purpose {
-    /// The error for an answer that is no success.
-    pub(super) fn refused(self, answer: &Answer) -> Error {
-        let error = self.of_status(answer.status);
-        match answer.retry_after() {
+    /// The error for a response that is no success.
+    pub(super) fn status_error(self, response: &Response) -> Error {
+        let error = self.error_for(response.status);
+        match response.retry_after() {
             Some(after) if error.is_temporary() => error.retry_after(after),
             _ => error,
         }
     }
 
-    fn of_status(self, status: u16) -> Error {
+    fn error_for(self, status: u16) -> Error {
         let (kind, cause, advice) = match status {
             401 => (
                 ErrorKind::Unauthenticated,
                 "the issuer does not accept the key",
                 "get a key from the issuer by hand and store it",
             ),
-            403 => (ErrorKind::Denied, "the issuer knows the key, and refuses", self.grant()),
-            404 | 405 | 410 => (ErrorKind::Config, "the issuer has no such path", self.path()),
+            403 => (
+                ErrorKind::Denied,
+                "the issuer knows the key, and denies the request",
+                self.required_right(),
+            ),
+            404 | 405 | 410 => (ErrorKind::Config, "the issuer has no such path", self.settings()),
             408 => (ErrorKind::Timeout, "the issuer gave up waiting", "try again"),
-            // An attempt of the same name is still under way; see the draft of the header
+            // A request of the same attempt is still being processed; see the draft of the header
             // `Idempotency-Key`, section 2.7.
             409 => (
                 ErrorKind::Conflict,
                 "the issuer is busy with the same request, or it contradicts the key's state",
-                "try again; if it lasts, look at the client's keys at the issuer",
+                "try again; if it persists, look at the client's keys at the issuer",
             ),
             429 => (ErrorKind::RateLimited, "the issuer asks to slow down", "ask less often"),
             300..400 => {
-                return lasting(
+                return permanent(
                     ErrorKind::Unavailable,
                     "the issuer redirects, and redirects are not followed: they would carry the \
                      key to another host",
-                    "set `base` to where it redirects to",
+                    "set `base_url` to where it redirects to",
                 );
             }
             425 | 500..600 => (
                 ErrorKind::Unavailable,
                 "the issuer cannot serve now",
-                "try again; if it lasts, ask who runs the issuer",
+                "try again; if it persists, ask the operator of the issuer",
             ),
-            400..500 => (ErrorKind::Config, "the issuer does not take the request", self.path()),
+            400..500 => (ErrorKind::Config, "the issuer rejects the request", self.settings()),
             _ => (
                 ErrorKind::Corrupt,
-                "the answer has a status that means nothing here",
-                "check what answers at `base`",
+                "the response has a status that HTTP does not define",
+                "check what answers at `base_url`",
             ),
         };
-        let error = failed(kind, "", advice).because(format!("{cause} (status {status})"));
+        let error = error(kind, format!("{cause} (status {status})"), advice);
         if status == 409 { error.temporary(true) } else { error }
     }
 
-    fn grant(self) -> &'static str {
+    /// What the operator of the issuer has to permit.
+    fn required_right(self) -> &'static str {
         match self {
             Self::Issue => "let this client's keys get new keys",
             Self::Revoke => "let this client's keys revoke its other keys",
-            Self::Verify => "let this client's keys read `verify_path`",
+            Self::Verify => "let this client's keys read `endpoints.verify_path`",
             Self::List => "let this client's keys list its keys",
         }
     }
 
-    fn path(self) -> &'static str {
+    /// The settings to check.
+    fn settings(self) -> &'static str {
         match self {
-            Self::Issue => "check `base`, `issue_method` and `issue_path`",
-            Self::Revoke => "check `base`, `revoke_method` and `revoke_path`",
-            Self::Verify => "check `base` and `verify_path`",
-            Self::List => "check `base` and `list_path`",
+            Self::Issue => "check `base_url`, `endpoints.issue_method` and `endpoints.issue_path`",
+            Self::Revoke => {
+                "check `base_url`, `endpoints.revoke_method` and `endpoints.revoke_path`"
+            }
+            Self::Verify => "check `base_url` and `endpoints.verify_path`",
+            Self::List => "check `base_url` and `endpoints.list_path`",
         }
     }
 }
 
-pub(super) fn not_sent(error: &reqwest::Error) -> Error {
-    if error.is_timeout() {
-        let cause = if error.is_connect() {
+/// The error for a request that got no response.
+pub(super) fn request_error(failure: &reqwest::Error) -> Error {
+    if failure.is_timeout() {
+        let cause = if failure.is_connect() {
             "no connection within the time allowed"
         } else {
-            "no answer within the time allowed"
+            "no response within the time allowed"
         };
-        let advice = "check that the issuer answers, or raise `timeout`";
-        return failed(ErrorKind::Timeout, cause, advice);
+        let advice = "check that the issuer answers, or raise `timeouts.call`";
+        return error(ErrorKind::Timeout, cause, advice);
     }
-    if error.is_builder() {
+    if failure.is_builder() {
         let cause = "the request has no valid URL";
-        return failed(ErrorKind::InvalidInput, cause, "check `base` and the paths");
+        return error(ErrorKind::InvalidInput, cause, "check `base_url` and the paths");
     }
-    if let Some(cause) = tls::problem(error) {
-        return lasting(
+    if let Some(tls) = TlsFailure::find(failure) {
+        return permanent(
             ErrorKind::Unavailable,
-            cause,
-            "compare `ca_cert` or the platform's authorities, `client_cert`, and the host in `base` \
-             with the issuer's certificate",
+            tls.describe("the issuer"),
+            "compare `tls.ca_certificates` or the platform's authorities, `tls.client_certificate`, and \
+             `base_url` with what the issuer presents and demands",
         );
     }
-    let cause = if error.is_connect() {
+    let cause = if failure.is_connect() {
         "the issuer cannot be reached"
     } else {
-        "the connection broke before the issuer answered"
+        "the connection broke before the issuer responded"
     };
-    let advice = "check `base` and, for https, the proxy in the environment; is the issuer up?";
-    failed(ErrorKind::Unavailable, cause, advice)
+    let advice = "check `base_url` and, for https, the proxy in the environment; is the issuer up?";
+    error(ErrorKind::Unavailable, cause, advice)
 }
 
-pub(super) fn not_read(error: &reqwest::Error) -> Error {
-    if error.is_timeout() {
-        return not_sent(error);
+/// The error for a response whose body could not be read.
+pub(super) fn body_error(failure: &reqwest::Error) -> Error {
+    if failure.is_timeout() {
+        return request_error(failure);
     }
-    failed(
+    error(
         ErrorKind::Unavailable,
-        "the connection broke in the middle of the answer",
+        "the connection broke in the middle of the response",
         "try again; check what lies between here and the issuer",
+    )
+}
+
+/// The error for a client that cannot be set up although its configuration has no problem.
+pub(super) fn tls_setup_error() -> Error {
+    permanent(
+        ErrorKind::Config,
+        "the TLS client cannot be set up",
+        "check the platform's certificates, or set `tls.ca_certificates`",
     )
 }

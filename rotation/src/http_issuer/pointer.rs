@@ -1,4 +1,4 @@
-//! JSON pointers (RFC 6901) into answers, followed without a copy of what may be a key.
+//! JSON pointers (RFC 6901) into responses. They find a value without copying it: it may be a key.
 
 use std::fmt;
 
@@ -6,29 +6,29 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 use strongroom_core::SecretValue;
 
-/// Where something stands in a document.
+/// The place of a value in a document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pointer(Vec<String>);
 
 impl Pointer {
-    /// `None` if that is no pointer.
+    /// `None` if the text is not a pointer.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let Some(steps) = text.strip_prefix('/') else {
             return text.is_empty().then(Self::default);
         };
-        steps.split('/').map(step).collect::<Option<_>>().map(Self)
+        steps.split('/').map(unescape).collect::<Option<_>>().map(Self)
     }
 
-    /// What stands there, as it is written; `None` if there is nothing, or `null`.
+    /// The value as it is written; `None` if there is none, or it is `null`.
     pub(super) fn find<'a>(&self, document: &'a str) -> Option<&'a str> {
         let document: &RawValue = serde_json::from_str(document).ok()?;
-        let found = self.0.iter().try_fold(document.get(), |json, step| down(json, step))?;
+        let found = self.0.iter().try_fold(document.get(), |json, step| child(json, step))?;
         (found != "null").then_some(found)
     }
 }
 
-/// One step with its escapes replaced.
-fn step(text: &str) -> Option<String> {
+/// One step of a pointer with its escapes replaced.
+fn unescape(text: &str) -> Option<String> {
     let mut rest = text.split('~');
     let mut step = rest.next()?.to_owned();
     for piece in rest {
@@ -38,8 +38,8 @@ fn step(text: &str) -> Option<String> {
     Some(step)
 }
 
-/// Of members with the same name the last counts.
-fn down<'a>(json: &'a str, step: &str) -> Option<&'a str> {
+/// The member or item that a step leads to. Of members with the same name, the last counts.
+fn child<'a>(json: &'a str, step: &str) -> Option<&'a str> {
     if json.starts_with('[') {
         let index = step.parse().ok().filter(|index: &usize| index.to_string() == step)?;
         return items(json)?.get(index).copied();
@@ -48,13 +48,13 @@ fn down<'a>(json: &'a str, step: &str) -> Option<&'a str> {
     members.into_iter().rev().find(|(name, _)| name == step).map(|(_, raw)| raw.get())
 }
 
-/// The items of an array as they are written; `None` if it is none.
+/// The items of an array as they are written; `None` if the value is no array.
 pub(super) fn items(json: &str) -> Option<Vec<&str>> {
     let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
     Some(items.into_iter().map(RawValue::get).collect())
 }
 
-/// A JSON text without its quotes and escapes; `None` if it is anything else.
+/// A JSON string without its quotes and escapes; `None` if the value is no string.
 pub(super) fn text(json: &str) -> Option<SecretValue> {
     SecretValue::from(json).parse_json().ok().map(|Text(text)| text)
 }
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Text {
             type Value = Text;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
+                f.write_str("a string")
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Text, E> {
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for Text {
             }
         }
 
-        deserializer.deserialize_str(Wipe).map_err(|_| D::Error::custom("not a text"))
+        deserializer.deserialize_str(Wipe).map_err(|_| D::Error::custom("not a string"))
     }
 }
 
@@ -140,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_pointer() {
+    fn rejects_texts_that_are_not_pointers() {
         for text in ["a", "a/b", "/~", "/~2", "/a~"] {
             assert!(Pointer::parse(text).is_none(), "{text}");
         }
     }
 
     #[test]
-    fn a_text_has_no_quotes_and_nothing_else_is_one() {
+    fn parses_strings_and_nothing_else() {
         assert_eq!(text(r#""x\u0041\n""#).unwrap().expose_text().unwrap(), "xA\n");
         assert_eq!(text("\"plain\"").unwrap().expose_text().unwrap(), "plain");
         for other in ["1", "null", "true", "{\"key\":\"a\"}", "[\"a\"]", "", "\"a"] {

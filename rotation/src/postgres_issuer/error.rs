@@ -1,6 +1,6 @@
-//! What went wrong at a server, in terms that mean the same everywhere.
+//! Errors of the driver and the server, translated to the kinds that mean the same everywhere.
 //!
-//! What the driver or the server says is never kept: it may quote a URL or a statement.
+//! They never keep the texts of the driver or the server, which may quote a URL or a statement.
 
 use std::borrow::Cow;
 use std::io;
@@ -8,14 +8,16 @@ use std::io;
 use strongroom_core::{Error, ErrorKind, Operation};
 use tokio_postgres::error::SqlState;
 
-/// Whose URL or login something is about.
+use crate::tls::TlsFailure;
+
+/// Whose URL or login an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Principal {
     Administrator,
     Key,
 }
 
-impl Whose {
+impl Principal {
     /// What to call the URL.
     pub(super) fn url(self) -> &'static str {
         match self {
@@ -32,10 +34,11 @@ impl Whose {
     }
 }
 
-pub(super) fn failed(
+/// An error that is temporary or permanent by its kind.
+fn error(
     kind: ErrorKind,
     cause: impl Into<Cow<'static, str>>,
-    advice: &'static str,
+    advice: impl Into<Cow<'static, str>>,
 ) -> Error {
     Error::new(kind, advice)
         .because(cause)
@@ -43,29 +46,36 @@ pub(super) fn failed(
         .from_backend("postgres-issuer")
 }
 
-pub(super) fn lasting(
+pub(super) fn permanent(
     kind: ErrorKind,
     cause: impl Into<Cow<'static, str>>,
-    advice: &'static str,
+    advice: impl Into<Cow<'static, str>>,
 ) -> Error {
-    failed(kind, cause, advice).temporary(false)
+    error(kind, cause, advice).temporary(false)
 }
 
-pub(super) fn too_slow() -> Error {
-    failed(
+/// Of the errors of several servers, a permanent one says more than that a server is down.
+pub(super) fn keep_permanent(kept: &mut Option<Error>, error: Error) {
+    if kept.as_ref().is_none_or(Error::is_temporary) {
+        *kept = Some(error);
+    }
+}
+
+pub(super) fn timeout_error() -> Error {
+    error(
         ErrorKind::Timeout,
         "no answer within the time allowed",
-        "check that the server answers and holds no locks for long, or raise `timeout`",
+        "check that the server answers and holds no locks for long, or raise `timeouts.call`",
     )
 }
 
-/// Whether a login without a password failed because the server asked for one.
-pub(super) fn has_asked(error: &tokio_postgres::Error) -> bool {
+/// Whether a login without a password failed because the server asks for one.
+pub(super) fn is_password_request(error: &tokio_postgres::Error) -> bool {
     error.to_string() == "invalid configuration"
 }
 
-pub(super) fn standby() -> Error {
-    failed(
+pub(super) fn standby_error() -> Error {
+    error(
         ErrorKind::Unavailable,
         "the administrator's URL leads to a standby, or to sessions that are read-only",
         "name the primary in it",
@@ -73,87 +83,88 @@ pub(super) fn standby() -> Error {
 }
 
 /// The error for a login that failed.
-pub(super) fn not_let_in(error: &tokio_postgres::Error, whose: Whose) -> Error {
-    let Some(code) = error.code() else { return not_understood(error) };
-    let (role, url) = (whose.role(), whose.url());
+pub(super) fn login_error(error: &tokio_postgres::Error, principal: Principal) -> Error {
+    let Some(code) = error.code() else { return connection_error(error) };
+    let (role, url) = (principal.role(), principal.url());
     if *code == SqlState::INVALID_PASSWORD {
-        return lasting(
+        return permanent(
             ErrorKind::Unauthenticated,
             format!("the server does not accept the password of {role}"),
-            match whose {
-                Whose::Administrator => "store the administrator's current URL",
-                Whose::Key => "set the role's password by hand, and store a URL with it",
+            match principal {
+                Principal::Administrator => "store the administrator's current URL",
+                Principal::Key => "set the role's password by hand, and store a URL with it",
             },
         );
     }
     if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
-        return lasting(
+        return permanent(
             ErrorKind::Unauthenticated,
             format!("the server does not let {role} log in"),
-            "see that the role has LOGIN, and that `pg_hba.conf` lets it in from here, with TLS",
+            "check that the role has LOGIN, and that `pg_hba.conf` lets it in from here, with TLS and with \
+             `tls.client_certificate` if it demands one",
         );
     }
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
-        return lasting(
+        return permanent(
             ErrorKind::Denied,
             format!("{role} may not use the database that {url} names"),
             "grant CONNECT on the database to the role",
         );
     }
     if *code == SqlState::INVALID_CATALOG_NAME {
-        return lasting(
+        return permanent(
             ErrorKind::Config,
-            format!("there is no such database as {url} names"),
+            format!("the database that {url} names does not exist"),
             "correct the database in the URL",
         );
     }
-    refused(error)
+    server_error(error)
 }
 
-/// The error for a statement of the administrator's that failed.
-pub(super) fn not_done(error: &tokio_postgres::Error) -> Error {
+/// The error for a statement of the administrator that failed.
+pub(super) fn statement_error(error: &tokio_postgres::Error) -> Error {
     match error.code() {
-        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => lasting(
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => permanent(
             ErrorKind::Denied,
             "the administrator may not change the passwords of both roles",
             "give the administrator CREATEROLE, and both roles WITH ADMIN OPTION",
         ),
-        Some(code) if *code == SqlState::UNDEFINED_OBJECT => lasting(
+        Some(code) if *code == SqlState::UNDEFINED_OBJECT => permanent(
             ErrorKind::Config,
             "a role that the issuer is configured with does not exist",
             "create both of the `roles`, with LOGIN and the same rights",
         ),
-        _ => refused(error),
+        _ => server_error(error),
     }
 }
 
-/// The error for what the server answers in any state.
-fn refused(error: &tokio_postgres::Error) -> Error {
-    let Some(code) = error.code() else { return not_understood(error) };
+/// The error for an answer that a server may give to a login and to a statement.
+fn server_error(answer: &tokio_postgres::Error) -> Error {
+    let Some(code) = answer.code() else { return connection_error(answer) };
     if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
-        return standby();
+        return standby_error();
     }
     // Classes of the appendix "PostgreSQL Error Codes": connection, rollback, resources, operator,
     // system, internal, of which "tuple concurrently updated" is one; and locks.
-    let is_passing = ["08", "40", "53", "55", "57", "58", "XX"]
+    let is_transient = ["08", "40", "53", "55", "57", "58", "XX"]
         .iter()
         .any(|class| code.code().starts_with(class));
-    if is_passing {
-        return failed(
+    if is_transient {
+        return error(
             ErrorKind::Unavailable,
-            shown("the server cannot serve now", code),
-            "try again; if it lasts, see the server's log, and whether it has connections left",
+            with_code("the server cannot serve now", code),
+            "try again; if it persists, read the server's log, and check that it has connections left",
         );
     }
-    lasting(
+    permanent(
         ErrorKind::Config,
-        shown("the server refuses what it was asked", code),
+        with_code("the server rejects the request", code),
         "look the code up in PostgreSQL's documentation; does a proxy or an extension forbid it?",
     )
 }
 
-/// A cause with its SQLSTATE, unless that is no such code.
-fn shown(cause: &'static str, code: &SqlState) -> Cow<'static, str> {
+/// A cause with its SQLSTATE, if the server sent a well-formed one.
+fn with_code(cause: &'static str, code: &SqlState) -> Cow<'static, str> {
     let code = code.code();
     if code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         format!("{cause} (SQLSTATE {code})").into()
@@ -162,54 +173,49 @@ fn shown(cause: &'static str, code: &SqlState) -> Cow<'static, str> {
     }
 }
 
-/// The error where the server has answered nothing.
-fn not_understood(error: &tokio_postgres::Error) -> Error {
-    let cause = std::error::Error::source(error);
+/// The error for a connection on which the server has answered nothing.
+fn connection_error(failure: &tokio_postgres::Error) -> Error {
+    if let Some(tls) = TlsFailure::find(failure) {
+        return permanent(
+            ErrorKind::Unavailable,
+            tls.describe("the server"),
+            "compare `tls.ca_certificates` or the platform's authorities, `tls.client_certificate`, and the \
+             host in the URL with what the server presents and demands",
+        );
+    }
+    let cause = std::error::Error::source(failure);
     let io = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
     // The driver tells its kinds of error apart by these texts alone.
-    match error.to_string().as_str() {
+    match failure.to_string().as_str() {
         "error performing TLS handshake" if io.is_none() => {
-            return lasting(
+            return permanent(
                 ErrorKind::Unavailable,
                 "the server offers no TLS",
                 "turn TLS on at the server; or accept that anyone on the way reads what is sent: \
-                 `sslmode=disable` in the URL and `allow_plain`",
-            );
-        }
-        "error performing TLS handshake" if !is_broken(io) => {
-            return lasting(
-                ErrorKind::Unavailable,
-                "the server and this client do not agree on TLS, or its certificate is not trusted",
-                "compare the certificate with the host in the URL, and set `ca` to its authority",
+                 `sslmode=disable` in the URL and `tls.allow_plaintext`",
             );
         }
         "authentication error" => {
-            return lasting(
+            return permanent(
                 ErrorKind::Config,
                 "the server wants something else than a password, or does not know the password \
                  that it asks for",
-                "use the methods scram-sha-256, md5 or password in `pg_hba.conf`; see what answers \
+                "use the methods scram-sha-256, md5 or password in `pg_hba.conf`; check what answers \
                  at the host",
             );
         }
         _ => {}
     }
     if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
-        return failed(
+        return error(
             ErrorKind::Timeout,
             "no connection within the time allowed",
-            "check the host and what lies on the way, or raise `connect_timeout`",
+            "check the host and what lies on the way, or raise `timeouts.connect`",
         );
     }
-    failed(
+    error(
         ErrorKind::Unavailable,
         "the server cannot be reached, or broke the connection",
         "check host and port in the URL; is the server up?",
     )
-}
-
-/// Whether a connection broke, and nobody disagreed on anything.
-fn is_broken(io: Option<&io::Error>) -> bool {
-    let tls = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref());
-    tls.is_none_or(|_: &rustls::Error| false)
 }

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::url::{NO_HOST, decoded_text};
+use super::url::{MISSING_HOST, decode_text};
 
-/// The port that PostgreSQL has at IANA.
+/// The port that IANA has registered for PostgreSQL.
 const PORT: u16 = 5432;
 
 /// One server: a name or an address, or the directory of a Unix socket.
@@ -19,8 +19,8 @@ type Problem = (&'static str, &'static str);
 impl Host {
     fn new(name: String, port: &str) -> Result<Self, Problem> {
         let port = if port.is_empty() { Some(PORT) } else { port.parse().ok() };
-        let port = port.filter(|port| *port > 0).ok_or(NO_HOST)?;
-        if name.is_empty() { Err(NO_HOST) } else { Ok(Self { name, port }) }
+        let port = port.filter(|port| *port > 0).ok_or(MISSING_HOST)?;
+        if name.is_empty() { Err(MISSING_HOST) } else { Ok(Self { name, port }) }
     }
 
     /// Whether it is the directory of a Unix socket.
@@ -28,7 +28,7 @@ impl Host {
         self.name.starts_with('/')
     }
 
-    /// Whether what is sent there stays on this machine.
+    /// Whether a connection to it stays on this machine.
     pub(super) fn is_local(&self) -> bool {
         let address = self.name.parse::<IpAddr>();
         self.is_socket()
@@ -37,33 +37,33 @@ impl Host {
     }
 }
 
-/// Hosts as they stand in front of the database: `one:5432,[::1],three`.
-pub(super) fn of_authority(text: &str) -> Result<Vec<Host>, Problem> {
+/// Parses hosts in front of the database: `one:5432,[::1],three`.
+pub(super) fn parse_authority(text: &str) -> Result<Vec<Host>, Problem> {
     text.split(',')
         .map(|host| {
             let (name, port) = match host.strip_prefix('[') {
                 Some(rest) => {
-                    let (name, rest) = rest.split_once(']').ok_or(NO_HOST)?;
+                    let (name, rest) = rest.split_once(']').ok_or(MISSING_HOST)?;
                     let port = rest.strip_prefix(':').unwrap_or(rest);
                     // `[::1]5432` is a mistake.
                     if port.len() == rest.len() && !rest.is_empty() {
-                        return Err(NO_HOST);
+                        return Err(MISSING_HOST);
                     }
                     (name, port)
                 }
                 None => host.split_once(':').unwrap_or((host, "")),
             };
-            Host::new(decoded_text(name)?, port)
+            Host::new(decode_text(name)?, port)
         })
         .collect()
 }
 
-/// Hosts as the parameters name them: as many ports as hosts, one for all, or none.
-pub(super) fn of_parameters(names: &str, ports: Option<&str>) -> Result<Vec<Host>, Problem> {
+/// Parses hosts among the parameters: as many ports as hosts, one for all, or none.
+pub(super) fn parse_parameters(names: &str, ports: Option<&str>) -> Result<Vec<Host>, Problem> {
     let names: Vec<_> = names.split(',').collect();
     let ports: Vec<_> = ports.unwrap_or_default().split(',').collect();
     if ports.len() != 1 && ports.len() != names.len() {
-        return Err(NO_HOST);
+        return Err(MISSING_HOST);
     }
     let ports = ports.iter().chain(std::iter::repeat(ports.first().unwrap_or(&"")));
     names.iter().zip(ports).map(|(name, port)| Host::new((*name).to_owned(), port)).collect()

@@ -1,4 +1,4 @@
-//! One connection to one server, which ends with its value.
+//! Connections to a server.
 
 use std::time::Duration;
 
@@ -9,14 +9,15 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::{Whose, lasting};
+use super::error::{Principal, permanent};
 use super::host::Host;
-use super::url::{ConnectionUrl, Tls};
+use super::url::{ConnectionUrl, TlsMode};
+use crate::tls::ReloadingClient;
 
-/// How long a connection may take to end well.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a server may take to close a connection.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who logs in.
+/// The role and the password of a login.
 pub(super) struct Login<'a> {
     pub(super) role: &'a str,
     pub(super) password: Option<&'a [u8]>,
@@ -35,23 +36,23 @@ impl<'a> Login<'a> {
     }
 }
 
-/// How to connect.
+/// Opens connections.
 pub(super) struct Connector {
-    pub(super) tls: MakeRustlsConnect,
+    pub(super) tls: ReloadingClient<MakeRustlsConnect>,
     pub(super) connect_timeout: Duration,
-    pub(super) allow_plain: bool,
+    pub(super) allow_plaintext: bool,
 }
 
 impl Connector {
-    /// Refuses a URL that would have passwords sent in the open. Other hosts than this machine's are
-    /// spoken to with TLS, unless both the URL and the configuration say no.
-    pub(super) fn check(&self, url: &ConnectionUrl, whose: Whose) -> Result<()> {
-        let is_open = |host: &Host| !host.is_local();
-        if url.tls == Tls::Off && !self.allow_plain && url.hosts.iter().any(is_open) {
-            return Err(lasting(
+    /// Rejects a URL that would send passwords unencrypted. Connections to other hosts use TLS, unless both
+    /// the URL and the configuration turn it off.
+    pub(super) fn require_tls(&self, url: &ConnectionUrl, principal: Principal) -> Result<()> {
+        let is_remote = |host: &Host| !host.is_local();
+        if url.tls == TlsMode::Disable && !self.allow_plaintext && url.hosts.iter().any(is_remote) {
+            return Err(permanent(
                 ErrorKind::InvalidInput,
-                format!("{} turns TLS off towards another host", whose.url()),
-                "use `sslmode=verify-full`; or set `allow_plain` if you accept that anyone on the way \
+                format!("{} turns TLS off towards another host", principal.url()),
+                "use `sslmode=verify-full`; or set `tls.allow_plaintext` if you accept that anyone on the way \
                  can read what is sent",
             ));
         }
@@ -61,14 +62,14 @@ impl Connector {
     pub(super) async fn connect(
         &self,
         host: &Host,
-        tls: Tls,
+        tls: TlsMode,
         login: &Login<'_>,
     ) -> Result<Session, tokio_postgres::Error> {
-        let is_plain = match tls {
+        let is_plaintext = match tls {
             _ if host.is_socket() => true,
-            Tls::On => false,
-            Tls::Open => host.is_local(),
-            Tls::Off => host.is_local() || self.allow_plain,
+            TlsMode::Require => false,
+            TlsMode::Prefer => host.is_local(),
+            TlsMode::Disable => host.is_local() || self.allow_plaintext,
         };
         let mut config = Config::new();
         config
@@ -76,7 +77,7 @@ impl Connector {
             .port(host.port)
             .user(login.role)
             .application_name("strongroom")
-            .ssl_mode(if is_plain { SslMode::Disable } else { SslMode::Require })
+            .ssl_mode(if is_plaintext { SslMode::Disable } else { SslMode::Require })
             .connect_timeout(self.connect_timeout);
         if let Some(password) = login.password {
             config.password(password);
@@ -87,28 +88,28 @@ impl Connector {
         if let Some(options) = login.options {
             config.options(options);
         }
-        let (client, connection) = config.connect(self.tls.clone()).await?;
+        let (client, connection) = config.connect(self.tls.current().await).await?;
         let mut task = JoinSet::new();
         task.spawn(async move {
-            // Whoever waits for an answer is told of it.
+            // The client returns the error to the caller that waits for an answer.
             drop(connection.await);
         });
         Ok(Session { client, task })
     }
 }
 
-/// A connection. If its value is dropped, the server undoes what was not committed.
+/// A connection. When it is dropped, the server rolls back what was not committed.
 pub(super) struct Session {
     pub(super) client: Client,
-    /// Reads and writes for the client, and is ended with this value.
+    /// Reads and writes for the client until it is dropped.
     task: JoinSet<()>,
 }
 
 impl Session {
-    /// Says goodbye, so that no server logs a broken connection.
+    /// Closes the connection in order, so that no server logs a broken one.
     pub(super) async fn close(mut self) {
         drop(self.client);
-        // A server that does not take the goodbye is left all the same.
-        let _ = timeout(FAREWELL, self.task.join_next()).await;
+        // If the server does not answer in time, the task is dropped.
+        let _ = timeout(CLOSE_TIMEOUT, self.task.join_next()).await;
     }
 }

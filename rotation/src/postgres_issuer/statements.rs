@@ -1,4 +1,4 @@
-//! What an administrator's session asks for.
+//! The statements of an administrator's session.
 
 use std::fmt;
 
@@ -9,28 +9,30 @@ use zeroize::Zeroizing;
 
 use super::session::Session;
 
-/// Runs in a transaction, so a function of the same name elsewhere is never called: whoever may create
-/// one in a schema of the search path could otherwise act as the administrator.
-const BEGIN: &str = "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp";
-/// Given back with the end of the transaction, whatever ends it.
+/// The search path keeps the session from calling a function of the same name in another schema: a user
+/// who may create one there could otherwise act as the administrator. READ COMMITTED makes each statement
+/// see what was committed before it; stricter levels would read what was there before the lock was free.
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp";
+/// The server releases it with the end of the transaction.
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 /// Until the end of the transaction.
-const NAME: &str = "SELECT set_config('strongroom.role', $1, true), \
+const SET_PARAMETERS: &str = "SELECT set_config('strongroom.role', $1, true), \
                     set_config('strongroom.verifier', $2, true)";
-/// A constant, so nothing is in the statements that a server logs. Its own words about the inner
-/// statement would quote it.
-const CHANGE: &str = "DO $strongroom$ BEGIN \
+/// A constant, so that the statements that a server logs hold nothing secret. The handler replaces the
+/// server's own message, which would quote the inner statement.
+const SET_PASSWORD: &str = "DO $strongroom$ BEGIN \
     EXECUTE format('ALTER ROLE %I PASSWORD %L', current_setting('strongroom.role'), \
         nullif(current_setting('strongroom.verifier'), '')); \
     EXCEPTION WHEN query_canceled OR OTHERS THEN \
     RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = 'the password of a role was not changed'; \
     END $strongroom$";
-const MAY_END: &str = "SELECT pg_has_role('pg_signal_backend', 'USAGE') OR \
+const MAY_TERMINATE: &str = "SELECT pg_has_role('pg_signal_backend', 'USAGE') OR \
                        pg_has_role($1::text::name, 'USAGE')";
-const END: &str = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
+const TERMINATE: &str = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
                    WHERE usename = $1::text::name AND pid <> pg_backend_pid()";
 
-/// What a server keeps of a password and checks it with, in the form of RFC 5803.
+/// What a server stores instead of a password and checks the password with, in the form of RFC 5803.
 pub(super) struct Verifier(Zeroizing<String>);
 
 impl Verifier {
@@ -38,13 +40,13 @@ impl Verifier {
         Self(Zeroizing::new(postgres_protocol::password::scram_sha_256(password)))
     }
 
-    /// Of no password at all.
+    /// The role has no password afterwards.
     pub(super) fn none() -> Self {
         Self(Zeroizing::default())
     }
 }
 
-/// The driver logs parameters at DEBUG in some of its calls.
+/// Masked, because the driver logs parameters at DEBUG in some of its calls.
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Verifier([REDACTED])")
@@ -77,7 +79,7 @@ impl Session {
         self.client.query_typed_one(ask, &[]).await?.try_get(0)
     }
 
-    /// Begins a transaction, and waits until no other has this lock.
+    /// Begins a transaction, and waits for the lock.
     pub(super) async fn begin(&self, lock: i64) -> Result<(), Error> {
         self.client.batch_execute(BEGIN).await?;
         self.client.query_typed(LOCK, &[(&lock, Type::INT8)]).await.map(drop)
@@ -87,20 +89,21 @@ impl Session {
         self.client.batch_execute("COMMIT").await
     }
 
-    /// Sets what a role's password is checked with.
+    /// Replaces the verifier of a role's password.
     pub(super) async fn set_password(&self, role: &str, verifier: &Verifier) -> Result<(), Error> {
-        let named: [(&(dyn ToSql + Sync), Type); 2] = [(&role, Type::TEXT), (verifier, Type::TEXT)];
-        self.client.query_typed(NAME, &named).await?;
-        self.client.batch_execute(CHANGE).await
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+            [(&role, Type::TEXT), (verifier, Type::TEXT)];
+        self.client.query_typed(SET_PARAMETERS, &parameters).await?;
+        self.client.batch_execute(SET_PASSWORD).await
     }
 
-    /// Whether the role's sessions can be ended.
-    pub(super) async fn may_end(&self, role: &str) -> Result<bool, Error> {
-        self.client.query_typed_one(MAY_END, &[(&role, Type::TEXT)]).await?.try_get(0)
+    /// Whether the administrator has the right to terminate sessions of the role.
+    pub(super) async fn may_terminate_sessions(&self, role: &str) -> Result<bool, Error> {
+        self.client.query_typed_one(MAY_TERMINATE, &[(&role, Type::TEXT)]).await?.try_get(0)
     }
 
-    /// Ends the role's sessions.
-    pub(super) async fn end_sessions(&self, role: &str) -> Result<(), Error> {
-        self.client.query_typed(END, &[(&role, Type::TEXT)]).await.map(drop)
+    /// Terminates all sessions of the role.
+    pub(super) async fn terminate_sessions(&self, role: &str) -> Result<(), Error> {
+        self.client.query_typed(TERMINATE, &[(&role, Type::TEXT)]).await.map(drop)
     }
 }

@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use strongroom_core::{ErrorKind, Result, SecretValue};
 use zeroize::Zeroizing;
 
-use super::error::{Whose, lasting};
+use super::error::{Principal, permanent};
 use super::host::{self, Host};
 
 /// All but the unreserved characters of RFC 3986, section 2.3.
@@ -14,37 +14,36 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// A connection URL. It has no `Debug`: it holds a password.
 pub(super) struct ConnectionUrl {
     whole: SecretValue,
-    /// Where role and password begin in it, and where they end.
+    /// Where `role:password` begins in it, and where it ends.
     credentials: (usize, usize),
     pub(super) role: String,
     pub(super) password: Zeroizing<Vec<u8>>,
     pub(super) hosts: Vec<Host>,
     pub(super) database: Option<String>,
     pub(super) options: Option<String>,
-    pub(super) tls: Tls,
+    pub(super) tls: TlsMode,
 }
 
-/// What a URL says of TLS.
+/// What `sslmode` in a URL says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tls {
-    /// `disable`.
-    Off,
-    /// Nothing, `allow` or `prefer`.
-    Open,
-    /// `require` and what is stricter. Certificates are always checked in full.
-    On,
+pub(super) enum TlsMode {
+    Disable,
+    /// Also `allow`, and a URL that does not say.
+    Prefer,
+    /// Also the stricter ones: certificates are always checked in full.
+    Require,
 }
 
-/// What is wrong with a URL, and what to do. Neither quotes it.
+/// What is wrong with a URL, and what to do. Neither text quotes the URL.
 type Problem = (&'static str, &'static str);
 
 impl ConnectionUrl {
-    /// Reads a URL of the form `postgresql://role:password@host:port/database?name=value`.
-    pub(super) fn parse(value: &SecretValue, whose: Whose) -> Result<Self> {
-        let read = || {
-            let text = value.expose_text().map_err(|_| NO_URL)?;
-            let url = Self::read(value, text)?;
-            if matches!(whose, Whose::Key) && url.database.is_none() {
+    /// Parses a URL of the form `postgresql://role:password@host:port/database?name=value`.
+    pub(super) fn parse(value: &SecretValue, principal: Principal) -> Result<Self> {
+        let parse = || {
+            let text = value.expose_text().map_err(|_| NOT_A_URL)?;
+            let url = Self::parse_text(value, text)?;
+            if principal == Principal::Key && url.database.is_none() {
                 return Err((
                     "names no database, so it would change with the role",
                     "write the database into it",
@@ -52,15 +51,15 @@ impl ConnectionUrl {
             }
             Ok(url)
         };
-        read().map_err(|(problem, advice): Problem| {
-            lasting(ErrorKind::InvalidInput, format!("{} {problem}", whose.url()), advice)
+        parse().map_err(|(problem, advice): Problem| {
+            permanent(ErrorKind::InvalidInput, format!("{} {problem}", principal.url()), advice)
         })
     }
 
-    fn read(value: &SecretValue, text: &str) -> Result<Self, Problem> {
+    fn parse_text(value: &SecretValue, text: &str) -> Result<Self, Problem> {
         let schemes = ["postgresql://", "postgres://"];
-        let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or(NO_URL)?;
-        // Clients take a `#` for different things.
+        let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or(NOT_A_URL)?;
+        // Clients disagree on what a `#` means.
         if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'#') {
             return Err((
                 "holds a blank, a control character or a `#`",
@@ -69,41 +68,45 @@ impl ConnectionUrl {
         }
         let begin = text.len() - rest.len();
         let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let (credentials, hosts) = authority.split_once('@').ok_or(NO_ROLE)?;
+        let (credentials, hosts) = authority.split_once('@').ok_or(MISSING_ROLE)?;
         if hosts.contains('@') {
             return Err(("holds a second `@`", "write an `@` in the password as `%40`"));
         }
-        let (role, password) = credentials.split_once(':').ok_or(NO_PASSWORD)?;
-        let role = decoded_text(role)?;
-        let password = decoded(password)?;
+        let (role, password) = credentials.split_once(':').ok_or(MISSING_PASSWORD)?;
+        let role = decode_text(role)?;
+        let password = decode(password)?;
         if role.is_empty() {
-            return Err(NO_ROLE);
+            return Err(MISSING_ROLE);
         }
         if password.is_empty() {
-            return Err(NO_PASSWORD);
+            return Err(MISSING_PASSWORD);
         }
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-        let database = decoded_text(path.strip_prefix('/').unwrap_or(path))?;
-        let query = Query::read(query)?;
+        let database = decode_text(path.strip_prefix('/').unwrap_or(path))?;
+        let query = Query::parse(query)?;
         Ok(Self {
             whole: value.clone(),
             credentials: (begin, begin + credentials.len()),
             role,
             password,
             hosts: query.hosts(hosts)?,
-            database: once(Some(database).filter(|it| !it.is_empty()), query.database)?,
+            database: at_most_one(Some(database).filter(|it| !it.is_empty()), query.database)?,
             options: query.options,
             tls: query.tls,
         })
     }
 
-    /// The URL with another role and password; all else stays byte for byte.
-    pub(super) fn with(&self, role: &str, password: &SecretValue) -> Result<SecretValue> {
+    /// The URL with another role and password; everything else stays byte for byte.
+    pub(super) fn with_credentials(
+        &self,
+        role: &str,
+        password: &SecretValue,
+    ) -> Result<SecretValue> {
         let (text, password) = (self.whole.expose_text()?, password.expose_text()?);
         let (begin, end) = self.credentials;
         let before = text.get(..begin).unwrap_or_default();
         let after = text.get(end..).unwrap_or_default();
-        // It never grows, so no copy is left behind.
+        // The buffer never grows, so that no copy is left behind.
         let length = before.len() + 3 * (role.len() + password.len()) + 1 + after.len();
         let mut changed = Zeroizing::new(String::with_capacity(length));
         changed.push_str(before);
@@ -115,36 +118,36 @@ impl ConnectionUrl {
     }
 }
 
-const NO_URL: Problem = (
+const NOT_A_URL: Problem = (
     "is no connection URL",
     "store it in the form `postgresql://role:password@host:5432/database`, not as `name=value` pairs",
 );
-const NO_ROLE: Problem = (
+const MISSING_ROLE: Problem = (
     "names no role in front of an `@`",
     "write `role:password@` in front of the host; in a password, `/` is `%2F` and `?` is `%3F`",
 );
-const NO_PASSWORD: Problem =
+const MISSING_PASSWORD: Problem =
     ("has no password", "write role and password in front of the host, as `role:password@`");
-const TWICE: Problem =
+const REPEATED: Problem =
     ("says the same in two places", "name host, port and database once, in front of the `?`");
-pub(super) const NO_HOST: Problem =
+pub(super) const MISSING_HOST: Problem =
     ("names no host, or no port from 1 to 65535", "write the host as `host:5432`");
 
-/// The parameters that matter here. Others are for the driver of the service.
+/// The parameters that matter here. The driver of the service reads the others.
 struct Query {
     hosts: Option<String>,
     ports: Option<String>,
     database: Option<String>,
     options: Option<String>,
-    tls: Tls,
+    tls: TlsMode,
 }
 
 impl Query {
-    fn read(text: &str) -> Result<Self, Problem> {
+    fn parse(text: &str) -> Result<Self, Problem> {
         let mut query =
-            Self { hosts: None, ports: None, database: None, options: None, tls: Tls::Open };
+            Self { hosts: None, ports: None, database: None, options: None, tls: TlsMode::Prefer };
         for (name, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {
-            match decoded_text(name)?.as_str() {
+            match decode_text(name)?.as_str() {
                 "user" | "password" => {
                     return Err((
                         "has its role or password among the parameters",
@@ -157,45 +160,47 @@ impl Query {
                         "name the host in front of the `?`",
                     ));
                 }
-                "host" => query.hosts = once(query.hosts, Some(decoded_text(value)?))?,
-                "port" => query.ports = once(query.ports, Some(decoded_text(value)?))?,
-                "dbname" => query.database = once(query.database, Some(decoded_text(value)?))?,
-                "options" => query.options = once(query.options, Some(decoded_text(value)?))?,
-                "sslmode" => query.tls = mode(value)?,
-                "ssl" if value == "true" => query.tls = Tls::On,
+                "host" => query.hosts = at_most_one(query.hosts, Some(decode_text(value)?))?,
+                "port" => query.ports = at_most_one(query.ports, Some(decode_text(value)?))?,
+                "dbname" => {
+                    query.database = at_most_one(query.database, Some(decode_text(value)?))?;
+                }
+                "options" => query.options = at_most_one(query.options, Some(decode_text(value)?))?,
+                "sslmode" => query.tls = parse_mode(value)?,
+                "ssl" if value == "true" => query.tls = TlsMode::Require,
                 _ => {}
             }
         }
         Ok(query)
     }
 
-    /// The hosts, which stand in front of the parameters or among them.
+    /// The hosts, which the URL names in front of the parameters or among them.
     fn hosts(&self, authority: &str) -> Result<Vec<Host>, Problem> {
         match (&self.hosts, &self.ports) {
-            (None, None) => host::of_authority(authority),
+            (None, None) => host::parse_authority(authority),
             (Some(hosts), ports) if authority.is_empty() => {
-                host::of_parameters(hosts, ports.as_deref())
+                host::parse_parameters(hosts, ports.as_deref())
             }
-            _ => Err(TWICE),
+            _ => Err(REPEATED),
         }
     }
 }
 
-fn mode(value: &str) -> Result<Tls, Problem> {
+fn parse_mode(value: &str) -> Result<TlsMode, Problem> {
     match value {
-        "disable" => Ok(Tls::Off),
-        "allow" | "prefer" => Ok(Tls::Open),
-        "require" | "verify-ca" | "verify-full" => Ok(Tls::On),
+        "disable" => Ok(TlsMode::Disable),
+        "allow" | "prefer" => Ok(TlsMode::Prefer),
+        "require" | "verify-ca" | "verify-full" => Ok(TlsMode::Require),
         _ => Err(("has an unknown `sslmode`", "use `sslmode=verify-full`")),
     }
 }
 
-fn once(known: Option<String>, more: Option<String>) -> Result<Option<String>, Problem> {
-    if known.is_some() && more.is_some() { Err(TWICE) } else { Ok(known.or(more)) }
+fn at_most_one(one: Option<String>, other: Option<String>) -> Result<Option<String>, Problem> {
+    if one.is_some() && other.is_some() { Err(REPEATED) } else { Ok(one.or(other)) }
 }
 
-/// A text without its escapes, of which every one is valid and none is a NUL.
-fn decoded(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
+/// Decodes a text whose escapes are all valid and none of which is a NUL.
+fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let malformed = ("has a `%` that begins no escape", "write a `%` as `%25`");
     let mut escapes = text.split('%').skip(1).map(|rest| rest.as_bytes().first_chunk());
     let is_escape =
@@ -208,10 +213,10 @@ fn decoded(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if bytes.contains(&0) { Err(("holds `%00`", "remove it")) } else { Ok(bytes) }
 }
 
-pub(super) fn decoded_text(text: &str) -> Result<String, Problem> {
-    let bytes = decoded(text)?;
+pub(super) fn decode_text(text: &str) -> Result<String, Problem> {
+    let bytes = decode(text)?;
     let text = std::str::from_utf8(&bytes);
-    text.map(str::to_owned).map_err(|_| ("is not UTF-8 where a name stands", "encode it anew"))
+    text.map(str::to_owned).map_err(|_| ("is not UTF-8 where a name stands", "encode it again"))
 }
 
 #[cfg(test)]

@@ -1,25 +1,26 @@
-//! Against an issuer that keeps keys.
+//! Calls to an issuer that stores keys.
 
 use std::time::{Duration, SystemTime};
 
-use strongroom::rotation::{ExpiryHeaders, ExpiryUnit, IssueAttempt, KeyIssuer as _};
-use strongroom::{ErrorKind, SecretValue};
+use strongroom_core::{ErrorKind, SecretValue};
+use strongroom_rotation::{ExpiryHeaders, ExpiryUnit, IssueAttempt, KeyIssuer as _};
 use strongroom_testkit::canary;
 use strongroom_testkit::issuer::{Fault, Issuer, Options};
 use strongroom_testkit::log::Log;
 
 use crate::{failed, issuer};
 
-const IMPATIENT: Duration = Duration::from_millis(300);
+const SHORT: Duration = Duration::from_millis(300);
 
 fn same(one: &SecretValue, other: &SecretValue) -> bool {
     one.constant_time_eq(other)
 }
 
 #[tokio::test]
-async fn a_key_is_issued_verified_and_revoked_without_a_trace() {
+async fn issues_verifies_and_revokes_a_key_without_a_trace() {
     let server = Issuer::start(Options::default());
-    let issuer = issuer(server.base(), |config| config.verify_path = Some("/api/whoami".into()));
+    let issuer =
+        issuer(server.base(), |config| config.endpoints.verify_path = Some("/api/whoami".into()));
     let first = server.first_key();
     let issued = issuer.issue(&first, &IssueAttempt::random()).await.unwrap();
     canary::witness(&issued);
@@ -36,7 +37,7 @@ async fn a_key_is_issued_verified_and_revoked_without_a_trace() {
     assert_eq!((counts.issued, counts.revoked, counts.revoke_calls), (1, 1, 3));
 }
 
-/// The other tests end the process if a key is logged; this one sees that something is.
+/// The other tests end the process if a key is logged; this one checks that anything is logged.
 #[tokio::test]
 async fn the_http_library_logs_and_shows_no_key() {
     let server = Issuer::start(Options::default());
@@ -54,7 +55,7 @@ async fn the_http_library_logs_and_shows_no_key() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_repeated_gives_the_same_key() {
+async fn a_repeated_attempt_gives_the_same_key() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base(), |_| {});
     let (first, id) = (server.first_key(), IssueAttempt::random());
@@ -69,24 +70,25 @@ async fn an_attempt_that_is_repeated_gives_the_same_key() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_key_is_in_the_answer() {
+async fn reads_the_expiry_from_the_response() {
     let life = Duration::from_secs(86_400);
     let mut options = Options::default();
     options.key_life = Some(life);
     let server = Issuer::start(options);
-    let issuer =
-        issuer(server.base(), |config| config.expires_at_pointer = Some("/expires_at".into()));
+    let issuer = issuer(server.base(), |config| {
+        config.response.expires_at_pointer = Some("/expires_at".into());
+    });
     let before = SystemTime::now();
     let issued = issuer.issue(&server.first_key(), &IssueAttempt::random()).await.unwrap();
     let end = issued.expires_at.unwrap();
-    // Unix seconds are rounded down.
+    // The issuer rounds Unix seconds down.
     assert!(end >= before + life - Duration::from_secs(1) && end <= SystemTime::now() + life);
 }
 
 #[tokio::test]
-async fn an_issuer_that_hangs_runs_into_the_timeout() {
+async fn an_issuer_that_hangs_is_a_timeout() {
     let server = Issuer::start(Options::default());
-    let issuer = issuer(server.base(), |config| config.timeout = IMPATIENT);
+    let issuer = issuer(server.base(), |config| config.timeouts.call = SHORT);
     let first = server.first_key();
     server.next_issues(1, Fault::Hang);
     let error = failed(ErrorKind::Timeout, issuer.issue(&first, &IssueAttempt::random()).await);
@@ -108,7 +110,7 @@ async fn an_issuer_that_is_gone_is_unavailable() {
 }
 
 #[tokio::test]
-async fn trying_tls_again_with_who_does_not_speak_it_is_useless() {
+async fn a_server_without_tls_is_a_permanent_error() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base().replace("http:", "https:"), |_| {});
     let result = issuer.issue(&server.first_key(), &IssueAttempt::random()).await;
@@ -116,9 +118,10 @@ async fn trying_tls_again_with_who_does_not_speak_it_is_useless() {
 }
 
 #[tokio::test]
-async fn keys_are_listed_in_full() {
+async fn lists_keys_in_full() {
     let server = Issuer::start(Options::default());
-    let issuer = issuer(server.base(), |config| config.list_path = Some("/api/keys".into()));
+    let issuer =
+        issuer(server.base(), |config| config.endpoints.list_path = Some("/api/keys".into()));
     let (current, previous) = (server.first_key(), server.make_key(None));
     for _ in 0..3 {
         let _ = server.make_key(None);
@@ -131,7 +134,7 @@ async fn keys_are_listed_in_full() {
 }
 
 #[tokio::test]
-async fn what_is_not_set_up_is_unsupported_or_believed() {
+async fn without_paths_it_cannot_list_and_verifies_nothing() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base(), |_| {});
     let first = server.first_key();
@@ -140,10 +143,10 @@ async fn what_is_not_set_up_is_unsupported_or_believed() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_sent_is_refused_before_it_is() {
+async fn rejects_a_key_that_cannot_be_sent() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base(), |config| {
-        config.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Seconds));
+        config.response.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Seconds));
     });
     let first = server.first_key();
     for bad in ["", "a b", "a\nb", "ä"] {
@@ -151,7 +154,7 @@ async fn a_key_that_cannot_be_sent_is_refused_before_it_is() {
         failed(ErrorKind::InvalidInput, result);
         failed(ErrorKind::InvalidInput, issuer.revoke(&first, &bad.into()).await);
     }
-    // They would name the list of keys, or something above it.
+    // In a path, they would lead to the list of keys, or to something above it.
     for bad in ["", ".", ".."] {
         failed(ErrorKind::InvalidInput, issuer.revoke(&bad.into(), &first).await);
     }

@@ -1,14 +1,16 @@
-//! What a configuration may say, and what it shows.
+//! Which configurations are accepted, and what they show.
 
 use std::time::Duration;
 
-use strongroom::rotation::{HttpIssuer, HttpIssuerConfig, KeyIssuer as _};
-use strongroom::{ErrorKind, SecretValue};
+use strongroom_core::ErrorKind;
+use strongroom_rotation::{
+    CaCertificates, ClientCertificate, HttpIssuer, HttpIssuerConfig, KeyIssuer as _,
+};
 use strongroom_testkit::canary;
 use strongroom_testkit::certificates::Authority;
 
 const HTTPS: &str = "https://a.example";
-/// A certificate in PEM form that is none.
+/// Well-formed PEM that holds no certificate.
 const DAMAGED: &str = "-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n";
 const DAMAGED_KEY: &str = "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n";
 
@@ -17,15 +19,16 @@ fn shows_nothing(shown: &str) {
     assert_eq!(canary::find(shown.as_bytes()), None);
 }
 
-/// What is wrong with the certificates of a client for which nothing else is.
+/// The problems of a configuration in which only the certificates may be wrong.
 fn certificate_problems(
     base: &str,
-    ca_cert: Option<&[u8]>,
-    client_cert: Option<(&str, &str)>,
+    ca: Option<&[u8]>,
+    client: Option<(&str, &str)>,
 ) -> Vec<String> {
     problems(base, |config| {
-        config.ca_cert = ca_cert.map(<[u8]>::to_vec);
-        config.client_cert = client_cert.map(|(cert, key)| (cert.into(), SecretValue::from(key)));
+        config.tls.ca_certificates = ca.map(CaCertificates::from_pem);
+        config.tls.client_certificate =
+            client.map(|(certificate, key)| ClientCertificate::from_pem(certificate, key));
     })
 }
 
@@ -47,7 +50,7 @@ fn problems(base: &str, change: impl FnOnce(&mut HttpIssuerConfig)) -> Vec<Strin
 }
 
 #[test]
-fn keys_go_to_other_hosts_by_https_alone() {
+fn accepts_plain_http_only_for_this_machine() {
     for good in [
         "https://api.example.com",
         "https://api.example.com:8443/v1/",
@@ -70,41 +73,41 @@ fn keys_go_to_other_hosts_by_https_alone() {
     ] {
         assert_eq!(problems(bad, |_| {}).len(), 1, "{bad}");
     }
-    let allowed = problems("http://api.example.com", |config| config.allow_http = true);
+    let allowed = problems("http://api.example.com", |config| config.tls.allow_plaintext = true);
     assert!(allowed.is_empty());
 }
 
 #[test]
-fn every_problem_is_named() {
+fn names_every_problem() {
     let found = problems("nowhere", |config| {
-        config.issue_path = "rotate".into();
-        config.revoke_path = "/api/keys/".into();
-        config.verify_path = Some("/who am i".into());
-        config.list_path = Some("/keys/{key}".into());
-        config.key_pointers = vec!["key".into()];
-        config.expires_at_pointer = Some("/a~2".into());
-        config.list_pointer = "keys".into();
+        config.endpoints.issue_path = "rotate".into();
+        config.endpoints.revoke_path = "/api/keys/".into();
+        config.endpoints.verify_path = Some("/who am i".into());
+        config.endpoints.list_path = Some("/keys/{key}".into());
+        config.response.key_pointers = vec!["key".into()];
+        config.response.expires_at_pointer = Some("/a~2".into());
+        config.response.list_pointer = "keys".into();
         config.idempotency_header = Some("not a header".into());
-        config.timeout = Duration::ZERO;
-        config.connect_timeout = Duration::MAX;
+        config.timeouts.call = Duration::ZERO;
+        config.timeouts.connect = Duration::MAX;
     });
     for name in [
-        "base",
-        "issue_path",
-        "revoke_path",
-        "verify_path",
-        "list_path",
-        "key_pointers",
-        "expires_at_pointer",
-        "list_pointer",
-        "idempotency_header",
-        "`timeout`",
-        "connect_timeout",
+        "`base_url`",
+        "`endpoints.issue_path`",
+        "`endpoints.revoke_path`",
+        "`endpoints.verify_path`",
+        "`endpoints.list_path`",
+        "`response.key_pointers`",
+        "`response.expires_at_pointer`",
+        "`response.list_pointer`",
+        "`idempotency_header`",
+        "`timeouts.call`",
+        "`timeouts.connect`",
     ] {
         assert!(found.iter().any(|problem| problem.contains(name)), "{name}: {found:?}");
     }
     assert_eq!(found.len(), 11, "{found:?}");
-    let none = problems("https://a.example", |config| config.key_pointers.clear());
+    let none = problems("https://a.example", |config| config.response.key_pointers.clear());
     assert_eq!(none.len(), 1);
     let nameless = problems("https://a.example", |config| {
         config.idempotency_header = None;
@@ -114,7 +117,7 @@ fn every_problem_is_named() {
 }
 
 #[test]
-fn an_issuer_is_believed_to_repeat_itself_only_if_the_configuration_says_so() {
+fn is_idempotent_only_if_the_configuration_says_so() {
     for honours in [false, true] {
         let mut config = HttpIssuerConfig::new("https://a.example");
         config.honours_idempotency = honours;
@@ -123,18 +126,18 @@ fn an_issuer_is_believed_to_repeat_itself_only_if_the_configuration_says_so() {
 }
 
 #[test]
-fn a_query_is_not_shown() {
+fn shows_no_query() {
     let none = problems("https://a.example", |config| {
-        config.issue_path = "/rotate?secret=hunter2".into();
-        config.revoke_path = "/keys?key={key}&secret=hunter2".into();
-        config.verify_path = Some("/me?secret=hunter2".into());
-        config.list_path = Some("/keys?secret=hunter2".into());
+        config.endpoints.issue_path = "/rotate?secret=hunter2".into();
+        config.endpoints.revoke_path = "/keys?key={key}&secret=hunter2".into();
+        config.endpoints.verify_path = Some("/me?secret=hunter2".into());
+        config.endpoints.list_path = Some("/keys?secret=hunter2".into());
     });
     assert!(none.is_empty());
 }
 
 #[test]
-fn what_is_no_certificate_of_an_authority_is_refused() {
+fn rejects_unusable_certificates_of_authorities() {
     let (authority, client) = (Authority::new("A").pem(), Authority::new("B").client());
     let cut_off = authority.lines().take(3).collect::<Vec<_>>().join("\n");
     for bad in [
@@ -148,16 +151,16 @@ fn what_is_no_certificate_of_an_authority_is_refused() {
         "\u{1}\u{2}hunter2",
     ] {
         let found = certificate_problems(HTTPS, Some(bad.as_bytes()), None);
-        assert!(found.len() == 1 && found[0].contains("`ca_cert`"), "{found:?}");
+        assert!(found.len() == 1 && found[0].contains("`tls.ca_certificates`"), "{found:?}");
     }
-    // As it is kept in binary files.
+    // DER instead of PEM.
     let found = certificate_problems(HTTPS, Some(b"\x30\x82\x01\x0a\xff\x00hunter2"), None);
-    assert!(found.len() == 1 && found[0].contains("`ca_cert`"), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("`tls.ca_certificates`"), "{found:?}");
     assert!(certificate_problems(HTTPS, Some(authority.as_bytes()), None).is_empty());
 }
 
 #[test]
-fn a_client_certificate_comes_with_its_own_key() {
+fn rejects_a_client_certificate_without_its_own_key() {
     let authority = Authority::new("A");
     let (client, other) = (authority.client(), authority.client());
     let (cert, key) = (client.certificate.as_str(), client.key.as_str());
@@ -170,31 +173,34 @@ fn a_client_certificate_comes_with_its_own_key() {
         (cert, "hunter2", "no private key"),
         (cert, cert, "no private key"),
         (cert, encrypted.as_str(), "without a passphrase"),
-        (key, key, "a private key in its first part"),
-        (key, cert, "a private key in its first part"),
-        (&both, key, "a private key in its first part"),
+        (key, key, "a private key in the place of the certificate"),
+        (key, cert, "a private key in the place of the certificate"),
+        (&both, key, "a private key in the place of the certificate"),
         (DAMAGED, key, "do not belong together"),
         (cert, DAMAGED_KEY, "do not belong together"),
         (cert, other.key.as_str(), "do not belong together"),
     ] {
         let found = certificate_problems(HTTPS, None, Some((bad_cert, bad_key)));
-        assert!(found.len() == 1 && found[0].contains("`client_cert`"), "{says}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].contains("`tls.client_certificate`"),
+            "{says}: {found:?}"
+        );
         assert!(found[0].contains(says), "{says}: {found:?}");
     }
     assert!(certificate_problems(HTTPS, None, Some((cert, key))).is_empty());
 }
 
 #[test]
-fn certificates_without_tls_are_a_mistake() {
+fn rejects_certificates_for_plain_http() {
     let authority = Authority::new("A");
     let (ca, client) = (authority.pem(), authority.client());
     let ca = Some(ca.as_bytes());
     let client = Some((client.certificate.as_str(), client.key.as_str()));
     let plain = "http://127.0.0.1:1";
     for (ca, client, names) in [
-        (ca, None, &["`ca_cert`"][..]),
-        (None, client, &["`client_cert`"]),
-        (ca, client, &["`ca_cert`", "`client_cert`"]),
+        (ca, None, &["`tls.ca_certificates`"][..]),
+        (None, client, &["`tls.client_certificate`"]),
+        (ca, client, &["`tls.ca_certificates`", "`tls.client_certificate`"]),
     ] {
         let found = certificate_problems(plain, ca, client);
         assert_eq!(found.len(), names.len(), "{found:?}");

@@ -1,18 +1,19 @@
 //! Tests of the HTTP issuer of keys. The process ends if a key shows in anything that is logged.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod answers;
 mod calls;
 mod config;
+mod reload;
+mod responses;
 mod tls;
 
 use std::fmt::Debug;
 
-use strongroom::rotation::{HttpIssuer, HttpIssuerConfig};
-use strongroom::{Error, ErrorKind, Operation, Result};
+use strongroom_core::{Error, ErrorKind, Operation, Result};
+use strongroom_rotation::{HttpIssuer, HttpIssuerConfig};
 use strongroom_testkit::{canary, errors};
 
-/// An issuer that is asked as `change` says.
+/// An issuer with a configuration that `change` has changed.
 fn issuer(base: String, change: impl FnOnce(&mut HttpIssuerConfig)) -> HttpIssuer {
     canary::watch();
     let mut config = HttpIssuerConfig::new(base);

@@ -1,16 +1,17 @@
-//! What a configuration may say.
+//! Which configurations are accepted.
 
 use std::time::Duration;
 
-use strongroom::rotation::{PostgresIssuer, PostgresIssuerConfig};
-use strongroom::{ErrorKind, MemoryBackend, SecretsManager};
+use strongroom_core::{ErrorKind, MemoryBackend};
+use strongroom_rotation::{
+    CaCertificates, ClientCertificate, PostgresIssuer, PostgresIssuerConfig,
+};
 
 fn problems(change: impl FnOnce(&mut PostgresIssuerConfig)) -> Vec<String> {
     let mut config = PostgresIssuerConfig::new("one", "other");
     change(&mut config);
     assert!(!format!("{config:?} {config:#?}").contains("hunter2"));
-    let secrets = SecretsManager::with_backend(MemoryBackend::new());
-    match PostgresIssuer::new(secrets, "db/administrator", &config) {
+    match PostgresIssuer::new(MemoryBackend::new(), "db/administrator", &config) {
         Ok(_) => Vec::new(),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Config);
@@ -21,7 +22,7 @@ fn problems(change: impl FnOnce(&mut PostgresIssuerConfig)) -> Vec<String> {
 }
 
 #[test]
-fn two_roles_are_two_names_that_a_server_can_have() {
+fn accepts_two_different_names_that_a_server_can_have() {
     assert_eq!(problems(|_| {}), Vec::<String>::new());
     let longest = "ü".repeat(31) + "x";
     assert!(problems(|config| config.roles = ["One".into(), longest]).is_empty());
@@ -31,15 +32,24 @@ fn two_roles_are_two_names_that_a_server_can_have() {
 }
 
 #[test]
-fn every_problem_is_named() {
+fn names_every_problem() {
     let found = problems(|config| {
         config.roles = [String::new(), String::new()];
         config.password.length = 5;
-        config.ca = Some("hunter2".into());
-        config.timeout = Duration::ZERO;
-        config.connect_timeout = Duration::MAX;
+        config.tls.ca_certificates = Some(CaCertificates::from_pem("hunter2"));
+        config.tls.client_certificate = Some(ClientCertificate::from_pem("hunter2", "hunter2"));
+        config.timeouts.call = Duration::ZERO;
+        config.timeouts.connect = Duration::MAX;
     });
-    for name in ["`roles`", "two", "length", "`ca`", "`timeout`", "`connect_timeout`"] {
+    for name in [
+        "`roles`",
+        "two",
+        "length",
+        "`tls.ca_certificates`",
+        "`tls.client_certificate`",
+        "`timeouts.call`",
+        "`timeouts.connect`",
+    ] {
         assert!(found.iter().any(|problem| problem.contains(name)), "{name}: {found:?}");
     }
     // Of passwords that are accepted elsewhere, some are too short here.
@@ -49,9 +59,8 @@ fn every_problem_is_named() {
 }
 
 #[test]
-fn a_path_that_is_none_is_refused() {
-    let secrets = SecretsManager::with_backend(MemoryBackend::new());
+fn rejects_a_malformed_path() {
     let config = PostgresIssuerConfig::new("one", "other");
-    let error = PostgresIssuer::new(secrets, "/no path/", &config).unwrap_err();
+    let error = PostgresIssuer::new(MemoryBackend::new(), "/no path/", &config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod config;
-mod refusals;
+mod failures;
+mod fencing;
+mod reload;
 mod rotation;
 mod setting;
 mod stub;
@@ -13,7 +15,7 @@ mod turns;
 
 use std::fmt::Debug;
 
-use strongroom::{Error, ErrorKind, Operation, Result};
+use strongroom_core::{Error, ErrorKind, Operation, Result};
 use strongroom_testkit::{canary, errors};
 
 /// A failure of a certain kind, that says what to do and shows no password.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use strongroom::SecretValue;
-use strongroom::rotation::{
+use strongroom_core::SecretValue;
+use strongroom_rotation::{
     IssueAttempt, KeyIssuer as _, ManagedKey, RotatingKey, RotationEngine, RotationPolicy,
     RotationStep,
 };
@@ -18,7 +18,7 @@ use crate::setting::{PATH, Setting};
 const CLIENTS: u64 = 50;
 const ROTATIONS: u64 = 25;
 
-/// What clients have seen.
+/// The counts of all clients.
 #[derive(Default)]
 struct Tally {
     logins: AtomicU64,
@@ -26,7 +26,7 @@ struct Tally {
     is_over: AtomicBool,
 }
 
-/// Opens one connection after the other, each with the key of that moment.
+/// Opens one connection after the other, each with the current key.
 async fn client(key: RotatingKey, tally: Arc<Tally>) {
     while !tally.is_over.load(Ordering::Relaxed) {
         let guard = key.acquire();
@@ -39,7 +39,7 @@ async fn client(key: RotatingKey, tally: Arc<Tally>) {
         drop(client);
         task.await.unwrap().unwrap();
         drop(guard);
-        // So that the machine is not busy with logins alone, and clients do not move in step.
+        // The pause leaves time for other work, and keeps the clients out of step.
         tokio::time::sleep(Duration::from_millis(fastrand::u64(200..800))).await;
     }
 }
@@ -47,10 +47,10 @@ async fn client(key: RotatingKey, tally: Arc<Tally>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_login_fails_while_the_roles_take_turns() {
     let setting = Setting::start().await;
-    setting.secrets.put(PATH, setting.first()).await.unwrap();
-    let engine = RotationEngine::new(setting.secrets.clone());
+    setting.put(PATH, setting.first()).await;
+    let engine = RotationEngine::new(Arc::clone(&setting.store));
     let mut events = engine.events();
-    // The issuer ends no sessions; connections that a guard covers end by themselves.
+    // The issuer ends no sessions; the clients close the connections that a guard covers.
     let policy = RotationPolicy::new().single_instance();
     let issuer = setting.issuer();
     let key = engine.add(ManagedKey::new(PATH, issuer).policy(policy)).await.unwrap();
@@ -74,7 +74,7 @@ async fn no_login_fails_while_the_roles_take_turns() {
                 _ => {}
             }
         }
-        // Each key is used, however fast the next one comes.
+        // All clients use each key before the next rotation.
         while tally.logins.load(Ordering::Relaxed) < generation * CLIENTS {
             assert!(clients.try_join_next().is_none(), "a client has failed");
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -93,7 +93,7 @@ async fn no_login_fails_while_the_roles_take_turns() {
     ));
     assert_eq!(logins, tally.queries.load(Ordering::Relaxed));
     assert_eq!(revoked, ROTATIONS);
-    let stored = setting.secrets.field(PATH, "key").await.unwrap();
+    let stored = setting.stored_key().await;
     assert!(setting.accepts(&stored));
     let with_password = setting.roles.iter().filter(|role| setting.has_password(role)).count();
     assert_eq!(with_password, 1);
@@ -102,16 +102,16 @@ async fn no_login_fails_while_the_roles_take_turns() {
     assert_eq!(setting.server.sql(left), "0");
 }
 
-/// Several instances agree on one password, and each of them uses it.
+/// Each of them uses the password that is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn instances_that_rotate_at_once_agree_on_one_password() {
+async fn instances_that_rotate_at_the_same_time_agree_on_one_password() {
     let setting = Setting::start().await;
-    setting.secrets.put(PATH, setting.first()).await.unwrap();
+    setting.put(PATH, setting.first()).await;
     let short = Duration::from_millis(300);
     let policy = RotationPolicy::new().propagation_timeout(short).drain_timeout(short);
     let mut instances = Vec::new();
     for _ in 0..3 {
-        let engine = RotationEngine::new(setting.secrets.clone());
+        let engine = RotationEngine::new(Arc::clone(&setting.store));
         let rotation = ManagedKey::new(PATH, setting.issuer()).policy(policy.clone());
         let key = engine.add(rotation).await.unwrap();
         instances.push((engine, key));
@@ -120,7 +120,7 @@ async fn instances_that_rotate_at_once_agree_on_one_password() {
         let [one, two, three] = [0, 1, 2].map(|at| instances[at].1.clone());
         let (one, two, three) = tokio::join!(one.rotate(), two.rotate(), three.rotate());
         assert!([one, two, three].into_iter().all(|it| it.unwrap() >= generation));
-        let stored = setting.secrets.field(PATH, "key").await.unwrap();
+        let stored = setting.stored_key().await;
         assert!(setting.accepts(&stored));
         for (_, key) in &instances {
             assert!(setting.accepts(key.acquire().value()));
@@ -133,7 +133,7 @@ async fn instances_that_rotate_at_once_agree_on_one_password() {
 
 /// A process that died after it had set a password, and before it could store it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_attempt_of_an_instance_that_is_gone_is_gone_on_with() {
+async fn resumes_the_attempt_of_an_instance_that_has_died() {
     let setting = Setting::start().await;
     let (first, id) = (setting.first(), IssueAttempt::random());
     let lost = setting.issuer().issue(&first, &id).await.unwrap().value;
@@ -142,8 +142,8 @@ async fn an_attempt_of_an_instance_that_is_gone_is_gone_on_with() {
         ("rotation_intent", id.id.as_str()),
         ("rotation_intent_by", "gone"),
     ];
-    setting.secrets.put(PATH, SecretValue::fields(stored)).await.unwrap();
-    let engine = RotationEngine::new(setting.secrets.clone());
+    setting.put(PATH, SecretValue::fields(stored)).await;
+    let engine = RotationEngine::new(Arc::clone(&setting.store));
     let mut events = engine.events();
     let policy = RotationPolicy::new().single_instance().attempt_lease(Duration::from_secs(2));
     let rotation = ManagedKey::new(PATH, setting.issuer()).policy(policy);

@@ -1,14 +1,19 @@
-//! A server with two roles that take turns, and an administrator who may do no more than that.
+//! A server with two roles that take turns, and an administrator with the least privileges that suffice.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use strongroom::rotation::{PostgresIssuer, PostgresIssuerConfig};
-use strongroom::{MemoryBackend, SecretValue, SecretsManager};
+use strongroom_core::{
+    Backend as _, MemoryBackend, PutOptions, SecretPath, SecretValue, VersionSelector,
+};
+use strongroom_rotation::{PostgresIssuer, PostgresIssuerConfig};
 use strongroom_testkit::postgres::Server;
 use strongroom_testkit::{canary, planted};
 
-/// Where the administrator's URL is kept.
+/// Where the store holds the administrator's URL.
 pub(crate) const ADMIN: &str = "db/administrator";
-/// Where the key is kept.
+/// Where the store holds the key.
 pub(crate) const PATH: &str = "db/orders";
 /// The password that the first role has in the beginning.
 pub(crate) const FIRST: &str = planted!("/first:@%?#");
@@ -16,7 +21,7 @@ const ADMIN_PASSWORD: &str = planted!(" admin's");
 
 pub(crate) struct Setting {
     pub(crate) server: Server,
-    pub(crate) secrets: SecretsManager,
+    pub(crate) store: Arc<MemoryBackend>,
     pub(crate) roles: [&'static str; 2],
 }
 
@@ -37,14 +42,30 @@ impl Setting {
         server.sql(&format!(
             "GRANT {one}, {other} TO keeper WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
         ));
-        let secrets = SecretsManager::with_backend(MemoryBackend::new());
-        let setting = Self { server, secrets, roles };
-        setting.administrator(&setting.url("keeper", ADMIN_PASSWORD)).await;
+        let setting = Self { server, store: Arc::new(MemoryBackend::new()), roles };
+        setting.store_admin_url(&setting.admin_url()).await;
         setting
     }
 
-    pub(crate) async fn administrator(&self, url: &SecretValue) {
-        self.secrets.put(ADMIN, url.clone()).await.unwrap();
+    /// The administrator's URL in the beginning.
+    pub(crate) fn admin_url(&self) -> SecretValue {
+        self.url("keeper", ADMIN_PASSWORD)
+    }
+
+    pub(crate) async fn store_admin_url(&self, url: &SecretValue) {
+        self.put(ADMIN, url.clone()).await;
+    }
+
+    pub(crate) async fn put(&self, path: &str, value: SecretValue) {
+        let path = SecretPath::parse(path).unwrap();
+        self.store.put(&path, value, PutOptions::new()).await.unwrap();
+    }
+
+    /// The key that the store holds now.
+    pub(crate) async fn stored_key(&self) -> SecretValue {
+        let path = SecretPath::parse(PATH).unwrap();
+        let secret = self.store.get(&path, &VersionSelector::Active).await.unwrap();
+        secret.field("key").unwrap()
     }
 
     /// A key for this server.
@@ -68,7 +89,7 @@ impl Setting {
         let [one, other] = self.roles;
         let mut config = PostgresIssuerConfig::new(one, other);
         change(&mut config);
-        let issuer = PostgresIssuer::new(self.secrets.clone(), ADMIN, &config).unwrap();
+        let issuer = PostgresIssuer::new(Arc::clone(&self.store), ADMIN, &config).unwrap();
         canary::witness(&(&config, &issuer));
         issuer
     }
@@ -79,6 +100,18 @@ impl Setting {
         self.server.accepts(&role, &password)
     }
 
+    /// The comment of a role, as the server stores it.
+    pub(crate) fn comment(&self, role: &str) -> Vec<u8> {
+        let name = role.replace('\'', "''");
+        let ask = format!(
+            "SELECT encode(convert_to(shobj_description(oid, 'pg_authid'), 'UTF8'), 'hex') \
+             FROM pg_authid WHERE rolname = '{name}'"
+        );
+        let digits = self.server.sql(&ask);
+        let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+    }
+
     /// Whether a role has a password.
     pub(crate) fn has_password(&self, role: &str) -> bool {
         let name = role.replace('\'', "''");
@@ -86,14 +119,23 @@ impl Setting {
         self.server.sql(&ask) == "t"
     }
 
-    /// Has the server take these lines as its `pg_hba.conf`.
+    /// Replaces the lines of `pg_hba.conf`.
     pub(crate) fn admit(&self, lines: &[&str]) {
         let file = self.server.sql("SHOW hba_file");
         let rows: Vec<_> = lines.iter().map(|line| format!("('{line}')")).collect();
         self.server.sql(&format!("COPY (VALUES {}) TO '{file}'", rows.join(",")));
+        self.reload();
+    }
+
+    /// Reloads the server's configuration, and waits until new sessions have it: they inherit it from the
+    /// server's first process with the time at which that loaded it.
+    pub(crate) fn reload(&self) {
+        let loaded_at = || self.server.sql("SELECT pg_conf_load_time()");
+        let (before, begin) = (loaded_at(), Instant::now());
         self.server.sql("SELECT pg_reload_conf()");
-        // A connection that begins from now on finds the new lines: its process reads them anew.
-        self.server.sql("SELECT pg_sleep(0.2)");
+        while loaded_at() == before {
+            assert!(begin.elapsed() < Duration::from_secs(60), "the server has not reloaded");
+        }
     }
 }
 

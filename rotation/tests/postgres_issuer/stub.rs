@@ -1,4 +1,4 @@
-//! A server that answers each login as a test wants.
+//! A server whose answer to each login is chosen by a test.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// Sends `answer` to whoever wants to log in, and closes the connection.
+    /// Sends `answer` to each login, and closes the connection.
     pub(crate) async fn new(answer: Vec<u8>) -> Self {
         Self::serving(move |mut stream| {
             let answer = answer.clone();

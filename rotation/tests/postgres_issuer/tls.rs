@@ -1,58 +1,61 @@
-//! What goes to other hosts goes through TLS. The server of the tests is built without it: a terminator
-//! stands in front.
+//! Connections to other hosts use TLS. The server of the tests is built without it: a terminator stands in
+//! front.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use strongroom::rotation::{IssueAttempt, KeyIssuer as _};
-use strongroom::{ErrorKind, SecretValue};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use strongroom_core::{ErrorKind, SecretValue};
+use strongroom_rotation::{CaCertificates, ClientCertificate, IssueAttempt, KeyIssuer as _};
+use strongroom_testkit::certificates::{Authority, Signed};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::failed;
-use crate::setting::{ADMIN, Setting};
+use crate::setting::Setting;
 use crate::stub::Stub;
 
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
+/// The TLS of a server with a certificate for `name`, which demands client certificates of an authority or
+/// none.
+pub(crate) fn acceptor(
+    authority: &Authority,
+    name: &str,
+    clients: Option<&Authority>,
+) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate(&clients.pem())).unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.unwrap())
+        }
+    };
+    let Signed { certificate: own, key } = authority.server(&[name]);
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = builder.with_single_cert(vec![certificate(&own)], key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// Serves as a server with a certificate for `name`.
-    fn server(&self, name: &str) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-            )
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
-    }
+fn certificate(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
 /// A server with TLS, which counts the connections that were made with it.
-async fn terminator(acceptor: TlsAcceptor, server: SocketAddr) -> (Stub, Arc<AtomicUsize>) {
+pub(crate) async fn terminator(
+    acceptor: TlsAcceptor,
+    server: SocketAddr,
+) -> (Stub, Arc<AtomicUsize>) {
     let made = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&made);
     let serve = move |mut stream: TcpStream| {
@@ -62,7 +65,15 @@ async fn terminator(acceptor: TlsAcceptor, server: SocketAddr) -> (Stub, Arc<Ato
             stream.read_exact(&mut request).await.unwrap();
             assert_eq!(request, [0, 0, 0, 8, 4, 210, 22, 47], "nothing is sent without TLS");
             stream.write_all(b"S").await.unwrap();
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut stream = match acceptor.accept(stream).into_fallible().await {
+                Ok(stream) => stream,
+                Err((_, mut stream)) => {
+                    // Closing before the client's request is read would reset the connection, and might
+                    // take the alert from the client.
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                    return;
+                }
+            };
             count.fetch_add(1, Ordering::Relaxed);
             let mut server = TcpStream::connect(server).await.unwrap();
             let _ = copy_bidirectional(&mut stream, &mut server).await;
@@ -72,21 +83,23 @@ async fn terminator(acceptor: TlsAcceptor, server: SocketAddr) -> (Stub, Arc<Ato
 }
 
 /// The same key for another host and mode.
-fn at(key: &SecretValue, host: &str, mode: &str) -> SecretValue {
+pub(crate) fn at(key: &SecretValue, host: &str, mode: &str) -> SecretValue {
     let (before, after) = key.expose_text().unwrap().split_once('@').unwrap();
     let (_, after) = after.split_once('/').unwrap();
     format!("{before}@{host}/{}", after.replace("sslmode=prefer", mode)).as_str().into()
 }
 
 #[tokio::test]
-async fn passwords_are_changed_and_tried_through_tls() {
+async fn changes_and_verifies_passwords_through_tls() {
     let setting = Setting::start().await;
-    let authority = Authority::new();
-    let (server, made) = terminator(authority.server("localhost"), setting.server.address()).await;
+    let authority = Authority::new("An authority");
+    let (server, made) =
+        terminator(acceptor(&authority, "localhost", None), setting.server.address()).await;
     let host = format!("localhost:{}", server.address.port());
-    let admin = setting.secrets.get(ADMIN).await.unwrap();
-    setting.administrator(&at(admin.value(), &host, "sslmode=require")).await;
-    let issuer = setting.issuer_with(|config| config.ca = Some(authority.pem.clone()));
+    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=require")).await;
+    let issuer = setting.issuer_with(|config| {
+        config.tls.ca_certificates = Some(CaCertificates::from_pem(authority.pem()));
+    });
     let first = at(&setting.first(), &host, "sslmode=verify-full");
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
@@ -97,30 +110,35 @@ async fn passwords_are_changed_and_tried_through_tls() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_does_not_fit_is_refused() {
+async fn rejects_a_certificate_of_another_authority_or_name() {
     let setting = Setting::start().await;
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (Authority::new("An authority"), Authority::new("Another"));
     let first = setting.first();
-    for (name, ca) in
-        [("localhost", Some(&other)), ("localhost", None), ("db.example.com", Some(&authority))]
-    {
-        let (server, made) = terminator(authority.server(name), setting.server.address()).await;
+    for (name, ca, says) in [
+        ("localhost", Some(&other), "not signed by an authority trusted here"),
+        ("localhost", None, "not signed by an authority trusted here"),
+        ("db.example.com", Some(&authority), "for another name"),
+    ] {
+        let (server, made) =
+            terminator(acceptor(&authority, name, None), setting.server.address()).await;
         let host = format!("localhost:{}", server.address.port());
-        let issuer = setting.issuer_with(|config| config.ca = ca.map(|it| it.pem.clone()));
+        let issuer = setting.issuer_with(|config| {
+            config.tls.ca_certificates = ca.map(|it| CaCertificates::from_pem(it.pem()));
+        });
         for mode in ["sslmode=require", "sslmode=verify-ca", "ssl=true"] {
             let error =
                 failed(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, mode)).await);
-            assert!(!error.is_temporary() && error.to_string().contains("certificate"), "{error}");
+            assert!(!error.is_temporary() && error.to_string().contains(says), "{error}");
         }
         assert_eq!(made.load(Ordering::Relaxed), 0);
     }
 }
 
-/// On Linux, this address leads to this machine, but nothing says so.
+/// On Linux, this address leads to this machine, but is not a loopback address.
 const ELSEWHERE: &str = "0.0.0.0";
 
 #[tokio::test]
-async fn nothing_goes_to_another_host_without_tls() {
+async fn sends_nothing_to_another_host_without_tls() {
     let setting = Setting::start().await;
     let (issuer, first) = (setting.issuer(), setting.first());
     let host = format!("{ELSEWHERE}:{}", setting.server.address().port());
@@ -133,25 +151,70 @@ async fn nothing_goes_to_another_host_without_tls() {
         ErrorKind::Unavailable,
         issuer.verify(&at(&first, &setting.server.address().to_string(), "sslmode=require")).await,
     );
-    // It is not even tried.
-    let (server, _made) = terminator(Authority::new().server("x"), setting.server.address()).await;
+    // The issuer does not even connect.
+    let (server, _made) =
+        terminator(acceptor(&Authority::new("x"), "x", None), setting.server.address()).await;
     let host = format!("{ELSEWHERE}:{}", server.address.port());
     let open = at(&first, &host, "sslmode=disable");
     failed(ErrorKind::InvalidInput, issuer.verify(&open).await);
     failed(ErrorKind::InvalidInput, issuer.issue(&open, &IssueAttempt::random()).await.map(drop));
     failed(ErrorKind::InvalidInput, issuer.revoke(&open, &setting.url("orders_b", "p")).await);
-    let admin = setting.secrets.get(ADMIN).await.unwrap();
-    setting.administrator(&at(admin.value(), &host, "sslmode=disable")).await;
+    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=disable")).await;
     failed(ErrorKind::InvalidInput, issuer.issue(&first, &IssueAttempt::random()).await.map(drop));
 }
 
 #[tokio::test]
-async fn plain_connections_can_be_allowed() {
+async fn connects_without_tls_if_url_and_configuration_allow_it() {
     let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.allow_plain = true);
+    let issuer = setting.issuer_with(|config| config.tls.allow_plaintext = true);
     let host = format!("{ELSEWHERE}:{}", setting.server.address().port());
     let first = setting.first();
     issuer.verify(&at(&first, &host, "sslmode=disable")).await.unwrap();
-    // Both have to say so.
+    // The configuration alone does not suffice.
     failed(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, "sslmode=prefer")).await);
+}
+
+#[tokio::test]
+async fn presents_its_certificate_to_a_server_that_demands_one() {
+    let setting = Setting::start().await;
+    let (authority, clients) = (Authority::new("An authority"), Authority::new("Of clients"));
+    let acceptor = acceptor(&authority, "localhost", Some(&clients));
+    let (server, made) = terminator(acceptor, setting.server.address()).await;
+    let host = format!("localhost:{}", server.address.port());
+    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=verify-full")).await;
+    let first = at(&setting.first(), &host, "sslmode=verify-full");
+    for (client, says) in [
+        (None, "demands a client certificate"),
+        (Some(authority.client()), "does not accept the client certificate"),
+        (Some(clients.expired_client()), "does not accept the client certificate"),
+    ] {
+        let issuer = issuer(&setting, &authority, client);
+        for result in [
+            issuer.verify(&first).await,
+            issuer.issue(&first, &IssueAttempt::random()).await.map(drop),
+        ] {
+            let error = failed(ErrorKind::Unavailable, result);
+            assert!(!error.is_temporary() && error.to_string().contains(says), "{error}");
+            assert!(error.to_string().contains("`tls.client_certificate`"), "{error}");
+        }
+    }
+    // In TLS 1.3 the handshake ends for the client before the server has seen its certificate.
+    assert_eq!(made.load(Ordering::Relaxed), 0);
+    let issuer = issuer(&setting, &authority, Some(clients.client()));
+    let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
+    issuer.verify(&next).await.unwrap();
+    issuer.revoke(&first, &next).await.unwrap();
+    assert!(setting.accepts(&next) && !setting.accepts(&first));
+}
+
+fn issuer(
+    setting: &Setting,
+    authority: &Authority,
+    client: Option<Signed>,
+) -> strongroom_rotation::PostgresIssuer {
+    setting.issuer_with(|config| {
+        config.tls.ca_certificates = Some(CaCertificates::from_pem(authority.pem()));
+        config.tls.client_certificate =
+            client.map(|client| ClientCertificate::from_pem(client.certificate, client.key));
+    })
 }

@@ -1,7 +1,7 @@
-//! No password shows, neither here nor at the server.
+//! Neither the client nor the server logs a password.
 
-use strongroom::ErrorKind;
-use strongroom::rotation::{IssueAttempt, KeyIssuer as _};
+use strongroom_core::ErrorKind;
+use strongroom_rotation::{IssueAttempt, KeyIssuer as _};
 use strongroom_testkit::canary;
 use strongroom_testkit::log::Log;
 
@@ -20,8 +20,7 @@ async fn a_server_that_logs_all_statements_logs_no_password() {
     ] {
         setting.server.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
     }
-    setting.server.sql("SELECT pg_reload_conf()");
-    setting.server.sql("SELECT pg_sleep(0.2)");
+    setting.reload();
     let before = setting.server.log().len();
     let issuer = setting.issuer_with(|config| config.end_sessions = true);
     let first = setting.first();
@@ -30,7 +29,7 @@ async fn a_server_that_logs_all_statements_logs_no_password() {
     issuer.revoke(&first, &next).await.unwrap();
     failed(ErrorKind::Unauthenticated, issuer.verify(&first).await);
     let last = issuer.issue(&next, &IssueAttempt::random()).await.unwrap().value;
-    // What fails at the server is logged in full.
+    // The server logs failed statements in full.
     setting.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
     failed(ErrorKind::Denied, issuer.issue(&last, &IssueAttempt::random()).await);
     setting.server.sql("DROP ROLE orders_b");
@@ -42,7 +41,7 @@ async fn a_server_that_logs_all_statements_logs_no_password() {
         let (_, password) = credentials(key);
         assert!(!log.contains(&password), "the server has logged a password");
     }
-    // Nor a verifier, but as a parameter.
+    // A verifier shows only as a parameter.
     let shows = |line: &&str| line.contains("SCRAM-SHA-256$");
     let lines: Vec<_> = log.lines().filter(shows).collect();
     assert!(

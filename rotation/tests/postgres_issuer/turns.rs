@@ -1,10 +1,7 @@
-//! Passwords are given, tried and taken.
+//! Passwords of the two roles are set, verified and removed.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use strongroom::rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer, PostgresIssuerConfig};
-use strongroom::{ErrorKind, MemoryBackend, ReadPolicy, SecretValue, SecretsManager};
+use strongroom_core::{ErrorKind, SecretValue};
+use strongroom_rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
 use strongroom_testkit::canary;
 
 use crate::failed;
@@ -18,7 +15,7 @@ async fn issued(issuer: &PostgresIssuer, current: &SecretValue) -> SecretValue {
 }
 
 #[tokio::test]
-async fn two_roles_take_turns_and_the_old_key_works_until_it_is_revoked() {
+async fn alternates_between_two_roles_and_keeps_the_old_key_until_it_is_revoked() {
     let setting = Setting::start().await;
     let issuer = setting.issuer();
     let mut current = setting.first();
@@ -33,7 +30,7 @@ async fn two_roles_take_turns_and_the_old_key_works_until_it_is_revoked() {
         assert!(setting.accepts(&next) && !setting.accepts(&current));
         assert!(!setting.has_password(setting.roles[(turn + 1) % 2]));
         failed(ErrorKind::Unauthenticated, issuer.verify(&current).await);
-        // Once more makes no difference.
+        // Revoking it again changes nothing.
         issuer.revoke(&current, &next).await.unwrap();
         assert!(setting.accepts(&next));
         current = next;
@@ -42,7 +39,7 @@ async fn two_roles_take_turns_and_the_old_key_works_until_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn all_but_role_and_password_stays_byte_for_byte() {
+async fn changes_only_role_and_password_of_the_url() {
     let setting = Setting::start().await;
     let (issuer, first) = (setting.issuer(), setting.first());
     let next = issued(&issuer, &first).await;
@@ -59,16 +56,16 @@ async fn all_but_role_and_password_stays_byte_for_byte() {
     let key = issued(&issuer, &text.as_str().into()).await;
     assert!(key.expose_text().unwrap().contains(&format!("@{several}/postgres?")));
     issuer.verify(&key).await.unwrap();
-    let admin = setting.secrets.get(ADMIN).await.unwrap();
+    let admin = setting.admin_url();
     let admin = admin.expose_text().unwrap().replace(&address, &several);
-    setting.administrator(&admin.as_str().into()).await;
+    setting.store_admin_url(&admin.as_str().into()).await;
     let after = issued(&issuer, &key).await;
     issuer.revoke(&key, &after).await.unwrap();
     assert!(setting.accepts(&after) && !setting.accepts(&key));
 }
 
 #[tokio::test]
-async fn names_of_any_kind_are_quoted() {
+async fn quotes_names_of_any_kind() {
     for roles in [
         ["we\"ird role", "Upper Case"],
         ["it's %I $1; --", "\\ünïcode\\ %L"],
@@ -88,9 +85,9 @@ async fn names_of_any_kind_are_quoted() {
     }
 }
 
-/// Whoever may create functions in a schema that comes first would act as the administrator otherwise.
+/// Otherwise a user who may create functions in a schema that comes first could act as the administrator.
 #[tokio::test]
-async fn functions_of_the_same_name_elsewhere_are_never_called() {
+async fn never_calls_functions_of_the_same_name_in_other_schemas() {
     let setting = Setting::start().await;
     let fails = "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$called$$; END'";
     for (name, returned) in [
@@ -100,6 +97,9 @@ async fn functions_of_the_same_name_elsewhere_are_never_called() {
         ("pg_is_in_recovery()", "boolean"),
         ("pg_advisory_xact_lock(bigint)", "void"),
         ("pg_has_role(name, text)", "boolean"),
+        ("shobj_description(oid, name)", "text"),
+        ("regexp_matches(text, text, text)", "setof text[]"),
+        ("regexp_replace(text, text, text, text)", "text"),
         ("pg_terminate_backend(integer)", "boolean"),
     ] {
         setting.server.sql(&format!("CREATE FUNCTION public.{name} RETURNS {returned} {fails}"));
@@ -114,28 +114,28 @@ async fn functions_of_the_same_name_elsewhere_are_never_called() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_repeated_leaves_no_other_password_behind() {
+async fn a_repeated_attempt_leaves_no_other_password_behind() {
     let setting = Setting::start().await;
     let (issuer, first, id) = (setting.issuer(), setting.first(), IssueAttempt::random());
     let lost = issuer.issue(&first, &id).await.unwrap().value;
     let again = setting.issuer().issue(&first, &id).await.unwrap().value;
     assert!(!setting.accepts(&lost) && setting.accepts(&again) && setting.accepts(&first));
     failed(ErrorKind::Unauthenticated, issuer.verify(&lost).await);
-    // Whoever has got the first one finds another in the store, and gives it back.
+    // An instance that finds another key in the store revokes its own.
     issuer.revoke(&lost, &first).await.unwrap();
     issuer.revoke(&lost, &again).await.unwrap();
     assert!(setting.accepts(&again) && setting.accepts(&first));
 }
 
 #[tokio::test]
-async fn revoking_never_takes_a_newer_password() {
+async fn revoking_never_removes_a_newer_password() {
     let setting = Setting::start().await;
     let issuer = setting.issuer();
     let (mut current, mut olds) = (setting.first(), Vec::new());
     for _ in 0..3 {
         let next = issued(&issuer, &current).await;
         olds.push(std::mem::replace(&mut current, next));
-        // While the newest key and the one before it work, no older one takes either away.
+        // Revoking older keys keeps the newest key and the one before it.
         let (former, older) = olds.split_last().unwrap();
         for old in older {
             issuer.revoke(old, &current).await.unwrap();
@@ -149,7 +149,7 @@ async fn revoking_never_takes_a_newer_password() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn revoking_and_issuing_at_once_never_takes_the_new_password() {
+async fn revoking_during_an_issue_never_removes_the_new_password() {
     let setting = Setting::start().await;
     let (one, other) = (setting.issuer(), setting.issuer());
     let current = setting.first();
@@ -165,48 +165,39 @@ async fn revoking_and_issuing_at_once_never_takes_the_new_password() {
     }
 }
 
-/// An instance that stood still while another went on with its attempt.
+/// The first call of an attempt may reach the server after its repetition, whose key is stored.
 #[tokio::test]
-async fn a_call_that_comes_too_late_does_no_lasting_harm() {
+async fn puts_the_stored_key_back_when_the_key_of_a_repeated_attempt_is_revoked() {
     let setting = Setting::start().await;
-    let (issuer, first, id) = (setting.issuer(), setting.first(), IssueAttempt::random());
-    let stored = issuer.issue(&first, &id).await.unwrap().value;
-    // As long as the old key works, it gets through, and takes the password of the key in use.
-    let late = issuer.issue(&first, &id).await.unwrap().value;
+    let (issuer, first, attempt) = (setting.issuer(), setting.first(), IssueAttempt::random());
+    let stored = issuer.issue(&first, &attempt).await.unwrap().value;
+    let late = issuer.issue(&first, &attempt).await.unwrap().value;
     assert!(!setting.accepts(&stored));
-    // What is got in vain is revoked then, which puts the key that is stored back.
     issuer.revoke(&late, &stored).await.unwrap();
     assert!(setting.accepts(&stored) && !setting.accepts(&late));
-    // Afterwards it is refused.
+    // Once the old key is revoked, the attempt is over.
     issuer.revoke(&first, &stored).await.unwrap();
-    let refused = failed(ErrorKind::Unauthenticated, issuer.issue(&first, &id).await);
-    assert!(!refused.is_temporary() && setting.accepts(&stored));
+    let rejected = failed(ErrorKind::Unauthenticated, issuer.issue(&first, &attempt).await);
+    assert!(!rejected.is_temporary() && setting.accepts(&stored));
 }
 
 #[tokio::test]
-async fn the_administrators_password_can_rotate_and_be_kept_in_a_field() {
+async fn reads_the_administrators_url_from_the_store_at_each_call() {
     let setting = Setting::start().await;
-    // The issuer's cache does not learn of what another process writes.
-    let backend = Arc::new(MemoryBackend::new());
-    let other = SecretsManager::with_backend(Arc::clone(&backend));
-    other.put(ADMIN, setting.secrets.get(ADMIN).await.unwrap().value().clone()).await.unwrap();
-    let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(3600));
-    let cached = SecretsManager::with_policy(backend, policy);
-    let config = PostgresIssuerConfig::new(setting.roles[0], setting.roles[1]);
-    let issuer = PostgresIssuer::new(cached, ADMIN, &config).unwrap();
-    let first = setting.first();
+    let (issuer, first) = (setting.issuer(), setting.first());
     let next = issued(&issuer, &first).await;
     setting.server.sql(&format!("ALTER ROLE keeper PASSWORD '{FIRST}2'"));
     failed(ErrorKind::Unauthenticated, issuer.revoke(&first, &next).await);
+    // In a secret that rotates, the URL is a field.
     let url = setting.url("keeper", &format!("{FIRST}2"));
-    let url = url.expose_text().unwrap();
-    other.put(ADMIN, SecretValue::fields([("key", url), ("rotation_salt", "x")])).await.unwrap();
+    let fields = [("key", url.expose_text().unwrap()), ("rotation_salt", "x")];
+    setting.put(ADMIN, SecretValue::fields(fields)).await;
     issuer.revoke(&first, &next).await.unwrap();
     assert!(setting.accepts(&next) && !setting.accepts(&first));
 }
 
 #[tokio::test]
-async fn sessions_go_on_unless_they_are_to_end() {
+async fn ends_sessions_only_if_configured() {
     let setting = Setting::start().await;
     let keep = setting.issuer();
     let end = setting.issuer_with(|config| config.end_sessions = true);
@@ -219,14 +210,14 @@ async fn sessions_go_on_unless_they_are_to_end() {
 
     let third = issued(&keep, &second).await;
     let (other, _task) = connect(&second).await;
-    // Nothing is done by halves.
+    // If it may not end the sessions, it keeps the password, too.
     let denied = failed(ErrorKind::Denied, end.revoke(&second, &third).await);
     assert!(denied.to_string().contains("pg_signal_backend"), "{denied}");
     assert!(setting.accepts(&second));
     setting.server.sql("GRANT pg_signal_backend TO keeper");
     end.revoke(&second, &third).await.unwrap();
     assert!(other.batch_execute("SELECT 1").await.is_err());
-    // The other role's sessions are left alone.
+    // The sessions of the other role go on.
     session.batch_execute("SELECT 1").await.unwrap();
     assert!(setting.accepts(&third) && !setting.accepts(&second));
 }

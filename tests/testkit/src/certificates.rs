@@ -63,6 +63,14 @@ impl Authority {
         self.signed(&params(&names, ExtendedKeyUsagePurpose::ClientAuth), &planted_key())
     }
 
+    /// The same with a certificate that was valid until the year 2000.
+    #[must_use]
+    pub fn expired_client(&self) -> Signed {
+        let mut params = params(&["127.0.0.1"], ExtendedKeyUsagePurpose::ClientAuth);
+        params.not_after = rcgen::date_time_ymd(2000, 1, 1);
+        self.signed(&params, &planted_key())
+    }
+
     fn signed(&self, params: &CertificateParams, key: &KeyPair) -> Signed {
         let certificate = params.signed_by(key, &self.issuer).expect("the authority signs");
         Signed { certificate: certificate.pem(), key: key.serialize_pem() }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn parse(text: &str) -> Result<ConnectionUrl> {
-    let parsed = ConnectionUrl::parse(&text.into(), Whose::Key);
+    let parsed = ConnectionUrl::parse(&text.into(), Principal::Key);
     if let Err(error) = &parsed {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         let shown = format!("{error} {error:?}");
@@ -22,7 +22,7 @@ fn hosts(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn role_and_password_change_and_the_rest_stays_byte_for_byte() {
+fn replaces_role_and_password_and_keeps_the_rest_byte_for_byte() {
     for (before, after) in [
         ("postgresql://a:hunter2@", "@db/orders"),
         ("postgres://a:x:y@", "@db:6432/orders?sslmode=require&application_name=a%20b&x"),
@@ -35,7 +35,7 @@ fn role_and_password_change_and_the_rest_stays_byte_for_byte() {
     ] {
         let url = parse(&format!("{}{after}", before.trim_end_matches('@'))).unwrap();
         let scheme = before.split_once("//").unwrap().0;
-        let changed = url.with("we\"ird Rolé", &"p@/:?#%".into()).unwrap();
+        let changed = url.with_credentials("we\"ird Rolé", &"p@/:?#%".into()).unwrap();
         let expected = format!("{scheme}//we%22ird%20Rol%C3%A9:p%40%2F%3A%3F%23%25{after}");
         assert_eq!(text(&changed), expected);
         let again = parse(&expected).unwrap();
@@ -49,7 +49,7 @@ fn role_and_password_change_and_the_rest_stays_byte_for_byte() {
 }
 
 #[test]
-fn hosts_are_read_wherever_they_stand() {
+fn reads_hosts_before_and_among_the_parameters() {
     for (url, expected) in [
         ("postgresql://a:p@db/o", vec!["db 5432"]),
         ("postgresql://a:p@db:/o", vec!["db 5432"]),
@@ -63,7 +63,7 @@ fn hosts_are_read_wherever_they_stand() {
 }
 
 #[test]
-fn what_is_no_key_is_refused_without_being_shown() {
+fn rejects_other_texts_without_showing_them() {
     for url in [
         "",
         "hunter2",
@@ -110,14 +110,15 @@ fn what_is_no_key_is_refused_without_being_shown() {
     ] {
         assert!(parse(url).is_err(), "{url}");
     }
-    assert!(ConnectionUrl::parse(&vec![0xff].into(), Whose::Key).is_err());
+    assert!(ConnectionUrl::parse(&vec![0xff].into(), Principal::Key).is_err());
     // An administrator's database may be the one of its own name.
-    let admin = ConnectionUrl::parse(&"postgres://root:p@db".into(), Whose::Administrator).unwrap();
+    let admin =
+        ConnectionUrl::parse(&"postgres://root:p@db".into(), Principal::Administrator).unwrap();
     assert_eq!(admin.database, None);
 }
 
 #[test]
-fn only_this_machine_is_local() {
+fn only_addresses_of_this_machine_are_local() {
     for (host, is_local) in [
         ("localhost", true),
         ("127.0.0.1", true),
@@ -136,16 +137,16 @@ fn only_this_machine_is_local() {
 }
 
 #[test]
-fn a_mode_says_whether_tls_is_wanted() {
+fn sslmode_decides_whether_tls_is_used() {
     for (mode, tls) in [
-        ("", Tls::Open),
-        ("?sslmode=disable", Tls::Off),
-        ("?sslmode=allow", Tls::Open),
-        ("?sslmode=prefer", Tls::Open),
-        ("?sslmode=require", Tls::On),
-        ("?sslmode=verify-ca", Tls::On),
-        ("?a=b&sslmode=verify-full&sslrootcert=system", Tls::On),
-        ("?ssl=true", Tls::On),
+        ("", TlsMode::Prefer),
+        ("?sslmode=disable", TlsMode::Disable),
+        ("?sslmode=allow", TlsMode::Prefer),
+        ("?sslmode=prefer", TlsMode::Prefer),
+        ("?sslmode=require", TlsMode::Require),
+        ("?sslmode=verify-ca", TlsMode::Require),
+        ("?a=b&sslmode=verify-full&sslrootcert=system", TlsMode::Require),
+        ("?ssl=true", TlsMode::Require),
     ] {
         assert_eq!(parse(&format!("postgresql://a:p@db/o{mode}")).unwrap().tls, tls, "{mode}");
     }
@@ -153,9 +154,9 @@ fn a_mode_says_whether_tls_is_wanted() {
 
 proptest! {
     #[test]
-    fn any_role_and_password_come_back(role in "[^\0]{1,20}", password in "[^\0]{1,20}") {
+    fn parses_any_role_and_password_that_it_wrote(role in "[^\0]{1,20}", password in "[^\0]{1,20}") {
         let url = parse("postgresql://a:p@db/o?x=%20").unwrap();
-        let changed = url.with(&role, &password.as_str().into()).unwrap();
+        let changed = url.with_credentials(&role, &password.as_str().into()).unwrap();
         prop_assert!(text(&changed).ends_with("@db/o?x=%20"));
         let again = parse(text(&changed)).unwrap();
         prop_assert_eq!(&again.role, &role);
@@ -163,7 +164,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(rest in ".{0,60}", begin in "(postgresql://)?([a-z%:@/?,\\[\\]]{0,12})") {
+    fn never_panics(rest in ".{0,60}", begin in "(postgresql://)?([a-z%:@/?,\\[\\]]{0,12})") {
         let _ = parse(&format!("{begin}{rest}"));
     }
 }

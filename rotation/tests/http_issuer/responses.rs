@@ -1,12 +1,12 @@
-//! Against answers of any kind.
+//! Responses of all kinds.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use strongroom::rotation::{
+use strongroom_core::{ErrorKind, Result, SecretValue};
+use strongroom_rotation::{
     ExpiryHeaders, ExpiryUnit, HttpIssuerConfig, IssueAttempt, IssuedKey, KeyIssuer as _,
 };
-use strongroom::{ErrorKind, Result, SecretValue};
 use strongroom_testkit::stub::{Reply, Stub};
 use strongroom_testkit::{canary, planted};
 
@@ -19,7 +19,7 @@ fn current() -> SecretValue {
     CURRENT.into()
 }
 
-/// What comes of this answer to a request for a key.
+/// The result of this response to a request for a key.
 async fn issue(reply: Reply, change: impl FnOnce(&mut HttpIssuerConfig)) -> Result<IssuedKey> {
     let stub = Stub::new(move |_| reply.clone());
     issuer(stub.url(), change).issue(&current(), &IssueAttempt::random()).await
@@ -30,7 +30,7 @@ async fn issue_json(body: Value, change: impl FnOnce(&mut HttpIssuerConfig)) -> 
 }
 
 #[tokio::test]
-async fn each_status_has_its_kind() {
+async fn maps_each_status_to_a_kind() {
     for (status, kind, temporary) in [
         (301, ErrorKind::Unavailable, false),
         (307, ErrorKind::Unavailable, false),
@@ -52,7 +52,7 @@ async fn each_status_has_its_kind() {
         let reply =
             Reply::json(status, &body).header("Location", "/elsewhere").header("X-Key", NEW);
         let stub = Stub::new(move |_| reply.clone());
-        let issuer = issuer(stub.url(), |config| config.verify_path = Some("/me".into()));
+        let issuer = issuer(stub.url(), |config| config.endpoints.verify_path = Some("/me".into()));
         let key = SecretValue::from(NEW);
         let error = failed(kind, issuer.issue(&current(), &IssueAttempt::random()).await);
         assert_eq!(error.is_temporary(), temporary, "{error}");
@@ -72,7 +72,7 @@ async fn each_status_has_its_kind() {
 }
 
 #[tokio::test]
-async fn the_request_is_of_the_common_shape() {
+async fn sends_requests_of_the_common_shape() {
     let stub = Stub::new(|_| Reply::json(200, &json!({ "key": NEW })));
     let issuer = issuer(stub.url(), |_| {});
     let id = IssueAttempt::random();
@@ -96,15 +96,15 @@ async fn the_request_is_of_the_common_shape() {
 }
 
 #[tokio::test]
-async fn paths_methods_and_names_can_be_set() {
+async fn sends_requests_with_the_configured_paths_methods_and_names() {
     let stub = Stub::new(|_| Reply::json(201, &json!({ "data": [{ "s": NEW }] })));
     let issuer = issuer(format!("{}/v2/", stub.url()), |config| {
-        config.issue_method = http::Method::PUT;
-        config.issue_path = "/roll?now=1".into();
-        config.key_pointers = vec!["/none".into(), "/data/0/s".into()];
+        config.endpoints.issue_method = http::Method::PUT;
+        config.endpoints.issue_path = "/roll?now=1".into();
+        config.response.key_pointers = vec!["/none".into(), "/data/0/s".into()];
         config.idempotency_header = Some("X-Attempt".into());
-        config.revoke_method = http::Method::POST;
-        config.revoke_path = "/keys/{key}/off".into();
+        config.endpoints.revoke_method = http::Method::POST;
+        config.endpoints.revoke_path = "/keys/{key}/off".into();
     });
     let issued = issuer.issue(&current(), &IssueAttempt::random()).await.unwrap();
     assert_eq!(issued.value.expose_text().unwrap(), NEW);
@@ -116,7 +116,7 @@ async fn paths_methods_and_names_can_be_set() {
 }
 
 #[tokio::test]
-async fn a_wish_to_wait_is_passed_on() {
+async fn passes_on_retry_after() {
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3600));
     for (status, line, seconds) in [
         (429, "7", Some(7..=7)),
@@ -139,7 +139,7 @@ async fn a_wish_to_wait_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_success_without_a_usable_key_is_an_error_that_lasts() {
+async fn a_success_without_a_usable_key_is_a_permanent_error() {
     for (body, kind) in [
         (String::new(), ErrorKind::Corrupt),
         ("<html>".into(), ErrorKind::Corrupt),
@@ -174,14 +174,14 @@ async fn a_broken_connection_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_key_is_taken_out_of_its_escapes() {
+async fn unescapes_the_key() {
     let body = format!(r#"{{"key": "{NEW}\u002d\/"}}"#);
     let issued = issue(Reply::new(200, body).in_pieces(7, Duration::ZERO), |_| {}).await.unwrap();
     assert_eq!(issued.value.expose_text().unwrap(), format!("{NEW}-/"));
 }
 
 #[tokio::test]
-async fn the_earliest_believable_end_counts_and_others_do_no_harm() {
+async fn takes_the_earliest_plausible_expiry_and_ignores_others() {
     let day = 86_400;
     let at = |pointer: &str| Some(pointer.to_owned());
     for (body, header, days) in [
@@ -196,9 +196,10 @@ async fn the_earliest_believable_end_counts_and_others_do_no_harm() {
         let reply = Reply::json(200, &body).header("X-Key-Expires-In", header);
         let begin = SystemTime::now();
         let issued = issue(reply, |config| {
-            config.expires_at_pointer = at("/at");
-            config.expires_in_pointer = at("/in").map(|pointer| (pointer, ExpiryUnit::Days));
-            config.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Days));
+            config.response.expires_at_pointer = at("/at");
+            config.response.expires_in_pointer =
+                at("/in").map(|pointer| (pointer, ExpiryUnit::Days));
+            config.response.expiry_headers = Some(ExpiryHeaders::new(ExpiryUnit::Days));
         });
         let issued = issued.await.unwrap();
         assert_eq!(issued.value.expose_text().unwrap(), NEW);
@@ -210,7 +211,7 @@ async fn the_earliest_believable_end_counts_and_others_do_no_harm() {
 }
 
 #[tokio::test]
-async fn a_list_of_something_else_is_refused() {
+async fn rejects_a_list_of_something_else() {
     for (list, kind) in [
         (json!({ "keys": [] }), ErrorKind::Config),
         (json!({ "keys": ["id-1", "id-2"] }), ErrorKind::Config),
@@ -222,16 +223,16 @@ async fn a_list_of_something_else_is_refused() {
         (json!("x"), ErrorKind::Config),
     ] {
         let stub = Stub::new(move |_| Reply::json(200, &list));
-        let issuer = issuer(stub.url(), |config| config.list_path = Some("/keys".into()));
+        let issuer = issuer(stub.url(), |config| config.endpoints.list_path = Some("/keys".into()));
         let error = failed(kind, issuer.list(&current()).await);
         assert!(!error.is_temporary());
         assert_eq!(stub.requests().len(), 1);
     }
     let stub = Stub::new(|_| Reply::json(200, &json!([CURRENT, NEW, { "k": "other" }])));
     let issuer = issuer(stub.url(), |config| {
-        config.list_path = Some("/keys".into());
-        config.list_pointer = String::new();
-        config.list_key_pointer = "/k".into();
+        config.endpoints.list_path = Some("/keys".into());
+        config.response.list_pointer = String::new();
+        config.response.list_key_pointer = "/k".into();
     });
     let listed = issuer.list(&current()).await.unwrap();
     let listed: Vec<_> = listed.iter().map(|key| key.expose_text().unwrap()).collect();

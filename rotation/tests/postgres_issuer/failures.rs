@@ -1,23 +1,23 @@
-//! What goes wrong, and how that is told.
+//! Failures, and the errors that name them.
 
 use std::time::Duration;
 
-use strongroom::rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
-use strongroom::{ErrorKind, SecretValue};
+use strongroom_core::{Backend as _, ErrorKind, SecretPath, SecretValue};
+use strongroom_rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
 use strongroom_testkit::{canary, planted};
 
 use crate::failed;
 use crate::setting::{ADMIN, FIRST, Setting, url};
 use crate::stub::{self, Stub};
 
-const SAYS: &str = planted!(" is what the server says");
+const SERVER_TEXT: &str = planted!(" is what the server says");
 
-async fn issue(issuer: &PostgresIssuer, key: &SecretValue) -> strongroom::Result<()> {
+async fn issue(issuer: &PostgresIssuer, key: &SecretValue) -> strongroom_core::Result<()> {
     issuer.issue(key, &IssueAttempt::random()).await.map(drop)
 }
 
 #[tokio::test]
-async fn each_answer_to_a_login_has_its_kind() {
+async fn maps_each_answer_to_a_login_to_a_kind() {
     let setting = Setting::start().await;
     let issuer = setting.issuer();
     for (code, kind, is_temporary) in [
@@ -32,11 +32,11 @@ async fn each_answer_to_a_login_has_its_kind() {
         ("XX000", ErrorKind::Unavailable, true),
         ("08P01", ErrorKind::Unavailable, true),
         ("0A000", ErrorKind::Config, false),
-        (SAYS, ErrorKind::Config, false),
+        (SERVER_TEXT, ErrorKind::Config, false),
     ] {
-        let stub = Stub::new(stub::error(code, SAYS)).await;
+        let stub = Stub::new(stub::error(code, SERVER_TEXT)).await;
         let host = stub.address.to_string();
-        setting.administrator(&url(&host, "keeper", FIRST)).await;
+        setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
         let first = setting.first();
         let of_admin = failed(kind, issue(&issuer, &first).await);
         let of_revocation =
@@ -53,9 +53,9 @@ async fn each_answer_to_a_login_has_its_kind() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_no_use_is_unavailable() {
+async fn a_server_that_does_not_speak_the_protocol_is_unavailable() {
     let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.timeout = Duration::from_millis(500));
+    let issuer = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(500));
     let garbage = Stub::new(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
     let closes = Stub::new(Vec::new()).await;
     for (host, kind) in [
@@ -65,7 +65,7 @@ async fn a_server_that_is_no_use_is_unavailable() {
         ("%2Fno%2Fsuch%2Fsocket".to_owned(), ErrorKind::Unavailable),
         ("no-such-host.invalid".to_owned(), ErrorKind::Unavailable),
     ] {
-        setting.administrator(&url(&host, "keeper", FIRST)).await;
+        setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
         let error = failed(kind, issue(&issuer, &setting.first()).await);
         assert!(error.is_temporary(), "{error}");
         failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
@@ -73,23 +73,23 @@ async fn a_server_that_is_no_use_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_runs_into_the_timeout() {
+async fn a_server_that_hangs_is_a_timeout() {
     let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.timeout = Duration::from_millis(300));
+    let issuer = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(300));
     let silent = Stub::serving(|stream| async move {
         let _stream = stream;
         std::future::pending::<()>().await;
     })
     .await;
     let host = silent.address.to_string();
-    setting.administrator(&url(&host, "keeper", FIRST)).await;
+    setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
     let error = failed(ErrorKind::Timeout, issue(&issuer, &setting.first()).await);
     assert!(error.is_temporary());
     failed(ErrorKind::Timeout, issuer.verify(&url(&host, "orders_a", FIRST)).await);
 }
 
 #[tokio::test]
-async fn what_takes_too_long_is_undone() {
+async fn rolls_back_a_call_that_takes_too_long() {
     let setting = Setting::start().await;
     let (first, key) = (setting.first(), setting.url("orders_b", FIRST));
     setting.server.sql(&format!("ALTER ROLE orders_b PASSWORD '{FIRST}'"));
@@ -102,16 +102,16 @@ async fn what_takes_too_long_is_undone() {
         tokio_postgres::connect(&connect, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client.batch_execute("BEGIN; ALTER ROLE orders_b CONNECTION LIMIT 7").await.unwrap();
-    let hasty = setting.issuer_with(|config| config.timeout = Duration::from_millis(700));
-    failed(ErrorKind::Timeout, issue(&hasty, &first).await);
+    let impatient = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(700));
+    failed(ErrorKind::Timeout, issue(&impatient, &first).await);
     client.batch_execute("ROLLBACK").await.unwrap();
-    // The server notices that nobody waits any more, and gives the lock to the next.
+    // The server notices that the client has gone, and releases the lock.
     let issued = setting.issuer().issue(&first, &IssueAttempt::random()).await.unwrap();
     assert!(setting.accepts(&issued.value) && !setting.accepts(&key));
 }
 
 #[tokio::test]
-async fn an_administrator_without_the_rights_is_told_which() {
+async fn names_the_rights_that_the_administrator_lacks() {
     let setting = Setting::start().await;
     let (issuer, first) = (setting.issuer(), setting.first());
     setting.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
@@ -129,14 +129,14 @@ async fn an_administrator_without_the_rights_is_told_which() {
 }
 
 #[tokio::test]
-async fn a_role_that_is_missing_or_may_not_log_in_is_told() {
+async fn names_a_role_that_is_missing_or_may_not_log_in() {
     let setting = Setting::start().await;
     let (issuer, first) = (setting.issuer(), setting.first());
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     setting.server.sql("ALTER ROLE orders_b NOLOGIN");
     let error = failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
     assert!(error.to_string().contains("LOGIN"), "{error}");
-    // Whether the password is still this one cannot be told.
+    // Without LOGIN, the server does not tell whether the password still is this one.
     failed(ErrorKind::Unauthenticated, issuer.revoke(&next, &first).await);
     setting.server.sql("DROP ROLE orders_b");
     failed(ErrorKind::Config, issue(&issuer, &first).await);
@@ -147,7 +147,7 @@ async fn a_role_that_is_missing_or_may_not_log_in_is_told() {
 }
 
 #[tokio::test]
-async fn passwords_that_do_not_fit_are_told() {
+async fn rejects_wrong_passwords_and_urls() {
     let setting = Setting::start().await;
     let issuer = setting.issuer();
     let wrong = setting.url("orders_a", planted!("-wrong"));
@@ -169,18 +169,18 @@ async fn passwords_that_do_not_fit_are_told() {
         (setting.first(), ErrorKind::Config),
         (canary::text(" is no URL"), ErrorKind::InvalidInput),
     ] {
-        setting.administrator(&admin).await;
+        setting.store_admin_url(&admin).await;
         failed(kind, issue(&issuer, &setting.first()).await);
     }
-    setting.secrets.delete(ADMIN).await.unwrap();
+    setting.store.delete(&SecretPath::parse(ADMIN).unwrap()).await.unwrap();
     let missing = issue(&issuer, &setting.first()).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(missing.to_string().contains(ADMIN), "{missing}");
 }
 
-/// A server that accepts any password would have a newer one taken.
+/// If a server accepts any password, the issuer cannot tell the one to revoke from a newer one.
 #[tokio::test]
-async fn nothing_is_revoked_at_a_server_that_asks_for_no_password() {
+async fn revokes_nothing_at_a_server_that_asks_for_no_password() {
     let setting = Setting::start().await;
     let (issuer, first) = (setting.issuer(), setting.first());
     let second = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;

@@ -1,0 +1,173 @@
+//! The administrator, who changes the passwords of both roles.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use strongroom_core::{Backend, ErrorKind, Result, Secret, SecretPath, VersionSelector};
+use tokio_postgres::error::SqlState;
+
+use super::error::{
+    Principal, is_password_request, keep_permanent, login_error, permanent, standby_error,
+    statement_error, timeout_error,
+};
+use super::host::Host;
+use super::session::{Connector, Login, Session};
+use super::url::ConnectionUrl;
+
+/// Where the administrator's URL is stored, and which roles the administrator manages.
+pub(super) struct Administrator {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) path: SecretPath,
+    /// The field with the URL, if the secret has fields.
+    pub(super) field: String,
+    pub(super) roles: [String; 2],
+}
+
+/// A session of the administrator at a primary server.
+pub(super) struct AdminSession {
+    pub(super) session: Session,
+    pub(super) roles: [String; 2],
+    connector: Arc<Connector>,
+    url: ConnectionUrl,
+    host: Host,
+}
+
+/// What a server says about a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PasswordStatus {
+    Accepted,
+    Rejected,
+}
+
+impl Administrator {
+    /// Runs `change` in a transaction that holds the lock of both roles. The server rolls back what
+    /// `change` has not committed.
+    pub(super) async fn run_locked(
+        &self,
+        connector: &Arc<Connector>,
+        change: impl AsyncFnOnce(&AdminSession) -> Result<()>,
+    ) -> Result<()> {
+        let admin = self.log_in(connector).await?;
+        let result = match admin.begin().await {
+            Ok(()) => change(&admin).await,
+            Err(error) => Err(error),
+        };
+        admin.session.close().await;
+        result
+    }
+
+    /// Logs in with the URL that the store holds now, at the first primary that answers.
+    async fn log_in(&self, connector: &Arc<Connector>) -> Result<AdminSession> {
+        let secret = self.backend.get(&self.path, &VersionSelector::Active).await?;
+        let url = self.parse_url(&secret)?;
+        connector.require_tls(&url, Principal::Administrator)?;
+        let mut failure = None;
+        for host in &url.hosts {
+            match connect_to_primary(connector, host, &url).await {
+                Ok(session) => {
+                    return Ok(AdminSession {
+                        session,
+                        roles: self.roles.clone(),
+                        connector: Arc::clone(connector),
+                        host: host.clone(),
+                        url,
+                    });
+                }
+                Err(error) => keep_permanent(&mut failure, error),
+            }
+        }
+        Err(failure.unwrap_or_else(timeout_error))
+    }
+
+    fn parse_url(&self, secret: &Secret) -> Result<ConnectionUrl> {
+        let value = secret.value();
+        let field = value.field_names().ok().map(|_| secret.field(&self.field)).transpose()?;
+        let url = ConnectionUrl::parse(field.as_ref().unwrap_or(value), Principal::Administrator)?;
+        if self.roles.contains(&url.role) {
+            return Err(permanent(
+                ErrorKind::Config,
+                format!("the administrator's role `{}` is one of those that take turns", url.role),
+                "let a third role change their passwords",
+            ));
+        }
+        Ok(url)
+    }
+}
+
+/// Connects to a server that is no standby: a standby cannot change passwords, and may hold old ones.
+async fn connect_to_primary(
+    connector: &Connector,
+    host: &Host,
+    url: &ConnectionUrl,
+) -> Result<Session> {
+    let connected = connector.connect(host, url.tls, &Login::of(url)).await;
+    let session = connected.map_err(|error| login_error(&error, Principal::Administrator))?;
+    if session.is_standby().await.map_err(|error| statement_error(&error))? {
+        session.close().await;
+        return Err(standby_error());
+    }
+    Ok(session)
+}
+
+impl AdminSession {
+    /// Begins a transaction that holds the lock of both roles.
+    pub(super) async fn begin(&self) -> Result<()> {
+        let lock = lock_id(&self.roles);
+        self.session.begin(lock).await.map_err(|error| statement_error(&error))
+    }
+
+    pub(super) async fn commit(&self) -> Result<()> {
+        self.session.commit().await.map_err(|error| statement_error(&error))
+    }
+
+    /// Whether the server accepts the password of a key. This asks the administrator's server, because the
+    /// key may lead to a standby, which learns of a new password later.
+    pub(super) async fn password_status(&self, key: &ConnectionUrl) -> Result<PasswordStatus> {
+        let login = Login { options: self.url.options.as_deref(), ..Login::of(key) };
+        match self.connector.connect(&self.host, self.url.tls, &login).await {
+            Ok(session) => {
+                session.close().await;
+                Ok(PasswordStatus::Accepted)
+            }
+            Err(error) => match error.code() {
+                Some(code) if *code == SqlState::INVALID_PASSWORD => Ok(PasswordStatus::Rejected),
+                // The server checks these after it has accepted the password.
+                Some(code)
+                    if [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::INVALID_CATALOG_NAME]
+                        .contains(code) =>
+                {
+                    Ok(PasswordStatus::Accepted)
+                }
+                _ => Err(login_error(&error, Principal::Key)),
+            },
+        }
+    }
+
+    /// Fails if the server lets the role of a key in without a password: then, that it accepts the key's
+    /// password proves nothing.
+    pub(super) async fn require_password_check(&self, key: &ConnectionUrl) -> Result<()> {
+        let options = self.url.options.as_deref();
+        let login = Login { password: None, options, ..Login::of(key) };
+        match self.connector.connect(&self.host, self.url.tls, &login).await {
+            Err(error) if is_password_request(&error) => Ok(()),
+            Err(error) => Err(login_error(&error, Principal::Key)),
+            Ok(session) => {
+                session.close().await;
+                Err(permanent(
+                    ErrorKind::Config,
+                    format!("the server lets `{}` in without a password", key.role),
+                    "use the method scram-sha-256 for it in `pg_hba.conf`",
+                ))
+            }
+        }
+    }
+}
+
+/// The advisory lock of two roles, in whichever order a configuration names them.
+fn lock_id(roles: &[String; 2]) -> i64 {
+    let mut roles = roles.clone();
+    roles.sort();
+    // No name holds a NUL.
+    let hash = Sha256::digest(format!("strongroom\0{}", roles.join("\0")));
+    hash.first_chunk().copied().map_or(0, i64::from_be_bytes)
+}

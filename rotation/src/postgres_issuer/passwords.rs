@@ -1,0 +1,84 @@
+//! Changes of the roles' passwords, in a transaction that holds the lock of both roles.
+
+use strongroom_core::{ErrorKind, Result};
+
+use super::admin::{AdminSession, PasswordStatus};
+use super::error::{permanent, statement_error};
+use super::statements::Verifier;
+use super::url::ConnectionUrl;
+
+impl AdminSession {
+    /// Gives `role` a new password while the current key works. It rejects a call that comes too late: one
+    /// whose fencing token is outdated, or whose current key has been replaced and revoked, because `role`
+    /// may be in use again.
+    pub(super) async fn change_password(
+        &self,
+        current: &ConnectionUrl,
+        role: &str,
+        new: &Verifier,
+        fencing_token: u64,
+    ) -> Result<()> {
+        self.session.check_fencing_token(&self.roles, fencing_token).await?;
+        if self.password_status(current).await? == PasswordStatus::Rejected {
+            return Err(permanent(
+                ErrorKind::Unauthenticated,
+                format!("the server does not accept the current password of `{}`", current.role),
+                "find out what else changes the password; if nothing does, set it by hand and store a \
+                 URL with it",
+            ));
+        }
+        let changed = async {
+            self.session.set_password(role, new).await?;
+            self.session.store_fencing_token(&self.roles, fencing_token).await
+        };
+        changed.await.map_err(|error| statement_error(&error))?;
+        self.commit().await
+    }
+
+    /// Makes a key stop working. If its role has another password by now, that one stays.
+    pub(super) async fn revoke_password(
+        &self,
+        key: &ConnectionUrl,
+        current: &ConnectionUrl,
+        ends_sessions: bool,
+    ) -> Result<()> {
+        if self.password_status(key).await? == PasswordStatus::Rejected {
+            return Ok(());
+        }
+        self.require_password_check(key).await?;
+        if key.role == current.role {
+            // A late call has set the password of `key` over the one in use: set that one again.
+            return self.replace_password(&key.role, &Verifier::of(&current.password)).await;
+        }
+        if ends_sessions {
+            self.require_right_to_terminate(&key.role).await?;
+        }
+        self.replace_password(&key.role, &Verifier::none()).await?;
+        if ends_sessions {
+            // Only after the commit above can no client of the role come back.
+            self.begin().await?;
+            let terminated = self.session.terminate_sessions(&key.role).await;
+            terminated.map_err(|error| statement_error(&error))?;
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn replace_password(&self, role: &str, verifier: &Verifier) -> Result<()> {
+        let changed = self.session.set_password(role, verifier).await;
+        changed.map_err(|error| statement_error(&error))?;
+        self.commit().await
+    }
+
+    async fn require_right_to_terminate(&self, role: &str) -> Result<()> {
+        let allowed = self.session.may_terminate_sessions(role).await;
+        if allowed.map_err(|error| statement_error(&error))? {
+            return Ok(());
+        }
+        Err(permanent(
+            ErrorKind::Denied,
+            "the administrator may not end sessions",
+            "grant it `pg_signal_backend`, or unset `end_sessions`",
+        ))
+    }
+}

@@ -1,0 +1,124 @@
+//! Certificates and private keys in PEM, in memory or in files.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+use strongroom_core::SecretValue;
+
+/// The largest file that is read, in bytes. The bundle of a whole platform has a quarter of it.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The certificates of authorities, in PEM.
+#[derive(Clone)]
+pub struct CaCertificates(pub(super) PemSource);
+
+/// A client's certificate and its private key, in PEM.
+///
+/// The certificate comes first in its chain, with those between it and the authority behind it. The key is
+/// in PKCS #8, PKCS #1 or SEC 1, without a passphrase. It is masked and wiped; only the TLS library keeps a
+/// copy, and decodes it through a buffer that it frees without wiping.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    pub(super) certificate: PemSource,
+    pub(super) key: PemSource,
+}
+
+/// Where PEM comes from. Also certificates are kept as secret values: a private key may be given by mistake.
+#[derive(Clone)]
+pub(super) enum PemSource {
+    Memory(SecretValue),
+    File(PathBuf),
+}
+
+impl CaCertificates {
+    /// One or more certificates in memory, which stay as they are.
+    #[must_use]
+    pub fn from_pem(pem: impl Into<SecretValue>) -> Self {
+        Self(PemSource::Memory(pem.into()))
+    }
+
+    /// A file with one or more certificates. The issuer reads it when it is made, and again before a call,
+    /// at most once per second. If the new content cannot be used, the last good one stays in use and a
+    /// warning is logged.
+    #[must_use]
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self(PemSource::File(path.into()))
+    }
+}
+
+impl ClientCertificate {
+    /// A certificate and its key in memory, which stay as they are.
+    #[must_use]
+    pub fn from_pem(certificate: impl Into<SecretValue>, key: impl Into<SecretValue>) -> Self {
+        Self {
+            certificate: PemSource::Memory(certificate.into()),
+            key: PemSource::Memory(key.into()),
+        }
+    }
+
+    /// Files with a certificate and its key. The issuer reads them when it is made, and again before a
+    /// call, at most once per second. If the new contents cannot be used, such as a certificate whose key
+    /// is not there yet, the last good ones stay in use and a warning is logged.
+    #[must_use]
+    pub fn from_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: PemSource::File(certificate.into()), key: PemSource::File(key.into()) }
+    }
+}
+
+impl PemSource {
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
+    /// The content as it is now.
+    pub(super) fn read(&self) -> io::Result<SecretValue> {
+        let path = match self {
+            Self::Memory(pem) => return Ok(pem.clone()),
+            Self::File(path) => path,
+        };
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        if length > MAX_FILE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        // It has room for the whole file, so that it never grows and leaves no copy behind.
+        let capacity = usize::try_from(length).unwrap_or_default() + 64;
+        let mut content = Vec::with_capacity(capacity);
+        file.take(MAX_FILE).read_to_end(&mut content)?;
+        Ok(SecretValue::from(content))
+    }
+
+    /// The name of a field, with the file that it names.
+    pub(super) fn describe(&self, field: &str) -> String {
+        match self {
+            Self::Memory(_) => format!("`{field}`"),
+            Self::File(path) => format!("`{field}` (file `{}`)", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for CaCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CaCertificates").field(&self.0).finish()
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate")
+            .field("certificate", &self.certificate)
+            .field("key", &self.key)
+            .finish()
+    }
+}
+
+impl fmt::Debug for PemSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(_) => f.write_str("[REDACTED]"),
+            Self::File(path) => path.fmt(f),
+        }
+    }
+}
