@@ -1,48 +1,45 @@
-//! Keeps keys fresh: one task per key, which sleeps until something is to be done.
+//! Manages keys: one task per key, which sleeps until the key is due.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::catch_unwind;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use strongroom_core::{
-    Backend, Capability, Error, ErrorKind, Operation, Result, Secret, SecretPath,
-};
+use strongroom_core::{Backend, Capability, Error, ErrorKind, Operation, Result, SecretPath};
+use strongroom_rotation_protocol::{self as protocol, Issuer, Rules};
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
-use super::adopt::Holding;
 use super::clock;
+use super::drain::DrainTracker;
 use super::event::{Events, RotationEvent};
-use super::keeper::Keeper;
-use super::key::{Current, Held, KeyState, RotatingKey};
+use super::issuer::KeyIssuer;
+use super::key::{KeyGeneration, KeyState, RotatingKey, SharedKey};
 use super::managed_key::ManagedKey;
 use super::permit::ConcurrencyPermit;
-use super::record::Record;
+use super::policy::RotationPolicy;
+use super::record::StoredRecord;
 use super::store::StoredSecret;
-use super::store_checks::Looks;
-use super::turn::Turn;
+use super::worker::{Beginning, Inbox, Outside, RotationWorker};
 
-/// How many keys are replaced at a time, unless said otherwise.
-const AT_ONCE: usize = 4;
-/// How long a step that has begun may take when the engine stops: less than the 30 s that Kubernetes
-/// leaves a container.
-const GRACE: Duration = Duration::from_secs(20);
-/// How many wishes wait for a task that is busy.
-const WISHES: usize = 64;
+/// How many keys are replaced at a time by default.
+const CONCURRENT_ROTATIONS: usize = 4;
+/// How long a step under way may take when the engine stops: less than the 30 s that Kubernetes leaves a
+/// container.
+const GRACE_PERIOD: Duration = Duration::from_secs(20);
+/// How many commands wait for a task that is busy.
+const COMMAND_BACKLOG: usize = 64;
 
-/// Replaces keys before they expire, while the service goes on sending requests. Keep it: when it is
-/// dropped, no key is replaced any more.
+/// Replaces keys before they expire, while the service goes on sending requests. Keep it: once it is
+/// dropped, it replaces no key any more.
 ///
 /// # Examples
 /// ```
 /// # async fn run(store: strongroom_core::MemoryBackend) -> strongroom_core::Result<()> {
-/// use strongroom_rotation::{PasswordIssuer, PasswordPolicy, ManagedKey, RotationEngine};
+/// use strongroom_rotation::{ManagedKey, PasswordIssuer, PasswordPolicy, RotationEngine};
 ///
 /// let engine = RotationEngine::new(store);
 /// let issuer = PasswordIssuer::new(&PasswordPolicy::default())?;
@@ -57,40 +54,35 @@ const WISHES: usize = 64;
 pub struct RotationEngine {
     backend: Arc<dyn Backend>,
     events: Events,
-    places: Arc<Semaphore>,
-    kept: Mutex<Kept>,
+    permits: Arc<Semaphore>,
+    managed: Mutex<Managed>,
 }
 
-/// The keys that are kept fresh, and the tasks that do it. They end with this.
+/// The keys that an engine manages, and their tasks. The tasks end with it.
 #[derive(Default)]
-struct Kept {
+struct Managed {
     is_shut_down: bool,
     tasks: JoinSet<()>,
-    keys: BTreeMap<SecretPath, KeptKey>,
+    keys: BTreeMap<SecretPath, (RotatingKey, Task)>,
 }
 
-struct KeptKey {
-    key: RotatingKey,
-    task: Task,
-}
-
-/// The task that keeps a key fresh.
+/// The task that rotates one key.
 #[derive(Clone)]
 struct Task {
-    /// The task holds its receiver to its end.
+    /// The task holds its receiver until it ends.
     stop: watch::Sender<bool>,
     handle: AbortHandle,
 }
 
 impl Task {
-    /// Has the tasks end, and waits until they have; what takes too long is broken off.
-    async fn end(tasks: Vec<Self>) {
+    /// Stops tasks, and waits until they have ended. Aborts those that take too long.
+    async fn stop(tasks: Vec<Self>) {
         for task in &tasks {
             task.stop.send_replace(true);
         }
         let ended = join_all(tasks.iter().map(|task| task.stop.closed()));
-        if timeout(GRACE, ended).await.is_err() {
-            tracing::warn!("a step of a rotation took too long, and was broken off");
+        if timeout(GRACE_PERIOD, ended).await.is_err() {
+            tracing::warn!("a step of a rotation took too long, and was aborted");
             for task in &tasks {
                 task.handle.abort();
             }
@@ -99,55 +91,55 @@ impl Task {
 }
 
 impl RotationEngine {
-    /// An engine over a store, or over a `SecretsManager` of the crate `strongroom`, whose cache then
-    /// learns of each new key.
+    /// An engine over a store. Over a `SecretsManager` of the crate `strongroom`, the manager's cache sees
+    /// each new key at once.
     pub fn new(backend: impl Backend) -> Self {
         Self {
             backend: Arc::new(backend),
             events: Events::new(None),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-            kept: Mutex::default(),
+            permits: Arc::new(Semaphore::new(CONCURRENT_ROTATIONS)),
+            managed: Mutex::default(),
         }
     }
 
-    /// Tells each event to `observer` before the next step is made, on the task that makes it. A panic
-    /// of it is caught, and changes nothing.
+    /// Passes each event to `observer` before the next step is made, on the task that makes it. The engine
+    /// catches a panic of the observer and goes on.
     pub fn observer(mut self, observer: impl Fn(&RotationEvent) + Send + Sync + 'static) -> Self {
         self.events = Events::new(Some(Arc::new(observer)));
         self
     }
 
-    /// Sets how many keys are replaced at a time. 4 unless set; at least 1.
+    /// Sets how many keys are replaced at a time. 4 by default; at least 1.
     pub fn max_concurrent_rotations(mut self, keys: usize) -> Self {
-        self.places = Arc::new(Semaphore::new(keys.clamp(1, Semaphore::MAX_PERMITS)));
+        self.permits = Arc::new(Semaphore::new(keys.clamp(1, Semaphore::MAX_PERMITS)));
         self
     }
 
-    /// Tells of what happens to keys from now on. Who falls behind misses some.
+    /// Subscribes to the events from now on. Slow receivers lose events.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<RotationEvent> {
         self.events.subscribe()
     }
 
-    /// Keeps a key fresh from now on, and gives the handle that requests take it from. A rotation that
-    /// was interrupted is finished. For a path that is kept fresh already it gives the handle of the
-    /// first call.
+    /// Manages a key from now on, and returns the handle that requests take it from. An interrupted
+    /// rotation resumes. For a path that the engine manages already, it returns the handle of the first
+    /// call.
     ///
-    /// With an issuer, the secret becomes a JSON object when its first rotation begins: whoever reads
-    /// it without the engine reads the member that
+    /// With an issuer, the secret becomes a JSON object when its first rotation begins: programs that read
+    /// it without the engine find the key in the member that
     /// [`RotationPolicy::member`](super::RotationPolicy::member) names. A secret that has expired in the
     /// store cannot be read, and so not rotated.
     ///
     /// # Errors
-    /// As [`Backend::get`] for the key; [`ErrorKind::Unsupported`] if the store cannot be
-    /// written under conditions, [`ErrorKind::InvalidInput`] if the secret has fields but none for the
-    /// key, [`ErrorKind::Config`] outside a Tokio runtime with a timer, [`ErrorKind::Closed`] after
-    /// [`shutdown`](Self::shutdown).
-    pub async fn add(&self, rotation: ManagedKey) -> Result<RotatingKey> {
-        let ManagedKey { path, means, policy, headers } = rotation;
+    /// As [`Backend::get`] for the key; [`ErrorKind::Unsupported`] if the store cannot be written under
+    /// conditions, or if a later version of this library has written the secret;
+    /// [`ErrorKind::InvalidInput`] if the secret has fields but none for the key, [`ErrorKind::Config`]
+    /// outside a Tokio runtime with a timer, [`ErrorKind::Closed`] after [`shutdown`](Self::shutdown).
+    pub async fn add(&self, key: ManagedKey) -> Result<RotatingKey> {
+        let ManagedKey { path, issuer, policy, headers } = key;
         let policy = policy.bounded();
         let path = self.resolve(&path)?;
-        if let Some(key) = self.kept(&path)? {
+        if let Some(key) = self.find(&path)? {
             return Ok(key);
         }
         let store = StoredSecret::new(Arc::clone(&self.backend), path.clone());
@@ -159,7 +151,7 @@ impl RotationEngine {
             )));
         }
         let secret = store.read(policy.attempt_lease).await?;
-        let issuer = means.issuer(secret.metadata().kind).map_err(named)?;
+        let issuer = issuer.choose(secret.metadata().kind).map_err(named)?;
         let needed: &[Capability] = match issuer {
             Some(_) => &[Capability::Put, Capability::Conditions],
             None => &[Capability::Rotate],
@@ -168,133 +160,92 @@ impl RotationEngine {
             store.require(*capability)?;
         }
         let record = match issuer {
-            Some(_) => Record::of(&secret, &policy.member).map_err(named)?,
-            None => Record::foreign(&secret, &policy.member),
+            Some(_) => StoredRecord::parse(&secret, &policy.member).map_err(named)?,
+            None => StoredRecord::parse_store_managed(&secret, &policy.member),
         };
-        let baseline = since(&store, &secret, policy.attempt_lease).await;
-        let fingerprint = record.fingerprint(&record.key);
-        let state = KeyState {
-            generation: record.generation,
-            fingerprint: fingerprint.clone(),
-            expires_at: record.expires_at,
-            rotated_at: record.rotated_at,
-            last_error: None,
-        };
-        let (held, drained) = Held::new(record.key.clone(), record.generation, 0, fingerprint);
-        let (wishes, wished) = mpsc::channel(WISHES);
-        let key = Arc::new(Current {
-            held: ArcSwap::from_pointee(held),
-            state: watch::Sender::new(state),
-            wishes,
-            looks: Looks::default(),
-            headers,
-            has_complained: AtomicBool::new(false),
-            #[cfg(test)]
-            observed: std::sync::atomic::AtomicU64::new(0),
-        });
-        let turn = Turn {
-            store,
-            path: path.clone(),
-            issuer,
-            policy,
-            key: Arc::clone(&key),
-            events: self.events.clone(),
-            // Another one for each task: what one remembers of its attempt, the next does not know.
-            instance: uuid::Uuid::new_v4().to_string(),
-            wanted: None,
-            leaked: None,
-            has_previous: false,
-            seen: Some(secret),
-            held: Holding {
-                current: drained,
-                same: Vec::new(),
-                earlier: Vec::new(),
-                since: Instant::now(),
-            },
-            pending: None,
-            missing_since: None,
-            older_since: None,
-            noted: None,
-            unmoved: None,
-            stuck: None,
-            conflicts: 0,
-            drained: None,
-            place: ConcurrencyPermit::among(Arc::clone(&self.places)),
-            watched: None,
-            asked: None,
-            doubts: None,
-            salt: record.salt().to_owned(),
-            stored_end: record.expires_at,
-            own: None,
-            over: None,
-            reluctance: 0,
-            revoked: None,
-            unrevoked: None,
-            refused_at: None,
-        };
+        let metadata = secret.metadata();
+        let mut changed_at = metadata.updated_at.or(metadata.created_at);
+        if changed_at.is_none() {
+            // Many stores tell times only when they are asked for metadata.
+            changed_at = store.describe_change(policy.attempt_lease).await;
+        }
+        let baseline = changed_at.map_or_else(clock::wall, |at| at.min(clock::wall()));
+        let (current, drained) = first_generation(&record);
+        let (commands, received) = mpsc::channel(COMMAND_BACKLOG);
+        let state = state(&record);
+        let key = Arc::new(SharedKey::new(current, state, commands, headers));
         let (stop, stopped) = watch::channel(false);
-        let keeper = Keeper::new(turn, wished, baseline, stopped);
-        self.keep(path, RotatingKey(key), stop, keeper)
+        let rules = rules(&policy, issuer.as_deref());
+        let events = self.events.clone();
+        let outside = Outside { store, issuer, key: Arc::clone(&key), events };
+        let beginning = Beginning {
+            secret,
+            record,
+            baseline,
+            drain: DrainTracker::new(drained),
+            permit: ConcurrencyPermit::new(Arc::clone(&self.permits)),
+            inbox: Inbox::new(received, stopped),
+        };
+        let worker = RotationWorker::new(outside, policy, rules, beginning);
+        self.start(path, RotatingKey(key), stop, worker)
     }
 
-    /// Keeps a key fresh, unless somebody else has begun to.
-    fn keep(
+    /// Starts the task of a key, unless another call has done so meanwhile.
+    fn start(
         &self,
         path: SecretPath,
         key: RotatingKey,
         stop: watch::Sender<bool>,
-        keeper: Keeper,
+        worker: RotationWorker,
     ) -> Result<RotatingKey> {
-        let mut kept = self.lock();
-        if kept.is_shut_down {
+        let mut managed = self.lock();
+        if managed.is_shut_down {
             return Err(shut_down());
         }
-        while kept.tasks.try_join_next().is_some() {}
-        if let Some(known) = kept.keys.get(&path) {
-            return Ok(known.key.clone());
+        while managed.tasks.try_join_next().is_some() {}
+        if let Some((known, _)) = managed.keys.get(&path) {
+            return Ok(known.clone());
         }
-        let handle = kept.tasks.spawn(keeper.run());
-        let task = Task { stop, handle };
-        kept.keys.insert(path, KeptKey { key: key.clone(), task });
+        let handle = managed.tasks.spawn(worker.run());
+        managed.keys.insert(path, (key.clone(), Task { stop, handle }));
         Ok(key)
     }
 
-    /// The key at a path, if it is kept fresh.
-    fn kept(&self, path: &SecretPath) -> Result<Option<RotatingKey>> {
-        let kept = self.lock();
-        if kept.is_shut_down {
+    /// The key at a path, if the engine manages it.
+    fn find(&self, path: &SecretPath) -> Result<Option<RotatingKey>> {
+        let managed = self.lock();
+        if managed.is_shut_down {
             return Err(shut_down());
         }
-        Ok(kept.keys.get(path).map(|known| known.key.clone()))
+        Ok(managed.keys.get(path).map(|(key, _)| key.clone()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Managed> {
+        self.managed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a key fresh no longer; whether it was. Its handles go on with the last key, and a rotation
-    /// under way is left where it stands, as by [`shutdown`](Self::shutdown).
+    /// Manages a key no longer; whether the engine did. Its handles keep the last key. A rotation under way
+    /// stays where it is, as after [`shutdown`](Self::shutdown).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the path is none.
+    /// [`ErrorKind::InvalidInput`] if it is not a path.
     pub async fn remove(&self, path: impl AsRef<str>) -> Result<bool> {
         let path = self.resolve(path.as_ref())?;
         let removed = self.lock().keys.remove(&path);
-        let was_kept = removed.is_some();
-        Task::end(removed.into_iter().map(|known| known.task).collect()).await;
-        Ok(was_kept)
+        let was_managed = removed.is_some();
+        Task::stop(removed.into_iter().map(|(_, task)| task).collect()).await;
+        Ok(was_managed)
     }
 
-    /// Stops: a step that has begun is ended, a rotation is left where it stands. Whoever starts next,
-    /// here or elsewhere, goes on with it. A step that takes longer than 20 seconds is broken off, as if
-    /// the process had died.
+    /// Stops. Each key's step under way ends; a rotation stays where it is, and the next instance resumes
+    /// it. Aborts a step that takes longer than 20 seconds, as if the process had died.
     pub async fn shutdown(&self) {
         let tasks = {
-            let mut kept = self.lock();
-            kept.is_shut_down = true;
-            kept.keys.values().map(|known| known.task.clone()).collect()
+            let mut managed = self.lock();
+            managed.is_shut_down = true;
+            managed.keys.values().map(|(_, task)| task.clone()).collect()
         };
-        Task::end(tasks).await;
+        Task::stop(tasks).await;
     }
 
     fn resolve(&self, path: &str) -> Result<SecretPath> {
@@ -303,16 +254,34 @@ impl RotationEngine {
     }
 }
 
-/// Since when a key that was never rotated is in use, as far as the store knows. Many stores tell
-/// times only when asked for them.
-async fn since(store: &StoredSecret, secret: &Secret, limit: std::time::Duration) -> SystemTime {
-    let metadata = secret.metadata();
-    let mut known = metadata.updated_at.or(metadata.created_at);
-    if known.is_none() {
-        known = store.describe_change(limit).await;
+/// The key that the store holds when a worker starts.
+fn first_generation(record: &StoredRecord) -> (KeyGeneration, super::drain::Drained) {
+    let fingerprint = record.fingerprint(&record.key);
+    KeyGeneration::new(record.key.clone(), record.generation, 0, fingerprint)
+}
+
+fn state(record: &StoredRecord) -> KeyState {
+    KeyState {
+        generation: record.generation,
+        fingerprint: record.fingerprint(&record.key),
+        expires_at: record.times.expires_at,
+        rotated_at: record.times.rotated_at,
+        last_error: None,
     }
-    let now = clock::wall();
-    known.map_or(now, |known| known.min(now))
+}
+
+/// What the protocol goes by.
+fn rules(policy: &RotationPolicy, issuer: Option<&dyn KeyIssuer>) -> Rules {
+    Rules {
+        issuer: issuer.map_or(Issuer::Store, |issuer| Issuer::Remote {
+            is_idempotent: issuer.is_idempotent(),
+        }),
+        drain_timeout: policy.drain_timeout,
+        propagation_timeout: policy.propagation_timeout,
+        attempt_lease: policy.attempt_lease,
+        believed_after: protocol::BELIEVED_AFTER,
+        revocation_pause: protocol::REVOCATION_PAUSE,
+    }
 }
 
 /// Whether the caller runs on a Tokio runtime with a timer. Tokio tells that only by a panic.

@@ -9,7 +9,8 @@ use strongroom_core::{Error, SecretPath};
 use tokio::sync::broadcast;
 use tracing::{error, info, warn};
 
-use super::key::Fingerprint;
+use super::fingerprint::Fingerprint;
+use super::metrics;
 
 /// Something that happened to a key. Never holds one.
 #[derive(Clone, Debug)]
@@ -151,6 +152,7 @@ impl Events {
             }
             step => info!(%path, step = step.name(), "key rotation"),
         }
+        metrics::count(path, &step);
         let event = RotationEvent { path: path.clone(), step };
         if let Some(observer) = &self.observer {
             let told = catch_unwind(AssertUnwindSafe(|| observer(&event)));

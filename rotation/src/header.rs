@@ -13,9 +13,6 @@ use strongroom_core::{Error, ErrorKind, Result};
 
 use super::timestamp::{self, Refused, TOO_FAR};
 
-#[cfg(feature = "http")]
-pub(crate) use self::{parse_remaining as remaining, parse_timestamp as moment};
-
 /// The latest plausible expiry of a key, counted from now: ten Julian years.
 const FURTHEST_AHEAD: Duration = Duration::from_secs(10 * 31_557_600);
 /// The earliest plausible expiry of a key, counted back from now: one day.

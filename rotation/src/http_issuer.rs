@@ -113,11 +113,11 @@ impl HttpIssuer {
     ) -> Option<SystemTime> {
         let Pointers { expires_at, expires_in, .. } = &self.checked.pointers;
         let at = expires_at.as_ref().and_then(|pointer| {
-            skip_implausible(header::moment(&parse_scalar(pointer.find(document)?)?, now))
+            skip_implausible(header::parse_timestamp(&parse_scalar(pointer.find(document)?)?, now))
         });
         let within = expires_in.as_ref().and_then(|(pointer, unit)| {
             let text = parse_scalar(pointer.find(document)?)?;
-            skip_implausible(header::remaining(&text, *unit, now))
+            skip_implausible(header::parse_remaining(&text, *unit, now))
         });
         let expiry_headers = self.config.response.expiry_headers.as_ref();
         let in_headers = match expiry_headers.map(|own| own.read(headers, now)) {

@@ -30,6 +30,10 @@ impl IssueId {
         Ok(Self(id.to_string()))
     }
 
+    pub(crate) fn from_uuid(id: Uuid) -> Self {
+        Self(id.to_string())
+    }
+
     /// The name as text, a UUID.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -6,83 +6,53 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::callers::Answer;
+use super::clock;
+use super::drain::Drained;
+use super::fingerprint::Fingerprint;
 use super::header::{ExpiryHeaders, ExpiryObservation};
-use super::key_header::Built;
-use super::store_checks::Looks;
-use crate::clock;
+use super::key_header::CachedHeader;
+use super::store_checks::StoreChecks;
 
-/// Ends of a key that are closer together are the same: headers tell whole seconds, or whole days.
-const SAME: Duration = Duration::from_secs(60);
-
-/// Stands for a key in logs: the same for the same key in all instances of a service, and of no use
-/// to who wants the key. The first 32 bits of an HMAC-SHA-256 under a key that is stored beside it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Fingerprint(Arc<str>);
-
-impl Fingerprint {
-    pub(crate) fn of(key: &SecretValue, salt: &[u8]) -> Self {
-        // An HMAC takes keys of any length.
-        let tag = Hmac::<Sha256>::new_from_slice(salt).map(|mac| {
-            let tag = mac.chain_update(key.expose_bytes()).finalize().into_bytes();
-            tag.iter().take(4).fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
-        });
-        Self(Arc::from(format!("{:08x}", tag.unwrap_or_default())))
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fingerprint({})", self.0)
-    }
-}
+/// Expiries that are closer together count as one: headers tell whole seconds, or whole days.
+const SAME_EXPIRY: Duration = Duration::from_secs(60);
 
 /// What is known of a key, without the key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KeyState {
-    /// Which key it is: each rotation counts one up.
+    /// How often the key was replaced.
     pub generation: u64,
     /// Stands for the key in logs.
     pub fingerprint: Fingerprint,
     /// When the key stops working, if that is known.
     pub expires_at: Option<SystemTime>,
-    /// When it took the place of the one before it.
+    /// When the key took the place of the one before it.
     pub rotated_at: Option<SystemTime>,
     /// Why the last rotation failed, as long as one is wanted, or why a header of the key's responses is
-    /// not believed. The last good key stays in use.
+    /// not plausible. The last good key stays in use.
     pub last_error: Option<Error>,
 }
 
 /// One generation of a key.
-pub(crate) struct Held {
+pub(crate) struct KeyGeneration {
     pub(crate) value: SecretValue,
     pub(crate) generation: u64,
-    /// Counts the keys that this process has used: also one that somebody put in the store by hand.
+    /// Counts the keys that this process has used, also one that an operator has put in the store.
     pub(crate) serial: u64,
     pub(crate) fingerprint: Fingerprint,
     /// The key as a header, once a request has needed it.
-    pub(super) header: Built,
+    pub(super) header: CachedHeader,
     /// Dropped with the last request that carries the key.
     _in_flight: oneshot::Sender<()>,
 }
 
-/// Ends when no request carries a key any more.
-pub(crate) type Drained = oneshot::Receiver<()>;
-
-impl Held {
+impl KeyGeneration {
     pub(crate) fn new(
         value: SecretValue,
         generation: u64,
@@ -90,166 +60,218 @@ impl Held {
         fingerprint: Fingerprint,
     ) -> (Self, Drained) {
         let (in_flight, drained) = oneshot::channel();
-        let header = Built::default();
+        let header = CachedHeader::default();
         (Self { value, generation, serial, fingerprint, header, _in_flight: in_flight }, drained)
     }
 }
 
 /// A key that is replaced while it is used: what a service holds on to.
 #[derive(Clone)]
-pub struct RotatingKey(pub(crate) Arc<Current>);
+pub struct RotatingKey(pub(crate) Arc<SharedKey>);
 
 /// What a key's handles share with the task that rotates it.
-pub(crate) struct Current {
-    pub(crate) held: ArcSwap<Held>,
+pub(crate) struct SharedKey {
+    pub(crate) current: ArcSwap<KeyGeneration>,
+    /// The key before, as long as the store holds it. No request is tracked through it.
+    pub(crate) previous: ArcSwapOption<KeyGeneration>,
     pub(crate) state: watch::Sender<KeyState>,
-    /// Wishes for the task.
-    pub(crate) wishes: mpsc::Sender<Wish>,
-    pub(crate) looks: Looks,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) checks: StoreChecks,
     pub(crate) headers: ExpiryHeaders,
-    /// Whether the task was told of a header of this key's responses that is not believed.
+    /// Whether the task knows of an implausible header of this key's responses.
     pub(crate) has_complained: AtomicBool,
-    /// How many responses have been looked at.
+    /// How many responses were observed.
     #[cfg(test)]
     pub(crate) observed: std::sync::atomic::AtomicU64,
 }
 
 /// What the task that rotates a key is asked for.
-pub(crate) enum Wish {
-    /// Replace the key, and say which generation took its place.
-    Rotate(oneshot::Sender<Result<u64>>),
-    /// The same, and have the old one revoked before it is said.
-    ReplaceLeaked(oneshot::Sender<Result<u64>>),
-    /// A response says when the key ends.
-    Ends { serial: u64, at: SystemTime },
-    /// A response says something about the end of the key that cannot be.
-    Implausible { serial: u64, why: &'static str },
-    /// Look at the store: a key was refused.
-    Look,
+pub(crate) enum Command {
+    /// Replace the key.
+    Rotate(Answer),
+    /// Replace the key and revoke it.
+    RotateCompromised(Answer),
+    /// A response tells when the key expires.
+    ObserveExpiry { serial: u64, at: SystemTime },
+    /// A response tells an expiry that cannot be.
+    ObserveImplausible { serial: u64, why: &'static str },
+    /// Read the store: a request was refused.
+    CheckStore,
+}
+
+impl SharedKey {
+    pub(crate) fn new(
+        current: KeyGeneration,
+        state: KeyState,
+        commands: mpsc::Sender<Command>,
+        headers: ExpiryHeaders,
+    ) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(current),
+            previous: ArcSwapOption::empty(),
+            state: watch::Sender::new(state),
+            commands,
+            checks: StoreChecks::default(),
+            headers,
+            has_complained: AtomicBool::new(false),
+            #[cfg(test)]
+            observed: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
 }
 
 impl RotatingKey {
-    /// The current key, for one request: keep the guard until the response has been read. As long as
-    /// it is kept, the key is not revoked (within the time that the drain may take). Never waits.
+    /// The current key, for one request. Never waits.
+    ///
+    /// Keep the guard until the response has been read: as long as it is kept, the key is not revoked
+    /// (within [`drain_timeout`](super::RotationPolicy::drain_timeout)).
     #[must_use]
     #[inline]
     pub fn acquire(&self) -> KeyGuard {
-        KeyGuard(self.0.held.load())
+        KeyGuard(Held::Current(self.0.current.load()))
     }
 
-    /// Whether no newer key has taken the place of this one.
+    /// The key before the current one, while it still works: until it is revoked. For verifiers of
+    /// signatures and webhooks, which have to accept what was signed just before the rotation. Never waits,
+    /// and does not keep the key from being revoked.
+    ///
+    /// A verifier in another instance may see signatures of a key that it has not noticed yet: call
+    /// [`refresh_after_rejection`](Self::refresh_after_rejection) and verify once more before you reject
+    /// one.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn verify(_key: &str, _body: &[u8], _tag: &[u8]) -> bool { true }
+    /// # fn check(key: &strongroom_rotation::RotatingKey, body: &[u8], tag: &[u8])
+    /// # -> strongroom_core::Result<bool> {
+    /// let is_genuine = verify(key.acquire().expose_text()?, body, tag);
+    /// let is_genuine = is_genuine
+    ///     || match key.previous() {
+    ///         Some(previous) => verify(previous.expose_text()?, body, tag),
+    ///         None => false,
+    ///     };
+    /// # Ok(is_genuine)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn previous(&self) -> Option<KeyGuard> {
+        self.0.previous.load_full().map(|previous| KeyGuard(Held::Previous(previous)))
+    }
+
+    /// Whether no other key has taken the place of this one.
     #[must_use]
     pub fn is_current(&self, guard: &KeyGuard) -> bool {
-        self.0.held.load().serial == guard.0.serial
+        self.0.current.load().serial == guard.generation_of().serial
     }
 
-    /// Replaces the key now, and returns the new generation as soon as this instance uses it. The old
-    /// key is revoked afterwards, in the background. If a rotation is under way, it waits for its end
-    /// first.
+    /// Replaces the key now, and returns the new generation as soon as this instance uses it. The old key
+    /// is revoked afterwards, in the background. A rotation that is under way ends first.
     ///
     /// # Errors
-    /// Whatever the issuer or the store says: the last good key stays in use then.
-    /// [`Closed`](strongroom_core::ErrorKind::Closed) once the key is removed from its engine, or that
-    /// is shut down.
+    /// What the issuer or the store answers: the last good key stays in use.
+    /// [`Closed`](strongroom_core::ErrorKind::Closed) once the key is removed from its engine, or the
+    /// engine is shut down.
     pub async fn rotate(&self) -> Result<u64> {
-        self.wish(Wish::Rotate).await
+        self.ask(Command::Rotate).await
     }
 
-    /// Replaces the key now because somebody else may know it, and returns the new generation once the
-    /// old key is revoked. That is as soon as this instance uses the new one: neither requests in flight
-    /// nor other instances are waited for, nor other keys that are being replaced. Requests with the old
-    /// key are refused until their instance has noticed the new one. The layer and the middleware of this
-    /// crate do so after a refusal and send the request once more, unless other refusals were in vain
-    /// seconds before; by hand, [`refresh_after_rejection`](Self::refresh_after_rejection) does. Otherwise it takes a third of
-    /// [`propagation_timeout`](super::RotationPolicy::propagation_timeout) at most. Only a step that is under way is waited for,
-    /// and another instance that is getting a key already, for its
-    /// [`attempt_lease`](super::RotationPolicy::attempt_lease).
+    /// Replaces a compromised key now, and returns the new generation once the old key is revoked.
     ///
-    /// It goes on being tried after an error, also by whoever starts next or by another instance, if it
-    /// could be noted in the store. Where the store replaces the secret by itself, this is the same as
+    /// The old key is revoked as soon as this instance uses the new one. The engine waits neither for
+    /// requests in flight, nor for other instances, nor for other keys that are being replaced. Requests
+    /// with the old key are refused until their instance has noticed the new one: the layer and the
+    /// middleware of this crate read the store after a refusal and send the request once more;
+    /// [`refresh_after_rejection`](Self::refresh_after_rejection) does so by hand. Otherwise an instance
+    /// notices within a third of
+    /// [`propagation_timeout`](super::RotationPolicy::propagation_timeout). If another instance is getting
+    /// a key already, this call waits for its
+    /// [`attempt_lease`](super::RotationPolicy::attempt_lease) at most.
+    ///
+    /// After an error, the engine keeps trying, also after a restart or in another instance, if the
+    /// store could note it. Where the store replaces the secret by its own means, this is the same as
     /// [`rotate`](Self::rotate).
     ///
     /// # Errors
-    /// As [`rotate`](Self::rotate); whatever the issuer says to the revocation. The new key is in use
-    /// then.
+    /// As [`rotate`](Self::rotate); what the issuer answers to the revocation: then the new key is in use.
     pub async fn rotate_compromised(&self) -> Result<u64> {
-        self.wish(Wish::ReplaceLeaked).await
+        self.ask(Command::RotateCompromised).await
     }
 
-    async fn wish(&self, wish: fn(oneshot::Sender<Result<u64>>) -> Wish) -> Result<u64> {
-        let (sender, receiver) = oneshot::channel();
-        self.0.wishes.send(wish(sender)).await.map_err(|_| not_kept())?;
-        receiver.await.unwrap_or_else(|_| Err(not_kept()))
+    async fn ask(&self, command: fn(Answer) -> Command) -> Result<u64> {
+        let (answer, answered) = oneshot::channel();
+        self.0.commands.send(command(answer)).await.map_err(|_| not_managed())?;
+        answered.await.unwrap_or_else(|_| Err(not_managed()))
     }
 
-    /// Learns from the headers of a response when the key ends. If that is soon, the key is replaced in
-    /// the background, once. Never waits. Give it the headers of responses to requests with the current
-    /// key.
+    /// Learns from the headers of a response when the key expires. If that is soon, the engine replaces the
+    /// key in the background, once. Never waits. Pass the headers of responses to requests with the
+    /// current key.
     pub fn observe(&self, headers: &http::HeaderMap) {
         #[cfg(test)]
         self.0.observed.fetch_add(1, Relaxed);
         let has_complained = self.0.has_complained.load(Relaxed);
-        let serial = self.0.held.load().serial;
-        let wish = match self.0.headers.read(headers, clock::wall()) {
+        let serial = self.0.current.load().serial;
+        let command = match self.0.headers.read(headers, clock::wall()) {
             ExpiryObservation::Nothing => return,
             ExpiryObservation::Expiry { at, .. } if self.is_known(at) && !has_complained => return,
-            ExpiryObservation::Expiry { at, .. } => Wish::Ends { serial, at },
+            ExpiryObservation::Expiry { at, .. } => Command::ObserveExpiry { serial, at },
             ExpiryObservation::Implausible { .. } if has_complained => return,
-            ExpiryObservation::Implausible { why, .. } => Wish::Implausible { serial, why },
+            ExpiryObservation::Implausible { why, .. } => {
+                Command::ObserveImplausible { serial, why }
+            }
         };
-        let is_complaint = matches!(wish, Wish::Implausible { .. });
+        let is_complaint = matches!(command, Command::ObserveImplausible { .. });
         // A task that is busy hears it from the next response.
-        let is_told = self.0.wishes.try_send(wish).is_ok();
-        if is_told && is_complaint {
+        let is_sent = self.0.commands.try_send(command).is_ok();
+        if is_sent && is_complaint {
             self.0.has_complained.store(true, Relaxed);
         }
     }
 
-    /// The same for the response to a request that carried this key. They say nothing about a newer
-    /// one.
+    /// Observes the response to a request that carried this key. It says nothing about a newer key.
     pub fn observe_response(&self, guard: &KeyGuard, headers: &http::HeaderMap) {
         if self.is_current(guard) {
             self.observe(headers);
         }
     }
 
-    /// Has the store looked at for a newer key, as after a 401 with the current one.
+    /// Reads the store for a newer key in the background, as after a 401 to the current one. Never waits.
     pub fn check_store(&self) {
-        let _ = self.0.wishes.try_send(Wish::Look);
+        let _ = self.0.commands.try_send(Command::CheckStore);
     }
 
-    /// To be asked after a 401 to a request with this key: whether there is another key to try. If the
-    /// key is the current one here, the store is looked at first, for somebody may have replaced it
-    /// elsewhere and had it revoked; that takes 2 seconds at most. Where such looks find nothing time and
-    /// again they become rarer, up to one in 8 seconds, and nobody waits for the next: the same goes
-    /// while one is late.
-    pub async fn refresh_after_rejection(&self, refused: &KeyGuard) -> bool {
-        if self.is_current(refused) {
-            self.looked().await;
+    /// Call this after a request with this key was refused: whether there is another key to try.
+    ///
+    /// If the key is the current one here, another instance may have replaced it and revoked it: this call
+    /// reads the store first, which takes 2 seconds at most. Fruitless reads become rarer, up to one in 8
+    /// seconds, and calls do not wait for the next one then, nor while a read is late.
+    pub async fn refresh_after_rejection(&self, rejected: &KeyGuard) -> bool {
+        if self.is_current(rejected) {
+            self.wait_for_store_check().await;
         }
-        !self.is_current(refused)
+        !self.is_current(rejected)
     }
 
-    /// Has the store looked at, and waits for that a little.
-    pub(super) fn looked(&self) -> impl Future<Output = ()> + Send + use<> {
-        let current = Arc::clone(&self.0);
-        let next = current.looks.next();
-        let wish = current.wishes.try_send(Wish::Look);
-        // A task that is busy looks when it can.
-        let is_kept = !matches!(wish, Err(TrySendError::Closed(_)));
+    /// Asks for a read of the store, and waits for it for a limited time.
+    pub(super) fn wait_for_store_check(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.0);
+        let next = shared.checks.next();
+        let sent = shared.commands.try_send(Command::CheckStore);
+        // A task that is busy reads the store when it can.
+        let is_managed = !matches!(sent, Err(TrySendError::Closed(_)));
         async move {
-            if is_kept && !next.await {
-                current.looks.give_up();
+            if is_managed && !next.await {
+                shared.checks.give_up();
             }
         }
     }
 
-    /// Whether a response says what the one before it said, but for the seconds that went by.
-    fn is_known(&self, end: SystemTime) -> bool {
+    /// Whether a response says what the one before it said, except for the seconds in between.
+    fn is_known(&self, expiry: SystemTime) -> bool {
         let known = self.0.state.borrow().expires_at;
         known.is_some_and(|known| {
-            let apart = known.duration_since(end).or_else(|_| end.duration_since(known));
-            apart.is_ok_and(|apart| apart < SAME)
+            let apart = known.duration_since(expiry).or_else(|_| expiry.duration_since(known));
+            apart.is_ok_and(|apart| apart < SAME_EXPIRY)
         })
     }
 
@@ -259,7 +281,7 @@ impl RotatingKey {
         self.0.state.borrow().clone()
     }
 
-    /// Tells of each change of the state.
+    /// Receives each change of the state.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<KeyState> {
         self.0.state.subscribe()
@@ -273,13 +295,19 @@ impl fmt::Debug for RotatingKey {
 }
 
 /// A key in use by one request.
-pub struct KeyGuard(arc_swap::Guard<Arc<Held>>);
+pub struct KeyGuard(Held);
+
+enum Held {
+    Current(arc_swap::Guard<Arc<KeyGeneration>>),
+    Previous(Arc<KeyGeneration>),
+}
 
 impl KeyGuard {
     /// The key, masked.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> &SecretValue {
-        &self.0.value
+        &self.generation_of().value
     }
 
     /// The key's text, in the clear.
@@ -287,23 +315,31 @@ impl KeyGuard {
     /// # Errors
     /// [`WrongType`](strongroom_core::ErrorKind::WrongType) if it is not UTF-8.
     pub fn expose_text(&self) -> Result<&str> {
-        self.0.value.expose_text()
+        self.generation_of().value.expose_text()
     }
 
-    /// Which key it is: each rotation counts one up.
+    /// How often the key was replaced before it.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.0.generation
+        self.generation_of().generation
     }
 
     /// Stands for the key in logs.
     #[must_use]
     pub fn fingerprint(&self) -> &Fingerprint {
-        &self.0.fingerprint
+        &self.generation_of().fingerprint
     }
 
-    pub(super) fn header(&self) -> &Built {
-        &self.0.header
+    pub(super) fn header(&self) -> &CachedHeader {
+        &self.generation_of().header
+    }
+
+    #[inline]
+    fn generation_of(&self) -> &KeyGeneration {
+        match &self.0 {
+            Held::Current(generation) => generation,
+            Held::Previous(generation) => generation,
+        }
     }
 }
 
@@ -313,7 +349,7 @@ impl fmt::Debug for KeyGuard {
     }
 }
 
-fn not_kept() -> Error {
-    Error::new(ErrorKind::Closed, "add it to a rotation engine, and keep that")
-        .because("the key is not kept fresh any more")
+fn not_managed() -> Error {
+    Error::new(ErrorKind::Closed, "add it to a rotation engine, and keep the engine")
+        .because("no rotation engine manages the key any more")
 }

@@ -9,8 +9,6 @@ use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 
 use super::KeyGuard;
 
-pub(super) use CachedHeader as Built;
-
 /// The header that carries a key: `Authorization: Bearer …` by default.
 ///
 /// The value of the header is built once for each generation of a key. All requests with that generation

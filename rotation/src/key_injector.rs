@@ -79,7 +79,7 @@ impl KeyInjector {
     /// Makes the engine check the store for a newer key, and waits for the check: 2 seconds at most, and
     /// not at all while checks are fruitless.
     pub(super) fn wait_for_store_check(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.key.looked()
+        self.key.wait_for_store_check()
     }
 
     /// Decides on a retry once the store has been checked.

@@ -1,23 +1,26 @@
 //! Keys that are replaced before they expire, while the service goes on sending requests.
 
-mod adopt;
+mod callers;
 mod calls;
 mod clock;
-mod delegate;
+mod drain;
 mod engine;
 mod event;
+mod failures;
+mod fingerprint;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod guarded_body;
 mod header;
 #[cfg(feature = "http")]
 mod http_issuer;
 mod issuer;
-mod keeper;
 mod key;
 mod key_header;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod key_injector;
+mod key_table;
 mod managed_key;
+mod metrics;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod origin;
 mod password;
@@ -28,10 +31,9 @@ mod postgres_issuer;
 mod record;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod rejection;
-mod replace;
 #[cfg(feature = "reqwest-middleware")]
 mod reqwest;
-mod retire;
+mod schedule;
 mod store;
 mod store_checks;
 #[cfg(test)]
@@ -43,17 +45,18 @@ mod timestamp;
 mod tls;
 #[cfg(feature = "tower")]
 mod tower;
-mod turn;
+mod worker;
 
 pub use engine::RotationEngine;
 pub use event::{RotationEvent, RotationStep};
+pub use fingerprint::Fingerprint;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub use guarded_body::GuardedBody;
 pub use header::{ExpiryHeaders, ExpiryObservation, ExpiryUnit};
 #[cfg(feature = "http")]
 pub use http_issuer::{HttpEndpoints, HttpIssuer, HttpIssuerConfig, HttpResponseFormat};
 pub use issuer::{IssueAttempt, IssueId, IssuedKey, KeyIssuer};
-pub use key::{Fingerprint, KeyGuard, KeyState, RotatingKey};
+pub use key::{KeyGuard, KeyState, RotatingKey};
 pub use key_header::KeyHeader;
 pub use managed_key::ManagedKey;
 pub use password::{PasswordIssuer, PasswordPolicy};

@@ -1,4 +1,4 @@
-//! What an engine is told of a key.
+//! What an engine needs to know about a key.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::issuer::KeyIssuer;
 use super::password::PasswordIssuer;
 use super::policy::RotationPolicy;
 
-/// A key to be kept fresh: where it is stored, who makes new ones, and when.
+/// A key that an engine is to manage: where it is stored, who makes new ones, and when.
 #[derive(Clone, Debug)]
 pub struct ManagedKey {
     pub(super) path: String,
-    pub(super) means: Means,
+    pub(super) issuer: IssuerChoice,
     pub(super) policy: RotationPolicy,
     pub(super) headers: ExpiryHeaders,
 }
@@ -23,28 +23,27 @@ impl ManagedKey {
     /// time do so in seconds, unless [`headers`](Self::headers) says otherwise.
     #[must_use]
     pub fn new(path: impl Into<String>, issuer: impl KeyIssuer) -> Self {
-        Self::by(path.into(), Means::Issuer(Arc::new(issuer)))
+        Self::with_issuer(path.into(), IssuerChoice::Issuer(Arc::new(issuer)))
     }
 
     /// A secret that the store itself replaces, such as the password of a static role in Vault, or a
     /// secret with a rotation function in AWS: the store is asked to when it is due.
     #[must_use]
     pub fn store_managed(path: impl Into<String>) -> Self {
-        Self::by(path.into(), Means::Store)
+        Self::with_issuer(path.into(), IssuerChoice::Store)
     }
 
     /// A secret that is replaced as its kind says: a `db_credential` by the store itself, a `custom`
-    /// secret by a password of [`PasswordIssuer`]'s. Kinds whose keys somebody else makes need
-    /// [`new`](Self::new) with their issuer.
+    /// secret by a password of [`PasswordIssuer`]'s. Other kinds need an issuer: use [`new`](Self::new).
     #[must_use]
     pub fn for_kind(path: impl Into<String>) -> Self {
-        Self::by(path.into(), Means::Kind)
+        Self::with_issuer(path.into(), IssuerChoice::Kind)
     }
 
-    fn by(path: String, means: Means) -> Self {
+    fn with_issuer(path: String, issuer: IssuerChoice) -> Self {
         Self {
             path,
-            means,
+            issuer,
             policy: RotationPolicy::default(),
             headers: ExpiryHeaders::new(ExpiryUnit::Seconds),
         }
@@ -57,7 +56,7 @@ impl ManagedKey {
         self
     }
 
-    /// Sets which response headers tell when the key ends.
+    /// Sets which response headers tell when the key expires.
     #[must_use]
     pub fn headers(mut self, headers: ExpiryHeaders) -> Self {
         self.headers = headers;
@@ -67,25 +66,24 @@ impl ManagedKey {
 
 /// Who makes new keys.
 #[derive(Clone, Debug)]
-pub(super) enum Means {
+pub(super) enum IssuerChoice {
     Issuer(Arc<dyn KeyIssuer>),
     Store,
     /// What suits the secret's kind.
     Kind,
 }
 
-impl Means {
-    /// The issuer, or `None` if the store replaces the secret itself.
-    pub(super) fn issuer(self, kind: SecretKind) -> Result<Option<Arc<dyn KeyIssuer>>> {
+impl IssuerChoice {
+    /// The issuer, or `None` if the store replaces the secret by its own means.
+    pub(super) fn choose(self, kind: SecretKind) -> Result<Option<Arc<dyn KeyIssuer>>> {
         match (self, kind) {
             (Self::Issuer(issuer), _) => Ok(Some(issuer)),
             (Self::Store, _) | (Self::Kind, SecretKind::DbCredential) => Ok(None),
             (Self::Kind, SecretKind::Custom) => Ok(Some(Arc::new(PasswordIssuer::default()))),
-            (Self::Kind, kind) => Err(Error::new(
-                ErrorKind::InvalidInput,
-                "name who makes new keys, with `ManagedKey::new`",
-            )
-            .because(format!("nobody is known who makes secrets of the kind `{kind}`"))),
+            (Self::Kind, kind) => {
+                Err(Error::new(ErrorKind::InvalidInput, "pass one to `ManagedKey::new`")
+                    .because(format!("no issuer is registered for secrets of the kind `{kind}`")))
+            }
         }
     }
 }

@@ -1,45 +1,51 @@
-//! A place among the keys that are replaced at a time.
+//! A permit to replace a key, of which there are a few for all keys of an engine.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 type Queued =
     Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
-/// One key's place, or its stand in the queue for one.
+/// One key's permit, or its place in the queue for one.
 pub(super) struct ConcurrencyPermit {
-    all: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
     queued: Option<Queued>,
 }
 
 impl ConcurrencyPermit {
-    pub(super) fn among(all: Arc<Semaphore>) -> Self {
-        Self { all, held: None, queued: None }
+    pub(super) fn new(permits: Arc<Semaphore>) -> Self {
+        Self { permits, held: None, queued: None }
     }
 
-    /// Whether there is a place. If there is none it is queued for, and the stand is kept.
-    pub(super) fn take(&mut self) -> bool {
-        if self.held.is_none() {
-            let all = &self.all;
-            let queued =
-                self.queued.get_or_insert_with(|| Box::pin(Arc::clone(all).acquire_owned()));
-            if let Some(permit) = queued.now_or_never() {
-                self.hold(permit);
-            }
-        }
+    pub(super) fn is_held(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// Takes a permit if there is one, or keeps a place in the queue. Whether the permit is held.
+    pub(super) fn take(&mut self) -> bool {
+        self.queue();
+        if let Some(permit) = self.queued.as_mut().and_then(futures_util::FutureExt::now_or_never) {
+            self.hold(permit);
+        }
+        self.is_held()
+    }
+
+    /// Queues for a permit, unless it is held.
+    pub(super) fn queue(&mut self) {
+        if self.held.is_none() && self.queued.is_none() {
+            self.queued = Some(Box::pin(Arc::clone(&self.permits).acquire_owned()));
+        }
     }
 
     pub(super) fn is_queued(&self) -> bool {
         self.queued.is_some()
     }
 
-    /// Waits until the place that is queued for is there.
-    pub(super) async fn granted(&mut self) {
+    /// Waits for the permit that is queued for.
+    pub(super) async fn wait(&mut self) {
         match &mut self.queued {
             Some(queued) => {
                 let permit = queued.await;
@@ -49,14 +55,14 @@ impl ConcurrencyPermit {
         }
     }
 
-    /// Leaves the place, or the queue.
-    pub(super) fn leave(&mut self) {
+    /// Gives the permit back, or leaves the queue.
+    pub(super) fn release(&mut self) {
         (self.held, self.queued) = (None, None);
     }
 
     fn hold(&mut self, permit: Result<OwnedSemaphorePermit, AcquireError>) {
         self.queued = None;
-        // Nobody closes the semaphore.
+        // No code closes the semaphore.
         self.held = permit.ok();
     }
 }

@@ -181,7 +181,7 @@ impl Load {
         loop {
             let left = self.issuer.live_keys().len();
             let value = secrets.refresh(PATH).await.unwrap().value().clone();
-            if left == 1 && !has(&value, "rotation_previous") && !has(&value, "rotation_intent") {
+            if left == 1 && !has(&value, "rotation_previous") && !has(&value, "rotation_attempt") {
                 return;
             }
             assert!(begin.elapsed() < LIMIT, "{left} keys are left, and {:?}", value.field_names());
@@ -204,7 +204,7 @@ impl Load {
         assert!(stored.field("key").unwrap().constant_time_eq(last), "another key is stored");
         let names = stored.field_names().unwrap();
         assert!(
-            !has(&stored, "rotation_previous") && !has(&stored, "rotation_intent"),
+            !has(&stored, "rotation_previous") && !has(&stored, "rotation_attempt"),
             "{names:?}"
         );
 

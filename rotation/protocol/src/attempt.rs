@@ -144,7 +144,12 @@ impl Step<'_> {
     }
 
     /// Keeps the key that the issuer has given.
-    pub(crate) fn keep_issued(&mut self, key: KeyRef, unusable: Option<Failure>, repeated: bool) -> Next {
+    pub(crate) fn keep_issued(
+        &mut self,
+        key: KeyRef,
+        unusable: Option<Failure>,
+        repeated: bool,
+    ) -> Next {
         let Phase::Attempting { attempt, reserved, may_have_issued } = self.me.phase else {
             return self.read();
         };
@@ -156,8 +161,7 @@ impl Step<'_> {
         let untracked = (may_have_issued || repeated) && !self.rules.is_idempotent();
         let reluctance = Reluctance::default();
         let may_be_stored = false;
-        let issued =
-            Issued { attempt, key, reserved, untracked, trial, may_be_stored, reluctance };
+        let issued = Issued { attempt, key, reserved, untracked, trial, may_be_stored, reluctance };
         self.me.phase = Phase::Issued(issued);
         self.advance()
     }

@@ -25,7 +25,8 @@ pub struct Decision {
 /// Decides what an instance does about an event.
 #[must_use]
 pub fn decide(rules: &Rules, instance: Instance, now: &Now, event: Event) -> Decision {
-    let mut step = Step { rules, now, me: instance, effects: Vec::new() };
+    let in_flight = now.in_flight;
+    let mut step = Step { rules, now, in_flight, me: instance, effects: Vec::new() };
     let mut next = step.handle(event);
     if let Next::Wait { until, .. } = &mut next {
         // Other instances count on it that each reads the store in this time.
@@ -38,6 +39,8 @@ pub fn decide(rules: &Rules, instance: Instance, now: &Now, event: Event) -> Dec
 pub(crate) struct Step<'a> {
     pub(crate) rules: &'a Rules,
     pub(crate) now: &'a Now,
+    /// Whether a request may carry an earlier key than the one in use.
+    pub(crate) in_flight: bool,
     pub(crate) me: Instance,
     pub(crate) effects: Vec<Effect>,
 }
@@ -179,6 +182,7 @@ impl Step<'_> {
                 self.me.phase = Phase::Idle;
             }
         }
+        self.in_flight |= key != record.key;
         self.effects.push(Effect::Use { key: record.key, generation: record.generation });
     }
 

@@ -30,14 +30,15 @@ impl Step<'_> {
             self.effects.push(Effect::Orphaned { revoked: None });
             return self.write(Change::Finish { untracked: false }, Pending::Finish);
         }
-        let is_urgent = record.is_compromised || self.is_compromised(previous) || self.is_in_the_way();
+        let is_urgent =
+            record.is_compromised || self.is_compromised(previous) || self.is_in_the_way();
         if !is_urgent {
             let others = self.others_need(&overlap);
             if !others.is_zero() {
                 return self.wait_for_others(others);
             }
             let until = self.me.in_use.drain_until;
-            if self.now.in_flight && !until.has_come(now) {
+            if self.in_flight && !until.has_come(now) {
                 return Next::Wait { until, for_drain: true, for_permit: false };
             }
             if overlap.reluctance.is_parked(now) && !self.wants_next() {
@@ -45,7 +46,7 @@ impl Step<'_> {
             }
         }
         if !overlap.is_drained {
-            self.effects.push(Effect::Drained { timed_out: self.now.in_flight });
+            self.effects.push(Effect::Drained { timed_out: self.in_flight });
             self.me.phase = Phase::Overlap(Overlap { is_drained: true, ..overlap });
         }
         // Never before it is certain that the new key works.

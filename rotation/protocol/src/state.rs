@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Attempt, AttemptId, InstanceId, KeyRef, Rules, Record, Time};
+use crate::{Attempt, AttemptId, InstanceId, KeyRef, Record, Rules, Time};
 
 /// One instance of a service, as far as one key is concerned.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -15,7 +15,7 @@ use strongroom_testkit::stub::{Reply, Request, Stub};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
-use crate::key::Drained;
+use crate::drain::Drained;
 
 /// A client without a proxy.
 fn plain() -> reqwest::ClientBuilder {

@@ -94,12 +94,12 @@ async fn an_attempt_that_an_operator_goes_back_to_is_not_made_again() {
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(1)).await;
     store.rollback(&path(), &2.into()).await.unwrap();
-    assert!(stored(&store).await.0.contains(&"rotation_intent".into()));
+    assert!(stored(&store).await.0.contains(&"rotation_attempt".into()));
     drop(in_flight);
     sleep(Duration::from_secs(600)).await;
     let (members, current) = stored(&store).await;
     assert_eq!((current.as_str(), issuer.issue_calls()), (FIRST, 1));
-    assert!(!members.contains(&"rotation_intent".into()), "{members:?}");
+    assert!(!members.contains(&"rotation_attempt".into()), "{members:?}");
     assert_eq!(issuer.live(), [FIRST, "key-1"]);
     assert_eq!(key.rotate().await.unwrap(), 1);
 }

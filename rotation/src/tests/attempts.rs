@@ -57,7 +57,7 @@ async fn a_key_that_neither_works_nor_is_revoked_is_told_of_and_looked_for_later
         let unrevoked = |step: &RotationStep| matches!(step, RotationStep::RevocationFailed { .. });
         assert_eq!(told(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
         assert_eq!((issuer.issue_calls(), issuer.live()), (1, vec![FIRST.into(), "key-1".into()]));
-        assert!(!stored(&store).await.0.contains(&"rotation_intent".into()));
+        assert!(!stored(&store).await.0.contains(&"rotation_attempt".into()));
 
         issuer.set(|books| {
             books.verify_refuses = false;

@@ -33,7 +33,7 @@ async fn a_leaked_key_is_revoked_before_its_replacement_is_told_of() {
     elsewhere.check_store();
     sleep(Duration::from_millis(10)).await;
     assert!(issuer.is_live(&elsewhere.acquire()));
-    assert!(!stored(&store).await.0.contains(&"rotation_leaked".into()));
+    assert!(!stored(&store).await.0.contains(&"rotation_compromised".into()));
 
     // The next one has the time it needs again.
     let in_flight = key.acquire();
@@ -117,7 +117,7 @@ async fn a_leak_that_was_noted_by_hand_is_minded() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let key = engine.add(shared(&issuer)).await.unwrap();
-    let value = SecretValue::fields([("key", FIRST), ("rotation_leaked", "0")]);
+    let value = SecretValue::fields([("key", FIRST), ("rotation_compromised", "0")]);
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     key.check_store();
     sleep(Duration::from_secs(1)).await;
@@ -133,7 +133,7 @@ async fn a_note_of_an_earlier_leak_that_others_have_left_means_nothing() {
     sleep(Duration::from_secs(100)).await;
     let now = store.get(&path(), &VersionSelector::Active).await.unwrap();
     for earlier in ["0", "2", "true", ""] {
-        let value = now.value().with_fields(&[("rotation_leaked", Some(earlier))]).unwrap();
+        let value = now.value().with_fields(&[("rotation_compromised", Some(earlier))]).unwrap();
         store.put(&path(), value, PutOptions::new()).await.unwrap();
         let keys = [key.clone(), second.add(shared(&issuer)).await.unwrap()];
         key.check_store();

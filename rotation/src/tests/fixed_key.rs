@@ -3,75 +3,65 @@
 use std::sync::Arc;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 use std::sync::atomic::Ordering;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use arc_swap::ArcSwap;
 use strongroom_core::SecretValue;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::key::{Current, Drained, Held, Wish};
-use crate::store_checks::Looks;
+use crate::drain::Drained;
+use crate::key::{Command, KeyGeneration, SharedKey};
 use crate::{ExpiryHeaders, Fingerprint, KeyState, RotatingKey};
 
-fn held(value: &str, generation: u64) -> (Held, Drained) {
+fn generation(value: &str, number: u64) -> (KeyGeneration, Drained) {
     let value = SecretValue::from(value);
     let fingerprint = Fingerprint::of(&value, b"salt");
-    Held::new(value, generation, generation, fingerprint)
+    KeyGeneration::new(value, number, number, fingerprint)
 }
 
 impl RotatingKey {
     /// A key, and the end of its last request once it is replaced.
     pub(crate) fn fixed(value: &str, generation: u64) -> (Self, Drained) {
-        Self::with_wishes(value, generation, mpsc::channel(1).0)
+        Self::with_commands(value, generation, mpsc::channel(1).0)
     }
 
-    /// A key that turns out to be replaced, or not, when the store is looked at.
+    /// A key that turns out to be replaced, or not, when the store is read.
     #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
     pub(crate) fn looking(value: &str, newer: Option<&'static str>) -> Self {
-        let (wishes, mut wished) = mpsc::channel(1);
-        let (key, _) = Self::with_wishes(value, 1, wishes);
+        let (commands, mut received) = mpsc::channel(1);
+        let (key, _) = Self::with_commands(value, 1, commands);
         let looking = key.clone();
         tokio::spawn(async move {
-            while wished.recv().await.is_some() {
+            while received.recv().await.is_some() {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
                 if let Some(newer) = newer {
                     looking.replace(newer);
                 }
-                looking.0.looks.release();
+                looking.0.checks.release();
             }
         });
         key
     }
 
-    fn with_wishes(value: &str, generation: u64, wishes: mpsc::Sender<Wish>) -> (Self, Drained) {
-        let (held, drained) = held(value, generation);
+    fn with_commands(value: &str, number: u64, commands: mpsc::Sender<Command>) -> (Self, Drained) {
+        let (current, drained) = generation(value, number);
         let state = KeyState {
-            generation,
-            fingerprint: held.fingerprint.clone(),
+            generation: number,
+            fingerprint: current.fingerprint.clone(),
             expires_at: None,
             rotated_at: None,
             last_error: None,
         };
-        let current = Current {
-            held: ArcSwap::from_pointee(held),
-            state: watch::Sender::new(state),
-            wishes,
-            looks: Looks::default(),
-            headers: ExpiryHeaders::none(),
-            has_complained: AtomicBool::new(false),
-            observed: AtomicU64::new(0),
-        };
-        (Self(Arc::new(current)), drained)
+        let shared = SharedKey::new(current, state, commands, ExpiryHeaders::none());
+        (Self(Arc::new(shared)), drained)
     }
 
     /// Puts the next generation in place.
     pub(crate) fn replace(&self, value: &str) -> Drained {
-        let (next, drained) = held(value, self.0.held.load().generation + 1);
+        let (next, drained) = generation(value, self.0.current.load().generation + 1);
         self.0.state.send_modify(|state| {
             state.generation = next.generation;
             state.fingerprint = next.fingerprint.clone();
         });
-        self.0.held.store(Arc::new(next));
+        self.0.current.store(Arc::new(next));
         drained
     }
 

@@ -94,8 +94,8 @@ async fn an_attempt_that_came_back_from_another_instance_is_gone_on_with() {
     sleep(Duration::from_secs(1)).await;
     // Another instance goes on with the attempt (this one was thought dead), and gets the key.
     let noted = store.get(&path(), &VersionSelector::Active).await.unwrap();
-    let id = noted.field("rotation_intent").unwrap().expose_text().unwrap().to_owned();
-    let by = [("rotation_intent_by", Some("another"))];
+    let id = noted.field("rotation_attempt").unwrap().expose_text().unwrap().to_owned();
+    let by = [("rotation_attempt_by", Some("another"))];
     let value = noted.value().with_fields(&by).unwrap();
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     assert_eq!(rotating.await.unwrap().unwrap_err().kind(), ErrorKind::Denied);

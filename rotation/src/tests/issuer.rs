@@ -244,7 +244,9 @@ pub(super) async fn stored(store: &MemoryBackend) -> (Vec<String>, String) {
 pub(super) async fn assert_settled(store: &MemoryBackend, issuer: &Issuer, key: &str) {
     let (members, current) = stored(store).await;
     assert_eq!(current, key);
-    for gone in ["rotation_previous", "rotation_intent", "rotation_unsure", "rotation_leaked"] {
+    for gone in
+        ["rotation_previous", "rotation_attempt", "rotation_untracked_keys", "rotation_compromised"]
+    {
         assert!(!members.iter().any(|member| member == gone), "{members:?}");
     }
     assert_eq!(issuer.live(), [key]);

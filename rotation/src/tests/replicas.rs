@@ -150,7 +150,7 @@ async fn a_useless_key_where_reads_lag_is_the_only_one() {
         sleep(DAY).await;
         assert_eq!(issuer.issue_calls(), 1, "{lag} ms");
         assert_eq!(issuer.live(), [FIRST]);
-        assert!(!stored(&store).await.0.contains(&"rotation_intent".into()));
+        assert!(!stored(&store).await.0.contains(&"rotation_attempt".into()));
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _, service_fn};
 
 use super::*;
-use crate::key::Drained;
+use crate::drain::Drained;
 
 const URI: &str = "https://api.example.com/v1?x=y";
 

@@ -38,7 +38,11 @@ pub(crate) fn trace(setup: &Setup, world: &World) -> String {
         let node = |node: &Node| {
             let instance = node.instance.as_ref()?;
             let (phase, pending) = (&instance.phase, &instance.pending);
-            Some((word(format!("{phase:?}"))?, word(format!("{pending:?}"))?, instance.in_use.key.0))
+            Some((
+                word(format!("{phase:?}"))?,
+                word(format!("{pending:?}"))?,
+                instance.in_use.key.0,
+            ))
         };
         let nodes: Vec<_> = world.nodes.iter().map(node).collect();
         let live: Vec<_> = world.issuer.live.all().map(|key| key.0).collect();
@@ -54,8 +58,11 @@ pub(crate) fn trace(setup: &Setup, world: &World) -> String {
 fn next(setup: &Setup, world: &World) -> Option<Action> {
     let mut actions = Vec::new();
     world.actions(setup, &mut actions);
-    let urgent = |action: &Action| matches!(action, Action::Restart(_) | Action::Continue(_) | Action::LandLate);
-    let wake = |action: &&Action| matches!(action, Action::Answer(_) | Action::Wake(_) | Action::Drain(_));
+    let urgent = |action: &Action| {
+        matches!(action, Action::Restart(_) | Action::Continue(_) | Action::LandLate)
+    };
+    let wake =
+        |action: &&Action| matches!(action, Action::Answer(_) | Action::Wake(_) | Action::Drain(_));
     if let Some(action) = actions.iter().find(|action| urgent(action)) {
         return Some(*action);
     }

@@ -51,7 +51,8 @@ impl Model for Worlds {
             Property::always("each rotation costs one key", |worlds: &Self, world: &World| {
                 let lost = world.facts.faults + u8::from(world.facts.was_rolled_back);
                 let wanted = worlds.0.budget.rotations - world.budget.rotations
-                    + worlds.0.budget.compromises - world.budget.compromises;
+                    + worlds.0.budget.compromises
+                    - world.budget.compromises;
                 world.issuer.made.len() <= u32::from(wanted + lost)
             }),
             Property::always("all settles once faults stop", |worlds: &Self, world: &World| {
@@ -65,12 +66,7 @@ fn explore(setup: Setup) -> Result<usize, String> {
     let name = setup.name;
     let start = Instant::now();
     let worlds = Worlds(setup.clone());
-    let checker = worlds
-        .checker()
-        .threads(2)
-        .finish_when(HasDiscoveries::Any)
-        .spawn_bfs()
-        .join();
+    let checker = worlds.checker().threads(2).finish_when(HasDiscoveries::Any).spawn_bfs().join();
     let states = checker.unique_state_count();
     println!(
         "{name}: {states} states, {} steps deep at most, {:.1} s",

@@ -40,8 +40,8 @@ pub(crate) enum Mutant {
     GiveUpAtOnce,
     /// A key that does not work is forgotten and not revoked.
     ForgetRejectedKey,
-    /// A key whose store failed is forgotten.
-    ForgetIssuedKey,
+    /// A key that was issued and is not in the store is forgotten.
+    ForgetMissingKey,
     /// Keys that the store does not hold are not looked for.
     IgnoreUntracked,
     /// The previous key is dropped from the record without being revoked.
@@ -73,7 +73,7 @@ impl Mutant {
         Self::IgnoreRequests,
         Self::GiveUpAtOnce,
         Self::ForgetRejectedKey,
-        Self::ForgetIssuedKey,
+        Self::ForgetMissingKey,
         Self::IgnoreUntracked,
         Self::FinishUnrevoked,
         Self::KeepCompromiseToOneself,
@@ -89,16 +89,16 @@ impl Mutant {
             | Self::IssueUnclaimed
             | Self::RenameOnTakeover
             | Self::TakeLossForRefusal
-            | Self::ForgetIssuedKey
             | Self::NeverResume
             | Self::FinishUnrevoked
-            | Self::RevokeMissingAtOnce => "one instance, idempotent",
+            | Self::BelieveAnyRead => "one instance, idempotent",
             Self::RetireUnconfirmed | Self::RepeatEndedAttempt => "one instance, rolled back",
-            Self::ClaimUnconditionally => "one instance, two rotations",
-            Self::StoreUnconditionally | Self::ForgetUntrackedOnTakeover => "two instances, listing",
+            Self::ClaimUnconditionally | Self::RevokeMissingAtOnce => "one instance, two rotations",
+            Self::StoreUnconditionally
+            | Self::ForgetUntrackedOnTakeover
+            | Self::ForgetMissingKey => "two instances, listing",
             Self::IgnoreUntracked | Self::ForgetRejectedKey => "one instance, listing",
             Self::IgnoreLease => "two instances, opaque",
-            Self::BelieveAnyRead => "two instances, idempotent",
             Self::IgnoreOthers => "three instances, idempotent",
             Self::IgnoreRequests => "one instance, long requests",
             Self::GiveUpAtOnce => "one instance, slow keys",
@@ -121,12 +121,7 @@ impl Mutant {
     }
 
     /// Decides with the planted defect, if there is one.
-    pub(crate) fn decide(
-        setup: &Setup,
-        instance: Instance,
-        now: &Now,
-        event: Event,
-    ) -> Decision {
+    pub(crate) fn decide(setup: &Setup, instance: Instance, now: &Now, event: Event) -> Decision {
         let Some(mutant) = setup.mutant else {
             return decide(&setup.rules, instance, now, event);
         };
@@ -168,9 +163,6 @@ impl Mutant {
                 let mut failure = *failure;
                 failure.kind = strongroom_rotation_protocol::FailureKind::Refused;
                 return (instance, Event::Failed(failure));
-            }
-            (Self::ForgetIssuedKey, Event::Failed(_), Pending::Store) => {
-                instance.phase = Phase::Idle;
             }
             (Self::RepeatEndedAttempt, Event::Read(record), _) => {
                 if let Stage::Attempt(attempt) = record.stage
@@ -228,11 +220,11 @@ impl Mutant {
         let Next::Call(call) = &decision.next else { return None };
         let written = || Some(Event::Written(decision.instance.record.clone()));
         match (self, &decision.instance.pending, call) {
-            (Self::StoreUnverified, Pending::VerifyNew, _)
-            => Some(Event::Verified),
+            (Self::StoreUnverified, Pending::VerifyNew, _) => Some(Event::Verified),
             (Self::RetireUnconfirmed, Pending::RetireConfirm(_), _)
             | (Self::RevokeMissingAtOnce, Pending::MissingConfirm, _) => written(),
-            (Self::ForgetRejectedKey, Pending::GiveUpRevoke(_), _)
+            (Self::ForgetMissingKey, Pending::MissingRevoke, _)
+            | (Self::ForgetRejectedKey, Pending::GiveUpRevoke(_), _)
             | (Self::FinishUnrevoked, Pending::RetireRevoke(_), _) => Some(Event::Revoked),
             (Self::IgnoreUntracked, Pending::RetireList, _) => {
                 Some(Event::Listed(vec![decision.instance.record.key]))

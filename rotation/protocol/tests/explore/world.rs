@@ -103,6 +103,8 @@ pub(crate) struct Node {
     pub(crate) timer: Time,
     waits_for_drain: bool,
     pub(crate) in_flight: bool,
+    /// How long requests may carry an old key.
+    drain_until: Time,
     pub(crate) stands_still: bool,
     /// Whether it stood still at some time, or started late, so that it may use an old key.
     pub(crate) was_late: bool,
@@ -157,6 +159,8 @@ const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None
 /// How long reads lag at most: shorter than what an instance believes.
 const LAG: Duration = Duration::from_secs(2);
 const BACKUPS: usize = 3;
+/// More writes than any history here needs.
+const MOST_WRITES: u8 = 120;
 
 impl World {
     pub(crate) fn new(setup: &Setup) -> Self {
@@ -196,6 +200,7 @@ impl World {
             timer: Time::START,
             waits_for_drain: false,
             in_flight: false,
+            drain_until: Time::START,
             stands_still: false,
             was_late,
         }
@@ -267,7 +272,8 @@ impl World {
             (Fault::GiveBrokenKey, Call::Issue { .. }) => setup.kind != Kind::TwoRoles,
             _ => false,
         };
-        actions.extend(FAULTS.into_iter().filter(|fault| can(*fault)).map(|it| Action::Fault(i, it)));
+        actions
+            .extend(FAULTS.into_iter().filter(|fault| can(*fault)).map(|it| Action::Fault(i, it)));
         actions.push(Action::Crash(i, false));
         actions.push(Action::StandStill(i, false));
         if !matches!(call, Call::Read | Call::Verify { .. } | Call::List { .. }) {
@@ -280,6 +286,7 @@ impl World {
     pub(crate) fn after(&self, setup: &Setup, action: Action) -> Self {
         let mut world = self.clone();
         world.act(setup, action);
+        world.check_use();
         world
     }
 
@@ -358,6 +365,7 @@ impl World {
     fn rebase(&mut self, by: Duration) {
         for node in &mut self.nodes {
             node.timer = node.timer.rebase(by);
+            node.drain_until = node.drain_until.rebase(by);
             node.instance = node.instance.take().map(|instance| instance.rebase(by));
         }
         self.record = self.record.clone().rebase(by);
@@ -418,7 +426,8 @@ impl World {
             Call::Write(change) => self.write(setup, i, &change, fault),
             Call::Issue { attempt, current, .. } => {
                 let is_fenced = !Mutant::is(setup, Mutant::IgnoreFencing);
-                match self.issuer.issue(setup.kind, &attempt, current, setup.works_after, is_fenced) {
+                match self.issuer.issue(setup.kind, &attempt, current, setup.works_after, is_fenced)
+                {
                     None => Event::Failed(REFUSAL),
                     Some(key) => {
                         if self.nodes[i].was_late {
@@ -461,6 +470,15 @@ impl World {
             return Event::Conflict;
         }
         self.facts.token += 1;
+        if self.facts.token > MOST_WRITES {
+            self.facts.violation.get_or_insert("the store is written without end");
+        }
+        if let Change::Claim { .. } = change
+            && let Some(key) = self.instance(i).goal.compromised
+            && key == self.record.key
+        {
+            self.facts.compromised.add(key);
+        }
         let (by, token) = (self.instance(i).id, u64::from(self.facts.token));
         let base = self.instance(i).record.clone();
         let record = base.apply(change, by, token, Time::START);
@@ -498,16 +516,33 @@ impl World {
         if key == self.record.key {
             self.facts.violation.get_or_insert("the key in the store was revoked");
         }
+        let is_good = !self.facts.verified.has(key) && !self.issuer.broken.has(key);
+        if is_good && self.facts.faults == 0 && !self.facts.was_rolled_back {
+            self.facts.violation.get_or_insert("a key was thrown away that only needed time");
+        }
         if !self.facts.verified.has(self.record.key) {
-            self.facts.violation.get_or_insert("a key was revoked before its successor was verified");
+            self.facts
+                .violation
+                .get_or_insert("a key was revoked before its successor was verified");
         }
         let uses = |node: &Node| {
             let Some(instance) = &node.instance else { return false };
-            let drains = node.in_flight && !instance.in_use.drain_until.has_come(Time::START);
+            let drains = node.in_flight && !node.drain_until.has_come(Time::START);
             !node.was_late && (instance.in_use.key == key || drains)
         };
         if !is_compromised && self.nodes.iter().any(uses) {
             self.facts.violation.get_or_insert("a key was revoked while an instance used it");
+        }
+    }
+
+    /// Notes a key in use that does not work.
+    fn check_use(&mut self) {
+        let uses_dead = |node: &Node| {
+            let dead = |instance: &Instance| !self.issuer.live.has(instance.in_use.key);
+            !node.was_late && node.instance.as_ref().is_some_and(dead)
+        };
+        if self.facts.disowned.is_empty() && self.nodes.iter().any(uses_dead) {
+            self.facts.violation.get_or_insert("an instance uses a key that does not work");
         }
     }
 
@@ -545,8 +580,20 @@ impl World {
 
     fn apply(&mut self, setup: &Setup, i: usize, effect: &Effect) {
         match effect {
-            Effect::Use { .. } => self.nodes[i].in_flight = setup.long_requests,
-            Effect::Drained { .. } => self.nodes[i].in_flight = false,
+            Effect::Use { .. } => {
+                self.nodes[i].in_flight = setup.long_requests;
+                self.nodes[i].drain_until = Time::START.after(setup.rules.drain_timeout);
+            }
+            Effect::Drained { .. } => {
+                let node = &mut self.nodes[i];
+                let is_early = node.in_flight && !node.drain_until.has_come(Time::START);
+                if is_early && self.facts.disowned.is_empty() && self.facts.compromised.is_empty() {
+                    self.facts
+                        .violation
+                        .get_or_insert("requests with the old key were not awaited");
+                }
+                node.in_flight = false;
+            }
             Effect::RevocationFailed(key, _) => self.facts.reported.add(*key),
             Effect::Orphaned { revoked: None } => {
                 self.facts.reported = self.facts.reported.with(self.issuer.live);

@@ -1,0 +1,171 @@
+//! Reading a record.
+
+use std::time::SystemTime;
+
+use strongroom_core::{Error, ErrorKind, Result, Secret, SecretValue};
+use uuid::Uuid;
+
+use super::{
+    ATTEMPT, ATTEMPT_AT, ATTEMPT_BY, ATTEMPT_TOKEN, COMPROMISED, EXPIRES_AT, FAILURES,
+    FIXED_EXPIRY, FORMAT_VERSION, Flags, GENERATION, LEGACY, NOT_BEFORE, PREVIOUS, ROTATED_AT,
+    SALT, Salt, StoredAttempt, StoredRecord, Times, UNTRACKED, VERSION, milliseconds,
+};
+
+/// The members of a secret that is a JSON object.
+struct Members<'a> {
+    value: &'a SecretValue,
+    names: Vec<String>,
+    /// Whether the record is from before version 1.
+    is_legacy: bool,
+}
+
+impl StoredRecord {
+    /// Reads a secret. A text is a key that was never replaced.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the secret has fields but none for the key,
+    /// [`ErrorKind::Unsupported`] if a later version of this library has written it,
+    /// [`ErrorKind::Corrupt`] if a member is not what the format says.
+    pub(crate) fn parse(secret: &Secret, member: &str) -> Result<Self> {
+        let value = secret.value();
+        let Ok(names) = value.field_names() else { return Ok(Self::plain(secret)) };
+        let is_legacy = !names.iter().any(|name| name == VERSION);
+        let members = Members { value, names, is_legacy };
+        members.read(secret, member).map_err(|error| error.at(secret.path()))
+    }
+
+    /// Reads a secret that the store replaces by its own means: the member with the key, or all of it.
+    pub(crate) fn parse_store_managed(secret: &Secret, member: &str) -> Self {
+        let mut record = Self::plain(secret);
+        record.times.rotated_at = secret.metadata().updated_at;
+        if let Ok(key) = secret.field(member) {
+            record.key = key;
+        }
+        record
+    }
+
+    fn plain(secret: &Secret) -> Self {
+        Self {
+            version: secret.version().clone(),
+            key: secret.value().clone(),
+            previous: None,
+            generation: 0,
+            times: Times::default(),
+            attempt: None,
+            flags: Flags::default(),
+            salt: Salt::new(),
+            document: secret.value().clone(),
+            is_plain: true,
+        }
+    }
+}
+
+impl Salt {
+    fn new() -> Self {
+        Self { value: Uuid::new_v4().simple().to_string(), is_stored: false }
+    }
+}
+
+impl Members<'_> {
+    fn read(&self, secret: &Secret, member: &str) -> Result<StoredRecord> {
+        self.check_version()?;
+        if !self.has(member) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("store the key in the member `{member}`, or name another in the policy"),
+            )
+            .because("the secret has fields, but none for the key"));
+        }
+        let generation = self.number(GENERATION)?.unwrap_or(0);
+        let previous = self.field(PREVIOUS)?;
+        // The generation that is being replaced.
+        let replaced = generation - u64::from(previous.is_some() && generation > 0);
+        let salt = match self.text(SALT)? {
+            Some(value) => Salt { value, is_stored: true },
+            None => Salt::new(),
+        };
+        Ok(StoredRecord {
+            version: secret.version().clone(),
+            key: self.value.field(member)?,
+            previous,
+            generation,
+            times: Times {
+                rotated_at: self.time(ROTATED_AT)?,
+                expires_at: self.time(EXPIRES_AT)?,
+                not_before: self.time(NOT_BEFORE)?,
+                fixed_expiry: self.time(FIXED_EXPIRY)?,
+            },
+            attempt: self.attempt()?,
+            flags: Flags {
+                has_untracked_keys: self.has(self.stored_name(UNTRACKED)),
+                // What names another generation was written by a version that did not know of it.
+                is_compromised: self.number(COMPROMISED).ok().flatten() == Some(replaced),
+                failures: self.number(FAILURES)?.unwrap_or(0),
+            },
+            salt,
+            document: self.value.clone(),
+            is_plain: false,
+        })
+    }
+
+    fn check_version(&self) -> Result<()> {
+        match self.number::<u32>(VERSION)? {
+            Some(version) if version > FORMAT_VERSION => Err(Error::new(
+                ErrorKind::Unsupported,
+                "update this instance; the secret is left as it is",
+            )
+            .because(format!(
+                "the state of the rotation has version {version}, and this library knows \
+                 {FORMAT_VERSION}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn attempt(&self) -> Result<Option<StoredAttempt>> {
+        let Some(id) = self.text(ATTEMPT)? else { return Ok(None) };
+        let at = self.time(ATTEMPT_AT)?;
+        Ok(Some(StoredAttempt {
+            id: Uuid::try_parse(&id).map_err(|_| unreadable(ATTEMPT))?,
+            at,
+            by: self.text(ATTEMPT_BY)?.unwrap_or_default(),
+            // Before version 1, the time stood for it.
+            token: self.number(ATTEMPT_TOKEN)?.or(at.map(milliseconds)).unwrap_or(0),
+        }))
+    }
+
+    /// What a member is called in this record.
+    fn stored_name<'a>(&self, name: &'a str) -> &'a str {
+        let legacy = LEGACY.iter().find(|(_, current)| *current == name);
+        legacy.filter(|(legacy, _)| self.is_legacy && self.has(legacy)).map_or(name, |it| it.0)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|own| own == name)
+    }
+
+    fn field(&self, name: &str) -> Result<Option<SecretValue>> {
+        let name = self.stored_name(name);
+        self.has(name).then(|| self.value.field(name)).transpose()
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>> {
+        let text = |value: SecretValue| Ok(value.expose_text()?.to_owned());
+        self.field(name)?.map(text).transpose().map_err(|_: Error| unreadable(name))
+    }
+
+    fn number<N: std::str::FromStr>(&self, name: &str) -> Result<Option<N>> {
+        let parse = |text: String| text.parse().map_err(|_| unreadable(name));
+        self.text(name)?.map(parse).transpose()
+    }
+
+    fn time(&self, name: &str) -> Result<Option<SystemTime>> {
+        let parse = |text: String| humantime::parse_rfc3339_weak(&text);
+        self.text(name)?.map(parse).transpose().map_err(|_| unreadable(name))
+    }
+}
+
+fn unreadable(name: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("correct or remove the member `{name}`"))
+        .because("the state of the rotation cannot be read")
+}

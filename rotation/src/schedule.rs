@@ -1,0 +1,178 @@
+//! When a key is due, and when an event tells of its expiry.
+
+use std::time::{Duration, SystemTime};
+
+use strongroom_core::Error;
+use tokio::time::Instant;
+
+use super::clock;
+use super::policy::RotationPolicy;
+use super::record::is_same_time;
+
+/// How long before its expiry an event tells of it.
+const NOTICES: [Duration; 2] = [Duration::from_secs(7 * 86_400), Duration::from_secs(86_400)];
+/// How far ahead the clock of another machine may be.
+const CLOCK_SKEW: Duration = Duration::from_secs(3600);
+/// A key is replaced up to this share of its time, or an hour, before it is due, so that keys that came
+/// together are not replaced together.
+const JITTER: (u32, Duration) = (20, Duration::from_secs(3600));
+/// How old a key is at least when its expiry makes it due, unless `min_key_age` is shorter.
+const MIN_AGE: Duration = Duration::from_secs(10);
+/// The same where only responses tell the expiry.
+const MIN_AGE_BY_HEADERS: Duration = Duration::from_secs(600);
+/// The shortest rest.
+const SHORTEST_REST: Duration = Duration::from_millis(50);
+
+/// What the store says about the times of a key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeyTimes {
+    pub(crate) rotated_at: Option<SystemTime>,
+    /// When the key stops working, as its record says.
+    pub(crate) expires_at: Option<SystemTime>,
+    /// When the secret expires in the store.
+    pub(crate) secret_expires_at: Option<SystemTime>,
+    /// An expiry of the secret that belongs to an earlier key.
+    pub(crate) fixed_expiry: Option<SystemTime>,
+    pub(crate) interval: Option<Duration>,
+}
+
+/// When one key is due.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    /// Since when the key is in use, if it was never rotated.
+    baseline: SystemTime,
+    /// Since when this instance uses it.
+    in_use_since: Instant,
+    pub(crate) times: KeyTimes,
+    /// The expiry that a response has told.
+    told_expiry: Option<SystemTime>,
+    /// What is wrong with what responses tell.
+    complaint: Option<Error>,
+    has_warned: bool,
+    /// How much of the jitter this key takes, in per cent.
+    jitter: u32,
+    /// The last notice that was given, and for which expiry.
+    noticed: Option<(SystemTime, Duration)>,
+}
+
+impl Schedule {
+    pub(crate) fn new(baseline: SystemTime) -> Self {
+        Self {
+            baseline,
+            in_use_since: Instant::now(),
+            times: KeyTimes::default(),
+            told_expiry: None,
+            complaint: None,
+            has_warned: false,
+            jitter: fastrand::u32(0..=100),
+            noticed: None,
+        }
+    }
+
+    /// Another key comes into use: what responses have said is about the one before.
+    pub(crate) fn start_key(&mut self) {
+        self.in_use_since = Instant::now();
+        (self.told_expiry, self.complaint, self.has_warned) = (None, None, false);
+        self.jitter = fastrand::u32(0..=100);
+    }
+
+    /// A response tells the expiry.
+    pub(crate) fn observe_expiry(&mut self, at: SystemTime) {
+        (self.told_expiry, self.complaint) = (Some(at), None);
+    }
+
+    /// A response tells an expiry that cannot be. Whether it is the first one of this key.
+    pub(crate) fn observe_implausible(&mut self, complaint: Error) -> bool {
+        self.complaint = Some(complaint);
+        !std::mem::replace(&mut self.has_warned, true)
+    }
+
+    pub(crate) fn complaint(&self) -> Option<&Error> {
+        self.complaint.as_ref()
+    }
+
+    /// When the key stops working, as far as is known.
+    pub(crate) fn expiry(&self) -> Option<SystemTime> {
+        let KeyTimes { expires_at, secret_expires_at, .. } = self.times;
+        [self.told_expiry, expires_at, secret_expires_at].into_iter().flatten().min()
+    }
+
+    /// Since when the key is in use, as far as is known.
+    pub(crate) fn key_since(&self) -> SystemTime {
+        self.rotated_at().unwrap_or(self.baseline)
+    }
+
+    /// When the key took the place of the one before. What lies far ahead was written by a wrong clock.
+    fn rotated_at(&self) -> Option<SystemTime> {
+        let now = clock::wall();
+        let is_far = |at: SystemTime| at.duration_since(now).is_ok_and(|ahead| ahead > CLOCK_SKEW);
+        let seen_at = now.checked_sub(self.in_use_since.elapsed());
+        self.times.rotated_at.and_then(|at| if is_far(at) { seen_at } else { Some(at.min(now)) })
+    }
+
+    /// When the key is to be replaced: when its interval is over, and some time before its expiry. For a
+    /// key that lives only for a short time, a part of that time is enough.
+    fn due_at(&self, policy: &RotationPolicy) -> Option<SystemTime> {
+        let rotated_at = self.rotated_at();
+        let since = self.key_since();
+        let KeyTimes { expires_at, secret_expires_at, fixed_expiry, interval, .. } = self.times;
+        let by_interval = interval.and_then(|interval| since.checked_add(interval));
+        let by_expiry = |expiry: SystemTime, min_age: Duration| {
+            let life = expiry.duration_since(since).unwrap_or_default();
+            // A key that was never rotated may be near its expiry already.
+            let Some(rotated_at) = rotated_at else {
+                return expiry.checked_sub(policy.rotate_before);
+            };
+            let due = expiry.checked_sub(policy.rotate_before.min(life / 3))?;
+            // An issuer of keys that have expired already is not asked for more of them.
+            let min_age = if life.is_zero() { policy.min_key_age } else { min_age.max(life / 2) };
+            Some(due.max(rotated_at.checked_add(policy.min_key_age.min(min_age))?))
+        };
+        let secret_expiry =
+            secret_expires_at.filter(|expiry| !is_same_time(fixed_expiry, Some(*expiry)));
+        let stored = [expires_at, secret_expiry].into_iter().flatten().min();
+        let by_stored = stored.and_then(|expiry| by_expiry(expiry, MIN_AGE));
+        let by_told = self.told_expiry.and_then(|expiry| by_expiry(expiry, MIN_AGE_BY_HEADERS));
+        let due = [by_interval, by_stored, by_told].into_iter().flatten().min()?;
+        let (share, most) = JITTER;
+        let earlier = (due.duration_since(since).unwrap_or_default() / share).min(most);
+        due.checked_sub(earlier * self.jitter / 100)
+    }
+
+    pub(crate) fn is_due(&self, policy: &RotationPolicy) -> bool {
+        self.due_at(policy).is_some_and(|due| due <= clock::wall())
+    }
+
+    /// How long to rest: until the key is due or a notice is, and not longer than `check`, in which the
+    /// store is to be read again. `retry` is the time until the key may be replaced again after a failure.
+    pub(crate) fn rest(
+        &self,
+        policy: &RotationPolicy,
+        check: Duration,
+        retry: Option<Duration>,
+    ) -> Duration {
+        let now = clock::wall();
+        let left = |at: SystemTime| at.duration_since(now).unwrap_or_default();
+        let due = self.due_at(policy).map(left).filter(|_| retry.is_none());
+        let notice = self.expiry().and_then(|expiry| {
+            let times = NOTICES.iter().filter_map(|ahead| expiry.checked_sub(*ahead));
+            times.filter(|at| *at > now).min()
+        });
+        let check = check * fastrand::u32(90..=100) / 100;
+        let rest = [due, retry, notice.map(left)].into_iter().flatten().fold(check, Duration::min);
+        rest.max(SHORTEST_REST)
+    }
+
+    /// How long the key has left, if an event is to tell that now: once for each notice.
+    pub(crate) fn notice(&mut self) -> Option<Duration> {
+        let expiry = self.expiry()?;
+        let left = expiry.duration_since(clock::wall()).unwrap_or_default();
+        let notice = NOTICES.iter().filter(|ahead| left <= **ahead).min().copied()?;
+        let is_known = self.noticed.is_some_and(|(of, given)| of == expiry && given <= notice);
+        if is_known {
+            return None;
+        }
+        self.noticed = Some((expiry, notice));
+        Some(left)
+    }
+}

@@ -1,0 +1,247 @@
+//! Making the calls that the protocol asks for.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use strongroom_core::{Error, ErrorKind, MetadataPatch, Result, SecretValue};
+use strongroom_rotation_protocol::{Attempt, Call, Change, Event, KeyRef, Pending, Record};
+use uuid::Uuid;
+
+use super::RotationWorker;
+use crate::failures::is_refusal;
+use crate::issuer::{IssueAttempt, IssueId, IssuedKey};
+use crate::record::{StoredRecord, Writer, is_same_time};
+use crate::{calls, clock};
+
+/// How long a read of the store may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl RotationWorker {
+    /// Makes a call; what the protocol hears of it. A panic of an issuer or a store is an error.
+    pub(super) async fn perform(&mut self, call: Call) -> Event {
+        let event = AssertUnwindSafe(self.try_perform(call)).catch_unwind().await;
+        let event = event.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Internal,
+                "see what the panic said, in the issuer or the store",
+            )
+            .because("a step of the rotation panicked"))
+        });
+        event.unwrap_or_else(|error| Event::Failed(self.known.failures.add(error)))
+    }
+
+    async fn try_perform(&mut self, call: Call) -> Result<Event> {
+        match call {
+            Call::Read => self.read().await,
+            Call::Write(change) => self.write(&change).await,
+            Call::Issue { attempt, current, limit } => self.issue(&attempt, current, limit).await,
+            Call::Verify { key, limit } => self.verify(key, limit).await,
+            Call::List { current, limit } => {
+                let (issuer, current) = (self.issuer()?, self.key(current)?.value);
+                let listed = ask(limit, || issuer.list(&current)).await?;
+                let numbers = listed.iter().map(|key| self.known.keys.number(key)).collect();
+                Ok(Event::Listed(numbers))
+            }
+            Call::Revoke { key, current, limit } => {
+                let issuer = self.issuer()?;
+                let (key, current) = (self.key(key)?.value, self.key(current)?.value);
+                ask(limit, || issuer.revoke(&key, &current)).await.map(|()| Event::Revoked)
+            }
+            Call::Request { limit } => match self.outside.store.rotate(limit).await {
+                // The store may be replacing the secret all the same.
+                Err(error) if error.kind() == ErrorKind::Timeout => Ok(Event::Requested),
+                result => result.map(|()| Event::Requested),
+            },
+        }
+    }
+
+    fn issuer(&self) -> Result<std::sync::Arc<dyn crate::issuer::KeyIssuer>> {
+        self.outside.issuer.clone().ok_or_else(lost)
+    }
+
+    fn key(&self, number: KeyRef) -> Result<IssuedKey> {
+        self.known.keys.get(number).cloned().ok_or_else(lost)
+    }
+
+    async fn read(&mut self) -> Result<Event> {
+        self.known.check = Some(self.outside.key.checks.begin());
+        let secret = self.outside.store.read(READ_TIMEOUT).await?;
+        let member = &self.policy.member;
+        let record = match self.outside.issuer {
+            Some(_) => StoredRecord::parse(&secret, member)?,
+            None => StoredRecord::parse_store_managed(&secret, member),
+        };
+        self.known.record = record.keep_salt(Some(&self.known.record));
+        let metadata = secret.metadata();
+        self.known.expiry = metadata.expires_at;
+        self.known.interval = metadata.rotation_interval;
+        Ok(Event::Read(self.view()))
+    }
+
+    /// The record as the protocol sees it.
+    pub(super) fn view(&mut self) -> Record {
+        let now = (self.now(), clock::wall());
+        let mut view = self.known.record.view(&mut self.known.keys, now);
+        if self.outside.issuer.is_none() {
+            // The store counts nothing where it replaces the secret.
+            let in_use = self.instance.in_use;
+            view.generation = in_use.generation + u64::from(in_use.key != view.key);
+            view.stored_as = in_use.stored_as;
+        }
+        view
+    }
+
+    async fn write(&mut self, change: &Change) -> Result<Event> {
+        let issued = match change {
+            Change::Store { key, .. } => Some(self.key(*key)?),
+            _ => None,
+        };
+        let writer = Writer {
+            instance: Uuid::from_u128(self.instance.id.0),
+            now: clock::wall(),
+            member: &self.policy.member,
+        };
+        let next = self.known.record.change(change, issued.as_ref(), &writer)?;
+        let patch = match change {
+            Change::Store { .. } => self.expiry_patch(issued.and_then(|issued| issued.expires_at)),
+            Change::Finish { .. } => self.late_expiry_patch(),
+            _ => MetadataPatch::new(),
+        };
+        if matches!(change, Change::Store { .. }) {
+            self.known.expiry_before = self.known.expiry;
+        }
+        let Some(written) = self.write_record(next, patch).await? else {
+            return Ok(Event::Conflict);
+        };
+        self.known.record = written;
+        Ok(Event::Written(self.view()))
+    }
+
+    /// Writes a record, with the secret's own expiry if the store lets the engine change it.
+    async fn write_record(
+        &mut self,
+        next: StoredRecord,
+        patch: MetadataPatch,
+    ) -> Result<Option<StoredRecord>> {
+        let (store, limit) = (&self.outside.store, self.policy.attempt_lease);
+        let version = &self.known.record.version;
+        if patch.is_empty() {
+            let written = store.write(version, next.document(), patch, limit).await?;
+            return Ok(written.map(|version| next.at(version)));
+        }
+        let member = &self.policy.member;
+        let next = next.fix_expiry(None, member)?;
+        let expiry = next.times.expires_at;
+        match store.write(version, next.document(), patch, limit).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => {
+                let path = &store.path;
+                tracing::warn!(%path, %error, "the expiry of the secret cannot follow its key's");
+                // All instances learn that this expiry belongs to an earlier key.
+                let next = next.fix_expiry(self.known.expiry, member)?;
+                let written =
+                    store.write(version, next.document(), MetadataPatch::new(), limit).await?;
+                Ok(written.map(|version| next.at(version)))
+            }
+            written => {
+                let written = written?;
+                if written.is_some() {
+                    self.known.expiry = expiry;
+                }
+                Ok(written.map(|version| next.at(version)))
+            }
+        }
+    }
+
+    /// The secret's own expiry, if it has one, follows the key's.
+    fn expiry_patch(&self, expiry: Option<std::time::SystemTime>) -> MetadataPatch {
+        match expiry {
+            _ if self.known.expiry.is_none() => MetadataPatch::new(),
+            Some(expiry) => MetadataPatch::new().expires_at(expiry),
+            None => MetadataPatch::new().never_expires(),
+        }
+    }
+
+    /// The same, if it has not followed yet: some stores keep it apart from the value, and can fail
+    /// between the two.
+    fn late_expiry_patch(&self) -> MetadataPatch {
+        let (kept, before) = (self.known.expiry, self.known.expiry_before);
+        let fixed = self.known.record.times.fixed_expiry;
+        if kept.is_none() || kept != before || is_same_time(kept, fixed) {
+            return MetadataPatch::new();
+        }
+        self.expiry_patch(self.known.record.times.expires_at)
+    }
+
+    async fn issue(
+        &mut self,
+        attempt: &Attempt,
+        current: KeyRef,
+        limit: Duration,
+    ) -> Result<Event> {
+        let (issuer, current) = (self.issuer()?, self.key(current)?.value);
+        let id = IssueId::from_uuid(Uuid::from_u128(attempt.id.0));
+        let request = &IssueAttempt::new(id, attempt.token);
+        // Until an answer says otherwise, the issuer may have given a key.
+        let (is_in_doubt, was_in_doubt) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let call = async || {
+            was_in_doubt.store(is_in_doubt.swap(true, Ordering::Relaxed), Ordering::Relaxed);
+            let result = issuer.issue(&current, request).await;
+            let is_clear = result.as_ref().err().is_none_or(is_refusal);
+            let before = was_in_doubt.load(Ordering::Relaxed);
+            is_in_doubt.store(before || !is_clear, Ordering::Relaxed);
+            result
+        };
+        let issued = match ask(limit, call).await {
+            Ok(issued) => issued,
+            Err(error) if is_refusal(&error) && is_in_doubt.load(Ordering::Relaxed) => {
+                // It will be refused again, but an earlier call may have got a key.
+                let mut failure = self.known.failures.add(error);
+                failure.kind = strongroom_rotation_protocol::FailureKind::Permanent;
+                return Ok(Event::Failed(failure));
+            }
+            Err(error) => return Err(error),
+        };
+        let is_repeated = was_in_doubt.load(Ordering::Relaxed);
+        if issued.value.is_empty() || crate::key_table::is_same_key(&issued.value, &current) {
+            return Err(Error::new(ErrorKind::Corrupt, "look at the issuer's answers")
+                .because("the issuer gave no new key"));
+        }
+        // As the record will hold it: text and binary are not the same.
+        let (issued, unusable) = match issued.value.expose_text() {
+            Ok(text) => (IssuedKey { value: SecretValue::from(text), ..issued }, None),
+            Err(error) => (issued, Some(self.known.failures.add(error))),
+        };
+        let key = self.known.keys.add_issued(&issued);
+        Ok(Event::Issued { key, unusable, is_repeated })
+    }
+
+    async fn verify(&mut self, key: KeyRef, limit: Duration) -> Result<Event> {
+        let (issuer, key) = (self.issuer()?, self.key(key)?.value);
+        let result = ask(limit, || issuer.verify(&key)).await;
+        if self.instance.pending != Pending::VerifyNew {
+            return result.map(|()| Event::Verified);
+        }
+        result.map(|()| Event::Verified).map_err(|error| {
+            let advice = format!("see why the issuer refuses the key it gave: {}", error.advice());
+            Error::new(error.kind(), advice).temporary(error.is_temporary())
+        })
+    }
+}
+
+/// Asks the issuer, again if that may help.
+async fn ask<T, F: Future<Output = Result<T>>>(
+    limit: Duration,
+    request: impl FnMut() -> F,
+) -> Result<T> {
+    calls::repeat(limit, request).await.unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Timeout, "see whether the issuer of the key is well")
+            .because("the issuer did not answer in time"))
+    })
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Internal, "report this with the events before it")
+        .because("the rotation has lost track of a key")
+}
