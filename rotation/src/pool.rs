@@ -13,8 +13,8 @@
 #![cfg_attr(not(feature = "postgres"), doc = "`end_sessions` of the issuer")]
 //! is set.
 //!
-//! Let a query or transaction end within `drain_timeout`, or make that longer. A pool goes on with the last
-//! good key when the engine is shut down.
+//! Queries and transactions have to end within `drain_timeout`. When the engine is shut down, a pool keeps
+//! logging in with the last good key.
 
 #[cfg(feature = "pool-deadpool")]
 pub mod deadpool;

@@ -5,6 +5,7 @@ mod error;
 
 use std::fmt;
 use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use deadpool::Runtime;
 use deadpool::managed::{self, BuildError, Metrics, PoolConfig, RecycleError};
@@ -22,8 +23,9 @@ pub type RotatingPool = managed::Pool<RotatingManager, RotatingClient>;
 
 /// Opens connections to PostgreSQL with the current key, and recycles none of an earlier one.
 ///
-/// [`create_pool`](Self::create_pool) makes a pool of it. The pool's clients are those of
-/// `deadpool-postgres`, with its cache of statements. When the key is replaced, the pool closes idle
+/// [`create_pool`](Self::create_pool) makes a pool of it. Its clients work like those of `deadpool-postgres`,
+/// with the same cache of statements, and their transactions are
+/// [`GenericClient`](deadpool_postgres::GenericClient)s. When the key is replaced, the pool closes idle
 /// connections at once and the others when they are returned, and never has more than
 /// [`max_size`](PoolConfig::max_size).
 ///
@@ -31,7 +33,7 @@ pub type RotatingPool = managed::Pool<RotatingManager, RotatingClient>;
 /// manager gets.
 ///
 /// `deadpool` has no timeout for idle connections and no longest lifetime. Rotation needs neither: an idle
-/// pool lets go of earlier connections by itself.
+/// pool closes earlier connections by itself.
 ///
 /// # Examples
 /// ```
@@ -53,6 +55,9 @@ pub struct RotatingManager {
     key: RotatingKey,
     connect: Box<dyn Connect>,
     config: ManagerConfig,
+    /// The guard that the connections of the current key share: `acquire` becomes slower on a thread with
+    /// many guards.
+    guard: Mutex<Weak<KeyGuard>>,
 }
 
 impl RotatingManager {
@@ -72,7 +77,8 @@ impl RotatingManager {
     /// configuration that the current key gives.
     #[must_use]
     pub fn from_connect(key: RotatingKey, connect: impl Connect + 'static) -> Self {
-        Self { key, connect: Box::new(connect), config: ManagerConfig::default() }
+        let (connect, config) = (Box::new(connect), ManagerConfig::default());
+        Self { key, connect, config, guard: Mutex::default() }
     }
 
     /// Sets how a connection is checked before it is used again.
@@ -104,8 +110,19 @@ impl RotatingManager {
         Ok(pool)
     }
 
+    fn acquire(&self) -> Arc<KeyGuard> {
+        let mut shared = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = shared.upgrade().filter(|guard| self.key.is_current(guard));
+        current.unwrap_or_else(|| {
+            let guard = Arc::new(self.key.acquire());
+            *shared = Arc::downgrade(&guard);
+            guard
+        })
+    }
+
     /// Logs in once. A refused password comes back with the guard of its key.
-    async fn log_in(&self, guard: KeyGuard) -> Result<PooledClient, (ConnectError, KeyGuard)> {
+    async fn log_in(&self) -> Result<PooledClient, (ConnectError, Arc<KeyGuard>)> {
+        let guard = self.acquire();
         let config = match connect_config(&guard) {
             Ok(config) => config,
             Err(error) => return Err((error, guard)),
@@ -141,7 +158,7 @@ impl managed::Manager for RotatingManager {
     /// Logs in with the current key. Where the server refuses the password, the store is checked for a
     /// newer key (2 seconds at most), and one more login is tried.
     async fn create(&self) -> Result<PooledClient, ConnectError> {
-        let (error, guard) = match self.log_in(self.key.acquire()).await {
+        let (error, guard) = match self.log_in().await {
             Ok(client) => return Ok(client),
             Err(failure) => failure,
         };
@@ -149,7 +166,7 @@ impl managed::Manager for RotatingManager {
             return Err(error);
         }
         drop(guard);
-        self.log_in(self.key.acquire()).await.map_err(|(error, _)| error)
+        self.log_in().await.map_err(|(error, _)| error)
     }
 
     /// Rejects a connection of an earlier key and one that is closed, and does what the configuration says.

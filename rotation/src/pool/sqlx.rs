@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use super::{connection_url, is_refusal, not_a_url, on_change};
 use crate::{KeyGuard, RotatingKey};
 
-/// What becomes of the connect options that a key gives.
+/// Adds to the connect options that a key gives.
 type Configure = dyn Fn(PgConnectOptions) -> PgConnectOptions + Send + Sync;
 
 /// A pool of `sqlx` connections to PostgreSQL, each of which logged in with the current key.
@@ -33,10 +33,13 @@ type Configure = dyn Fn(PgConnectOptions) -> PgConnectOptions + Send + Sync;
 /// `sslrootcert`, `application_name`). TLS needs one of the features `tls-…` of `sqlx` in the service's own
 /// `Cargo.toml`; without it, `sslmode=require` and stricter fail, and the others send everything in the open.
 ///
+/// The feature `macros` of `sqlx` 0.9, which is one of its defaults, locks an SQLite that conflicts with that
+/// of the backend `native`: cargo refuses both in one build.
+///
 /// [`idle_timeout`](PgPoolOptions::idle_timeout) and [`max_lifetime`](PgPoolOptions::max_lifetime) work as
-/// ever (10 and 30 minutes unless set). Rotation needs neither: an idle pool lets go of earlier connections
-/// by itself. Call [`close`](Self::close) before the program ends; if all clones are dropped instead, `sqlx`
-/// closes the connections without a goodbye.
+/// usual (10 and 30 minutes unless set). Rotation needs neither: an idle pool closes earlier connections by
+/// itself. Call [`close`](Self::close) before the program ends, so that the server sees each connection end
+/// in order.
 ///
 /// `Debug` of this type shows neither the key nor options. That of [`PgConnectOptions`] shows the password:
 /// never print [`PgPool::connect_options`].
@@ -72,8 +75,8 @@ struct Shared {
     watch: OnceLock<AbortHandle>,
 }
 
-/// The connections that log in with one generation of the key. As long as it exists, that is not revoked
-/// (within the drain timeout).
+/// The connections that log in with one generation of the key. While it exists, the engine does not revoke
+/// that generation (up to the drain timeout).
 struct Generation {
     pool: PgPool,
     guard: KeyGuard,

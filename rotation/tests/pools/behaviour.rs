@@ -19,7 +19,7 @@ fn pools(instance: &Instance) -> [Pool; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_pool_lets_go_of_connections_of_an_earlier_key() {
+async fn an_idle_pool_closes_the_connections_of_an_earlier_key() {
     let setting = Setting::start().await;
     let mut instance = instance(&setting).await;
     let pools = pools(&instance);
@@ -27,7 +27,6 @@ async fn an_idle_pool_lets_go_of_connections_of_an_earlier_key() {
         pool.execute("SELECT 1").await.unwrap();
     }
     setting.wait_for("usename = 'orders_a'", 2).await;
-    // It ends when the last connection of the old key is closed.
     instance.rotate().await;
     setting.wait_for("true", 0).await;
     for pool in &pools {
@@ -62,7 +61,7 @@ async fn a_connection_in_use_outlives_the_rotation_and_is_closed_when_it_is_retu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_pools_go_on_when_the_engine_is_shut_down() {
+async fn the_pools_still_log_in_when_the_engine_is_shut_down() {
     let setting = Setting::start().await;
     let instance = instance(&setting).await;
     let pools = pools(&instance);

@@ -100,7 +100,7 @@ impl Setting {
 }
 
 impl Instance {
-    /// Rotates, and waits for the old key to be revoked: no connection is waited for in vain.
+    /// Rotates, and waits until the old key is revoked, which needs all connections of that key to be closed.
     pub(crate) async fn rotate(&mut self) {
         self.key.rotate().await.unwrap();
         let finished = async {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use deadpool::managed::{self, Object, WeakPool};
 use deadpool_postgres::ClientWrapper;
@@ -12,17 +13,17 @@ use crate::{KeyGuard, RotatingKey};
 /// A connection in the pool, with the key that it logged in with.
 pub struct PooledClient {
     client: ClientWrapper,
-    /// Dropped after the client: until then the key is not revoked (within the drain timeout).
-    guard: KeyGuard,
+    /// Dropped after the client: until then the engine does not revoke the key (up to the drain timeout).
+    guard: Arc<KeyGuard>,
     key: RotatingKey,
 }
 
 impl PooledClient {
-    pub(super) fn new(client: ClientWrapper, guard: KeyGuard, key: RotatingKey) -> Self {
+    pub(super) fn new(client: ClientWrapper, guard: Arc<KeyGuard>, key: RotatingKey) -> Self {
         Self { client, guard, key }
     }
 
-    /// Whether no newer key has taken the place of the one that it logged in with.
+    /// Whether it logged in with the key that is in use now.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.key.is_current(&self.guard)
