@@ -26,6 +26,8 @@ mod origin;
 mod password;
 mod permit;
 mod policy;
+#[cfg(any(feature = "pool-deadpool", feature = "pool-sqlx"))]
+pub mod pool;
 #[cfg(feature = "postgres")]
 mod postgres_issuer;
 mod record;
