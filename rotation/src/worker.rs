@@ -177,7 +177,7 @@ impl RotationWorker {
             let decision = decide(&self.rules, self.instance.clone(), &now, event);
             self.instance = decision.instance;
             for effect in decision.effects {
-                self.carry_out(effect);
+                self.carry_out(&effect);
             }
             self.finish_check();
             self.answer_callers();

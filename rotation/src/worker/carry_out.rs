@@ -14,8 +14,8 @@ use crate::key::KeyGeneration;
 use crate::schedule::KeyTimes;
 
 impl RotationWorker {
-    pub(super) fn carry_out(&mut self, effect: Effect) {
-        match effect {
+    pub(super) fn carry_out(&mut self, effect: &Effect) {
+        match *effect {
             Effect::Use { key, generation } => self.use_key(key, generation),
             Effect::Started => self.tell(RotationStep::Started),
             Effect::Issued(key) => {
@@ -33,8 +33,8 @@ impl RotationWorker {
                     self.tell(RotationStep::Revoked { fingerprint });
                 }
             }
-            Effect::RevocationFailed(key, failure) => {
-                let error = self.error(&failure);
+            Effect::RevocationFailed(key, ref failure) => {
+                let error = self.error(failure);
                 self.callers.note_revocation_error(error.clone());
                 if let Some(fingerprint) = self.fingerprint(key) {
                     self.tell(RotationStep::RevocationFailed { fingerprint, error });
