@@ -2,6 +2,7 @@
 
 mod agreement;
 mod attempts;
+mod backoff;
 mod compromised;
 mod crash;
 mod crashing;
@@ -14,10 +15,12 @@ mod issuer;
 #[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
 mod leaks;
 mod order;
+mod overlap;
 mod permits;
 mod rejections;
 mod replicas;
 mod schedule;
 mod shutdown;
+mod slow_keys;
 mod stores;
 mod years;

@@ -6,6 +6,7 @@
 
 mod bench;
 mod deny;
+mod explore;
 mod fuzz;
 mod lint;
 mod setup;
@@ -30,6 +31,7 @@ cargo xtask <command>
   lint               formatting, clippy, documentation, feature combinations, cargo-deny
   bench [group]      setup, then the benches; print a table, write target/bench/report.json;
                      with a group, run only groups whose name contains it
+  explore            explore the rotation protocol with one more fault than `test` does: about 20 minutes
   fuzz [seconds]     run every fuzz target, 60 seconds each unless said otherwise
   help               show this text
 ";
@@ -63,6 +65,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ["test", "--", rest @ ..] => test::run(rest)?,
         ["lint"] => lint::run()?,
         ["bench", rest @ ..] => bench::run(rest)?,
+        ["explore"] => explore::run()?,
         ["fuzz"] => fuzz::run(fuzz::DEFAULT_SECONDS)?,
         ["fuzz", seconds] => {
             fuzz::run(seconds.parse().with_context(|| format!("`{seconds}` is no number"))?)?;

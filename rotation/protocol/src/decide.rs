@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::rules::{
-    CONFLICT_PAUSE, FAILURE_PAUSES, LONGEST_WAIT, MOST_CONFLICTS, READ_AGAIN, REQUEST_CHECK,
-    SHORTEST_WAIT,
+    CONFLICT_PAUSE, FAILURE_PAUSES, LONGEST_WAIT, MOST_CONFLICTS, READ_AGAIN, SHORTEST_WAIT,
 };
 use crate::{
     Backoff, Call, Cause, Change, Effect, Event, Failure, Goal, InUse, Instance, Issuer, Lease,
@@ -226,7 +225,11 @@ impl Step<'_> {
                     return self.claim(attempt.id);
                 }
                 self.effects.push(Effect::ReleasePermit);
-                self.wait_for_others(left)
+                // Nothing is expected of a postponed attempt.
+                match left.saturating_sub(self.rules.attempt_lease) {
+                    Duration::ZERO => self.wait_for_others(left),
+                    postponed => Next::wait(self.now.at.after(postponed)),
+                }
             }
             Stage::Settled if self.me.goal.replace.is_none() => self.rest(),
             Stage::Settled => {
@@ -242,7 +245,7 @@ impl Step<'_> {
         }
     }
 
-    fn rest(&mut self) -> Next {
+    pub(crate) fn rest(&mut self) -> Next {
         self.me.backoff = Backoff::default();
         self.effects.extend([Effect::ReleasePermit, Effect::Healthy]);
         Next::Rest
@@ -370,44 +373,5 @@ impl Step<'_> {
         self.me.backoff.not_before = Some(self.now.at.after(pause));
         self.effects.extend([Effect::ReleasePermit, Effect::Failed(cause)]);
         Next::Rest
-    }
-
-    /// Has the store replace the secret, and waits until it has.
-    fn request(&mut self) -> Next {
-        let generation = self.me.in_use.generation;
-        let until = match self.me.phase {
-            Phase::Requested { until } => Some(until),
-            _ => None,
-        };
-        let Some(wanted) = self.me.goal.replace else {
-            if until.is_some_and(|until| until.has_come(self.now.at)) {
-                self.me.phase = Phase::Idle;
-            }
-            return if self.may_act() { self.rest() } else { Next::Rest };
-        };
-        if generation > wanted {
-            (self.me.goal, self.me.phase) = (Goal::default(), Phase::Idle);
-            self.effects.push(Effect::Finished { generation });
-            return self.rest();
-        }
-        match until {
-            None if !self.may_act() => Next::Rest,
-            None => {
-                self.effects.push(Effect::Started);
-                self.me.pending = Pending::Request;
-                let limit = self.rules.attempt_lease;
-                self.me.phase = Phase::Requested { until: self.now.at.after(limit) };
-                Next::Call(Call::Request { limit })
-            }
-            Some(until) if !until.has_come(self.now.at) => self.await_request(),
-            Some(_) => {
-                self.me.phase = Phase::Idle;
-                self.back_off(Cause::NotReplaced, self.next_pause(None))
-            }
-        }
-    }
-
-    fn await_request(&self) -> Next {
-        Next::wait(self.now.at.after(REQUEST_CHECK))
     }
 }

@@ -166,13 +166,6 @@ impl Record {
         self
     }
 
-    /// The same record on a clock that started `by` later.
-    #[must_use]
-    pub fn rebase(mut self, by: Duration) -> Self {
-        self.not_before = self.not_before.map(|time| time.rebase(by));
-        self
-    }
-
     fn delay(&mut self, pause: Duration, now: Time) {
         self.not_before = Some(now.after(pause));
         self.failures = self.failures.saturating_add(1);

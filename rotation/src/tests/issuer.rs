@@ -42,6 +42,11 @@ pub(super) struct Books {
     pub(super) issue_faults: VecDeque<Fault>,
     pub(super) revoke_faults: VecDeque<Fault>,
     pub(super) verify_refuses: bool,
+    /// How long a new key does not work.
+    pub(super) works_after: Duration,
+    works_at: BTreeMap<String, Instant>,
+    /// The fencing tokens of all calls.
+    pub(super) tokens: Vec<u64>,
     /// How many calls to come panic.
     pub(super) panics: usize,
     pub(super) latency: Duration,
@@ -104,6 +109,8 @@ impl Issuer {
             books.issued += 1;
             let key = format!("key-{}", books.issued);
             books.live.insert(key.clone());
+            let works_at = Instant::now() + books.works_after;
+            books.works_at.insert(key.clone(), works_at);
             books.by_id.insert(id.to_string(), key.clone());
             key
         });
@@ -127,6 +134,7 @@ fn fault(kind: ErrorKind) -> Error {
 #[async_trait]
 impl KeyIssuer for Issuer {
     async fn issue(&self, current: &SecretValue, attempt: &IssueAttempt) -> Result<IssuedKey> {
+        self.0.lock().unwrap().tokens.push(attempt.fencing_token);
         self.take_time().await;
         match self.issued(current, &attempt.id) {
             Some(answer) => answer,
@@ -155,7 +163,9 @@ impl KeyIssuer for Issuer {
         let latency = self.0.lock().unwrap().verify_latency;
         sleep(latency).await;
         let books = self.0.lock().unwrap();
-        let is_live = books.live.contains(key.expose_text().unwrap());
+        let key = key.expose_text().unwrap();
+        let works = books.works_at.get(key).is_none_or(|at| *at <= Instant::now());
+        let is_live = books.live.contains(key) && works;
         if is_live && !books.verify_refuses { Ok(()) } else { Err(fault(ErrorKind::Denied)) }
     }
 

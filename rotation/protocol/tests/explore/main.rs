@@ -1,7 +1,10 @@
 //! Explores the protocol: everything that two or three instances, a store and an issuer can do, with
 //! each fault at each point.
 #![expect(clippy::indexing_slicing, clippy::expect_used, reason = "a test stops at a surprise")]
+#![expect(clippy::print_stdout, reason = "the exploration tells how much it has visited")]
 
+mod actions;
+mod calls;
 mod fair;
 mod issuer;
 mod mutant;
@@ -62,7 +65,7 @@ impl Model for Worlds {
     }
 }
 
-fn explore(setup: Setup) -> Result<usize, String> {
+fn explore(setup: &Setup) -> Result<usize, String> {
     let name = setup.name;
     let start = Instant::now();
     let worlds = Worlds(setup.clone());
@@ -77,8 +80,8 @@ fn explore(setup: Setup) -> Result<usize, String> {
         None => Ok(states),
         Some((property, path)) => {
             let last = path.last_state();
-            let why = fair::settle(&setup, last).or(last.facts.violation).unwrap_or_default();
-            let trace = fair::trace(&setup, last);
+            let why = fair::settle(setup, last).or(last.facts.violation).unwrap_or_default();
+            let trace = fair::trace(setup, last);
             Err(format!("not so: {property}; {why}\n{path}\n{trace}"))
         }
     }
@@ -94,7 +97,7 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|setup| {
             Trial::test(setup.name, move || {
-                let explored = explore(setup).map_err(Failed::from)?;
+                let explored = explore(&setup).map_err(Failed::from)?;
                 states.fetch_add(explored, Ordering::Relaxed);
                 Ok(())
             })
@@ -104,7 +107,7 @@ fn main() -> ExitCode {
         Trial::test(format!("finds {mutant:?}"), move || {
             let setup = setups::all(false).into_iter().find(|setup| setup.name == mutant.setup());
             let setup = setup.ok_or("no setup has this name")?;
-            let found = explore(Setup { mutant: Some(mutant), ..setup }).is_err();
+            let found = explore(&Setup { mutant: Some(mutant), ..setup }).is_err();
             if found { Ok(()) } else { Err("the defect is not found".into()) }
         })
     }));

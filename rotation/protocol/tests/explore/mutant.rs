@@ -40,8 +40,6 @@ pub(crate) enum Mutant {
     GiveUpAtOnce,
     /// A key that does not work is forgotten and not revoked.
     ForgetRejectedKey,
-    /// A key that was issued and is not in the store is forgotten.
-    ForgetMissingKey,
     /// Keys that the store does not hold are not looked for.
     IgnoreUntracked,
     /// The previous key is dropped from the record without being revoked.
@@ -57,7 +55,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::StoreUnverified,
         Self::RetireUnconfirmed,
         Self::RevokeMissingAtOnce,
@@ -73,7 +71,6 @@ impl Mutant {
         Self::IgnoreRequests,
         Self::GiveUpAtOnce,
         Self::ForgetRejectedKey,
-        Self::ForgetMissingKey,
         Self::IgnoreUntracked,
         Self::FinishUnrevoked,
         Self::KeepCompromiseToOneself,
@@ -94,9 +91,9 @@ impl Mutant {
             | Self::BelieveAnyRead => "one instance, idempotent",
             Self::RetireUnconfirmed | Self::RepeatEndedAttempt => "one instance, rolled back",
             Self::ClaimUnconditionally | Self::RevokeMissingAtOnce => "one instance, two rotations",
-            Self::StoreUnconditionally
-            | Self::ForgetUntrackedOnTakeover
-            | Self::ForgetMissingKey => "two instances, listing",
+            Self::StoreUnconditionally | Self::ForgetUntrackedOnTakeover => {
+                "two instances, listing"
+            }
             Self::IgnoreUntracked | Self::ForgetRejectedKey => "one instance, listing",
             Self::IgnoreLease => "two instances, opaque",
             Self::IgnoreOthers => "three instances, idempotent",
@@ -223,8 +220,7 @@ impl Mutant {
             (Self::StoreUnverified, Pending::VerifyNew, _) => Some(Event::Verified),
             (Self::RetireUnconfirmed, Pending::RetireConfirm(_), _)
             | (Self::RevokeMissingAtOnce, Pending::MissingConfirm, _) => written(),
-            (Self::ForgetMissingKey, Pending::MissingRevoke, _)
-            | (Self::ForgetRejectedKey, Pending::GiveUpRevoke(_), _)
+            (Self::ForgetRejectedKey, Pending::GiveUpRevoke(_), _)
             | (Self::FinishUnrevoked, Pending::RetireRevoke(_), _) => Some(Event::Revoked),
             (Self::IgnoreUntracked, Pending::RetireList, _) => {
                 Some(Event::Listed(vec![decision.instance.record.key]))

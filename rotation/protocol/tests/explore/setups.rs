@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strongroom_rotation_protocol::{Issuer, Rules};
 
-use crate::issuer::Kind;
+use crate::issuer::Kind::{self, Idempotent, Listing, Opaque, TwoRoles};
 use crate::world::{Budget, Setup};
 
 const fn seconds(seconds: u64) -> Duration {
@@ -33,7 +33,6 @@ pub(crate) fn all(is_deep: bool) -> Vec<Setup> {
     let with = |budget: Budget, faults: u8| Budget { faults: faults + u8::from(is_deep), ..budget };
     let slow = |setup: Setup| Setup { works_after: seconds(7), ..setup };
     let long = |setup: Setup| Setup { long_requests: true, ..setup };
-    use Kind::{Idempotent, Listing, Opaque, TwoRoles};
     let two = Budget { rotations: 2, ..ONE };
     vec![
         setup("one instance, idempotent", Idempotent, 1, with(ONE, 3)),

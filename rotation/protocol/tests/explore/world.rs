@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use strongroom_rotation_protocol::{
-    AttemptId, Call, Change, Decision, Effect, Event, Failure, FailureKind, Instance, InstanceId,
-    KeyRef, Next, Now, Record, Rules, Stage, Time,
+    AttemptId, Call, Change, Decision, Effect, Event, Instance, InstanceId, KeyRef, Next, Now,
+    Record, Rules, Stage, Time,
 };
 
 use crate::issuer::{Issuer, Keys, Kind};
@@ -55,15 +55,6 @@ pub(crate) enum Fault {
     GiveBrokenKey,
 }
 
-const FAULTS: [Fault; 6] = [
-    Fault::Fail,
-    Fault::LoseAnswer,
-    Fault::WriteLate,
-    Fault::ReadPast,
-    Fault::Refuse,
-    Fault::GiveBrokenKey,
-];
-
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
@@ -92,19 +83,21 @@ pub(crate) enum Action {
     Tick,
 }
 
+/// One instance and what is under way with it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the process")]
 pub(crate) struct Node {
     /// Nothing if it is down.
     pub(crate) instance: Option<Instance>,
     /// The version that it knows.
     pub(crate) known: u16,
     pub(crate) call: Option<Call>,
-    answer: Option<Event>,
+    pub(crate) answer: Option<Event>,
     pub(crate) timer: Time,
-    waits_for_drain: bool,
+    pub(crate) waits_for_drain: bool,
     pub(crate) in_flight: bool,
     /// How long requests may carry an old key.
-    drain_until: Time,
+    pub(crate) drain_until: Time,
     pub(crate) stands_still: bool,
     /// Whether it stood still at some time, or started late, so that it may use an old key.
     pub(crate) was_late: bool,
@@ -112,10 +105,10 @@ pub(crate) struct Node {
 
 /// A state of the store that lagging reads may still show.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Past {
-    record: Record,
-    version: u16,
-    until: Time,
+pub(crate) struct Past {
+    pub(crate) record: Record,
+    pub(crate) version: u16,
+    pub(crate) until: Time,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -123,9 +116,9 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) record: Record,
     pub(crate) version: u16,
-    past: Vec<Past>,
-    backups: Vec<Record>,
-    late: Option<(u16, Record)>,
+    pub(crate) past: Vec<Past>,
+    pub(crate) backups: Vec<Record>,
+    pub(crate) late: Option<(u16, Record)>,
     pub(crate) issuer: Issuer,
     pub(crate) budget: Budget,
     pub(crate) facts: Facts,
@@ -136,7 +129,7 @@ pub(crate) struct World {
 pub(crate) struct Facts {
     /// How many names were given to instances and attempts.
     names: u8,
-    token: u8,
+    pub(crate) token: u8,
     pub(crate) rotations: u8,
     pub(crate) faults: u8,
     pub(crate) was_rolled_back: bool,
@@ -147,20 +140,16 @@ pub(crate) struct Facts {
     /// Keys whose record says that they are compromised.
     pub(crate) compromised: Keys,
     /// Keys that a caller has reported as compromised.
-    disowned: Keys,
+    pub(crate) disowned: Keys,
     /// Keys that an issuer without fencing has given to an instance that stood still.
     pub(crate) late: Keys,
     /// What must never happen, and did.
     pub(crate) violation: Option<&'static str>,
 }
 
-const FAILURE: Failure = Failure { kind: FailureKind::Temporary, retry_after: None, error: 0 };
-const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None, error: 0 };
 /// How long reads lag at most: shorter than what an instance believes.
 const LAG: Duration = Duration::from_secs(2);
 const BACKUPS: usize = 3;
-/// More writes than any history here needs.
-const MOST_WRITES: u8 = 120;
 
 impl World {
     pub(crate) fn new(setup: &Setup) -> Self {
@@ -184,12 +173,12 @@ impl World {
         world
     }
 
-    fn name(&mut self) -> u128 {
+    pub(crate) fn name(&mut self) -> u128 {
         self.facts.names += 1;
         u128::from(self.facts.names)
     }
 
-    fn start(&mut self, setup: &Setup, was_late: bool) -> Node {
+    pub(crate) fn start(&mut self, setup: &Setup, was_late: bool) -> Node {
         let id = InstanceId(self.name());
         let instance = Instance::new(id, self.record.clone(), Time::START, &setup.rules);
         Node {
@@ -203,82 +192,6 @@ impl World {
             drain_until: Time::START,
             stands_still: false,
             was_late,
-        }
-    }
-
-    /// What can happen next.
-    pub(crate) fn actions(&self, setup: &Setup, actions: &mut Vec<Action>) {
-        let mut is_busy = false;
-        for (i, node) in self.nodes.iter().enumerate() {
-            if node.instance.is_none() {
-                actions.push(Action::Restart(i));
-                continue;
-            }
-            if node.stands_still {
-                actions.push(Action::Continue(i));
-                continue;
-            }
-            if let Some(call) = &node.call {
-                is_busy = true;
-                actions.push(Action::Answer(i));
-                if self.budget.faults > 0 {
-                    self.faults(setup, i, call, actions);
-                }
-                continue;
-            }
-            if node.waits_for_drain && !node.in_flight || node.timer.has_come(Time::START) {
-                is_busy = true;
-                actions.push(Action::Wake(i));
-                continue;
-            }
-            if node.in_flight {
-                actions.push(Action::Drain(i));
-            }
-            if self.budget.rotations > 0 {
-                actions.push(Action::Rotate(i));
-            }
-            if self.budget.compromises > 0 {
-                actions.push(Action::RotateCompromised(i));
-            }
-        }
-        if !is_busy {
-            if self.nodes.iter().any(|node| node.instance.is_some() && !node.stands_still) {
-                actions.push(Action::Tick);
-            }
-        }
-        if self.late.is_some() {
-            actions.push(Action::LandLate);
-        }
-        // Between the write that confirms the record and the revocation after it, no read or write of an
-        // instance can tell that an operator puts back what was stored before.
-        let revokes = |node: &Node| {
-            let is_confirmed = matches!(node.answer, Some(Event::Written(_)));
-            is_confirmed || matches!(node.call, Some(Call::Revoke { .. }))
-        };
-        if self.budget.rollbacks > 0 && !self.nodes.iter().any(revokes) {
-            let usable = |record: &Record| self.issuer.live.has(record.key);
-            let backups = self.backups.iter().enumerate().filter(|(_, record)| usable(record));
-            actions.extend(backups.map(|(i, _)| Action::RollBack(i)));
-        }
-    }
-
-    fn faults(&self, setup: &Setup, i: usize, call: &Call, actions: &mut Vec<Action>) {
-        let can = |fault: Fault| match (fault, call) {
-            (Fault::Fail, _) => true,
-            (Fault::LoseAnswer, Call::Write(_) | Call::Issue { .. } | Call::Revoke { .. }) => true,
-            (Fault::WriteLate, Call::Write(_)) => self.late.is_none(),
-            (Fault::ReadPast, Call::Read) => !self.past.is_empty(),
-            (Fault::Refuse, Call::Issue { .. } | Call::Revoke { .. }) => true,
-            (Fault::GiveBrokenKey, Call::Issue { .. }) => setup.kind != Kind::TwoRoles,
-            _ => false,
-        };
-        actions
-            .extend(FAULTS.into_iter().filter(|fault| can(*fault)).map(|it| Action::Fault(i, it)));
-        actions.push(Action::Crash(i, false));
-        actions.push(Action::StandStill(i, false));
-        if !matches!(call, Call::Read | Call::Verify { .. } | Call::List { .. }) {
-            actions.push(Action::Crash(i, true));
-            actions.push(Action::StandStill(i, true));
         }
     }
 
@@ -383,12 +296,12 @@ impl World {
         self.issuer.rebase(by);
     }
 
-    fn instance(&self, i: usize) -> &Instance {
+    pub(crate) fn instance(&self, i: usize) -> &Instance {
         self.nodes[i].instance.as_ref().expect("only a running instance acts")
     }
 
     /// Puts another record in place.
-    fn replace(&mut self, record: Record) {
+    pub(crate) fn replace(&mut self, record: Record) {
         let before = std::mem::replace(&mut self.record, record);
         if !self.backups.contains(&before) && self.budget.rollbacks > 0 {
             self.backups.push(before.clone());
@@ -410,128 +323,6 @@ impl World {
                 _ => self.record.key,
             };
             self.facts.compromised.add(key);
-        }
-    }
-
-    /// Makes the call of an instance; the answer.
-    fn perform(&mut self, setup: &Setup, i: usize, fault: Option<Fault>) -> Event {
-        let call = self.nodes[i].call.take().expect("a call is under way");
-        match (&call, fault) {
-            (_, Some(Fault::Fail)) => return Event::Failed(FAILURE),
-            (_, Some(Fault::Refuse)) => return Event::Failed(REFUSAL),
-            _ => {}
-        }
-        let event = match call {
-            Call::Read => self.read(i, fault),
-            Call::Write(change) => self.write(setup, i, &change, fault),
-            Call::Issue { attempt, current, .. } => {
-                let is_fenced = !Mutant::is(setup, Mutant::IgnoreFencing);
-                match self.issuer.issue(setup.kind, &attempt, current, setup.works_after, is_fenced)
-                {
-                    None => Event::Failed(REFUSAL),
-                    Some(key) => {
-                        if self.nodes[i].was_late {
-                            self.facts.late.add(key);
-                        }
-                        let is_new = !self.facts.verified.has(key);
-                        if fault == Some(Fault::GiveBrokenKey) && is_new {
-                            self.issuer.broken.add(key);
-                        }
-                        Event::Issued { key, unusable: None, is_repeated: false }
-                    }
-                }
-            }
-            Call::Verify { key, .. } if self.issuer.accepts(key) => {
-                self.facts.verified.add(key);
-                Event::Verified
-            }
-            Call::List { .. } if setup.kind == Kind::Listing => {
-                Event::Listed(self.issuer.live.all().collect())
-            }
-            Call::Verify { .. } | Call::List { .. } => Event::Failed(REFUSAL),
-            Call::Revoke { key, current, .. } => self.revoke(key, current),
-            Call::Request { .. } => unreachable!("an issuer makes the keys"),
-        };
-        if fault == Some(Fault::LoseAnswer) { Event::Failed(FAILURE) } else { event }
-    }
-
-    fn read(&mut self, i: usize, fault: Option<Fault>) -> Event {
-        let (record, version) = match self.past.first() {
-            Some(past) if fault == Some(Fault::ReadPast) => (past.record.clone(), past.version),
-            _ => (self.record.clone(), self.version),
-        };
-        self.nodes[i].known = version;
-        Event::Read(record)
-    }
-
-    fn write(&mut self, setup: &Setup, i: usize, change: &Change, fault: Option<Fault>) -> Event {
-        let is_conditional = !Mutant::writes_without_condition(setup, change);
-        if is_conditional && self.nodes[i].known != self.version {
-            return Event::Conflict;
-        }
-        self.facts.token += 1;
-        if self.facts.token > MOST_WRITES {
-            self.facts.violation.get_or_insert("the store is written without end");
-        }
-        if let Change::Claim { .. } = change
-            && let Some(key) = self.instance(i).goal.compromised
-            && key == self.record.key
-        {
-            self.facts.compromised.add(key);
-        }
-        let (by, token) = (self.instance(i).id, u64::from(self.facts.token));
-        let base = self.instance(i).record.clone();
-        let record = base.apply(change, by, token, Time::START);
-        if fault == Some(Fault::WriteLate) {
-            self.late = Some((self.version, record));
-            return Event::Failed(FAILURE);
-        }
-        if matches!(change, Change::Store { .. }) {
-            self.facts.rotations += 1;
-        }
-        self.replace(record.clone());
-        if fault == Some(Fault::LoseAnswer) {
-            return Event::Failed(FAILURE);
-        }
-        self.nodes[i].known = self.version;
-        Event::Written(record)
-    }
-
-    fn revoke(&mut self, key: KeyRef, current: KeyRef) -> Event {
-        if !self.issuer.live.has(current) {
-            return Event::Failed(REFUSAL);
-        }
-        self.check_revocation(key);
-        self.issuer.live.remove(key);
-        Event::Revoked
-    }
-
-    /// Notes what must never happen when a key is revoked.
-    fn check_revocation(&mut self, key: KeyRef) {
-        if !self.issuer.live.has(key) {
-            return;
-        }
-        // A compromised key is replaced at once, and a key that is in the way of that goes first.
-        let is_compromised = !self.facts.compromised.with(self.facts.disowned).is_empty();
-        if key == self.record.key {
-            self.facts.violation.get_or_insert("the key in the store was revoked");
-        }
-        let is_good = !self.facts.verified.has(key) && !self.issuer.broken.has(key);
-        if is_good && self.facts.faults == 0 && !self.facts.was_rolled_back {
-            self.facts.violation.get_or_insert("a key was thrown away that only needed time");
-        }
-        if !self.facts.verified.has(self.record.key) {
-            self.facts
-                .violation
-                .get_or_insert("a key was revoked before its successor was verified");
-        }
-        let uses = |node: &Node| {
-            let Some(instance) = &node.instance else { return false };
-            let drains = node.in_flight && !node.drain_until.has_come(Time::START);
-            !node.was_late && (instance.in_use.key == key || drains)
-        };
-        if !is_compromised && self.nodes.iter().any(uses) {
-            self.facts.violation.get_or_insert("a key was revoked while an instance used it");
         }
     }
 

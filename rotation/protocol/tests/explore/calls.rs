@@ -1,0 +1,136 @@
+//! What becomes of the calls that instances make.
+
+use strongroom_rotation_protocol::{Call, Change, Event, Failure, FailureKind, KeyRef, Time};
+
+use crate::issuer::Kind;
+use crate::mutant::Mutant;
+use crate::world::{Fault, Node, Setup, World};
+
+const FAILURE: Failure = Failure { kind: FailureKind::Temporary, retry_after: None, error: 0 };
+const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None, error: 0 };
+/// More writes than any history here needs.
+const MOST_WRITES: u8 = 120;
+
+impl World {
+    /// Makes the call of an instance; the answer.
+    pub(crate) fn perform(&mut self, setup: &Setup, i: usize, fault: Option<Fault>) -> Event {
+        let call = self.nodes[i].call.take().expect("a call is under way");
+        match (&call, fault) {
+            (_, Some(Fault::Fail)) => return Event::Failed(FAILURE),
+            (_, Some(Fault::Refuse)) => return Event::Failed(REFUSAL),
+            _ => {}
+        }
+        let event = match call {
+            Call::Read => self.read(i, fault),
+            Call::Write(change) => self.write(setup, i, &change, fault),
+            Call::Issue { attempt, current, .. } => {
+                let is_fenced = !Mutant::is(setup, Mutant::IgnoreFencing);
+                match self.issuer.issue(setup.kind, &attempt, current, setup.works_after, is_fenced)
+                {
+                    None => Event::Failed(REFUSAL),
+                    Some(key) => {
+                        if self.nodes[i].was_late {
+                            self.facts.late.add(key);
+                        }
+                        let is_new = !self.facts.verified.has(key);
+                        if fault == Some(Fault::GiveBrokenKey) && is_new {
+                            self.issuer.broken.add(key);
+                        }
+                        Event::Issued { key, unusable: None, is_repeated: false }
+                    }
+                }
+            }
+            Call::Verify { key, .. } if self.issuer.accepts(key) => {
+                self.facts.verified.add(key);
+                Event::Verified
+            }
+            Call::List { .. } if setup.kind == Kind::Listing => {
+                Event::Listed(self.issuer.live.all().collect())
+            }
+            Call::Verify { .. } | Call::List { .. } => Event::Failed(REFUSAL),
+            Call::Revoke { key, current, .. } => self.revoke(key, current),
+            Call::Request { .. } => unreachable!("an issuer makes the keys"),
+        };
+        if fault == Some(Fault::LoseAnswer) { Event::Failed(FAILURE) } else { event }
+    }
+
+    fn read(&mut self, i: usize, fault: Option<Fault>) -> Event {
+        let (record, version) = match self.past.first() {
+            Some(past) if fault == Some(Fault::ReadPast) => (past.record.clone(), past.version),
+            _ => (self.record.clone(), self.version),
+        };
+        self.nodes[i].known = version;
+        Event::Read(record)
+    }
+
+    fn write(&mut self, setup: &Setup, i: usize, change: &Change, fault: Option<Fault>) -> Event {
+        let is_conditional = !Mutant::writes_without_condition(setup, change);
+        if is_conditional && self.nodes[i].known != self.version {
+            return Event::Conflict;
+        }
+        self.facts.token += 1;
+        if self.facts.token > MOST_WRITES {
+            self.facts.violation.get_or_insert("the store is written without end");
+        }
+        if let Change::Claim { .. } = change
+            && let Some(key) = self.instance(i).goal.compromised
+            && key == self.record.key
+        {
+            self.facts.compromised.add(key);
+        }
+        let (by, token) = (self.instance(i).id, u64::from(self.facts.token));
+        let base = self.instance(i).record.clone();
+        let record = base.apply(change, by, token, Time::START);
+        if fault == Some(Fault::WriteLate) {
+            self.late = Some((self.version, record));
+            return Event::Failed(FAILURE);
+        }
+        if matches!(change, Change::Store { .. }) {
+            self.facts.rotations += 1;
+        }
+        self.replace(record.clone());
+        if fault == Some(Fault::LoseAnswer) {
+            return Event::Failed(FAILURE);
+        }
+        self.nodes[i].known = self.version;
+        Event::Written(record)
+    }
+
+    fn revoke(&mut self, key: KeyRef, current: KeyRef) -> Event {
+        if !self.issuer.live.has(current) {
+            return Event::Failed(REFUSAL);
+        }
+        self.check_revocation(key);
+        self.issuer.live.remove(key);
+        Event::Revoked
+    }
+
+    /// Notes what must never happen when a key is revoked.
+    fn check_revocation(&mut self, key: KeyRef) {
+        if !self.issuer.live.has(key) {
+            return;
+        }
+        // A compromised key is replaced at once, and a key that is in the way of that goes first.
+        let is_compromised = !self.facts.compromised.with(self.facts.disowned).is_empty();
+        if key == self.record.key {
+            self.facts.violation.get_or_insert("the key in the store was revoked");
+        }
+        let is_good = !self.facts.verified.has(key) && !self.issuer.broken.has(key);
+        if is_good && self.facts.faults == 0 && !self.facts.was_rolled_back {
+            self.facts.violation.get_or_insert("a key was thrown away that only needed time");
+        }
+        if !self.facts.verified.has(self.record.key) {
+            self.facts
+                .violation
+                .get_or_insert("a key was revoked before its successor was verified");
+        }
+        let uses = |node: &Node| {
+            let Some(instance) = &node.instance else { return false };
+            let drains = node.in_flight && !node.drain_until.has_come(Time::START);
+            !node.was_late && (instance.in_use.key == key || drains)
+        };
+        if !is_compromised && self.nodes.iter().any(uses) {
+            self.facts.violation.get_or_insert("a key was revoked while an instance used it");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! `cargo xtask explore`: the rotation protocol, explored deeper than the tests do.
+
+use anyhow::Result;
+
+use crate::step::Step;
+
+pub(crate) fn run() -> Result<()> {
+    Step::cargo()?
+        .args(["test", "--locked", "--package", "strongroom-rotation-protocol"])
+        .args(["--test", "explore"])
+        .env("STRONGROOM_EXPLORE_DEEP", "1")
+        .run()
+}
