@@ -1,10 +1,11 @@
 //! Two roles of a PostgreSQL server that take turns, for one run of an example.
 
 use std::env;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use strongroom::{MemoryBackend, SecretsManager};
+use strongroom_core::{Backend as _, MemoryBackend, PutOptions, SecretPath};
 use strongroom_rotation::{
     ManagedKey, PostgresIssuer, PostgresIssuerConfig, RotatingKey, RotationEngine, RotationPolicy,
 };
@@ -40,13 +41,14 @@ impl Demo {
         let first_key = format!("{scheme}://{one}:{password}@{place}");
 
         // A service has a store that lasts in place of memory.
-        let secrets = SecretsManager::with_backend(MemoryBackend::new());
-        secrets.put("db/administrator", admin_url.as_str()).await?;
-        secrets.put("db/demo", first_key).await?;
+        let store = Arc::new(MemoryBackend::new());
+        for (path, url) in [("db/administrator", admin_url.as_str()), ("db/demo", &*first_key)] {
+            store.put(&SecretPath::parse(path)?, url.into(), PutOptions::new()).await?;
+        }
         let mut config = PostgresIssuerConfig::new(one, other);
         config.end_sessions = true;
-        let issuer = PostgresIssuer::new(secrets.clone(), "db/administrator", &config)?;
-        let engine = RotationEngine::new(secrets).observer(|event| println!("  {event}"));
+        let issuer = PostgresIssuer::new(Arc::clone(&store), "db/administrator", &config)?;
+        let engine = RotationEngine::new(store).observer(|event| println!("  {event}"));
         let policy = RotationPolicy::new().single_instance().drain_timeout(Duration::from_secs(5));
         let key = engine.add(ManagedKey::new("db/demo", issuer).policy(policy)).await?;
         Ok(Self { admin, roles, engine, key })

@@ -1,8 +1,9 @@
 //! A server with two roles that take turns, and an engine over them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom::{MemoryBackend, SecretsManager};
+use strongroom_core::{Backend as _, MemoryBackend, PutOptions, SecretPath};
 use strongroom_rotation::{
     ManagedKey, PostgresIssuer, PostgresIssuerConfig, RotatingKey, RotationEngine, RotationEvent,
     RotationPolicy, RotationStep,
@@ -19,7 +20,7 @@ const PASSWORD: &str = planted!("pools");
 
 pub(crate) struct Setting {
     pub(crate) server: Server,
-    pub(crate) secrets: SecretsManager,
+    pub(crate) store: Arc<MemoryBackend>,
     /// Whether a revocation ends the sessions of the old role.
     pub(crate) end_sessions: bool,
 }
@@ -40,22 +41,23 @@ impl Setting {
         server.sql(&format!("CREATE ROLE keeper LOGIN CREATEROLE PASSWORD '{PASSWORD}'"));
         server.sql("GRANT orders_a, orders_b TO keeper WITH ADMIN TRUE, INHERIT FALSE, SET FALSE");
         server.sql("GRANT pg_signal_backend TO keeper");
-        let secrets = SecretsManager::with_backend(MemoryBackend::new());
+        let store = Arc::new(MemoryBackend::new());
         for (path, role) in [("db/administrator", "keeper"), (PATH, "orders_a")] {
             let host = server.address();
             let url =
                 format!("postgresql://{role}:{PASSWORD}@{host}/postgres?application_name=app");
-            secrets.put(path, url).await.unwrap();
+            let path = SecretPath::parse(path).unwrap();
+            store.put(&path, url.into(), PutOptions::new()).await.unwrap();
         }
-        Self { server, secrets, end_sessions: false }
+        Self { server, store, end_sessions: false }
     }
 
     pub(crate) async fn instance(&self, policy: RotationPolicy) -> Instance {
         let mut config = PostgresIssuerConfig::new("orders_a", "orders_b");
         config.end_sessions = self.end_sessions;
         let issuer =
-            PostgresIssuer::new(self.secrets.clone(), "db/administrator", &config).unwrap();
-        let engine = RotationEngine::new(self.secrets.clone());
+            PostgresIssuer::new(Arc::clone(&self.store), "db/administrator", &config).unwrap();
+        let engine = RotationEngine::new(Arc::clone(&self.store));
         let events = engine.events();
         let key = engine.add(ManagedKey::new(PATH, issuer).policy(policy)).await.unwrap();
         Instance { engine, key, events }
