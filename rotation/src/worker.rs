@@ -172,6 +172,7 @@ impl RotationWorker {
     /// Carries out what the protocol decides, until it waits. When to wake; `None` if the task ends.
     async fn drive(&mut self, event: Event) -> Option<Wake> {
         let mut event = event;
+        let mut asked_for = None;
         loop {
             let now = self.gather(&event);
             let decision = decide(&self.rules, self.instance.clone(), &now, event);
@@ -201,7 +202,10 @@ impl RotationWorker {
                 }
                 Next::Rest => match self.callers.first() {
                     // A caller may want a newer key than the one that has just come into use.
-                    Some(replace) if self.may_act() => event = Event::Rotate { replace },
+                    Some(replace) if self.may_act() && asked_for != Some(replace) => {
+                        asked_for = Some(replace);
+                        event = Event::Rotate { replace };
+                    }
                     _ => return self.pause(Wake::at(Instant::now() + self.rest())),
                 },
             }
