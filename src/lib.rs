@@ -21,12 +21,17 @@
 //! - `aws`: AWS Secrets Manager.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
-//! - `metrics`: counters and latencies of reads, through the crate of that name.
-//! - `rotation`: keys that are replaced before they expire; `rotation-http`: an issuer that is asked over
-//!   HTTP; `reqwest-middleware` and `tower`: the current key in each request.
+//! - `metrics`: counters and latencies of reads, and counters and gauges of rotating keys, through the crate
+//!   of that name.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
-//! - `reqwest-middleware`: a middleware of that crate that puts a rotating key into each request.
-//! - `tower`: a layer that does the same in a stack of `tower` services.
+//! - `rotation`: keys that are replaced before they expire, in the module `rotation`. Each of the following
+//!   features brings it with it:
+//!   - `rotation-http`: an issuer of keys with an HTTP API.
+//!   - `rotation-postgres`: an issuer of passwords for two PostgreSQL roles, which take turns.
+//!   - `pool-deadpool`, `pool-sqlx` (needs Rust 1.94): pools of PostgreSQL connections that log in with the
+//!     current key.
+//!   - `reqwest-middleware`: a middleware of that crate that puts the current key into each request.
+//!   - `tower`: a layer that does the same in a stack of `tower` services.
 //!
 //! A store that is not listed needs only the crate `strongroom-core` and
 //! [`SecretsManager::with_backend`].

@@ -71,7 +71,7 @@ pub enum ExpiryUnit {
 /// let usual = ExpiryHeaders::new(ExpiryUnit::Seconds);
 /// let own = ExpiryHeaders::none().remaining("X-My-Days-Left", ExpiryUnit::Days)?;
 /// assert!(ExpiryHeaders::none().timestamp("Expires").is_err());
-/// # Ok::<(), strongroom::Error>(())
+/// # Ok::<(), strongroom_core::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ExpiryHeaders(Vec<(HeaderName, Form)>);

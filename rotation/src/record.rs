@@ -1,33 +1,4 @@
-//! The format of a secret that rotates, version 1.
-//!
-//! The secret is a JSON object. Each instance writes it whole, and only if the version that it has read is
-//! still the active one. All members are text. Members that are not listed here belong to the user and
-//! stay as they are.
-//!
-//! | member | meaning | written when |
-//! |---|---|---|
-//! | `key`, or the member that [`RotationPolicy::member`](super::RotationPolicy::member) names | the current key | a new key is stored |
-//! | `rotation_version` | the version of this format: `1` | with each write |
-//! | `rotation_previous` | the key before the current one | a new key is stored; removed when that key is revoked |
-//! | `rotation_generation` | how often the key was replaced; without it, 0 | a new key is stored |
-//! | `rotation_rotated_at` | when the current key was stored (RFC 3339, milliseconds) | a new key is stored |
-//! | `rotation_expires_at` | when the current key stops working (RFC 3339), if the issuer said so | a new key is stored |
-//! | `rotation_salt` | keys the fingerprints of this secret's keys | with the first write |
-//! | `rotation_attempt` | the attempt to get a new key: its id, a UUID | an instance starts an attempt; removed when a key is stored or the attempt has failed |
-//! | `rotation_attempt_by` | the instance that makes the attempt, a UUID | an instance starts an attempt or takes it over |
-//! | `rotation_attempt_at` | when that instance wrote it last (RFC 3339), for operators | as above, and when it extends its lease |
-//! | `rotation_attempt_token` | the fencing token, a whole number that only grows: at least the time in milliseconds since 1970 | as above |
-//! | `rotation_not_before` | no instance asks the issuer for a key before that time (RFC 3339) | an attempt has failed; removed when a key is stored |
-//! | `rotation_failures` | how many attempts have failed since the last rotation | as above |
-//! | `rotation_untracked_keys` | `true` if the issuer may have given a key that is not stored | an attempt may have lost a key; removed once the issuer's keys were looked through or the operator was told |
-//! | `rotation_compromised` | the generation whose key is compromised, if it is the one that is to be replaced | `rotate_compromised`; removed when that key is revoked |
-//! | `rotation_fixed_expiry` | the expiry of the secret itself that the store did not let the engine change with the key (RFC 3339): it belongs to an earlier key | a new key is stored |
-//!
-//! A text that is not a JSON object is a key that was never replaced: the first write makes it an object.
-//! Records without `rotation_version` were written before version 1: `rotation_intent`,
-//! `rotation_intent_by`, `rotation_intent_at`, `rotation_unsure` and `rotation_leaked` stand in them for
-//! the attempt, the untracked keys and the compromised generation. They are read, and the next write makes
-//! them version 1. A record of a later version is refused, and never written.
+//! A secret that rotates, as the store holds it: [the record](crate#the-record).
 
 mod compose;
 mod parse;

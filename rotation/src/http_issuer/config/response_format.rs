@@ -15,7 +15,7 @@ pub struct HttpResponseFormat {
     /// `/new_key`, `/key`.
     pub key_pointers: Vec<String>,
     /// Where the response holds the time at which the new key expires, in one of the forms of
-    /// [`ExpiryHeaders::moment`]. Default: nowhere.
+    /// [`ExpiryHeaders::timestamp`]. Default: nowhere.
     pub expires_at_pointer: Option<String>,
     /// Where the response holds how long the new key works, and the unit. Default: nowhere.
     pub expires_in_pointer: Option<(String, ExpiryUnit)>,
