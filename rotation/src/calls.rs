@@ -52,7 +52,7 @@ pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = Result
     timeout_at(deadline, call).await.unwrap_or_else(|_| {
         Err(Error::new(
             ErrorKind::Timeout,
-            "check that the store is well, or raise `attempt_lease`",
+            "check that the store responds, or raise `attempt_lease`",
         )
         .because("the store did not answer in time"))
     })

@@ -1,4 +1,4 @@
-//! What happens to keys, for logs and alerts.
+//! The events of rotations, for logs and alerts.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::fingerprint::Fingerprint;
 use super::metrics;
 
-/// Something that happened to a key. Never holds one.
+/// Something that happened to a key. It never holds the key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RotationEvent {
@@ -22,66 +22,68 @@ pub struct RotationEvent {
     pub step: RotationStep,
 }
 
-/// A step of a rotation, in their order, or what keeps one from going on.
+/// A step of a rotation, in order, or what interrupts one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum RotationStep {
-    /// The key has so long left before it stops working. Told 7 days and 1 day ahead.
+    /// The key expires soon. The engine sends this event 7 days and 1 day ahead.
     Expiring {
-        /// How long.
+        /// How long the key still works.
         left: Duration,
     },
-    /// The key is to be replaced.
+    /// The key is due for replacement.
     Due,
-    /// This instance has noted in the store that it gets a new key, or goes on where another stopped.
+    /// This instance has written to the store that it gets a new key, or has taken over the attempt of an
+    /// instance that stopped.
     Started,
-    /// The issuer has given a new key, and accepts it; it is not stored yet.
+    /// The issuer has given a new key and accepts it. The key is not stored yet.
     Issued {
-        /// Stands for the new key.
+        /// The fingerprint of the new key.
         fingerprint: Fingerprint,
     },
     /// The new key is stored as the current one.
     Stored {
-        /// Which key it is.
+        /// The generation of the new key.
         generation: u64,
     },
     /// New requests of this instance use the new key.
     Switched {
-        /// Which key it is.
+        /// The generation of the new key.
         generation: u64,
     },
-    /// No request carries the old key any more, or the time for that is over.
+    /// No request of this instance carries the old key any more, or
+    /// [`drain_timeout`](super::RotationPolicy::drain_timeout) is over.
     Drained {
-        /// Whether requests were still under way when the time was over.
+        /// Whether the old key is revoked while requests still carry it.
         timed_out: bool,
     },
     /// The issuer does not accept the old key any more.
     Revoked {
-        /// Stands for the old key.
+        /// The fingerprint of the old key.
         fingerprint: Fingerprint,
     },
-    /// The issuer does not revoke an old key, or a new one that does not work, and is not asked again:
-    /// somebody has to revoke it. It has refused five times or failed twenty times, unless the next key
-    /// is needed at once.
+    /// The issuer does not revoke an old key, or a new one that does not work, and the engine does not ask
+    /// again: an operator has to revoke it. The issuer has refused five times or failed twenty times. Once is
+    /// enough if the key delays the replacement of a compromised one.
     RevocationFailed {
-        /// Stands for the key.
+        /// The fingerprint of the key.
         fingerprint: Fingerprint,
         /// Why.
         error: Error,
     },
-    /// Another instance, or this one before it was started anew, stopped while it was getting a key, or
-    /// an answer of the issuer was lost: the issuer may have given a key that nobody knows.
+    /// The issuer may have given a key that the store does not hold: an instance stopped during an attempt,
+    /// an answer of the issuer was lost, or an operator put the old key back.
     Orphaned {
-        /// How many keys were revoked that nobody knows; `None` if this issuer cannot list its keys, and
-        /// somebody has to look there.
+        /// How many such keys the engine has revoked; `None` if it cannot know them, because the issuer does
+        /// not list its keys. An operator has to look for them at the issuer then.
         revoked: Option<usize>,
     },
-    /// The store holds one key.
+    /// The rotation is over: the store holds one key.
     Finished {
-        /// Which key it is.
+        /// The generation of that key.
         generation: u64,
     },
-    /// It could not go on; the last good key stays in use, and it is tried again.
+    /// The rotation cannot go on for now. The last good key stays in use, and the engine tries again.
     Failed {
         /// Why.
         error: Error,
@@ -89,7 +91,7 @@ pub enum RotationStep {
 }
 
 impl RotationStep {
-    /// The step in a word, as in logs.
+    /// The name of the step, as in logs.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -115,12 +117,12 @@ impl fmt::Display for RotationEvent {
     }
 }
 
-/// How many events a slow subscriber may fall behind before it misses some.
+/// How many events a slow receiver may fall behind before it loses some.
 const BACKLOG: usize = 256;
 
 type Observer = dyn Fn(&RotationEvent) + Send + Sync;
 
-/// Where events go: to the log, to those who listen, and to one who is told before the next step.
+/// Sends events to the log, to the observer before the next step, and to the receivers.
 #[derive(Clone)]
 pub(crate) struct Events {
     sender: broadcast::Sender<RotationEvent>,
@@ -148,19 +150,19 @@ impl Events {
                 warn!(%path, hours_left = left.as_secs() / 3600, "a key is about to expire");
             }
             RotationStep::Orphaned { revoked: None } => {
-                warn!(%path, "the issuer may have given a key that nobody knows; revoke it there");
+                warn!(%path, "the issuer may have given a key that is not stored; revoke it there");
             }
             step => info!(%path, step = step.name(), "key rotation"),
         }
         metrics::count(path, &step);
         let event = RotationEvent { path: path.clone(), step };
         if let Some(observer) = &self.observer {
-            let told = catch_unwind(AssertUnwindSafe(|| observer(&event)));
-            if told.is_err() {
+            let result = catch_unwind(AssertUnwindSafe(|| observer(&event)));
+            if result.is_err() {
                 error!(%path, step = event.step.name(), "an observer of key rotation panicked");
             }
         }
-        // Nobody has to listen.
+        // There may be no receiver.
         let _ = self.sender.send(event);
     }
 }

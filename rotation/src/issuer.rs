@@ -1,4 +1,4 @@
-//! Who makes keys, and makes them stop working.
+//! The source of keys: it issues, verifies, lists and revokes them.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -13,19 +13,19 @@ use super::clock;
 pub struct IssueId(String);
 
 impl IssueId {
-    /// A name that nobody has used before.
+    /// A new id, which no other attempt has.
     #[must_use]
     pub fn random() -> Self {
         Self(Uuid::now_v7().to_string())
     }
 
-    /// A name that was noted before.
+    /// The id of an attempt that was stored.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is no UUID.
+    /// [`ErrorKind::InvalidInput`] if it is not a UUID.
     pub fn parse(text: &str) -> Result<Self> {
         let id = Uuid::try_parse(text).map_err(|_| {
-            Error::new(ErrorKind::InvalidInput, "give the id of an attempt to get a key, a UUID")
+            Error::new(ErrorKind::InvalidInput, "pass the id of an attempt to get a key, a UUID")
         })?;
         Ok(Self(id.to_string()))
     }
@@ -34,7 +34,7 @@ impl IssueId {
         Self(id.to_string())
     }
 
-    /// The name as text, a UUID.
+    /// The id as text, a UUID.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -53,22 +53,22 @@ impl fmt::Display for IssueId {
 pub struct IssueAttempt {
     /// Names the attempt. It stays the same when the attempt is repeated, also by another instance.
     pub id: IssueId,
-    /// A fencing token: it grows with each instance that starts an attempt or takes one over. An issuer
-    /// that remembers the largest token it has seen refuses a call with a smaller one, with a permanent
-    /// [`Conflict`](ErrorKind::Conflict): the instance that makes it stood still while another one went
-    /// on.
+    /// A fencing token. Each claim of the attempt, by the same instance or another one, gets a larger
+    /// token, and at least the time in milliseconds since 1970. An issuer that remembers the largest token
+    /// it has seen rejects a call with a smaller one, with a permanent [`Conflict`](ErrorKind::Conflict):
+    /// the instance that makes the call stood still while another one went on.
     pub fencing_token: u64,
 }
 
 impl IssueAttempt {
-    /// An attempt with this name and token.
+    /// An attempt with this id and token.
     #[must_use]
     pub const fn new(id: IssueId, fencing_token: u64) -> Self {
         Self { id, fencing_token }
     }
 
-    /// An attempt with a name of its own. Its token is the calendar time in milliseconds since 1970, as
-    /// that of the engine's attempts is at least.
+    /// An attempt with a new id. Its token is the time in milliseconds since 1970, as the first token of an
+    /// attempt of the engine.
     #[must_use]
     pub fn random() -> Self {
         let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -87,16 +87,16 @@ pub struct IssuedKey {
 }
 
 impl IssuedKey {
-    /// A key whose end is not known.
+    /// A key whose expiry is unknown.
     #[must_use]
     pub fn new(value: impl Into<SecretValue>) -> Self {
         Self { value: value.into(), expires_at: None }
     }
 
-    /// Says when the key stops working.
+    /// Sets when the key stops working.
     #[must_use]
-    pub fn expires_at(mut self, moment: SystemTime) -> Self {
-        self.expires_at = Some(moment);
+    pub fn expires_at(mut self, at: SystemTime) -> Self {
+        self.expires_at = Some(at);
         self
     }
 }
@@ -106,36 +106,41 @@ impl IssuedKey {
 /// Calls are repeated after errors that are temporary, and after a crash with the same [`IssueId`].
 #[async_trait]
 pub trait KeyIssuer: fmt::Debug + Send + Sync + 'static {
-    /// Gets a new key while `current` still works. Repeated with the same id, it gives the same key
-    /// where the issuer can do that.
+    /// Gets a new key while `current` still works. A call with the id of an earlier one returns the same
+    /// key, if the issuer can do that.
     async fn issue(&self, current: &SecretValue, attempt: &IssueAttempt) -> Result<IssuedKey>;
 
-    /// Makes `key` stop working; `current` authorises that. Succeeds if the issuer does not know the
+    /// Makes `key` stop working; `current` authorises the call. Succeeds if the issuer does not know the
     /// key or has revoked it before.
     async fn revoke(&self, key: &SecretValue, current: &SecretValue) -> Result<()>;
 
-    /// Succeeds if the issuer accepts `key`, or cannot be asked;
-    /// [`Unauthenticated`](ErrorKind::Unauthenticated) or [`Denied`](ErrorKind::Denied) if it does
-    /// not.
+    /// Succeeds if the issuer accepts `key`, or has no way to tell.
+    ///
+    /// A new key that works only after some seconds may fail at first: the engine verifies it again for
+    /// [`attempt_lease`](super::RotationPolicy::attempt_lease).
+    ///
+    /// # Errors
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated) or [`Denied`](ErrorKind::Denied) if the issuer does
+    /// not accept the key.
     async fn verify(&self, key: &SecretValue) -> Result<()> {
         let _ = key;
         Ok(())
     }
 
-    /// Whether an attempt can be repeated without leaving a key behind that nobody knows:
-    /// [`issue`](Self::issue) with the same id gives the same key again, or a key that was not stored is
-    /// worth nothing once there is another. Otherwise, a process that dies before it has stored a new
-    /// key may leave one behind, which is then looked for in the [`list`](Self::list).
+    /// Whether an attempt can be repeated without leaving an untracked key: [`issue`](Self::issue) with the
+    /// same id returns the same key again, or a key that was not stored stops working once there is another.
+    /// Otherwise, a process that dies before it has stored a new key may leave one behind, which the engine
+    /// then looks for in the [`list`](Self::list).
     fn is_idempotent(&self) -> bool {
         false
     }
 
-    /// Lists all keys of this client, in full, where the issuer can do that. After an attempt to get a
-    /// key of which nobody knows how it ended, those that are not stored are revoked: the client's
-    /// account must have no keys but those of this one secret. A list without `current` is not believed.
+    /// Lists all keys of this client, in full, if the issuer can do that. After an attempt whose outcome is
+    /// unknown, the engine revokes the listed keys that the store does not hold: the client's account must
+    /// have no keys but those of this one secret. The engine ignores a list without `current`.
     async fn list(&self, current: &SecretValue) -> Result<Vec<SecretValue>> {
         let _ = current;
-        Err(Error::new(ErrorKind::Unsupported, "look for keys that nobody uses at the issuer")
+        Err(Error::new(ErrorKind::Unsupported, "look for unused keys at the issuer")
             .because("this issuer cannot list its keys"))
     }
 }

@@ -1,4 +1,4 @@
-//! What an engine needs to know about a key.
+//! What an engine needs to know about a key that it manages.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::issuer::KeyIssuer;
 use super::password::PasswordIssuer;
 use super::policy::RotationPolicy;
 
-/// A key that an engine is to manage: where it is stored, who makes new ones, and when.
+/// A key that an engine is to manage: where it is stored, which issuer makes new ones, and when.
 #[derive(Clone, Debug)]
 pub struct ManagedKey {
     pub(super) path: String,
@@ -19,22 +19,22 @@ pub struct ManagedKey {
 }
 
 impl ManagedKey {
-    /// The key at `path`, replaced by keys of `issuer`. Response headers that tell the key's remaining
-    /// time do so in seconds, unless [`headers`](Self::headers) says otherwise.
+    /// The key at `path`, which `issuer` replaces. Response headers tell the key's remaining time in
+    /// seconds, unless [`headers`](Self::headers) sets another unit.
     #[must_use]
     pub fn new(path: impl Into<String>, issuer: impl KeyIssuer) -> Self {
         Self::with_issuer(path.into(), IssuerChoice::Issuer(Arc::new(issuer)))
     }
 
     /// A secret that the store itself replaces, such as the password of a static role in Vault, or a
-    /// secret with a rotation function in AWS: the store is asked to when it is due.
+    /// secret with a rotation function in AWS. The engine asks the store to do so when the secret is due.
     #[must_use]
     pub fn store_managed(path: impl Into<String>) -> Self {
         Self::with_issuer(path.into(), IssuerChoice::Store)
     }
 
-    /// A secret that is replaced as its kind says: a `db_credential` by the store itself, a `custom`
-    /// secret by a password of [`PasswordIssuer`]'s. Other kinds need an issuer: use [`new`](Self::new).
+    /// A secret whose kind selects the issuer: the store itself replaces a `db_credential`, and the default
+    /// [`PasswordIssuer`] a `custom` secret. Other kinds need an issuer: use [`new`](Self::new).
     #[must_use]
     pub fn for_kind(path: impl Into<String>) -> Self {
         Self::with_issuer(path.into(), IssuerChoice::Kind)
@@ -64,17 +64,17 @@ impl ManagedKey {
     }
 }
 
-/// Who makes new keys.
+/// The source of new keys.
 #[derive(Clone, Debug)]
 pub(super) enum IssuerChoice {
     Issuer(Arc<dyn KeyIssuer>),
     Store,
-    /// What suits the secret's kind.
+    /// Selected by the secret's kind.
     Kind,
 }
 
 impl IssuerChoice {
-    /// The issuer, or `None` if the store replaces the secret by its own means.
+    /// The issuer, or `None` if the store itself replaces the secret.
     pub(super) fn choose(self, kind: SecretKind) -> Result<Option<Arc<dyn KeyIssuer>>> {
         match (self, kind) {
             (Self::Issuer(issuer), _) => Ok(Some(issuer)),

@@ -25,17 +25,19 @@ pub struct RotationPolicy {
     /// How long requests in flight may go on with the old key. 30 seconds unless set.
     pub drain_timeout: Duration,
     /// How long other instances may take to notice a new key, and so how much longer the old one
-    /// works. Each looks at the store three times in it. 90 seconds unless set; zero if there are no
-    /// other instances.
+    /// works. Each instance reads the store three times in it. 90 seconds unless set; zero if there are
+    /// no other instances.
     pub propagation_timeout: Duration,
-    /// How old a key has to be for its end to have it replaced. An issuer that says of every new key
-    /// that it ends soon would otherwise be asked for keys without end. 1 hour unless set; half its life
-    /// is enough for a key that lives shorter than twice that, and where only response headers tell its
-    /// end, 10 minutes at least.
+    /// The age of a key before its expiry can make it due. Without it, an issuer that gives every new
+    /// key a near expiry would be asked for keys again and again. 1 hour unless set. For a key that lives
+    /// shorter than twice that, half its life is enough, but at least 10 seconds, or 10 minutes where only
+    /// response headers tell the expiry.
     pub min_key_age: Duration,
-    /// How long an instance that has begun to get a key may take, before another goes on in its
-    /// place, and how long a call to the issuer or the store may take. With other instances, a call that
-    /// gets or tries a new key has half to three quarters of it. 60 seconds unless set.
+    /// How long an attempt to get a key belongs to the instance that has started it, before another
+    /// instance takes it over; the instance extends the lease while it needs it. Also the limit of a call
+    /// to the issuer or the store, and how long a new key that does not work yet is verified again. With
+    /// other instances, a call that gets or verifies a new key has half to three quarters of it. 60 seconds
+    /// unless set.
     pub attempt_lease: Duration,
 }
 
@@ -87,21 +89,21 @@ impl RotationPolicy {
         self
     }
 
-    /// Says that no other instance uses the key: the old one is revoked as soon as no request carries
-    /// it any more.
+    /// Declares that no other instance uses the key: the engine revokes the old one as soon as no request
+    /// carries it any more.
     #[must_use]
     pub fn single_instance(self) -> Self {
         self.propagation_timeout(Duration::ZERO)
     }
 
-    /// Sets how old a key has to be for its end to have it replaced.
+    /// Sets the age of a key before its expiry can make it due.
     #[must_use]
     pub fn min_key_age(mut self, age: Duration) -> Self {
         self.min_key_age = age;
         self
     }
 
-    /// The policy with times that can be added to moments.
+    /// Caps the times, so that adding them to an instant cannot overflow.
     pub(crate) fn bounded(mut self) -> Self {
         let Self {
             rotate_before,
@@ -118,7 +120,7 @@ impl RotationPolicy {
         self
     }
 
-    /// Sets how long an instance may take to get a key.
+    /// Sets how long an attempt to get a key belongs to the instance that has started it.
     #[must_use]
     pub fn attempt_lease(mut self, limit: Duration) -> Self {
         self.attempt_lease = limit;

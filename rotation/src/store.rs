@@ -11,7 +11,7 @@ use strongroom_core::{
 
 use super::calls::within;
 
-/// One secret in its store. Reads ask the store itself; errors name the secret and the store.
+/// One secret in its store. Errors name the secret and the store.
 #[derive(Debug)]
 pub(crate) struct StoredSecret {
     backend: Arc<dyn Backend>,
@@ -29,7 +29,7 @@ impl StoredSecret {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Refuses an operation that the store does not offer.
+    /// Fails if the store does not offer an operation.
     pub(crate) fn require(&self, capability: Capability) -> Result<()> {
         let info = self.backend.info();
         if info.capabilities.has(capability) {
@@ -59,19 +59,19 @@ impl StoredSecret {
         }
     }
 
-    /// Asks the store to replace the secret by its own means.
+    /// Asks the store to replace the secret itself.
     pub(crate) async fn rotate(&self, limit: Duration) -> Result<()> {
         let rotated = within(limit, self.backend.rotate(&self.path)).await;
         rotated.map(drop).map_err(|error| self.named(error, Operation::Rotate))
     }
 
-    /// When the secret was last changed, if the store tells that only when it is asked for metadata.
+    /// When the secret was last changed, as its metadata says: many stores do not return times with a read.
     pub(crate) async fn describe_change(&self, limit: Duration) -> Option<std::time::SystemTime> {
         let described = within(limit, self.backend.describe(&self.path)).await.ok()?;
         described.metadata.updated_at.or(described.metadata.created_at)
     }
 
-    /// The error with the secret and the store that it is about, unless it names them.
+    /// Adds the secret and the store to an error that does not name them.
     pub(crate) fn named(&self, error: Error, operation: Operation) -> Error {
         if error.kind() == ErrorKind::Closed {
             self.is_closed.store(true, Ordering::Relaxed);
