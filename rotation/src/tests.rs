@@ -1,17 +1,16 @@
-//! The engine under a clock that tests set forward, with an issuer and a store in memory.
+//! The engine under a paused clock, with an issuer and a store in memory.
 
 mod agreement;
 mod attempts;
 mod backoff;
 mod compromised;
 mod crash;
-mod crashing;
-mod delegate;
 mod failures;
 mod faulty_store;
 pub(crate) mod fixed_key;
 mod instances;
 mod issuer;
+mod killable;
 #[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
 mod leaks;
 mod order;
@@ -22,5 +21,6 @@ mod replicas;
 mod schedule;
 mod shutdown;
 mod slow_keys;
+mod store_managed;
 mod stores;
 mod years;

@@ -1,4 +1,4 @@
-//! What several who deal with one key know of each other, and what they must not do to each other.
+//! What instances and operators that share one key must not do to each other.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,24 +6,25 @@ use strongroom_core::{Backend as _, PutOptions, SecretValue};
 use tokio::time::sleep;
 
 use super::issuer::{
-    FIRST, Issuer, alone, assert_live_for, assert_settled, engine, path, shared, store, stored,
+    FIRST, Issuer, assert_live_for, assert_settled, engine, path, read_record, shared_key,
+    single_instance_key, store,
 };
 use crate::clock;
 use crate::{ExpiryHeaders, ExpiryUnit};
 
-/// A moment before now, as the store keeps it.
+/// A time before now, as the record holds it.
 fn ago(seconds: u64) -> String {
-    let moment: SystemTime = clock::wall() - Duration::from_secs(seconds);
-    humantime::format_rfc3339_millis(moment).to_string()
+    let time: SystemTime = clock::wall() - Duration::from_secs(seconds);
+    humantime::format_rfc3339_millis(time).to_string()
 }
 
 #[tokio::test(start_paused = true)]
-async fn instances_that_could_not_reach_the_store_for_long_notice_the_next_key_in_time() {
+async fn instances_notice_the_next_key_in_time_after_a_long_outage() {
     let (store, issuer) = (store().await, Issuer::new());
     let engines: Vec<_> = (0..4).map(|_| engine(&store)).collect();
     let mut keys = Vec::new();
     for engine in &engines {
-        keys.push(engine.add(shared(&issuer)).await.unwrap());
+        keys.push(engine.add(shared_key(&issuer)).await.unwrap());
     }
     sleep(Duration::from_secs(1)).await;
     store.delete(&path()).await.unwrap();
@@ -36,13 +37,13 @@ async fn instances_that_could_not_reach_the_store_for_long_notice_the_next_key_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_every_instance_is_told_of_costs_one_key() {
+async fn an_expiry_that_every_instance_observes_costs_one_key() {
     let (store, issuer) = (store().await, Issuer::new());
     let engines: Vec<_> = (0..4).map(|_| engine(&store)).collect();
     let mut keys = Vec::new();
     for engine in &engines {
         let headers = ExpiryHeaders::new(ExpiryUnit::Hours);
-        keys.push(engine.add(shared(&issuer).headers(headers)).await.unwrap());
+        keys.push(engine.add(shared_key(&issuer).headers(headers)).await.unwrap());
     }
     let headers = http::HeaderMap::from_iter([(
         http::HeaderName::from_static("x-key-expires-in"),
@@ -52,52 +53,56 @@ async fn an_end_that_every_instance_is_told_of_costs_one_key() {
         key.observe(&headers);
     }
     sleep(Duration::from_secs(4 * 3600)).await;
-    assert_eq!(issuer.issue_calls(), 1, "what was said of the old key says nothing of the new one");
+    assert_eq!(issuer.issue_calls(), 1, "a header of the old key does not count for the new one");
     assert_settled(&store, &issuer, "key-1").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_path_that_is_added_twice_is_one_key() {
+async fn adding_a_path_twice_returns_the_same_key() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let one = engine.add(alone(&issuer)).await.unwrap();
-    let two = engine.add(alone(&issuer)).await.unwrap();
+    let one = engine.add(single_instance_key(&issuer)).await.unwrap();
+    let two = engine.add(single_instance_key(&issuer)).await.unwrap();
     one.rotate().await.unwrap();
-    assert_eq!(two.acquire().expose_text().unwrap(), "key-1", "nobody has to notice");
+    assert_eq!(
+        two.acquire().expose_text().unwrap(),
+        "key-1",
+        "both handles see the new key at once"
+    );
     assert_eq!(two.rotate().await.unwrap(), 2);
     assert_live_for(Duration::from_secs(60), &issuer, &[one, two]).await;
     assert_settled(&store, &issuer, "key-2").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_an_operator_goes_back_to_is_not_revoked() {
+async fn does_not_revoke_a_key_that_an_operator_rolled_back_to() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(1)).await;
     store.rollback(&path(), &1.into()).await.unwrap();
     drop(in_flight);
     sleep(Duration::from_secs(600)).await;
-    assert_eq!(stored(&store).await.1, FIRST);
+    assert_eq!(read_record(&store).await.1, FIRST);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
-    assert_eq!(issuer.live(), [FIRST, "key-1"], "whoever went back has to revoke it");
+    assert_eq!(issuer.live(), [FIRST, "key-1"], "the operator has to revoke it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_an_operator_goes_back_to_is_not_made_again() {
+async fn withdraws_an_attempt_that_an_operator_rolled_back_to() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(1)).await;
     store.rollback(&path(), &2.into()).await.unwrap();
-    assert!(stored(&store).await.0.contains(&"rotation_attempt".into()));
+    assert!(read_record(&store).await.0.contains(&"rotation_attempt".into()));
     drop(in_flight);
     sleep(Duration::from_secs(600)).await;
-    let (members, current) = stored(&store).await;
+    let (members, current) = read_record(&store).await;
     assert_eq!((current.as_str(), issuer.issue_calls()), (FIRST, 1));
     assert!(!members.contains(&"rotation_attempt".into()), "{members:?}");
     assert_eq!(issuer.live(), [FIRST, "key-1"]);
@@ -105,14 +110,16 @@ async fn an_attempt_that_an_operator_goes_back_to_is_not_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_lags_where_a_key_was_stored_has_nobody_revoke_the_one_before_early() {
+async fn a_slow_clock_of_another_instance_does_not_revoke_the_old_key_early() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        books.live.insert("key-9".into());
+    issuer.set(|state| {
+        state.live.insert("key-9".into());
     });
     let (first, second) = (engine(&store), engine(&store));
-    let keys =
-        [first.add(shared(&issuer)).await.unwrap(), second.add(shared(&issuer)).await.unwrap()];
+    let keys = [
+        first.add(shared_key(&issuer)).await.unwrap(),
+        second.add(shared_key(&issuer)).await.unwrap(),
+    ];
     sleep(Duration::from_secs(1)).await;
     let value = SecretValue::fields([
         ("key", "key-9"),
@@ -127,10 +134,10 @@ async fn a_clock_that_lags_where_a_key_was_stored_has_nobody_revoke_the_one_befo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_lags_where_an_attempt_began_does_not_shorten_it() {
+async fn a_slow_clock_of_another_instance_does_not_shorten_its_lease() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(shared(&issuer)).await.unwrap();
+    let key = engine.add(shared_key(&issuer)).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     let value = SecretValue::fields([
         ("key", FIRST),
@@ -141,7 +148,7 @@ async fn a_clock_that_lags_where_an_attempt_began_does_not_shorten_it() {
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     key.check_store();
     sleep(Duration::from_secs(9)).await;
-    assert_eq!(issuer.issue_calls(), 0, "the claim is for ten seconds");
+    assert_eq!(issuer.issue_calls(), 0, "the lease is for ten seconds");
     sleep(Duration::from_secs(120)).await;
     assert_eq!(issuer.issue_calls(), 1);
     assert_settled(&store, &issuer, "key-1").await;

@@ -1,4 +1,4 @@
-//! Attempts to get a key or to be rid of one that do not end well, and those that come after them.
+//! Attempts that fail, revocations that are refused, and the attempts after them.
 
 use std::iter::repeat_n;
 use std::sync::Arc;
@@ -11,57 +11,59 @@ use tokio::time::sleep;
 
 use super::faulty_store::FaultyStore;
 use super::issuer::{
-    DAY, FIRST, Fault, Issuer, PATH, alone, annotate, assert_settled, engine, path, shared, store,
-    stored, told,
+    DAY, FIRST, Fault, Issuer, PATH, annotate, assert_settled, engine, path, read_record,
+    received_steps, shared_key, single_instance_key, store,
 };
 use crate::clock;
 use crate::{ManagedKey, PasswordIssuer, RotationPolicy, RotationStep};
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_does_not_work_is_found_though_the_engine_stops_before_it_is_revoked() {
-    for repeats in [true, false] {
+async fn a_restart_before_a_rejected_key_is_revoked_leaves_no_key_behind() {
+    for is_idempotent in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| {
-            (books.repeats, books.lists, books.verify_refuses) = (repeats, true, true);
-            books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+        issuer.set(|state| {
+            (state.is_idempotent, state.lists_keys, state.rejects_keys) =
+                (is_idempotent, true, true);
+            state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
         });
         let first = engine(&store);
-        let key = first.add(alone(&issuer)).await.unwrap();
+        let key = first.add(single_instance_key(&issuer)).await.unwrap();
         assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
         first.shutdown().await;
         assert_eq!(issuer.live(), [FIRST, "key-1"]);
 
-        issuer.set(|books| books.verify_refuses = false);
+        issuer.set(|state| state.rejects_keys = false);
         let second = engine(&store);
-        let key = second.add(alone(&issuer)).await.unwrap();
+        let key = second.add(single_instance_key(&issuer)).await.unwrap();
         sleep(Duration::from_secs(60)).await;
         let current = key.acquire().expose_text().unwrap().to_owned();
-        assert_eq!(current, if repeats { "key-1" } else { "key-2" });
+        assert_eq!(current, if is_idempotent { "key-1" } else { "key-2" });
         assert_settled(&store, &issuer, &current).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_neither_works_nor_is_revoked_is_told_of_and_looked_for_later() {
-    for repeats in [true, false] {
+async fn reports_a_rejected_key_that_is_not_revoked_and_revokes_it_later() {
+    for is_idempotent in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| {
-            (books.repeats, books.lists, books.verify_refuses) = (repeats, true, true);
-            books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+        issuer.set(|state| {
+            (state.is_idempotent, state.lists_keys, state.rejects_keys) =
+                (is_idempotent, true, true);
+            state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
         });
         let engine = engine(&store);
         let mut events = engine.events();
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
         sleep(DAY).await;
         let unrevoked = |step: &RotationStep| matches!(step, RotationStep::RevocationFailed { .. });
-        assert_eq!(told(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
+        assert_eq!(received_steps(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
         assert_eq!((issuer.issue_calls(), issuer.live()), (1, vec![FIRST.into(), "key-1".into()]));
-        assert!(!stored(&store).await.0.contains(&"rotation_attempt".into()));
+        assert!(!read_record(&store).await.0.contains(&"rotation_attempt".into()));
 
-        issuer.set(|books| {
-            books.verify_refuses = false;
-            books.revoke_faults.clear();
+        issuer.set(|state| {
+            state.rejects_keys = false;
+            state.revoke_faults.clear();
         });
         assert_eq!(key.rotate().await.unwrap(), 1);
         sleep(DAY).await;
@@ -70,42 +72,42 @@ async fn a_key_that_neither_works_nor_is_revoked_is_told_of_and_looked_for_later
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_does_not_work_is_revoked_before_anybody_hears_of_it() {
+async fn revokes_a_rejected_key_before_it_answers_the_caller() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.verify_refuses = true);
+    issuer.set(|state| state.rejects_keys = true);
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap_err();
     assert_settled(&store, &issuer, FIRST).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_understood_is_asked_for_again_and_not_for_another_key() {
+async fn repeats_the_same_attempt_after_an_unusable_answer() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 6 * DAY)).await;
-    issuer.set(|books| {
-        books.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Config), 10_000).collect();
+    issuer.set(|state| {
+        state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Config), 10_000).collect();
     });
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(5 * DAY).await;
-    assert_eq!(store.versions(&path()).await.unwrap().len(), 2, "one attempt is noted");
+    assert_eq!(store.versions(&path()).await.unwrap().len(), 2, "one attempt is stored");
     let calls = issuer.issue_calls();
     assert!((120..260).contains(&calls), "once or twice an hour, not {calls} times");
     assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Config);
-    issuer.set(|books| books.issue_faults.clear());
+    issuer.set(|state| state.issue_faults.clear());
     sleep(Duration::from_secs(3700)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_seen_as_long_as_a_rotation_is_wanted() {
+async fn shows_the_last_error_as_long_as_the_key_is_due() {
     for is_due in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
         let refusal = Fault::Refuse(ErrorKind::Denied);
-        issuer.set(|books| books.issue_faults = repeat_n(refusal, 10_000).collect());
+        issuer.set(|state| state.issue_faults = repeat_n(refusal, 10_000).collect());
         let engine = engine(&store);
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         if is_due {
             annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 6 * DAY)).await;
         }
@@ -120,39 +122,42 @@ async fn an_error_is_seen_as_long_as_a_rotation_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_never_revokes_does_not_keep_the_next_key_away() {
+async fn gets_the_next_key_although_the_issuer_never_revokes() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        books.lifetime = Some(30 * DAY);
-        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+    issuer.set(|state| {
+        state.lifetime = Some(30 * DAY);
+        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
     });
     let engine = engine(&store);
     let mut events = engine.events();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     let old = key.acquire().fingerprint().clone();
     let unrevoked = |steps: Vec<RotationStep>| -> Vec<_> {
-        let is_told = |step| match step {
+        let failure = |step| match step {
             RotationStep::RevocationFailed { fingerprint, error } => {
                 Some((fingerprint, error.kind()))
             }
             _ => None,
         };
-        steps.into_iter().filter_map(is_told).collect()
+        steps.into_iter().filter_map(failure).collect()
     };
     sleep(22 * DAY).await;
-    assert!(stored(&store).await.0.contains(&"rotation_previous".into()), "it is still tried");
-    assert_eq!(unrevoked(told(&mut events)), []);
+    assert!(
+        read_record(&store).await.0.contains(&"rotation_previous".into()),
+        "the engine still tries"
+    );
+    assert_eq!(unrevoked(received_steps(&mut events)), []);
     assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Denied);
 
     sleep(2 * DAY).await;
     assert_eq!(key.state().generation, 2);
-    let first = unrevoked(told(&mut events));
+    let first = unrevoked(received_steps(&mut events));
     assert_eq!((first.len(), first[0].1), (1, ErrorKind::Denied));
-    assert_eq!(key.rotate().await.unwrap(), 3, "who wants one at once gets it");
-    assert_eq!(unrevoked(told(&mut events)), [(old, ErrorKind::Denied)]);
+    assert_eq!(key.rotate().await.unwrap(), 3, "a caller gets one at once");
+    assert_eq!(unrevoked(received_steps(&mut events)), [(old, ErrorKind::Denied)]);
 
-    issuer.set(|books| books.revoke_faults.clear());
+    issuer.set(|state| state.revoke_faults.clear());
     sleep(Duration::from_secs(3700)).await;
     assert_eq!(issuer.live(), [FIRST, "key-1", "key-3"]);
     assert!(key.state().last_error.is_none());
@@ -161,7 +166,7 @@ async fn an_issuer_that_never_revokes_does_not_keep_the_next_key_away() {
 #[tokio::test(start_paused = true)]
 async fn after_a_refused_attempt_other_readers_find_the_key_in_its_member() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    issuer.set(|state| state.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
     let engine = engine(&store);
     let policy = RotationPolicy::new().single_instance().member("token");
     let key = engine.add(ManagedKey::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
@@ -174,15 +179,15 @@ async fn after_a_refused_attempt_other_readers_find_the_key_in_its_member() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_refuses_now_and_then_leaves_no_key_behind_however_often_one_is_wanted() {
+async fn frequent_rotations_with_refused_revocations_leave_no_key_behind() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let (mut rotated, mut failed) = (0, 0);
     for second in 0..200 {
         if second % 6 == 0 {
             let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 4);
-            issuer.set(|books| books.revoke_faults = refusals.collect());
+            issuer.set(|state| state.revoke_faults = refusals.collect());
         }
         match key.rotate().await {
             Ok(_) => rotated += 1,
@@ -196,38 +201,38 @@ async fn an_issuer_that_refuses_now_and_then_leaves_no_key_behind_however_often_
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_are_counted_for_each_key() {
+async fn counts_refusals_for_each_key_separately() {
     let (store, issuer) = (store().await, Issuer::new());
     let refusal = Fault::Refuse(ErrorKind::Denied);
-    issuer.set(|books| {
-        books.verify_refuses = true;
-        books.revoke_faults = repeat_n(refusal, 4).collect();
+    issuer.set(|state| {
+        state.rejects_keys = true;
+        state.revoke_faults = repeat_n(refusal, 4).collect();
     });
     let engine = engine(&store);
     let mut events = engine.events();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for _ in 0..4 {
         key.rotate().await.unwrap_err();
     }
-    issuer.set(|books| books.verify_refuses = false);
+    issuer.set(|state| state.rejects_keys = false);
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(10)).await;
     assert_settled(&store, &issuer, "key-1").await;
-    issuer.set(|books| {
-        books.verify_refuses = true;
-        books.revoke_faults.push_back(refusal);
+    issuer.set(|state| {
+        state.rejects_keys = true;
+        state.revoke_faults.push_back(refusal);
     });
     key.rotate().await.unwrap_err();
-    assert!(!told(&mut events).iter().any(|step| step.name() == "revocation_failed"));
+    assert!(!received_steps(&mut events).iter().any(|step| step.name() == "revocation_failed"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_goes_on_refusing_to_revoke_costs_few_versions() {
+async fn refused_revocations_write_few_versions() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        (books.repeats, books.lists) = (false, true);
-        books.live.insert("key-9".into());
-        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 100_000).collect();
+    issuer.set(|state| {
+        (state.is_idempotent, state.lists_keys) = (false, true);
+        state.live.insert("key-9".into());
+        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 100_000).collect();
     });
     let value = SecretValue::fields([
         ("key", "key-9"),
@@ -238,7 +243,7 @@ async fn an_issuer_that_goes_on_refusing_to_revoke_costs_few_versions() {
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     let engines: Vec<_> = (0..2).map(|_| engine(&store)).collect();
     for engine in &engines {
-        let _ = engine.add(shared(&issuer)).await.unwrap();
+        let _ = engine.add(shared_key(&issuer)).await.unwrap();
     }
     sleep(DAY).await;
     let versions = store.versions(&path()).await.unwrap().len();
@@ -249,7 +254,7 @@ async fn an_issuer_that_goes_on_refusing_to_revoke_costs_few_versions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_password_that_was_made_and_not_stored_is_no_key_that_nobody_knows() {
+async fn does_not_report_a_password_that_was_never_stored() {
     let store = store().await;
     let value = SecretValue::fields([
         ("key", FIRST),
@@ -259,40 +264,40 @@ async fn a_password_that_was_made_and_not_stored_is_no_key_that_nobody_knows() {
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     let engine = engine(&store);
     let mut events = engine.events();
-    let key = engine.add(alone(&PasswordIssuer::default())).await.unwrap();
+    let key = engine.add(single_instance_key(&PasswordIssuer::default())).await.unwrap();
     sleep(Duration::from_secs(100)).await;
     assert_eq!(key.state().generation, 1);
-    assert!(!told(&mut events).iter().any(|step| step.name() == "orphaned"));
+    assert!(!received_steps(&mut events).iter().any(|step| step.name() == "orphaned"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_whose_end_was_not_stored_leaves_no_doubt() {
+async fn a_refusal_whose_withdrawal_was_not_stored_reports_no_untracked_key() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer
-        .set(|books| books.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect());
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.hangs = Some(2);
-    let engine = Arc::new(unkind).engine();
+        .set(|state| state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect());
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.hangs_at = Some(2);
+    let engine = Arc::new(faulty).engine();
     let mut events = engine.events();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap_err();
     sleep(Duration::from_secs(60)).await;
     assert_eq!(key.rotate().await.unwrap(), 1);
     sleep(Duration::from_secs(60)).await;
-    let orphaned = told(&mut events).iter().any(|step| step.name() == "orphaned");
-    assert!(!orphaned, "the issuer gave no key, and repeats");
+    let orphaned = received_steps(&mut events).iter().any(|step| step.name() == "orphaned");
+    assert!(!orphaned, "the issuer gave no key, and is idempotent");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_left_over_that_is_never_revoked_costs_few_versions() {
+async fn an_unstored_key_that_is_never_revoked_writes_few_versions() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        books.verify_latency = Duration::from_secs(3);
-        books.live.insert("key-9".to_owned());
-        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+    issuer.set(|state| {
+        state.verify_latency = Duration::from_secs(3);
+        state.live.insert("key-9".to_owned());
+        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
     });
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let rotating = tokio::spawn(async move { key.rotate().await });
     sleep(Duration::from_secs(1)).await;
     let value = SecretValue::fields([("key", "key-9"), ("rotation_generation", "1")]);
@@ -304,26 +309,26 @@ async fn a_key_left_over_that_is_never_revoked_costs_few_versions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_refused_one_key_tries_to_revoke_the_next_all_the_same() {
+async fn an_instance_whose_revocation_was_refused_revokes_the_next_key() {
     let (store, issuer) = (store().await, Issuer::new());
     let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000);
-    issuer.set(|books| books.revoke_faults = refusals.collect());
+    issuer.set(|state| state.revoke_faults = refusals.collect());
     let (first, second) = (engine(&store), engine(&store));
-    let key = first.add(shared(&issuer)).await.unwrap();
-    let _elsewhere = second.add(shared(&issuer)).await.unwrap();
+    let key = first.add(shared_key(&issuer)).await.unwrap();
+    let _elsewhere = second.add(shared_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(3600)).await;
-    // What the second was refused, somebody else ends.
+    // An operator ends what the second instance was refused.
     first.shutdown().await;
-    issuer.set(|books| {
-        books.live.remove(FIRST);
-        books.revoke_faults.clear();
+    issuer.set(|state| {
+        state.live.remove(FIRST);
+        state.revoke_faults.clear();
     });
     let now = store.get(&path(), &VersionSelector::Active).await.unwrap();
     let value = now.value().with_fields(&[("rotation_previous", None)]).unwrap();
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     let third = engine(&store);
-    let key = third.add(shared(&issuer)).await.unwrap();
+    let key = third.add(shared_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap(), 2);
     third.shutdown().await;
     sleep(Duration::from_secs(120)).await;

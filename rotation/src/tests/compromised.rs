@@ -1,4 +1,4 @@
-//! Keys that somebody else may know.
+//! Compromised keys.
 
 use std::iter::repeat_n;
 use std::sync::Arc;
@@ -7,23 +7,23 @@ use std::time::Duration;
 use strongroom_core::{Backend as _, ErrorKind, PutOptions, SecretValue, VersionSelector};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::crashing::dying_at;
 use super::faulty_store::FaultyStore;
 use super::issuer::{
-    FIRST, Fault, Issuer, PATH, alone, assert_live_for, assert_settled, engine, path, shared,
-    store, stored, told,
+    FIRST, Fault, Issuer, PATH, assert_live_for, assert_settled, engine, path, read_record,
+    received_steps, shared_key, single_instance_key, store,
 };
+use super::killable::engine_killed_at;
 use crate::{ManagedKey, RotationPolicy, RotationStep};
 
 const DENIED: Fault = Fault::Refuse(ErrorKind::Denied);
 
 #[tokio::test(start_paused = true)]
-async fn a_leaked_key_is_revoked_before_its_replacement_is_told_of() {
+async fn revokes_a_compromised_key_before_it_answers_the_caller() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.latency = Duration::from_millis(100));
+    issuer.set(|state| state.latency = Duration::from_millis(100));
     let (first, second) = (engine(&store), engine(&store));
-    let key = first.add(shared(&issuer)).await.unwrap();
-    let elsewhere = second.add(shared(&issuer)).await.unwrap();
+    let key = first.add(shared_key(&issuer)).await.unwrap();
+    let elsewhere = second.add(shared_key(&issuer)).await.unwrap();
     let in_flight = [key.acquire(), elsewhere.acquire()];
     let start = Instant::now();
     assert_eq!(key.rotate_compromised().await.unwrap(), 1);
@@ -33,9 +33,9 @@ async fn a_leaked_key_is_revoked_before_its_replacement_is_told_of() {
     elsewhere.check_store();
     sleep(Duration::from_millis(10)).await;
     assert!(issuer.is_live(&elsewhere.acquire()));
-    assert!(!stored(&store).await.0.contains(&"rotation_compromised".into()));
+    assert!(!read_record(&store).await.0.contains(&"rotation_compromised".into()));
 
-    // The next one has the time it needs again.
+    // The next rotation waits for requests in flight again.
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(4)).await;
@@ -43,15 +43,15 @@ async fn a_leaked_key_is_revoked_before_its_replacement_is_told_of() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_a_rotation_under_way_nor_other_keys_keep_a_leaked_one_alive() {
+async fn a_compromised_key_waits_neither_for_a_running_rotation_nor_for_other_keys() {
     let (store, issuer) = (store().await, Issuer::new());
     let busy = Issuer::new();
-    busy.set(|books| books.issue_faults.push_back(Fault::Hang));
+    busy.set(|state| state.issue_faults.push_back(Fault::Hang));
     store.put(&"busy".parse().unwrap(), FIRST.into(), PutOptions::new()).await.unwrap();
     let engine = engine(&store).max_concurrent_rotations(1);
     let policy = RotationPolicy::new().attempt_lease(Duration::from_secs(3600));
     let busy = engine.add(ManagedKey::new("busy", busy).policy(policy)).await.unwrap();
-    let key = engine.add(shared(&issuer)).await.unwrap();
+    let key = engine.add(shared_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     assert!(timeout(Duration::from_secs(1), busy.rotate()).await.is_err());
     let in_flight = key.acquire();
@@ -63,19 +63,19 @@ async fn neither_a_rotation_under_way_nor_other_keys_keep_a_leaked_one_alive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leaked_key_is_replaced_though_the_issuer_refuses_at_first() {
+async fn replaces_a_compromised_key_after_the_issuer_refused_at_first() {
     for restarts in [false, true] {
         let (store, issuer) = (store().await, Issuer::new());
         let refusal = Fault::Refuse(ErrorKind::Denied);
-        issuer.set(|books| books.issue_faults = repeat_n(refusal, 3).collect());
+        issuer.set(|state| state.issue_faults = repeat_n(refusal, 3).collect());
         let first = engine(&store);
-        let key = first.add(alone(&issuer)).await.unwrap();
+        let key = first.add(single_instance_key(&issuer)).await.unwrap();
         assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
         assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
         let second = engine(&store);
         if restarts {
             first.shutdown().await;
-            let _key = second.add(alone(&issuer)).await.unwrap();
+            let _key = second.add(single_instance_key(&issuer)).await.unwrap();
         }
         sleep(Duration::from_secs(120)).await;
         assert_settled(&store, &issuer, "key-1").await;
@@ -83,40 +83,40 @@ async fn a_leaked_key_is_replaced_though_the_issuer_refuses_at_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leaked_key_that_the_issuer_does_not_revoke_is_told_of() {
+async fn reports_a_compromised_key_that_the_issuer_does_not_revoke() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
-    issuer.set(|books| books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+    issuer.set(|state| state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
     assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
-    assert_eq!(key.acquire().expose_text().unwrap(), "key-1", "it is in use all the same");
+    assert_eq!(key.acquire().expose_text().unwrap(), "key-1", "the new key is in use nevertheless");
     sleep(Duration::from_secs(20)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_goes_on_after_a_crash_knows_that_the_key_has_leaked() {
+async fn an_instance_that_resumes_after_a_crash_revokes_the_compromised_key_at_once() {
     for dies_at in ["started", "issued", "stored", "switched", "drained"] {
         let (store, issuer) = (store().await, Issuer::new());
-        let (first, rotation) = dying_at(dies_at, &store, &issuer);
+        let (first, rotation) = engine_killed_at(dies_at, &store, &issuer);
         let key = first.add(rotation).await.unwrap();
         assert!(timeout(Duration::from_secs(1), key.rotate_compromised()).await.is_err());
         drop((first, key));
 
         let second = engine(&store);
-        let key = second.add(shared(&issuer)).await.unwrap();
+        let key = second.add(shared_key(&issuer)).await.unwrap();
         let _in_flight = key.acquire();
-        // The claim of the one that died, and no more.
+        // The lease of the instance that died, and no longer.
         sleep(Duration::from_secs(11)).await;
         assert_settled(&store, &issuer, "key-1").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leak_that_was_noted_by_hand_is_minded() {
+async fn revokes_a_key_that_an_operator_marked_as_compromised() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(shared(&issuer)).await.unwrap();
+    let key = engine.add(shared_key(&issuer)).await.unwrap();
     let value = SecretValue::fields([("key", FIRST), ("rotation_compromised", "0")]);
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     key.check_store();
@@ -125,17 +125,17 @@ async fn a_leak_that_was_noted_by_hand_is_minded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_note_of_an_earlier_leak_that_others_have_left_means_nothing() {
+async fn ignores_a_compromise_mark_of_another_generation() {
     let (store, issuer) = (store().await, Issuer::new());
     let (first, second) = (engine(&store), engine(&store));
-    let key = first.add(shared(&issuer)).await.unwrap();
+    let key = first.add(shared_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(100)).await;
     let now = store.get(&path(), &VersionSelector::Active).await.unwrap();
     for earlier in ["0", "2", "true", ""] {
         let value = now.value().with_fields(&[("rotation_compromised", Some(earlier))]).unwrap();
         store.put(&path(), value, PutOptions::new()).await.unwrap();
-        let keys = [key.clone(), second.add(shared(&issuer)).await.unwrap()];
+        let keys = [key.clone(), second.add(shared_key(&issuer)).await.unwrap()];
         key.check_store();
         assert_live_for(Duration::from_secs(60), &issuer, &keys).await;
         assert_eq!(issuer.issue_calls(), 1, "{earlier:?}");
@@ -144,21 +144,21 @@ async fn a_note_of_an_earlier_leak_that_others_have_left_means_nothing() {
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(4)).await;
-    assert!(issuer.is_live(&in_flight), "nobody is in a hurry");
+    assert!(issuer.is_live(&in_flight), "the rotation waits as usual");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_an_operator_puts_in_place_of_a_leaked_one_has_not_leaked() {
+async fn a_key_that_an_operator_puts_in_place_of_a_compromised_one_is_not_compromised() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for _ in 0..5 {
         key.rotate().await.unwrap();
     }
     sleep(Duration::from_secs(10)).await;
-    issuer.set(|books| {
-        books.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 3).collect();
-        books.live.insert("by hand".into());
+    issuer.set(|state| {
+        state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 3).collect();
+        state.live.insert("by hand".into());
     });
     assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
     store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
@@ -168,19 +168,20 @@ async fn a_key_that_an_operator_puts_in_place_of_a_leaked_one_has_not_leaked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rotation_after_a_leaked_key_is_gone_is_in_no_hurry() {
+async fn a_rotation_after_a_compromised_key_is_revoked_waits_as_usual() {
     let (store, issuer) = (store().await, Issuer::new());
-    let unkind = Arc::new(FaultyStore::new(&store).await);
-    let engine = unkind.engine();
-    let key = engine.add(shared(&issuer)).await.unwrap();
-    issuer.set(|books| {
-        books.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect();
-        books.live.extend(["key-8".to_owned(), "key-9".to_owned()]);
+    let faulty = Arc::new(FaultyStore::new(&store).await);
+    let engine = faulty.engine();
+    let key = engine.add(shared_key(&issuer)).await.unwrap();
+    issuer.set(|state| {
+        state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect();
+        state.live.extend(["key-8".to_owned(), "key-9".to_owned()]);
     });
     key.rotate_compromised().await.unwrap_err();
-    // Others replace the leaked key, and then, in good order, the next one; seen here as one change.
-    issuer.set(|books| {
-        books.live.remove(FIRST);
+    // Another instance replaces the compromised key, and then the next one as usual. This instance sees one
+    // change.
+    issuer.set(|state| {
+        state.live.remove(FIRST);
     });
     let value = SecretValue::fields([
         ("key", "key-9"),
@@ -188,78 +189,78 @@ async fn a_rotation_after_a_leaked_key_is_gone_is_in_no_hurry() {
         ("rotation_generation", "2"),
     ]);
     store.put(&path(), value, PutOptions::new()).await.unwrap();
-    unkind.note().await;
+    faulty.sync().await;
     key.check_store();
     sleep(Duration::from_secs(20)).await;
     assert_eq!(
         issuer.live(),
         ["key-8", "key-9"],
-        "others carry key-8 for {:?}",
+        "other instances may use key-8 for {:?}",
         Duration::from_secs(35)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leaked_key_that_the_issuer_goes_on_refusing_to_revoke_is_tried_each_hour() {
+async fn tries_to_revoke_a_compromised_key_every_hour() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 30);
-    issuer.set(|books| books.revoke_faults = refusals.collect());
+    issuer.set(|state| state.revoke_faults = refusals.collect());
     assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
     sleep(Duration::from_secs(30 * 3600)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leaked_key_is_not_left_alive_because_somebody_asks_again() {
-    for asks in ["replace_leaked", "rotate"] {
+async fn further_calls_do_not_leave_a_compromised_key_unrevoked() {
+    for call in ["rotate_compromised", "rotate"] {
         let (store, issuer) = (store().await, Issuer::new());
         let engine = engine(&store);
         let mut events = engine.events();
-        let key = engine.add(alone(&issuer)).await.unwrap();
-        issuer.set(|books| books.revoke_faults = repeat_n(DENIED, 4).collect());
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+        issuer.set(|state| state.revoke_faults = repeat_n(DENIED, 4).collect());
         assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
         for _ in 0..3 {
             let again =
-                if asks == "rotate" { key.rotate().await } else { key.rotate_compromised().await };
+                if call == "rotate" { key.rotate().await } else { key.rotate_compromised().await };
             assert_eq!(again.unwrap_err().kind(), ErrorKind::Denied);
         }
         assert_eq!(key.rotate_compromised().await.unwrap(), 2);
         sleep(Duration::from_secs(1)).await;
         assert_settled(&store, &issuer, "key-2").await;
-        assert!(!told(&mut events).iter().any(|step| step.name() == "revocation_failed"));
+        assert!(!received_steps(&mut events).iter().any(|step| step.name() == "revocation_failed"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_five_refusals_a_key_in_the_way_of_a_leaked_one_is_left_to_somebody() {
+async fn after_five_refusals_a_key_that_delays_a_compromised_one_is_reported() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let mut events = engine.events();
-    let key = engine.add(alone(&issuer)).await.unwrap();
-    issuer.set(|books| books.revoke_faults = repeat_n(DENIED, 100).collect());
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+    issuer.set(|state| state.revoke_faults = repeat_n(DENIED, 100).collect());
     for _ in 0..5 {
         assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
     }
     assert_eq!(key.state().generation, 2);
     let unrevoked = |step: &RotationStep| step.name() == "revocation_failed";
-    assert_eq!(told(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
-    issuer.set(|books| books.revoke_faults.clear());
+    assert_eq!(received_steps(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
+    issuer.set(|state| state.revoke_faults.clear());
     assert_eq!(key.rotate_compromised().await.unwrap(), 3);
     assert_eq!(issuer.live(), [FIRST, "key-3"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_key_that_cannot_be_revoked_for_now_does_not_keep_a_leaked_one_alive() {
+async fn an_old_key_that_cannot_be_revoked_does_not_delay_a_compromised_one() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
-    // As long as it is asked for the first key.
-    issuer.set(|books| {
-        books.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Timeout), 5).collect();
+    // For as many calls as revoke the first key.
+    issuer.set(|state| {
+        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Timeout), 5).collect();
     });
     drop(in_flight);
     let start = Instant::now();

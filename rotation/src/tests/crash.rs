@@ -1,23 +1,26 @@
-//! An instance that dies at a step, and one that goes on.
+//! An instance that dies at a step, and one that resumes the rotation.
 
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::crashing::dying_at;
-use super::issuer::{FIRST, Fault, Issuer, alone, assert_settled, engine, store, told};
+use super::issuer::{
+    FIRST, Fault, Issuer, assert_settled, engine, received_steps, single_instance_key, store,
+};
+use super::killable::engine_killed_at;
 use crate::RotationStep;
 
 const STEPS: [&str; 7] =
     ["started", "issued", "stored", "switched", "drained", "revoked", "finished"];
 
 #[tokio::test(start_paused = true)]
-async fn whoever_starts_after_a_crash_at_any_step_ends_the_rotation() {
-    for (repeats, lists) in [(true, false), (false, true)] {
+async fn the_next_instance_finishes_the_rotation_after_a_crash_at_any_step() {
+    for (is_idempotent, lists_keys) in [(true, false), (false, true)] {
         for dies_at in STEPS {
             let (store, issuer) = (store().await, Issuer::new());
-            issuer.set(|books| (books.repeats, books.lists) = (repeats, lists));
-            let (first, rotation) = dying_at(dies_at, &store, &issuer);
+            issuer
+                .set(|state| (state.is_idempotent, state.lists_keys) = (is_idempotent, lists_keys));
+            let (first, rotation) = engine_killed_at(dies_at, &store, &issuer);
             let key = first.add(rotation).await.unwrap();
             let _ = timeout(Duration::from_secs(1), key.rotate()).await;
             sleep(Duration::from_secs(1)).await;
@@ -25,7 +28,7 @@ async fn whoever_starts_after_a_crash_at_any_step_ends_the_rotation() {
             drop((first, key));
 
             let second = engine(&store);
-            let key = second.add(alone(&issuer)).await.unwrap();
+            let key = second.add(single_instance_key(&issuer)).await.unwrap();
             for _ in 0..60 {
                 assert!(issuer.is_live(&key.acquire()), "died at {dies_at}");
                 sleep(Duration::from_secs(1)).await;
@@ -38,29 +41,29 @@ async fn whoever_starts_after_a_crash_at_any_step_ends_the_rotation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_may_have_been_left_behind_is_reported() {
+async fn reports_that_a_key_may_have_been_left_behind() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.repeats = false);
-    let (first, rotation) = dying_at("issued", &store, &issuer);
+    issuer.set(|state| state.is_idempotent = false);
+    let (first, rotation) = engine_killed_at("issued", &store, &issuer);
     let key = first.add(rotation).await.unwrap();
     assert!(timeout(Duration::from_secs(1), key.rotate()).await.is_err());
     drop((first, key));
     let second = engine(&store);
     let mut events = second.events();
-    let _key = second.add(alone(&issuer)).await.unwrap();
+    let _key = second.add(single_instance_key(&issuer)).await.unwrap();
     sleep(Duration::from_secs(60)).await;
-    let is_told = |step: &RotationStep| matches!(step, RotationStep::Orphaned { revoked: None });
-    assert!(told(&mut events).iter().any(is_told));
+    let is_unknown = |step: &RotationStep| matches!(step, RotationStep::Orphaned { revoked: None });
+    assert!(received_steps(&mut events).iter().any(is_unknown));
     assert_eq!(issuer.live(), ["key-1", "key-2"], "this issuer cannot list its keys");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_left_behind_is_looked_for_though_its_finder_dies_too() {
+async fn revokes_a_key_left_behind_after_two_crashes() {
     for dies_at in ["started", "issued", "stored", "drained", "revoked"] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| (books.repeats, books.lists) = (false, true));
+        issuer.set(|state| (state.is_idempotent, state.lists_keys) = (false, true));
         for dies_at in ["issued", dies_at] {
-            let (engine, rotation) = dying_at(dies_at, &store, &issuer);
+            let (engine, rotation) = engine_killed_at(dies_at, &store, &issuer);
             let key = engine.add(rotation).await.unwrap();
             if dies_at == "issued" {
                 let _ = timeout(Duration::from_secs(1), key.rotate()).await;
@@ -68,7 +71,7 @@ async fn a_key_left_behind_is_looked_for_though_its_finder_dies_too() {
             sleep(Duration::from_secs(120)).await;
         }
         let last = engine(&store);
-        let key = last.add(alone(&issuer)).await.unwrap();
+        let key = last.add(single_instance_key(&issuer)).await.unwrap();
         sleep(Duration::from_secs(120)).await;
         let current = key.acquire().expose_text().unwrap().to_owned();
         assert_settled(&store, &issuer, &current).await;
@@ -76,14 +79,14 @@ async fn a_key_left_behind_is_looked_for_though_its_finder_dies_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_whose_answer_was_lost_is_looked_for() {
+async fn revokes_a_key_whose_answer_was_lost() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        (books.repeats, books.lists) = (false, true);
-        books.issue_faults.push_back(Fault::Lose);
+    issuer.set(|state| {
+        (state.is_idempotent, state.lists_keys) = (false, true);
+        state.issue_faults.push_back(Fault::Lose);
     });
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     assert_eq!(issuer.0.lock().unwrap().issued, 2);
     sleep(Duration::from_secs(60)).await;

@@ -1,19 +1,21 @@
-//! What goes wrong, and what is left of it: nothing.
+//! Faults that leave neither a key nor an attempt behind.
 
 use std::time::Duration;
 
 use strongroom_core::{Backend as _, Capabilities, ErrorKind, MemoryBackend, PutOptions};
 use tokio::time::sleep;
 
-use super::issuer::{FIRST, Fault, Issuer, PATH, alone, assert_settled, engine, path, store};
+use super::issuer::{
+    FIRST, Fault, Issuer, PATH, assert_settled, engine, path, single_instance_key, store,
+};
 use crate::{ManagedKey, RotationEngine};
 
 #[tokio::test(start_paused = true)]
-async fn after_a_refusal_the_last_good_key_stays_and_nothing_is_left() {
+async fn after_a_refusal_the_last_good_key_stays_and_no_attempt_is_left() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
-    issuer.set(|books| books.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+    issuer.set(|state| state.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
     let error = key.rotate().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert_eq!(error.path().unwrap().as_str(), PATH);
@@ -27,33 +29,33 @@ async fn after_a_refusal_the_last_good_key_stays_and_nothing_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_lost_costs_no_key() {
-    for repeats in [true, false] {
+async fn recovers_from_lost_answers_of_the_issuer() {
+    for is_idempotent in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| {
-            (books.repeats, books.lists) = (repeats, true);
-            books.issue_faults.push_back(Fault::Lose);
-            books.revoke_faults.extend([Fault::Lose, Fault::Refuse(ErrorKind::Timeout)]);
+        issuer.set(|state| {
+            (state.is_idempotent, state.lists_keys) = (is_idempotent, true);
+            state.issue_faults.push_back(Fault::Lose);
+            state.revoke_faults.extend([Fault::Lose, Fault::Refuse(ErrorKind::Timeout)]);
         });
         let engine = engine(&store);
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         assert_eq!(key.rotate().await.unwrap(), 1);
         sleep(Duration::from_secs(10)).await;
-        let last = if repeats { "key-1" } else { "key-2" };
+        let last = if is_idempotent { "key-1" } else { "key-2" };
         assert_eq!(key.acquire().expose_text().unwrap(), last);
-        if repeats {
+        if is_idempotent {
             assert_settled(&store, &issuer, last).await;
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_after_an_attempt_that_was_broken_off_costs_no_key() {
+async fn a_refusal_after_a_timeout_leaves_no_key_behind() {
     let (store, issuer) = (store().await, Issuer::new());
     let refusal = Fault::Refuse(ErrorKind::Denied);
-    issuer.set(|books| books.issue_faults.extend([Fault::Hang, refusal, refusal]));
+    issuer.set(|state| state.issue_faults.extend([Fault::Hang, refusal, refusal]));
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for kind in [ErrorKind::Timeout, ErrorKind::Denied, ErrorKind::Denied] {
         assert_eq!(key.rotate().await.unwrap_err().kind(), kind);
     }
@@ -63,11 +65,11 @@ async fn a_refusal_after_an_attempt_that_was_broken_off_costs_no_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pause_after_a_failure_begins_when_the_attempt_ends() {
+async fn the_back_off_begins_when_the_attempt_ends() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.issue_faults.push_back(Fault::Hang));
+    issuer.set(|state| state.issue_faults.push_back(Fault::Hang));
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Timeout);
     sleep(Duration::from_secs(4)).await;
     assert_eq!(issuer.issue_calls(), 1);
@@ -76,14 +78,14 @@ async fn the_pause_after_a_failure_begins_when_the_attempt_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_key_that_does_not_work_is_not_used_and_not_left() {
+async fn revokes_a_new_key_that_does_not_work_and_never_uses_it() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
-    issuer.set(|books| books.verify_refuses = true);
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+    issuer.set(|state| state.rejects_keys = true);
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
-    issuer.set(|books| books.verify_refuses = false);
+    issuer.set(|state| state.rejects_keys = false);
     sleep(Duration::from_secs(60)).await;
     assert_settled(&store, &issuer, FIRST).await;
 }
@@ -92,23 +94,23 @@ async fn a_new_key_that_does_not_work_is_not_used_and_not_left() {
 async fn the_old_key_is_not_revoked_while_the_new_one_does_not_work() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
-    issuer.set(|books| books.verify_refuses = true);
+    issuer.set(|state| state.rejects_keys = true);
     drop(in_flight);
     sleep(Duration::from_secs(600)).await;
     assert_eq!(issuer.live(), [FIRST, "key-1"]);
-    issuer.set(|books| books.verify_refuses = false);
+    issuer.set(|state| state.rejects_keys = false);
     sleep(Duration::from_secs(3600)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_gone_for_a_while_loses_no_key() {
+async fn an_outage_of_the_store_loses_no_key() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     store.delete(&path()).await.unwrap();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
@@ -119,11 +121,11 @@ async fn a_store_that_is_gone_for_a_while_loses_no_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_panics_is_asked_again() {
+async fn calls_an_issuer_again_after_it_panicked() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
-    issuer.set(|books| books.panics = 1);
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+    issuer.set(|state| state.panics = 1);
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Internal);
     assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Internal);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
@@ -132,24 +134,24 @@ async fn an_issuer_that_panics_is_asked_again() {
 
     let in_flight = key.acquire();
     assert_eq!(key.rotate().await.unwrap(), 2);
-    issuer.set(|books| books.panics = 2);
+    issuer.set(|state| state.panics = 2);
     drop(in_flight);
     sleep(Duration::from_secs(60)).await;
     assert_settled(&store, &issuer, "key-2").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_observer_that_panics_stops_nothing() {
+async fn a_panic_of_an_observer_does_not_stop_the_rotation() {
     let (store, issuer) = (store().await, Issuer::new());
-    let engine = engine(&store).observer(|event| panic!("it cannot bear {event}"));
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let engine = engine(&store).observer(|event| panic!("the observer panics at {event}"));
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap(), 1);
     sleep(Duration::from_secs(1)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_rotated_is_refused_at_once() {
+async fn add_rejects_a_secret_that_cannot_be_rotated() {
     let store = MemoryBackend::new();
     let text = r#"{"token": "x"}"#;
     store.put(&path(), text.into(), PutOptions::new()).await.unwrap();
@@ -162,7 +164,7 @@ async fn what_cannot_be_rotated_is_refused_at_once() {
 
     let secrets =
         ReadOnly(strongroom_core::BackendInfo::new("read-only", "test", Capabilities::none()));
-    let error = RotationEngine::new(secrets).add(alone(&issuer)).await.unwrap_err();
+    let error = RotationEngine::new(secrets).add(single_instance_key(&issuer)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! A store that is not as kind as the one in memory.
+//! A store whose reads lag and whose calls fail as a test wants.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,58 +14,58 @@ use tokio::time::{Instant, sleep};
 use super::issuer::path;
 use crate::RotationEngine;
 
-/// How old what a read shows is, from how many reads and writes there were before.
+/// The lag of a read, from the numbers of earlier reads and writes.
 type Lag = dyn Fn(usize, usize) -> Duration + Send + Sync;
 
-/// It tells no times with its secret, and does what its fields say.
+/// A store that returns no times with its secret. Its fields set its faults.
 pub(super) struct FaultyStore {
     inner: Arc<MemoryBackend>,
     pub(super) lag: Box<Lag>,
-    /// How long a read takes, which shows what was there when it began.
-    pub(super) takes: Duration,
-    /// What was there, and since when.
+    /// How long a read takes. It returns what the store held when it began.
+    pub(super) read_time: Duration,
+    /// What the store has held, and since when.
     history: Mutex<Vec<(Instant, Secret)>>,
-    /// Whether somebody always writes first.
-    pub(super) loses: bool,
+    /// Whether each write fails with a conflict.
+    pub(super) always_conflicts: bool,
     /// Whether metadata may not be changed.
     pub(super) denies_metadata: bool,
     reads: AtomicUsize,
     writes: AtomicUsize,
-    /// The write whose answer is lost; the read after it shows what was there at first.
-    pub(super) forgets: Option<usize>,
-    has_forgotten: AtomicBool,
-    /// The write that stores the value and not the metadata.
-    pub(super) halves: Option<usize>,
-    /// The write that never ends.
-    pub(super) hangs: Option<usize>,
+    /// The number of the write whose answer is lost. The read after it returns the first value.
+    pub(super) loses_answer_to: Option<usize>,
+    returns_first_value: AtomicBool,
+    /// The number of the write that stores the value without the metadata, and fails.
+    pub(super) drops_metadata_of: Option<usize>,
+    /// The number of the write that never ends.
+    pub(super) hangs_at: Option<usize>,
 }
 
 impl FaultyStore {
     pub(super) async fn new(inner: &Arc<MemoryBackend>) -> Self {
-        let unkind = Self {
+        let faulty = Self {
             inner: Arc::clone(inner),
             lag: Box::new(|_, _| Duration::ZERO),
-            takes: Duration::ZERO,
+            read_time: Duration::ZERO,
             history: Mutex::default(),
-            loses: false,
+            always_conflicts: false,
             denies_metadata: false,
             reads: AtomicUsize::new(0),
             writes: AtomicUsize::new(0),
-            forgets: None,
-            has_forgotten: AtomicBool::new(false),
-            halves: None,
-            hangs: None,
+            loses_answer_to: None,
+            returns_first_value: AtomicBool::new(false),
+            drops_metadata_of: None,
+            hangs_at: None,
         };
-        unkind.note().await;
-        unkind
+        faulty.sync().await;
+        faulty
     }
 
     pub(super) fn engine(self: &Arc<Self>) -> RotationEngine {
         RotationEngine::new(Arc::clone(self))
     }
 
-    /// Has reads show, in time, what others have written.
-    pub(super) async fn note(&self) {
+    /// Takes over what a test has written to the store below. Reads return it after their lag.
+    pub(super) async fn sync(&self) {
         let secret = self.inner.get(&path(), &VersionSelector::Active).await.unwrap();
         self.history.lock().unwrap().push((Instant::now(), secret));
     }
@@ -93,14 +93,14 @@ impl Backend for FaultyStore {
 
     async fn get(&self, path: &SecretPath, _: &VersionSelector) -> Result<Secret> {
         let reads = self.reads.fetch_add(1, Ordering::Relaxed);
-        let has_forgotten = self.has_forgotten.swap(false, Ordering::Relaxed);
-        let lag = if has_forgotten { Duration::MAX } else { (self.lag)(reads, self.writes()) };
+        let is_first = self.returns_first_value.swap(false, Ordering::Relaxed);
+        let lag = if is_first { Duration::MAX } else { (self.lag)(reads, self.writes()) };
         let secret = {
             let history = self.history.lock().unwrap();
             let shown = history.iter().rfind(|(since, _)| since.elapsed() >= lag);
             shown.unwrap_or(&history[0]).1.clone()
         };
-        sleep(self.takes).await;
+        sleep(self.read_time).await;
         let mut metadata = secret.metadata().clone();
         (metadata.created_at, metadata.updated_at) = (None, None);
         Ok(Secret::new(path.clone(), secret.version().clone(), metadata, secret.value().clone()))
@@ -120,20 +120,20 @@ impl Backend for FaultyStore {
             return Err(Error::new(ErrorKind::Denied, "ask the test for it"));
         }
         let writes = self.writes.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.loses {
+        if self.always_conflicts {
             return Err(Error::new(ErrorKind::Conflict, "wait for the test to go on"));
         }
-        if self.hangs == Some(writes) {
+        if self.hangs_at == Some(writes) {
             return std::future::pending().await;
         }
-        let is_half = self.halves == Some(writes);
-        if is_half {
+        let drops_metadata = self.drops_metadata_of == Some(writes);
+        if drops_metadata {
             options.metadata = MetadataPatch::new();
         }
         let version = self.inner.put(path, value, options).await?;
-        self.note().await;
-        if is_half || self.forgets == Some(writes) {
-            self.has_forgotten.store(!is_half, Ordering::Relaxed);
+        self.sync().await;
+        if drops_metadata || self.loses_answer_to == Some(writes) {
+            self.returns_first_value.store(!drops_metadata, Ordering::Relaxed);
             return Err(Error::new(ErrorKind::Unavailable, "wait for the test to go on"));
         }
         Ok(version)

@@ -1,4 +1,4 @@
-//! Keys that only a test replaces.
+//! Keys without an engine, which a test replaces.
 
 use std::sync::Arc;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
@@ -18,12 +18,12 @@ fn generation(value: &str, number: u64) -> (KeyGeneration, Drained) {
 }
 
 impl RotatingKey {
-    /// A key, and the end of its last request once it is replaced.
+    /// A key, and the signal that no request carries it once it is replaced.
     pub(crate) fn fixed(value: &str, generation: u64) -> (Self, Drained) {
         Self::with_commands(value, generation, mpsc::channel(1).0)
     }
 
-    /// A key that turns out to be replaced, or not, when the store is read.
+    /// A key that a read of the store replaces with `newer`, or leaves as it is.
     #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
     pub(crate) fn looking(value: &str, newer: Option<&'static str>) -> Self {
         let (commands, mut received) = mpsc::channel(1);
@@ -54,7 +54,7 @@ impl RotatingKey {
         (Self(Arc::new(shared)), drained)
     }
 
-    /// Puts the next generation in place.
+    /// Replaces the key with the next generation.
     pub(crate) fn replace(&self, value: &str) -> Drained {
         let (next, drained) = generation(value, self.0.current.load().generation + 1);
         self.0.state.send_modify(|state| {

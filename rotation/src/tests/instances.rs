@@ -6,22 +6,23 @@ use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, PutOptions, Versio
 use tokio::time::{Instant, sleep};
 
 use super::issuer::{
-    FIRST, Fault, Issuer, annotate, assert_live_for, assert_settled, engine, path, shared, store,
+    FIRST, Fault, Issuer, annotate, assert_live_for, assert_settled, engine, path, shared_key,
+    store,
 };
 use crate::clock;
 use crate::{IssueAttempt, IssueId, KeyIssuer as _, RotatingKey};
 
 #[tokio::test(start_paused = true)]
-async fn of_eight_instances_one_gets_the_key_and_all_use_it_in_time() {
+async fn one_of_eight_instances_gets_the_key_and_all_use_it_in_time() {
     for latency in [0, 50, 3_000] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| books.latency = Duration::from_millis(latency));
+        issuer.set(|state| state.latency = Duration::from_millis(latency));
         annotate(&store, MetadataPatch::new().expires_at(clock::wall() + Duration::from_secs(60)))
             .await;
         let engines: Vec<_> = (0..8).map(|_| engine(&store)).collect();
         let mut keys = Vec::new();
         for engine in &engines {
-            keys.push(engine.add(shared(&issuer)).await.unwrap());
+            keys.push(engine.add(shared_key(&issuer)).await.unwrap());
         }
         let start = Instant::now();
         while keys.iter().any(|key| key.state().generation == 0) {
@@ -30,8 +31,8 @@ async fn of_eight_instances_one_gets_the_key_and_all_use_it_in_time() {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        let picked_up = start.elapsed();
-        assert!(picked_up < Duration::from_secs(30), "{picked_up:?}");
+        let noticed = start.elapsed();
+        assert!(noticed < Duration::from_secs(30), "{noticed:?}");
         assert_live_for(Duration::from_secs(60), &issuer, &keys).await;
         assert_eq!(issuer.issue_calls(), 1);
         assert_settled(&store, &issuer, "key-1").await;
@@ -39,12 +40,12 @@ async fn of_eight_instances_one_gets_the_key_and_all_use_it_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_one_that_gets_the_key_dies_another_goes_on() {
+async fn another_instance_takes_over_the_attempt_of_one_that_died() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.latency = Duration::from_secs(5));
+    issuer.set(|state| state.latency = Duration::from_secs(5));
     let (first, second) = (engine(&store), engine(&store));
-    let dying = first.add(shared(&issuer)).await.unwrap();
-    let surviving = second.add(shared(&issuer)).await.unwrap();
+    let dying = first.add(shared_key(&issuer)).await.unwrap();
+    let surviving = second.add(shared_key(&issuer)).await.unwrap();
     let _ = tokio::time::timeout(Duration::from_secs(2), dying.rotate()).await;
     drop((first, dying));
     let start = Instant::now();
@@ -57,19 +58,19 @@ async fn when_the_one_that_gets_the_key_dies_another_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_takes_most_of_the_time_for_each_answer_is_asked_for_one_key() {
+async fn asks_a_slow_issuer_for_one_key() {
     for (latency, verify_latency) in [(7_000, 7_000), (4_900, 7_000), (2_000, 4_900), (100, 4_900)]
     {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| {
-            (books.repeats, books.lists) = (false, true);
-            books.latency = Duration::from_millis(latency);
-            books.verify_latency = Duration::from_millis(verify_latency);
+        issuer.set(|state| {
+            (state.is_idempotent, state.lists_keys) = (false, true);
+            state.latency = Duration::from_millis(latency);
+            state.verify_latency = Duration::from_millis(verify_latency);
         });
         let engines: Vec<_> = (0..4).map(|_| engine(&store)).collect();
         let mut keys = Vec::new();
         for engine in &engines {
-            keys.push(engine.add(shared(&issuer)).await.unwrap());
+            keys.push(engine.add(shared_key(&issuer)).await.unwrap());
         }
         let rotating = keys[0].clone();
         let rotating = tokio::spawn(async move { rotating.rotate().await });
@@ -82,26 +83,26 @@ async fn an_issuer_that_takes_most_of_the_time_for_each_answer_is_asked_for_one_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_came_back_from_another_instance_is_gone_on_with() {
+async fn resumes_an_attempt_that_another_instance_took_over_and_left() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        books.latency = Duration::from_secs(5);
-        books.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+    issuer.set(|state| {
+        state.latency = Duration::from_secs(5);
+        state.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied));
     });
     let engine = engine(&store);
-    let key = engine.add(shared(&issuer)).await.unwrap();
+    let key = engine.add(shared_key(&issuer)).await.unwrap();
     let rotating = tokio::spawn(async move { key.rotate().await });
     sleep(Duration::from_secs(1)).await;
-    // Another instance goes on with the attempt (this one was thought dead), and gets the key.
-    let noted = store.get(&path(), &VersionSelector::Active).await.unwrap();
-    let id = noted.field("rotation_attempt").unwrap().expose_text().unwrap().to_owned();
+    // Another instance takes the attempt over, as if this one were dead, and gets the key.
+    let current = store.get(&path(), &VersionSelector::Active).await.unwrap();
+    let id = current.field("rotation_attempt").unwrap().expose_text().unwrap().to_owned();
     let by = [("rotation_attempt_by", Some("another"))];
-    let value = noted.value().with_fields(&by).unwrap();
+    let value = current.value().with_fields(&by).unwrap();
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     assert_eq!(rotating.await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
-    issuer.set(|books| books.latency = Duration::ZERO);
+    issuer.set(|state| state.latency = Duration::ZERO);
     issuer.issue(&FIRST.into(), &IssueAttempt::new(IssueId::parse(&id).unwrap(), 1)).await.unwrap();
-    // It dies before it has stored it.
+    // It dies before it has stored the key.
     sleep(Duration::from_secs(600)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }

@@ -1,4 +1,4 @@
-//! An issuer in memory that does as it is told, and counts.
+//! An issuer in memory that counts its calls and fails as a test wants.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -21,19 +21,19 @@ pub(super) const PATH: &str = "openai/api-key";
 pub(super) const FIRST: &str = "key-0";
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    /// Nothing is done.
+    /// The issuer does nothing and returns this error.
     Refuse(ErrorKind),
-    /// It is done, and the answer is lost.
+    /// The issuer carries the call out, and the answer is lost.
     Lose,
-    /// It is done, and nobody hears of it, ever.
+    /// The issuer carries the call out, and never answers.
     Hang,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Books {
+pub(super) struct IssuerState {
     pub(super) live: BTreeSet<String>,
     pub(super) revoked: BTreeSet<String>,
     by_id: BTreeMap<String, String>,
@@ -41,33 +41,33 @@ pub(super) struct Books {
     pub(super) issued: usize,
     pub(super) issue_faults: VecDeque<Fault>,
     pub(super) revoke_faults: VecDeque<Fault>,
-    pub(super) verify_refuses: bool,
-    /// How long a new key does not work.
+    pub(super) rejects_keys: bool,
+    /// How long after it was issued a new key begins to work.
     pub(super) works_after: Duration,
     works_at: BTreeMap<String, Instant>,
     /// The fencing tokens of all calls.
     pub(super) tokens: Vec<u64>,
-    /// How many calls to come panic.
+    /// How many of the next calls panic.
     pub(super) panics: usize,
     pub(super) latency: Duration,
     pub(super) verify_latency: Duration,
     /// How long new keys work.
     pub(super) lifetime: Option<Duration>,
-    pub(super) repeats: bool,
-    pub(super) lists: bool,
+    pub(super) is_idempotent: bool,
+    pub(super) lists_keys: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Issuer(pub(super) Arc<Mutex<Books>>);
+pub(super) struct Issuer(pub(super) Arc<Mutex<IssuerState>>);
 
 impl Issuer {
     pub(super) fn new() -> Self {
         let live = BTreeSet::from([FIRST.to_owned()]);
-        let books = Books { live, repeats: true, ..Books::default() };
-        Self(Arc::new(Mutex::new(books)))
+        let state = IssuerState { live, is_idempotent: true, ..IssuerState::default() };
+        Self(Arc::new(Mutex::new(state)))
     }
 
-    pub(super) fn set(&self, change: impl FnOnce(&mut Books)) {
+    pub(super) fn set(&self, change: impl FnOnce(&mut IssuerState)) {
         change(&mut self.0.lock().unwrap());
     }
 
@@ -95,23 +95,23 @@ impl Issuer {
 
     /// The answer to a request for a key, if there is one.
     fn issued(&self, current: &SecretValue, id: &IssueId) -> Option<Result<IssuedKey>> {
-        let mut books = self.0.lock().unwrap();
-        books.issue_calls += 1;
-        let fails = books.issue_faults.pop_front();
+        let mut state = self.0.lock().unwrap();
+        state.issue_calls += 1;
+        let fails = state.issue_faults.pop_front();
         if let Some(Fault::Refuse(kind)) = fails {
             return Some(Err(fault(kind)));
         }
-        if !books.live.contains(current.expose_text().unwrap()) {
+        if !state.live.contains(current.expose_text().unwrap()) {
             return Some(Err(fault(ErrorKind::Unauthenticated)));
         }
-        let known = books.by_id.get(id.as_str()).filter(|_| books.repeats).cloned();
+        let known = state.by_id.get(id.as_str()).filter(|_| state.is_idempotent).cloned();
         let key = known.unwrap_or_else(|| {
-            books.issued += 1;
-            let key = format!("key-{}", books.issued);
-            books.live.insert(key.clone());
-            let works_at = Instant::now() + books.works_after;
-            books.works_at.insert(key.clone(), works_at);
-            books.by_id.insert(id.to_string(), key.clone());
+            state.issued += 1;
+            let key = format!("key-{}", state.issued);
+            state.live.insert(key.clone());
+            let works_at = Instant::now() + state.works_after;
+            state.works_at.insert(key.clone(), works_at);
+            state.by_id.insert(id.to_string(), key.clone());
             key
         });
         match fails {
@@ -120,7 +120,7 @@ impl Issuer {
             Some(_) => return Some(Err(fault(ErrorKind::Unavailable))),
         }
         let issued = IssuedKey::new(key);
-        Some(Ok(match books.lifetime {
+        Some(Ok(match state.lifetime {
             Some(lifetime) => issued.expires_at(clock::wall() + lifetime),
             None => issued,
         }))
@@ -144,17 +144,17 @@ impl KeyIssuer for Issuer {
 
     async fn revoke(&self, key: &SecretValue, current: &SecretValue) -> Result<()> {
         self.take_time().await;
-        let mut books = self.0.lock().unwrap();
-        let fails = books.revoke_faults.pop_front();
+        let mut state = self.0.lock().unwrap();
+        let fails = state.revoke_faults.pop_front();
         if let Some(Fault::Refuse(kind)) = fails {
             return Err(fault(kind));
         }
-        if !books.live.contains(current.expose_text().unwrap()) {
+        if !state.live.contains(current.expose_text().unwrap()) {
             return Err(fault(ErrorKind::Unauthenticated));
         }
         let key = key.expose_text().unwrap().to_owned();
-        if books.live.remove(&key) {
-            books.revoked.insert(key);
+        if state.live.remove(&key) {
+            state.revoked.insert(key);
         }
         if fails.is_some() { Err(fault(ErrorKind::Unavailable)) } else { Ok(()) }
     }
@@ -162,23 +162,23 @@ impl KeyIssuer for Issuer {
     async fn verify(&self, key: &SecretValue) -> Result<()> {
         let latency = self.0.lock().unwrap().verify_latency;
         sleep(latency).await;
-        let books = self.0.lock().unwrap();
+        let state = self.0.lock().unwrap();
         let key = key.expose_text().unwrap();
-        let works = books.works_at.get(key).is_none_or(|at| *at <= Instant::now());
-        let is_live = books.live.contains(key) && works;
-        if is_live && !books.verify_refuses { Ok(()) } else { Err(fault(ErrorKind::Denied)) }
+        let works = state.works_at.get(key).is_none_or(|at| *at <= Instant::now());
+        let is_live = state.live.contains(key) && works;
+        if is_live && !state.rejects_keys { Ok(()) } else { Err(fault(ErrorKind::Denied)) }
     }
 
     fn is_idempotent(&self) -> bool {
-        self.0.lock().unwrap().repeats
+        self.0.lock().unwrap().is_idempotent
     }
 
     async fn list(&self, _: &SecretValue) -> Result<Vec<SecretValue>> {
-        let books = self.0.lock().unwrap();
-        if !books.lists {
+        let state = self.0.lock().unwrap();
+        if !state.lists_keys {
             return Err(fault(ErrorKind::Unsupported));
         }
-        Ok(books.live.iter().map(|key| key.as_str().into()).collect())
+        Ok(state.live.iter().map(|key| key.as_str().into()).collect())
     }
 }
 
@@ -197,14 +197,14 @@ pub(super) fn engine(store: &Arc<MemoryBackend>) -> RotationEngine {
     RotationEngine::new(Arc::clone(store))
 }
 
-/// The key is used by one instance, and requests end within five seconds.
-pub(super) fn alone<I: KeyIssuer + Clone>(issuer: &I) -> ManagedKey {
+/// A key of one instance. Requests end within five seconds.
+pub(super) fn single_instance_key<I: KeyIssuer + Clone>(issuer: &I) -> ManagedKey {
     let policy = RotationPolicy::new().single_instance().drain_timeout(Duration::from_secs(5));
     ManagedKey::new(PATH, issuer.clone()).policy(policy.attempt_lease(Duration::from_secs(10)))
 }
 
-/// The key is used by several instances, which notice a new one within half a minute.
-pub(super) fn shared(issuer: &Issuer) -> ManagedKey {
+/// A key of several instances, which notice a new one within half a minute.
+pub(super) fn shared_key(issuer: &Issuer) -> ManagedKey {
     let policy = RotationPolicy::new()
         .propagation_timeout(Duration::from_secs(30))
         .drain_timeout(Duration::from_secs(5))
@@ -216,8 +216,8 @@ pub(super) async fn annotate(store: &MemoryBackend, patch: MetadataPatch) {
     store.annotate(&path(), &patch).await.unwrap();
 }
 
-/// What was told since the last call, or the last of it.
-pub(super) fn told(events: &mut broadcast::Receiver<RotationEvent>) -> Vec<RotationStep> {
+/// The steps since the last call, or the last of them.
+pub(super) fn received_steps(events: &mut broadcast::Receiver<RotationEvent>) -> Vec<RotationStep> {
     let mut steps = Vec::new();
     loop {
         match events.try_recv() {
@@ -228,7 +228,7 @@ pub(super) fn told(events: &mut broadcast::Receiver<RotationEvent>) -> Vec<Rotat
     }
 }
 
-/// Panics if one of the keys in use does not work meanwhile.
+/// Panics if a key in use stops working during that time.
 pub(super) async fn assert_live_for(time: Duration, issuer: &Issuer, keys: &[RotatingKey]) {
     let end = Instant::now() + time;
     while Instant::now() < end {
@@ -241,8 +241,8 @@ pub(super) async fn assert_live_for(time: Duration, issuer: &Issuer, keys: &[Rot
     }
 }
 
-/// The members of the stored secret that are there, and the current key.
-pub(super) async fn stored(store: &MemoryBackend) -> (Vec<String>, String) {
+/// The names of the members of the stored secret, and the current key.
+pub(super) async fn read_record(store: &MemoryBackend) -> (Vec<String>, String) {
     let secret = store.get(&path(), &VersionSelector::Active).await.unwrap();
     match secret.field("key") {
         Ok(key) => (secret.value().field_names().unwrap(), key.expose_text().unwrap().to_owned()),
@@ -250,9 +250,9 @@ pub(super) async fn stored(store: &MemoryBackend) -> (Vec<String>, String) {
     }
 }
 
-/// Panics unless the store holds one key, the issuer knows no other, and it is this one.
+/// Panics unless the store holds this key alone, with no rotation under way, and no other key works.
 pub(super) async fn assert_settled(store: &MemoryBackend, issuer: &Issuer, key: &str) {
-    let (members, current) = stored(store).await;
+    let (members, current) = read_record(store).await;
     assert_eq!(current, key);
     for gone in
         ["rotation_previous", "rotation_attempt", "rotation_untracked_keys", "rotation_compromised"]

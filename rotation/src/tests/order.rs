@@ -1,4 +1,4 @@
-//! The steps of a rotation, in their order.
+//! The steps of a rotation, in order, and what starts one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,24 +7,26 @@ use strongroom_core::{Backend as _, ErrorKind, MetadataPatch, PutOptions, Secret
 use tokio::time::{Instant, sleep};
 
 use super::issuer::{
-    DAY, FIRST, Issuer, alone, annotate, assert_settled, engine, path, store, told,
+    DAY, FIRST, Issuer, annotate, assert_settled, engine, path, received_steps,
+    single_instance_key, store,
 };
 use crate::clock;
 use crate::{ExpiryHeaders, ExpiryUnit, RotationEvent, RotationStep};
 
-/// Notes the names of all steps.
-pub(super) fn noting() -> (Arc<Mutex<Vec<&'static str>>>, impl Fn(&RotationEvent) + Send + Sync) {
+/// An observer that records the names of all steps, and the names.
+pub(super) fn record_steps()
+-> (Arc<Mutex<Vec<&'static str>>>, impl Fn(&RotationEvent) + Send + Sync) {
     let names = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&names);
-    (names, move |event: &RotationEvent| noted.lock().unwrap().push(event.step.name()))
+    let recorded = Arc::clone(&names);
+    (names, move |event: &RotationEvent| recorded.lock().unwrap().push(event.step.name()))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_is_replaced_in_order_while_requests_are_under_way() {
+async fn replaces_a_key_in_order_while_requests_are_in_flight() {
     let (store, issuer) = (store().await, Issuer::new());
-    let (names, observer) = noting();
+    let (names, observer) = record_steps();
     let engine = engine(&store).observer(observer);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     assert_eq!((in_flight.expose_text().unwrap(), in_flight.generation()), (FIRST, 0));
 
@@ -34,7 +36,7 @@ async fn a_key_is_replaced_in_order_while_requests_are_under_way() {
     assert_ne!(next.fingerprint(), in_flight.fingerprint());
     assert!(key.is_current(&next) && !key.is_current(&in_flight));
     sleep(Duration::from_secs(2)).await;
-    assert!(issuer.is_live(&in_flight), "a request carries it");
+    assert!(issuer.is_live(&in_flight), "a request carries the key");
     drop(in_flight);
     sleep(Duration::from_millis(10)).await;
     assert_settled(&store, &issuer, "key-1").await;
@@ -46,10 +48,10 @@ async fn a_key_is_replaced_in_order_while_requests_are_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_does_not_end_is_not_waited_for_without_end() {
+async fn waits_for_a_hanging_request_no_longer_than_drain_timeout() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let hanging = key.acquire();
     let start = Instant::now();
     key.rotate().await.unwrap();
@@ -63,10 +65,10 @@ async fn a_request_that_does_not_end_is_not_waited_for_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_rotation_follows_the_other() {
+async fn rotations_of_one_key_run_one_after_the_other() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for generation in 1..=20 {
         let _in_flight = key.acquire();
         assert!(key.rotate().await.unwrap() >= generation);
@@ -77,13 +79,13 @@ async fn one_rotation_follows_the_other() {
     assert_settled(&store, &issuer, "key-21").await;
     engine.shutdown().await;
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(key.acquire().expose_text().unwrap(), "key-21", "it still works");
-    let error = engine.add(alone(&issuer)).await.unwrap_err();
+    assert_eq!(key.acquire().expose_text().unwrap(), "key-21", "the last key still works");
+    let error = engine.add(single_instance_key(&issuer)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_is_replaced_when_its_interval_or_its_end_says_so() {
+async fn replaces_a_key_after_its_interval_or_before_its_expiry() {
     for (by_interval, at_first, then) in [(true, 80 * DAY, 11 * DAY), (false, 22 * DAY, 2 * DAY)] {
         let (store, issuer) = (store().await, Issuer::new());
         let patch = MetadataPatch::new();
@@ -94,25 +96,25 @@ async fn a_key_is_replaced_when_its_interval_or_its_end_says_so() {
         };
         annotate(&store, patch).await;
         let engine = engine(&store);
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         sleep(at_first).await;
         assert_eq!(key.state().generation, 0);
         sleep(then).await;
         assert_eq!(key.state().generation, 1);
         sleep(Duration::from_secs(60)).await;
         let described = store.describe(&path()).await.unwrap();
-        assert_eq!(described.metadata.expires_at, None, "the end was the old key's");
+        assert_eq!(described.metadata.expires_at, None, "the expiry was that of the old key");
         assert_settled(&store, &issuer, "key-1").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_header_that_tells_a_near_end_has_the_key_replaced_once() {
+async fn a_header_with_a_near_expiry_replaces_the_key_once() {
     let (store, issuer) = (store().await, Issuer::new());
-    let (names, observer) = noting();
+    let (names, observer) = record_steps();
     let engine = engine(&store).observer(observer);
     let headers = ExpiryHeaders::new(ExpiryUnit::Days);
-    let key = engine.add(alone(&issuer).headers(headers)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer).headers(headers)).await.unwrap();
     let respond = |days: &str| {
         let mut headers = http::HeaderMap::new();
         headers.insert("x-key-expires-in", days.parse().unwrap());
@@ -129,8 +131,8 @@ async fn a_header_that_tells_a_near_end_has_the_key_replaced_once() {
     }
     sleep(Duration::from_secs(60)).await;
     assert_eq!((key.state().generation, issuer.issue_calls()), (1, 1));
-    // An issuer whose every key ends in six days is not asked for each response, nor each hour: a new
-    // key is replaced when two thirds of its life are over.
+    // If every key expires in six days, the engine replaces a key neither for each response nor each hour,
+    // but when two thirds of its life are over.
     for _ in 0..700 {
         respond("6");
         sleep(Duration::from_secs(3600)).await;
@@ -141,28 +143,28 @@ async fn a_header_that_tells_a_near_end_has_the_key_replaced_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_comes_near_is_told_of_a_week_and_a_day_ahead() {
+async fn reports_an_expiry_seven_days_and_one_day_ahead() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        books.issue_faults =
+    issuer.set(|state| {
+        state.issue_faults =
             std::iter::repeat_n(super::issuer::Fault::Refuse(ErrorKind::Denied), 100_000).collect();
     });
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 10 * DAY)).await;
-    let (names, observer) = noting();
+    let (names, observer) = record_steps();
     let engine = engine(&store).observer(observer);
-    let _key = engine.add(alone(&issuer)).await.unwrap();
-    let told = || names.lock().unwrap().iter().filter(|name| **name == "expiring").count();
+    let _key = engine.add(single_instance_key(&issuer)).await.unwrap();
+    let notices = || names.lock().unwrap().iter().filter(|name| **name == "expiring").count();
     for (days, count) in [(2, 0), (2, 1), (4, 1), (2, 2)] {
         sleep(days * DAY).await;
-        assert_eq!(told(), count);
+        assert_eq!(notices(), count);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_somebody_puts_in_the_store_is_used() {
+async fn uses_a_key_that_an_operator_puts_in_the_store() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let old = key.acquire();
     store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
     key.check_store();
@@ -172,18 +174,18 @@ async fn a_key_that_somebody_puts_in_the_store_is_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_goes_by_one_fingerprint_from_its_first_use_until_it_is_revoked() {
+async fn a_key_keeps_its_fingerprint_until_it_is_revoked() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let mut events = engine.events();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let first = key.acquire().fingerprint().clone();
     sleep(DAY).await;
-    assert_eq!(*key.acquire().fingerprint(), first, "it was looked at often");
+    assert_eq!(*key.acquire().fingerprint(), first, "the store was read often");
     key.rotate().await.unwrap();
     let second = key.acquire().fingerprint().clone();
     sleep(Duration::from_secs(1)).await;
-    let fingerprints: Vec<_> = told(&mut events)
+    let fingerprints: Vec<_> = received_steps(&mut events)
         .into_iter()
         .filter_map(|step| match step {
             RotationStep::Issued { fingerprint } | RotationStep::Revoked { fingerprint } => {
@@ -196,10 +198,10 @@ async fn a_key_goes_by_one_fingerprint_from_its_first_use_until_it_is_revoked() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_knows_the_key_by_another_fingerprint_is_waited_for() {
+async fn waits_for_requests_that_began_under_another_fingerprint() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     let salted = SecretValue::fields([("key", FIRST), ("rotation_salt", "of another instance")]);
     store.put(&path(), salted, PutOptions::new()).await.unwrap();

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::issuer::{FIRST, Issuer, alone, engine, shared, store};
+use super::issuer::{FIRST, Issuer, engine, shared_key, single_instance_key, store};
 
 #[tokio::test(start_paused = true)]
 async fn the_previous_key_is_readable_until_it_is_revoked() {
     let (store, issuer) = (store().await, Issuer::new());
     let (first, second) = (engine(&store), engine(&store));
-    let key = first.add(shared(&issuer)).await.unwrap();
-    let elsewhere = second.add(shared(&issuer)).await.unwrap();
+    let key = first.add(shared_key(&issuer)).await.unwrap();
+    let elsewhere = second.add(shared_key(&issuer)).await.unwrap();
     assert!(key.previous().is_none());
     key.rotate().await.unwrap();
     let previous = key.previous().unwrap();
@@ -20,9 +20,9 @@ async fn the_previous_key_is_readable_until_it_is_revoked() {
     elsewhere.check_store();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(elsewhere.previous().unwrap().expose_text().unwrap(), FIRST);
-    // An instance that starts during the overlap knows it, too.
+    // An instance that starts during the overlap has it, too.
     let third = engine(&store);
-    let late = third.add(shared(&issuer)).await.unwrap();
+    let late = third.add(shared_key(&issuer)).await.unwrap();
     assert_eq!(late.previous().unwrap().expose_text().unwrap(), FIRST);
     while issuer.is_live(&previous) {
         assert!(key.previous().is_some());
@@ -35,10 +35,10 @@ async fn the_previous_key_is_readable_until_it_is_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_held_previous_key_does_not_keep_it_from_being_revoked() {
+async fn holding_the_previous_key_does_not_delay_its_revocation() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
     let previous = key.previous().unwrap();

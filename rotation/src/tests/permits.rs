@@ -1,4 +1,4 @@
-//! Keys that wait until others have been replaced.
+//! Keys that wait for a permit while others are replaced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,13 +15,13 @@ use crate::{ManagedKey, RotationEngine, RotationPolicy};
 
 /// Counts the reads of a store.
 #[derive(Debug)]
-struct Counting {
+struct CountingStore {
     inner: Arc<MemoryBackend>,
     reads: AtomicUsize,
 }
 
 #[async_trait]
-impl Backend for Counting {
+impl Backend for CountingStore {
     fn info(&self) -> &BackendInfo {
         self.inner.info()
     }
@@ -46,10 +46,10 @@ impl Backend for Counting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_waits_for_its_turn_is_looked_at_all_the_same() {
+async fn a_key_that_waits_for_a_permit_still_notices_a_new_key() {
     let store = Arc::new(MemoryBackend::new());
     let (slow, fast) = (Issuer::new(), Issuer::new());
-    slow.set(|books| books.latency = Duration::from_secs(500));
+    slow.set(|state| state.latency = Duration::from_secs(500));
     for name in ["slow", "fast"] {
         let path = SecretPath::parse(name).unwrap();
         store.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
@@ -61,36 +61,36 @@ async fn a_key_that_waits_for_its_turn_is_looked_at_all_the_same() {
     let elsewhere = second.add(ManagedKey::new("fast", fast.clone())).await.unwrap();
 
     let start = Instant::now();
-    let slowly = tokio::spawn(async move { slow_key.rotate().await });
+    let slow_rotation = tokio::spawn(async move { slow_key.rotate().await });
     sleep(Duration::from_secs(1)).await;
     let waiting = fast_key.clone();
     let waiting = tokio::spawn(async move { waiting.rotate().await });
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(fast.issue_calls(), 0, "one key at a time is replaced");
+    assert_eq!(fast.issue_calls(), 0, "the engine replaces one key at a time");
     elsewhere.rotate().await.unwrap();
     assert_live_for(Duration::from_secs(400), &fast, &[fast_key, elsewhere]).await;
     assert_eq!(waiting.await.unwrap().unwrap(), 1);
     assert_eq!(fast.issue_calls(), 1);
-    assert!(start.elapsed() < Duration::from_secs(500), "the slow one is still under way");
-    assert_eq!(slowly.await.unwrap().unwrap(), 1);
+    assert!(start.elapsed() < Duration::from_secs(500), "the slow rotation is still under way");
+    assert_eq!(slow_rotation.await.unwrap().unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_waits_for_its_turn_gets_it_at_once_and_costs_the_store_little() {
+async fn a_key_that_waits_for_a_permit_starts_at_once_and_causes_few_reads() {
     let inner = Arc::new(MemoryBackend::new());
     let (slow, fast) = (Issuer::new(), Issuer::new());
-    slow.set(|books| books.latency = Duration::from_secs(500));
+    slow.set(|state| state.latency = Duration::from_secs(500));
     for name in ["slow", "fast"] {
         let path = SecretPath::parse(name).unwrap();
         inner.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
     }
-    let store = Arc::new(Counting { inner, reads: AtomicUsize::new(0) });
+    let store = Arc::new(CountingStore { inner, reads: AtomicUsize::new(0) });
     let secrets = Arc::clone(&store);
     let engine = RotationEngine::new(secrets).max_concurrent_rotations(1);
     let policy = RotationPolicy::new().attempt_lease(Duration::from_secs(800));
     let slow_key = engine.add(ManagedKey::new("slow", slow.clone()).policy(policy)).await.unwrap();
     let fast_key = engine.add(ManagedKey::new("fast", fast.clone())).await.unwrap();
-    let slowly = tokio::spawn(async move { slow_key.rotate().await });
+    let slow_rotation = tokio::spawn(async move { slow_key.rotate().await });
     sleep(Duration::from_secs(1)).await;
     let waiting = fast_key.clone();
     let waiting = tokio::spawn(async move { waiting.rotate().await });
@@ -98,12 +98,12 @@ async fn a_key_that_waits_for_its_turn_gets_it_at_once_and_costs_the_store_littl
     let before = store.reads.load(Ordering::Relaxed);
     for _ in 0..490 {
         sleep(Duration::from_secs(1)).await;
-        // Wishes do not cost it its stand in the queue.
+        // Commands do not cost it its place in the queue.
         fast_key.check_store();
     }
     let reads = store.reads.load(Ordering::Relaxed) - before;
     assert!(reads < 100, "{reads} reads in eight minutes");
-    assert_eq!(slowly.await.unwrap().unwrap(), 1);
+    assert_eq!(slow_rotation.await.unwrap().unwrap(), 1);
     let start = Instant::now();
     assert_eq!(waiting.await.unwrap().unwrap(), 1);
     assert!(start.elapsed() < Duration::from_millis(10), "{:?}", start.elapsed());

@@ -1,4 +1,4 @@
-//! Requests whose key is refused, and what is done about that.
+//! Requests whose key is rejected, and the reads of the store that follow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,40 +7,40 @@ use strongroom_core::{Backend as _, PutOptions};
 use tokio::time::{Instant, sleep};
 
 use super::faulty_store::FaultyStore;
-use super::issuer::{Fault, Issuer, alone, engine, path, shared, store};
+use super::issuer::{Fault, Issuer, engine, path, shared_key, single_instance_key, store};
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_began_before_a_refusal_is_no_answer_to_it() {
+async fn a_read_that_began_before_the_rejection_does_not_answer_it() {
     let (store, issuer) = (store().await, Issuer::new());
     let first = engine(&store);
     let mut slow = FaultyStore::new(&store).await;
-    slow.takes = Duration::from_millis(300);
+    slow.read_time = Duration::from_millis(300);
     let slow = Arc::new(slow);
     let second = slow.engine();
-    let key = first.add(shared(&issuer)).await.unwrap();
-    let elsewhere = second.add(shared(&issuer)).await.unwrap();
+    let key = first.add(shared_key(&issuer)).await.unwrap();
+    let elsewhere = second.add(shared_key(&issuer)).await.unwrap();
     sleep(Duration::from_secs(5)).await;
     let refused = elsewhere.acquire();
     elsewhere.check_store();
     sleep(Duration::from_millis(100)).await;
     key.rotate_compromised().await.unwrap();
-    slow.note().await;
+    slow.sync().await;
     assert!(!issuer.is_live(&refused));
     assert!(elsewhere.refresh_after_rejection(&refused).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_put_by_hand_in_place_of_a_refused_one_is_used_at_once() {
+async fn uses_at_once_a_key_that_an_operator_puts_in_place_of_a_rejected_one() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for _ in 0..3 {
         key.rotate().await.unwrap();
     }
     sleep(Duration::from_secs(60)).await;
-    issuer.set(|books| {
-        books.live.remove("key-3");
-        books.live.insert("by hand".to_owned());
+    issuer.set(|state| {
+        state.live.remove("key-3");
+        state.live.insert("by hand".to_owned());
     });
     store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
     let start = Instant::now();
@@ -56,11 +56,11 @@ async fn a_key_put_by_hand_in_place_of_a_refused_one_is_used_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_while_the_issuer_does_not_answer_do_not_each_wait() {
+async fn rejected_requests_do_not_each_wait_while_the_issuer_hangs() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.issue_faults.push_back(Fault::Hang));
+    issuer.set(|state| state.issue_faults.push_back(Fault::Hang));
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let rotating = key.clone();
     let rotating = tokio::spawn(async move { rotating.rotate().await });
     sleep(Duration::from_millis(100)).await;
@@ -76,11 +76,11 @@ async fn refusals_while_the_issuer_does_not_answer_do_not_each_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_whose_key_is_refused_finds_the_one_that_took_its_place() {
+async fn an_instance_whose_key_is_rejected_finds_the_new_key() {
     let (store, issuer) = (store().await, Issuer::new());
     let (first, second) = (engine(&store), engine(&store));
-    let key = first.add(shared(&issuer)).await.unwrap();
-    let elsewhere = second.add(shared(&issuer)).await.unwrap();
+    let key = first.add(shared_key(&issuer)).await.unwrap();
+    let elsewhere = second.add(shared_key(&issuer)).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     for generation in 1..=10 {
         let refused = elsewhere.acquire();
@@ -96,11 +96,11 @@ async fn an_instance_whose_key_is_refused_finds_the_one_that_took_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_goes_on_being_refused_costs_the_store_few_looks_and_its_requests_little_time() {
+async fn repeated_rejections_cause_few_reads_and_little_delay() {
     let (store, issuer) = (store().await, Issuer::new());
-    let unkind = Arc::new(FaultyStore::new(&store).await);
-    let engine = unkind.engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let faulty = Arc::new(FaultyStore::new(&store).await);
+    let engine = faulty.engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let (mut slow, mut waited) = (0, Duration::ZERO);
     for _ in 0..600 {
         let start = Instant::now();
@@ -110,9 +110,9 @@ async fn a_key_that_goes_on_being_refused_costs_the_store_few_looks_and_its_requ
         sleep(Duration::from_millis(100)).await;
     }
     assert!(slow <= 3 && waited <= Duration::from_secs(2), "{slow} of them, up to {waited:?}");
-    assert!(unkind.reads() < 20, "{} reads in a minute", unkind.reads());
+    assert!(faulty.reads() < 20, "{} reads in a minute", faulty.reads());
     engine.shutdown().await;
     let start = Instant::now();
     assert!(!key.refresh_after_rejection(&key.acquire()).await);
-    assert_eq!(start.elapsed(), Duration::ZERO, "nobody will look");
+    assert_eq!(start.elapsed(), Duration::ZERO, "no task reads the store any more");
 }

@@ -1,4 +1,4 @@
-//! Reads that show what was there before.
+//! Reads that return what the store held before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +8,29 @@ use tokio::time::{Instant, sleep};
 
 use super::faulty_store::FaultyStore;
 use super::issuer::{
-    DAY, FIRST, Fault, Issuer, alone, assert_live_for, assert_settled, path, store, stored, told,
+    DAY, FIRST, Fault, Issuer, assert_live_for, assert_settled, path, read_record, received_steps,
+    single_instance_key, store,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_lag_cost_no_key() {
+async fn lagging_reads_lose_no_key() {
     for lag in [50, 200, 1_000, 4_000] {
-        for repeats in [true, false] {
+        for is_idempotent in [true, false] {
             let (store, issuer) = (store().await, Issuer::new());
-            issuer.set(|books| {
-                (books.repeats, books.latency) = (repeats, Duration::from_millis(20));
+            issuer.set(|state| {
+                (state.is_idempotent, state.latency) = (is_idempotent, Duration::from_millis(20));
             });
             let mut lagging = FaultyStore::new(&store).await;
             lagging.lag = Box::new(move |_, _| Duration::from_millis(lag));
             let engine = Arc::new(lagging).engine();
-            let key = engine.add(alone(&issuer)).await.unwrap();
+            let key = engine.add(single_instance_key(&issuer)).await.unwrap();
             let rotating = key.clone();
             let rotating = tokio::spawn(async move { rotating.rotate().await });
             assert_live_for(Duration::from_secs(60), &issuer, std::slice::from_ref(&key)).await;
             assert_eq!(rotating.await.unwrap().unwrap(), 1, "{lag} ms");
-            let current = stored(&store).await.1;
+            let current = read_record(&store).await.1;
             assert_ne!(current, FIRST);
             assert_eq!(key.acquire().expose_text().unwrap(), current);
             assert_settled(&store, &issuer, &current).await;
@@ -38,11 +39,11 @@ async fn reads_that_lag_cost_no_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_key_is_not_taken_for_one_that_nobody_knows_where_reads_lag() {
+async fn does_not_revoke_a_newer_key_as_untracked_if_reads_lag() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        (books.repeats, books.lists) = (false, true);
-        books.live.extend(["key-1".to_owned(), "key-2".to_owned()]);
+    issuer.set(|state| {
+        (state.is_idempotent, state.lists_keys) = (false, true);
+        state.live.extend(["key-1".to_owned(), "key-2".to_owned()]);
     });
     let stored = |key: &str, previous: &str, generation: &str| {
         SecretValue::fields([
@@ -53,22 +54,22 @@ async fn a_newer_key_is_not_taken_for_one_that_nobody_knows_where_reads_lag() {
         ])
     };
     store.put(&path(), stored("key-1", FIRST, "1"), PutOptions::new()).await.unwrap();
-    // It never shows what others write.
-    let unkind = Arc::new(FaultyStore::new(&store).await);
+    // Its reads never return what the test writes below it.
+    let faulty = Arc::new(FaultyStore::new(&store).await);
     store.put(&path(), stored("key-2", "key-1", "2"), PutOptions::new()).await.unwrap();
-    let engine = unkind.engine();
-    let _key = engine.add(alone(&issuer)).await.unwrap();
+    let engine = faulty.engine();
+    let _key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(HOUR).await;
     assert_eq!(issuer.live(), [FIRST, "key-1", "key-2"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_one_read_does_not_show_is_not_taken_for_lost() {
+async fn does_not_revoke_a_new_key_that_one_read_does_not_show() {
     let (store, issuer) = (store().await, Issuer::new());
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.forgets = Some(2);
-    let engine = Arc::new(unkind).engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.loses_answer_to = Some(2);
+    let engine = Arc::new(faulty).engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Unavailable);
     let keys = [key];
     assert_live_for(Duration::from_secs(120), &issuer, &keys).await;
@@ -76,17 +77,17 @@ async fn a_key_that_one_read_does_not_show_is_not_taken_for_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_whose_storing_is_in_doubt_is_not_revoked_because_reads_lag() {
+async fn does_not_revoke_a_key_whose_write_is_in_doubt_while_reads_lag() {
     let (store, issuer) = (store().await, Issuer::new());
     let start = Instant::now();
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.lag = Box::new(move |_, writes| {
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.lag = Box::new(move |_, writes| {
         let lags = writes >= 2 && start.elapsed() < Duration::from_secs(40);
         if lags { Duration::MAX } else { Duration::ZERO }
     });
-    unkind.forgets = Some(2);
-    let engine = Arc::new(unkind).engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    faulty.loses_answer_to = Some(2);
+    let engine = Arc::new(faulty).engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Unavailable);
     let keys = [key];
     assert_live_for(Duration::from_secs(600), &issuer, &keys).await;
@@ -94,73 +95,74 @@ async fn a_key_whose_storing_is_in_doubt_is_not_revoked_because_reads_lag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_replicas_the_one_that_lags_brings_no_revoked_key_back() {
+async fn a_lagging_replica_does_not_bring_back_a_revoked_key() {
     for seed in 0..20 {
         fastrand::seed(seed);
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| books.latency = Duration::from_millis(20));
-        let mut unkind = FaultyStore::new(&store).await;
-        unkind.lag = Box::new(|_, _| Duration::from_secs(2) * u32::from(fastrand::bool()));
-        let unkind = Arc::new(unkind);
-        let engine = unkind.engine();
+        issuer.set(|state| state.latency = Duration::from_millis(20));
+        let mut faulty = FaultyStore::new(&store).await;
+        faulty.lag = Box::new(|_, _| Duration::from_secs(2) * u32::from(fastrand::bool()));
+        let faulty = Arc::new(faulty);
+        let engine = faulty.engine();
         let mut events = engine.events();
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         let rotating = key.clone();
         let rotating = tokio::spawn(async move { rotating.rotate().await });
         assert_live_for(Duration::from_secs(400), &issuer, &[key]).await;
         assert_eq!(rotating.await.unwrap().unwrap(), 1, "seed {seed}");
-        let switches = told(&mut events).iter().filter(|step| step.name() == "switched").count();
-        assert!(switches == 1 && unkind.reads() < 100, "{switches}, {} reads", unkind.reads());
+        let switches =
+            received_steps(&mut events).iter().filter(|step| step.name() == "switched").count();
+        assert!(switches == 1 && faulty.reads() < 100, "{switches}, {} reads", faulty.reads());
         assert_settled(&store, &issuer, "key-1").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_an_operator_goes_back_to_is_not_revoked_where_reads_lag() {
+async fn does_not_revoke_a_key_that_an_operator_rolled_back_to_if_reads_lag() {
     let (store, issuer) = (store().await, Issuer::new());
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.lag = Box::new(|_, _| Duration::from_secs(1));
-    let unkind = Arc::new(unkind);
-    let engine = unkind.engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.lag = Box::new(|_, _| Duration::from_secs(1));
+    let faulty = Arc::new(faulty);
+    let engine = faulty.engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(2)).await;
     store.rollback(&path(), &1.into()).await.unwrap();
-    unkind.note().await;
+    faulty.sync().await;
     drop(in_flight);
     sleep(Duration::from_secs(600)).await;
-    assert_eq!(stored(&store).await.1, FIRST);
+    assert_eq!(read_record(&store).await.1, FIRST);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
     assert_eq!(issuer.live(), [FIRST, "key-1"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_useless_key_where_reads_lag_is_the_only_one() {
+async fn gets_no_second_key_if_the_first_does_not_work_and_reads_lag() {
     for lag in [0, 1_000] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| {
-            (books.verify_refuses, books.repeats, books.lists) = (true, false, true);
+        issuer.set(|state| {
+            (state.rejects_keys, state.is_idempotent, state.lists_keys) = (true, false, true);
         });
-        let mut unkind = FaultyStore::new(&store).await;
-        unkind.lag = Box::new(move |_, _| Duration::from_millis(lag));
-        let engine = Arc::new(unkind).engine();
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let mut faulty = FaultyStore::new(&store).await;
+        faulty.lag = Box::new(move |_, _| Duration::from_millis(lag));
+        let engine = Arc::new(faulty).engine();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
         sleep(DAY).await;
         assert_eq!(issuer.issue_calls(), 1, "{lag} ms");
         assert_eq!(issuer.live(), [FIRST]);
-        assert!(!stored(&store).await.0.contains(&"rotation_attempt".into()));
+        assert!(!read_record(&store).await.0.contains(&"rotation_attempt".into()));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_key_is_not_taken_for_one_that_nobody_knows_at_a_later_attempt() {
+async fn does_not_revoke_a_newer_key_as_untracked_at_a_later_try() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        (books.repeats, books.lists) = (false, true);
-        books.live.insert("key-1".to_owned());
-        books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+    issuer.set(|state| {
+        (state.is_idempotent, state.lists_keys) = (false, true);
+        state.live.insert("key-1".to_owned());
+        state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
     });
     let record = |key: &str, previous: &str, generation: &str| {
         SecretValue::fields([
@@ -171,16 +173,16 @@ async fn a_newer_key_is_not_taken_for_one_that_nobody_knows_at_a_later_attempt()
         ])
     };
     store.put(&path(), record("key-1", FIRST, "1"), PutOptions::new()).await.unwrap();
-    let unkind = Arc::new(FaultyStore::new(&store).await);
-    let engine = unkind.engine();
-    let _key = engine.add(alone(&issuer)).await.unwrap();
+    let faulty = Arc::new(FaultyStore::new(&store).await);
+    let engine = faulty.engine();
+    let _key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(Duration::from_secs(12)).await;
-    assert_eq!(unkind.writes(), 1);
+    assert_eq!(faulty.writes(), 1);
     assert_eq!(issuer.live(), [FIRST, "key-1"]);
-    // Another instance ends that rotation and makes the next; this one's reads lag.
-    issuer.set(|books| {
-        books.live.remove(FIRST);
-        books.live.insert("key-2".to_owned());
+    // Another instance finishes that rotation and starts the next one. The reads of this instance lag.
+    issuer.set(|state| {
+        state.live.remove(FIRST);
+        state.live.insert("key-2".to_owned());
     });
     store.put(&path(), record("key-2", "key-1", "2"), PutOptions::new()).await.unwrap();
     sleep(Duration::from_secs(15)).await;
@@ -188,38 +190,38 @@ async fn a_newer_key_is_not_taken_for_one_that_nobody_knows_at_a_later_attempt()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_an_operator_goes_back_to_is_not_revoked_at_a_later_attempt() {
+async fn does_not_revoke_a_key_that_an_operator_rolled_back_to_at_a_later_try() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
-    let unkind = Arc::new(FaultyStore::new(&store).await);
-    let engine = unkind.engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    issuer.set(|state| state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let faulty = Arc::new(FaultyStore::new(&store).await);
+    let engine = faulty.engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(4)).await;
     store.rollback(&path(), &1.into()).await.unwrap();
-    // Reads show it ten seconds later (`note`).
+    // Reads return it ten seconds later (`sync`).
     sleep(Duration::from_secs(10)).await;
-    unkind.note().await;
+    faulty.sync().await;
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(stored(&store).await.1, FIRST);
+    assert_eq!(read_record(&store).await.1, FIRST);
     assert!(issuer.live().contains(&FIRST.to_owned()), "{:?}", issuer.live());
 }
 
 #[tokio::test(start_paused = true)]
-async fn numbers_of_generations_that_come_again_mean_nothing() {
+async fn a_generation_number_that_repeats_after_a_rollback_revokes_no_key_in_use() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| {
-        books.live.insert("by hand".to_owned());
+    issuer.set(|state| {
+        state.live.insert("by hand".to_owned());
     });
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.lag = Box::new(|_, _| Duration::from_secs(1));
-    let unkind = Arc::new(unkind);
-    let engine = unkind.engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.lag = Box::new(|_, _| Duration::from_secs(1));
+    let faulty = Arc::new(faulty);
+    let engine = faulty.engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(10)).await;
     let by_hand = store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
-    unkind.note().await;
+    faulty.sync().await;
     sleep(Duration::from_secs(2)).await;
     key.check_store();
     sleep(Duration::from_secs(60)).await;
@@ -228,9 +230,9 @@ async fn numbers_of_generations_that_come_again_mean_nothing() {
     assert_eq!(key.rotate().await.unwrap(), 1);
     sleep(Duration::from_secs(2)).await;
     store.rollback(&path(), &by_hand).await.unwrap();
-    unkind.note().await;
+    faulty.sync().await;
     drop(in_flight);
     sleep(Duration::from_secs(600)).await;
-    assert_eq!(stored(&store).await.1, "by hand");
+    assert_eq!(read_record(&store).await.1, "by hand");
     assert!(issuer.live().contains(&"by hand".to_owned()), "{:?}", issuer.live());
 }

@@ -1,4 +1,4 @@
-//! New keys that do not work at once, and those that never do.
+//! New keys that work only after some time, or never.
 
 use std::time::Duration;
 
@@ -6,23 +6,24 @@ use strongroom_core::{Backend as _, ErrorKind};
 use tokio::time::{Instant, sleep};
 
 use super::issuer::{
-    FIRST, Issuer, alone, assert_live_for, assert_settled, engine, path, shared, store,
+    FIRST, Issuer, assert_live_for, assert_settled, engine, path, shared_key, single_instance_key,
+    store,
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_works_only_after_some_seconds_is_waited_for_and_paid_for_once() {
+async fn waits_for_a_key_that_works_after_some_seconds_and_gets_it_once() {
     for delay in [1, 3, 9] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| books.works_after = Duration::from_secs(delay));
+        issuer.set(|state| state.works_after = Duration::from_secs(delay));
         let engine = engine(&store);
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         let start = Instant::now();
         assert_eq!(key.rotate().await.unwrap(), 1);
         let taken = start.elapsed();
         let delay = Duration::from_secs(delay);
         assert!((delay..delay + Duration::from_secs(3)).contains(&taken), "{taken:?}");
         sleep(Duration::from_secs(60)).await;
-        assert_eq!(issuer.issue_calls(), 1, "the attempt was not made again");
+        assert_eq!(issuer.issue_calls(), 1, "the engine made one attempt");
         assert_settled(&store, &issuer, "key-1").await;
     }
 }
@@ -30,11 +31,11 @@ async fn a_key_that_works_only_after_some_seconds_is_waited_for_and_paid_for_onc
 #[tokio::test(start_paused = true)]
 async fn several_instances_wait_for_a_slow_key_together() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.works_after = Duration::from_secs(8));
+    issuer.set(|state| state.works_after = Duration::from_secs(8));
     let engines: Vec<_> = (0..3).map(|_| engine(&store)).collect();
     let mut keys = Vec::new();
     for engine in &engines {
-        keys.push(engine.add(shared(&issuer)).await.unwrap());
+        keys.push(engine.add(shared_key(&issuer)).await.unwrap());
     }
     let first = keys[0].clone();
     let rotating = tokio::spawn(async move { first.rotate().await });
@@ -45,11 +46,11 @@ async fn several_instances_wait_for_a_slow_key_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_never_works_is_given_up_after_one_lease_and_revoked() {
+async fn revokes_a_key_that_does_not_work_within_one_lease() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.verify_refuses = true);
+    issuer.set(|state| state.rejects_keys = true);
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let start = Instant::now();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
     let taken = start.elapsed().as_secs();
@@ -59,11 +60,11 @@ async fn a_key_that_never_works_is_given_up_after_one_lease_and_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_of_slow_keys_is_not_asked_for_a_dozen_in_a_minute() {
+async fn asks_an_issuer_of_slow_keys_for_few() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.works_after = Duration::from_secs(3600));
+    issuer.set(|state| state.works_after = Duration::from_secs(3600));
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(60) {
         let _ = key.rotate().await;

@@ -1,4 +1,4 @@
-//! Stores that tell no times, fail half-way, or where somebody always writes first.
+//! Stores that return no times, fail half-way, or always report a conflict.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,17 +7,19 @@ use strongroom_core::{Backend as _, ErrorKind, MetadataPatch};
 use tokio::time::{Instant, sleep};
 
 use super::faulty_store::FaultyStore;
-use super::issuer::{DAY, FIRST, Issuer, alone, annotate, assert_settled, path, shared, store};
+use super::issuer::{
+    DAY, FIRST, Issuer, annotate, assert_settled, path, shared_key, single_instance_key, store,
+};
 use crate::clock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test(start_paused = true)]
-async fn where_the_store_tells_no_times_the_interval_counts_from_the_first_look() {
+async fn counts_the_interval_from_the_first_read_if_the_store_tells_no_times() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().rotation_interval(DAY)).await;
     let engine = Arc::new(FaultyStore::new(&store).await).engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(22 * HOUR).await;
     assert_eq!(key.state().generation, 0);
     sleep(3 * HOUR).await;
@@ -27,30 +29,30 @@ async fn where_the_store_tells_no_times_the_interval_counts_from_the_first_look(
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_somebody_always_writes_first_it_is_given_up_after_a_while() {
+async fn gives_up_after_repeated_write_conflicts() {
     let (store, issuer) = (store().await, Issuer::new());
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.loses = true;
-    let unkind = Arc::new(unkind);
-    let engine = unkind.engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.always_conflicts = true;
+    let faulty = Arc::new(faulty);
+    let engine = faulty.engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let start = Instant::now();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Conflict);
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
-    let writes = unkind.writes();
+    let writes = faulty.writes();
     assert!((2..=11).contains(&writes), "{writes} writes");
-    assert_eq!(issuer.issue_calls(), 0, "nobody has noted that a key is being got");
+    assert_eq!(issuer.issue_calls(), 0, "no attempt was stored");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expiry_that_was_not_stored_with_its_key_follows_later() {
+async fn stores_the_expiry_later_if_the_first_write_missed_it() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + DAY)).await;
-    issuer.set(|books| books.lifetime = Some(30 * DAY));
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.halves = Some(2);
-    let engine = Arc::new(unkind).engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    issuer.set(|state| state.lifetime = Some(30 * DAY));
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.drops_metadata_of = Some(2);
+    let engine = Arc::new(faulty).engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(HOUR).await;
     let left = |end: SystemTime| end.duration_since(clock::wall()).unwrap();
     let kept = store.describe(&path()).await.unwrap().metadata.expires_at.unwrap();
@@ -60,13 +62,13 @@ async fn an_expiry_that_was_not_stored_with_its_key_follows_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_does_not_answer_is_not_waited_for_without_end() {
+async fn waits_for_the_store_no_longer_than_attempt_lease() {
     for hangs in 1..=3 {
         let (store, issuer) = (store().await, Issuer::new());
-        let mut unkind = FaultyStore::new(&store).await;
-        unkind.hangs = Some(hangs);
-        let engine = Arc::new(unkind).engine();
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let mut faulty = FaultyStore::new(&store).await;
+        faulty.hangs_at = Some(hangs);
+        let engine = Arc::new(faulty).engine();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         let start = Instant::now();
         let rotated = key.rotate().await.map_err(|error| error.kind());
         assert_eq!(rotated, if hangs < 3 { Err(ErrorKind::Timeout) } else { Ok(1) });
@@ -78,23 +80,23 @@ async fn a_store_that_does_not_answer_is_not_waited_for_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expiry_that_may_not_be_changed_costs_one_key() {
+async fn an_expiry_that_may_not_be_changed_causes_one_rotation() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + DAY)).await;
-    issuer.set(|books| books.lifetime = Some(90 * DAY));
-    let mut unkind = FaultyStore::new(&store).await;
-    unkind.denies_metadata = true;
-    let engine = Arc::new(unkind).engine();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    issuer.set(|state| state.lifetime = Some(90 * DAY));
+    let mut faulty = FaultyStore::new(&store).await;
+    faulty.denies_metadata = true;
+    let engine = Arc::new(faulty).engine();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(10 * DAY).await;
     assert_eq!((key.state().generation, issuer.issue_calls()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expiry_that_an_operator_sets_meanwhile_stays() {
+async fn keeps_an_expiry_that_an_operator_sets_during_a_rotation() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = super::issuer::engine(&store);
-    let key = engine.add(shared(&issuer)).await.unwrap();
+    let key = engine.add(shared_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     let end = clock::wall() + 30 * DAY;
     annotate(&store, MetadataPatch::new().expires_at(end)).await;

@@ -1,22 +1,22 @@
-//! Two years of a key that is replaced every 90 days, with an issuer that fails now and then. The store
-//! is looked at once an hour.
+//! Two years of a key that is replaced every 90 days, with an issuer that fails now and then. The engine
+//! reads the store once an hour.
 
 use std::time::Duration;
 
 use strongroom_core::{ErrorKind, MetadataPatch};
 use tokio::time::{Instant, sleep};
 
-use super::issuer::{DAY, Fault, Issuer, alone, annotate, engine, store};
+use super::issuer::{DAY, Fault, Issuer, annotate, engine, single_instance_key, store};
 use crate::RotationPolicy;
 
 #[tokio::test(start_paused = true)]
-async fn two_years_with_failures_at_random() {
+async fn a_key_works_for_two_years_with_random_failures() {
     fastrand::seed(20_261_127);
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|books| books.lifetime = Some(100 * DAY));
+    issuer.set(|state| state.lifetime = Some(100 * DAY));
     annotate(&store, MetadataPatch::new().rotation_interval(90 * DAY)).await;
     let policy = RotationPolicy::new().propagation_timeout(Duration::from_secs(3 * 3600));
-    let rotation = || alone(&issuer).policy(policy.clone());
+    let rotation = || single_instance_key(&issuer).policy(policy.clone());
     let mut engine_now = engine(&store);
     let mut key = engine_now.add(rotation()).await.unwrap();
     let start = Instant::now();
@@ -27,10 +27,10 @@ async fn two_years_with_failures_at_random() {
             sleep(Duration::from_secs(3600)).await;
             drop(guard);
         }
-        issuer.set(|books| {
-            books.issue_faults.clear();
-            books.revoke_faults.clear();
-            for faults in [&mut books.issue_faults, &mut books.revoke_faults] {
+        issuer.set(|state| {
+            state.issue_faults.clear();
+            state.revoke_faults.clear();
+            for faults in [&mut state.issue_faults, &mut state.revoke_faults] {
                 for _ in 0..fastrand::usize(..8) {
                     faults.push_back(match fastrand::u8(..4) {
                         0 => Fault::Lose,

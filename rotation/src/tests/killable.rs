@@ -1,4 +1,4 @@
-//! A process that dies when the test wants it to.
+//! An engine that dies at a step, as if its process had been killed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,17 +8,17 @@ use strongroom_core::{
     SecretValue, Version, VersionSelector, async_trait,
 };
 
-use super::issuer::{Issuer, alone};
+use super::issuer::{Issuer, single_instance_key};
 use crate::{IssueAttempt, IssuedKey, KeyIssuer, ManagedKey, RotationEngine, RotationEvent};
 
-/// A part of a process: once that is dead, nothing is asked for any more.
+/// A part of a process. Once the process is dead, no call reaches the part.
 #[derive(Clone, Debug)]
-struct Mortal<T> {
+struct Killable<T> {
     part: T,
     is_dead: Arc<AtomicBool>,
 }
 
-impl<T> Mortal<T> {
+impl<T> Killable<T> {
     async fn alive(&self) -> &T {
         if self.is_dead.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -27,16 +27,17 @@ impl<T> Mortal<T> {
     }
 }
 
-/// An engine of a process that dies as soon as it tells of this step, and what it is to keep fresh.
-pub(super) fn dying_at(
+/// An engine of a process that dies when it sends the event of this step, and the key that it manages.
+pub(super) fn engine_killed_at(
     step: &'static str,
     store: &Arc<MemoryBackend>,
     issuer: &Issuer,
 ) -> (RotationEngine, ManagedKey) {
     let is_dead = Arc::new(AtomicBool::new(false));
     let part = Arc::clone(store);
-    let store = Mortal { part, is_dead: Arc::clone(&is_dead) };
-    let rotation = alone(&Mortal { part: issuer.clone(), is_dead: Arc::clone(&is_dead) });
+    let store = Killable { part, is_dead: Arc::clone(&is_dead) };
+    let rotation =
+        single_instance_key(&Killable { part: issuer.clone(), is_dead: Arc::clone(&is_dead) });
     let engine = RotationEngine::new(store).observer(move |event: &RotationEvent| {
         if event.step.name() == step {
             is_dead.store(true, Ordering::Relaxed);
@@ -46,7 +47,7 @@ pub(super) fn dying_at(
 }
 
 #[async_trait]
-impl Backend for Mortal<Arc<MemoryBackend>> {
+impl Backend for Killable<Arc<MemoryBackend>> {
     fn info(&self) -> &BackendInfo {
         self.part.info()
     }
@@ -70,7 +71,7 @@ impl Backend for Mortal<Arc<MemoryBackend>> {
 }
 
 #[async_trait]
-impl KeyIssuer for Mortal<Issuer> {
+impl KeyIssuer for Killable<Issuer> {
     async fn issue(&self, current: &SecretValue, attempt: &IssueAttempt) -> Result<IssuedKey> {
         self.alive().await.issue(current, attempt).await
     }
