@@ -1,4 +1,4 @@
-//! Those who send requests all the time.
+//! Clients that send requests all the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ pub(crate) struct Clients {
     tasks: JoinSet<Tally>,
 }
 
-/// What came of requests.
+/// Requests, and the failures among them.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) requests: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Tally {
 }
 
 impl Clients {
-    /// Clients that show the headers of responses to the key if they `observe` them.
+    /// Clients that pass the headers of responses to the key if `observe` is set.
     pub(crate) fn start(count: usize, key: &RotatingKey, base: &str, observe: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let http = reqwest::Client::new();
@@ -47,7 +47,7 @@ impl Clients {
         Self { stop, tasks }
     }
 
-    /// Lets requests under way end, and no others begin.
+    /// Waits for the requests in flight, starts no others, and counts all.
     pub(crate) async fn finish(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         self.tasks.join_all().await.into_iter().fold(Tally::default(), |mut all, one| {
@@ -58,7 +58,7 @@ impl Clients {
     }
 }
 
-/// One request, which keeps the key until the answer has been read.
+/// Sends one request, and keeps the key until the response has been read.
 async fn request(
     http: &reqwest::Client,
     work: &str,

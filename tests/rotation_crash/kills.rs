@@ -1,4 +1,4 @@
-//! A process killed with `SIGKILL` at any step of a rotation: whoever starts next ends it.
+//! A process killed with `SIGKILL` at any step of a rotation: the next process finishes the rotation.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,41 +11,41 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
-use crate::child::{LIFE, Running, role};
+use crate::child::{Child, MAX_LIFETIME, role};
 use crate::clients::{Clients, Tally};
-use crate::setting::Talent;
+use crate::issuer::IssuerKind;
 use crate::store::{PATH, Store, Stored, directory_in_memory};
 
 /// The role of a process that is killed.
 pub(crate) const VICTIM: &str = "victim";
-/// At which step it stops, to be killed there.
+/// The step at which it stops, to be killed there.
 const STEP: &str = "STRONGROOM_TEST_STEP";
-/// Whether it asks for the rotation, or only ends what another has begun.
-const ASKS: &str = "STRONGROOM_TEST_ASKS";
+/// Set if it starts the rotation; otherwise it resumes one.
+const STARTS: &str = "STRONGROOM_TEST_STARTS";
 
-/// How long a process that starts may take to end the rotation.
+/// How long the last process may take to finish the rotation.
 const LIMIT: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How many cases run at a time.
-const AT_ONCE: usize = 6;
+const CONCURRENT_CASES: usize = 6;
 const CLIENTS: usize = 3;
-/// How many requests there are at least after a restart.
+/// The smallest number of requests after a restart.
 const REQUESTS: u64 = 20;
 
-/// When a process is killed.
+/// The point at which a process is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
-    /// After a step, before the next.
+enum KillPoint {
+    /// After a step, before the next one.
     After(&'static str),
-    /// The issuer has made a key, and its answer has not come.
+    /// The issuer has made a key, and has not answered.
     Issuing,
-    /// The issuer has been asked to revoke a key; whether it has done so, the process does not know.
+    /// The issuer has been asked to revoke a key, and has not answered.
     Revoking { done: bool },
 }
-use Moment::{After, Issuing, Revoking};
+use KillPoint::{After, Issuing, Revoking};
 
-/// Each case: the moments at which processes are killed, one after the other.
-const CASES: &[&[Moment]] = &[
+/// Each case: the points at which processes are killed, one after the other.
+const CASES: &[&[KillPoint]] = &[
     &[After("due")],
     &[After("started")],
     &[Issuing],
@@ -57,7 +57,7 @@ const CASES: &[&[Moment]] = &[
     &[Revoking { done: true }],
     &[After("revoked")],
     &[After("finished")],
-    // Those who go on where another stopped are killed, too.
+    // Processes that resume the rotation are killed, too.
     &[After("due"), After("started")],
     &[After("started"), After("started"), After("issued")],
     &[Issuing, Issuing],
@@ -69,8 +69,8 @@ const CASES: &[&[Moment]] = &[
     &[Issuing, After("finished")],
 ];
 
-/// With an issuer that lists its keys alone.
-const LISTED: &[&[Moment]] = &[&[Issuing, After("orphaned")]];
+/// Only with an issuer that lists its keys.
+const LISTED: &[&[KillPoint]] = &[&[Issuing, After("orphaned")]];
 
 fn policy() -> RotationPolicy {
     RotationPolicy::new()
@@ -79,12 +79,12 @@ fn policy() -> RotationPolicy {
         .drain_timeout(Duration::from_secs(1))
 }
 
-/// A process that stops at a step until it is killed, while its clients go on.
+/// A process that stops at a step until it is killed, while its clients send requests.
 pub(crate) async fn victim() {
-    let (talent, base) = Talent::told();
+    let (kind, base) = IssuerKind::from_env();
     let step = std::env::var(STEP).unwrap();
-    let engine = RotationEngine::new(Store::told().open().await).observer(move |event| {
-        println!("\ntold {}", event.step.name());
+    let engine = RotationEngine::new(Store::from_env().open().await).observer(move |event| {
+        println!("\nevent {}", event.step.name());
         if let RotationStep::Failed { error } = &event.step {
             println!("{error}");
         }
@@ -92,50 +92,50 @@ pub(crate) async fn victim() {
             std::thread::park();
         }
     });
-    let rotation = ManagedKey::new(PATH, talent.asked_at(&base)).policy(policy());
+    let rotation = ManagedKey::new(PATH, kind.client(&base)).policy(policy());
     let key = engine.add(rotation).await.unwrap();
     let _clients = Clients::start(CLIENTS, &key, &base, false);
-    if std::env::var_os(ASKS).is_some() {
+    if std::env::var_os(STARTS).is_some() {
         // The answer may be lost with the step.
-        let asked = key.clone();
-        tokio::spawn(async move { asked.rotate().await });
+        let key = key.clone();
+        tokio::spawn(async move { key.rotate().await });
     }
-    sleep(LIFE).await;
+    sleep(MAX_LIFETIME).await;
 }
 
-/// Starts a process and kills it at its moment.
-fn kill(moment: Moment, asks: bool, store: &Store, talent: Talent, issuer: &Issuer) {
-    let mut child = role(VICTIM, store, talent, &issuer.base());
-    if asks {
-        child = child.env(ASKS, "yes");
+/// Starts a process and kills it at this point.
+fn kill(point: KillPoint, starts: bool, store: &Store, kind: IssuerKind, issuer: &Issuer) {
+    let mut child = role(VICTIM, store, kind, &issuer.base());
+    if starts {
+        child = child.env(STARTS, "yes");
     }
     let before = issuer.counts();
-    let waited_for = |is_so: &dyn Fn() -> bool| {
+    let wait_until = |is_so: &dyn Fn() -> bool| {
         let begin = Instant::now();
         while !is_so() {
-            assert!(begin.elapsed() < LIMIT, "{moment:?} does not come: {:?}", issuer.counts());
-            std::thread::sleep(LOOK_EVERY);
+            assert!(begin.elapsed() < LIMIT, "{point:?} is not reached: {:?}", issuer.counts());
+            std::thread::sleep(POLL_INTERVAL);
         }
     };
-    let mut running = match moment {
+    let mut running = match point {
         After(step) => {
-            let mut running = Running::spawn(child.env(STEP, step));
-            running.hear(&format!("told {step}"));
+            let mut running = Child::spawn(child.env(STEP, step));
+            running.wait_for_line(&format!("event {step}"));
             running
         }
         Issuing => {
             issuer.next_issues(1, Fault::ActAndHang);
-            let running = Running::spawn(child.env(STEP, "none"));
-            waited_for(&|| issuer.counts().issue_calls > before.issue_calls);
-            let again = talent == Talent::Repeats && before.issued > 0;
-            waited_for(&|| again || issuer.counts().issued > before.issued);
+            let running = Child::spawn(child.env(STEP, "none"));
+            wait_until(&|| issuer.counts().issue_calls > before.issue_calls);
+            let again = kind == IssuerKind::Idempotent && before.issued > 0;
+            wait_until(&|| again || issuer.counts().issued > before.issued);
             running
         }
         Revoking { done } => {
             issuer.next_revocations(1, if done { Fault::ActAndHang } else { Fault::Hang });
-            let running = Running::spawn(child.env(STEP, "none"));
-            waited_for(&|| issuer.counts().revoke_calls > before.revoke_calls);
-            waited_for(&|| !done || issuer.counts().revoked > before.revoked);
+            let running = Child::spawn(child.env(STEP, "none"));
+            wait_until(&|| issuer.counts().revoke_calls > before.revoke_calls);
+            wait_until(&|| !done || issuer.counts().revoked > before.revoked);
             running
         }
     };
@@ -143,7 +143,7 @@ fn kill(moment: Moment, asks: bool, store: &Store, talent: Talent, issuer: &Issu
     issuer.clear_faults();
 }
 
-/// What came of a case.
+/// The outcome of a case.
 struct Outcome {
     issue_calls: u64,
     issued: u64,
@@ -152,25 +152,25 @@ struct Outcome {
     took: Duration,
 }
 
-/// Kills a process at each of the moments, starts another one, and sees that the rotation is ended.
-async fn run(moments: &'static [Moment], store: Store, talent: Talent) -> Outcome {
-    let issuer = Arc::new(talent.issuer());
-    // A key that is not due is replaced because somebody asks for it.
-    let is_due = moments.first() == Some(&After("due"));
+/// Kills a process at each of the points, starts another one, and checks that it finishes the rotation.
+async fn run(points: &'static [KillPoint], store: Store, kind: IssuerKind) -> Outcome {
+    let issuer = Arc::new(kind.start());
+    // A key that is not due is replaced because the first process asks for it.
+    let is_due = points.first() == Some(&After("due"));
     let life = is_due.then_some(Duration::from_secs(3600));
     store.put_first(issuer.first_key(), life).await;
-    for (number, moment) in moments.iter().enumerate() {
+    for (number, point) in points.iter().enumerate() {
         let (store, issuer) = (store.clone(), Arc::clone(&issuer));
-        let asks = number == 0 && !is_due;
-        spawn_blocking(move || kill(*moment, asks, &store, talent, &issuer)).await.unwrap();
+        let starts = number == 0 && !is_due;
+        spawn_blocking(move || kill(*point, starts, &store, kind, &issuer)).await.unwrap();
     }
     let before = issuer.counts();
-    assert_eq!(before.revoked_uses, 0, "{moments:?}: before the restart");
+    assert_eq!(before.revoked_uses, 0, "{points:?}: before the restart");
 
     let begin = Instant::now();
     let secrets = store.open().await;
     let engine = RotationEngine::new(secrets.clone());
-    let rotation = ManagedKey::new(PATH, talent.asked_at(&issuer.base())).policy(policy());
+    let rotation = ManagedKey::new(PATH, kind.client(&issuer.base())).policy(policy());
     let key = engine.add(rotation).await.unwrap();
     let clients = Clients::start(CLIENTS, &key, &issuer.base(), false);
     let stored = loop {
@@ -185,54 +185,54 @@ async fn run(moments: &'static [Moment], store: Store, talent: Talent) -> Outcom
         let (live, counts) = (issuer.live_keys().len(), issuer.counts());
         assert!(
             begin.elapsed() < LIMIT,
-            "{moments:?} {talent:?}: {live} live keys; {stored:?} {counts:?} {key:?}"
+            "{points:?} {kind:?}: {live} live keys; {stored:?} {counts:?} {key:?}"
         );
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     };
     let took = begin.elapsed();
     let Tally { requests, failures } = clients.finish().await;
     engine.shutdown().await;
 
     let counts = issuer.counts();
-    assert!(failures.is_empty(), "{moments:?}: {failures:?}");
-    assert_eq!((counts.revoked_uses, counts.unknown_uses), (0, 0), "{moments:?}: {counts:?}");
+    assert!(failures.is_empty(), "{points:?}: {failures:?}");
+    assert_eq!((counts.revoked_uses, counts.unknown_uses), (0, 0), "{points:?}: {counts:?}");
     let live = issuer.live_keys();
-    assert!(live.iter().all(|live| live.constant_time_eq(&stored.key)), "{moments:?}");
-    assert_eq!(stored.generation, 1, "{moments:?}: one rotation");
-    assert_eq!(counts.revoked, counts.issued, "{moments:?}: all but the last: {counts:?}");
-    if talent == Talent::Repeats {
-        assert_eq!(counts.issued, 1, "{moments:?}: the same attempt: {counts:?}");
+    assert!(live.iter().all(|live| live.constant_time_eq(&stored.key)), "{points:?}");
+    assert_eq!(stored.generation, 1, "{points:?}: one rotation");
+    assert_eq!(counts.revoked, counts.issued, "{points:?}: all but the last: {counts:?}");
+    if kind == IssuerKind::Idempotent {
+        assert_eq!(counts.issued, 1, "{points:?}: the same attempt: {counts:?}");
     }
     let (issue_calls, issued, revoked) = (counts.issue_calls, counts.issued, counts.revoked);
     Outcome { issue_calls, issued, revoked, requests, took }
 }
 
 /// Runs all cases, each with a store of its own.
-async fn run_all(name: &str, talent: Talent, store: impl Fn(usize) -> Store) {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+async fn run_all(name: &str, kind: IssuerKind, store: impl Fn(usize) -> Store) {
+    let permits = Arc::new(Semaphore::new(CONCURRENT_CASES));
     let mut running = JoinSet::new();
-    let listed = if talent == Talent::Lists { LISTED } else { &[] };
+    let listed = if kind == IssuerKind::Listing { LISTED } else { &[] };
     let cases = [CASES, listed].concat();
-    for (number, moments) in cases.iter().copied().enumerate() {
+    for (number, points) in cases.iter().copied().enumerate() {
         let (store, permits) = (store(number), Arc::clone(&permits));
         running.spawn(async move {
             let _permit = permits.acquire_owned().await.unwrap();
-            run(moments, store, talent).await
+            run(points, store, kind).await
         });
     }
-    // A case that fails does not keep the others from ending.
+    // A case that fails does not stop the others.
     let mut outcomes = Vec::new();
     while let Some(ended) = running.join_next().await {
         outcomes.extend(ended.ok());
     }
-    assert_eq!(outcomes.len(), cases.len(), "the others have failed, as they have said");
-    let kills: usize = cases.iter().map(|moments| moments.len()).sum();
+    assert_eq!(outcomes.len(), cases.len(), "the other cases have failed, and have printed why");
+    let kills: usize = cases.iter().map(|points| points.len()).sum();
     let total = |count: fn(&Outcome) -> u64| outcomes.iter().map(count).sum::<u64>();
     let longest = outcomes.iter().map(|it| it.took).max().unwrap_or_default();
     report(format_args!(
         "{name}, an issuer that {}: rotations: {}, kills: {kills}, issue calls: {}, keys issued: {}, \
-         revoked: {}, requests after the restart: {}, failed: 0, longest way to the end: {} ms",
-        if talent == Talent::Repeats { "repeats" } else { "lists" },
+         revoked: {}, requests after the restart: {}, failed: 0, longest recovery: {} ms",
+        if kind == IssuerKind::Idempotent { "is idempotent" } else { "lists its keys" },
         outcomes.len(),
         total(|it| it.issue_calls),
         total(|it| it.issued),
@@ -242,37 +242,37 @@ async fn run_all(name: &str, talent: Talent, store: impl Fn(usize) -> Store) {
     ));
 }
 
-async fn native(talent: Talent) {
+async fn native(kind: IssuerKind) {
     let directory = directory_in_memory();
     let store = |number: usize| {
         let own = directory.path().join(number.to_string());
         std::fs::create_dir(&own).unwrap();
         Store::Native(own)
     };
-    run_all("native", talent, store).await;
+    run_all("native", kind, store).await;
 }
 
-async fn openbao(talent: Talent) {
+async fn openbao(kind: IssuerKind) {
     let server = Server::dev().await;
-    run_all("openbao", talent, |number| Store::on(&server, format!("case-{number}"))).await;
+    run_all("openbao", kind, |number| Store::on(&server, format!("case-{number}"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotation_survives_kills_on_native_with_an_issuer_that_repeats() {
-    native(Talent::Repeats).await;
+async fn the_next_process_finishes_a_killed_rotation_on_native_with_an_idempotent_issuer() {
+    native(IssuerKind::Idempotent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotation_survives_kills_on_native_with_an_issuer_that_lists() {
-    native(Talent::Lists).await;
+async fn the_next_process_finishes_a_killed_rotation_on_native_with_a_listing_issuer() {
+    native(IssuerKind::Listing).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotation_survives_kills_on_openbao_with_an_issuer_that_repeats() {
-    openbao(Talent::Repeats).await;
+async fn the_next_process_finishes_a_killed_rotation_on_openbao_with_an_idempotent_issuer() {
+    openbao(IssuerKind::Idempotent).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotation_survives_kills_on_openbao_with_an_issuer_that_lists() {
-    openbao(Talent::Lists).await;
+async fn the_next_process_finishes_a_killed_rotation_on_openbao_with_a_listing_issuer() {
+    openbao(IssuerKind::Listing).await;
 }

@@ -1,5 +1,5 @@
-//! Rotations whose process is killed at any step, and rotations that several processes see: against a
-//! real issuer, with real stores, while clients go on sending requests.
+//! Rotations whose process is killed at any step, and rotations that several processes share: against a
+//! real issuer, with real stores, while clients send requests.
 #![expect(
     clippy::panic,
     clippy::print_stdout,
@@ -9,12 +9,12 @@
 
 mod child;
 mod clients;
+mod issuer;
 mod kills;
 mod processes;
-mod setting;
 mod store;
 
-/// What the children of the other tests do; nothing in the test process itself.
+/// The entry point of the child processes. It does nothing in the test process itself.
 #[test]
 fn child() {
     let Some(role) = strongroom_testkit::process::role() else { return };

@@ -1,4 +1,4 @@
-//! Where the key is kept.
+//! The store of the key.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ const ADDRESS: &str = "STRONGROOM_TEST_ADDRESS";
 const TOKEN: &str = "STRONGROOM_TEST_TOKEN";
 const PREFIX: &str = "STRONGROOM_TEST_PREFIX";
 
-/// A store that other processes can be told of.
+/// A store that can be passed to child processes.
 #[derive(Clone, Debug)]
 pub(crate) enum Store {
     /// An embedded store in this directory.
@@ -33,8 +33,8 @@ impl Store {
         Self::OpenBao { address, token, prefix }
     }
 
-    /// Lets a child know it.
-    pub(crate) fn tell(&self, child: Role) -> Role {
+    /// Passes the store to a child.
+    pub(crate) fn export(&self, child: Role) -> Role {
         match self {
             Self::Native(directory) => child.env(DIRECTORY, directory),
             Self::OpenBao { address, token, prefix } => {
@@ -43,18 +43,20 @@ impl Store {
         }
     }
 
-    /// The store that this child was told of.
-    pub(crate) fn told() -> Self {
-        let told = |name| std::env::var(name).unwrap();
+    /// The store that was passed to this child.
+    pub(crate) fn from_env() -> Self {
+        let variable = |name| std::env::var(name).unwrap();
         match std::env::var_os(DIRECTORY) {
             Some(directory) => Self::Native(directory.into()),
-            None => {
-                Self::OpenBao { address: told(ADDRESS), token: told(TOKEN), prefix: told(PREFIX) }
-            }
+            None => Self::OpenBao {
+                address: variable(ADDRESS),
+                token: variable(TOKEN),
+                prefix: variable(PREFIX),
+            },
         }
     }
 
-    /// Opens it, as each process does for itself.
+    /// Opens the store, as each process does for itself.
     pub(crate) async fn open(&self) -> SecretsManager {
         match self {
             Self::Native(directory) => {
@@ -71,7 +73,7 @@ impl Store {
         }
     }
 
-    /// Puts in the first key, which ends after `life` as far as the store knows.
+    /// Stores the first key, with an expiry after `life` in its metadata.
     pub(crate) async fn put_first(&self, key: SecretValue, life: Option<Duration>) {
         let patch = MetadataPatch::new();
         let patch = match life {
@@ -83,19 +85,19 @@ impl Store {
     }
 }
 
-/// What the store holds of a rotation.
+/// The state of a rotation in the store.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) key: SecretValue,
     pub(crate) generation: u64,
-    /// Members of a rotation that has not ended.
+    /// Members that only a rotation under way has.
     pub(crate) unfinished: Vec<String>,
 }
 
 impl Stored {
     pub(crate) async fn read(secrets: &SecretsManager) -> Self {
         let secret = secrets.refresh(PATH).await.unwrap();
-        // Nothing has been replaced yet where it is still the text that was put in.
+        // A text is a key that was never replaced.
         let Ok(names) = secret.value().field_names() else {
             let key = secret.value().clone();
             return Self { key, generation: 0, unfinished: Vec::new() };

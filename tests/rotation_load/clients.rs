@@ -21,67 +21,67 @@ use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
 /// How many clients there are in all.
 pub(crate) const CLIENTS: usize = 500;
-/// How long a client rests between two requests: two cores serve both ends of all of them.
-const REST_MS: std::ops::Range<u64> = 300..700;
-/// What an answer consists of. Each pause keeps the request in flight.
+/// The pause of a client between two requests: two cores serve both ends of all of them.
+const PAUSE_MS: std::ops::Range<u64> = 300..700;
+/// The pieces of a response. Each pause between them keeps the request in flight.
 const PIECE: &str = "some work\n";
 const PIECES: usize = 4;
-const PAUSE: Duration = Duration::from_millis(20);
+const PIECE_PAUSE: Duration = Duration::from_millis(20);
 
-/// An issuer whose answers take a while.
-pub(crate) fn slow_answers() -> Options {
+/// An API whose responses come in slow pieces.
+pub(crate) fn slow_responses() -> Options {
     let mut options = Options::default();
-    (options.pieces, options.pause) = (PIECES, PAUSE);
+    (options.pieces, options.pause) = (PIECES, PIECE_PAUSE);
     options
 }
 
-/// What became of the requests.
+/// The requests of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) over_reqwest: u64,
     pub(crate) over_tower: u64,
-    /// What went wrong, one text for each request that failed.
+    /// One text for each request that failed.
     pub(crate) failures: Vec<String>,
-    /// The longest that a request took.
+    /// The duration of the slowest request.
     pub(crate) longest: Duration,
-    /// The fewest requests that a client sent.
+    /// The smallest number of requests of a client.
     pub(crate) fewest: u64,
 }
 
-/// Clients that send requests until they are told to stop.
+/// Clients that send requests until they are stopped.
 pub(crate) struct Clients {
-    tasks: JoinSet<Sent>,
+    tasks: JoinSet<ClientTally>,
     stop: Arc<AtomicBool>,
 }
 
 /// The requests of one client.
-struct Sent {
+struct ClientTally {
     is_over_reqwest: bool,
     count: u64,
     failures: Vec<String>,
     longest: Duration,
 }
 
-/// A way to send a request with the current key.
+/// An HTTP client that sends the current key with each request.
 #[derive(Clone)]
-enum Way {
+enum HttpClient {
     Reqwest(ClientWithMiddleware),
     Tower(Box<RotatingKeyService<Client<HttpConnector, Full<Bytes>>>>),
 }
 
 impl Clients {
-    /// Clients of the API at `base`, of each kind as many with each of the keys.
+    /// Clients of the API at `base`, equally many of each kind with each of the keys.
     pub(crate) fn start(base: &str, keys: &[RotatingKey]) -> Self {
-        let ways: Vec<_> = keys.iter().flat_map(|key| Way::both(base, key)).collect();
+        let clients: Vec<_> = keys.iter().flat_map(|key| HttpClient::both(base, key)).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        for way in ways.iter().cycle().take(CLIENTS) {
-            tasks.spawn(work(way.clone(), format!("{base}/work"), Arc::clone(&stop)));
+        for client in clients.iter().cycle().take(CLIENTS) {
+            tasks.spawn(work(client.clone(), format!("{base}/work"), Arc::clone(&stop)));
         }
         Self { tasks, stop }
     }
 
-    /// Lets all requests end.
+    /// Waits for the requests in flight, and counts all requests.
     pub(crate) async fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let mut tally = Tally { fewest: u64::MAX, ..Tally::default() };
@@ -97,27 +97,27 @@ impl Clients {
     }
 }
 
-async fn work(way: Way, url: String, stop: Arc<AtomicBool>) -> Sent {
-    let is_over_reqwest = matches!(way, Way::Reqwest(_));
+async fn work(client: HttpClient, url: String, stop: Arc<AtomicBool>) -> ClientTally {
+    let is_over_reqwest = matches!(client, HttpClient::Reqwest(_));
     let mut sent =
-        Sent { is_over_reqwest, count: 0, failures: Vec::new(), longest: Duration::ZERO };
-    sleep(Duration::from_millis(fastrand::u64(0..REST_MS.end))).await;
+        ClientTally { is_over_reqwest, count: 0, failures: Vec::new(), longest: Duration::ZERO };
+    sleep(Duration::from_millis(fastrand::u64(0..PAUSE_MS.end))).await;
     while !stop.load(Ordering::Relaxed) {
         let begin = Instant::now();
         sent.count += 1;
-        match way.send(&url).await {
+        match client.send(&url).await {
             Ok((StatusCode::OK, body)) if body == PIECE.repeat(PIECES) => {}
             Ok((status, body)) => sent.failures.push(format!("{status}, {} bytes", body.len())),
             Err(error) => sent.failures.push(format!("{error:?}")),
         }
         sent.longest = sent.longest.max(begin.elapsed());
-        sleep(Duration::from_millis(fastrand::u64(REST_MS))).await;
+        sleep(Duration::from_millis(fastrand::u64(PAUSE_MS))).await;
     }
     sent
 }
 
-impl Way {
-    /// Both ways, each with one pool of connections.
+impl HttpClient {
+    /// A client of each kind, each with one pool of connections.
     fn both(base: &str, key: &RotatingKey) -> [Self; 2] {
         let middleware = RotatingKeyMiddleware::new(key.clone()).allow_origin(base).unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -128,7 +128,7 @@ impl Way {
         [Self::Reqwest(over_reqwest), Self::Tower(Box::new(over_tower))]
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     async fn send(&self, url: &str) -> Result<(StatusCode, Bytes), BoxError> {
         match self {
             Self::Reqwest(client) => {

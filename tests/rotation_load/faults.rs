@@ -5,10 +5,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use strongroom_testkit::issuer::{Fault, Issuer};
 
-/// How long the engine waits for an answer of this issuer.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the engine waits for a response of this issuer.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Sets anew what goes wrong with the next requests: nothing, or up to two of each kind.
+/// Replaces the faults of the next requests: up to two for each kind of request.
 pub(crate) fn set(issuer: &Issuer, rng: &mut Rng) {
     issuer.clear_faults();
     for _ in 0..rng.usize(0..=2) {
@@ -26,8 +26,8 @@ fn one(rng: &mut Rng) -> Fault {
         2 => Fault::Status(500),
         3 => Fault::Status(503),
         4 => Fault::SlowDown(1),
-        5 => Fault::Late(PATIENCE / 4),
-        6 => Fault::Late(PATIENCE * 2),
+        5 => Fault::Late(CALL_TIMEOUT / 4),
+        6 => Fault::Late(CALL_TIMEOUT * 2),
         7 => Fault::LoseAnswer,
         8 => Fault::Hang,
         _ => Fault::ActAndHang,

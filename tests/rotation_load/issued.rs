@@ -1,5 +1,5 @@
-//! What an engine does, seen from its steps: which keys there ever were, and what was under way when
-//! they were replaced.
+//! What an observer of the engine records: its steps, all keys, and the requests in flight when keys were
+//! replaced.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,28 +8,28 @@ use strongroom::SecretValue;
 use strongroom::rotation::{RotationEvent, RotationStep};
 use strongroom_testkit::issuer::Issuer;
 
-/// What has been seen so far.
+/// The records of an observer.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// How often each step was made.
+pub(crate) struct Records {
+    /// How often each step happened.
     steps: BTreeMap<&'static str, usize>,
     /// Every key that ever worked.
     pub(crate) keys: Vec<SecretValue>,
-    /// How many switches to a new key found requests under way with an older one.
+    /// How many switches to a new key happened while requests carried an older one.
     pub(crate) busy_switches: usize,
-    /// How often requests with an older key had not ended within the time for that.
+    /// How often requests still carried an older key when `drain_timeout` was over.
     pub(crate) cut_short: usize,
 }
 
-impl Seen {
-    /// How often a step was made.
+impl Records {
+    /// How often a step happened.
     pub(crate) fn count(&self, step: &str) -> usize {
         self.steps.get(step).copied().unwrap_or_default()
     }
 
-    fn note(&mut self, event: &RotationEvent, issuer: &Issuer) {
+    fn record(&mut self, event: &RotationEvent, issuer: &Issuer) {
         *self.steps.entry(event.step.name()).or_default() += 1;
-        // Between the moment when a key is made and the one when it is revoked, there is a step.
+        // A step happens between the creation and the revocation of each key, so none is missed.
         let live = issuer.live_keys();
         match event.step {
             RotationStep::Switched { .. } => {
@@ -48,11 +48,11 @@ impl Seen {
     }
 }
 
-/// An observer for an engine, and what it notes.
+/// An observer for an engine, and its records.
 pub(crate) fn observer(
     issuer: &Arc<Issuer>,
-) -> (Arc<Mutex<Seen>>, impl Fn(&RotationEvent) + Send + Sync + 'static) {
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let (noted, issuer) = (Arc::clone(&seen), Arc::clone(issuer));
-    (seen, move |event: &RotationEvent| noted.lock().unwrap().note(event, &issuer))
+) -> (Arc<Mutex<Records>>, impl Fn(&RotationEvent) + Send + Sync + 'static) {
+    let seen = Arc::new(Mutex::new(Records::default()));
+    let (recorded, issuer) = (Arc::clone(&seen), Arc::clone(issuer));
+    (seen, move |event: &RotationEvent| recorded.lock().unwrap().record(event, &issuer))
 }

@@ -8,22 +8,22 @@ use strongroom::rotation::{
     HttpIssuer, HttpIssuerConfig, ManagedKey, RotatingKey, RotationEngine, RotationPolicy,
 };
 use strongroom::{Error, Result, SecretValue, SecretsManager};
-use strongroom_testkit::issuer::{Issuer, Standing};
+use strongroom_testkit::issuer::{Issuer, KeyStatus};
 use strongroom_testkit::report;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::clients::{CLIENTS, Clients, Tally, slow_answers};
+use crate::clients::{CLIENTS, Clients, Tally, slow_responses};
 use crate::faults;
-use crate::issued::{self, Seen};
+use crate::issued::{self, Records};
 use crate::stores::Store;
 
 const PATH: &str = "partner/api-key";
 /// How long after a switch a request may go on with the old key.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often a new key is wanted.
-const EVERY: Duration = Duration::from_secs(1);
+/// How often the test asks for a new key.
+const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a test waits for the last rotation to end.
-const LIMIT: Duration = Duration::from_secs(30);
+const SETTLE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A store, an issuer, and how long to run.
 pub(crate) struct Load {
@@ -32,43 +32,43 @@ pub(crate) struct Load {
     time: Duration,
 }
 
-/// Why rotations are not as usual.
-enum Trouble {
+/// What happens besides the rotations.
+enum Scenario {
     None,
     /// The issuer fails at random.
     Faults(Rng),
-    /// Each key is known to somebody else, and another instance uses it.
-    Leaks,
+    /// Each key is compromised, and another instance uses it.
+    Compromised,
 }
 
-/// What came of it, once everything has settled.
+/// The outcome, once the last rotation is over.
 struct Outcome {
     tally: Tally,
-    seen: Seen,
-    /// How often a new key was got.
+    seen: Records,
+    /// How many rotations succeeded.
     rotations: u64,
-    /// Why none was, each time.
+    /// The errors of the others.
     failed: Vec<Error>,
-    /// The longest that it took.
+    /// The duration of the longest rotation.
     longest: Duration,
 }
 
 impl Load {
     pub(crate) fn over(store: Store, time: Duration) -> Self {
-        let issuer = Arc::new(Issuer::start(slow_answers()));
+        let issuer = Arc::new(Issuer::start(slow_responses()));
         Self { store, issuer, time }
     }
 
-    /// Everything goes well, and nothing is asked for twice.
+    /// No request fails, and the engine makes each call to the issuer once.
     pub(crate) async fn runs_without_a_failure(self) {
-        let outcome = self.run(Trouble::None).await;
-        self.tell(&outcome, "");
+        let outcome = self.run(Scenario::None).await;
+        self.print(&outcome, "");
         self.check(&outcome).await;
         self.check_grace(&outcome);
         let (seen, counts) = (&outcome.seen, self.issuer.counts());
         assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
         assert_eq!(seen.count("failed"), 0);
-        let wanted = self.time.as_secs() / EVERY.as_secs();
+        let wanted = self.time.as_secs() / INTERVAL.as_secs();
         assert!(outcome.rotations * 10 >= wanted * 8, "only {} rotations", outcome.rotations);
         let rotations = usize::try_from(outcome.rotations).unwrap();
         for step in ["started", "issued", "stored", "switched", "drained", "revoked", "finished"] {
@@ -76,74 +76,74 @@ impl Load {
         }
         assert_eq!((counts.issue_calls, counts.issued), (outcome.rotations, outcome.rotations));
         assert_eq!((counts.revoke_calls, counts.revoked), (outcome.rotations, outcome.rotations));
-        // Otherwise the test shows nothing.
+        // Otherwise the test proves nothing.
         assert!(seen.busy_switches * 10 >= rotations * 9, "{} busy switches", seen.busy_switches);
     }
 
-    /// Rotations may fail, but neither a request nor a key is lost.
+    /// Rotations may fail, but no request fails and no key is left behind.
     pub(crate) async fn survives_faults(self) {
         let seed = fastrand::u64(..);
-        let outcome = self.run(Trouble::Faults(Rng::with_seed(seed))).await;
-        self.tell(&outcome, &format!(", faults of seed {seed}"));
+        let outcome = self.run(Scenario::Faults(Rng::with_seed(seed))).await;
+        self.print(&outcome, &format!(", faults of seed {seed}"));
         self.check(&outcome).await;
         self.check_grace(&outcome);
         let counts = self.issuer.counts();
-        let in_vain = counts.issue_calls + counts.revoke_calls - counts.issued - counts.revoked;
-        assert!(in_vain > 0 && !outcome.failed.is_empty(), "nothing went wrong: {counts:?}");
-        assert!(outcome.rotations > 1, "nothing went well");
+        let failed_calls =
+            counts.issue_calls + counts.revoke_calls - counts.issued - counts.revoked;
+        assert!(failed_calls > 0 && !outcome.failed.is_empty(), "no call failed: {counts:?}");
+        assert!(outcome.rotations > 1, "no rotation succeeded");
     }
 
-    /// Keys are revoked at once, and another instance learns of that from its refused requests.
-    pub(crate) async fn replaces_leaked_keys(self) {
-        let outcome = self.run(Trouble::Leaks).await;
-        self.tell(&outcome, ", all leaked");
+    /// The engine revokes keys at once, and another instance notices that by its rejected requests.
+    pub(crate) async fn replaces_compromised_keys(self) {
+        let outcome = self.run(Scenario::Compromised).await;
+        self.print(&outcome, ", all compromised");
         self.check(&outcome).await;
         let counts = self.issuer.counts();
         assert!(outcome.failed.is_empty(), "{:?}", outcome.failed);
         assert_eq!((counts.revoked, counts.issued), (outcome.rotations, outcome.rotations));
-        // Otherwise the test shows nothing.
+        // Otherwise the test proves nothing.
         assert!(counts.unauthorized > outcome.rotations, "{counts:?}");
     }
 
-    /// Replaces the key every second while clients use it, and once more at the end, when the issuer
-    /// does not fail any more.
-    async fn run(&self, mut trouble: Trouble) -> Outcome {
+    /// Replaces the key every second while clients use it, and once more at the end, without faults.
+    async fn run(&self, mut scenario: Scenario) -> Outcome {
         let (seen, observer) = issued::observer(&self.issuer);
         let secrets = &self.store.secrets;
         secrets.put(PATH, self.issuer.first_key()).await.unwrap();
         let engine = RotationEngine::new(secrets.clone()).observer(observer);
-        let key = engine.add(self.rotation(&trouble)).await.unwrap();
+        let key = engine.add(self.rotation(&scenario)).await.unwrap();
         let another = RotationEngine::new(secrets.clone());
         let mut keys = vec![key.clone()];
-        let leaks = matches!(trouble, Trouble::Leaks);
-        if leaks {
-            keys.push(another.add(self.rotation(&trouble)).await.unwrap());
+        let is_compromised = matches!(scenario, Scenario::Compromised);
+        if is_compromised {
+            keys.push(another.add(self.rotation(&scenario)).await.unwrap());
         }
         let clients = Clients::start(&self.issuer.base(), &keys);
 
         let (mut rotations, mut failed, mut longest) = (0, Vec::new(), Duration::ZERO);
-        let mut note = |took: Duration, result: Result<u64>| {
+        let mut record = |took: Duration, result: Result<u64>| {
             match result {
                 Ok(_) => rotations += 1,
                 Err(error) => failed.push(error),
             }
             longest = longest.max(took);
         };
-        let mut ticks = interval(EVERY);
+        let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let begin = Instant::now();
         while begin.elapsed() < self.time {
             ticks.tick().await;
-            if let Trouble::Faults(rng) = &mut trouble {
+            if let Scenario::Faults(rng) = &mut scenario {
                 faults::set(&self.issuer, rng);
             }
-            let (took, result) = timed(&key, leaks).await;
-            note(took, result);
+            let (took, result) = timed(&key, is_compromised).await;
+            record(took, result);
         }
         self.issuer.clear_faults();
-        let (took, result) = timed(&key, leaks).await;
+        let (took, result) = timed(&key, is_compromised).await;
         assert!(result.is_ok(), "{result:?}");
-        note(took, result);
+        record(took, result);
 
         self.until_settled(secrets).await;
         let tally = clients.stop().await;
@@ -152,23 +152,23 @@ impl Load {
         Outcome { tally, seen, rotations, failed, longest }
     }
 
-    fn rotation(&self, trouble: &Trouble) -> ManagedKey {
+    fn rotation(&self, scenario: &Scenario) -> ManagedKey {
         let mut config = HttpIssuerConfig::new(self.issuer.base());
         config.endpoints.verify_path = Some("/api/whoami".into());
         let policy = RotationPolicy::new().drain_timeout(DRAIN);
-        let policy = match trouble {
-            Trouble::None => policy.single_instance(),
-            Trouble::Faults(_) => {
-                config.timeouts.call = faults::PATIENCE;
-                // Some attempts are broken off.
-                policy.single_instance().attempt_lease(faults::PATIENCE * 2)
+        let policy = match scenario {
+            Scenario::None => policy.single_instance(),
+            Scenario::Faults(_) => {
+                config.timeouts.call = faults::CALL_TIMEOUT;
+                // Some attempts time out.
+                policy.single_instance().attempt_lease(faults::CALL_TIMEOUT * 2)
             }
-            Trouble::Leaks => policy,
+            Scenario::Compromised => policy,
         };
         ManagedKey::new(PATH, HttpIssuer::new(&config).unwrap()).policy(policy)
     }
 
-    /// What holds as long as nobody is in a hurry.
+    /// What holds as long as no key is compromised.
     fn check_grace(&self, outcome: &Outcome) {
         let counts = self.issuer.counts();
         assert_eq!((counts.revoked_uses, counts.revoked_in_flight), (0, 0), "{counts:?}");
@@ -184,12 +184,16 @@ impl Load {
             if left == 1 && !has(&value, "rotation_previous") && !has(&value, "rotation_attempt") {
                 return;
             }
-            assert!(begin.elapsed() < LIMIT, "{left} keys are left, and {:?}", value.field_names());
+            assert!(
+                begin.elapsed() < SETTLE_LIMIT,
+                "{left} keys are left, and {:?}",
+                value.field_names()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// What holds whatever the issuer does.
+    /// What holds regardless of faults.
     async fn check(&self, outcome: &Outcome) {
         let (tally, seen, counts) = (&outcome.tally, &outcome.seen, self.issuer.counts());
         let failures = &tally.failures;
@@ -208,14 +212,14 @@ impl Load {
             "{names:?}"
         );
 
-        assert_eq!(seen.keys.len() as u64, counts.issued + 1, "a key was not seen");
+        assert_eq!(seen.keys.len() as u64, counts.issued + 1, "the observer missed a key");
         let old = seen.keys.iter().filter(|key| !key.constant_time_eq(last));
-        let old: Vec<_> = old.map(|key| self.issuer.standing(key)).collect();
+        let old: Vec<_> = old.map(|key| self.issuer.status(key)).collect();
         assert_eq!(old.len() as u64, counts.issued);
-        assert!(old.iter().all(|standing| *standing == Some(Standing::Revoked)), "{old:?}");
+        assert!(old.iter().all(|status| *status == Some(KeyStatus::Revoked)), "{old:?}");
     }
 
-    fn tell(&self, outcome: &Outcome, more: &str) {
+    fn print(&self, outcome: &Outcome, more: &str) {
         let Outcome { tally, seen, rotations, failed, longest } = outcome;
         let counts = self.issuer.counts();
         report(format_args!(
@@ -247,10 +251,10 @@ impl Load {
     }
 }
 
-/// A rotation, and how long it took.
-async fn timed(key: &RotatingKey, is_leaked: bool) -> (Duration, Result<u64>) {
+/// The duration and the result of a rotation.
+async fn timed(key: &RotatingKey, is_compromised: bool) -> (Duration, Result<u64>) {
     let begin = Instant::now();
-    let result = if is_leaked { key.rotate_compromised().await } else { key.rotate().await };
+    let result = if is_compromised { key.rotate_compromised().await } else { key.rotate().await };
     (begin.elapsed(), result)
 }
 

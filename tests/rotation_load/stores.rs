@@ -1,4 +1,4 @@
-//! Real stores, each with nothing in it.
+//! Real stores, all empty.
 
 use std::any::Any;
 
@@ -12,8 +12,8 @@ use strongroom_testkit::{localstack, openbao};
 pub(crate) struct Store {
     pub(crate) name: &'static str,
     pub(crate) secrets: SecretsManager,
-    /// A folder or a server, gone with this.
-    _place: Box<dyn Any + Send>,
+    /// The folder or server of the store, which is removed with it.
+    _resource: Box<dyn Any + Send>,
 }
 
 impl Store {
@@ -24,7 +24,7 @@ impl Store {
         config.path = Some(folder.path().join("secrets.db"));
         let backend = NativeBackend::open(config).await.unwrap();
         let secrets = SecretsManager::with_backend(backend);
-        Self { name: "native", secrets, _place: Box::new(folder) }
+        Self { name: "native", secrets, _resource: Box::new(folder) }
     }
 
     pub(crate) async fn openbao() -> Self {
@@ -35,7 +35,7 @@ impl Store {
         let login = AppRole::new(&credentials.role_id, secret_id);
         let config = HashicorpConfig::new(server.address(), login);
         let secrets = SecretsManager::with_backend(HashicorpBackend::open(config).unwrap());
-        Self { name: "OpenBao", secrets, _place: Box::new(server) }
+        Self { name: "OpenBao", secrets, _resource: Box::new(server) }
     }
 
     pub(crate) async fn localstack() -> Self {
@@ -47,6 +47,6 @@ impl Store {
         config.credentials = Some(credentials);
         let backend = Box::pin(AwsBackend::open(config)).await.unwrap();
         let secrets = SecretsManager::with_backend(backend);
-        Self { name: "LocalStack", secrets, _place: Box::new(server) }
+        Self { name: "LocalStack", secrets, _resource: Box::new(server) }
     }
 }

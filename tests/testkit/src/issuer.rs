@@ -8,8 +8,8 @@
 //! | `GET /api/whoami` | 204 |
 //! | `GET` or `POST /work` | 200 and some text, with `X-Key-Expires-In` if the key ends |
 //!
-//! Each takes a live key as bearer, and answers 401 without one. All keys belong to one client. Another
-//! process needs the address alone.
+//! Each request needs a live key as bearer token, and gets 401 without one. All keys belong to one client.
+//! Another process needs only the address.
 
 mod faults;
 mod keys;
@@ -28,7 +28,7 @@ use self::serve::Shared;
 use crate::loopback::Loopback;
 
 pub use self::faults::Fault;
-pub use self::keys::{Counts, Standing};
+pub use self::keys::{Counts, KeyStatus};
 pub use self::tls::Tls;
 
 /// How an [`Issuer`] behaves.
@@ -39,21 +39,21 @@ pub struct Options {
     pub honours_ids: bool,
     /// Whether `GET /api/keys` exists; default yes.
     pub lists_keys: bool,
-    /// How long the first key works; default for ever.
+    /// How long the first key works; default: without end.
     pub first_key_life: Option<Duration>,
-    /// How long each other key works; default for ever.
+    /// How long each other key works; default: without end.
     pub key_life: Option<Duration>,
-    /// How `X-Key-Expires-In` counts; default seconds.
+    /// The unit of `X-Key-Expires-In`; default: seconds.
     pub unit: Unit,
-    /// In how many pieces the answer of `/work` comes; default one.
+    /// The number of pieces of the response of `/work`; default: one.
     pub pieces: usize,
-    /// How long the pause is before each piece but the first; default none.
+    /// The pause before each piece but the first; default: none.
     pub pause: Duration,
-    /// With which certificates `https` is served; default `http`.
+    /// The certificates for `https`; default: `http`.
     pub tls: Option<Tls>,
 }
 
-/// How `X-Key-Expires-In` counts. It is always rounded down.
+/// The unit of `X-Key-Expires-In`, which is rounded down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unit {
@@ -61,7 +61,7 @@ pub enum Unit {
     Seconds,
     /// `5`
     Days,
-    /// `5d`, `36h` or `90s`, whichever is the largest that is not zero.
+    /// `5d`, `36h` or `90s`: the largest unit of which there is at least one.
     Suffixed,
 }
 
@@ -80,7 +80,7 @@ impl Default for Options {
     }
 }
 
-/// A server on a free loopback port with a thread of its own, gone when it is dropped.
+/// A server on a free loopback port with a thread of its own. It stops when it is dropped.
 pub struct Issuer {
     server: Loopback,
     shared: Arc<Shared>,
@@ -111,13 +111,13 @@ impl Issuer {
         self.first_key.clone()
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.shared.keys().counts()
     }
 
-    /// Forgets what has happened so far; keys stay as they are.
+    /// Sets all counts to zero; keys stay as they are.
     pub fn reset_counts(&self) {
         self.shared.keys().reset_counts();
     }
@@ -128,16 +128,16 @@ impl Issuer {
         self.shared.keys().live().into_iter().map(SecretValue::from).collect()
     }
 
-    /// What became of a key; `None` if it was never one.
+    /// The status of a key; `None` if it never was one.
     #[must_use]
-    pub fn standing(&self, key: &SecretValue) -> Option<Standing> {
-        self.shared.keys().standing(key.expose_text().ok()?)
+    pub fn status(&self, key: &SecretValue) -> Option<KeyStatus> {
+        self.shared.keys().status(key.expose_text().ok()?)
     }
 
     /// Whether a key works now.
     #[must_use]
     pub fn is_live(&self, key: &SecretValue) -> bool {
-        self.standing(key) == Some(Standing::Live)
+        self.status(key) == Some(KeyStatus::Live)
     }
 
     /// How many requests to `/work` are being answered with this key.
@@ -146,34 +146,34 @@ impl Issuer {
         key.expose_text().map_or(0, |key| self.shared.keys().in_flight(key))
     }
 
-    /// Makes a key as if somebody had asked for it, without counting that.
+    /// Makes a key as a request would, without counting it.
     #[must_use]
     pub fn make_key(&self, life: Option<Duration>) -> SecretValue {
         SecretValue::from(self.shared.keys().make(life))
     }
 
-    /// Lets a key end at a moment.
-    pub fn expire_at(&self, key: &SecretValue, moment: SystemTime) {
-        self.shared.keys().expire_at(key.expose_text().expect("a key is text"), moment);
+    /// Sets when a key expires.
+    pub fn expire_at(&self, key: &SecretValue, at: SystemTime) {
+        self.shared.keys().expire_at(key.expose_text().expect("a key is text"), at);
     }
 
-    /// Makes a key stop working, as if somebody had asked for it, without counting that.
+    /// Revokes a key as a request would, without counting it.
     pub fn revoke(&self, key: &SecretValue) {
         self.shared.keys().revoke(key.expose_text().expect("a key is text"));
     }
 
-    /// What is done with the next `count` requests for a key. Faults are used up one after the other
-    /// in the order in which they are set.
+    /// Sets the fault of the next `count` requests for a key. Faults happen in the order in which they are
+    /// set.
     pub fn next_issues(&self, count: usize, fault: Fault) {
         self.shared.faults().on_issue(count, fault);
     }
 
-    /// What is done with the next `count` revocations.
+    /// Sets the fault of the next `count` revocations.
     pub fn next_revocations(&self, count: usize, fault: Fault) {
         self.shared.faults().on_revocation(count, fault);
     }
 
-    /// Forgets the faults that have not been used up.
+    /// Removes the faults that have not happened yet.
     pub fn clear_faults(&self) {
         self.shared.faults().clear();
     }

@@ -10,7 +10,7 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use strongroom_core::SecretValue;
 use strongroom_testkit::canary;
-use strongroom_testkit::issuer::{Counts, Fault, Issuer, Options, Standing, Unit};
+use strongroom_testkit::issuer::{Counts, Fault, Issuer, KeyStatus, Options, Unit};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const IMPATIENT: Duration = Duration::from_millis(200);
@@ -70,8 +70,8 @@ async fn a_key_works_until_it_is_revoked() {
     assert_eq!(revoke(&issuer, &first, &second).await, 410);
     assert_eq!(revoke(&issuer, &"never".into(), &second).await, 404);
     assert_eq!(revoke(&issuer, &second, &first).await, 401);
-    assert_eq!(issuer.standing(&first), Some(Standing::Revoked));
-    assert_eq!(issuer.standing(&"never".into()), None);
+    assert_eq!(issuer.status(&first), Some(KeyStatus::Revoked));
+    assert_eq!(issuer.status(&"never".into()), None);
     assert_eq!(work(&issuer, &first).await.status(), 401);
     assert_eq!(work(&issuer, &"never".into()).await.status(), 401);
     assert_eq!(work(&issuer, &second).await.status(), 200);
@@ -137,7 +137,7 @@ async fn a_key_ends_when_its_time_is_over_and_says_so_before() {
 
         issuer.expire_at(&first, SystemTime::now());
         assert_eq!(work(&issuer, &first).await.status(), 401);
-        assert_eq!(issuer.standing(&first), Some(Standing::Expired));
+        assert_eq!(issuer.status(&first), Some(KeyStatus::Expired));
         assert_eq!(issuer.counts().expired_uses, 1);
         assert_eq!(issuer.live_keys().len(), 1);
     }

@@ -1,9 +1,9 @@
-//! What goes wrong on demand.
+//! Faults on demand.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What an [`Issuer`](super::Issuer) does instead of its duty.
+/// What an [`Issuer`](super::Issuer) does instead of carrying out a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -11,13 +11,13 @@ pub enum Fault {
     Status(u16),
     /// Does nothing and answers 429, with this many seconds in `Retry-After`.
     SlowDown(u64),
-    /// Waits, then does its duty.
+    /// Waits, then carries the request out.
     Late(Duration),
-    /// Does its duty, then closes the connection without an answer.
+    /// Carries the request out, then closes the connection without an answer.
     LoseAnswer,
     /// Does nothing, and never answers.
     Hang,
-    /// Does its duty, and never answers.
+    /// Carries the request out, and never answers.
     ActAndHang,
 }
 

@@ -1,4 +1,4 @@
-//! The keys of an issuer, and what was done with them.
+//! The keys of an issuer, and counts of their uses.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,17 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use crate::canary::CANARY;
 
-/// What has happened at an [`Issuer`](super::Issuer).
+/// Counts of the requests to an [`Issuer`](super::Issuer).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Requests for a key, whatever came of them.
+    /// Requests for a key, with any outcome.
     pub issue_calls: u64,
-    /// Different keys made for them.
+    /// Different keys that these requests got.
     pub issued: u64,
-    /// Requests to revoke a key, whatever came of them.
+    /// Requests to revoke a key, with any outcome.
     pub revoke_calls: u64,
-    /// Keys that stopped working through them.
+    /// Keys that these requests revoked.
     pub revoked: u64,
     /// Requests to `/work` with a live key.
     pub live_uses: u64,
@@ -24,23 +24,23 @@ pub struct Counts {
     pub revoked_uses: u64,
     /// Requests to `/work` with a key that had expired.
     pub expired_uses: u64,
-    /// Requests to `/work` with what never was a key, or without any.
+    /// Requests to `/work` with a text that never was a key, or without any.
     pub unknown_uses: u64,
     /// Requests to `/work` that were still being answered when their key was revoked.
     pub revoked_in_flight: u64,
-    /// Answers with the status 401, anywhere.
+    /// Responses with the status 401 to any request.
     pub unauthorized: u64,
 }
 
-/// What became of a key.
+/// The status of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Standing {
+pub enum KeyStatus {
     /// It works.
     Live,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Somebody made it stop working.
+    /// It was revoked.
     Revoked,
 }
 
@@ -61,17 +61,17 @@ struct Key {
 }
 
 impl Key {
-    fn standing(&self) -> Standing {
+    fn status(&self) -> KeyStatus {
         match self.ends {
-            _ if self.is_revoked => Standing::Revoked,
-            Some(end) if end <= SystemTime::now() => Standing::Expired,
-            _ => Standing::Live,
+            _ if self.is_revoked => KeyStatus::Revoked,
+            Some(end) if end <= SystemTime::now() => KeyStatus::Expired,
+            _ => KeyStatus::Live,
         }
     }
 }
 
 impl Keys {
-    /// One key, which is given as well.
+    /// An issuer with one key, and that key.
     pub(super) fn new(life: Option<Duration>) -> (Self, strongroom_core::SecretValue) {
         let mut keys = Self {
             order: Vec::new(),
@@ -108,23 +108,23 @@ impl Keys {
         key
     }
 
-    /// What became of the key before; `None` if it was never one.
-    pub(super) fn revoke(&mut self, key: &str) -> Option<Standing> {
-        let before = self.standing(key)?;
+    /// Revokes a key. Its status before; `None` if it never was a key.
+    pub(super) fn revoke(&mut self, key: &str) -> Option<KeyStatus> {
+        let before = self.status(key)?;
         let key = self.known.get_mut(key)?;
         key.is_revoked = true;
-        if before != Standing::Revoked {
+        if before != KeyStatus::Revoked {
             self.counts.revoked_in_flight += key.in_flight as u64;
         }
         Some(before)
     }
 
-    pub(super) fn expire_at(&mut self, key: &str, moment: SystemTime) {
-        self.known.get_mut(key).expect("a key of this issuer").ends = Some(moment);
+    pub(super) fn expire_at(&mut self, key: &str, at: SystemTime) {
+        self.known.get_mut(key).expect("a key of this issuer").ends = Some(at);
     }
 
-    pub(super) fn standing(&self, key: &str) -> Option<Standing> {
-        self.known.get(key).map(Key::standing)
+    pub(super) fn status(&self, key: &str) -> Option<KeyStatus> {
+        self.known.get(key).map(Key::status)
     }
 
     pub(super) fn end(&self, key: &str) -> Option<SystemTime> {
@@ -132,22 +132,22 @@ impl Keys {
     }
 
     pub(super) fn live(&self) -> Vec<String> {
-        let is_live = |key: &&String| self.standing(key) == Some(Standing::Live);
+        let is_live = |key: &&String| self.status(key) == Some(KeyStatus::Live);
         self.order.iter().filter(is_live).cloned().collect()
     }
 
-    /// Notes a request to `/work`. If it may be answered, it counts as in flight until
+    /// Counts a request to `/work`. If it may be answered, it counts as in flight until
     /// [`finish`](Self::finish).
     pub(super) fn admit(&mut self, key: Option<&str>) -> bool {
-        let standing = key.and_then(|key| self.standing(key));
-        let count = match standing {
-            Some(Standing::Live) => &mut self.counts.live_uses,
-            Some(Standing::Revoked) => &mut self.counts.revoked_uses,
-            Some(Standing::Expired) => &mut self.counts.expired_uses,
+        let status = key.and_then(|key| self.status(key));
+        let count = match status {
+            Some(KeyStatus::Live) => &mut self.counts.live_uses,
+            Some(KeyStatus::Revoked) => &mut self.counts.revoked_uses,
+            Some(KeyStatus::Expired) => &mut self.counts.expired_uses,
             None => &mut self.counts.unknown_uses,
         };
         *count += 1;
-        let live = key.filter(|_| standing == Some(Standing::Live));
+        let live = key.filter(|_| status == Some(KeyStatus::Live));
         let Some(key) = live.and_then(|key| self.known.get_mut(key)) else { return false };
         key.in_flight += 1;
         true

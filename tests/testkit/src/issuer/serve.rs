@@ -1,4 +1,4 @@
-//! HTTP in front of the keys.
+//! The HTTP server in front of the keys.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -19,12 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::faults::{Fault, Faults};
-use super::keys::{Keys, Standing};
+use super::keys::{KeyStatus, Keys};
 use super::{Options, Unit, work};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// What all connections share.
+/// The state that all connections share.
 pub(super) struct Shared {
     pub(super) options: Options,
     keys: Mutex<Keys>,
@@ -71,7 +71,7 @@ pub(super) async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 
 async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-    // A client that goes away is none of the issuer's business.
+    // A client may close its connection at any time.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -107,7 +107,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     }
 }
 
-/// Does its duty by calling `act`, unless the fault says otherwise.
+/// Carries the request out by calling `act`, unless the fault says otherwise.
 async fn faulty(fault: Option<Fault>, act: impl FnOnce() -> Answer) -> Result<Answer, Lost> {
     match fault {
         None => Ok(act()),
@@ -136,8 +136,8 @@ async fn faulty(fault: Option<Fault>, act: impl FnOnce() -> Answer) -> Result<An
 }
 
 fn authorized(shared: &Shared, bearer: Option<&str>, act: impl FnOnce() -> Answer) -> Answer {
-    let standing = bearer.and_then(|key| shared.keys().standing(key));
-    if standing == Some(Standing::Live) { act() } else { unauthorized(shared) }
+    let status = bearer.and_then(|key| shared.keys().status(key));
+    if status == Some(KeyStatus::Live) { act() } else { unauthorized(shared) }
 }
 
 fn unauthorized(shared: &Shared) -> Answer {
@@ -164,8 +164,8 @@ fn revoke(shared: &Shared, bearer: Option<&str>, key: &str) -> Answer {
         let mut keys = shared.keys();
         match keys.revoke(key) {
             None => empty(StatusCode::NOT_FOUND),
-            Some(Standing::Revoked) => empty(StatusCode::GONE),
-            Some(Standing::Live | Standing::Expired) => {
+            Some(KeyStatus::Revoked) => empty(StatusCode::GONE),
+            Some(KeyStatus::Live | KeyStatus::Expired) => {
                 keys.counts.revoked += 1;
                 empty(StatusCode::NO_CONTENT)
             }

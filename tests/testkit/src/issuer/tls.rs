@@ -14,18 +14,18 @@ use tokio_rustls::server::TlsStream;
 
 use crate::certificates::{Authority, Signed};
 
-/// Who an [`Issuer`](super::Issuer) says it is, and whom it lets in.
+/// The certificate of an [`Issuer`](super::Issuer), and the clients that it accepts.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<ServerConfig>);
 
 impl Tls {
-    /// Lets everybody in.
+    /// Accepts all clients.
     #[must_use]
     pub fn new(server: &Signed) -> Self {
         Self::with(server, None)
     }
 
-    /// Lets in only whom `authority` has signed.
+    /// Accepts only clients with a certificate that `authority` has signed.
     #[must_use]
     pub fn for_clients_of(authority: &Authority, server: &Signed) -> Self {
         Self::with(server, Some(authority))
@@ -45,13 +45,13 @@ impl Tls {
         Self(Arc::new(config.expect("the key belongs to the certificate")))
     }
 
-    /// `None` if the two do not come to terms.
+    /// `None` if the handshake fails.
     pub(super) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         match TlsAcceptor::from(Arc::clone(&self.0)).accept(stream).into_fallible().await {
             Ok(stream) => Some(stream),
             Err((_, mut stream)) => {
-                // Closing before the client's request is read would reset the connection, and might
-                // take from the client what was said about its certificate.
+                // Closing before the client's request is read would reset the connection, and the client
+                // might lose the alert about its certificate.
                 let _ = io::copy(&mut stream, &mut io::sink()).await;
                 None
             }

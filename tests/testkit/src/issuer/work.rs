@@ -1,4 +1,4 @@
-//! The answer of the API that takes the keys, possibly in slow pieces.
+//! The response of the API that takes the keys, in slow pieces if so configured.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hyper::body::{Bytes, Frame};
 
 use super::serve::Shared;
 
-/// What each piece of the answer is.
+/// One piece of the response.
 const PIECE: &[u8] = b"some work\n";
 
 /// A request that is being answered, until it is dropped.
@@ -26,7 +26,7 @@ impl Drop for InFlight {
     }
 }
 
-/// The body of an answer to a request with `key`, which has been admitted.
+/// The body of the response to a request with `key`, which has been admitted.
 pub(super) fn body(shared: Arc<Shared>, key: String) -> BoxBody<Bytes, Infallible> {
     let (pieces, pause) = (shared.options.pieces, shared.options.pause);
     let in_flight = InFlight { shared, key };
