@@ -17,6 +17,7 @@ mod order;
 mod permits;
 mod rejections;
 mod replicas;
+mod review;
 mod schedule;
 mod shutdown;
 mod stores;

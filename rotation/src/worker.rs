@@ -219,8 +219,12 @@ impl RotationWorker {
     fn gather(&mut self, event: &Event) -> Now {
         let wants = self.instance.goal.replace.is_some()
             || matches!(self.instance.phase, Phase::Attempting { .. } | Phase::Issued(_));
+        // A key that waits after a failure, or that the store replaces, keeps no other key waiting.
+        let may_need_it = self.outside.issuer.is_some() && self.may_act();
         let has_permit = match event {
-            Event::Read(record) if wants || record.attempt().is_some() => self.permit.take(),
+            Event::Read(record) if may_need_it && (wants || record.attempt().is_some()) => {
+                self.permit.take()
+            }
             _ => self.permit.is_held(),
         };
         Now {
