@@ -16,7 +16,7 @@
 //! | `rotation_attempt` | the attempt to get a new key: its id, a UUID | an instance starts an attempt; removed when a key is stored or the attempt has failed |
 //! | `rotation_attempt_by` | the instance that makes the attempt, a UUID | an instance starts an attempt or takes it over |
 //! | `rotation_attempt_at` | when that instance wrote it last (RFC 3339), for operators | as above, and when it extends its lease |
-//! | `rotation_attempt_token` | the fencing token, a whole number that only grows: at least the time in milliseconds since 1970 | as above |
+//! | `rotation_attempt_token` | the fencing token of the last attempt, a whole number that only grows: at least the time in milliseconds since 1970 | as above; stays when the attempt is removed |
 //! | `rotation_not_before` | no instance asks the issuer for a key before that time (RFC 3339) | an attempt has failed; removed when a key is stored |
 //! | `rotation_failures` | how many attempts have failed since the last rotation | as above |
 //! | `rotation_untracked_keys` | `true` if the issuer may have given a key that is not stored | an attempt may have lost a key; removed once the issuer's keys were looked through or the operator was told |
@@ -90,6 +90,8 @@ pub(crate) struct StoredRecord {
     pub(crate) generation: u64,
     pub(crate) times: Times,
     attempt: Option<StoredAttempt>,
+    /// The fencing token of the last attempt.
+    token: u64,
     flags: Flags,
     salt: Salt,
     /// All that is stored.
@@ -112,7 +114,6 @@ struct StoredAttempt {
     id: Uuid,
     at: Option<SystemTime>,
     by: String,
-    token: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,7 +152,7 @@ impl StoredRecord {
             (None, Some(attempt)) => Stage::Attempt(protocol::Attempt {
                 id: AttemptId(attempt.id.as_u128()),
                 holder: instance_id(&attempt.by),
-                token: attempt.token,
+                token: self.token,
             }),
             (None, None) => Stage::Settled,
         };

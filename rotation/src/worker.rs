@@ -70,6 +70,8 @@ struct Known {
     interval: Option<Duration>,
     /// The last read of the store, until what it shows is in use.
     check: Option<u64>,
+    /// The stored time before which no attempt is made, and until when it counts here.
+    postponed: Option<(Option<SystemTime>, Time)>,
 }
 
 /// What a worker begins with.
@@ -108,6 +110,7 @@ impl RotationWorker {
                 expiry_before: None,
                 interval: secret.metadata().rotation_interval,
                 check: None,
+                postponed: None,
             },
             schedule: Schedule::new(baseline),
             drain,

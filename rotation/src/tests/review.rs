@@ -12,8 +12,9 @@ use strongroom_core::{
 use tokio::time::{sleep, timeout};
 
 use super::issuer::{
-    FIRST, Fault, Issuer, alone, assert_settled, engine, path, shared, store, told,
+    DAY, FIRST, Fault, Issuer, alone, assert_settled, engine, path, shared, store, told,
 };
+use crate::clock;
 use crate::{
     IssueAttempt, IssuedKey, KeyIssuer, ManagedKey, RotationEngine, RotationPolicy, RotationStep,
 };
@@ -213,4 +214,48 @@ async fn a_panic_of_the_issuer_is_no_reason_to_forget_untracked_keys() {
     let is_found =
         |step: &RotationStep| matches!(step, RotationStep::Orphaned { revoked: Some(1) });
     assert!(told.iter().any(is_found), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_postponement_by_a_wrong_clock_ends_after_a_day() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let wrong = humantime::format_rfc3339(clock::wall() + 3_650 * DAY).to_string();
+    let expired = humantime::format_rfc3339(clock::wall()).to_string();
+    let record = SecretValue::fields([
+        ("key", FIRST),
+        ("rotation_version", "1"),
+        ("rotation_not_before", wrong.as_str()),
+        ("rotation_expires_at", expired.as_str()),
+    ]);
+    store.put(&path(), record, PutOptions::new()).await.unwrap();
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    sleep(DAY).await;
+    assert_eq!(key.state().generation, 0);
+    sleep(2 * 3600 * SECOND).await;
+    assert_eq!(key.state().generation, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fencing_tokens_grow_after_an_attempt_by_a_clock_that_is_ahead() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let ahead = u64::MAX / 2;
+    let record = SecretValue::fields([
+        ("key", FIRST),
+        ("rotation_version", "1"),
+        ("rotation_attempt", "01890a5d-ac96-774b-bcce-b302099a8057"),
+        ("rotation_attempt_by", "7d444840-9dc0-41d1-b245-5ffdce74fad2"),
+        ("rotation_attempt_token", &ahead.to_string()),
+    ]);
+    store.put(&path(), record, PutOptions::new()).await.unwrap();
+    let engine = engine(&store);
+    let key = engine.add(alone(&issuer)).await.unwrap();
+    for rotation in 1..=3 {
+        assert_eq!(key.rotate().await.unwrap(), rotation);
+        sleep(30 * SECOND).await;
+        let secret = store.get(&path(), &VersionSelector::Active).await.unwrap();
+        let token = secret.field("rotation_attempt_token").unwrap();
+        let token: u64 = token.expose_text().unwrap().parse().unwrap();
+        assert_eq!(token, ahead + rotation, "each attempt has a newer token");
+    }
 }

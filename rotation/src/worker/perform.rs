@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use strongroom_core::{Error, ErrorKind, MetadataPatch, Result, SecretValue};
 use strongroom_rotation_protocol::{
-    Attempt, Call, Change, Event, FailureKind, KeyRef, Pending, Record,
+    Attempt, Call, Change, Event, FailureKind, KeyRef, Pending, Record, Time,
 };
 use uuid::Uuid;
 
@@ -91,7 +91,18 @@ impl RotationWorker {
             view.generation = in_use.generation + u64::from(in_use.key != view.key);
             view.stored_as = in_use.stored_as;
         }
+        view.not_before = view.not_before.map(|until| self.bound_postponement(until));
         view
+    }
+
+    /// Until when attempts are postponed, from when the stored time was first seen: a wrong clock may have
+    /// written it, and it must not move on with each read.
+    fn bound_postponement(&mut self, until: Time) -> Time {
+        let stored = self.known.record.times.not_before;
+        let known = self.known.postponed.filter(|(known, _)| is_same_time(*known, stored));
+        let until = known.map_or(until, |(_, known)| known.min(until));
+        self.known.postponed = Some((stored, until));
+        until
     }
 
     async fn write(&mut self, change: &Change) -> Result<Event> {
