@@ -32,7 +32,7 @@ const SALT: &str = "rotation_salt";
 const ATTEMPT: &str = "rotation_attempt";
 const ATTEMPT_AT: &str = "rotation_attempt_at";
 const ATTEMPT_BY: &str = "rotation_attempt_by";
-const ATTEMPT_TOKEN: &str = "rotation_attempt_token";
+const ATTEMPT_TOKEN: &str = "rotation_fencing_token";
 const NOT_BEFORE: &str = "rotation_not_before";
 const FAILURES: &str = "rotation_failures";
 const UNTRACKED: &str = "rotation_untracked_keys";
@@ -61,6 +61,8 @@ pub(crate) struct StoredRecord {
     pub(crate) generation: u64,
     pub(crate) times: Times,
     attempt: Option<StoredAttempt>,
+    /// The fencing token of the last attempt.
+    token: u64,
     flags: Flags,
     salt: Salt,
     /// All that is stored.
@@ -83,7 +85,6 @@ struct StoredAttempt {
     id: Uuid,
     at: Option<SystemTime>,
     by: String,
-    token: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl StoredRecord {
             (None, Some(attempt)) => Stage::Attempt(protocol::Attempt {
                 id: AttemptId(attempt.id.as_u128()),
                 holder: instance_id(&attempt.by),
-                token: attempt.token,
+                token: self.token,
             }),
             (None, None) => Stage::Settled,
         };

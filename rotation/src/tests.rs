@@ -18,6 +18,7 @@ mod overlap;
 mod permits;
 mod rejections;
 mod replicas;
+mod review;
 mod schedule;
 mod shutdown;
 mod slow_keys;

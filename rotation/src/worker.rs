@@ -70,6 +70,8 @@ struct Known {
     interval: Option<Duration>,
     /// The last read of the store, until what it shows is in use.
     check: Option<u64>,
+    /// The stored time before which no attempt is made, and until when it counts here.
+    postponed: Option<(Option<SystemTime>, Time)>,
 }
 
 /// What a worker begins with.
@@ -108,6 +110,7 @@ impl RotationWorker {
                 expiry_before: None,
                 interval: secret.metadata().rotation_interval,
                 check: None,
+                postponed: None,
             },
             schedule: Schedule::new(baseline),
             drain,
@@ -223,8 +226,12 @@ impl RotationWorker {
     fn gather(&mut self, event: &Event) -> Now {
         let wants = self.instance.goal.replace.is_some()
             || matches!(self.instance.phase, Phase::Attempting { .. } | Phase::Issued(_));
+        // A key that waits after a failure, or that the store replaces, keeps no other key waiting.
+        let may_need_it = self.outside.issuer.is_some() && self.may_act();
         let has_permit = match event {
-            Event::Read(record) if wants || record.attempt().is_some() => self.permit.take(),
+            Event::Read(record) if may_need_it && (wants || record.attempt().is_some()) => {
+                self.permit.take()
+            }
             _ => self.permit.is_held(),
         };
         Now {

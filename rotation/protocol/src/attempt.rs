@@ -43,14 +43,7 @@ impl Step<'_> {
         if !self.has_permit() {
             return self.queue();
         }
-        let mut id = id;
         let takes_over = self.me.record.attempt().is_some();
-        if let Phase::Claiming { attempt, .. } = self.me.phase
-            && !takes_over
-        {
-            // A claim whose outcome is not known may still be written: keep its name.
-            id = attempt;
-        }
         // Of an attempt that the record has lost, the issuer may have given a key, too.
         let is_lost = matches!(self.me.phase, Phase::Attempting { attempt, may_have_issued: true, .. }
             if attempt != id);
@@ -93,7 +86,7 @@ impl Step<'_> {
             }
             _ => return self.read(),
         }
-        self.advance()
+        self.call(reserved)
     }
 
     /// For how long the attempt belongs to this instance once it is written, or once its pause is over.
@@ -116,30 +109,45 @@ impl Step<'_> {
         if !self.has_permit() {
             return self.queue();
         }
-        let Some(attempt) = self.me.record.attempt().copied() else { return self.read() };
-        let (reserved, trial) = match &self.me.phase {
-            Phase::Attempting { reserved, .. } => (*reserved, None),
-            Phase::Issued(issued) => (issued.reserved, Some((issued.key, issued.trial))),
+        let (attempt, reserved) = match &self.me.phase {
+            Phase::Attempting { attempt, reserved, .. } => (*attempt, *reserved),
+            Phase::Issued(Issued { trial: Trial::Running { next, .. }, .. })
+                if !next.has_come(self.now.at) =>
+            {
+                return Next::wait(*next);
+            }
+            Phase::Issued(Issued { attempt, reserved, .. }) => (*attempt, *reserved),
             _ => return self.read(),
         };
-        if let Some((_, Trial::Running { next, .. })) = trial
-            && !next.has_come(self.now.at)
-        {
-            return Next::wait(next);
-        }
-        if self.rules.is_shared() && reserved.renew_at.has_come(self.now.at) {
+        if self.rules.is_shared() && !self.is_covered(reserved) {
             let reserved = self.reserve(Duration::ZERO);
-            return self.write_claim(attempt.id, false, Pending::Claim(reserved));
+            return self.write_claim(attempt, false, Pending::Claim(reserved));
         }
+        self.call(reserved)
+    }
+
+    /// Whether the lease was extended lately, and not for a time after a pause that a caller has cut short.
+    fn is_covered(&self, reserved: Reserved) -> bool {
+        let now = self.now.at;
+        !reserved.renew_at.has_come(now)
+            && reserved.renew_at.left(now) <= self.rules.attempt_lease / 4
+    }
+
+    /// Makes the call, also if the store has taken much of the lease to extend it: it would again.
+    fn call(&mut self, reserved: Reserved) -> Next {
+        let Some(attempt) = self.me.record.attempt().copied() else { return self.read() };
         let limit = self.limit(reserved);
-        match trial {
-            None => {
+        match &self.me.phase {
+            Phase::Attempting { .. } => {
                 self.effects.push(Effect::Started);
                 self.me.pending = Pending::Issue;
                 Next::Call(Call::Issue { attempt, current: self.me.record.key, limit })
             }
-            Some((key, Trial::Running { .. })) => self.verify(key, limit, Pending::VerifyNew),
-            Some((_, Trial::Unusable { failure })) => self.give_up(failure),
+            Phase::Issued(issued) => match (issued.key, issued.trial) {
+                (key, Trial::Running { .. }) => self.verify(key, limit, Pending::VerifyNew),
+                (_, Trial::Unusable { failure }) => self.give_up(failure),
+            },
+            _ => self.read(),
         }
     }
 
@@ -227,8 +235,9 @@ impl Step<'_> {
 
     pub(crate) fn give_up_revoke(&mut self, failure: Failure, reserved: Reserved) -> Next {
         let Phase::Issued(issued) = &mut self.me.phase else { return self.fail(failure) };
-        if reserved.renew_at.has_come(self.now.at) {
-            return self.give_up(failure);
+        if reserved.answer_by.has_come(self.now.at) {
+            // Another instance may have taken the attempt over meanwhile, and stored the key.
+            return self.fail(failure);
         }
         issued.reserved = reserved;
         let key = issued.key;

@@ -29,7 +29,7 @@ pub fn decide(rules: &Rules, instance: Instance, now: &Now, event: Event) -> Dec
     let mut next = step.handle(event);
     if let Next::Wait { until, .. } = &mut next {
         // Other instances count on it that each reads the store in this time.
-        *until = (*until).min(now.at.after(rules.check_interval()));
+        *until = (*until).min(now.at.after(rules.check_interval().max(SHORTEST_WAIT)));
     }
     Decision { instance: step.me, effects: step.effects, next }
 }
@@ -180,6 +180,10 @@ impl Step<'_> {
             if matches!(self.me.phase, Phase::Overlap(_)) {
                 self.me.phase = Phase::Idle;
             }
+        }
+        if self.rules.issuer == Issuer::Store && key != record.key {
+            // The store has replaced the secret: what it was asked for is done.
+            self.me.phase = Phase::Idle;
         }
         self.in_flight |= key != record.key;
         self.effects.push(Effect::Use { key: record.key, generation: record.generation });

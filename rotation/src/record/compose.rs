@@ -35,13 +35,12 @@ impl StoredRecord {
         match *change {
             Change::Confirm => {}
             Change::Claim { id, untracked, compromised } => {
-                let last = self.attempt.as_ref().map_or(0, |attempt| attempt.token);
                 next.attempt = Some(StoredAttempt {
                     id: Uuid::from_u128(id.0),
                     at: Some(writer.now),
                     by: writer.instance.to_string(),
-                    token: milliseconds(writer.now).max(last.saturating_add(1)),
                 });
+                next.token = milliseconds(writer.now).max(self.token.saturating_add(1));
                 next.flags.has_untracked_keys |= untracked;
                 next.flags.is_compromised |= compromised;
             }
@@ -112,7 +111,8 @@ impl StoredRecord {
             (ATTEMPT, attempt.map(|attempt| attempt.id.to_string())),
             (ATTEMPT_AT, time(attempt.and_then(|attempt| attempt.at))),
             (ATTEMPT_BY, attempt.map(|attempt| attempt.by.clone())),
-            (ATTEMPT_TOKEN, attempt.map(|attempt| attempt.token.to_string())),
+            // An issuer that has seen it refuses any other that is not newer.
+            (ATTEMPT_TOKEN, (self.token > 0).then(|| self.token.to_string())),
             (NOT_BEFORE, time(self.times.not_before)),
             (FAILURES, (self.flags.failures > 0).then(|| self.flags.failures.to_string())),
             (UNTRACKED, mark(self.flags.has_untracked_keys)),

@@ -52,6 +52,7 @@ impl StoredRecord {
             generation: 0,
             times: Times::default(),
             attempt: None,
+            token: 0,
             flags: Flags::default(),
             salt: Salt::new(),
             document: secret.value().clone(),
@@ -80,6 +81,7 @@ impl Members<'_> {
         let previous = self.field(PREVIOUS)?;
         // The generation that is being replaced.
         let replaced = generation - u64::from(previous.is_some() && generation > 0);
+        let attempt = self.attempt()?;
         let salt = match self.text(SALT)? {
             Some(value) => Salt { value, is_stored: true },
             None => Salt::new(),
@@ -95,7 +97,8 @@ impl Members<'_> {
                 not_before: self.time(NOT_BEFORE)?,
                 fixed_expiry: self.time(FIXED_EXPIRY)?,
             },
-            attempt: self.attempt()?,
+            token: self.token(attempt.as_ref())?,
+            attempt,
             flags: Flags {
                 has_untracked_keys: self.has(self.stored_name(UNTRACKED)),
                 // What names another generation was written by a version that did not know of it.
@@ -124,14 +127,17 @@ impl Members<'_> {
 
     fn attempt(&self) -> Result<Option<StoredAttempt>> {
         let Some(id) = self.text(ATTEMPT)? else { return Ok(None) };
-        let at = self.time(ATTEMPT_AT)?;
         Ok(Some(StoredAttempt {
             id: Uuid::try_parse(&id).map_err(|_| unreadable(ATTEMPT))?,
-            at,
+            at: self.time(ATTEMPT_AT)?,
             by: self.text(ATTEMPT_BY)?.unwrap_or_default(),
-            // Before version 1, the time stood for it.
-            token: self.number(ATTEMPT_TOKEN)?.or(at.map(milliseconds)).unwrap_or(0),
         }))
+    }
+
+    /// The fencing token. Before version 1, the time of the attempt stood for it.
+    fn token(&self, attempt: Option<&StoredAttempt>) -> Result<u64> {
+        let at = attempt.and_then(|attempt| attempt.at);
+        Ok(self.number(ATTEMPT_TOKEN)?.or(at.map(milliseconds)).unwrap_or(0))
     }
 
     /// What a member is called in this record.

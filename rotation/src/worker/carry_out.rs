@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use strongroom_core::{Error, ErrorKind, SecretValue};
-use strongroom_rotation_protocol::{Cause, Effect, Failure, KeyRef, Stage};
+use strongroom_rotation_protocol::{Cause, Effect, Failure, KeyRef, Pending, Stage};
 
 use super::RotationWorker;
 use crate::clock;
@@ -25,6 +25,8 @@ impl RotationWorker {
             }
             Effect::Stored { generation } => self.tell(RotationStep::Stored { generation }),
             Effect::Drained { timed_out } => {
+                // The protocol takes it that requests carry a key that has just gone out of use.
+                let timed_out = timed_out && self.drain.is_in_flight();
                 self.drain.forget();
                 self.tell(RotationStep::Drained { timed_out });
             }
@@ -61,7 +63,10 @@ impl RotationWorker {
         if self.is_accepted() {
             self.publish_record();
         }
-        if let Some(check) = self.known.check.take() {
+        // The issuer is asked first whether an earlier key is in use again.
+        let is_in_doubt =
+            matches!(self.instance.pending, Pending::DistrustInUse(_) | Pending::DistrustRead(_));
+        if let Some(check) = self.known.check.take_if(|_| !is_in_doubt) {
             let key = &self.outside.key;
             key.checks.end(check);
             self.inbox.pacer.note(key.current.load().serial, &key.checks);

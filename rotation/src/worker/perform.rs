@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use strongroom_core::{Error, ErrorKind, MetadataPatch, Result, SecretValue};
-use strongroom_rotation_protocol::{Attempt, Call, Change, Event, KeyRef, Pending, Record};
+use strongroom_rotation_protocol::{
+    Attempt, Call, Change, Event, FailureKind, KeyRef, Pending, Record, Time,
+};
 use uuid::Uuid;
 
 use super::RotationWorker;
@@ -22,13 +24,12 @@ impl RotationWorker {
     /// Makes a call; what the protocol hears of it. A panic of an issuer or a store is an error.
     pub(super) async fn perform(&mut self, call: Call) -> Event {
         let event = AssertUnwindSafe(self.try_perform(call)).catch_unwind().await;
-        let event = event.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Internal,
-                "see what the panic said, in the issuer or the store",
-            )
-            .because("a step of the rotation panicked"))
-        });
+        let Ok(event) = event else {
+            let mut failure = self.known.failures.add(panicked());
+            // It is no answer: it does not tell what the issuer does with a key.
+            failure.kind = FailureKind::Temporary;
+            return Event::Failed(failure);
+        };
         event.unwrap_or_else(|error| Event::Failed(self.known.failures.add(error)))
     }
 
@@ -90,7 +91,18 @@ impl RotationWorker {
             view.generation = in_use.generation + u64::from(in_use.key != view.key);
             view.stored_as = in_use.stored_as;
         }
+        view.not_before = view.not_before.map(|until| self.bound_postponement(until));
         view
+    }
+
+    /// Until when attempts are postponed, from when the stored time was first seen: a wrong clock may have
+    /// written it, and it must not move on with each read.
+    fn bound_postponement(&mut self, until: Time) -> Time {
+        let stored = self.known.record.times.not_before;
+        let known = self.known.postponed.filter(|(known, _)| is_same_time(*known, stored));
+        let until = known.map_or(until, |(_, known)| known.min(until));
+        self.known.postponed = Some((stored, until));
+        until
     }
 
     async fn write(&mut self, change: &Change) -> Result<Event> {
@@ -198,15 +210,21 @@ impl RotationWorker {
             Err(error) if is_refusal(&error) && is_in_doubt.load(Ordering::Relaxed) => {
                 // It will be refused again, but an earlier call may have got a key.
                 let mut failure = self.known.failures.add(error);
-                failure.kind = strongroom_rotation_protocol::FailureKind::Permanent;
+                failure.kind = FailureKind::Permanent;
                 return Ok(Event::Failed(failure));
             }
             Err(error) => return Err(error),
         };
         let is_repeated = was_in_doubt.load(Ordering::Relaxed);
         if issued.value.is_empty() || crate::key_table::is_same_key(&issued.value, &current) {
-            return Err(Error::new(ErrorKind::Corrupt, "look at the issuer's answers")
-                .because("the issuer gave no new key"));
+            let error = Error::new(ErrorKind::Corrupt, "look at the issuer's answers")
+                .because("the issuer gave no new key");
+            let mut failure = self.known.failures.add(error);
+            if !is_repeated {
+                // An idempotent issuer would give the same answer to the same attempt.
+                failure.kind = FailureKind::Refused;
+            }
+            return Ok(Event::Failed(failure));
         }
         // As the record will hold it: text and binary are not the same.
         let (issued, unusable) = match issued.value.expose_text() {
@@ -239,6 +257,11 @@ async fn ask<T, F: Future<Output = Result<T>>>(
         Err(Error::new(ErrorKind::Timeout, "see whether the issuer of the key is well")
             .because("the issuer did not answer in time"))
     })
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Internal, "see what the panic said, in the issuer or the store")
+        .because("a step of the rotation panicked")
 }
 
 fn lost() -> Error {
