@@ -60,7 +60,8 @@ fn rotations_and_failures_are_counted_and_the_times_of_the_key_are_gauges() {
     let figures = figures(&snapshotter);
     let of = |name: &str| figures.get(&format!("{name}={PATH}")).copied();
     assert_eq!(of("strongroom_rotations_total secret"), Some(2.0), "{figures:#?}");
-    let failures = format!("strongroom_rotation_failures_total secret={PATH},kind=permission denied");
+    let failures =
+        format!("strongroom_rotation_failures_total secret={PATH},kind=permission denied");
     // The issuer has refused a key once, and does not revoke the first one.
     assert!(figures.get(&failures).is_some_and(|count| *count >= 2.0), "{figures:#?}");
     assert_eq!(of("strongroom_unrevoked_keys_total secret"), Some(1.0), "{figures:#?}");

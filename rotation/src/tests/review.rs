@@ -12,7 +12,7 @@ use strongroom_core::{
 use tokio::time::{sleep, timeout};
 
 use super::issuer::{
-    DAY, FIRST, Fault, Issuer, alone, assert_settled, engine, path, shared, store, told,
+    DAY, FIRST, Fault, Issuer, single_instance_key, assert_settled, engine, path, shared_key, store, received_steps,
 };
 use crate::clock;
 use crate::{
@@ -62,9 +62,9 @@ async fn a_key_that_waits_after_a_failure_keeps_no_other_key_from_being_replaced
     let second = SecretPath::parse("second").unwrap();
     store.put(&second, FIRST.into(), PutOptions::new()).await.unwrap();
     let faults = [Fault::Refuse(ErrorKind::Unavailable); 200];
-    failing.set(|books| books.issue_faults.extend(faults));
+    failing.set(|state| state.issue_faults.extend(faults));
     let engine = engine(&store).max_concurrent_rotations(1);
-    let key = engine.add(shared(&failing)).await.unwrap();
+    let key = engine.add(shared_key(&failing)).await.unwrap();
     let policy = RotationPolicy::new().single_instance();
     let other_key = ManagedKey::new("second", other.clone()).policy(policy);
     let other_key = engine.add(other_key).await.unwrap();
@@ -83,13 +83,13 @@ async fn a_key_that_waits_after_a_failure_keeps_no_other_key_from_being_replaced
 async fn a_request_waits_until_a_key_put_by_hand_was_verified() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap();
     sleep(60 * SECOND).await;
-    issuer.set(|books| {
-        books.live.remove("key-1");
-        books.live.insert("by hand".to_owned());
-        books.verify_latency = Duration::from_millis(200);
+    issuer.set(|state| {
+        state.live.remove("key-1");
+        state.live.insert("by hand".to_owned());
+        state.verify_latency = Duration::from_millis(200);
     });
     store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
     let refused = key.acquire();
@@ -101,11 +101,11 @@ async fn a_request_waits_until_a_key_put_by_hand_was_verified() {
 async fn a_key_is_replaced_in_a_store_whose_writes_are_slow() {
     for works in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|books| books.verify_refuses = !works);
+        issuer.set(|state| state.rejects_keys = !works);
         // A lease of ten seconds is extended after a quarter of it.
         let slow = Arc::new(SlowWrites(Arc::clone(&store), 3 * SECOND, AtomicUsize::new(0)));
         let engine = RotationEngine::new(Arc::clone(&slow));
-        let key = engine.add(shared(&issuer)).await.unwrap();
+        let key = engine.add(shared_key(&issuer)).await.unwrap();
         let answer = timeout(60 * SECOND, key.rotate()).await.expect("an answer");
         if works {
             assert_eq!(answer.unwrap(), 1);
@@ -123,10 +123,10 @@ async fn drained_tells_only_of_requests_that_were_under_way() {
         let (store, issuer) = (store().await, Issuer::new());
         let engine = engine(&store);
         let mut events = engine.events();
-        let key = engine.add(alone(&issuer)).await.unwrap();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         let guard = is_under_way.then(|| key.acquire());
         key.rotate_compromised().await.unwrap();
-        let told = told(&mut events);
+        let told = received_steps(&mut events);
         let drained = told.iter().find_map(|step| match step {
             RotationStep::Drained { timed_out } => Some(*timed_out),
             _ => None,
@@ -190,7 +190,7 @@ impl KeyIssuer for Defective {
 async fn an_attempt_that_got_no_new_key_is_not_made_again_under_its_name() {
     let (store, issuer) = (store().await, Defective::new(0));
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert_settled(&store, &issuer.inner, FIRST).await;
     assert_eq!(key.rotate().await.unwrap(), 1);
@@ -200,17 +200,17 @@ async fn an_attempt_that_got_no_new_key_is_not_made_again_under_its_name() {
 async fn a_panic_of_the_issuer_is_no_reason_to_forget_untracked_keys() {
     let (store, issuer) = (store().await, Defective::new(1));
     *issuer.spoilt.lock().unwrap() = Some(String::new());
-    issuer.inner.set(|books| {
-        (books.repeats, books.lists) = (false, true);
-        books.issue_faults.push_back(Fault::Lose);
+    issuer.inner.set(|state| {
+        (state.is_idempotent, state.lists_keys) = (false, true);
+        state.issue_faults.push_back(Fault::Lose);
     });
     let engine = engine(&store);
     let mut events = engine.events();
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap(), 1);
     sleep(60 * SECOND).await;
     assert_settled(&store, &issuer.inner, "key-2").await;
-    let told = told(&mut events);
+    let told = received_steps(&mut events);
     let is_found =
         |step: &RotationStep| matches!(step, RotationStep::Orphaned { revoked: Some(1) });
     assert!(told.iter().any(is_found), "{told:?}");
@@ -229,7 +229,7 @@ async fn a_postponement_by_a_wrong_clock_ends_after_a_day() {
     ]);
     store.put(&path(), record, PutOptions::new()).await.unwrap();
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(DAY).await;
     assert_eq!(key.state().generation, 0);
     sleep(2 * 3600 * SECOND).await;
@@ -249,7 +249,7 @@ async fn fencing_tokens_grow_after_an_attempt_by_a_clock_that_is_ahead() {
     ]);
     store.put(&path(), record, PutOptions::new()).await.unwrap();
     let engine = engine(&store);
-    let key = engine.add(alone(&issuer)).await.unwrap();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for rotation in 1..=3 {
         assert_eq!(key.rotate().await.unwrap(), rotation);
         sleep(30 * SECOND).await;
