@@ -110,13 +110,13 @@ impl Step<'_> {
             return self.queue();
         }
         let (attempt, reserved) = match &self.me.phase {
-            Phase::Attempting { attempt, reserved, .. } => (*attempt, *reserved),
             Phase::Issued(Issued { trial: Trial::Running { next, .. }, .. })
                 if !next.has_come(self.now.at) =>
             {
                 return Next::wait(*next);
             }
-            Phase::Issued(Issued { attempt, reserved, .. }) => (*attempt, *reserved),
+            Phase::Attempting { attempt, reserved, .. }
+            | Phase::Issued(Issued { attempt, reserved, .. }) => (*attempt, *reserved),
             _ => return self.read(),
         };
         if self.rules.is_shared() && !self.is_covered(reserved) {
