@@ -22,9 +22,9 @@ async fn a_restart_before_a_rejected_key_is_revoked_leaves_no_key_behind() {
     for is_idempotent in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
         issuer.set(|state| {
-            (state.is_idempotent, state.lists_keys, state.rejects_keys) =
+            (state.is_idempotent, state.lists_keys, state.faults.rejects_keys) =
                 (is_idempotent, true, true);
-            state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+            state.faults.revoke.push_back(Fault::Refuse(ErrorKind::Denied));
         });
         let first = engine(&store);
         let key = first.add(single_instance_key(&issuer)).await.unwrap();
@@ -32,7 +32,7 @@ async fn a_restart_before_a_rejected_key_is_revoked_leaves_no_key_behind() {
         first.shutdown().await;
         assert_eq!(issuer.live(), [FIRST, "key-1"]);
 
-        issuer.set(|state| state.rejects_keys = false);
+        issuer.set(|state| state.faults.rejects_keys = false);
         let second = engine(&store);
         let key = second.add(single_instance_key(&issuer)).await.unwrap();
         sleep(Duration::from_secs(60)).await;
@@ -47,9 +47,9 @@ async fn reports_a_rejected_key_that_is_not_revoked_and_revokes_it_later() {
     for is_idempotent in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
         issuer.set(|state| {
-            (state.is_idempotent, state.lists_keys, state.rejects_keys) =
+            (state.is_idempotent, state.lists_keys, state.faults.rejects_keys) =
                 (is_idempotent, true, true);
-            state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+            state.faults.revoke = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
         });
         let engine = engine(&store);
         let mut events = engine.events();
@@ -62,8 +62,8 @@ async fn reports_a_rejected_key_that_is_not_revoked_and_revokes_it_later() {
         assert!(!read_record(&store).await.0.contains(&"rotation_attempt".into()));
 
         issuer.set(|state| {
-            state.rejects_keys = false;
-            state.revoke_faults.clear();
+            state.faults.rejects_keys = false;
+            state.faults.revoke.clear();
         });
         assert_eq!(key.rotate().await.unwrap(), 1);
         sleep(DAY).await;
@@ -74,7 +74,7 @@ async fn reports_a_rejected_key_that_is_not_revoked_and_revokes_it_later() {
 #[tokio::test(start_paused = true)]
 async fn revokes_a_rejected_key_before_it_answers_the_caller() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.rejects_keys = true);
+    issuer.set(|state| state.faults.rejects_keys = true);
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     key.rotate().await.unwrap_err();
@@ -86,7 +86,7 @@ async fn repeats_the_same_attempt_after_an_unusable_answer() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 6 * DAY)).await;
     issuer.set(|state| {
-        state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Config), 10_000).collect();
+        state.faults.issue = repeat_n(Fault::Refuse(ErrorKind::Config), 10_000).collect();
     });
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
@@ -95,7 +95,7 @@ async fn repeats_the_same_attempt_after_an_unusable_answer() {
     let calls = issuer.issue_calls();
     assert!((120..260).contains(&calls), "once or twice an hour, not {calls} times");
     assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Config);
-    issuer.set(|state| state.issue_faults.clear());
+    issuer.set(|state| state.faults.issue.clear());
     sleep(Duration::from_secs(3700)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
@@ -105,7 +105,7 @@ async fn shows_the_last_error_as_long_as_the_key_is_due() {
     for is_due in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
         let refusal = Fault::Refuse(ErrorKind::Denied);
-        issuer.set(|state| state.issue_faults = repeat_n(refusal, 10_000).collect());
+        issuer.set(|state| state.faults.issue = repeat_n(refusal, 10_000).collect());
         let engine = engine(&store);
         let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         if is_due {
@@ -125,8 +125,8 @@ async fn shows_the_last_error_as_long_as_the_key_is_due() {
 async fn gets_the_next_key_although_the_issuer_never_revokes() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|state| {
-        state.lifetime = Some(30 * DAY);
-        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+        state.timing.lifetime = Some(30 * DAY);
+        state.faults.revoke = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
     });
     let engine = engine(&store);
     let mut events = engine.events();
@@ -157,7 +157,7 @@ async fn gets_the_next_key_although_the_issuer_never_revokes() {
     assert_eq!(key.rotate().await.unwrap(), 3, "a caller gets one at once");
     assert_eq!(unrevoked(received_steps(&mut events)), [(old, ErrorKind::Denied)]);
 
-    issuer.set(|state| state.revoke_faults.clear());
+    issuer.set(|state| state.faults.revoke.clear());
     sleep(Duration::from_secs(3700)).await;
     assert_eq!(issuer.live(), [FIRST, "key-1", "key-3"]);
     assert!(key.state().last_error.is_none());
@@ -166,7 +166,7 @@ async fn gets_the_next_key_although_the_issuer_never_revokes() {
 #[tokio::test(start_paused = true)]
 async fn after_a_refused_attempt_other_readers_find_the_key_in_its_member() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    issuer.set(|state| state.faults.issue.push_back(Fault::Refuse(ErrorKind::Denied)));
     let engine = engine(&store);
     let policy = RotationPolicy::new().single_instance().member("token");
     let key = engine.add(ManagedKey::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
@@ -187,7 +187,7 @@ async fn frequent_rotations_with_refused_revocations_leave_no_key_behind() {
     for second in 0..200 {
         if second % 6 == 0 {
             let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 4);
-            issuer.set(|state| state.revoke_faults = refusals.collect());
+            issuer.set(|state| state.faults.revoke = refusals.collect());
         }
         match key.rotate().await {
             Ok(_) => rotated += 1,
@@ -205,8 +205,8 @@ async fn counts_refusals_for_each_key_separately() {
     let (store, issuer) = (store().await, Issuer::new());
     let refusal = Fault::Refuse(ErrorKind::Denied);
     issuer.set(|state| {
-        state.rejects_keys = true;
-        state.revoke_faults = repeat_n(refusal, 4).collect();
+        state.faults.rejects_keys = true;
+        state.faults.revoke = repeat_n(refusal, 4).collect();
     });
     let engine = engine(&store);
     let mut events = engine.events();
@@ -214,13 +214,13 @@ async fn counts_refusals_for_each_key_separately() {
     for _ in 0..4 {
         key.rotate().await.unwrap_err();
     }
-    issuer.set(|state| state.rejects_keys = false);
+    issuer.set(|state| state.faults.rejects_keys = false);
     key.rotate().await.unwrap();
     sleep(Duration::from_secs(10)).await;
     assert_settled(&store, &issuer, "key-1").await;
     issuer.set(|state| {
-        state.rejects_keys = true;
-        state.revoke_faults.push_back(refusal);
+        state.faults.rejects_keys = true;
+        state.faults.revoke.push_back(refusal);
     });
     key.rotate().await.unwrap_err();
     assert!(!received_steps(&mut events).iter().any(|step| step.name() == "revocation_failed"));
@@ -232,7 +232,7 @@ async fn refused_revocations_write_few_versions() {
     issuer.set(|state| {
         (state.is_idempotent, state.lists_keys) = (false, true);
         state.live.insert("key-9".into());
-        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 100_000).collect();
+        state.faults.revoke = repeat_n(Fault::Refuse(ErrorKind::Denied), 100_000).collect();
     });
     let value = SecretValue::fields([
         ("key", "key-9"),
@@ -274,7 +274,7 @@ async fn does_not_report_a_password_that_was_never_stored() {
 async fn a_refusal_whose_withdrawal_was_not_stored_reports_no_untracked_key() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer
-        .set(|state| state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect());
+        .set(|state| state.faults.issue = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect());
     let mut faulty = FaultyStore::new(&store).await;
     faulty.hangs_at = Some(2);
     let engine = Arc::new(faulty).engine();
@@ -292,9 +292,9 @@ async fn a_refusal_whose_withdrawal_was_not_stored_reports_no_untracked_key() {
 async fn an_unstored_key_that_is_never_revoked_writes_few_versions() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|state| {
-        state.verify_latency = Duration::from_secs(3);
+        state.timing.verify_latency = Duration::from_secs(3);
         state.live.insert("key-9".to_owned());
-        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
+        state.faults.revoke = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000).collect();
     });
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
@@ -312,7 +312,7 @@ async fn an_unstored_key_that_is_never_revoked_writes_few_versions() {
 async fn an_instance_whose_revocation_was_refused_revokes_the_next_key() {
     let (store, issuer) = (store().await, Issuer::new());
     let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 10_000);
-    issuer.set(|state| state.revoke_faults = refusals.collect());
+    issuer.set(|state| state.faults.revoke = refusals.collect());
     let (first, second) = (engine(&store), engine(&store));
     let key = first.add(shared_key(&issuer)).await.unwrap();
     let _elsewhere = second.add(shared_key(&issuer)).await.unwrap();
@@ -322,7 +322,7 @@ async fn an_instance_whose_revocation_was_refused_revokes_the_next_key() {
     first.shutdown().await;
     issuer.set(|state| {
         state.live.remove(FIRST);
-        state.revoke_faults.clear();
+        state.faults.revoke.clear();
     });
     let now = store.get(&path(), &VersionSelector::Active).await.unwrap();
     let value = now.value().with_fields(&[("rotation_previous", None)]).unwrap();

@@ -29,7 +29,7 @@ fn rarely_read(issuer: &Issuer) -> ManagedKey {
 async fn instances_share_one_back_off_while_the_issuer_refuses() {
     for kind in [ErrorKind::Denied, ErrorKind::Unavailable] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|state| state.issue_faults = repeat_n(Fault::Refuse(kind), 100_000).collect());
+        issuer.set(|state| state.faults.issue = repeat_n(Fault::Refuse(kind), 100_000).collect());
         let engines: Vec<_> = (0..8).map(|_| engine(&store)).collect();
         let mut keys = Vec::new();
         for engine in &engines {
@@ -40,7 +40,7 @@ async fn instances_share_one_back_off_while_the_issuer_refuses() {
         let versions = store.versions(&path()).await.unwrap().len();
         assert!(versions < 160, "{versions} versions in a day: {kind}");
         // Once the issuer gives keys again, the compromised one goes within an hour.
-        issuer.set(|state| state.issue_faults.clear());
+        issuer.set(|state| state.faults.issue.clear());
         sleep(Duration::from_secs(2 * 3600)).await;
         assert_eq!(read_record(&store).await.1, "key-1");
         assert_settled(&store, &issuer, "key-1").await;
@@ -53,7 +53,7 @@ async fn a_restart_does_not_shorten_the_back_off_and_a_caller_does() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 6 * DAY)).await;
     issuer.set(|state| {
-        state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 100_000).collect();
+        state.faults.issue = repeat_n(Fault::Refuse(ErrorKind::Denied), 100_000).collect();
     });
     for _ in 0..200 {
         let engine = engine(&store);
@@ -63,7 +63,7 @@ async fn a_restart_does_not_shorten_the_back_off_and_a_caller_does() {
     }
     let calls = issuer.issue_calls();
     assert!(calls < 20, "{calls} calls in 100 minutes of restarts");
-    issuer.set(|state| state.issue_faults.clear());
+    issuer.set(|state| state.faults.issue.clear());
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let start = Instant::now();
@@ -75,7 +75,7 @@ async fn a_restart_does_not_shorten_the_back_off_and_a_caller_does() {
 async fn an_expiry_that_no_instance_may_change_costs_one_key_for_all() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + DAY)).await;
-    issuer.set(|state| state.lifetime = Some(90 * DAY));
+    issuer.set(|state| state.timing.lifetime = Some(90 * DAY));
     let mut faulty = FaultyStore::new(&store).await;
     faulty.denies_metadata = true;
     let faulty = Arc::new(faulty);

@@ -20,7 +20,7 @@ const DENIED: Fault = Fault::Refuse(ErrorKind::Denied);
 #[tokio::test(start_paused = true)]
 async fn revokes_a_compromised_key_before_it_answers_the_caller() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.latency = Duration::from_millis(100));
+    issuer.set(|state| state.timing.latency = Duration::from_millis(100));
     let (first, second) = (engine(&store), engine(&store));
     let key = first.add(shared_key(&issuer)).await.unwrap();
     let elsewhere = second.add(shared_key(&issuer)).await.unwrap();
@@ -46,7 +46,7 @@ async fn revokes_a_compromised_key_before_it_answers_the_caller() {
 async fn a_compromised_key_waits_neither_for_a_running_rotation_nor_for_other_keys() {
     let (store, issuer) = (store().await, Issuer::new());
     let busy = Issuer::new();
-    busy.set(|state| state.issue_faults.push_back(Fault::Hang));
+    busy.set(|state| state.faults.issue.push_back(Fault::Hang));
     store.put(&"busy".parse().unwrap(), FIRST.into(), PutOptions::new()).await.unwrap();
     let engine = engine(&store).max_concurrent_rotations(1);
     let policy = RotationPolicy::new().attempt_lease(Duration::from_secs(3600));
@@ -67,7 +67,7 @@ async fn replaces_a_compromised_key_after_the_issuer_refused_at_first() {
     for restarts in [false, true] {
         let (store, issuer) = (store().await, Issuer::new());
         let refusal = Fault::Refuse(ErrorKind::Denied);
-        issuer.set(|state| state.issue_faults = repeat_n(refusal, 3).collect());
+        issuer.set(|state| state.faults.issue = repeat_n(refusal, 3).collect());
         let first = engine(&store);
         let key = first.add(single_instance_key(&issuer)).await.unwrap();
         assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
@@ -87,7 +87,7 @@ async fn reports_a_compromised_key_that_the_issuer_does_not_revoke() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
-    issuer.set(|state| state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    issuer.set(|state| state.faults.revoke.push_back(Fault::Refuse(ErrorKind::Denied)));
     assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(key.acquire().expose_text().unwrap(), "key-1", "the new key is in use nevertheless");
     sleep(Duration::from_secs(20)).await;
@@ -157,7 +157,7 @@ async fn a_key_that_an_operator_puts_in_place_of_a_compromised_one_is_not_compro
     }
     sleep(Duration::from_secs(10)).await;
     issuer.set(|state| {
-        state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 3).collect();
+        state.faults.issue = repeat_n(Fault::Refuse(ErrorKind::Denied), 3).collect();
         state.live.insert("by hand".into());
     });
     assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
@@ -174,7 +174,7 @@ async fn a_rotation_after_a_compromised_key_is_revoked_waits_as_usual() {
     let engine = faulty.engine();
     let key = engine.add(shared_key(&issuer)).await.unwrap();
     issuer.set(|state| {
-        state.issue_faults = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect();
+        state.faults.issue = repeat_n(Fault::Refuse(ErrorKind::Denied), 1).collect();
         state.live.extend(["key-8".to_owned(), "key-9".to_owned()]);
     });
     key.rotate_compromised().await.unwrap_err();
@@ -206,7 +206,7 @@ async fn tries_to_revoke_a_compromised_key_every_hour() {
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let refusals = repeat_n(Fault::Refuse(ErrorKind::Denied), 30);
-    issuer.set(|state| state.revoke_faults = refusals.collect());
+    issuer.set(|state| state.faults.revoke = refusals.collect());
     assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
     sleep(Duration::from_secs(30 * 3600)).await;
     assert_settled(&store, &issuer, "key-1").await;
@@ -219,7 +219,7 @@ async fn further_calls_do_not_leave_a_compromised_key_unrevoked() {
         let engine = engine(&store);
         let mut events = engine.events();
         let key = engine.add(single_instance_key(&issuer)).await.unwrap();
-        issuer.set(|state| state.revoke_faults = repeat_n(DENIED, 4).collect());
+        issuer.set(|state| state.faults.revoke = repeat_n(DENIED, 4).collect());
         assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
         for _ in 0..3 {
             let again =
@@ -239,14 +239,14 @@ async fn after_five_refusals_a_key_that_delays_a_compromised_one_is_reported() {
     let engine = engine(&store);
     let mut events = engine.events();
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
-    issuer.set(|state| state.revoke_faults = repeat_n(DENIED, 100).collect());
+    issuer.set(|state| state.faults.revoke = repeat_n(DENIED, 100).collect());
     for _ in 0..5 {
         assert_eq!(key.rotate_compromised().await.unwrap_err().kind(), ErrorKind::Denied);
     }
     assert_eq!(key.state().generation, 2);
     let unrevoked = |step: &RotationStep| step.name() == "revocation_failed";
     assert_eq!(received_steps(&mut events).iter().filter(|step| unrevoked(step)).count(), 1);
-    issuer.set(|state| state.revoke_faults.clear());
+    issuer.set(|state| state.faults.revoke.clear());
     assert_eq!(key.rotate_compromised().await.unwrap(), 3);
     assert_eq!(issuer.live(), [FIRST, "key-3"]);
 }
@@ -260,7 +260,7 @@ async fn an_old_key_that_cannot_be_revoked_does_not_delay_a_compromised_one() {
     key.rotate().await.unwrap();
     // For as many calls as revoke the first key.
     issuer.set(|state| {
-        state.revoke_faults = repeat_n(Fault::Refuse(ErrorKind::Timeout), 5).collect();
+        state.faults.revoke = repeat_n(Fault::Refuse(ErrorKind::Timeout), 5).collect();
     });
     drop(in_flight);
     let start = Instant::now();

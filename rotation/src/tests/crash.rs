@@ -83,7 +83,7 @@ async fn revokes_a_key_whose_answer_was_lost() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|state| {
         (state.is_idempotent, state.lists_keys) = (false, true);
-        state.issue_faults.push_back(Fault::Lose);
+        state.faults.issue.push_back(Fault::Lose);
     });
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();

@@ -15,7 +15,7 @@ async fn after_a_refusal_the_last_good_key_stays_and_no_attempt_is_left() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
-    issuer.set(|state| state.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    issuer.set(|state| state.faults.issue.push_back(Fault::Refuse(ErrorKind::Denied)));
     let error = key.rotate().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert_eq!(error.path().unwrap().as_str(), PATH);
@@ -34,8 +34,8 @@ async fn recovers_from_lost_answers_of_the_issuer() {
         let (store, issuer) = (store().await, Issuer::new());
         issuer.set(|state| {
             (state.is_idempotent, state.lists_keys) = (is_idempotent, true);
-            state.issue_faults.push_back(Fault::Lose);
-            state.revoke_faults.extend([Fault::Lose, Fault::Refuse(ErrorKind::Timeout)]);
+            state.faults.issue.push_back(Fault::Lose);
+            state.faults.revoke.extend([Fault::Lose, Fault::Refuse(ErrorKind::Timeout)]);
         });
         let engine = engine(&store);
         let key = engine.add(single_instance_key(&issuer)).await.unwrap();
@@ -53,7 +53,7 @@ async fn recovers_from_lost_answers_of_the_issuer() {
 async fn a_refusal_after_a_timeout_leaves_no_key_behind() {
     let (store, issuer) = (store().await, Issuer::new());
     let refusal = Fault::Refuse(ErrorKind::Denied);
-    issuer.set(|state| state.issue_faults.extend([Fault::Hang, refusal, refusal]));
+    issuer.set(|state| state.faults.issue.extend([Fault::Hang, refusal, refusal]));
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for kind in [ErrorKind::Timeout, ErrorKind::Denied, ErrorKind::Denied] {
@@ -67,7 +67,7 @@ async fn a_refusal_after_a_timeout_leaves_no_key_behind() {
 #[tokio::test(start_paused = true)]
 async fn the_back_off_begins_when_the_attempt_ends() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.issue_faults.push_back(Fault::Hang));
+    issuer.set(|state| state.faults.issue.push_back(Fault::Hang));
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -82,10 +82,10 @@ async fn revokes_a_new_key_that_does_not_work_and_never_uses_it() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
-    issuer.set(|state| state.rejects_keys = true);
+    issuer.set(|state| state.faults.rejects_keys = true);
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
-    issuer.set(|state| state.rejects_keys = false);
+    issuer.set(|state| state.faults.rejects_keys = false);
     sleep(Duration::from_secs(60)).await;
     assert_settled(&store, &issuer, FIRST).await;
 }
@@ -97,11 +97,11 @@ async fn the_old_key_is_not_revoked_while_the_new_one_does_not_work() {
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let in_flight = key.acquire();
     key.rotate().await.unwrap();
-    issuer.set(|state| state.rejects_keys = true);
+    issuer.set(|state| state.faults.rejects_keys = true);
     drop(in_flight);
     sleep(Duration::from_secs(600)).await;
     assert_eq!(issuer.live(), [FIRST, "key-1"]);
-    issuer.set(|state| state.rejects_keys = false);
+    issuer.set(|state| state.faults.rejects_keys = false);
     sleep(Duration::from_secs(3600)).await;
     assert_settled(&store, &issuer, "key-1").await;
 }
@@ -125,7 +125,7 @@ async fn calls_an_issuer_again_after_it_panicked() {
     let (store, issuer) = (store().await, Issuer::new());
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
-    issuer.set(|state| state.panics = 1);
+    issuer.set(|state| state.faults.panics = 1);
     assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Internal);
     assert_eq!(key.state().last_error.unwrap().kind(), ErrorKind::Internal);
     assert_eq!(key.acquire().expose_text().unwrap(), FIRST);
@@ -134,7 +134,7 @@ async fn calls_an_issuer_again_after_it_panicked() {
 
     let in_flight = key.acquire();
     assert_eq!(key.rotate().await.unwrap(), 2);
-    issuer.set(|state| state.panics = 2);
+    issuer.set(|state| state.faults.panics = 2);
     drop(in_flight);
     sleep(Duration::from_secs(60)).await;
     assert_settled(&store, &issuer, "key-2").await;

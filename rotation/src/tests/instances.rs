@@ -16,7 +16,7 @@ use crate::{IssueAttempt, IssueId, KeyIssuer as _, RotatingKey};
 async fn one_of_eight_instances_gets_the_key_and_all_use_it_in_time() {
     for latency in [0, 50, 3_000] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|state| state.latency = Duration::from_millis(latency));
+        issuer.set(|state| state.timing.latency = Duration::from_millis(latency));
         annotate(&store, MetadataPatch::new().expires_at(clock::wall() + Duration::from_secs(60)))
             .await;
         let engines: Vec<_> = (0..8).map(|_| engine(&store)).collect();
@@ -42,7 +42,7 @@ async fn one_of_eight_instances_gets_the_key_and_all_use_it_in_time() {
 #[tokio::test(start_paused = true)]
 async fn another_instance_takes_over_the_attempt_of_one_that_died() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.latency = Duration::from_secs(5));
+    issuer.set(|state| state.timing.latency = Duration::from_secs(5));
     let (first, second) = (engine(&store), engine(&store));
     let dying = first.add(shared_key(&issuer)).await.unwrap();
     let surviving = second.add(shared_key(&issuer)).await.unwrap();
@@ -64,8 +64,8 @@ async fn asks_a_slow_issuer_for_one_key() {
         let (store, issuer) = (store().await, Issuer::new());
         issuer.set(|state| {
             (state.is_idempotent, state.lists_keys) = (false, true);
-            state.latency = Duration::from_millis(latency);
-            state.verify_latency = Duration::from_millis(verify_latency);
+            state.timing.latency = Duration::from_millis(latency);
+            state.timing.verify_latency = Duration::from_millis(verify_latency);
         });
         let engines: Vec<_> = (0..4).map(|_| engine(&store)).collect();
         let mut keys = Vec::new();
@@ -86,8 +86,8 @@ async fn asks_a_slow_issuer_for_one_key() {
 async fn resumes_an_attempt_that_another_instance_took_over_and_left() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|state| {
-        state.latency = Duration::from_secs(5);
-        state.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+        state.timing.latency = Duration::from_secs(5);
+        state.faults.issue.push_back(Fault::Refuse(ErrorKind::Denied));
     });
     let engine = engine(&store);
     let key = engine.add(shared_key(&issuer)).await.unwrap();
@@ -100,7 +100,7 @@ async fn resumes_an_attempt_that_another_instance_took_over_and_left() {
     let value = current.value().with_fields(&by).unwrap();
     store.put(&path(), value, PutOptions::new()).await.unwrap();
     assert_eq!(rotating.await.unwrap().unwrap_err().kind(), ErrorKind::Denied);
-    issuer.set(|state| state.latency = Duration::ZERO);
+    issuer.set(|state| state.timing.latency = Duration::ZERO);
     issuer.issue(&FIRST.into(), &IssueAttempt::new(IssueId::parse(&id).unwrap(), 1)).await.unwrap();
     // It dies before it has stored the key.
     sleep(Duration::from_secs(600)).await;

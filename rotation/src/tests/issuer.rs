@@ -39,22 +39,34 @@ pub(super) struct IssuerState {
     by_id: BTreeMap<String, String>,
     pub(super) issue_calls: usize,
     pub(super) issued: usize,
-    pub(super) issue_faults: VecDeque<Fault>,
-    pub(super) revoke_faults: VecDeque<Fault>,
-    pub(super) rejects_keys: bool,
-    /// How long after it was issued a new key begins to work.
-    pub(super) works_after: Duration,
-    works_at: BTreeMap<String, Instant>,
     /// The fencing tokens of all calls.
     pub(super) tokens: Vec<u64>,
+    pub(super) is_idempotent: bool,
+    pub(super) lists_keys: bool,
+    pub(super) faults: Faults,
+    pub(super) timing: Timing,
+}
+
+/// What goes wrong with calls to come.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub(super) issue: VecDeque<Fault>,
+    pub(super) revoke: VecDeque<Fault>,
+    pub(super) rejects_keys: bool,
     /// How many of the next calls panic.
     pub(super) panics: usize,
+}
+
+/// How long calls take, and when keys work.
+#[derive(Debug, Default)]
+pub(super) struct Timing {
     pub(super) latency: Duration,
     pub(super) verify_latency: Duration,
     /// How long new keys work.
     pub(super) lifetime: Option<Duration>,
-    pub(super) is_idempotent: bool,
-    pub(super) lists_keys: bool,
+    /// How long after it was issued a new key begins to work.
+    pub(super) works_after: Duration,
+    works_at: BTreeMap<String, Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,11 +96,11 @@ impl Issuer {
     }
 
     async fn take_time(&self) {
-        let latency = self.0.lock().unwrap().latency;
+        let latency = self.0.lock().unwrap().timing.latency;
         sleep(latency).await;
-        let left = self.0.lock().unwrap().panics;
+        let left = self.0.lock().unwrap().faults.panics;
         if left > 0 {
-            self.0.lock().unwrap().panics -= 1;
+            self.0.lock().unwrap().faults.panics -= 1;
             panic!("a defect of an issuer");
         }
     }
@@ -97,7 +109,7 @@ impl Issuer {
     fn issued(&self, current: &SecretValue, id: &IssueId) -> Option<Result<IssuedKey>> {
         let mut state = self.0.lock().unwrap();
         state.issue_calls += 1;
-        let fails = state.issue_faults.pop_front();
+        let fails = state.faults.issue.pop_front();
         if let Some(Fault::Refuse(kind)) = fails {
             return Some(Err(fault(kind)));
         }
@@ -109,8 +121,8 @@ impl Issuer {
             state.issued += 1;
             let key = format!("key-{}", state.issued);
             state.live.insert(key.clone());
-            let works_at = Instant::now() + state.works_after;
-            state.works_at.insert(key.clone(), works_at);
+            let works_at = Instant::now() + state.timing.works_after;
+            state.timing.works_at.insert(key.clone(), works_at);
             state.by_id.insert(id.to_string(), key.clone());
             key
         });
@@ -120,7 +132,7 @@ impl Issuer {
             Some(_) => return Some(Err(fault(ErrorKind::Unavailable))),
         }
         let issued = IssuedKey::new(key);
-        Some(Ok(match state.lifetime {
+        Some(Ok(match state.timing.lifetime {
             Some(lifetime) => issued.expires_at(clock::wall() + lifetime),
             None => issued,
         }))
@@ -145,7 +157,7 @@ impl KeyIssuer for Issuer {
     async fn revoke(&self, key: &SecretValue, current: &SecretValue) -> Result<()> {
         self.take_time().await;
         let mut state = self.0.lock().unwrap();
-        let fails = state.revoke_faults.pop_front();
+        let fails = state.faults.revoke.pop_front();
         if let Some(Fault::Refuse(kind)) = fails {
             return Err(fault(kind));
         }
@@ -160,13 +172,13 @@ impl KeyIssuer for Issuer {
     }
 
     async fn verify(&self, key: &SecretValue) -> Result<()> {
-        let latency = self.0.lock().unwrap().verify_latency;
+        let latency = self.0.lock().unwrap().timing.verify_latency;
         sleep(latency).await;
         let state = self.0.lock().unwrap();
         let key = key.expose_text().unwrap();
-        let works = state.works_at.get(key).is_none_or(|at| *at <= Instant::now());
+        let works = state.timing.works_at.get(key).is_none_or(|at| *at <= Instant::now());
         let is_live = state.live.contains(key) && works;
-        if is_live && !state.rejects_keys { Ok(()) } else { Err(fault(ErrorKind::Denied)) }
+        if is_live && !state.faults.rejects_keys { Ok(()) } else { Err(fault(ErrorKind::Denied)) }
     }
 
     fn is_idempotent(&self) -> bool {

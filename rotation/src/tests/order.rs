@@ -146,7 +146,7 @@ async fn a_header_with_a_near_expiry_replaces_the_key_once() {
 async fn reports_an_expiry_seven_days_and_one_day_ahead() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|state| {
-        state.issue_faults =
+        state.faults.issue =
             std::iter::repeat_n(super::issuer::Fault::Refuse(ErrorKind::Denied), 100_000).collect();
     });
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + 10 * DAY)).await;

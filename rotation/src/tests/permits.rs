@@ -49,7 +49,7 @@ impl Backend for CountingStore {
 async fn a_key_that_waits_for_a_permit_still_notices_a_new_key() {
     let store = Arc::new(MemoryBackend::new());
     let (slow, fast) = (Issuer::new(), Issuer::new());
-    slow.set(|state| state.latency = Duration::from_secs(500));
+    slow.set(|state| state.timing.latency = Duration::from_secs(500));
     for name in ["slow", "fast"] {
         let path = SecretPath::parse(name).unwrap();
         store.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_key_that_waits_for_a_permit_still_notices_a_new_key() {
 async fn a_key_that_waits_for_a_permit_starts_at_once_and_causes_few_reads() {
     let inner = Arc::new(MemoryBackend::new());
     let (slow, fast) = (Issuer::new(), Issuer::new());
-    slow.set(|state| state.latency = Duration::from_secs(500));
+    slow.set(|state| state.timing.latency = Duration::from_secs(500));
     for name in ["slow", "fast"] {
         let path = SecretPath::parse(name).unwrap();
         inner.put(&path, FIRST.into(), PutOptions::new()).await.unwrap();

@@ -58,7 +58,7 @@ async fn uses_at_once_a_key_that_an_operator_puts_in_place_of_a_rejected_one() {
 #[tokio::test(start_paused = true)]
 async fn rejected_requests_do_not_each_wait_while_the_issuer_hangs() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.issue_faults.push_back(Fault::Hang));
+    issuer.set(|state| state.faults.issue.push_back(Fault::Hang));
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let rotating = key.clone();

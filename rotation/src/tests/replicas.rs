@@ -20,7 +20,8 @@ async fn lagging_reads_lose_no_key() {
         for is_idempotent in [true, false] {
             let (store, issuer) = (store().await, Issuer::new());
             issuer.set(|state| {
-                (state.is_idempotent, state.latency) = (is_idempotent, Duration::from_millis(20));
+                (state.is_idempotent, state.timing.latency) =
+                    (is_idempotent, Duration::from_millis(20));
             });
             let mut lagging = FaultyStore::new(&store).await;
             lagging.lag = Box::new(move |_, _| Duration::from_millis(lag));
@@ -99,7 +100,7 @@ async fn a_lagging_replica_does_not_bring_back_a_revoked_key() {
     for seed in 0..20 {
         fastrand::seed(seed);
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|state| state.latency = Duration::from_millis(20));
+        issuer.set(|state| state.timing.latency = Duration::from_millis(20));
         let mut faulty = FaultyStore::new(&store).await;
         faulty.lag = Box::new(|_, _| Duration::from_secs(2) * u32::from(fastrand::bool()));
         let faulty = Arc::new(faulty);
@@ -142,7 +143,8 @@ async fn gets_no_second_key_if_the_first_does_not_work_and_reads_lag() {
     for lag in [0, 1_000] {
         let (store, issuer) = (store().await, Issuer::new());
         issuer.set(|state| {
-            (state.rejects_keys, state.is_idempotent, state.lists_keys) = (true, false, true);
+            (state.faults.rejects_keys, state.is_idempotent, state.lists_keys) =
+                (true, false, true);
         });
         let mut faulty = FaultyStore::new(&store).await;
         faulty.lag = Box::new(move |_, _| Duration::from_millis(lag));
@@ -162,7 +164,7 @@ async fn does_not_revoke_a_newer_key_as_untracked_at_a_later_try() {
     issuer.set(|state| {
         (state.is_idempotent, state.lists_keys) = (false, true);
         state.live.insert("key-1".to_owned());
-        state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied));
+        state.faults.revoke.push_back(Fault::Refuse(ErrorKind::Denied));
     });
     let record = |key: &str, previous: &str, generation: &str| {
         SecretValue::fields([
@@ -192,7 +194,7 @@ async fn does_not_revoke_a_newer_key_as_untracked_at_a_later_try() {
 #[tokio::test(start_paused = true)]
 async fn does_not_revoke_a_key_that_an_operator_rolled_back_to_at_a_later_try() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.revoke_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    issuer.set(|state| state.faults.revoke.push_back(Fault::Refuse(ErrorKind::Denied)));
     let faulty = Arc::new(FaultyStore::new(&store).await);
     let engine = faulty.engine();
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();

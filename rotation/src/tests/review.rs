@@ -12,7 +12,8 @@ use strongroom_core::{
 use tokio::time::{sleep, timeout};
 
 use super::issuer::{
-    DAY, FIRST, Fault, Issuer, single_instance_key, assert_settled, engine, path, shared_key, store, received_steps,
+    DAY, FIRST, Fault, Issuer, assert_settled, engine, path, received_steps, shared_key,
+    single_instance_key, store,
 };
 use crate::clock;
 use crate::{
@@ -62,7 +63,7 @@ async fn a_key_that_waits_after_a_failure_keeps_no_other_key_from_being_replaced
     let second = SecretPath::parse("second").unwrap();
     store.put(&second, FIRST.into(), PutOptions::new()).await.unwrap();
     let faults = [Fault::Refuse(ErrorKind::Unavailable); 200];
-    failing.set(|state| state.issue_faults.extend(faults));
+    failing.set(|state| state.faults.issue.extend(faults));
     let engine = engine(&store).max_concurrent_rotations(1);
     let key = engine.add(shared_key(&failing)).await.unwrap();
     let policy = RotationPolicy::new().single_instance();
@@ -89,7 +90,7 @@ async fn a_request_waits_until_a_key_put_by_hand_was_verified() {
     issuer.set(|state| {
         state.live.remove("key-1");
         state.live.insert("by hand".to_owned());
-        state.verify_latency = Duration::from_millis(200);
+        state.timing.verify_latency = Duration::from_millis(200);
     });
     store.put(&path(), "by hand".into(), PutOptions::new()).await.unwrap();
     let refused = key.acquire();
@@ -101,7 +102,7 @@ async fn a_request_waits_until_a_key_put_by_hand_was_verified() {
 async fn a_key_is_replaced_in_a_store_whose_writes_are_slow() {
     for works in [true, false] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|state| state.rejects_keys = !works);
+        issuer.set(|state| state.faults.rejects_keys = !works);
         // A lease of ten seconds is extended after a quarter of it.
         let slow = Arc::new(SlowWrites(Arc::clone(&store), 3 * SECOND, AtomicUsize::new(0)));
         let engine = RotationEngine::new(Arc::clone(&slow));
@@ -202,7 +203,7 @@ async fn a_panic_of_the_issuer_is_no_reason_to_forget_untracked_keys() {
     *issuer.spoilt.lock().unwrap() = Some(String::new());
     issuer.inner.set(|state| {
         (state.is_idempotent, state.lists_keys) = (false, true);
-        state.issue_faults.push_back(Fault::Lose);
+        state.faults.issue.push_back(Fault::Lose);
     });
     let engine = engine(&store);
     let mut events = engine.events();

@@ -16,7 +16,7 @@ use crate::{ManagedKey, RotationPolicy};
 #[tokio::test(start_paused = true)]
 async fn replaces_a_key_that_lives_shorter_than_min_key_age_before_it_expires() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.lifetime = Some(Duration::from_secs(1800)));
+    issuer.set(|state| state.timing.lifetime = Some(Duration::from_secs(1800)));
     let engine = engine(&store);
     let policy = RotationPolicy::new().single_instance().rotate_before(Duration::from_secs(300));
     let key = engine.add(ManagedKey::new(PATH, issuer.clone()).policy(policy)).await.unwrap();
@@ -33,7 +33,7 @@ async fn replaces_a_key_that_lives_shorter_than_min_key_age_before_it_expires() 
 async fn a_refused_attempt_does_not_delay_the_interval() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().rotation_interval(10 * DAY)).await;
-    issuer.set(|state| state.issue_faults.push_back(Fault::Refuse(ErrorKind::Denied)));
+    issuer.set(|state| state.faults.issue.push_back(Fault::Refuse(ErrorKind::Denied)));
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     sleep(11 * DAY).await;
@@ -90,7 +90,7 @@ async fn an_unlimited_propagation_timeout_keeps_the_old_key() {
 #[tokio::test(start_paused = true)]
 async fn accepts_an_expiry_beyond_the_year_9999() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.lifetime = Some(Duration::from_secs(300_000_000_000)));
+    issuer.set(|state| state.timing.lifetime = Some(Duration::from_secs(300_000_000_000)));
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     for generation in 1..=2 {
@@ -126,7 +126,7 @@ async fn headers_with_a_near_expiry_for_every_key_cost_few_keys() {
 async fn asks_an_issuer_of_expired_or_short_lived_keys_for_few() {
     for (seconds, most) in [(0, 2), (1, 370), (60, 95)] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|state| state.lifetime = Some(Duration::from_secs(seconds)));
+        issuer.set(|state| state.timing.lifetime = Some(Duration::from_secs(seconds)));
         let engine = engine(&store);
         let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         key.rotate().await.unwrap();
@@ -186,7 +186,7 @@ async fn changing_expiry_headers_cause_few_reads() {
 async fn a_fast_clock_of_the_writer_does_not_replace_the_key_early() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|state| {
-        state.lifetime = Some(Duration::from_secs(3600));
+        state.timing.lifetime = Some(Duration::from_secs(3600));
         state.live.insert("key-9".to_owned());
     });
     let ahead =

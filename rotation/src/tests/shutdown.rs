@@ -33,7 +33,7 @@ async fn a_removed_key_stays_as_it_is_and_can_be_added_again() {
 #[tokio::test(start_paused = true)]
 async fn remove_waits_for_the_step_under_way() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.latency = Duration::from_secs(5));
+    issuer.set(|state| state.timing.latency = Duration::from_secs(5));
     let engine = engine(&store);
     let mut events = engine.events();
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
@@ -48,7 +48,7 @@ async fn remove_waits_for_the_step_under_way() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_aborts_a_hanging_step_after_twenty_seconds() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.issue_faults.push_back(Fault::Hang));
+    issuer.set(|state| state.faults.issue.push_back(Fault::Hang));
     let first = engine(&store);
     let policy = RotationPolicy::new().single_instance().attempt_lease(DAY);
     let key = first.add(single_instance_key(&issuer).policy(policy)).await.unwrap();
@@ -86,9 +86,9 @@ async fn removing_and_adding_a_key_during_an_attempt_leaves_no_key_behind() {
         issuer.set(|state| {
             (state.is_idempotent, state.lists_keys) = (false, true);
             if waits {
-                state.issue_faults.push_back(Fault::Hang);
+                state.faults.issue.push_back(Fault::Hang);
             } else {
-                state.latency = Duration::from_secs(5);
+                state.timing.latency = Duration::from_secs(5);
             }
         });
         let engine = Arc::new(engine(&store));

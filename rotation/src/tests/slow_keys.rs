@@ -14,7 +14,7 @@ use super::issuer::{
 async fn waits_for_a_key_that_works_after_some_seconds_and_gets_it_once() {
     for delay in [1, 3, 9] {
         let (store, issuer) = (store().await, Issuer::new());
-        issuer.set(|state| state.works_after = Duration::from_secs(delay));
+        issuer.set(|state| state.timing.works_after = Duration::from_secs(delay));
         let engine = engine(&store);
         let key = engine.add(single_instance_key(&issuer)).await.unwrap();
         let start = Instant::now();
@@ -31,7 +31,7 @@ async fn waits_for_a_key_that_works_after_some_seconds_and_gets_it_once() {
 #[tokio::test(start_paused = true)]
 async fn several_instances_wait_for_a_slow_key_together() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.works_after = Duration::from_secs(8));
+    issuer.set(|state| state.timing.works_after = Duration::from_secs(8));
     let engines: Vec<_> = (0..3).map(|_| engine(&store)).collect();
     let mut keys = Vec::new();
     for engine in &engines {
@@ -48,7 +48,7 @@ async fn several_instances_wait_for_a_slow_key_together() {
 #[tokio::test(start_paused = true)]
 async fn revokes_a_key_that_does_not_work_within_one_lease() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.rejects_keys = true);
+    issuer.set(|state| state.faults.rejects_keys = true);
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let start = Instant::now();
@@ -62,7 +62,7 @@ async fn revokes_a_key_that_does_not_work_within_one_lease() {
 #[tokio::test(start_paused = true)]
 async fn asks_an_issuer_of_slow_keys_for_few() {
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.works_after = Duration::from_secs(3600));
+    issuer.set(|state| state.timing.works_after = Duration::from_secs(3600));
     let engine = engine(&store);
     let key = engine.add(single_instance_key(&issuer)).await.unwrap();
     let start = Instant::now();

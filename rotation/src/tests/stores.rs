@@ -48,7 +48,7 @@ async fn gives_up_after_repeated_write_conflicts() {
 async fn stores_the_expiry_later_if_the_first_write_missed_it() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + DAY)).await;
-    issuer.set(|state| state.lifetime = Some(30 * DAY));
+    issuer.set(|state| state.timing.lifetime = Some(30 * DAY));
     let mut faulty = FaultyStore::new(&store).await;
     faulty.drops_metadata_of = Some(2);
     let engine = Arc::new(faulty).engine();
@@ -83,7 +83,7 @@ async fn waits_for_the_store_no_longer_than_attempt_lease() {
 async fn an_expiry_that_may_not_be_changed_causes_one_rotation() {
     let (store, issuer) = (store().await, Issuer::new());
     annotate(&store, MetadataPatch::new().expires_at(clock::wall() + DAY)).await;
-    issuer.set(|state| state.lifetime = Some(90 * DAY));
+    issuer.set(|state| state.timing.lifetime = Some(90 * DAY));
     let mut faulty = FaultyStore::new(&store).await;
     faulty.denies_metadata = true;
     let engine = Arc::new(faulty).engine();

@@ -13,7 +13,7 @@ use crate::RotationPolicy;
 async fn a_key_works_for_two_years_with_random_failures() {
     fastrand::seed(20_261_127);
     let (store, issuer) = (store().await, Issuer::new());
-    issuer.set(|state| state.lifetime = Some(100 * DAY));
+    issuer.set(|state| state.timing.lifetime = Some(100 * DAY));
     annotate(&store, MetadataPatch::new().rotation_interval(90 * DAY)).await;
     let policy = RotationPolicy::new().propagation_timeout(Duration::from_secs(3 * 3600));
     let rotation = || single_instance_key(&issuer).policy(policy.clone());
@@ -28,9 +28,9 @@ async fn a_key_works_for_two_years_with_random_failures() {
             drop(guard);
         }
         issuer.set(|state| {
-            state.issue_faults.clear();
-            state.revoke_faults.clear();
-            for faults in [&mut state.issue_faults, &mut state.revoke_faults] {
+            state.faults.issue.clear();
+            state.faults.revoke.clear();
+            for faults in [&mut state.faults.issue, &mut state.faults.revoke] {
                 for _ in 0..fastrand::usize(..8) {
                     faults.push_back(match fastrand::u8(..4) {
                         0 => Fault::Lose,
