@@ -2,10 +2,15 @@
 //!
 //! A machine's speed drifts while it measures. Subjects that are compared therefore take turns,
 //! round by round, and a ratio is computed within each round before the median is taken.
+//!
+//! Several threads only hinder each other while they run at the same time. The scheduler often gives
+//! a thread that has just been woken the processor of the thread that woke it, and another program
+//! may take a processor away: both look as if each operation cost twice as much. Threads therefore
+//! spin until all of them run, in many short batches, and the median batch counts.
 
-use std::hint::black_box;
+use std::hint::{black_box, spin_loop};
 use std::panic::resume_unwind;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,16 +29,22 @@ pub struct Pace {
 /// For operations within this process.
 pub const BRISK: Pace = Pace { rounds: 41, turn: Duration::from_millis(5) };
 
+/// How many batches a turn of several threads has, at most.
+const BATCHES: u32 = 64;
+/// How often threads meet before the first batch. Two threads on one processor need a time slice to
+/// meet once, so the scheduler has about 100 ms to give each thread a processor.
+const MEETINGS: u32 = 32;
+
 /// An operation to time. What it returns is dropped within the measured time.
 pub struct Subject<'a>(Turn<'a>);
 
-/// Runs the operation so many times and returns the time taken.
-type Turn<'a> = Box<dyn FnMut(u32) -> Duration + 'a>;
+/// Runs the operation so many times, on at most so many threads, and returns the time taken.
+type Turn<'a> = Box<dyn FnMut(u32, usize) -> Duration + 'a>;
 
 impl<'a> Subject<'a> {
     /// A plain function.
     pub fn new<T>(mut operation: impl FnMut() -> T + 'a) -> Self {
-        Self(Box::new(move |times| {
+        Self(Box::new(move |times, _| {
             let start = Instant::now();
             for _ in 0..times {
                 black_box(operation());
@@ -47,7 +58,7 @@ impl<'a> Subject<'a> {
         runtime: &'a Runtime,
         mut operation: impl FnMut() -> F + 'a,
     ) -> Self {
-        Self(Box::new(move |times| {
+        Self(Box::new(move |times, _| {
             runtime.block_on(async {
                 let start = Instant::now();
                 for _ in 0..times {
@@ -66,7 +77,7 @@ impl<'a> Subject<'a> {
         at_once: usize,
         mut operation: impl FnMut() -> F + 'a,
     ) -> Self {
-        Self(Box::new(move |times| {
+        Self(Box::new(move |times, _| {
             runtime.block_on(async {
                 let start = Instant::now();
                 let operations = stream::iter(0..times).map(|_| operation());
@@ -81,30 +92,30 @@ impl<'a> Subject<'a> {
 
     /// A function that so many threads run at once, each of them as often as one alone would.
     ///
-    /// The threads live for a turn and begin together. The time of one operation is that from the
-    /// first beginning to the last end, divided by how often each thread ran it: threads that do
-    /// not hinder each other take as long as one.
+    /// The threads live for a turn and begin each batch together. The time of one operation is that
+    /// from the first beginning to the last end of the median batch, divided by how often each
+    /// thread ran it: threads that do not hinder each other take as long as one.
     pub fn on_threads<T>(threads: usize, operation: impl Fn() -> T + Sync + 'a) -> Self {
-        Self(Box::new(move |times| {
-            let work = || {
+        Self(Box::new(move |times, most_threads| {
+            let work = |times| {
                 for _ in 0..times {
                     black_box(operation());
                 }
             };
-            together((0..threads).map(|_| work))
+            together((0..threads.min(most_threads)).map(|_| &work), times)
         }))
     }
 
     /// As [`on_threads`](Self::on_threads), for an asynchronous function: one thread for each of
-    /// the runtimes, which it enters once per turn.
+    /// the runtimes, which it enters once per batch.
     pub fn awaiting_on_threads<F: Future>(
         runtimes: &'a [Runtime],
         operation: impl Fn() -> F + Sync + 'a,
     ) -> Self {
-        Self(Box::new(move |times| {
+        Self(Box::new(move |times, most_threads| {
             let operation = &operation;
             let work = |runtime: &'a Runtime| {
-                move || {
+                move |times| {
                     runtime.block_on(async {
                         for _ in 0..times {
                             black_box(operation().await);
@@ -112,15 +123,15 @@ impl<'a> Subject<'a> {
                     });
                 }
             };
-            together(runtimes.iter().map(work))
+            together(runtimes.iter().take(most_threads).map(work), times)
         }))
     }
 
-    /// How many operations fill a turn. Trying it out warms the caches, too.
+    /// How many operations fill a turn of one thread. Trying it out warms the caches, too.
     fn times_per_turn(&mut self, turn: Duration) -> u32 {
         let mut times = 1;
         loop {
-            let taken = (self.0)(times);
+            let taken = (self.0)(times, 1);
             if taken >= turn || times > u32::MAX / 2 {
                 return times;
             }
@@ -129,27 +140,84 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Gives each piece of work a thread, lets them begin together, and returns the time from the first
-/// beginning to the last end.
-fn together<W: FnOnce() + Send>(work: impl Iterator<Item = W>) -> Duration {
+/// Gives each piece of work a thread and runs it so many times there, in batches that begin together.
+/// Returns the time from the first beginning to the last end of the median batch, times the number of
+/// batches.
+fn together<W: Fn(u32) + Send>(work: impl Iterator<Item = W>, times: u32) -> Duration {
     let work: Vec<_> = work.collect();
-    let barrier = &Barrier::new(work.len());
-    let spans: Vec<_> = thread::scope(|scope| {
+    let batches = times.clamp(1, BATCHES);
+    let times_per_batch = times.div_ceil(batches);
+    let barrier = &SpinBarrier::new(work.len());
+    let threads: Vec<Vec<(Instant, Instant)>> = thread::scope(|scope| {
         let begin = |work: W| {
             scope.spawn(move || {
-                barrier.wait();
-                let start = Instant::now();
-                work();
-                (start, Instant::now())
+                let mut member = barrier.join();
+                for _ in 0..MEETINGS {
+                    member.wait();
+                }
+                let batch = |_| {
+                    member.wait();
+                    let start = Instant::now();
+                    work(times_per_batch);
+                    (start, Instant::now())
+                };
+                (0..batches).map(batch).collect()
             })
         };
         let threads: Vec<_> = work.into_iter().map(begin).collect();
         let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        ended.map(|span| span.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        ended.map(|spans| spans.unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
-    let first = spans.iter().map(|(start, _)| *start).min();
-    let last = spans.iter().map(|(_, end)| *end).max();
-    first.zip(last).map_or(Duration::ZERO, |(first, last)| last - first)
+    let batch = |number: usize| {
+        let spans = threads.iter().filter_map(|spans| spans.get(number));
+        let first = spans.clone().map(|(start, _)| *start).min();
+        let last = spans.map(|(_, end)| *end).max();
+        first.zip(last).map_or(0.0, |(first, last)| (last - first).as_secs_f64())
+    };
+    let median = median((0..batches as usize).map(batch));
+    Duration::from_secs_f64(median * f64::from(times) / f64::from(times_per_batch.max(1)))
+}
+
+/// Lets threads meet again and again, and go on within nanoseconds of each other.
+struct SpinBarrier {
+    threads: usize,
+    arrivals: AtomicUsize,
+}
+
+impl SpinBarrier {
+    /// More arrivals than any number of meetings needs.
+    const OPEN: usize = usize::MAX / 1024;
+
+    fn new(threads: usize) -> Self {
+        Self { threads, arrivals: AtomicUsize::new(0) }
+    }
+
+    fn join(&self) -> BarrierMember<'_> {
+        BarrierMember { barrier: self, awaited: 0 }
+    }
+}
+
+/// A thread that meets others. The others do not wait for it once it is dropped, as by a panic.
+struct BarrierMember<'a> {
+    barrier: &'a SpinBarrier,
+    awaited: usize,
+}
+
+impl BarrierMember<'_> {
+    /// Waits until all threads wait, without giving the processor to another thread.
+    fn wait(&mut self) {
+        self.awaited += self.barrier.threads;
+        self.barrier.arrivals.fetch_add(1, Ordering::AcqRel);
+        while self.barrier.arrivals.load(Ordering::Acquire) < self.awaited {
+            spin_loop();
+        }
+    }
+}
+
+impl Drop for BarrierMember<'_> {
+    fn drop(&mut self) {
+        self.barrier.arrivals.fetch_add(SpinBarrier::OPEN, Ordering::AcqRel);
+    }
 }
 
 /// The time of one operation in each round, in nanoseconds.
@@ -212,7 +280,7 @@ fn take_turns<const N: usize>(
     let mut timings = [(); N].map(|()| Timing(Vec::with_capacity(rounds)));
     for _ in 0..rounds {
         for ((subject, times), timing) in subjects.iter_mut().zip(times).zip(&mut timings) {
-            let taken = (subject.0)(times);
+            let taken = (subject.0)(times, usize::MAX);
             timing.0.push(taken.as_secs_f64() * 1e9 / f64::from(times));
         }
     }
@@ -234,7 +302,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicU32;
 
     use tokio::runtime::Builder;
 
@@ -265,7 +334,7 @@ mod tests {
         // One operation takes a fraction of a turn: a half, and a quarter.
         let subject = |index: usize, fraction| {
             let latest = &latest;
-            Subject(Box::new(move |times| {
+            Subject(Box::new(move |times, _| {
                 latest.borrow_mut()[index] = times;
                 BRISK.turn * times / fraction
             }))
@@ -286,7 +355,7 @@ mod tests {
             tokio::task::yield_now().await;
             under_way.set(under_way.get() - 1);
         });
-        (subject.0)(10);
+        (subject.0)(10, usize::MAX);
         drop(subject);
         assert_eq!((started.get(), under_way.get(), most.get()), (10, 0, 3));
     }
@@ -307,9 +376,32 @@ mod tests {
             Subject::awaiting_on_threads(&runtimes, || async { operation() }),
         ];
         for (mut subject, done_by_then) in subjects.into_iter().zip([6, 12]) {
-            assert!((subject.0)(3) >= 3 * PAUSE);
+            assert!((subject.0)(3, usize::MAX) >= 3 * PAUSE);
             assert_eq!(done.load(Ordering::Relaxed), done_by_then);
         }
+    }
+
+    #[test]
+    fn a_batch_that_is_held_up_does_not_count() {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let calls = AtomicU32::new(0);
+        let mut subject = Subject::on_threads(1, || {
+            if calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(16) {
+                thread::sleep(PAUSE);
+            }
+        });
+        assert!((subject.0)(BATCHES, usize::MAX) < PAUSE);
+        assert_eq!(calls.load(Ordering::Relaxed), BATCHES);
+    }
+
+    #[test]
+    #[should_panic = "stop"]
+    fn a_thread_that_panics_does_not_keep_the_others_waiting() {
+        let calls = AtomicU32::new(0);
+        let mut subject = Subject::on_threads(2, || {
+            assert!(calls.fetch_add(1, Ordering::Relaxed) != 5, "stop");
+        });
+        (subject.0)(BATCHES, usize::MAX);
     }
 
     #[test]
@@ -319,7 +411,7 @@ mod tests {
         let subject = |name| {
             Subject(Box::new({
                 let order = &order;
-                move |_| {
+                move |_, _| {
                     order.borrow_mut().push(name);
                     BRISK.turn
                 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -40,6 +40,11 @@ pub struct KeyState {
 }
 
 /// One generation of a key.
+///
+/// The alignment keeps the reference count in another cache line, or pair of lines that a processor
+/// fetches at once. A thread with more than 8 guards changes the count for each further one, which would
+/// slow down all threads that read the key.
+#[repr(align(128))]
 pub(crate) struct KeyGeneration {
     pub(crate) value: SecretValue,
     pub(crate) generation: u64,
@@ -70,6 +75,10 @@ impl KeyGeneration {
 pub struct RotatingKey(pub(crate) Arc<SharedKey>);
 
 /// What a key's handles share with the task that rotates it.
+///
+/// Aligned as [`KeyGeneration`] is: a service that clones its handle for each request changes the
+/// reference count, which would slow down all threads that acquire the key.
+#[repr(align(128))]
 pub(crate) struct SharedKey {
     pub(crate) current: ArcSwap<KeyGeneration>,
     /// The key before, as long as the store holds it. No request is tracked through it.
@@ -128,7 +137,7 @@ impl RotatingKey {
     #[must_use]
     #[inline]
     pub fn acquire(&self) -> KeyGuard {
-        KeyGuard(Held::Current(self.0.current.load()))
+        KeyGuard(self.0.current.load())
     }
 
     /// The key before the current one, while it still works: until it is revoked. For verifiers of
@@ -155,7 +164,7 @@ impl RotatingKey {
     /// ```
     #[must_use]
     pub fn previous(&self) -> Option<KeyGuard> {
-        self.0.previous.load_full().map(|previous| KeyGuard(Held::Previous(previous)))
+        self.0.previous.load_full().map(|previous| KeyGuard(Guard::from_inner(previous)))
     }
 
     /// Whether no other key has taken the place of this one.
@@ -295,12 +304,7 @@ impl fmt::Debug for RotatingKey {
 }
 
 /// A key in use by one request.
-pub struct KeyGuard(Held);
-
-enum Held {
-    Current(arc_swap::Guard<Arc<KeyGeneration>>),
-    Previous(Arc<KeyGeneration>),
-}
+pub struct KeyGuard(Guard<Arc<KeyGeneration>>);
 
 impl KeyGuard {
     /// The key, masked.
@@ -336,10 +340,7 @@ impl KeyGuard {
 
     #[inline]
     fn generation_of(&self) -> &KeyGeneration {
-        match &self.0 {
-            Held::Current(generation) => generation,
-            Held::Previous(generation) => generation,
-        }
+        &self.0
     }
 }
 
@@ -352,4 +353,69 @@ impl fmt::Debug for KeyGuard {
 fn not_managed() -> Error {
     Error::new(ErrorKind::Closed, "add it to a rotation engine, and keep the engine")
         .because("no rotation engine manages the key any more")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::iter::repeat_with;
+    use std::thread;
+
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_key_is_drained_only_when_no_thread_holds_a_guard() {
+        const KEYS: usize = 2000;
+        // More than `arc_swap` tracks without a reference count.
+        const GUARDS: usize = 20;
+        let (key, first) = RotatingKey::fixed("0", 0);
+        let is_drained: Vec<_> = repeat_with(|| AtomicBool::new(false)).take(KEYS).collect();
+        let check = |guard: KeyGuard| {
+            let number: usize = guard.expose_text().unwrap().parse().unwrap();
+            assert_eq!(guard.generation(), number as u64);
+            assert!(!is_drained[number].load(Relaxed), "key {number} is in use");
+            number
+        };
+        let mut earlier = Vec::new();
+        let mut current = first;
+        thread::scope(|scope| {
+            for guards in [1, GUARDS, GUARDS] {
+                let (key, check) = (&key, &check);
+                scope.spawn(move || {
+                    let mut held = VecDeque::new();
+                    let mut oldest = 0;
+                    while oldest < KEYS - 1 {
+                        held.push_back(key.acquire());
+                        if held.len() >= guards {
+                            oldest = held.pop_front().map_or(oldest, check);
+                        }
+                    }
+                });
+            }
+            for number in 1..KEYS {
+                let next = key.replace(&number.to_string());
+                earlier.push((number - 1, std::mem::replace(&mut current, next)));
+                earlier.retain_mut(|(number, drained)| {
+                    let is_held = drained.try_recv() == Err(TryRecvError::Empty);
+                    is_drained[*number].store(!is_held, Relaxed);
+                    is_held
+                });
+            }
+        });
+        for (number, drained) in &mut earlier {
+            assert_eq!(drained.try_recv(), Err(TryRecvError::Closed), "key {number} is not in use");
+        }
+        assert_eq!(current.try_recv(), Err(TryRecvError::Empty));
+    }
+
+    #[test]
+    fn reference_counts_share_no_cache_line_with_what_requests_read() {
+        let (key, _drained) = RotatingKey::fixed("key", 0);
+        let guard = key.acquire();
+        // The reference count of an `Arc` comes right before the value.
+        assert!(std::ptr::from_ref::<SharedKey>(&key.0).addr().is_multiple_of(128));
+        assert!(std::ptr::from_ref(guard.generation_of()).addr().is_multiple_of(128));
+    }
 }
