@@ -106,7 +106,7 @@ pub(crate) struct Node {
     /// How long requests may carry an old key.
     drain_until: Time,
     pub(crate) stands_still: bool,
-    /// Whether it stood still at some time, or started late, so that it may use an old key.
+    /// Whether it stood still and has not read the store since, so that it may use an old key.
     pub(crate) was_late: bool,
 }
 
@@ -148,6 +148,8 @@ pub(crate) struct Facts {
     pub(crate) compromised: Keys,
     /// Keys that a caller has reported as compromised.
     disowned: Keys,
+    /// Keys that were revoked although they were in use, because they or their successors are compromised.
+    excused: Keys,
     /// Keys that an issuer without fencing has given to an instance that stood still.
     pub(crate) late: Keys,
     /// What must never happen, and did.
@@ -178,7 +180,7 @@ impl World {
         };
         world.facts.verified.add(KeyRef(0));
         for _ in 0..setup.nodes {
-            let node = world.start(setup, false);
+            let node = world.start(setup);
             world.nodes.push(node);
         }
         world
@@ -189,7 +191,7 @@ impl World {
         u128::from(self.facts.names)
     }
 
-    fn start(&mut self, setup: &Setup, was_late: bool) -> Node {
+    fn start(&mut self, setup: &Setup) -> Node {
         let id = InstanceId(self.name());
         let instance = Instance::new(id, self.record.clone(), Time::START, &setup.rules);
         Node {
@@ -202,7 +204,7 @@ impl World {
             in_flight: false,
             drain_until: Time::START,
             stands_still: false,
-            was_late,
+            was_late: false,
         }
     }
 
@@ -327,7 +329,7 @@ impl World {
                 (node.instance, node.call, node.answer, node.in_flight) = (None, None, None, false);
                 (node.timer, node.known, node.waits_for_drain) = (Time::START, 0, false);
             }
-            Action::Restart(i) => self.nodes[i] = self.start(setup, true),
+            Action::Restart(i) => self.nodes[i] = self.start(setup),
             Action::Rotate(i) => {
                 self.budget.rotations -= 1;
                 let replace = self.instance(i).in_use.generation;
@@ -458,7 +460,12 @@ impl World {
     fn read(&mut self, i: usize, fault: Option<Fault>) -> Event {
         let (record, version) = match self.past.first() {
             Some(past) if fault == Some(Fault::ReadPast) => (past.record.clone(), past.version),
-            _ => (self.record.clone(), self.version),
+            _ => {
+                // Requests that began with an old key end some time after the first such read.
+                let is_current = self.instance(i).in_use.key == self.record.key;
+                self.nodes[i].was_late &= self.nodes[i].in_flight || !is_current;
+                (self.record.clone(), self.version)
+            }
         };
         self.nodes[i].known = version;
         Event::Read(record)
@@ -481,6 +488,9 @@ impl World {
         }
         let (by, token) = (self.instance(i).id, u64::from(self.facts.token));
         let base = self.instance(i).record.clone();
+        if is_conditional && base != self.record {
+            self.facts.violation.get_or_insert("a change was made of a record that was not read");
+        }
         let record = base.apply(change, by, token, Time::START);
         if fault == Some(Fault::WriteLate) {
             self.late = Some((self.version, record));
@@ -512,7 +522,11 @@ impl World {
             return;
         }
         // A compromised key is replaced at once, and a key that is in the way of that goes first.
-        let is_compromised = !self.facts.compromised.with(self.facts.disowned).is_empty();
+        let compromised = self.facts.compromised.with(self.facts.disowned);
+        let is_compromised = compromised.has(key) || compromised.has(self.record.key);
+        if is_compromised {
+            self.facts.excused.add(key);
+        }
         if key == self.record.key {
             self.facts.violation.get_or_insert("the key in the store was revoked");
         }
@@ -538,10 +552,11 @@ impl World {
     /// Notes a key in use that does not work.
     fn check_use(&mut self) {
         let uses_dead = |node: &Node| {
-            let dead = |instance: &Instance| !self.issuer.live.has(instance.in_use.key);
+            let usable = self.issuer.live.with(self.facts.excused);
+            let dead = |instance: &Instance| !usable.has(instance.in_use.key);
             !node.was_late && node.instance.as_ref().is_some_and(dead)
         };
-        if self.facts.disowned.is_empty() && self.nodes.iter().any(uses_dead) {
+        if self.nodes.iter().any(uses_dead) {
             self.facts.violation.get_or_insert("an instance uses a key that does not work");
         }
     }
