@@ -29,7 +29,8 @@ impl World {
                 {
                     None => Event::Failed(REFUSAL),
                     Some(key) => {
-                        if self.nodes[i].was_late {
+                        let is_unfenced = matches!(setup.kind, Kind::Listing | Kind::Opaque);
+                        if self.nodes[i].was_late && is_unfenced {
                             self.facts.late.add(key);
                         }
                         let is_new = !self.facts.verified.has(key);
@@ -57,7 +58,12 @@ impl World {
     fn read(&mut self, i: usize, fault: Option<Fault>) -> Event {
         let (record, version) = match self.past.first() {
             Some(past) if fault == Some(Fault::ReadPast) => (past.record.clone(), past.version),
-            _ => (self.record.clone(), self.version),
+            _ => {
+                // Requests that began with an old key end some time after the first such read.
+                let is_current = self.instance(i).in_use.key == self.record.key;
+                self.nodes[i].was_late &= self.nodes[i].in_flight || !is_current;
+                (self.record.clone(), self.version)
+            }
         };
         self.nodes[i].known = version;
         Event::Read(record)
@@ -80,6 +86,9 @@ impl World {
         }
         let (by, token) = (self.instance(i).id, u64::from(self.facts.token));
         let base = self.instance(i).record.clone();
+        if is_conditional && base != self.record {
+            self.facts.violation.get_or_insert("a change was made of a record that was not read");
+        }
         let record = base.apply(change, by, token, Time::START);
         if fault == Some(Fault::WriteLate) {
             self.late = Some((self.version, record));
@@ -111,7 +120,11 @@ impl World {
             return;
         }
         // A compromised key is replaced at once, and a key that is in the way of that goes first.
-        let is_compromised = !self.facts.compromised.with(self.facts.disowned).is_empty();
+        let compromised = self.facts.compromised.with(self.facts.disowned);
+        let is_compromised = compromised.has(key) || compromised.has(self.record.key);
+        if is_compromised {
+            self.facts.excused.add(key);
+        }
         if key == self.record.key {
             self.facts.violation.get_or_insert("the key in the store was revoked");
         }

@@ -99,7 +99,7 @@ pub(crate) struct Node {
     /// How long requests may carry an old key.
     pub(crate) drain_until: Time,
     pub(crate) stands_still: bool,
-    /// Whether it stood still at some time, or started late, so that it may use an old key.
+    /// Whether it stood still and has not read the store since, so that it may use an old key.
     pub(crate) was_late: bool,
 }
 
@@ -141,8 +141,10 @@ pub(crate) struct Facts {
     pub(crate) compromised: Keys,
     /// Keys that a caller has reported as compromised.
     pub(crate) disowned: Keys,
-    /// Keys that an issuer without fencing has given to an instance that stood still.
+    /// Keys that an issuer without fencing has given to an instance that stood still before it asked.
     pub(crate) late: Keys,
+    /// Keys that were revoked although they were in use, because they or their successors are compromised.
+    pub(crate) excused: Keys,
     /// What must never happen, and did.
     pub(crate) violation: Option<&'static str>,
 }
@@ -167,7 +169,7 @@ impl World {
         };
         world.facts.verified.add(KeyRef(0));
         for _ in 0..setup.nodes {
-            let node = world.start(setup, false);
+            let node = world.start(setup);
             world.nodes.push(node);
         }
         world
@@ -178,7 +180,7 @@ impl World {
         u128::from(self.facts.names)
     }
 
-    pub(crate) fn start(&mut self, setup: &Setup, was_late: bool) -> Node {
+    pub(crate) fn start(&mut self, setup: &Setup) -> Node {
         let id = InstanceId(self.name());
         let instance = Instance::new(id, self.record.clone(), Time::START, &setup.rules);
         Node {
@@ -191,7 +193,7 @@ impl World {
             in_flight: false,
             drain_until: Time::START,
             stands_still: false,
-            was_late,
+            was_late: false,
         }
     }
 
@@ -240,7 +242,7 @@ impl World {
                 (node.instance, node.call, node.answer, node.in_flight) = (None, None, None, false);
                 (node.timer, node.known, node.waits_for_drain) = (Time::START, 0, false);
             }
-            Action::Restart(i) => self.nodes[i] = self.start(setup, true),
+            Action::Restart(i) => self.nodes[i] = self.start(setup),
             Action::Rotate(i) => {
                 self.budget.rotations -= 1;
                 let replace = self.instance(i).in_use.generation;
@@ -329,10 +331,11 @@ impl World {
     /// Notes a key in use that does not work.
     fn check_use(&mut self) {
         let uses_dead = |node: &Node| {
-            let dead = |instance: &Instance| !self.issuer.live.has(instance.in_use.key);
+            let usable = self.issuer.live.with(self.facts.excused);
+            let dead = |instance: &Instance| !usable.has(instance.in_use.key);
             !node.was_late && node.instance.as_ref().is_some_and(dead)
         };
-        if self.facts.disowned.is_empty() && self.nodes.iter().any(uses_dead) {
+        if self.nodes.iter().any(uses_dead) {
             self.facts.violation.get_or_insert("an instance uses a key that does not work");
         }
     }
