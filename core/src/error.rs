@@ -201,6 +201,13 @@ impl Error {
         self
     }
 
+    /// Replaces the advice on what to do next.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.0.advice = advice.into();
+        self
+    }
+
     /// Names the operation, unless a deeper layer already has.
     #[must_use]
     pub fn during(mut self, operation: Operation) -> Self {

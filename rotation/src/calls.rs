@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The duration, at most ten years.
-pub(crate) fn bounded(time: Duration) -> Duration {
+pub(crate) fn bound(time: Duration) -> Duration {
     time.min(TEN_YEARS)
 }
 
@@ -24,7 +24,7 @@ pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
     limit: Duration,
     mut call: impl FnMut() -> F,
 ) -> Option<Result<T>> {
-    let deadline = Instant::now() + bounded(limit);
+    let deadline = Instant::now() + bound(limit);
     let mut pauses = ExponentialBuilder::default()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)
@@ -48,7 +48,7 @@ pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
 
 /// Waits for a call to a store, at most for `limit`.
 pub(crate) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-    let deadline = Instant::now() + bounded(limit);
+    let deadline = Instant::now() + bound(limit);
     timeout_at(deadline, call).await.unwrap_or_else(|_| {
         Err(Error::new(
             ErrorKind::Timeout,

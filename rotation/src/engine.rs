@@ -122,8 +122,14 @@ impl RotationEngine {
     }
 
     /// Manages a key from now on, and returns the handle that requests take it from. An interrupted
-    /// rotation resumes. For a path that the engine manages already, it returns the handle of the first
-    /// call.
+    /// rotation resumes: at once if the new key is stored, and after
+    /// [`attempt_lease`](super::RotationPolicy::attempt_lease) if another instance, which may have been
+    /// this one before a restart, still holds the attempt. For a path that the engine manages already, it
+    /// returns the handle of the first call.
+    ///
+    /// The first key must be in the store. A key is due by the secret's rotation interval
+    /// ([`MetadataPatch::rotation_interval`](strongroom_core::MetadataPatch::rotation_interval)), by its
+    /// expiry or the key's, or by what responses tell; without any of them only callers replace it.
     ///
     /// With an issuer, the secret becomes a JSON object when its first rotation begins: programs that read
     /// it without the engine find the key in the member that
@@ -133,12 +139,15 @@ impl RotationEngine {
     /// # Errors
     /// As [`Backend::get`] for the key; [`ErrorKind::Unsupported`] if the store cannot be written under
     /// conditions, or if a later version of this library has written the secret;
-    /// [`ErrorKind::InvalidInput`] if the secret has fields but none for the key, [`ErrorKind::Config`]
+    /// [`ErrorKind::InvalidInput`] if the secret has fields but none for the key, or if the policy cannot
+    /// be followed (a member that begins with `rotation_`, a lease of zero), [`ErrorKind::Config`]
     /// outside a Tokio runtime with a timer, [`ErrorKind::Closed`] after [`shutdown`](Self::shutdown).
     pub async fn add(&self, key: ManagedKey) -> Result<RotatingKey> {
         let ManagedKey { path, issuer, policy, headers } = key;
-        let policy = policy.bounded();
         let path = self.resolve(&path)?;
+        let policy = policy.check().map_err(|error| {
+            error.during(Operation::Rotate).at(&path).from_backend(self.backend.info().kind)
+        })?;
         if let Some(key) = self.find(&path)? {
             return Ok(key);
         }

@@ -113,7 +113,13 @@ impl RotationStep {
 
 impl fmt::Display for RotationEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.path, self.step.name())
+        write!(f, "`{}`: {}", self.path, self.step.name())?;
+        match &self.step {
+            RotationStep::Failed { error } | RotationStep::RevocationFailed { error, .. } => {
+                write!(f, ": {error}")
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -141,7 +147,7 @@ impl Events {
     pub(crate) fn tell(&self, path: &SecretPath, step: RotationStep) {
         match &step {
             RotationStep::Failed { error } => {
-                warn!(%path, %error, "a key was not rotated; the last good one stays in use");
+                warn!(%path, %error, "a rotation cannot go on for now, and is tried again");
             }
             RotationStep::RevocationFailed { fingerprint, error } => {
                 warn!(%path, %fingerprint, %error, "a key is not revoked; revoke it by hand");

@@ -104,6 +104,47 @@ impl IssuedKey {
 /// Makes keys for one client, and makes them stop working.
 ///
 /// Calls are repeated after errors that are temporary, and after a crash with the same [`IssueId`].
+///
+/// Implement it with `async_trait`, which `strongroom` and `strongroom-core` re-export, and `Debug` without
+/// keys. Put the first key into the store before you add the key to an engine.
+///
+/// # Examples
+/// ```
+/// use strongroom_core::{Error, ErrorKind, Result, SecretValue, async_trait};
+/// use strongroom_rotation::{IssueAttempt, IssuedKey, KeyIssuer};
+///
+/// #[derive(Debug)]
+/// struct ExampleIssuer {
+///     api: Api,
+/// }
+///
+/// #[async_trait]
+/// impl KeyIssuer for ExampleIssuer {
+///     async fn issue(&self, current: &SecretValue, attempt: &IssueAttempt) -> Result<IssuedKey> {
+///         let key = self.api.create_key(current.expose_text()?, attempt.id.as_str()).await;
+///         key.map(IssuedKey::new).ok_or_else(|| {
+///             // A temporary error is tried again; `Denied` says that no key was made.
+///             Error::new(ErrorKind::Unavailable, "see whether the example API is well")
+///         })
+///     }
+///
+///     async fn revoke(&self, key: &SecretValue, current: &SecretValue) -> Result<()> {
+///         self.api.delete_key(current.expose_text()?, key.expose_text()?).await;
+///         Ok(())
+///     }
+///
+///     /// The API gives the same key for the same attempt.
+///     fn is_idempotent(&self) -> bool {
+///         true
+///     }
+/// }
+/// # #[derive(Debug)]
+/// # struct Api;
+/// # impl Api {
+/// #     async fn create_key(&self, _: &str, id: &str) -> Option<String> { Some(id.to_owned()) }
+/// #     async fn delete_key(&self, _: &str, _: &str) {}
+/// # }
+/// ```
 #[async_trait]
 pub trait KeyIssuer: fmt::Debug + Send + Sync + 'static {
     /// Gets a new key while `current` still works. A call with the id of an earlier one returns the same

@@ -70,7 +70,7 @@
 //! | `rotation_attempt_by` | the instance that makes the attempt, a UUID | an instance starts an attempt or takes it over |
 //! | `rotation_attempt_at` | when that instance wrote it last (RFC 3339), for operators | as above, and when it extends its lease |
 //! | `rotation_fencing_token` | the fencing token of the last attempt, a whole number that only grows: at least the time in milliseconds since 1970 | as above; stays when the attempt is removed |
-//! | `rotation_not_before` | no instance asks the issuer for a key before that time (RFC 3339) | an attempt has failed; removed when a key is stored |
+//! | `rotation_not_before` | no instance asks the issuer for a key before that time (RFC 3339), unless a caller of `rotate` or `rotate_compromised` waits | an attempt has failed; removed when a key is stored |
 //! | `rotation_failures` | how many attempts have failed since the last rotation | as above |
 //! | `rotation_untracked_keys` | `true` if the issuer may have given a key that is not stored | an attempt may have lost a key; removed once the issuer's keys were looked through or the operator was told |
 //! | `rotation_compromised` | the generation whose key is compromised, if it is the one that is to be replaced | `rotate_compromised`; removed when that key is revoked |

@@ -37,7 +37,7 @@ pub(crate) fn count(path: &SecretPath, step: &RotationStep) {
 }
 
 /// Sets the age of the current key and the time until it expires, in seconds. A negative time is how long
-/// ago it expired.
+/// ago it expired; it is not a number while no expiry is known.
 pub(crate) fn set_times(path: &SecretPath, since: SystemTime, expiry: Option<SystemTime>) {
     #[cfg(feature = "metrics")]
     {
@@ -48,10 +48,10 @@ pub(crate) fn set_times(path: &SecretPath, since: SystemTime, expiry: Option<Sys
         };
         metrics::gauge!("strongroom_key_age_seconds", "secret" => path.to_string())
             .set(seconds(since, now));
-        if let Some(expiry) = expiry {
-            metrics::gauge!("strongroom_key_expires_in_seconds", "secret" => path.to_string())
-                .set(seconds(now, expiry));
-        }
+        // A key without a known expiry must not keep the figure of the one before.
+        let left = expiry.map_or(f64::NAN, |expiry| seconds(now, expiry));
+        metrics::gauge!("strongroom_key_expires_in_seconds", "secret" => path.to_string())
+            .set(left);
     }
     #[cfg(not(feature = "metrics"))]
     let _ = (path, since, expiry);

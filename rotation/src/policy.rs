@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::calls::bounded;
-use super::record::KEY;
+use strongroom_core::{Error, ErrorKind, Result};
+
+use super::calls::bound;
+use super::record::{KEY, RECORD_PREFIX};
 
 /// When a key is replaced, and how long each step of that may take.
 ///
@@ -103,8 +105,25 @@ impl RotationPolicy {
         self
     }
 
-    /// Caps the times, so that adding them to an instant cannot overflow.
-    pub(crate) fn bounded(mut self) -> Self {
+    /// Checks the policy, and caps its times, so that adding them to an instant cannot overflow.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the member is one of the record's own, or the lease is zero.
+    pub(crate) fn check(mut self) -> Result<Self> {
+        if self.member.starts_with(RECORD_PREFIX) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("name a member that does not begin with `{RECORD_PREFIX}`"),
+            )
+            .because(format!("the policy's `member` is `{}`", self.member)));
+        }
+        if self.attempt_lease.is_zero() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "leave the issuer and the store some time to answer, such as 60 seconds",
+            )
+            .because("the policy's `attempt_lease` is zero"));
+        }
         let Self {
             rotate_before,
             drain_timeout,
@@ -115,9 +134,9 @@ impl RotationPolicy {
         } = &mut self;
         for time in [rotate_before, drain_timeout, propagation_timeout, min_key_age, attempt_lease]
         {
-            *time = bounded(*time);
+            *time = bound(*time);
         }
-        self
+        Ok(self)
     }
 
     /// Sets how long an attempt to get a key belongs to the instance that has started it.

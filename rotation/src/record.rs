@@ -23,6 +23,8 @@ pub(crate) use self::compose::Writer;
 pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The member that holds the current key, unless the policy names another.
 pub(crate) const KEY: &str = "key";
+/// What the names of all other members begin with.
+pub(crate) const RECORD_PREFIX: &str = "rotation_";
 const VERSION: &str = "rotation_version";
 const PREVIOUS: &str = "rotation_previous";
 const GENERATION: &str = "rotation_generation";

@@ -1,6 +1,6 @@
 //! Getting a new key: claim an attempt, ask the issuer, verify the key, store it.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::decide::Step;
 use crate::rules::{ENOUGH, REFUSAL, TRIAL_PAUSES};
@@ -76,7 +76,7 @@ impl Step<'_> {
     }
 
     /// The attempt is this instance's since the write was sent: from then on, others count its lease.
-    pub(crate) fn claimed(&mut self, reserved: Reserved) -> Next {
+    pub(crate) fn start_attempt(&mut self, reserved: Reserved) -> Next {
         match &mut self.me.phase {
             Phase::Attempting { reserved: known, .. }
             | Phase::Issued(Issued { reserved: known, .. }) => *known = reserved,
@@ -175,7 +175,7 @@ impl Step<'_> {
     }
 
     /// The issuer has given no key, as far as is known.
-    pub(crate) fn issue_failed(&mut self, failure: Failure) -> Next {
+    pub(crate) fn handle_issue_failure(&mut self, failure: Failure) -> Next {
         let Phase::Attempting { attempt, reserved, may_have_issued } = self.me.phase else {
             return self.fail(failure);
         };
@@ -198,7 +198,7 @@ impl Step<'_> {
         self.write(Change::Postpone { pause }, Pending::Postpone { failure, pause })
     }
 
-    pub(crate) fn postponed(&mut self, failure: Failure, pause: Duration) -> Next {
+    pub(crate) fn wait_out_pause(&mut self, failure: Failure, pause: Duration) -> Next {
         let later = self.reserve(pause);
         if let Phase::Attempting { reserved, .. } | Phase::Issued(Issued { reserved, .. }) =
             &mut self.me.phase
@@ -209,7 +209,7 @@ impl Step<'_> {
     }
 
     /// The issuer does not accept its new key. Some keys work only after some time.
-    pub(crate) fn trial_failed(&mut self, failure: Failure) -> Next {
+    pub(crate) fn handle_trial_failure(&mut self, failure: Failure) -> Next {
         let (now, longest) = (self.now.at, TRIAL_PAUSES.1.min(self.rules.attempt_lease / 4));
         let Phase::Issued(issued) = &mut self.me.phase else { return self.fail(failure) };
         if failure.is_temporary() {
@@ -245,7 +245,7 @@ impl Step<'_> {
         self.revoke(key, limit, Pending::GiveUpRevoke(failure))
     }
 
-    pub(crate) fn given_up(&mut self, failure: Failure, is_revoked: bool) -> Next {
+    pub(crate) fn withdraw_rejected(&mut self, failure: Failure, is_revoked: bool) -> Next {
         let Phase::Issued(issued) = &self.me.phase else { return self.fail(failure) };
         let (attempt, untracked) = (issued.attempt, issued.untracked || !is_revoked);
         self.me.phase = Phase::Withdrawing { attempt, untracked };
@@ -253,14 +253,14 @@ impl Step<'_> {
     }
 
     /// The issuer does not revoke a key that does not work.
-    pub(crate) fn give_up_failed(&mut self, rejection: Failure, failure: Failure) -> Next {
+    pub(crate) fn handle_give_up_failure(&mut self, rejection: Failure, failure: Failure) -> Next {
         let again = self.now.at.after(self.rules.revocation_pause);
         let Phase::Issued(issued) = &mut self.me.phase else { return self.fail(failure) };
         if !issued.reluctance.add(&failure, again, Some(ENOUGH)) {
             return self.fail(failure);
         }
         self.effects.push(Effect::RevocationFailed(issued.key, failure));
-        self.given_up(rejection, false)
+        self.withdraw_rejected(rejection, false)
     }
 
     /// Removes the attempt from the store. All instances then share the back-off.
@@ -280,7 +280,7 @@ impl Step<'_> {
         self.write(Change::Store { key, untracked, compromised }, Pending::Store)
     }
 
-    pub(crate) fn stored(&mut self) -> Next {
+    pub(crate) fn switch_over(&mut self) -> Next {
         let generation = self.me.record.generation;
         self.me.phase = Phase::Overlap(Overlap::of(generation, true));
         self.effects.extend([Effect::ReleasePermit, Effect::Stored { generation }]);
@@ -290,9 +290,11 @@ impl Step<'_> {
     /// Finds out what became of a key that the issuer has given: it is stored, it is to be stored, or it
     /// will never be used.
     pub(crate) fn settle_issued(&mut self) -> Option<Next> {
-        let (issued, missing_until) = match &self.me.phase {
+        let (issued, missing) = match &self.me.phase {
             Phase::Issued(issued) => (issued.clone(), None),
-            Phase::Missing { issued, until } => (issued.clone(), Some(*until)),
+            Phase::Missing { issued, believed_at, until } => {
+                (issued.clone(), Some((*believed_at, *until)))
+            }
             _ => return None,
         };
         let record = &self.me.record;
@@ -308,18 +310,22 @@ impl Step<'_> {
             self.me.phase = Phase::Idle;
             return None;
         }
-        let until = missing_until.unwrap_or_else(|| {
+        let (believed_at, until) = missing.unwrap_or_else(|| {
             // If it was stored, by this instance or by one that took the attempt over and got the same key,
             // other instances use it until they notice that it is gone.
             let may_be_used = issued.may_be_stored || self.rules.is_idempotent();
             let others = if may_be_used { self.rules.others() } else { Duration::ZERO };
-            self.now.at.after(self.rules.believed_after).after(others)
+            let believed_at = self.now.at.after(self.rules.believed_after);
+            (believed_at, believed_at.after(others))
         });
-        self.me.phase = Phase::Missing { issued, until };
-        if until.has_come(self.now.at) {
+        self.me.phase = Phase::Missing { issued, believed_at, until };
+        // The replacement of a compromised key waits for no other instance.
+        let is_urgent = self.me.goal.compromised.is_some();
+        let due = if is_urgent { believed_at } else { until };
+        if due.has_come(self.now.at) {
             return Some(self.write(Change::Confirm, Pending::MissingConfirm));
         }
-        Some(Next::wait(until))
+        Some(Next::wait(due))
     }
 
     pub(crate) fn revoke_missing(&mut self) -> Next {
@@ -328,7 +334,7 @@ impl Step<'_> {
         self.revoke(key, self.rules.attempt_lease, Pending::MissingRevoke)
     }
 
-    pub(crate) fn missing_failed(&mut self, failure: Failure) -> Next {
+    pub(crate) fn handle_missing_failure(&mut self, failure: Failure) -> Next {
         let again = self.now.at.after(self.rules.revocation_pause);
         let Phase::Missing { issued, .. } = &mut self.me.phase else { return self.fail(failure) };
         if !issued.reluctance.add(&failure, again, Some(ENOUGH)) {
@@ -355,7 +361,8 @@ impl Reluctance {
         most: Option<u32>,
     ) -> bool {
         let more = if failure.is_temporary() { 1 } else { REFUSAL };
-        self.score = self.score.saturating_add(more);
+        // More than enough says no more.
+        self.score = self.score.saturating_add(more).min(ENOUGH);
         self.ask_again_at = Some(ask_again_at);
         most.is_some_and(|most| self.score >= most)
     }

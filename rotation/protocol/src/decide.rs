@@ -1,9 +1,11 @@
 //! From what an instance knows and hears to what it does next.
 
-use std::time::Duration;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::rules::{
-    CONFLICT_PAUSE, FAILURE_PAUSES, LONGEST_WAIT, MOST_CONFLICTS, READ_AGAIN, SHORTEST_WAIT,
+    CONFLICT_PAUSE, FAILURE_PAUSES, LONGEST_WAIT, MOST_CONFLICTS, MOST_DOUBLINGS, READ_AGAIN,
+    SHORTEST_WAIT,
 };
 use crate::{
     Backoff, Call, Cause, Change, Effect, Event, Failure, Goal, InUse, Instance, Issuer, Lease,
@@ -46,7 +48,7 @@ pub(crate) struct Step<'a> {
 
 impl Step<'_> {
     fn handle(&mut self, event: Event) -> Next {
-        let pending = std::mem::replace(&mut self.me.pending, Pending::None);
+        let pending = core::mem::replace(&mut self.me.pending, Pending::None);
         match event {
             Event::Wake => self.read(),
             Event::Due => {
@@ -70,17 +72,17 @@ impl Step<'_> {
             Event::Written(record) => {
                 self.me.conflicts = 0;
                 self.me.record = record;
-                self.written(pending)
+                self.continue_after_write(pending)
             }
             Event::Conflict => self.conflict(&pending),
             Event::Issued { key, unusable, is_repeated } => {
                 self.keep_issued(key, unusable, is_repeated)
             }
-            Event::Verified => self.verified(pending),
+            Event::Verified => self.continue_after_verification(pending),
             Event::Listed(keys) => self.confirm_retire(Some(keys)),
-            Event::Revoked => self.revoked(pending),
+            Event::Revoked => self.continue_after_revocation(pending),
             Event::Requested => self.await_request(),
-            Event::Failed(failure) => self.failed(pending, failure),
+            Event::Failed(failure) => self.handle_failure(pending, failure),
         }
     }
 
@@ -120,7 +122,7 @@ impl Step<'_> {
     }
 
     /// A share of a pause, so that instances do not act in step.
-    pub(crate) fn jittered(&self, pause: Duration) -> Duration {
+    pub(crate) fn jitter(&self, pause: Duration) -> Duration {
         pause * self.now.jitter.clamp(50, 100) / 100
     }
 
@@ -277,9 +279,10 @@ impl Step<'_> {
             return self.back_off(Cause::Call(*failure), *pause);
         }
         if let Pending::MissingConfirm = pending
-            && let Phase::Missing { until, .. } = &mut self.me.phase
+            && let Phase::Missing { believed_at, until, .. } = &mut self.me.phase
         {
-            *until = (*until).max(self.now.at.after(self.rules.believed_after));
+            *believed_at = self.now.at.after(self.rules.believed_after);
+            *until = (*until).max(*believed_at);
         }
         self.me.conflicts += 1;
         if self.me.conflicts > MOST_CONFLICTS {
@@ -287,13 +290,13 @@ impl Step<'_> {
             return self.back_off(Cause::Conflicts, self.next_pause(None));
         }
         let pause = CONFLICT_PAUSE * 2_u32.saturating_pow(self.me.conflicts - 1);
-        Next::wait(self.now.at.after(self.jittered(pause.min(LONGEST_WAIT))))
+        Next::wait(self.now.at.after(self.jitter(pause.min(LONGEST_WAIT))))
     }
 
-    fn written(&mut self, pending: Pending) -> Next {
+    fn continue_after_write(&mut self, pending: Pending) -> Next {
         match pending {
-            Pending::Claim(reserved) => self.claimed(reserved),
-            Pending::Store => self.stored(),
+            Pending::Claim(reserved) => self.start_attempt(reserved),
+            Pending::Store => self.switch_over(),
             Pending::GiveUpClaim(failure, reserved) => self.give_up_revoke(failure, reserved),
             Pending::Withdraw(failed) => {
                 self.me.phase = Phase::Idle;
@@ -302,7 +305,7 @@ impl Step<'_> {
                     None => self.read(),
                 }
             }
-            Pending::Postpone { failure, pause } => self.postponed(failure, pause),
+            Pending::Postpone { failure, pause } => self.wait_out_pause(failure, pause),
             Pending::MissingConfirm => self.revoke_missing(),
             Pending::RetireConfirm(untracked) => self.retire_revoke(untracked),
             Pending::Finish => {
@@ -314,7 +317,7 @@ impl Step<'_> {
         }
     }
 
-    fn verified(&mut self, pending: Pending) -> Next {
+    fn continue_after_verification(&mut self, pending: Pending) -> Next {
         match pending {
             Pending::DistrustRead(record) => {
                 self.me.distrust_until = Some(self.now.at);
@@ -327,7 +330,7 @@ impl Step<'_> {
         }
     }
 
-    fn failed(&mut self, pending: Pending, failure: Failure) -> Next {
+    fn handle_failure(&mut self, pending: Pending, failure: Failure) -> Next {
         match pending {
             Pending::DistrustInUse(record) if failure.is_refusal() => {
                 let limit = self.rules.believed_after / 2;
@@ -338,14 +341,14 @@ impl Step<'_> {
             }
             // The store was only read; what is retried has a time of its own.
             Pending::Read if !self.may_act() => Next::Rest,
-            Pending::Issue => self.issue_failed(failure),
-            Pending::VerifyNew => self.trial_failed(failure),
-            Pending::GiveUpRevoke(rejection) => self.give_up_failed(rejection, failure),
-            Pending::MissingRevoke => self.missing_failed(failure),
+            Pending::Issue => self.handle_issue_failure(failure),
+            Pending::VerifyNew => self.handle_trial_failure(failure),
+            Pending::GiveUpRevoke(rejection) => self.handle_give_up_failure(rejection, failure),
+            Pending::MissingRevoke => self.handle_missing_failure(failure),
             Pending::RetireList if !failure.is_temporary() => self.confirm_retire(None),
-            Pending::RetireRevoke(untracked) => self.retire_failed(untracked, failure),
+            Pending::RetireRevoke(untracked) => self.handle_retire_failure(untracked, failure),
             Pending::RetireUntracked { left, revoked, .. } => {
-                self.untracked_failed(left, revoked, failure)
+                self.handle_untracked_failure(left, revoked, failure)
             }
             Pending::Request => {
                 self.me.phase = Phase::Idle;
@@ -360,9 +363,9 @@ impl Step<'_> {
     /// The pause after one more failure.
     pub(crate) fn next_pause(&self, retry_after: Option<Duration>) -> Duration {
         let (first, longest) = FAILURE_PAUSES;
-        let failures = self.me.backoff.failures.max(self.me.record.failures).min(16);
+        let failures = self.me.backoff.failures.max(self.me.record.failures).min(MOST_DOUBLINGS);
         let pause = longest.min(first * 2_u32.saturating_pow(failures));
-        self.jittered(pause).max(retry_after.unwrap_or_default())
+        self.jitter(pause).max(retry_after.unwrap_or_default())
     }
 
     /// Gives a rotation up for now. What has started is resumed later; what has not is wanted again while
@@ -373,7 +376,7 @@ impl Step<'_> {
 
     pub(crate) fn back_off(&mut self, cause: Cause, pause: Duration) -> Next {
         self.me.goal = Goal { compromised: self.me.goal.compromised, ..Goal::default() };
-        self.me.backoff.failures = self.me.backoff.failures.saturating_add(1);
+        self.me.backoff.failures = (self.me.backoff.failures + 1).min(MOST_DOUBLINGS);
         self.me.backoff.not_before = Some(self.now.at.after(pause));
         self.effects.extend([Effect::ReleasePermit, Effect::Failed(cause)]);
         Next::Rest

@@ -1,6 +1,7 @@
 //! What an instance hears, and what it does about it.
 
-use std::time::Duration;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::{Attempt, Change, Failure, KeyRef, Record, Time};
 

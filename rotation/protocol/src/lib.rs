@@ -1,9 +1,9 @@
 //! The protocol by which the instances of a service replace a key, without I/O.
 //!
 //! Applications use `strongroom-rotation`, which makes the calls that this crate decides on. It is a crate
-//! of its own, without dependencies, so that nothing in it can read a clock, draw a random number, or hold a
-//! key: keys are numbers here ([`KeyRef`]). Its API follows the needs of `strongroom-rotation` and is not
-//! stable.
+//! of its own, without dependencies and without the standard library, so that nothing in it can read a
+//! clock, draw a random number, make a call, or hold a key: keys are numbers here ([`KeyRef`]). Its API
+//! follows the needs of `strongroom-rotation` and is not stable.
 //!
 //! Instances share one thing, the secret in its store. They write it only if the version that they have
 //! read is still the active one, so that of several instances one wins. [`decide`] goes from what an
@@ -49,7 +49,9 @@
 //! The exploration in `tests/explore` visits each state that two or three instances, a store and an issuer
 //! can reach, with a fault at each point: a crash before and after each call, an instance that stands
 //! still, writes that time out and were made, were not, or are made later, reads that lag, lost answers,
-//! refusals, keys that never work or work late, a compromised key, a rollback by an operator.
+//! refusals, keys that never work or work late, an issuer that never revokes, a compromised key, a rollback
+//! by an operator. Three things may go wrong in one history of one instance, two or one in those of several
+//! (`tests/explore/setups.rs`); `cargo xtask explore` adds one more to each.
 //!
 //! - The key in the store is never revoked.
 //! - A key is revoked only after its successor is stored and verified, and after the instances that keep up
@@ -57,13 +59,21 @@
 //! - Once faults stop, each rotation ends; no key is live then that is neither stored nor reported.
 //! - A rotation costs one key, and each fault at most one more.
 //!
-//! Three limits remain, because the issuer and the store know nothing of each other:
+//! Limits remain, because the issuer and the store know nothing of each other, and the exploration excuses
+//! them:
 //! - An operator who puts back an earlier state between the confirming write and the revocation after it
 //!   puts back a key that is about to be revoked.
 //! - An issuer without fencing can give a key to an instance that stood still for longer than its lease
 //!   between its decision and its call. If the instance then dies, no instance knows of that key.
-//! - An instance that stands still for longer than `propagation_timeout` may use a revoked key until its
-//!   next read.
+//! - An instance that stands still, or cannot read the store, for longer than `propagation_timeout` may use
+//!   a revoked key until its next read.
+//! - After a rollback by an operator, a key that the operator has taken out of the record stays live, and
+//!   the operator has to revoke it.
+//! - A compromised key, and the key in the way of its replacement, are revoked while instances use them.
+
+#![no_std]
+
+extern crate alloc;
 
 mod attempt;
 mod decide;

@@ -1,6 +1,7 @@
 //! Revoking the old key, once the new one is stored, works, and is used everywhere.
 
-use std::time::Duration;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::decide::Step;
 use crate::rules::ENOUGH;
@@ -120,9 +121,9 @@ impl Step<'_> {
         self.revoke(previous, self.rules.attempt_lease, Pending::RetireRevoke(untracked))
     }
 
-    pub(crate) fn revoked(&mut self, pending: Pending) -> Next {
+    pub(crate) fn continue_after_revocation(&mut self, pending: Pending) -> Next {
         match pending {
-            Pending::GiveUpRevoke(failure) => self.given_up(failure, true),
+            Pending::GiveUpRevoke(failure) => self.withdraw_rejected(failure, true),
             Pending::MissingRevoke => {
                 self.me.phase = Phase::Idle;
                 self.read()
@@ -130,7 +131,7 @@ impl Step<'_> {
             Pending::RetireRevoke(untracked) => {
                 let previous = self.previous();
                 if let Phase::Overlap(overlap) = &mut self.me.phase
-                    && !std::mem::replace(&mut overlap.is_revoked, true)
+                    && !core::mem::replace(&mut overlap.is_revoked, true)
                 {
                     self.effects.extend(previous.map(Effect::Revoked));
                 }
@@ -169,7 +170,7 @@ impl Step<'_> {
     }
 
     /// The issuer does not revoke the old key.
-    pub(crate) fn retire_failed(&mut self, untracked: Untracked, failure: Failure) -> Next {
+    pub(crate) fn handle_retire_failure(&mut self, untracked: Untracked, failure: Failure) -> Next {
         let Some(previous) = self.previous() else { return self.fail(failure) };
         if !self.is_left(previous, failure) {
             return self.fail(failure);
@@ -178,7 +179,7 @@ impl Step<'_> {
     }
 
     /// The issuer does not revoke a key that the store does not hold.
-    pub(crate) fn untracked_failed(
+    pub(crate) fn handle_untracked_failure(
         &mut self,
         mut left: Vec<KeyRef>,
         revoked: usize,

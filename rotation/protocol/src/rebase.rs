@@ -1,6 +1,6 @@
 //! The same state on a clock that started later: what the exploration compares states by.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::{
     InUse, Instance, Issued, Overlap, Pending, Phase, Record, Reluctance, Reserved, Time, Trial,
@@ -43,9 +43,11 @@ impl Phase {
                 Self::Attempting { attempt, reserved: reserved.rebase(by), may_have_issued }
             }
             Self::Issued(issued) => Self::Issued(issued.rebase(by)),
-            Self::Missing { issued, until } => {
-                Self::Missing { issued: issued.rebase(by), until: until.rebase(by) }
-            }
+            Self::Missing { issued, believed_at, until } => Self::Missing {
+                issued: issued.rebase(by),
+                believed_at: believed_at.rebase(by),
+                until: until.rebase(by),
+            },
             Self::Overlap(overlap) => {
                 Self::Overlap(Overlap { reluctance: overlap.reluctance.rebase(by), ..overlap })
             }

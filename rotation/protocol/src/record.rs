@@ -1,6 +1,6 @@
 //! What the store says about a key.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::Time;
 
@@ -58,7 +58,7 @@ pub struct Attempt {
     pub id: AttemptId,
     /// The instance that makes the attempt.
     pub holder: InstanceId,
-    /// The fencing token. It grows with each write of the attempt.
+    /// The fencing token. It grows with each [`Change::Claim`].
     pub token: u64,
 }
 

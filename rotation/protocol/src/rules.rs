@@ -1,6 +1,6 @@
 //! What an instance is told about the issuer and about time.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::{AttemptId, Time};
 
@@ -22,6 +22,8 @@ pub(crate) const CONFLICT_PAUSE: Duration = Duration::from_millis(40);
 /// The pause after the first failure, and the longest.
 pub(crate) const FAILURE_PAUSES: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_secs(3600));
+/// How often the pause after a failure can double: it is at its longest before.
+pub(crate) const MOST_DOUBLINGS: u32 = 16;
 /// The pause after the first verification of a new key that was refused, and the longest.
 pub(crate) const TRIAL_PAUSES: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(5));

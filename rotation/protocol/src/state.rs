@@ -1,6 +1,8 @@
 //! What one instance knows: the phase that it is in, and what it has seen of the store.
 
-use std::time::Duration;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::{Attempt, AttemptId, InstanceId, KeyRef, Record, Rules, Time};
 
@@ -58,6 +60,8 @@ pub enum Phase {
         /// The key.
         issued: Issued,
         /// When that is believed: reads may lag.
+        believed_at: Time,
+        /// When instances that may use the key have noticed that it is gone.
         until: Time,
     },
     /// The attempt has failed for good. It is to be removed from the store.
@@ -293,7 +297,7 @@ pub struct Failure {
     pub kind: FailureKind,
     /// How long the other side asks to wait.
     pub retry_after: Option<Duration>,
-    /// Which error it was, in a table of whoever makes the calls.
+    /// Which error it was, in the table of the program that makes the calls.
     pub error: u32,
 }
 

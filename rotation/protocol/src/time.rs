@@ -1,6 +1,6 @@
 //! Points in time, as one instance counts them.
 
-use std::time::Duration;
+use core::time::Duration;
 
 /// A point in time: how long after the start of the instance, on a clock that never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::issuer::{
     FIRST, Fault, Issuer, PATH, assert_settled, engine, path, single_instance_key, store,
 };
-use crate::{ManagedKey, RotationEngine};
+use crate::{ManagedKey, RotationEngine, RotationPolicy};
 
 #[tokio::test(start_paused = true)]
 async fn after_a_refusal_the_last_good_key_stays_and_no_attempt_is_left() {
@@ -189,4 +189,38 @@ impl strongroom_core::Backend for ReadOnly {
     async fn health(&self) -> strongroom_core::Result<strongroom_core::Health> {
         Ok(strongroom_core::Health::new(strongroom_core::HealthStatus::Ready))
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_cannot_be_followed_is_refused_with_the_setting_and_what_to_do() {
+    let (store, issuer) = (store().await, Issuer::new());
+    let policies = [
+        (RotationPolicy::new().member("rotation_previous"), "rotation_"),
+        (RotationPolicy::new().member("rotation_version"), "rotation_"),
+        (RotationPolicy::new().attempt_lease(Duration::ZERO), "attempt_lease"),
+    ];
+    for (policy, setting) in policies {
+        let key = ManagedKey::new(PATH, issuer.clone()).policy(policy);
+        let error = engine(&store).add(key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let text = error.to_string();
+        assert!(text.contains(setting) && text.contains(PATH), "{text}");
+    }
+    assert_eq!(issuer.issue_calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_says_which_step_failed_and_why() {
+    let (store, issuer) = (store().await, Issuer::new());
+    issuer.set(|state| state.faults.revoke.push_back(Fault::Refuse(ErrorKind::Denied)));
+    let engine = engine(&store);
+    let mut events = engine.events();
+    let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+    let error = key.rotate_compromised().await.unwrap_err().to_string();
+    assert!(error.contains("has not revoked a key"), "{error}");
+    assert!(error.contains("wait for the test to go on"), "the issuer's advice stays: {error}");
+    let failed = std::iter::from_fn(|| events.try_recv().ok())
+        .find(|event| event.step.name() == "failed")
+        .unwrap();
+    assert!(failed.to_string().contains("has not revoked a key"), "{failed}");
 }

@@ -48,7 +48,11 @@ impl RotationWorker {
             Call::Revoke { key, current, limit } => {
                 let issuer = self.issuer()?;
                 let (key, current) = (self.key(key)?.value, self.key(current)?.value);
-                ask(limit, || issuer.revoke(&key, &current)).await.map(|()| Event::Revoked)
+                let revoked = ask(limit, || issuer.revoke(&key, &current)).await;
+                revoked.map(|()| Event::Revoked).map_err(|error| {
+                    let advice = format!("the issuer has not revoked a key: {}", error.advice());
+                    error.advise(advice)
+                })
             }
             Call::Request { limit } => match self.outside.store.rotate(limit).await {
                 // The store may be replacing the secret all the same.
@@ -243,7 +247,7 @@ impl RotationWorker {
         }
         result.map(|()| Event::Verified).map_err(|error| {
             let advice = format!("see why the issuer refuses the key it gave: {}", error.advice());
-            Error::new(error.kind(), advice).temporary(error.is_temporary())
+            error.advise(advice)
         })
     }
 }

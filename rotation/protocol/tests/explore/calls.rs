@@ -8,6 +8,8 @@ use crate::world::{Fault, Node, Setup, World};
 
 const FAILURE: Failure = Failure { kind: FailureKind::Temporary, retry_after: None, error: 0 };
 const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None, error: 0 };
+/// How often each instance reads the store in the propagation time.
+const READS: u8 = 3;
 /// More writes than any history here needs.
 const MOST_WRITES: u8 = 120;
 
@@ -15,6 +17,11 @@ impl World {
     /// Makes the call of an instance; the answer.
     pub(crate) fn perform(&mut self, setup: &Setup, i: usize, fault: Option<Fault>) -> Event {
         let call = self.nodes[i].call.take().expect("a call is under way");
+        if call == Call::Read && fault.is_some() {
+            let node = &mut self.nodes[i];
+            node.failed_reads += 1;
+            node.was_late |= node.failed_reads >= READS;
+        }
         match (&call, fault) {
             (_, Some(Fault::Fail)) => return Event::Failed(FAILURE),
             (_, Some(Fault::Refuse)) => return Event::Failed(REFUSAL),
@@ -49,6 +56,7 @@ impl World {
                 Event::Listed(self.issuer.live.all().collect())
             }
             Call::Verify { .. } | Call::List { .. } => Event::Failed(REFUSAL),
+            Call::Revoke { .. } if setup.never_revokes => Event::Failed(REFUSAL),
             Call::Revoke { key, current, .. } => self.revoke(key, current),
             Call::Request { .. } => unreachable!("an issuer makes the keys"),
         };
@@ -60,6 +68,7 @@ impl World {
             Some(past) if fault == Some(Fault::ReadPast) => (past.record.clone(), past.version),
             _ => {
                 // Requests that began with an old key end some time after the first such read.
+                self.nodes[i].failed_reads = 0;
                 let is_current = self.instance(i).in_use.key == self.record.key;
                 self.nodes[i].was_late &= self.nodes[i].in_flight || !is_current;
                 (self.record.clone(), self.version)

@@ -1,4 +1,4 @@
-//! What becomes of a state when nothing goes wrong any more and everybody gets a turn.
+//! What becomes of a state when nothing goes wrong any more and each instance gets its turn.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ pub(crate) fn settle(setup: &Setup, world: &World) -> Option<&'static str> {
     Some("a rotation does not end")
 }
 
-/// How a world goes on until it settles, for whoever reads why a property does not hold.
+/// How a world goes on until it settles, to show why a property does not hold.
 pub(crate) fn trace(setup: &Setup, world: &World) -> String {
     let mut world = world.clone();
     world.budget = Budget::default();
@@ -69,14 +69,21 @@ fn next(setup: &Setup, world: &World) -> Option<Action> {
     if let Some(action) = actions.iter().find(wake) {
         return Some(*action);
     }
-    let is_settled = world.record.stage == Stage::Settled
+    // A key that the issuer does not revoke stays in the record until the next one is wanted.
+    let is_parked = |node: &Node| {
+        let phase = node.instance.as_ref().map(|instance| &instance.phase);
+        matches!(phase, Some(Phase::Overlap(overlap)) if overlap.reluctance.ask_again_at.is_some())
+    };
+    let is_kept = setup.never_revokes && world.nodes.iter().all(is_parked);
+    let is_settled = (world.record.stage == Stage::Settled || is_kept)
         && world.nodes.iter().all(|node| node.known == world.version)
         && world.nodes.iter().all(|node| {
             let Some(instance) = &node.instance else { return false };
             instance.in_use.key == world.record.key
                 && instance.goal.replace.is_none()
                 && instance.goal.compromised.is_none()
-                && instance.backoff.not_before.is_none_or(|time| time.has_come(Time::START))
+                && (is_kept
+                    || instance.backoff.not_before.is_none_or(|time| time.has_come(Time::START)))
                 && !matches!(instance.phase, Phase::Issued(_) | Phase::Missing { .. })
         });
     if is_settled { None } else { Some(Action::Tick) }
@@ -89,6 +96,9 @@ fn verdict(world: &World) -> Option<&'static str> {
     // and then dies: no instance can know of that key.
     let mut known = facts.reported.with(facts.late);
     known.add(world.record.key);
+    if let Stage::Overlap { previous } = world.record.stage {
+        known.add(previous);
+    }
     if world.record.is_compromised {
         return Some("a compromised key is not replaced");
     }

@@ -20,8 +20,17 @@ fn setup(name: &'static str, kind: Kind, nodes: usize, budget: Budget) -> Setup 
         believed_after: seconds(5),
         revocation_pause: seconds(120),
     };
-    let (works_after, long_requests) = (Duration::ZERO, false);
-    Setup { name, kind, rules, nodes, budget, works_after, long_requests, mutant: None }
+    Setup {
+        name,
+        kind,
+        rules,
+        nodes,
+        budget,
+        works_after: Duration::ZERO,
+        long_requests: false,
+        never_revokes: false,
+        mutant: None,
+    }
 }
 
 const ONE: Budget = Budget { rotations: 1, compromises: 0, rollbacks: 0, faults: 0 };
@@ -32,6 +41,7 @@ const ROLLBACK: Budget = Budget { rotations: 1, compromises: 0, rollbacks: 1, fa
 pub(crate) fn all(is_deep: bool) -> Vec<Setup> {
     let with = |budget: Budget, faults: u8| Budget { faults: faults + u8::from(is_deep), ..budget };
     let slow = |setup: Setup| Setup { works_after: seconds(7), ..setup };
+    let never = |setup: Setup| Setup { never_revokes: true, ..setup };
     let long = |setup: Setup| Setup { long_requests: true, ..setup };
     let two = Budget { rotations: 2, ..ONE };
     vec![
@@ -42,6 +52,8 @@ pub(crate) fn all(is_deep: bool) -> Vec<Setup> {
         setup("one instance, compromised", Listing, 1, with(COMPROMISE, 3)),
         slow(setup("one instance, slow keys", Opaque, 1, with(ONE, 2))),
         long(setup("one instance, long requests", Idempotent, 1, with(ONE, 2))),
+        never(setup("one instance, never revoked", Listing, 1, with(two, 1))),
+        never(setup("two instances, never revoked", Idempotent, 2, with(ONE, 0))),
         setup("one instance, rolled back", Listing, 1, with(ROLLBACK, 2)),
         setup("two instances, idempotent", Idempotent, 2, with(ONE, 2)),
         setup("two instances, listing", Listing, 2, with(ONE, 2)),

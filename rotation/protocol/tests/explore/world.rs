@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     pub(crate) works_after: Duration,
     /// Whether requests carry a key for as long as they can.
     pub(crate) long_requests: bool,
+    /// Whether the issuer refuses to revoke any key.
+    pub(crate) never_revokes: bool,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -99,8 +101,11 @@ pub(crate) struct Node {
     /// How long requests may carry an old key.
     pub(crate) drain_until: Time,
     pub(crate) stands_still: bool,
-    /// Whether it stood still and has not read the store since, so that it may use an old key.
+    /// Whether it stood still, or could not read the store for the whole propagation time, and has not
+    /// read it since, so that it may use an old key.
     pub(crate) was_late: bool,
+    /// How many reads in a row have failed, or shown an earlier state.
+    pub(crate) failed_reads: u8,
 }
 
 /// A state of the store that lagging reads may still show.
@@ -194,6 +199,7 @@ impl World {
             drain_until: Time::START,
             stands_still: false,
             was_late: false,
+            failed_reads: 0,
         }
     }
 
