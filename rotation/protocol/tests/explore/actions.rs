@@ -2,8 +2,9 @@
 
 use strongroom_rotation_protocol::{Call, Event, Record, Time};
 
+use crate::calls::Fault;
 use crate::issuer::Kind;
-use crate::world::{Action, Fault, Node, Setup, World};
+use crate::world::{Action, Node, Setup, World};
 
 const FAULTS: [Fault; 6] = [
     Fault::Fail,

@@ -4,7 +4,7 @@ use strongroom_rotation_protocol::{Call, Change, Event, Failure, FailureKind, Ke
 
 use crate::issuer::Kind;
 use crate::mutant::Mutant;
-use crate::world::{Fault, Node, Setup, World};
+use crate::world::{Node, Setup, World};
 
 const FAILURE: Failure = Failure { kind: FailureKind::Temporary, retry_after: None, error: 0 };
 const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None, error: 0 };
@@ -12,6 +12,23 @@ const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None
 const READS: u8 = 3;
 /// More writes than any history here needs.
 const MOST_WRITES: u8 = 120;
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Fault {
+    /// Nothing is done, and the caller does not know.
+    Fail,
+    /// It is done, and the answer is lost.
+    LoseAnswer,
+    /// A write is made later, if nothing was written until then.
+    WriteLate,
+    /// A read shows what was stored before.
+    ReadPast,
+    /// The other side declines.
+    Refuse,
+    /// The issuer gives a key that never works.
+    GiveBrokenKey,
+}
 
 impl World {
     /// Makes the call of an instance; the answer.

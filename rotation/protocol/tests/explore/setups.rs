@@ -58,7 +58,7 @@ pub(crate) fn all(is_deep: bool) -> Vec<Setup> {
         setup("two instances, idempotent", Idempotent, 2, with(ONE, 2)),
         setup("two instances, listing", Listing, 2, with(ONE, 2)),
         setup("two instances, opaque", Opaque, 2, with(ONE, 1)),
-        setup("two instances, two roles", TwoRoles, 2, with(ONE, 2)),
+        setup("two instances, two roles", TwoRoles, 2, with(ONE, 1)),
         setup("two instances, two rotations", Idempotent, 2, with(two, 1)),
         setup("two instances, compromised", Idempotent, 2, with(COMPROMISE, 1)),
         setup(

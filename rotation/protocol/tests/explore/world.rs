@@ -7,6 +7,7 @@ use strongroom_rotation_protocol::{
     Record, Rules, Stage, Time,
 };
 
+use crate::calls::Fault;
 use crate::issuer::{Issuer, Keys, Kind};
 use crate::mutant::Mutant;
 
@@ -38,23 +39,6 @@ pub(crate) struct Budget {
     pub(crate) rollbacks: u8,
     /// Anything that goes wrong.
     pub(crate) faults: u8,
-}
-
-/// What goes wrong with a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Fault {
-    /// Nothing is done, and the caller does not know.
-    Fail,
-    /// It is done, and the answer is lost.
-    LoseAnswer,
-    /// A write is made later, if nothing was written until then.
-    WriteLate,
-    /// A read shows what was stored before.
-    ReadPast,
-    /// The other side declines.
-    Refuse,
-    /// The issuer gives a key that never works.
-    GiveBrokenKey,
 }
 
 /// Something that happens.
