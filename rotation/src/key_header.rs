@@ -28,7 +28,7 @@ use super::KeyGuard;
 /// let named = KeyHeader::named("X-Api-Key")?; // X-Api-Key: abc
 /// let prefixed = KeyHeader::named("Authorization")?.prefix("Token ")?; // Authorization: Token abc
 /// # let _ = (bearer, named, prefixed);
-/// # Ok::<(), strongroom::Error>(())
+/// # Ok::<(), strongroom_core::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHeader {
