@@ -152,15 +152,15 @@ impl RotationEngine {
             return Ok(key);
         }
         let store = StoredSecret::new(Arc::clone(&self.backend), path.clone());
-        let named = |error| store.named(error, Operation::Rotate);
+        let with_context = |error| store.with_context(error, Operation::Rotate);
         if !has_timer() {
-            return Err(named(Error::new(
+            return Err(with_context(Error::new(
                 ErrorKind::Config,
                 "call it from a task of a Tokio runtime with a timer (`enable_all`)",
             )));
         }
         let secret = store.read(policy.attempt_lease).await?;
-        let issuer = issuer.choose(secret.metadata().kind).map_err(named)?;
+        let issuer = issuer.choose(secret.metadata().kind).map_err(with_context)?;
         let needed: &[Capability] = match issuer {
             Some(_) => &[Capability::Put, Capability::Conditions],
             None => &[Capability::Rotate],
@@ -169,7 +169,7 @@ impl RotationEngine {
             store.require(*capability)?;
         }
         let record = match issuer {
-            Some(_) => StoredRecord::parse(&secret, &policy.member).map_err(named)?,
+            Some(_) => StoredRecord::parse(&secret, &policy.member).map_err(with_context)?,
             None => StoredRecord::parse_store_managed(&secret, &policy.member),
         };
         let metadata = secret.metadata();
