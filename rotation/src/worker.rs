@@ -21,7 +21,7 @@ use super::event::{Events, RotationStep};
 use super::failures::FailureTable;
 use super::issuer::KeyIssuer;
 use super::key::SharedKey;
-use super::key_table::KeyTable;
+use super::key_table::{KeyTable, is_same_key};
 use super::metrics;
 use super::permit::ConcurrencyPermit;
 use super::policy::RotationPolicy;
@@ -273,8 +273,10 @@ impl RotationWorker {
 
     /// Whether the record that was read or written last is the one that the instance goes by.
     fn is_accepted(&self) -> bool {
-        self.outside.issuer.is_none()
-            || self.known.record.generation == self.instance.record.generation
+        let (read, accepted) = (&self.known.record, &self.instance.record);
+        let key = self.known.keys.get(accepted.key);
+        let is_same_key = key.is_some_and(|key| is_same_key(&key.value, &read.key));
+        self.outside.issuer.is_none() || is_same_key && read.generation == accepted.generation
     }
 
     fn tell(&self, step: RotationStep) {

@@ -103,7 +103,15 @@ impl Stored {
             return Self { key, generation: 0, unfinished: Vec::new() };
         };
         let is_kept = |name: &String| {
-            let kept = ["key", "version", "generation", "rotated_at", "expires_at", "salt"];
+            let kept = [
+                "key",
+                "version",
+                "generation",
+                "rotated_at",
+                "expires_at",
+                "salt",
+                "fencing_token",
+            ];
             kept.contains(&name.trim_start_matches("rotation_"))
         };
         let generation = secret.field("rotation_generation").ok();

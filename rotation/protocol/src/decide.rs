@@ -128,7 +128,7 @@ impl Step<'_> {
 
     /// Judges a read, and goes on with what it shows.
     fn observe(&mut self, record: Record) -> Next {
-        if record.generation >= self.me.in_use.generation || self.rules.issuer == Issuer::Store {
+        if self.rules.issuer == Issuer::Store || !self.is_earlier(&record) {
             self.me.distrust_until = None;
             return self.accept(record);
         }
@@ -147,6 +147,15 @@ impl Step<'_> {
                 self.verify(key, limit, Pending::DistrustInUse(record))
             }
         }
+    }
+
+    /// Whether a record was stored before the one in use. After a rollback, generations come once more: two
+    /// keys of one generation are told apart by the write that stored them, if it has a number.
+    fn is_earlier(&self, record: &Record) -> bool {
+        let InUse { key, generation, stored_as, .. } = self.me.in_use;
+        let is_other = record.generation == generation && record.key != key;
+        record.generation < generation
+            || is_other && record.stored_as != 0 && record.stored_as < stored_as
     }
 
     /// Goes on with a record that shows the current state.

@@ -23,7 +23,7 @@ pub struct Instance {
     pub goal: Goal,
     /// The lease of another instance's attempt.
     pub lease: Option<Lease>,
-    /// Until when the instance does not believe reads that show an earlier generation than the one in use.
+    /// Until when the instance does not believe reads that show an earlier key than the one in use.
     pub distrust_until: Option<Time>,
     /// How many writes in a row have found that another instance had written first.
     pub conflicts: u32,
@@ -227,9 +227,9 @@ pub enum Pending {
     None,
     /// The record is read.
     Read,
-    /// A read has shown an earlier generation: the issuer is asked about the key in use.
+    /// A read has shown an earlier key: the issuer is asked about the key in use.
     DistrustInUse(Record),
-    /// A read has shown an earlier generation, and the issuer refuses the key in use: it is asked about the key that was read.
+    /// A read has shown an earlier key, and the issuer refuses the key in use: it is asked about the key that was read.
     DistrustRead(Record),
     /// The attempt is claimed, or its lease extended.
     Claim(Reserved),
