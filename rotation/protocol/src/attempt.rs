@@ -257,7 +257,8 @@ impl Step<'_> {
         let again = self.now.at.after(self.rules.revocation_pause);
         let Phase::Issued(issued) = &mut self.me.phase else { return self.fail(failure) };
         if !issued.reluctance.add(&failure, again, Some(ENOUGH)) {
-            return self.fail(failure);
+            // Otherwise instances take the attempt over from each other, and each begins to count.
+            return self.postpone(failure);
         }
         self.effects.push(Effect::RevocationFailed(issued.key, failure));
         self.withdraw_rejected(rejection, false)

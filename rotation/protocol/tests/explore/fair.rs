@@ -7,7 +7,7 @@ use strongroom_rotation_protocol::{Phase, Stage, Time};
 use crate::world::{Action, Budget, Node, Setup, World};
 
 /// How many things may happen until all is settled. A rotation takes about 30 with two instances.
-const MOST: usize = 4_000;
+const MOST: usize = 8_000;
 /// How much of it a trace shows.
 const LINES: usize = 40;
 

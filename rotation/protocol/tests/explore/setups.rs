@@ -53,7 +53,7 @@ pub(crate) fn all(is_deep: bool) -> Vec<Setup> {
         slow(setup("one instance, slow keys", Opaque, 1, with(ONE, 2))),
         long(setup("one instance, long requests", Idempotent, 1, with(ONE, 2))),
         never(setup("one instance, never revoked", Listing, 1, with(two, 1))),
-        never(setup("two instances, never revoked", Idempotent, 2, with(ONE, 0))),
+        never(setup("two instances, never revoked", Idempotent, 2, with(ONE, 1))),
         setup("one instance, rolled back", Listing, 1, with(ROLLBACK, 2)),
         setup("two instances, idempotent", Idempotent, 2, with(ONE, 2)),
         setup("two instances, listing", Listing, 2, with(ONE, 2)),
