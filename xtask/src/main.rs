@@ -31,7 +31,8 @@ cargo xtask <command>
   lint               formatting, clippy, documentation, feature combinations, cargo-deny
   bench [group]      setup, then the benches; print a table, write target/bench/report.json;
                      with a group, run only groups whose name contains it
-  explore            explore the rotation protocol with one more fault than `test` does: about 20 minutes
+  explore            explore the rotation protocol with one more fault than `test` does: it may take hours
+                     and many GB of memory
   fuzz [seconds]     run every fuzz target, 60 seconds each unless said otherwise
   help               show this text
 ";
