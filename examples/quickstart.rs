@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
     let key = secrets.get("openai/api-key").await?;
     assert_eq!(key.expose_text()?, "sk-first");
     println!("read `openai/api-key`: {} bytes, which are not shown", key.expose_bytes().len());
-    let password = secrets.field("db/main", "password").await?;
+    let password = secrets.get_field("db/main", "password").await?;
     assert_eq!(password.expose_text()?, "s3cret");
     println!("read the field `password` of `db/main`; as Debug it is {password:?}");
 

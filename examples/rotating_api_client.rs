@@ -67,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
         service.live_keys().len()
     );
     ensure!(failed == 0, "requests failed");
-    let stored = secrets.field("example/api-key", "key").await?;
+    let stored = secrets.get_field("example/api-key", "key").await?;
     let live = service.live_keys().pop().context("no key is live")?;
     ensure!(stored.constant_time_eq(&live), "the store holds another key");
     secrets.close().await?;

@@ -2,7 +2,7 @@
 
 use strongroom_core::{
     Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, Operation,
-    PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version, VersionInfo,
+    PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo,
     VersionSelector, async_trait,
 };
 
@@ -90,7 +90,7 @@ impl Backend for SecretsManager {
         Self::annotate(self, path, patch.clone()).await
     }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         Self::rotate(self, path).await
     }
 

@@ -136,7 +136,7 @@ impl Shared {
             let errors = results.iter().enumerate().filter_map(|(i, it)| Some((i, failed(it)?)));
             let (failed, errors): (Vec<_>, Vec<_>) = errors.unzip();
             // The one that asks for the longest pause.
-            let Some(error) = errors.into_iter().max_by_key(Error::retry_delay) else {
+            let Some(error) = errors.into_iter().max_by_key(Error::retry_after) else {
                 return results;
             };
             if !pauses.pause_after(&error, deadline).await {

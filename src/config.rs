@@ -19,7 +19,7 @@ const DEFAULT_BACKEND: &str = "env";
 /// | `SECRETS_BACKEND` | `env` (default), `hashicorp` (or `vault`, `openbao`), `aws` or `native` |
 /// | `SECRETS_CACHE_TTL` | how long secrets are served from the cache; default `5m` with `aws`, `1m` with `hashicorp`; `0`: no cache |
 /// | `SECRETS_CACHE_STALE_IF_ERROR` | how much longer while the store is unavailable; default `10m` |
-/// | `SECRETS_READ_PATIENCE` | how long a read waits for the store while there is such a copy; default `2s` |
+/// | `SECRETS_CACHE_STALE_FALLBACK_TIMEOUT` | how long a read waits for the store while there is such a copy; default `2s` |
 /// | `SECRETS_CACHE_NEGATIVE_TTL` | how long it is remembered that there is no secret; default `5s` |
 /// | `SECRETS_CACHE_MAX_ENTRIES`, `SECRETS_CACHE_MAX_BYTES` | the most that the cache holds; default 10,000 and 64 MiB |
 /// | `SECRETS_READ_TIMEOUT`, `SECRETS_READ_RETRIES` | the longest time of a read (default `30s`), and how often it is tried again (3) |
@@ -67,7 +67,7 @@ const DEFAULT_BACKEND: &str = "env";
 ///
 /// In a file, a key is the setting's name in lower case, without `SECRETS_` in front or as it
 /// stands. `declare` is a list of tables with the keys `path`, `required` (default `true`),
-/// `default` and `format`; see [`Declared`].
+/// `default` and `pattern`; see [`Declared`].
 ///
 /// ```
 /// # fn parse() -> Result<(), toml::de::Error> {
@@ -76,7 +76,7 @@ const DEFAULT_BACKEND: &str = "env";
 ///     backend = "native"
 ///     native_path = "/var/lib/app/secrets.db"
 ///     native_key_file = "/etc/app/strongroom.key"
-///     declare = [{ path = "openai/api-key", format = "^sk-" }]
+///     declare = [{ path = "openai/api-key", pattern = "^sk-" }]
 ///     "#,
 /// )?;
 /// # Ok(())

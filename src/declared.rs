@@ -19,16 +19,16 @@ use crate::source::Source;
 /// use strongroom::{Config, Declared};
 ///
 /// let config = Config::from_env()
-///     .declare(Declared::required("openai/api-key").format("^sk-[A-Za-z0-9]{20,}$"))
-///     .declare(Declared::optional("openai/model").default("gpt-5"));
+///     .declare(Declared::required("openai/api-key").pattern("^sk-[A-Za-z0-9]{20,}$"))
+///     .declare(Declared::optional("openai/model").default_value("gpt-5"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Declared {
     /// `None` if what was given is not a path; it may have been a value.
     path: Option<SecretPath>,
     required: bool,
-    default: Option<SecretString>,
-    format: Option<String>,
+    default_value: Option<SecretString>,
+    pattern: Option<String>,
 }
 
 impl Declared {
@@ -38,8 +38,8 @@ impl Declared {
         Self {
             path: SecretPath::parse(path.as_ref()).ok(),
             required: true,
-            default: None,
-            format: None,
+            default_value: None,
+            pattern: None,
         }
     }
 
@@ -53,16 +53,16 @@ impl Declared {
     /// true then, but nothing is listed or described. A secret that is expired or may not be read is
     /// never replaced by it.
     #[must_use]
-    pub fn default(mut self, value: impl Into<SecretString>) -> Self {
-        self.default = Some(value.into());
+    pub fn default_value(mut self, value: impl Into<SecretString>) -> Self {
+        self.default_value = Some(value.into());
         self
     }
 
     /// A regular expression, in the syntax of the crate `regex-lite`, that the value must match.
     /// Anchor it with `^` and `$` to check the whole value. A default is not checked.
     #[must_use]
-    pub fn format(mut self, pattern: impl Into<String>) -> Self {
-        self.format = Some(pattern.into());
+    pub fn pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.pattern = Some(pattern.into());
         self
     }
 
@@ -83,20 +83,20 @@ impl Declared {
                 ("path", Source::Scalar(path)) => {
                     declared.path = SecretPath::parse(path.expose_secret()).ok();
                 }
-                ("default", Source::Scalar(value)) => declared.default = Some(value),
-                ("format", Source::Scalar(pattern)) => {
-                    declared.format = Some(pattern.expose_secret().to_owned());
+                ("default", Source::Scalar(value)) => declared.default_value = Some(value),
+                ("pattern", Source::Scalar(pattern)) => {
+                    declared.pattern = Some(pattern.expose_secret().to_owned());
                 }
                 ("required", Source::Scalar(flag)) => match flag.expose_secret() {
                     "true" => declared.required = true,
                     "false" => declared.required = false,
                     _ => problems.push(format!("`required` in {entry} is not true or false")),
                 },
-                ("path" | "default" | "format" | "required", _) => {
+                ("path" | "default" | "pattern" | "required", _) => {
                     problems.push(format!("`{key}` in {entry} is not a plain value"));
                 }
                 _ => problems.push(format!(
-                    "`{key}` in {entry} is not known; use `path`, `required`, `default`, `format`"
+                    "`{key}` in {entry} is not known; use `path`, `required`, `default`, `pattern`"
                 )),
             }
         }
@@ -112,14 +112,14 @@ pub(crate) struct Declarations(Vec<Declaration>);
 struct Declaration {
     path: SecretPath,
     required: bool,
-    default: Option<SecretValue>,
-    format: Option<Regex>,
+    default_value: Option<SecretValue>,
+    pattern: Option<Regex>,
 }
 
 impl Declarations {
     pub(crate) fn understand(declared: Vec<Declared>, problems: &mut Problems) -> Self {
         let mut declarations = Vec::with_capacity(declared.len());
-        for (index, Declared { path, required, default, format }) in
+        for (index, Declared { path, required, default_value, pattern }) in
             declared.into_iter().enumerate()
         {
             let Some(path) = path else {
@@ -128,13 +128,15 @@ impl Declarations {
                 ));
                 continue;
             };
-            let format = format.map(|pattern| Regex::new(&pattern));
-            if let Some(Err(_)) = format {
-                problems.add(format!("the format declared for `{path}` is no regular expression"));
+            let pattern = pattern.map(|pattern| Regex::new(&pattern));
+            if let Some(Err(_)) = pattern {
+                problems.add(format!(
+                    "the pattern declared for `{path}` is not a valid regular expression"
+                ));
             }
-            let default = default.map(SecretValue::from);
-            let format = format.and_then(Result::ok);
-            declarations.push(Declaration { path, required, default, format });
+            let default_value = default_value.map(SecretValue::from);
+            let pattern = pattern.and_then(Result::ok);
+            declarations.push(Declaration { path, required, default_value, pattern });
         }
         Self(declarations)
     }
@@ -153,14 +155,14 @@ impl Declarations {
         let mut problems = Problems::new();
         for (declaration, result) in self.0.iter().zip(secrets.get_many(&paths).await) {
             match result {
-                Ok(secret) => declaration.check_format(&secret, backend, &mut problems),
+                Ok(secret) => declaration.check_pattern(&secret, backend, &mut problems),
                 Err(error) if concerns_the_store(&error) => return Err(error),
                 Err(error) => declaration.check_absence(&error, backend, &mut problems),
             }
         }
         problems.into_result()?;
         let with_default =
-            |declaration: Declaration| Some((declaration.path, declaration.default?));
+            |declaration: Declaration| Some((declaration.path, declaration.default_value?));
         Ok(self.0.into_iter().filter_map(with_default).collect())
     }
 }
@@ -171,10 +173,10 @@ fn concerns_the_store(error: &Error) -> bool {
 
 impl Declaration {
     fn check_absence(&self, error: &Error, backend: &dyn Backend, problems: &mut Problems) {
-        let Self { path, required, default, .. } = self;
+        let Self { path, required, default_value, .. } = self;
         let place = backend.locate(path);
         match error.kind() {
-            ErrorKind::NotFound if *required && default.is_none() => {
+            ErrorKind::NotFound if *required && default_value.is_none() => {
                 problems.add(format!("`{path}` is missing: set {place}"));
             }
             ErrorKind::NotFound => {}
@@ -183,14 +185,14 @@ impl Declaration {
         }
     }
 
-    fn check_format(&self, secret: &Secret, backend: &dyn Backend, problems: &mut Problems) {
-        let Some(format) = &self.format else { return };
-        if !secret.expose_text().is_ok_and(|text| format.is_match(text)) {
+    fn check_pattern(&self, secret: &Secret, backend: &dyn Backend, problems: &mut Problems) {
+        let Some(pattern) = &self.pattern else { return };
+        if !secret.expose_text().is_ok_and(|text| pattern.is_match(text)) {
             let place = backend.locate(&self.path);
             problems.add(format!(
-                "`{}` does not match the format `{}`: correct {place}",
+                "`{}` does not match the pattern `{}`: correct {place}",
                 self.path,
-                format.as_str()
+                pattern.as_str()
             ));
         }
     }
@@ -249,10 +251,10 @@ mod tests {
         let error = check(vec![
             Declared::required("expired/a"),
             Declared::required("missing/a"),
-            Declared::optional("denied/a").default("gpt-5"),
+            Declared::optional("denied/a").default_value("gpt-5"),
             Declared::optional("missing/b"),
             Declared::optional("corrupt/a"),
-            Declared::required("there/a").format("^sk-"),
+            Declared::required("there/a").pattern("^sk-"),
         ])
         .await;
         assert_eq!(error.kind(), ErrorKind::Config);
@@ -266,7 +268,7 @@ mod tests {
                  `denied/a` in the script",
                 "`corrupt/a` cannot be read: corrupt; do something about it; it is `corrupt/a` in \
                  the script",
-                "`there/a` does not match the format `^sk-`: correct `there/a` in the script",
+                "`there/a` does not match the pattern `^sk-`: correct `there/a` in the script",
             ]
         );
     }

@@ -71,7 +71,7 @@ pub use policy::ReadPolicy;
 pub use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
     ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,
-    MetadataPatch, Operation, PageToken, PutOptions, Result, Rotated, Secret, SecretKind,
+    MetadataPatch, Operation, PageToken, PutOptions, Result, RotateOutcome, Secret, SecretKind,
     SecretPath, SecretString, SecretValue, Tier, ValueFormat, Version, VersionInfo,
     VersionSelector, async_trait,
 };
@@ -104,7 +104,5 @@ pub mod hashicorp {
 /// The embedded encrypted store.
 #[cfg(feature = "native")]
 pub mod native {
-    pub use strongroom_backend_native::{
-        KeySource, MasterKeyRotation, NativeBackend, NativeConfig,
-    };
+    pub use strongroom_backend_native::{KekRotation, KeySource, NativeBackend, NativeConfig};
 }

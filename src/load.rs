@@ -187,7 +187,7 @@ impl Shared {
         let mut limit = limit;
         let has_copy = cache.copy(key, terms) != Copy::None;
         if has_copy && let Some(runtime) = runtime::with_timer() {
-            limit = limit.min(self.policy.patience);
+            limit = limit.min(self.policy.stale_fallback_timeout);
             if is_new && flight.peek().is_none() {
                 // Once the caller has the copy, the flight goes on without it.
                 runtime.spawn(flight.clone().map(drop));

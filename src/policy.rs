@@ -11,7 +11,7 @@ const MAX_ENTRIES: &str = "SECRETS_CACHE_MAX_ENTRIES";
 const MAX_BYTES: &str = "SECRETS_CACHE_MAX_BYTES";
 pub(crate) const TIMEOUT: &str = "SECRETS_READ_TIMEOUT";
 const RETRIES: &str = "SECRETS_READ_RETRIES";
-const PATIENCE: &str = "SECRETS_READ_PATIENCE";
+const STALE_FALLBACK_TIMEOUT: &str = "SECRETS_CACHE_STALE_FALLBACK_TIMEOUT";
 const WATCH_INTERVAL: &str = "SECRETS_WATCH_INTERVAL";
 
 /// What the names of the cache's settings begin with.
@@ -26,7 +26,7 @@ pub(crate) const SETTINGS: &[&str] = &[
     MAX_BYTES,
     TIMEOUT,
     RETRIES,
-    PATIENCE,
+    STALE_FALLBACK_TIMEOUT,
     WATCH_INTERVAL,
 ];
 
@@ -56,12 +56,12 @@ pub struct ReadPolicy {
     /// cache for `env` and `native`, which are local. Zero turns the cache off.
     pub cache_ttl: Option<Duration>,
     /// How much longer a secret is served, marked as stale, while the store is unavailable: it cannot
-    /// be reached, asks to slow down, or does not answer within the [`patience`](Self::patience). 10
+    /// be reached, asks to slow down, or does not answer within the [`stale_fallback_timeout`](Self::stale_fallback_timeout). 10
     /// minutes unless set; zero turns it off.
     pub stale_if_error: Duration,
     /// How long a read waits for the store while there is a copy that would be served as stale. 2
     /// seconds unless set. The store is waited for in the background then.
-    pub patience: Duration,
+    pub stale_fallback_timeout: Duration,
     /// How long it is remembered that there is no secret at a path. 5 seconds unless set.
     pub negative_ttl: Duration,
     /// The most entries in the cache. 10,000 unless set.
@@ -84,7 +84,7 @@ impl Default for ReadPolicy {
         Self {
             cache_ttl: None,
             stale_if_error: Duration::from_secs(600),
-            patience: Duration::from_secs(2),
+            stale_fallback_timeout: Duration::from_secs(2),
             negative_ttl: Duration::from_secs(5),
             max_entries: 10_000,
             max_bytes: 64 << 20,
@@ -118,8 +118,8 @@ impl ReadPolicy {
 
     /// Sets how long a read waits for the store while there is a stale copy.
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn stale_fallback_timeout(mut self, stale_fallback_timeout: Duration) -> Self {
+        self.stale_fallback_timeout = stale_fallback_timeout;
         self
     }
 
@@ -177,7 +177,7 @@ impl ReadPolicy {
         set(&mut policy.stale_if_error, STALE_IF_ERROR, problems);
         set(&mut policy.negative_ttl, NEGATIVE_TTL, problems);
         set(&mut policy.timeout, TIMEOUT, problems);
-        set(&mut policy.patience, PATIENCE, problems);
+        set(&mut policy.stale_fallback_timeout, STALE_FALLBACK_TIMEOUT, problems);
         policy.watch_interval = settings.duration(WATCH_INTERVAL, problems);
         let count = |name, unit, problems: &mut Problems| {
             let number = settings.number(name, unit, problems)?;

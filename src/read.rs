@@ -7,7 +7,7 @@ use futures_util::stream;
 use serde::de::DeserializeOwned;
 use strongroom_core::{
     Capability, Description, ErrorKind, ListOptions, Metadata, Operation, PageToken, Result,
-    Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector, yield_now,
+    Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
 };
 
 use crate::cache::{Hit, Terms};
@@ -152,7 +152,7 @@ impl SecretsManager {
     /// # Errors
     /// As [`get`](Self::get); [`ErrorKind::WrongType`] if the value is no JSON object,
     /// [`ErrorKind::FieldNotFound`] if it has no such member.
-    pub async fn field(&self, path: impl AsRef<str>, name: &str) -> Result<SecretValue> {
+    pub async fn get_field(&self, path: impl AsRef<str>, name: &str) -> Result<SecretValue> {
         let secret = self.get(path).await?;
         secret.field(name).map_err(|error| self.named(error, Operation::Get, secret.path()))
     }
@@ -237,7 +237,7 @@ impl SecretsManager {
             let prefix = prefix?;
             let (paths, next) = manager.page(prefix.as_ref(), &options).await?;
             // A local store never waits, however many pages there are.
-            yield_now().await;
+            tokio::task::yield_now().await;
             let rest = next.map(|token| (manager, Ok(prefix), options.page(Some(token))));
             Ok(Some((paths, rest)))
         }))

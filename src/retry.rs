@@ -124,7 +124,7 @@ impl Pauses<'_> {
             return false;
         }
         let pause = self.lengths.next().unwrap_or(LONGEST_PAUSE);
-        let pause = pause.max(error.retry_delay().unwrap_or_default());
+        let pause = pause.max(error.retry_after().unwrap_or_default());
         let Some(wake) = deadline.after_pause(pause) else { return false };
         if !self.budget.spend() {
             return false;
@@ -201,7 +201,7 @@ mod tests {
     async fn the_wish_of_the_store_is_honoured() {
         let retries = Retries::new(1);
         let start = Instant::now();
-        let error = failing(ErrorKind::RateLimited).retry_after(Duration::from_secs(7));
+        let error = failing(ErrorKind::RateLimited).with_retry_after(Duration::from_secs(7));
         let attempt = || async { Err::<(), _>(error.clone()) };
         let deadline = Deadline::after(Duration::from_secs(30));
         retries.run(deadline, attempt).await.unwrap_err();

@@ -276,7 +276,7 @@ impl Attendant {
                 Err(error) => {
                     alive.fail(&error);
                     failures = failures.saturating_add(1);
-                    asked_to_wait = error.retry_delay().map_or(Duration::ZERO, bounded);
+                    asked_to_wait = error.retry_after().map_or(Duration::ZERO, bounded);
                 }
             }
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 #[cfg(doc)]
 use strongroom_core::ErrorKind;
 use strongroom_core::{
-    Capability, Condition, MetadataPatch, Operation, PutOptions, Result, Rotated, SecretPath,
+    Capability, Condition, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, SecretPath,
     SecretValue, ValueFormat, Version,
 };
 
@@ -168,7 +168,7 @@ impl SecretsManager {
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the store has none, [`ErrorKind::NotFound`], and whatever
     /// keeps it from answering.
-    pub async fn rotate(&self, path: impl AsRef<str>) -> Result<Rotated> {
+    pub async fn rotate(&self, path: impl AsRef<str>) -> Result<RotateOutcome> {
         let path = self.resolve(path.as_ref(), Operation::Rotate)?;
         self.require(Capability::Rotate, Operation::Rotate, &path)?;
         let change = Change::of(&self.shared, &path);

@@ -30,7 +30,7 @@ async fn everything_that_is_wrong_is_named_at_once() {
         colour = "{CANARY}"
         declare = [
             {{ path = "not a path {CANARY}" }},
-            {{ path = "a/b", format = "(", requird = true }},
+            {{ path = "a/b", pattern = "(", requird = true }},
             "{CANARY}",
         ]
         "#
@@ -44,7 +44,7 @@ async fn everything_that_is_wrong_is_named_at_once() {
         "is given twice",
         "`colour` is not a setting",
         "`declare[0]` has no valid path",
-        "the format declared for `a/b` is no regular expression",
+        "the pattern declared for `a/b` is not a valid regular expression",
         "`requird` in `declare[1]` is not known",
         "`declare[2]` is not a table",
     ] {
@@ -121,10 +121,10 @@ async fn declared_secrets_are_checked_when_the_store_is_opened() {
     let config = || Config::new().set("env_file", &file.to_string_lossy());
     let declared = problems(
         config()
-            .declare(Declared::required("openai/api-key").format("^sk-"))
+            .declare(Declared::required("openai/api-key").pattern("^sk-"))
             .declare(Declared::required("stripe/key"))
             .declare(Declared::optional("optional/key"))
-            .declare(Declared::required("db/url").format("^postgres$")),
+            .declare(Declared::required("db/url").pattern("^postgres$")),
     )
     .await;
     assert_eq!(declared.len(), 2, "{declared:?}");
@@ -132,7 +132,7 @@ async fn declared_secrets_are_checked_when_the_store_is_opened() {
     assert!(declared[0].contains("`OPENAI_API_KEY`"), "{declared:?}");
     assert!(declared[1].contains("`STRIPE_KEY`"), "{declared:?}");
 
-    let config = config().declare(Declared::optional("openai/model").default("gpt-5"));
+    let config = config().declare(Declared::optional("openai/model").default_value("gpt-5"));
     let secrets = SecretsManager::from_config(config).await.unwrap();
     let model = secrets.get("openai/model").await.unwrap();
     assert_eq!(model.expose_text().unwrap(), "gpt-5");

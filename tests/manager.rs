@@ -95,8 +95,8 @@ async fn json_goes_in_and_out_typed() -> Result<()> {
     let database = Database { user: "a\"b".into(), port: 5432 };
     secrets.put_json("db", &database).await?;
     assert_eq!(secrets.get_json::<Database>("db").await?, database);
-    assert_eq!(secrets.field("db", "port").await?.expose_text()?, "5432");
-    let error = secrets.field("db", "host").await.unwrap_err();
+    assert_eq!(secrets.get_field("db", "port").await?.expose_text()?, "5432");
+    let error = secrets.get_field("db", "host").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::FieldNotFound);
     assert_eq!(error.path().map(SecretPath::as_str), Some("db"));
     secrets.put("text", "not json").await?;

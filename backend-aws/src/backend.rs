@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
-    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, Rotated, Secret,
+    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
     SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
 };
 use tokio::runtime::Handle;
@@ -208,7 +208,7 @@ impl Backend for AwsBackend {
         self.change(Operation::Annotate, path, work).await
     }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         self.change(Operation::Rotate, path, Client::rotate).await
     }
 

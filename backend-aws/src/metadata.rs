@@ -258,7 +258,7 @@ mod tests {
         );
         let mut new = old.clone();
         let patch = MetadataPatch::new().remove_tag("a").tag("c", "3").tier(Tier::Sensitive);
-        patch.no_description().apply(&mut new).unwrap();
+        patch.clear_description().apply(&mut new).unwrap();
         let changes = difference(&kept(&old), &old, &new).unwrap();
         assert_eq!(changes.removed, ["a", TIER]);
         assert_eq!(changes.set, Tags::from([("c".into(), "3".into())]));

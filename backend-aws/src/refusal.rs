@@ -255,7 +255,7 @@ where
     if failure.error.is_temporary()
         && let Some(after) = error.raw_response().and_then(retry_after)
     {
-        failure.error = failure.error.retry_after(after);
+        failure.error = failure.error.with_retry_after(after);
     }
     failure
 }

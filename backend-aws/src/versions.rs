@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_sdk_secretsmanager::types::SecretVersionsListEntry;
 use futures_util::future::try_join;
-use strongroom_core::{Error, ErrorKind, Result, Rotated, SecretPath, Version, VersionInfo};
+use strongroom_core::{Error, ErrorKind, Result, RotateOutcome, SecretPath, Version, VersionInfo};
 
 use crate::client::Client;
 use crate::describe::CURRENT;
@@ -76,13 +76,13 @@ impl Client {
     }
 
     /// Has the service rotate a secret now. It goes on after the answer.
-    pub(crate) async fn rotate(self: Arc<Self>, path: SecretPath) -> Result<Rotated> {
+    pub(crate) async fn rotate(self: Arc<Self>, path: SecretPath) -> Result<RotateOutcome> {
         let name = self.names.name(&path)?;
         let needs = Needs { action: "RotateSecret", secret: Some(&name) };
         let request = self.sdk()?.rotate_secret().secret_id(&name).rotate_immediately(true);
         let failure = match answered(request.send(), needs).await {
             Ok(answer) => {
-                let mut rotated = Rotated::default();
+                let mut rotated = RotateOutcome::default();
                 answer.name.ok_or_else(unreadable)?;
                 rotated.version = answer.version_id.as_deref().map(Version::new);
                 return Ok(rotated);

@@ -204,7 +204,8 @@ async fn metadata_is_the_same_on_both_sides() {
     // Reads that follow know it as well.
     assert_eq!(store.get(at).await.metadata().tags, metadata.tags);
 
-    let patch = MetadataPatch::new().remove_tag("team").no_description().no_rotation();
+    let patch =
+        MetadataPatch::new().remove_tag("team").clear_description().clear_rotation_interval();
     store.backend.annotate(&path(at), &patch).await.unwrap();
     let described = store.described(at);
     let left = map([("Cost Center", ""), ("strongroom.kind", "oauth_token")]);

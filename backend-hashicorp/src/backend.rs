@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
-    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, Rotated, Secret,
+    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
     SecretKind, SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
 };
 use tokio::runtime::Handle;
@@ -225,7 +225,7 @@ impl Backend for HashicorpBackend {
         self.change(Operation::Annotate, path, self.client.annotate(path, patch)).await
     }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         let work = async {
             match self.static_roles.get(path) {
                 Some(role) => self.client.rotate_static(role).await,

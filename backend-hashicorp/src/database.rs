@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use strongroom_core::{
-    Error, ErrorKind, Metadata, Result, Rotated, Secret, SecretKind, SecretPath, SecretValue,
+    Error, ErrorKind, Metadata, Result, RotateOutcome, Secret, SecretKind, SecretPath, SecretValue,
     ValueFormat, Version,
 };
 
@@ -51,12 +51,12 @@ impl Client {
     }
 
     /// Has the store replace the password of a static role now.
-    pub(crate) async fn rotate_static(&self, role: &str) -> Result<Rotated> {
+    pub(crate) async fn rotate_static(&self, role: &str) -> Result<RotateOutcome> {
         let policy_path = role_path("rotate-role", role);
         let needs = Needs { capability: "update", path: &policy_path };
         let response = self.send(&Request::post(policy_path.as_str(), &Empty {})?).await?;
         ensure_success(&response, role, needs)?;
-        Ok(Rotated::default())
+        Ok(RotateOutcome::default())
     }
 }
 

@@ -160,7 +160,7 @@ impl Response {
         };
         let error = Error::new(kind, advice).because(format!("{cause} (status {})", self.status));
         match self.retry_after {
-            Some(after) => error.retry_after(after),
+            Some(after) => error.with_retry_after(after),
             None => error,
         }
     }
@@ -253,7 +253,7 @@ mod tests {
     fn the_wish_to_wait_is_passed_on() {
         let mut answer = response(429, "");
         answer.retry_after = Some(Duration::from_secs(7));
-        assert_eq!(answer.passing().retry_delay(), Some(Duration::from_secs(7)));
+        assert_eq!(answer.passing().retry_after(), Some(Duration::from_secs(7)));
     }
 
     #[test]

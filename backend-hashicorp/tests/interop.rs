@@ -216,7 +216,7 @@ async fn metadata_is_the_same_on_both_sides() {
     assert_eq!(description.metadata.tags, expected);
     assert_eq!(description.metadata.description.as_deref(), Some("the key ž"));
 
-    let patch = MetadataPatch::new().remove_tag("owner").no_description();
+    let patch = MetadataPatch::new().remove_tag("owner").clear_description();
     store.backend.annotate(&path(at), &patch).await.unwrap();
     assert_eq!(custom(&store), json!({ "team": "core" }));
     // The command replaces all entries with `put`.

@@ -11,7 +11,7 @@ use strongroom_core::{
 use crate::config::NativeConfig;
 use crate::error::KIND;
 use crate::reader::Readers;
-use crate::rewrap::{self, MasterKeyRotation};
+use crate::rewrap::{self, KekRotation};
 use crate::write::{self, Retention};
 use crate::writer::{Transaction, Writer};
 
@@ -64,7 +64,7 @@ impl NativeBackend {
     /// # Errors
     /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written; what
     /// was re-wrapped until then stays so, and the next call goes on.
-    pub async fn rotate_master_key(&self) -> Result<MasterKeyRotation> {
+    pub async fn rotate_kek(&self) -> Result<KekRotation> {
         rewrap::rotate(&self.writer).await.map_err(|error| named(error, Operation::Rotate, None))
     }
 

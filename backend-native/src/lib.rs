@@ -44,7 +44,7 @@
 //! passphrase. It opens the key ring: key-encryption keys (KEKs), of which one is active, and the
 //! key of the row MACs. A KEK wraps the data keys; each version has its own, used once. After 2³¹
 //! uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random nonces);
-//! [`NativeBackend::rotate_master_key`] starts one at once, wraps all data keys anew and removes
+//! [`NativeBackend::rotate_kek`] starts one at once, wraps all data keys anew and removes
 //! the old ones.
 //!
 //! # Format 1
@@ -132,4 +132,4 @@ pub use backend::NativeBackend;
 pub use config::{KeySource, NativeConfig, SETTINGS};
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
-pub use rewrap::MasterKeyRotation;
+pub use rewrap::KekRotation;

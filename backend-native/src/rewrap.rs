@@ -17,7 +17,7 @@ const BATCH: usize = 200;
 /// What a rotation of the key-encryption key did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct MasterKeyRotation {
+pub struct KekRotation {
     /// The id of the key that wraps data keys from now on.
     pub key_id: u32,
     /// How many data keys were wrapped anew.
@@ -31,7 +31,7 @@ pub struct MasterKeyRotation {
     pub resumed: bool,
 }
 
-pub(crate) async fn rotate(writer: &Writer) -> Result<MasterKeyRotation> {
+pub(crate) async fn rotate(writer: &Writer) -> Result<KekRotation> {
     let resumed = writer.submit(begin).await?;
     let (mut rewrapped, mut damaged, mut after) = (0, 0, Some(Vec::new()));
     while let Some(from) = after {
@@ -43,7 +43,7 @@ pub(crate) async fn rotate(writer: &Writer) -> Result<MasterKeyRotation> {
     let keep_old = damaged > 0;
     let finished = writer.submit(move |transaction| finish(transaction, keep_old)).await?;
     let (key_id, old_keys_removed) = finished;
-    let rotation = MasterKeyRotation { key_id, rewrapped, damaged, old_keys_removed, resumed };
+    let rotation = KekRotation { key_id, rewrapped, damaged, old_keys_removed, resumed };
     info!(
         key_id = rotation.key_id,
         rewrapped = rotation.rewrapped,

@@ -127,7 +127,7 @@ async fn version_1_is_written_on() {
         let version = backend.put(&path, "four".into(), PutOptions::new()).await.unwrap();
         assert_eq!(version.number(), Some(4));
         backend.annotate(&path, &MetadataPatch::new().tag("env", "production")).await.unwrap();
-        assert_eq!(backend.rotate_master_key().await.unwrap().damaged, 0);
+        assert_eq!(backend.rotate_kek().await.unwrap().damaged, 0);
         backend.close().await.unwrap();
 
         let backend = copy.open().await;

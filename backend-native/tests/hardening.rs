@@ -125,7 +125,7 @@ async fn a_key_that_was_replaced_cannot_be_put_back() {
     connection
         .execute_batch("CREATE TABLE kept AS SELECT * FROM keyring WHERE purpose = 1")
         .unwrap();
-    backend.rotate_master_key().await.unwrap();
+    backend.rotate_kek().await.unwrap();
     backend.close().await.unwrap();
     connection.execute_batch("INSERT INTO keyring SELECT * FROM kept; DROP TABLE kept").unwrap();
     assert_eq!(refused(config(directory.path())).await.kind(), ErrorKind::Corrupt);
@@ -286,7 +286,7 @@ async fn rows_that_make_no_sense_stop_neither_listing_nor_rotation() {
         .unwrap();
     let listed: Vec<_> = all_paths(&backend).await.iter().map(ToString::to_string).collect();
     assert_eq!(listed, ["a", "c"]);
-    let rotation = backend.rotate_master_key().await.unwrap();
+    let rotation = backend.rotate_kek().await.unwrap();
     assert_eq!((rotation.damaged, rotation.rewrapped), (2, 2));
     assert!(!rotation.old_keys_removed);
     for name in ["a", "c"] {
@@ -300,10 +300,10 @@ async fn old_keys_are_kept_for_records_that_no_secret_claims() {
     let backend = open(directory.path()).await;
     put_next(&backend, "a", 1).await;
     put_next(&backend, "b", 1).await;
-    let rotation = backend.rotate_master_key().await.unwrap();
+    let rotation = backend.rotate_kek().await.unwrap();
     assert!(rotation.old_keys_removed);
     raw(directory.path()).execute("DELETE FROM secrets WHERE path = 'b'", []).unwrap();
-    let rotation = backend.rotate_master_key().await.unwrap();
+    let rotation = backend.rotate_kek().await.unwrap();
     assert_eq!(rotation.rewrapped, 1);
     assert!(!rotation.old_keys_removed);
     assert!(is_intact(&backend, "a", 1).await);

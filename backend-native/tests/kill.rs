@@ -48,7 +48,7 @@ fn child() {
         let backend = Arc::new(open(&told_directory()).await);
         println!("ready");
         if role == "rotator" {
-            backend.rotate_master_key().await.unwrap();
+            backend.rotate_kek().await.unwrap();
             println!("rotated");
             return;
         }
@@ -321,7 +321,7 @@ async fn an_interrupted_rotation_is_finished_by_the_next() {
         }
         // Every other time the next child goes on instead.
         if kill % 2 == 1 {
-            let rotation = backend.rotate_master_key().await.unwrap();
+            let rotation = backend.rotate_kek().await.unwrap();
             assert_eq!((rotation.resumed, rotation.damaged), (rotating, 0));
             assert!(rotating || rotation.rewrapped == ROTATED, "{rotation:?}");
             resumed += u32::from(rotation.resumed);

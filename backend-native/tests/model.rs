@@ -88,15 +88,15 @@ fn patches() -> impl Strategy<Value = MetadataPatch> {
         1 => select(SecretKind::ALL).prop_map(|kind| MetadataPatch::new().kind(kind)).boxed(),
         1 => select(Tier::ALL).prop_map(|tier| MetadataPatch::new().tier(tier)).boxed(),
         1 => "\\PC{1,20}".prop_map(|text| MetadataPatch::new().description(text)).boxed(),
-        1 => Just(MetadataPatch::new().no_description()).boxed(),
+        1 => Just(MetadataPatch::new().clear_description()).boxed(),
         1 => moments().prop_map(|moment| MetadataPatch::new().expires_at(moment)).boxed(),
-        2 => Just(MetadataPatch::new().never_expires()).boxed(),
+        2 => Just(MetadataPatch::new().clear_expires_at()).boxed(),
         1 => (0..100_000_u64)
             .prop_map(|millis| {
                 MetadataPatch::new().rotation_interval(Duration::from_millis(millis))
             })
             .boxed(),
-        1 => Just(MetadataPatch::new().no_rotation()).boxed(),
+        1 => Just(MetadataPatch::new().clear_rotation_interval()).boxed(),
     ];
     let names = prop_oneof![12 => select(vec!["team", "app"]), 1 => select(vec!["aws:no", ""])];
     let tags = vec((names, 0..4_u8), 0..3);

@@ -122,7 +122,7 @@ async fn others_go_on_during_a_rotation() {
             }
         }),
     ];
-    let rotation = backend.rotate_master_key().await.unwrap();
+    let rotation = backend.rotate_kek().await.unwrap();
     done.store(true, Ordering::Relaxed);
     let mut written = 0;
     for task in tasks {
@@ -158,7 +158,7 @@ async fn each_rotation_replaces_the_key() {
     let mut wraps = wraps_and_bodies(directory.path());
     let mut key_id = 0;
     for rotating in [&backend, &backend, &other, &backend, &other, &other] {
-        let rotation = rotating.rotate_master_key().await.unwrap();
+        let rotation = rotating.rotate_kek().await.unwrap();
         assert!(!rotation.resumed && rotation.key_id > key_id, "{rotation:?}");
         assert_eq!((rotation.rewrapped, rotation.damaged), (2, 0));
         key_id = rotation.key_id;
@@ -178,11 +178,8 @@ async fn rotations_at_the_same_time_leave_one_key() {
     let (backend, other) = (open(directory.path()).await, open(directory.path()).await);
     for round in 1..=20 {
         put_next(&backend, "a", round).await;
-        let (first, second, third) = tokio::join!(
-            backend.rotate_master_key(),
-            backend.rotate_master_key(),
-            other.rotate_master_key()
-        );
+        let (first, second, third) =
+            tokio::join!(backend.rotate_kek(), backend.rotate_kek(), other.rotate_kek());
         let rotations = [first.unwrap(), second.unwrap(), third.unwrap()];
         assert!(rotations.iter().any(|rotation| !rotation.resumed), "{rotations:?}");
         assert_eq!(kek_count(directory.path()), 1, "{rotations:?}");
@@ -207,7 +204,7 @@ async fn reads_keep_up_with_one_rotation_after_another() {
         }
     });
     for _ in 0..200 {
-        backend.rotate_master_key().await.unwrap();
+        backend.rotate_kek().await.unwrap();
     }
     done.store(true, Ordering::Relaxed);
     reader.await.unwrap();
@@ -231,7 +228,7 @@ async fn a_damaged_record_keeps_the_old_key_and_is_reported() {
     let edited = connection.execute("UPDATE secrets SET tier = 'standard' WHERE path = 'row'", []);
     assert_eq!(edited.unwrap(), 1);
 
-    let rotation = backend.rotate_master_key().await.unwrap();
+    let rotation = backend.rotate_kek().await.unwrap();
     assert_eq!((rotation.rewrapped, rotation.damaged, rotation.resumed), (3, 2, false));
     assert_eq!(kek_count(directory.path()), 2, "the old key is still needed");
     for version in 1..=2 {
@@ -247,7 +244,7 @@ async fn a_damaged_record_keeps_the_old_key_and_is_reported() {
     connection.execute("UPDATE secrets SET tier = 'sensitive' WHERE path = 'row'", []).unwrap();
     assert!(is_intact(&backend, "row", 1).await && is_intact(&backend, "row", 2).await);
     backend.destroy(&path("wrap")).await.unwrap();
-    let rotation = backend.rotate_master_key().await.unwrap();
+    let rotation = backend.rotate_kek().await.unwrap();
     assert_eq!((rotation.rewrapped, rotation.damaged, rotation.resumed), (4, 0, false));
     assert_eq!(kek_count(directory.path()), 1);
     assert!(is_intact(&open(directory.path()).await, "row", 2).await);
@@ -258,7 +255,7 @@ async fn a_writer_with_the_old_ring_in_memory_uses_the_new_key() {
     let directory = tempfile::tempdir().unwrap();
     let (backend, other) = (open(directory.path()).await, open(directory.path()).await);
     put_next(&other, "a", 1).await;
-    let rotation = backend.rotate_master_key().await.unwrap();
+    let rotation = backend.rotate_kek().await.unwrap();
     let options = PutOptions::new().must_be_version(1);
     assert_eq!(options.condition, Condition::MustBeVersion(1.into()));
     other.put(&path("a"), value_of("a", 2).as_str().into(), options).await.unwrap();

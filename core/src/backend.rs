@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::{
     Capabilities, Description, Error, ErrorKind, ListOptions, ListPage, MetadataPatch, Operation,
-    PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version, VersionInfo,
+    PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo,
     VersionSelector,
 };
 
@@ -132,7 +132,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Has the store rotate a secret by its own means.
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         Err(self.info().unsupported(Operation::Rotate).at(path))
     }
 
@@ -146,7 +146,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Lets the executor turn to other tasks once. For long loops over calls that never wait.
-pub async fn yield_now() {
+async fn yield_now() {
     let mut had_its_turn = false;
     poll_fn(|context| {
         if had_its_turn {
@@ -224,7 +224,7 @@ impl<B: Backend + ?Sized> Backend for Arc<B> {
         (**self).annotate(path, patch).await
     }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         (**self).rotate(path).await
     }
 

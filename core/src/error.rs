@@ -231,7 +231,7 @@ impl Error {
 
     /// Carries the store's wish on when to come back; marks the error as temporary.
     #[must_use]
-    pub fn retry_after(mut self, after: Duration) -> Self {
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self.0.temporary = true;
         self
@@ -283,7 +283,7 @@ impl Error {
 
     /// How long the store asked to wait.
     #[must_use]
-    pub fn retry_delay(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
@@ -385,8 +385,9 @@ mod tests {
     fn only_passing_troubles_are_temporary() {
         assert!(Error::new(ErrorKind::Unavailable, "").is_temporary());
         assert!(!Error::new(ErrorKind::Denied, "").is_temporary());
-        let throttled = Error::new(ErrorKind::RateLimited, "").retry_after(Duration::from_secs(2));
-        assert_eq!(throttled.retry_delay(), Some(Duration::from_secs(2)));
+        let throttled =
+            Error::new(ErrorKind::RateLimited, "").with_retry_after(Duration::from_secs(2));
+        assert_eq!(throttled.retry_after(), Some(Duration::from_secs(2)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod settings;
 mod value;
 
 pub use async_trait::async_trait;
-pub use backend::{Backend, BackendInfo, Health, HealthStatus, yield_now};
+pub use backend::{Backend, BackendInfo, Health, HealthStatus};
 pub use capability::{Capabilities, Capability};
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use memory::MemoryBackend;
@@ -35,6 +35,6 @@ pub use options::{Condition, ListOptions, ListPage, PageToken, PutOptions};
 pub use patch::MetadataPatch;
 pub use path::SecretPath;
 pub use secrecy::{ExposeSecret, SecretString};
-pub use secret::{Description, Rotated, Secret, Version, VersionInfo, VersionSelector};
+pub use secret::{Description, RotateOutcome, Secret, Version, VersionInfo, VersionSelector};
 pub use settings::{Problems, Settings};
 pub use value::{SecretValue, ValueFormat};

@@ -93,7 +93,7 @@ impl MetadataPatch {
 
     /// Removes the description.
     #[must_use]
-    pub fn no_description(mut self) -> Self {
+    pub fn clear_description(mut self) -> Self {
         self.description = Change::Clear;
         self
     }
@@ -107,7 +107,7 @@ impl MetadataPatch {
 
     /// Removes the expiry.
     #[must_use]
-    pub fn never_expires(mut self) -> Self {
+    pub fn clear_expires_at(mut self) -> Self {
         self.expires_at = Change::Clear;
         self
     }
@@ -121,7 +121,7 @@ impl MetadataPatch {
 
     /// Removes the rotation interval.
     #[must_use]
-    pub fn no_rotation(mut self) -> Self {
+    pub fn clear_rotation_interval(mut self) -> Self {
         self.rotation_interval = Change::Clear;
         self
     }

@@ -294,7 +294,7 @@ impl VersionInfo {
 /// What a rotation by the store led to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Rotated {
+pub struct RotateOutcome {
     /// The version that the rotation made, if the store tells.
     pub version: Option<Version>,
 }

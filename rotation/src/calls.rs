@@ -38,7 +38,7 @@ pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(
             Ok(result) => return Some(result),
             Err(_) => return None,
         };
-        let pause = pauses.next().map(|pause| pause.max(error.retry_delay().unwrap_or_default()));
+        let pause = pauses.next().map(|pause| pause.max(error.retry_after().unwrap_or_default()));
         match pause.and_then(|pause| Instant::now().checked_add(pause)) {
             Some(wake) if wake < deadline => sleep(wake - Instant::now()).await,
             _ => return Some(Err(error)),

@@ -18,7 +18,7 @@ pub(crate) struct FailureTable {
 impl FailureTable {
     pub(crate) fn add(&mut self, error: Error) -> Failure {
         self.last = self.last.wrapping_add(1);
-        let (kind, retry_after) = (kind(&error), error.retry_delay());
+        let (kind, retry_after) = (kind(&error), error.retry_after());
         self.errors.push_back((self.last, error));
         if self.errors.len() > KEPT {
             self.errors.pop_front();

@@ -76,7 +76,7 @@ impl Cache {
         let (first, longest) = PAUSES;
         let pause = longest.min(first * 2_u32.saturating_pow(entry.failures.min(16)));
         let pause = pause * fastrand::u32(50..=100) / 100;
-        let failed = entry.after_failure(now, pause.max(error.retry_delay().unwrap_or_default()));
+        let failed = entry.after_failure(now, pause.max(error.retry_after().unwrap_or_default()));
         let turned = failed.is_stale() && !entry.is_stale();
         drop(entry);
         self.edit(shard, book, |entry| entry.key != *key, Some(failed));

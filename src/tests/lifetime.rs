@@ -118,7 +118,7 @@ async fn the_longest_times_are_as_good_as_for_ever() {
         .cache_ttl(Duration::MAX)
         .stale_if_error(Duration::MAX)
         .negative_ttl(Duration::MAX)
-        .patience(Duration::MAX)
+        .stale_fallback_timeout(Duration::MAX)
         .timeout(Duration::MAX)
         .watch_interval(Duration::MAX);
     let secrets = store.manager(policy);
@@ -197,7 +197,7 @@ async fn a_namespace_shares_what_is_kept() {
 async fn a_default_holds_while_it_is_remembered_that_there_is_no_secret() {
     let config = crate::Config::new()
         .set("SECRETS_CACHE_TTL", "1m")
-        .declare(crate::Declared::optional("strongroom/test/absent").default("gpt-5"));
+        .declare(crate::Declared::optional("strongroom/test/absent").default_value("gpt-5"));
     let secrets = crate::SecretsManager::from_config(config).await.unwrap();
     for _ in 0..3 {
         assert_eq!(text(secrets.get("strongroom/test/absent").await), "gpt-5");

@@ -168,7 +168,7 @@ async fn many_who_wait_in_vain_count_as_one() {
 async fn the_store_is_not_asked_before_the_time_it_named() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
-    let throttled = Error::new(ErrorKind::RateLimited, "slow down").retry_after(secs(120));
+    let throttled = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(secs(120));
     store.feel(Mood::Failing(throttled));
     advance(TTL).await;
     for _ in 0..119 {

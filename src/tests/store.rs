@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use strongroom_core::{
     Backend, BackendInfo, Description, Error, ErrorKind, Health, HealthStatus, MemoryBackend,
-    MetadataPatch, PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version,
+    MetadataPatch, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
     VersionInfo, VersionSelector, async_trait,
 };
 use tokio::time::sleep;
@@ -223,8 +223,8 @@ impl Backend for Store {
         self.write(self.inner.annotate(path, patch)).await
     }
 
-    async fn rotate(&self, _: &SecretPath) -> Result<Rotated> {
-        self.write(async { Ok(Rotated::default()) }).await
+    async fn rotate(&self, _: &SecretPath) -> Result<RotateOutcome> {
+        self.write(async { Ok(RotateOutcome::default()) }).await
     }
 
     async fn close(&self) -> Result<()> {

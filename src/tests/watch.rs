@@ -160,7 +160,7 @@ async fn a_handle_learns_of_an_expiry_and_of_a_late_rotation() {
     assert!(handle.current().is_stale());
 
     store.feel(Mood::Well);
-    store.inner.annotate(&path("a"), &MetadataPatch::new().never_expires()).await.unwrap();
+    store.inner.annotate(&path("a"), &MetadataPatch::new().clear_expires_at()).await.unwrap();
     sleep(secs(60)).await;
     secrets.rotate("a").await.unwrap();
     sleep(secs(8)).await;

@@ -2,7 +2,7 @@
 
 use strongroom::{
     Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, PutOptions,
-    ReadOptions, Result, Rotated, Secret, SecretPath, SecretValue, SecretsManager, Version,
+    ReadOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, SecretsManager, Version,
     VersionInfo, VersionSelector, async_trait,
 };
 
@@ -80,7 +80,7 @@ impl Backend for Cached {
         self.secrets.annotate(path, patch.clone()).await
     }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         self.secrets.rotate(path).await
     }
 

@@ -231,7 +231,7 @@ fn native_typed_json_through_the_facade() {
         secrets.put_json("db", &data).await.unwrap();
         let credentials: Credentials = secrets.get_json("db").await.unwrap();
         assert!(credentials.password.expose_secret() == value.as_str());
-        let field = secrets.field("db", "password").await.unwrap();
+        let field = secrets.get_field("db", "password").await.unwrap();
         assert!(field.expose_text().unwrap() == value.as_str());
     });
 }

@@ -25,7 +25,10 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Secrets are fresh for a short time, and of use for much longer than a test.
 pub(crate) fn policy() -> ReadPolicy {
-    ReadPolicy::new().cache_ttl(TTL).stale_if_error(Duration::from_secs(300)).patience(PATIENCE)
+    ReadPolicy::new()
+        .cache_ttl(TTL)
+        .stale_if_error(Duration::from_secs(300))
+        .stale_fallback_timeout(PATIENCE)
 }
 
 /// A role of its own on a server, under its default rights or under these policies.

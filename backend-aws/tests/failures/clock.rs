@@ -185,7 +185,7 @@ async fn a_pause_that_the_service_asks_for_has_a_limit() {
     let backend = service.open(seconds(5), seconds(15));
     let begin = Instant::now();
     let error = failed(Operation::Get, ErrorKind::RateLimited, value(&backend).await);
-    assert_eq!(error.retry_delay(), Some(seconds(3_600)));
+    assert_eq!(error.retry_after(), Some(seconds(3_600)));
     let pauses = service.pauses();
     assert_eq!(pauses.len(), 2);
     close_to(pauses[0], seconds(2));

@@ -93,7 +93,7 @@ async fn tags_that_may_not_be_removed_stay() {
     let backend = fake.open().await;
     tagged(&fake);
     fake.always("UntagResource", denied());
-    let patch = MetadataPatch::new().remove_tag("gone").tag("new", "").no_description();
+    let patch = MetadataPatch::new().remove_tag("gone").tag("new", "").clear_description();
     let result = backend.annotate(&key(), &patch).await;
     let error = lasting(Operation::Annotate, ErrorKind::Denied, result);
     assert!(error.advice().contains("secretsmanager:UntagResource"), "{error}");

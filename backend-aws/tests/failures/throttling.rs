@@ -69,7 +69,7 @@ async fn every_code_for_it_is_a_rate_limit() {
     let cases = codes.map(|code| async move {
         let error = suffers(refusal(code), ErrorKind::RateLimited, 3).await;
         assert!(error.is_temporary(), "{error}");
-        assert_eq!(error.retry_delay(), None, "{error}");
+        assert_eq!(error.retry_after(), None, "{error}");
         assert!(!error.to_string().contains("quota of Secrets Manager is used up"), "{error}");
     });
     join_all(cases).await;
@@ -110,7 +110,7 @@ async fn the_time_that_aws_names_is_passed_on() {
         [slow, down].map(|(reply, kind)| async move {
             let add = |reply: Reply, (name, text): &(&str, &str)| reply.header(name, text);
             let error = suffers(headers.iter().fold(reply, add), kind, 3).await;
-            assert_eq!(error.retry_delay(), *delay, "{error}");
+            assert_eq!(error.retry_after(), *delay, "{error}");
             assert!(error.is_temporary(), "{error}");
         })
     });

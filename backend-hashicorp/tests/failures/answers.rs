@@ -132,7 +132,7 @@ async fn the_time_that_a_server_names_is_passed_on() {
                 fake.answer(at, reply.clone());
                 let result = read(&backend, &path("key")).await;
                 let error = failed(Operation::Get, kind, result);
-                assert_eq!(error.retry_delay(), Some(Duration::from_secs(seconds)), "{error}");
+                assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)), "{error}");
                 assert!(error.is_temporary());
                 fake.recovers(&backend).await;
             }
@@ -284,7 +284,7 @@ async fn a_quota_of_the_server_is_a_rate_limit() {
     let error = fails(&backend, &key).await;
     check(&error);
     assert_eq!(error.kind(), ErrorKind::RateLimited);
-    assert!(error.retry_delay().is_some_and(|delay| delay <= Duration::from_secs(1)), "{error}");
+    assert!(error.retry_after().is_some_and(|delay| delay <= Duration::from_secs(1)), "{error}");
     assert_eq!(recovers(&backend, &key).await, "kept");
     assert_eq!(account.logins(), 1);
 }

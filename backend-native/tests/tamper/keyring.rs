@@ -203,7 +203,7 @@ async fn an_edited_key_is_not_signed_by_a_rotation() {
         let edit = cell.flips(&sample.editor).pop().unwrap();
         edit.apply(&sample.editor);
         let edited = dump(&sample.editor, "keyring");
-        let error = sample.backend.rotate_master_key().await.unwrap_err();
+        let error = sample.backend.rotate_kek().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit}");
         assert_eq!(dump(&sample.editor, "keyring"), edited, "{edit}: was written over");
 
@@ -212,7 +212,7 @@ async fn an_edited_key_is_not_signed_by_a_rotation() {
         let options = PutOptions::new();
         sample.backend.put(&sample::parse(DB), "new".into(), options).await.unwrap();
     }
-    assert_eq!(sample.backend.rotate_master_key().await.unwrap().damaged, 0);
+    assert_eq!(sample.backend.rotate_kek().await.unwrap().damaged, 0);
 }
 
 #[tokio::test]

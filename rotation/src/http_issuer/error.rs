@@ -38,7 +38,7 @@ impl Purpose {
     pub(super) fn status_error(self, response: &Response) -> Error {
         let error = self.error_for(response.status);
         match response.retry_after() {
-            Some(after) if error.is_temporary() => error.retry_after(after),
+            Some(after) if error.is_temporary() => error.with_retry_after(after),
             _ => error,
         }
     }

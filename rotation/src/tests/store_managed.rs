@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use strongroom_core::{
     Backend, BackendInfo, Capability, ErrorKind, Health, MemoryBackend, MetadataPatch, PutOptions,
-    Result, Rotated, Secret, SecretKind, SecretPath, SecretValue, Version, VersionSelector,
+    Result, RotateOutcome, Secret, SecretKind, SecretPath, SecretValue, Version, VersionSelector,
     async_trait,
 };
 use tokio::time::{Instant, sleep};
@@ -77,7 +77,7 @@ impl Backend for SelfRotatingStore {
         self.inner.put(path, value, options).await
     }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         let key = format!("key-{}", self.rotate_calls.fetch_add(1, Ordering::Relaxed) + 1);
         if let Some(delay) = self.delay {
             let (inner, path) = (Arc::clone(&self.inner), path.clone());
@@ -90,7 +90,7 @@ impl Backend for SelfRotatingStore {
                 }
             });
         }
-        Ok(Rotated::default())
+        Ok(RotateOutcome::default())
     }
 }
 

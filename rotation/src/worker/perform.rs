@@ -175,7 +175,7 @@ impl RotationWorker {
         match expiry {
             _ if self.known.expiry.is_none() => MetadataPatch::new(),
             Some(expiry) => MetadataPatch::new().expires_at(expiry),
-            None => MetadataPatch::new().never_expires(),
+            None => MetadataPatch::new().clear_expires_at(),
         }
     }
 

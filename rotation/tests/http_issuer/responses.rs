@@ -131,7 +131,7 @@ async fn passes_on_retry_after() {
     ] {
         let reply = Reply::new(status, "").header("Retry-After", line);
         let error = issue(reply, |_| {}).await.unwrap_err();
-        let delay = error.retry_delay().map(|delay| delay.as_secs());
+        let delay = error.retry_after().map(|delay| delay.as_secs());
         assert_eq!(delay.is_some(), seconds.is_some(), "{line}");
         assert!(seconds.is_none_or(|range| range.contains(&delay.unwrap())), "{line}: {delay:?}");
         canary::witness_error(&error);

@@ -15,7 +15,7 @@ use crate::canary;
 pub fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
     let error = failed(operation, kind, result);
     assert!(!error.is_temporary(), "{error}");
-    assert_eq!(error.retry_delay(), None, "{error}");
+    assert_eq!(error.retry_after(), None, "{error}");
     error
 }
 
@@ -24,7 +24,7 @@ pub fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T
 pub fn passing<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
     let error = failed(operation, kind, result);
     assert!(error.is_temporary(), "{error}");
-    assert_eq!(error.retry_delay(), None, "{error}");
+    assert_eq!(error.retry_after(), None, "{error}");
     error
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use strongroom_core::{
     Backend, BackendInfo, Description, Error, Health, ListOptions, ListPage, MetadataPatch,
-    Operation, PutOptions, Result, Rotated, Secret, SecretPath, SecretValue, Version, VersionInfo,
-    VersionSelector, async_trait,
+    Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
+    VersionInfo, VersionSelector, async_trait,
 };
 
 use crate::canary;
@@ -130,7 +130,7 @@ impl<B: Backend> Backend for Witnessed<B> {
         self.saw(Operation::Annotate, Some(path), self.0.annotate(path, patch).await)
     }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<Rotated> {
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         self.saw(Operation::Rotate, Some(path), self.0.rotate(path).await)
     }
 

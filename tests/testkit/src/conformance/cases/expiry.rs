@@ -98,7 +98,7 @@ async fn annotate_revives_an_expired_secret(store: &Fixture) {
     let version = store.put_described(KEY, canary::text(""), expired()).await;
     store.annotate(KEY, MetadataPatch::new().tag("team", "a")).await;
     refused(store.get(KEY).await, ErrorKind::Expired);
-    store.annotate(KEY, MetadataPatch::new().never_expires()).await;
+    store.annotate(KEY, MetadataPatch::new().clear_expires_at()).await;
     let secret = holds(store.get(KEY).await, &canary::text(""));
     assert_eq!(secret.version(), &version);
     assert_eq!(secret.metadata().expires_at, None);

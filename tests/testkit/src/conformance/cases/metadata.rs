@@ -127,8 +127,11 @@ async fn annotate_merges(store: &Fixture) {
 
 async fn annotate_removes(store: &Fixture) {
     store.put_described(KEY, canary::text(""), full()).await;
-    let patch =
-        MetadataPatch::new().remove_tag("team").remove_tag("never").no_description().no_rotation();
+    let patch = MetadataPatch::new()
+        .remove_tag("team")
+        .remove_tag("never")
+        .clear_description()
+        .clear_rotation_interval();
     store.annotate(KEY, patch).await;
     let metadata = store.describe(KEY).await.metadata;
     assert!(!metadata.tags.contains_key("team") && metadata.tags.contains_key("empty"));
