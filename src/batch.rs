@@ -1,176 +1,178 @@
-//! Reads of several secrets: what the cache has, what is being read already, and one call for the
-//! rest.
+//! Reads of several secrets: one call to the store for those that are neither in the cache nor under way.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared as SharedFuture, join_all};
 use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, VersionSelector};
 use tokio::sync::oneshot;
 
-use crate::cache::{Cache, Key, Terms};
+use crate::cache::{AskedAt, Flight, FlightOutcome, FlightStart, Freshness};
 use crate::clock::{self, Tick};
-use crate::flight::{Asked, Flight};
-use crate::load::{Place, closed, panicked};
-use crate::manager::Shared;
-use crate::numbers::Count;
-use crate::policy::bounded;
-use crate::retry::Deadline;
+use crate::error::{closed, panicked};
+use crate::load::{InFlightGuard, Step};
+use crate::retry::{Deadline, Outcome};
+use crate::shared::Shared;
 
-/// Calls to the store for several secrets. Like flights, they run in those who wait.
+/// The calls to the store for a batch. As flights do, they run in the tasks that wait for them.
 #[derive(Clone)]
-struct Calls {
-    /// The first one, for all.
-    first: SharedFuture<BoxFuture<'static, Arc<Answered>>>,
-    /// Further ones, for those that failed for a time; only they wait for these.
-    again: SharedFuture<BoxFuture<'static, Arc<Answered>>>,
+struct Batch {
+    /// One call for all paths.
+    first: SharedFuture<BoxFuture<'static, Arc<Answers>>>,
+    /// Retries for the paths whose read failed with a temporary error; only their flights wait for it.
+    retries: SharedFuture<BoxFuture<'static, Arc<Answers>>>,
 }
 
-struct Answered {
-    at: (Tick, Instant),
+struct Answers {
+    asked_at: (Tick, Instant),
     paths: Vec<SecretPath>,
-    results: Vec<Result<Secret>>,
+    outcomes: Vec<Outcome<Secret>>,
+    deadline: Deadline,
 }
 
-/// What a call is made for, once that is known.
-type Wanted = Vec<(SecretPath, Asked)>;
+/// The flights of a batch.
+#[derive(Default)]
+struct Request {
+    paths: Vec<SecretPath>,
+    asked_at: Vec<AskedAt>,
+    /// Flights that have to end first.
+    after: Vec<Flight>,
+}
 
 impl Shared {
     /// Reads the active versions of several secrets: one result per path, in their order.
-    pub(crate) async fn load_many(self: &Arc<Self>, paths: &[SecretPath]) -> Vec<Result<Secret>> {
-        let limit = self.policy.timeout;
-        let Some(cache) = &self.cache else { return self.ask_many(paths, limit).await };
-        let (wanted, calls) = self.calls(limit);
-        let mut missing = Vec::new();
-        let mut read = Vec::with_capacity(paths.len());
-        for path in paths {
-            let key = cache.key(path, &VersionSelector::Active);
-            read.push(match self.known(cache, &key, Terms::ANY) {
-                Some(result) => Err(result),
-                None => Ok((self.join(cache, &key, &calls, &mut missing), key)),
-            });
-        }
-        // Nobody has asked for nothing: a call without paths is never made.
-        let _ = wanted.send(missing);
-        drop(calls);
-        let landing = read.into_iter().map(async |read| match read {
-            Err(known) => known,
-            Ok((flight, key)) => self.land(cache, &key, flight?, Terms::ANY, limit).await,
-        });
-        join_all(landing).await
-    }
-
-    /// Joins the flight for `key`, or has the secret read with the others of a call.
-    fn join(
+    pub(crate) async fn load_many(
         self: &Arc<Self>,
-        cache: &Cache,
-        key: &Key,
-        calls: &Calls,
-        missing: &mut Wanted,
-    ) -> Result<(Flight, bool)> {
-        self.numbers.count(Count::Miss);
-        let start = |number, asked: Asked, _| {
-            let index = missing.len();
-            missing.push((key.path.clone(), asked));
-            let place = Place { shared: Arc::clone(self), key: key.clone(), number };
-            place.fly_along(calls.clone(), index).boxed().shared()
+        paths: &[SecretPath],
+        freshness: Freshness,
+        deadline: Deadline,
+    ) -> Vec<Result<Secret>> {
+        let Some(cache) = &self.cache else {
+            let outcomes = self.ask_many(paths, deadline).await.into_iter();
+            return outcomes.map(|outcome| self.finish_read(outcome.into_result())).collect();
         };
-        let limit = bounded(self.policy.timeout);
-        let (flight, is_new) = cache.board(key, None, limit, start).ok_or_else(closed)?;
-        if !is_new {
-            self.numbers.count(Count::Coalesced);
+        let version = &VersionSelector::Active;
+        let (send, batch) = self.batch();
+        let mut request = Request::default();
+        let mut steps = Vec::with_capacity(paths.len());
+        for path in paths {
+            let key = cache.key(path, version);
+            let found = cache.lookup(path.as_str(), version, freshness);
+            let step = match self.take(cache, found, || Some(key.clone())) {
+                Some(result) => Step::Answer(result),
+                None => self.join(cache, &key, freshness, &mut |flight: FlightStart| {
+                    let FlightStart { id, asked_at, after } = flight;
+                    let index = request.paths.len();
+                    request.paths.push(path.clone());
+                    request.asked_at.push(asked_at);
+                    request.after.extend(after);
+                    let guard = InFlightGuard { shared: Arc::clone(self), key: key.clone(), id };
+                    guard.run_in_batch(batch.clone(), index).boxed().shared()
+                }),
+            };
+            steps.push((step, key));
         }
-        Ok((flight, is_new))
+        // A batch without paths is never polled.
+        let _ = send.send(request);
+        drop(batch);
+        let results = steps.into_iter().map(async |(step, key)| match step {
+            Step::Answer(result) => result,
+            Step::Wait(waiter) => match self.wait(cache, &key, waiter, freshness, deadline).await {
+                Some(result) => result,
+                None => self.load(&key.path, version, freshness, deadline).await,
+            },
+        });
+        join_all(results).await
     }
 
-    /// Calls to the store for what is sent to them then.
-    fn calls(self: &Arc<Self>, limit: Duration) -> (oneshot::Sender<Wanted>, Calls) {
+    /// The calls to the store for the request that is sent to them.
+    fn batch(self: &Arc<Self>) -> (oneshot::Sender<Request>, Batch) {
         let (sender, receiver) = oneshot::channel();
         let shared = Arc::clone(self);
         let first = async move {
-            let wanted: Wanted = receiver.await.unwrap_or_default();
-            let at = (Tick::now(), clock::instant());
-            let (paths, asked): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
-            for asked in asked {
-                // Nobody else sets it.
-                let _ = asked.set(at.0);
+            let Request { paths, asked_at, after } = receiver.await.unwrap_or_default();
+            join_all(after).await;
+            let now = (Tick::now(), clock::instant());
+            for asked_at in asked_at {
+                asked_at.set(now.0);
             }
-            let results = shared.attempt_caught(&paths, Deadline::after(limit)).await;
-            Arc::new(Answered { at, paths, results })
+            let deadline = Deadline::after(shared.policy.timeout);
+            let outcomes = shared.attempt_caught(&paths, deadline).await;
+            Arc::new(Answers { asked_at: now, paths, outcomes, deadline })
         };
         let first = first.boxed().shared();
         let (shared, earlier) = (Arc::clone(self), first.clone());
-        let again = async move {
-            let Answered { at, paths, results } = &*earlier.await;
-            let waited = Tick::now().since(at.0);
-            let deadline = Deadline::after(bounded(limit).saturating_sub(waited));
-            let results = shared.ask_again(paths, results.clone(), deadline).await;
-            Arc::new(Answered { at: *at, paths: Vec::new(), results })
+        let retries = async move {
+            let Answers { asked_at, paths, outcomes, deadline } = &*earlier.await;
+            let outcomes = shared.retry_many(paths, outcomes.clone(), *deadline).await;
+            Arc::new(Answers {
+                asked_at: *asked_at,
+                paths: Vec::new(),
+                outcomes,
+                deadline: *deadline,
+            })
         };
-        (sender, Calls { first, again: again.boxed().shared() })
+        (sender, Batch { first, retries: retries.boxed().shared() })
     }
 
-    /// Asks the store for several secrets; those that fail for a time are asked for again.
-    pub(crate) async fn ask_many(
-        &self,
-        paths: &[SecretPath],
-        limit: Duration,
-    ) -> Vec<Result<Secret>> {
-        let deadline = Deadline::after(limit);
-        let results = self.attempt_many(paths, deadline).await;
-        self.ask_again(paths, results, deadline).await
+    /// Asks the store for several secrets, and again for those that failed with a temporary error.
+    async fn ask_many(&self, paths: &[SecretPath], deadline: Deadline) -> Vec<Outcome<Secret>> {
+        let outcomes = self.attempt_many(paths, deadline).await;
+        self.retry_many(paths, outcomes, deadline).await
     }
 
-    /// Asks for those that failed for a time.
-    async fn ask_again(
+    /// Asks again for the secrets that failed with a temporary error.
+    async fn retry_many(
         &self,
         paths: &[SecretPath],
-        mut results: Vec<Result<Secret>>,
+        mut outcomes: Vec<Outcome<Secret>>,
         deadline: Deadline,
-    ) -> Vec<Result<Secret>> {
+    ) -> Vec<Outcome<Secret>> {
         let mut pauses = self.retries.pauses();
         loop {
-            let failed = |result: &Result<Secret>| is_temporary(result).cloned();
-            let errors = results.iter().enumerate().filter_map(|(i, it)| Some((i, failed(it)?)));
-            let (failed, errors): (Vec<_>, Vec<_>) = errors.unzip();
-            // The one that asks for the longest pause.
+            let failed = |(index, outcome): (usize, &Outcome<Secret>)| {
+                Some((index, outcome.temporary_error()?.clone()))
+            };
+            let (failed, errors): (Vec<_>, Vec<_>) =
+                outcomes.iter().enumerate().filter_map(failed).unzip();
+            // The store's longest wish for a pause counts.
             let Some(error) = errors.into_iter().max_by_key(Error::retry_after) else {
-                return results;
+                return outcomes;
             };
             if !pauses.pause_after(&error, deadline).await {
-                return results;
+                return outcomes;
             }
             let again: Vec<_> = failed.iter().filter_map(|i| paths.get(*i).cloned()).collect();
             let answers = self.attempt_caught(&again, deadline).await;
-            for (index, result) in failed.into_iter().zip(answers) {
-                if let Some(place) = results.get_mut(index) {
-                    *place = result;
+            for (index, answer) in failed.into_iter().zip(answers) {
+                if let Some(outcome) = outcomes.get_mut(index) {
+                    *outcome = answer;
                 }
             }
         }
     }
 
-    /// The same as an attempt, where others wait for what may panic here.
+    /// As [`attempt_many`](Self::attempt_many), for callers that share the attempt: a panic becomes an error.
     async fn attempt_caught(
         &self,
         paths: &[SecretPath],
         deadline: Deadline,
-    ) -> Vec<Result<Secret>> {
+    ) -> Vec<Outcome<Secret>> {
         let attempt = AssertUnwindSafe(self.attempt_many(paths, deadline));
-        let failed = |_| paths.iter().map(|_| Err(panicked())).collect();
+        let failed = |_| paths.iter().map(|_| Outcome::Answer(Err(panicked()))).collect();
         attempt.catch_unwind().await.unwrap_or_else(failed)
     }
 
-    async fn attempt_many(&self, paths: &[SecretPath], deadline: Deadline) -> Vec<Result<Secret>> {
+    async fn attempt_many(&self, paths: &[SecretPath], deadline: Deadline) -> Vec<Outcome<Secret>> {
         let request = async { Ok(self.backend.get_many(paths).await) };
         let Some(Ok(mut results)) = deadline.within(self.numbers.time(request)).await else {
-            return paths.iter().map(|_| Err(deadline.missed())).collect();
+            return paths.iter().map(|_| Outcome::TimedOut(deadline.exceeded())).collect();
         };
         for result in &results {
             match result {
-                Ok(_) => self.retries.answered(),
+                Ok(_) => self.retries.record_answer(),
                 Err(error) => self.numbers.count_error(error),
             }
         }
@@ -178,28 +180,25 @@ impl Shared {
             Err(Error::new(ErrorKind::Internal, "report this to the backend's authors")
                 .because("the backend answered for fewer paths than it was asked"))
         });
-        results
+        results.into_iter().map(Outcome::Answer).collect()
     }
 }
 
-fn is_temporary(result: &Result<Secret>) -> Option<&Error> {
-    result.as_ref().err().filter(|error| error.is_temporary())
-}
-
-impl Place {
-    async fn fly_along(self, calls: Calls, index: usize) -> Result<Secret> {
-        let Calls { first, again } = calls;
-        let answered = first.await;
-        let at = answered.at;
-        let mut result = answered.results.get(index).cloned();
-        drop(answered);
-        if result.as_ref().and_then(is_temporary).is_some() {
-            result = again.await.results.get(index).cloned();
+impl InFlightGuard {
+    /// Waits for the answer to one path of a batch.
+    async fn run_in_batch(self, batch: Batch, index: usize) -> FlightOutcome {
+        let Batch { first, retries } = batch;
+        let answers = first.await;
+        let asked_at = answers.asked_at;
+        let mut outcome = answers.outcomes.get(index).cloned();
+        drop(answers);
+        if outcome.as_ref().and_then(Outcome::temporary_error).is_some() {
+            outcome = retries.await.outcomes.get(index).cloned();
         }
         // There is one for each path.
-        let outcome = result.unwrap_or_else(|| Err(closed()));
-        let settle =
-            AssertUnwindSafe(async { self.shared.settle(&self.key, self.number, at, outcome) });
-        settle.catch_unwind().await.unwrap_or_else(|_| Err(panicked()))
+        let outcome = outcome.unwrap_or_else(|| Outcome::Answer(Err(closed())));
+        let Self { shared, key, id } = &self;
+        let settle = AssertUnwindSafe(async { shared.settle(key, *id, asked_at, outcome) });
+        settle.catch_unwind().await.unwrap_or_else(|_| Err(panicked()).into())
     }
 }

@@ -1,110 +1,103 @@
-//! The cache: what the store has answered, for a time, bounded by entries and bytes.
+//! The cache: what the store answered, for a time, bounded by entries and bytes.
 //!
-//! A hit takes no lock, allocates nothing, and writes to no memory that other threads use, but for a
-//! reference count. The entries lie in shards, each an immutable table in an [`ArcSwap`]; a change
-//! copies the table of one shard, which is short, and puts the copy in its place. So what is
-//! invalidated is dropped at once, and wiped with its last reader.
-//!
-//! [`ArcSwap`]: arc_swap::ArcSwap
+//! A hit takes no lock, allocates nothing, and writes to no memory that other threads use, except a reference
+//! count. The entries lie in shards, each an immutable table in an `ArcSwap`. A change copies the table of one
+//! shard, which is short, and swaps it in: an entry that is invalidated is dropped at once, and wiped with its
+//! last reader.
 
-mod bounds;
 mod entry;
+mod in_flight;
+mod limits;
 mod outage;
 mod shard;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher as _;
-use strongroom_core::{Error, Secret, SecretPath, VersionSelector};
+use strongroom_core::{Error, ErrorKind, Secret, SecretPath, VersionSelector};
 
 use crate::clock::Tick;
-use crate::flight::{Asked, Entered, Flight};
-use crate::policy::ReadPolicy;
+use crate::policy::{ReadPolicy, bounded};
+use crate::sync::AtomicBool;
 
-use self::bounds::Limits;
-use self::entry::{Answer, Entry};
-pub(crate) use self::entry::{Key, Lifetimes};
-pub(crate) use self::outage::{Copy, is_outage};
-use self::shard::{Book, Shard, filtered};
+use self::entry::Entry;
+pub(crate) use self::entry::{Freshness, Key, Lifetimes, Lookup};
+pub(crate) use self::in_flight::{AskedAt, Flight, FlightOutcome};
+use self::in_flight::{Join, Ticket};
+use self::limits::Limits;
+pub(crate) use self::outage::is_outage;
+use self::shard::{Shard, ShardState, filtered};
 
-/// A power of two. Ten thousand entries make tables of some 160, which are copied in about 2 µs.
+/// A power of two. Ten thousand entries make tables of some 160, which take about 2 µs to copy.
 const SHARDS: usize = 64;
 /// How long after its time a flight may end.
 const LATENESS: Duration = Duration::from_secs(1);
+
 pub(crate) struct Cache {
     shards: Box<[Shard]>,
     hasher: RandomState,
     lifetimes: Lifetimes,
     limits: Limits,
+    /// How long a flight asks the store.
+    flight_time: Duration,
     entries: AtomicUsize,
     bytes: AtomicUsize,
-    /// Where the search for entries to evict goes on.
+    /// Where the search for entries to evict resumes.
     hand: AtomicUsize,
-    /// The number of the next flight.
-    number: AtomicU64,
-    /// Whether somebody removes entries whose time is over.
+    next_flight_id: std::sync::atomic::AtomicU64,
+    /// Whether a task removes entries whose time is over.
     pub(crate) is_swept: AtomicBool,
 }
 
-/// What a caller takes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// The store was asked less than so long ago.
-    pub(crate) max_age: Option<Duration>,
-    /// It may be stale.
-    pub(crate) accepts_stale: bool,
-}
-
-impl Terms {
-    /// Whatever the cache serves.
-    pub(crate) const ANY: Self = Self { max_age: None, accepts_stale: true };
-
-    /// Whether a copy from before will do while the store is unavailable.
-    pub(crate) fn take_a_copy(&self) -> bool {
-        self.accepts_stale && self.max_age != Some(Duration::ZERO)
-    }
-
-    fn is_too_old(&self, age: Duration) -> bool {
-        self.max_age.is_some_and(|max_age| age >= max_age)
-    }
-}
-
-/// What the cache has.
-pub(crate) enum Hit {
-    Secret {
-        secret: Secret,
-        /// Whether the caller is to have the store asked again, in the background.
-        is_due: bool,
+/// What a caller gets that may have to wait for the store.
+pub(crate) enum Access {
+    /// The answer of the cache.
+    Cached(Lookup),
+    /// A flight to wait for.
+    Wait {
+        flight: Flight,
+        is_new: bool,
+        /// Whether the cache has a copy to fall back on if the store is unavailable.
+        has_copy: bool,
     },
-    Missing(Error),
+    Closed,
 }
 
-/// What came of a flight that asked the store.
+/// What a flight is started with.
+pub(crate) struct FlightStart {
+    pub(crate) id: u64,
+    pub(crate) asked_at: AskedAt,
+    /// The flight that has to end first.
+    pub(crate) after: Option<Flight>,
+}
+
+/// What the cache made of a flight's outcome.
 pub(crate) enum Settled {
-    /// The outcome is not kept: the secret was written meanwhile, or the cache is closed.
+    /// The outcome is not kept: a write has overtaken it, or the cache is closed.
     Overtaken,
-    /// The outcome is kept. It takes the place of a stale entry if `recovered`.
+    /// The outcome is kept. It replaces a stale entry if `recovered`.
     Kept { recovered: bool },
-    /// The store is unavailable. The entry is kept, and served as stale from now on if `turned`.
-    Failed { turned: bool },
+    /// The store is unavailable. The entry stays, and is stale from now on if `marked_stale`.
+    Failed { marked_stale: bool },
 }
 
 impl Cache {
     pub(crate) fn new(policy: &ReadPolicy, ttl: Duration) -> Self {
         let ReadPolicy { stale_if_error, negative_ttl, max_entries, max_bytes, .. } = *policy;
         Self {
-            shards: (0..SHARDS).map(|_| Shard::new()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::default(),
             lifetimes: Lifetimes { ttl, stale_if_error, negative_ttl },
             limits: Limits { entries: max_entries, bytes: max_bytes },
+            flight_time: bounded(policy.timeout),
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
-            number: AtomicU64::new(0),
+            next_flight_id: std::sync::atomic::AtomicU64::new(0),
             is_swept: AtomicBool::new(false),
         }
     }
@@ -114,125 +107,166 @@ impl Cache {
         Key { hash, path: path.clone(), selector: selector.clone() }
     }
 
-    /// What the cache has for a key on these terms.
+    /// What the cache has for a key, without a lock.
     #[inline]
-    pub(crate) fn look(&self, path: &str, selector: &VersionSelector, terms: Terms) -> Option<Hit> {
+    pub(crate) fn lookup(
+        &self,
+        path: &str,
+        selector: &VersionSelector,
+        freshness: Freshness,
+    ) -> Lookup {
         let hash = self.hash(path);
         let now = Tick::now();
-        self.shard(hash).with(hash, path, selector, |entry| entry.serve(now, terms)).flatten()
+        let serve = |entry: &Arc<Entry>| entry.serve(now, freshness);
+        self.shard(hash).find(hash, path, selector, serve).unwrap_or(Lookup::MISS)
     }
 
-    /// Joins the flight for `key` if its outcome will be as fresh as `max_age` says, or enters the
-    /// one that `start` makes, given its number and a flight that it has to wait for. `None` once the
-    /// cache is closed.
-    pub(crate) fn board(
+    /// What the cache has for a key, or the flight to wait for: one under way that is as fresh as the caller
+    /// needs, or the one that `start` makes. One lock covers the look and the entry of the flight, so a flight
+    /// that ends in between is seen.
+    pub(crate) fn join_or_start(
         &self,
         key: &Key,
-        max_age: Option<Duration>,
-        limit: Duration,
-        start: impl FnOnce(u64, Asked, Option<Flight>) -> Flight,
-    ) -> Option<(Flight, bool)> {
-        let mut book = self.shard(key.hash).book();
-        if book.is_closed {
-            return None;
-        }
+        freshness: Freshness,
+        start: impl FnOnce(FlightStart) -> Flight,
+    ) -> Access {
+        let shard = self.shard(key.hash);
+        let mut state = shard.lock();
         let now = Tick::now();
-        let earlier = match (book.flights.find(key, now), max_age) {
-            (Some((flight, None)), _) | (Some((flight, _)), None) => return Some((flight, false)),
-            (Some((flight, Some(asked))), Some(max_age)) => {
-                if now.since(asked) < max_age {
-                    return Some((flight, false));
-                }
-                Some(flight)
+        match self.lookup_locked(shard, &mut state, key, freshness, now) {
+            Lookup::Miss { has_copy } => {
+                self.join(&mut state, key, freshness, now, has_copy, start)
             }
-            (None, _) => None,
+            cached => Access::Cached(cached),
+        }
+    }
+
+    /// The flight to wait for, whatever the cache has.
+    pub(crate) fn join_or_start_refresh(
+        &self,
+        key: &Key,
+        freshness: Freshness,
+        start: impl FnOnce(FlightStart) -> Flight,
+    ) -> Access {
+        let shard = self.shard(key.hash);
+        let mut state = shard.lock();
+        let now = Tick::now();
+        let has_copy = |entry: &Arc<Entry>| entry.is_copy(now, freshness);
+        let has_copy = shard.find_key(key, has_copy).unwrap_or(false);
+        self.join(&mut state, key, freshness, now, has_copy, start)
+    }
+
+    fn join(
+        &self,
+        state: &mut ShardState,
+        key: &Key,
+        freshness: Freshness,
+        now: Tick,
+        has_copy: bool,
+        start: impl FnOnce(FlightStart) -> Flight,
+    ) -> Access {
+        if state.is_closed {
+            return Access::Closed;
+        }
+        let after = match state.in_flight.join(key, freshness, now) {
+            Join::Existing(flight) => return Access::Wait { flight, is_new: false, has_copy },
+            Join::Start { after } => after,
         };
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
-        // One that waits for another has the time of both.
-        let flights = if earlier.is_some() { 2 } else { 1 };
-        let over = now.after(limit.saturating_mul(flights) + LATENESS);
-        let asked = Asked::default();
-        let flight = start(number, Arc::clone(&asked), earlier);
-        book.flights.enter(key, Entered { number, asked, over }, &flight);
-        Some((flight, true))
+        let id = self.next_flight_id.fetch_add(1, Ordering::Relaxed);
+        let is_next = after.is_some();
+        // A flight that waits for another one has the time of both.
+        let time = self.flight_time.saturating_mul(if is_next { 2 } else { 1 });
+        let asked_at = AskedAt::never();
+        let flight = start(FlightStart { id, asked_at: asked_at.clone(), after });
+        // A flight that has ended already is not entered.
+        if let Some(weak) = flight.downgrade() {
+            let ticket =
+                Ticket { id, asked_at, deadline: now.after(time + LATENESS), flight: weak };
+            state.in_flight.start(key, ticket, is_next);
+        }
+        Access::Wait { flight, is_new: true, has_copy }
     }
 
-    /// Strikes out a flight that was given up, or has ended. Whoever uses the entry next may have the
-    /// store asked again.
-    pub(crate) fn give_up(&self, key: &Key, number: u64) {
-        self.shard(key.hash).book().flights.leave(key, number);
-        self.not_refreshing(key);
+    /// Removes a flight that was dropped, or has ended. The next reader of an entry that is due for a refresh
+    /// refreshes it.
+    pub(crate) fn abandon(&self, key: &Key, id: u64) {
+        self.shard(key.hash).lock().in_flight.finish(key, id);
+        self.cancel_refresh(key);
     }
 
-    /// Takes back that somebody has been sent to ask the store again.
-    pub(crate) fn not_refreshing(&self, key: &Key) {
-        let take_back = |entry: &Arc<Entry>| entry.refreshing.store(false, Ordering::Relaxed);
-        self.shard(key.hash).with(key.hash, key.path.as_str(), &key.selector, take_back);
+    /// Lets another reader refresh an entry.
+    pub(crate) fn cancel_refresh(&self, key: &Key) {
+        let cancel = |entry: &Arc<Entry>| entry.refreshing.store(false, Ordering::Relaxed);
+        self.shard(key.hash).find_key(key, cancel);
     }
 
-    /// Ends a flight and keeps its outcome, unless something has overtaken it.
+    /// Ends a flight and keeps its outcome, unless a write or another flight has overtaken it.
     pub(crate) fn settle(
         &self,
         key: &Key,
-        number: u64,
+        id: u64,
         asked_at: (Tick, Instant),
         outcome: &Result<Secret, Error>,
     ) -> Settled {
         let shard = self.shard(key.hash);
-        let mut book = shard.book();
-        if !book.flights.leave(key, number) {
+        let mut state = shard.lock();
+        if !state.in_flight.finish(key, id) {
             return Settled::Overtaken;
         }
-        let is_unsettled = book.is_unsettled(&key.path, Tick::now());
+        let is_uncertain = state.is_uncertain(&key.path, Tick::now());
         let entry = match outcome {
             Ok(secret) => {
                 let entry = Entry::found(key.clone(), secret, asked_at, &self.lifetimes);
-                if is_unsettled { entry.and_then(|it| self.spare(it, asked_at.0)) } else { entry }
+                if is_uncertain {
+                    entry.and_then(|entry| self.stale_only(entry, asked_at.0))
+                } else {
+                    entry
+                }
             }
             Err(error) if is_outage(error) => {
-                return Settled::Failed { turned: self.fail_within(&mut book, key, error) };
+                let marked_stale = self.record_failure(shard, &mut state, key, error);
+                return Settled::Failed { marked_stale };
             }
-            Err(error) if is_absence(error) && !is_unsettled => {
+            Err(error) if error.kind() == ErrorKind::NotFound && !is_uncertain => {
                 Entry::missing(key.clone(), error.clone(), asked_at.0, &self.lifetimes)
             }
-            // The store says no: that holds, whatever it said before.
+            // The store refuses: that replaces what it said before.
             Err(_) => None,
         };
-        let was_stale = |entry: &Arc<Entry>| entry.is_stale();
-        let known = shard.with(key.hash, key.path.as_str(), &key.selector, was_stale);
-        self.edit(shard, &mut book, |entry| entry.key != *key, entry);
-        drop(book);
+        let was_stale = shard.find_key(key, |entry| entry.is_stale()).unwrap_or(false);
+        self.edit(shard, &mut state, |entry| entry.key != *key, entry);
+        drop(state);
         self.evict();
-        Settled::Kept { recovered: outcome.is_ok() && known == Some(true) }
+        Settled::Kept { recovered: outcome.is_ok() && was_stale }
     }
 
-    /// Forgets a secret, also to those who are reading it at this moment.
+    /// Removes a secret. Reads of it that are under way will not be kept.
     pub(crate) fn invalidate(&self, path: &SecretPath) {
         let shard = self.shard(self.hash(path.as_str()));
-        let mut book = shard.book();
-        book.flights.forget(path);
-        self.edit(shard, &mut book, |entry| entry.key.path != *path, None);
+        let mut state = shard.lock();
+        state.in_flight.forget(path);
+        self.edit(shard, &mut state, |entry| entry.key.path != *path, None);
     }
 
-    /// Forgets everything, for good.
+    /// Removes everything, for good.
     pub(crate) fn close(&self) {
         for shard in &self.shards {
-            let mut book = shard.book();
-            book.is_closed = true;
-            book.flights.clear();
-            self.edit(shard, &mut book, |_| false, None);
+            let mut state = shard.lock();
+            state.is_closed = true;
+            state.in_flight.clear();
+            self.edit(shard, &mut state, |_| false, None);
         }
     }
 
-    /// Replaces the table of a shard: without what is not kept, and with another entry.
+    /// Replaces the table of a shard: without the entries that `keep` rejects, and with one more.
     fn edit(
         &self,
         shard: &Shard,
-        book: &mut Book,
+        state: &mut ShardState,
         keep: impl Fn(&Entry) -> bool,
         add: Option<Entry>,
     ) {
-        let add = add.filter(|entry| entry.size <= self.limits.bytes && !book.is_closed);
+        let add = add.filter(|entry| entry.size <= self.limits.bytes && !state.is_closed);
         let table = shard.table();
         if add.is_none() && table.iter().all(|entry| keep(entry)) {
             return;
@@ -252,7 +286,7 @@ impl Cache {
             self.bytes.fetch_add(entry.size, Ordering::Relaxed);
             shard::insert(&mut edited, Arc::new(entry));
         }
-        shard.replace(book, edited);
+        shard.replace(state, edited);
     }
 
     #[inline]
@@ -268,46 +302,7 @@ impl Cache {
     }
 }
 
-impl Entry {
-    /// What this entry answers on these terms.
-    #[inline]
-    fn serve(&self, now: Tick, terms: Terms) -> Option<Hit> {
-        if now >= self.good_until
-            || terms.is_too_old(now.since(self.asked_at))
-            || self.is_stale() && !terms.take_a_copy()
-            || self.has_expired()
-        {
-            return None;
-        }
-        // Only the first use writes.
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
-        match &self.answer {
-            Answer::Found(replicas) => {
-                let is_due = now >= self.refresh_at
-                    && !self.refreshing.load(Ordering::Relaxed)
-                    && !self.refreshing.swap(true, Ordering::Relaxed);
-                // There is a power of two of them.
-                let secret = replicas.get(entry::thread_number() & (replicas.len() - 1))?.clone();
-                Some(Hit::Secret { secret, is_due })
-            }
-            Answer::Missing(error) => Some(Hit::Missing(error.clone())),
-        }
-    }
-}
-
-impl Key {
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-}
-
-fn is_absence(error: &Error) -> bool {
-    error.kind() == strongroom_core::ErrorKind::NotFound
-}
-
-/// Counts alone: neither paths nor what is kept.
+/// Counts alone: neither paths nor values.
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")

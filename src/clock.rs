@@ -16,6 +16,15 @@ impl Tick {
         Self(source::milliseconds())
     }
 
+    /// The moment that is so many milliseconds after the clock's zero.
+    pub(crate) fn at(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+
+    pub(crate) fn milliseconds(self) -> u64 {
+        self.0
+    }
+
     /// This moment and so much later.
     pub(crate) fn after(self, delay: Duration) -> Self {
         let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);

@@ -1,21 +1,19 @@
 //! The one API over every store.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use strongroom_core::{
-    Backend, BackendInfo, Capability, Error, Health, Operation, Result, SecretPath, SecretValue,
+    Backend, BackendInfo, Capability, Error, Health, Operation, Result, SecretPath,
 };
 #[cfg(doc)]
 use strongroom_core::{ErrorKind, Secret};
 
-use crate::cache::Cache;
-use crate::numbers::Numbers;
+use crate::config::Config;
+use crate::error::closed;
 use crate::policy::ReadPolicy;
-use crate::retry::{Deadline, Retries};
-use crate::watch::Watches;
-use crate::{Config, load};
+use crate::retry::Deadline;
+use crate::shared::Shared;
 
 /// A service's secrets, in whichever store the operator has chosen.
 ///
@@ -28,24 +26,6 @@ use crate::{Config, load};
 pub struct SecretsManager {
     pub(crate) shared: Arc<Shared>,
     pub(crate) namespace: Option<SecretPath>,
-}
-
-/// What all clones share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) policy: ReadPolicy,
-    /// `None` where reads are not cached.
-    pub(crate) cache: Option<Cache>,
-    pub(crate) retries: Retries,
-    pub(crate) watches: Watches,
-    pub(crate) numbers: Numbers,
-    /// What declared secrets answer while the store does not have them; set when they are checked.
-    pub(crate) defaults: OnceLock<BTreeMap<SecretPath, SecretValue>>,
-    /// Whether a close has begun.
-    closing: AtomicBool,
-    /// Whether a close has come to its end.
-    closed: AtomicBool,
 }
 
 impl SecretsManager {
@@ -81,7 +61,7 @@ impl SecretsManager {
         Self::with_policy(backend, ReadPolicy::default())
     }
 
-    /// Uses a store of any kind, read as `policy` says.
+    /// Uses a store of any kind with a [`ReadPolicy`].
     ///
     /// # Examples
     /// ```
@@ -97,22 +77,10 @@ impl SecretsManager {
     }
 
     fn new(backend: Arc<dyn Backend>, policy: ReadPolicy) -> Self {
-        let info = backend.info();
-        let shared = Shared {
-            cache: policy.ttl(info).map(|ttl| Cache::new(&policy, ttl)),
-            retries: Retries::new(policy.retries_of(info)),
-            watches: Watches::default(),
-            numbers: Numbers::new(info),
-            defaults: OnceLock::new(),
-            closing: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            backend,
-            policy,
-        };
-        Self { shared: Arc::new(shared), namespace: None }
+        Self { shared: Arc::new(Shared::new(backend, policy)), namespace: None }
     }
 
-    /// A view of what lies below `prefix`: the same API, with paths relative to it. One `/` at the
+    /// A view of the secrets below `prefix`: the same API, with paths relative to it. One `/` at the
     /// end of `prefix` is ignored.
     ///
     /// # Errors
@@ -136,33 +104,32 @@ impl SecretsManager {
         Ok(Self { shared: Arc::clone(&self.shared), namespace })
     }
 
-    /// Asks the store how it is.
+    /// Asks the store whether it is ready to serve.
     ///
     /// # Errors
-    /// Whatever keeps the store from answering.
+    /// The errors of a store that cannot answer.
     pub async fn health(&self) -> Result<Health> {
         let info = self.ready(Operation::Health)?;
         let deadline = Deadline::after(self.shared.policy.timeout);
         let result = deadline.within(self.shared.backend.health()).await;
-        let result = result.unwrap_or_else(|| Err(deadline.missed()));
+        let result = result.unwrap_or_else(|| Err(deadline.exceeded()));
         result.map_err(|error| error.during(Operation::Health).from_backend(info.kind))
     }
 
-    /// What kind of store it is and what it can do.
+    /// The kind of the store and its capabilities.
     #[must_use]
     pub fn backend(&self) -> &BackendInfo {
         self.shared.backend.info()
     }
 
-    /// Lets go of the store and of all that is cached, for this manager and all its clones. Once it
-    /// has begun, other calls answer [`ErrorKind::Closed`]; secrets that were read stay readable until
-    /// they are dropped, also in handles.
+    /// Closes the store and empties the cache, for this manager and all its clones. From its beginning on, other
+    /// calls fail with [`ErrorKind::Closed`]. Secrets that were read stay readable until they are dropped, also in
+    /// handles.
     ///
-    /// If the future is dropped midway, call it again: it does nothing only after one call has come
-    /// to its end.
+    /// If the future is dropped midway, call it again: it does nothing only after one call has ended.
     ///
     /// # Errors
-    /// Whatever keeps the store from closing in good order; it is closed all the same.
+    /// The errors of a store that cannot close in good order; it is closed nevertheless.
     pub async fn close(&self) -> Result<()> {
         self.shared.closing.store(true, Ordering::Release);
         if let Some(cache) = &self.shared.cache {
@@ -177,7 +144,7 @@ impl SecretsManager {
         result.map_err(|error| error.during(Operation::Close).from_backend(self.backend().kind))
     }
 
-    /// The full path, once the manager is known to be open.
+    /// The full path, if the manager is open.
     pub(crate) fn resolve(&self, path: &str, operation: Operation) -> Result<SecretPath> {
         match (self.ready(operation), self.full(path)) {
             (Ok(_), Ok(path)) => Ok(path),
@@ -195,21 +162,16 @@ impl SecretsManager {
     }
 
     /// This manager without a namespace.
-    pub(crate) fn whole(&self) -> Self {
+    pub(crate) fn without_namespace(&self) -> Self {
         Self { shared: Arc::clone(&self.shared), namespace: None }
     }
 
     pub(crate) fn ready(&self, operation: Operation) -> Result<&BackendInfo> {
         let info = self.backend();
-        if self.is_closing() {
-            return Err(load::closed().during(operation).from_backend(info.kind));
+        if self.shared.is_closing() {
+            return Err(closed().during(operation).from_backend(info.kind));
         }
         Ok(info)
-    }
-
-    #[inline]
-    pub(crate) fn is_closing(&self) -> bool {
-        self.shared.closing.load(Ordering::Acquire)
     }
 
     pub(crate) fn require(

@@ -1,12 +1,12 @@
-//! What a caller can ask of one read.
+//! The options of one read.
 
 use std::time::Duration;
 
 use strongroom_core::VersionSelector;
 
-use crate::cache::Terms;
+use crate::cache::Freshness;
 
-/// How one read is made, where it is not to be as the [`ReadPolicy`](crate::ReadPolicy) says.
+/// How one read differs from the [`ReadPolicy`](crate::ReadPolicy).
 ///
 /// # Examples
 /// ```
@@ -24,12 +24,12 @@ use crate::cache::Terms;
 pub struct ReadOptions {
     /// Which version to read; the active one unless set.
     pub version: VersionSelector,
-    /// The secret must have been read from the store less than so long ago, also while the store is
-    /// unavailable (a stale copy that is young enough will do then). Zero asks the store in any case.
+    /// The store must have been asked less than this long ago. While it is unavailable, a stale copy of that age will
+    /// do. Zero always asks the store.
     pub max_age: Option<Duration>,
-    /// The longest time that this read takes in all.
+    /// How long this read takes at most, with waiting and retries.
     pub timeout: Option<Duration>,
-    /// Whether an error is preferred to a stale copy while the store is unavailable.
+    /// While the store is unavailable, the read fails rather than give a stale copy.
     pub never_stale: bool,
 }
 
@@ -47,28 +47,28 @@ impl ReadOptions {
         self
     }
 
-    /// Accepts only what was read from the store less than so long ago.
+    /// Accepts only an answer that the store gave less than this long ago.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Bounds the time of this read.
+    /// Limits the time of this read.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Prefers an error to a stale copy.
+    /// Fails rather than give a stale copy.
     #[must_use]
     pub fn never_stale(mut self) -> Self {
         self.never_stale = true;
         self
     }
 
-    pub(crate) fn terms(&self) -> Terms {
-        Terms { max_age: self.max_age, accepts_stale: !self.never_stale }
+    pub(crate) fn freshness(&self) -> Freshness {
+        Freshness { max_age: self.max_age, accepts_stale: !self.never_stale }
     }
 }

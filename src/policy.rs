@@ -212,7 +212,7 @@ impl ReadPolicy {
     }
 
     /// How often a handle looks for a new version in this store.
-    pub(crate) fn look_every(&self, info: &BackendInfo) -> Duration {
+    pub(crate) fn watch_interval_of(&self, info: &BackendInfo) -> Duration {
         let beside_cache = || self.ttl(info).map(|ttl| ttl * 3 / 4);
         let interval = self.watch_interval.or_else(beside_cache);
         let interval = interval.filter(|interval| !interval.is_zero());

@@ -1,17 +1,26 @@
-//! Reading secrets and what is known about them.
+//! Reads of secrets and of their metadata.
 
 use std::time::Duration;
 
 use arrayvec::ArrayString;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 use serde::de::DeserializeOwned;
 use strongroom_core::{
     Capability, Description, ErrorKind, ListOptions, Metadata, Operation, PageToken, Result,
     Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
 };
 
-use crate::cache::{Hit, Terms};
-use crate::{Listing, ReadOptions, SecretsManager, clock, expiry, load};
+use crate::cache::{Freshness, Lookup};
+use crate::clock;
+use crate::error::closed;
+use crate::listing::Listing;
+use crate::manager::SecretsManager;
+use crate::options::ReadOptions;
+use crate::retry::Deadline;
+
+/// How many reads of versions other than the active one are under way at once for `get_many_with`, as many as
+/// [`Backend::get_many`](strongroom_core::Backend::get_many) has.
+const MAX_CONCURRENT_READS: usize = 16;
 
 impl SecretsManager {
     /// Reads the active version of a secret.
@@ -19,38 +28,38 @@ impl SecretsManager {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it was never written, is deleted or destroyed,
     /// [`ErrorKind::Expired`] if its expiry has passed, [`ErrorKind::Corrupt`] if what is stored
-    /// fails authentication, and whatever keeps the store from answering.
+    /// fails authentication, and the errors of a store that cannot answer.
     pub async fn get(&self, path: impl AsRef<str>) -> Result<Secret> {
         let path = path.as_ref();
-        match self.cached(path, &VersionSelector::Active, Terms::ANY) {
+        match self.cached(path, &VersionSelector::Active, Freshness::ANY) {
             Some(secret) => Ok(secret),
-            None => Box::pin(self.read(path, &VersionSelector::Active, Terms::ANY, None)).await,
+            None => Box::pin(self.read(path, &ReadOptions::new())).await,
         }
     }
 
-    /// Reads a secret with options for this read alone: another version, a bound on its age or on
+    /// Reads a secret with options for this read alone: another version, a limit to its age or to
     /// the time that the read takes.
     ///
     /// # Errors
     /// As [`get`](Self::get); [`ErrorKind::Unsupported`] if the store has no versions or labels.
     pub async fn get_with(&self, path: impl AsRef<str>, options: ReadOptions) -> Result<Secret> {
-        let (path, terms) = (path.as_ref(), options.terms());
-        match self.cached(path, &options.version, terms) {
+        let path = path.as_ref();
+        match self.cached(path, &options.version, options.freshness()) {
             Some(secret) => Ok(secret),
-            None => Box::pin(self.read(path, &options.version, terms, options.timeout)).await,
+            None => Box::pin(self.read(path, &options)).await,
         }
     }
 
-    /// Asks the store for the active version of a secret, whatever the cache has. Calls that come
-    /// while the store is being asked wait for one more request, which they share.
+    /// Asks the store for the active version of a secret, whatever the cache holds. Calls that come
+    /// while the store is being asked share one further request.
     ///
     /// # Errors
-    /// As [`get`](Self::get). While the store is unavailable, it is an error and no stale copy.
+    /// As [`get`](Self::get). While the store is unavailable, the call fails and gives no stale copy.
     pub async fn refresh(&self, path: impl AsRef<str>) -> Result<Secret> {
         self.get_with(path, ReadOptions::new().max_age(Duration::ZERO)).await
     }
 
-    /// Forgets what is cached of a secret. Its value is wiped as soon as the last reader lets go.
+    /// Removes a secret from the cache. Its value is wiped when the last reader drops it.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it is not a path, [`ErrorKind::Closed`].
@@ -59,7 +68,7 @@ impl SecretsManager {
         if let Some(cache) = &self.shared.cache {
             cache.invalidate(&path);
         }
-        self.shared.watches.ring(&path);
+        self.shared.watches.notify(&path);
         Ok(())
     }
 
@@ -93,29 +102,57 @@ impl SecretsManager {
         &self,
         paths: impl IntoIterator<Item = P>,
     ) -> Vec<Result<Secret>> {
+        self.get_many_with(paths, ReadOptions::new()).await
+    }
+
+    /// Reads several secrets at once, with options for these reads alone. Only active versions are
+    /// read in one call to the store.
+    pub async fn get_many_with<P: AsRef<str>>(
+        &self,
+        paths: impl IntoIterator<Item = P>,
+        options: ReadOptions,
+    ) -> Vec<Result<Secret>> {
+        if options.version != VersionSelector::Active {
+            let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
+            let reads = stream::iter(paths).map(|path| self.get_with(path, options.clone()));
+            return reads.buffered(MAX_CONCURRENT_READS).collect().await;
+        }
         let resolve = |path: P| self.resolve(path.as_ref(), Operation::Get);
-        let resolved: Vec<_> = paths.into_iter().map(resolve).collect();
-        self.read_many(resolved).await
+        let resolved = paths.into_iter().map(resolve).collect();
+        let complete = |path: &SecretPath, result| self.complete(path, result, &options.version);
+        self.read_many(resolved, &options, complete).await
     }
 
     /// The one entrance of every read of several secrets.
-    async fn read_many(&self, resolved: Vec<Result<SecretPath>>) -> Vec<Result<Secret>> {
+    async fn read_many(
+        &self,
+        resolved: Vec<Result<SecretPath>>,
+        options: &ReadOptions,
+        complete: impl Fn(&SecretPath, Result<Secret>) -> Result<Secret>,
+    ) -> Vec<Result<Secret>> {
         let valid: Vec<_> =
             resolved.iter().filter_map(|path| path.as_ref().ok().cloned()).collect();
-        let mut results = self.shared.load_many(&valid).await.into_iter();
+        // A closed manager resolves no path, and does not ask its closed store.
+        let mut results = match valid.as_slice() {
+            [] => Vec::new(),
+            valid => {
+                let deadline = self.deadline(options);
+                self.shared.load_many(valid, options.freshness(), deadline).await
+            }
+        }
+        .into_iter();
         resolved
             .into_iter()
             .map(|path| {
                 let path = path?;
                 // There is one for each valid path.
-                let result = results.next().unwrap_or_else(|| Err(load::closed()));
-                self.judge(&path, result, &VersionSelector::Active)
+                complete(&path, results.next().unwrap_or_else(|| Err(closed())))
             })
             .collect()
     }
 
     /// The value of a secret, or `default` if it is [`NotFound`](ErrorKind::NotFound). Any other
-    /// error remains one: a secret that is expired or may not be read has no default.
+    /// error stays an error, for example if the secret has expired or the service may not read it.
     ///
     /// # Errors
     /// As [`get`](Self::get), without `NotFound`.
@@ -132,7 +169,7 @@ impl SecretsManager {
         }
     }
 
-    /// Whether there is a secret at this path, be it an expired one.
+    /// Whether there is a secret at this path, even an expired one.
     ///
     /// # Errors
     /// As [`get`](Self::get), without `NotFound` and `Expired`.
@@ -147,17 +184,30 @@ impl SecretsManager {
         }
     }
 
-    /// One member of a secret that is a JSON object; see [`SecretValue::field`].
+    /// Reads one member of a secret that is a JSON object; see [`SecretValue::field`].
     ///
     /// # Errors
-    /// As [`get`](Self::get); [`ErrorKind::WrongType`] if the value is no JSON object,
+    /// As [`get`](Self::get); [`ErrorKind::WrongType`] if the value is not a JSON object,
     /// [`ErrorKind::FieldNotFound`] if it has no such member.
     pub async fn get_field(&self, path: impl AsRef<str>, name: &str) -> Result<SecretValue> {
-        let secret = self.get(path).await?;
+        self.get_field_with(path, name, ReadOptions::new()).await
+    }
+
+    /// Reads one member of a secret, with options for this read alone.
+    ///
+    /// # Errors
+    /// As [`get_with`](Self::get_with) and [`get_field`](Self::get_field).
+    pub async fn get_field_with(
+        &self,
+        path: impl AsRef<str>,
+        name: &str,
+        options: ReadOptions,
+    ) -> Result<SecretValue> {
+        let secret = self.get_with(path, options).await?;
         secret.field(name).map_err(|error| self.named(error, Operation::Get, secret.path()))
     }
 
-    /// A secret as `T`, from its JSON; see [`SecretValue::parse_json`].
+    /// Reads a secret as `T`, from its JSON; see [`SecretValue::parse_json`].
     ///
     /// # Errors
     /// As [`get`](Self::get); [`ErrorKind::WrongType`] if the value is not JSON of this type.
@@ -175,31 +225,43 @@ impl SecretsManager {
     /// # }
     /// ```
     pub async fn get_json<T: DeserializeOwned>(&self, path: impl AsRef<str>) -> Result<T> {
-        let secret = self.get(path).await?;
+        self.get_json_with(path, ReadOptions::new()).await
+    }
+
+    /// Reads a secret as `T`, from its JSON, with options for this read alone.
+    ///
+    /// # Errors
+    /// As [`get_with`](Self::get_with) and [`get_json`](Self::get_json).
+    pub async fn get_json_with<T: DeserializeOwned>(
+        &self,
+        path: impl AsRef<str>,
+        options: ReadOptions,
+    ) -> Result<T> {
+        let secret = self.get_with(path, options).await?;
         secret.parse_json().map_err(|error| self.named(error, Operation::Get, secret.path()))
     }
 
     /// Lists the versions of a secret, newest first.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Unsupported`], and whatever keeps the store from
-    /// answering.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Unsupported`], and the errors of a store
+    /// that cannot answer.
     pub async fn versions(&self, path: impl AsRef<str>) -> Result<Vec<VersionInfo>> {
         let path = self.resolve(path.as_ref(), Operation::Versions)?;
         self.require(Capability::Versions, Operation::Versions, &path)?;
-        let result = self.shared.repeat(|| self.shared.backend.versions(&path)).await;
+        let result = self.shared.request(|| self.shared.backend.versions(&path)).await;
         result.map_err(|error| self.named(error, Operation::Versions, &path))
     }
 
-    /// Reads what is known about a secret, also an expired one, without its value.
+    /// Reads the metadata of a secret, even an expired one, without its value.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`], [`ErrorKind::Unsupported`], and whatever keeps the store from
-    /// answering.
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Unsupported`], and the errors of a store
+    /// that cannot answer.
     pub async fn describe(&self, path: impl AsRef<str>) -> Result<Description> {
         let path = self.resolve(path.as_ref(), Operation::Describe)?;
         self.require(Capability::Metadata, Operation::Describe, &path)?;
-        let result = self.shared.repeat(|| self.shared.backend.describe(&path)).await;
+        let result = self.shared.request(|| self.shared.backend.describe(&path)).await;
         result.map_err(|error| self.named(error, Operation::Describe, &path))
     }
 
@@ -210,7 +272,7 @@ impl SecretsManager {
         self.list_with(prefix, ListOptions::new())
     }
 
-    /// Lists those paths below `prefix` whose secrets have a tag or kind, or also deleted ones.
+    /// Lists the paths below `prefix` whose secrets have a tag or a kind; includes deleted secrets on request.
     ///
     /// # Examples
     /// ```
@@ -236,7 +298,7 @@ impl SecretsManager {
             let Some((manager, prefix, options)) = state else { return Ok(None) };
             let prefix = prefix?;
             let (paths, next) = manager.page(prefix.as_ref(), &options).await?;
-            // A local store never waits, however many pages there are.
+            // A local store never waits, so other tasks get their turn here.
             tokio::task::yield_now().await;
             let rest = next.map(|token| (manager, Ok(prefix), options.page(Some(token))));
             Ok(Some((paths, rest)))
@@ -254,7 +316,7 @@ impl SecretsManager {
         }
         let page = self
             .shared
-            .repeat(|| self.shared.backend.list(prefix, options))
+            .request(|| self.shared.backend.list(prefix, options))
             .await
             .map_err(|error| error.during(Operation::List).from_backend(info.kind))?;
         let Some(namespace) = &self.namespace else { return Ok((page.paths, page.next)) };
@@ -263,42 +325,47 @@ impl SecretsManager {
         Ok((paths, page.next))
     }
 
-    /// What the cache has, if that is a secret.
+    /// The secret that the cache holds.
     #[inline]
-    fn cached(&self, path: &str, version: &VersionSelector, terms: Terms) -> Option<Secret> {
+    fn cached(
+        &self,
+        path: &str,
+        version: &VersionSelector,
+        freshness: Freshness,
+    ) -> Option<Secret> {
         let shared = &self.shared;
-        let cache = shared.cache.as_ref().filter(|_| !self.is_closing())?;
-        let hit = match &self.namespace {
-            None => cache.look(path, version, terms)?,
+        let cache = shared.cache.as_ref().filter(|_| !shared.is_closing())?;
+        let found = match &self.namespace {
+            None => cache.lookup(path, version, freshness),
             Some(namespace) => {
                 let mut full = ArrayString::<{ SecretPath::MAX_LEN }>::new();
                 full.try_push_str(namespace.as_str()).ok()?;
                 full.try_push('/').ok()?;
                 full.try_push_str(path).ok()?;
-                cache.look(&full, version, terms)?
+                cache.lookup(&full, version, freshness)
             }
         };
-        match hit {
-            // What is remembered as missing may have a default.
-            Hit::Missing(_) => None,
-            Hit::Secret { .. } => {
+        match found {
+            // A declared default may take the place of a secret that does not exist.
+            Lookup::Hit { result: Err(_), .. } | Lookup::Miss { .. } => None,
+            found => {
                 let key = || Some(cache.key(&self.full(path).ok()?, version));
-                shared.take(cache, hit, key)?.ok()
+                shared.take(cache, found, key)?.ok()
             }
         }
     }
 
-    /// The one entrance of every read of a single secret that the cache does not have.
-    async fn read(
-        &self,
-        path: &str,
-        version: &VersionSelector,
-        terms: Terms,
-        timeout: Option<Duration>,
-    ) -> Result<Secret> {
+    /// The one entrance of every read of a single secret that the cache does not hold.
+    async fn read(&self, path: &str, options: &ReadOptions) -> Result<Secret> {
+        let version = &options.version;
         let path = self.resolve_version(path, version)?;
-        let result = self.shared.load(&path, version, terms, timeout).await;
-        self.judge(&path, result, version)
+        let deadline = self.deadline(options);
+        let result = self.shared.load(&path, version, options.freshness(), deadline).await;
+        self.complete(&path, result, version)
+    }
+
+    fn deadline(&self, options: &ReadOptions) -> Deadline {
+        Deadline::after(options.timeout.unwrap_or(self.shared.policy.timeout))
     }
 
     /// The full path, if the store has versions of this kind.
@@ -314,50 +381,31 @@ impl SecretsManager {
         Ok(path)
     }
 
-    /// Reads one version from the store, whatever the cache holds and whatever defaults are declared.
+    /// Reads one version from the store, whatever the cache holds and without declared defaults.
     pub(crate) async fn read_fresh(
         &self,
         path: &SecretPath,
         version: &VersionSelector,
     ) -> Result<Secret> {
         let path = self.resolve_version(path.as_str(), version)?;
-        let fresh = Terms { max_age: Some(Duration::ZERO), accepts_stale: false };
-        let result = self.shared.load(&path, version, fresh, None).await;
-        self.finish_fresh(&path, result)
+        let deadline = Deadline::after(self.shared.policy.timeout);
+        let result = self.shared.load(&path, version, Freshness::NOW, deadline).await;
+        result.map_err(|error| self.named(error, Operation::Get, &path))
     }
 
-    /// Reads several secrets from the store, as [`read_fresh`](Self::read_fresh) does, but leaves the cache
-    /// as it is.
+    /// As [`read_fresh`](Self::read_fresh), for several secrets.
     pub(crate) async fn read_many_fresh(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
         let resolve = |path: &SecretPath| self.resolve(path.as_str(), Operation::Get);
-        let resolved: Vec<_> = paths.iter().map(resolve).collect();
-        let valid: Vec<_> =
-            resolved.iter().filter_map(|path| path.as_ref().ok().cloned()).collect();
-        let results = match valid.as_slice() {
-            // A closed manager has no valid paths, and must not ask its closed store.
-            [] => Vec::new(),
-            valid => self.shared.ask_many(valid, self.shared.policy.timeout).await,
+        let resolved = paths.iter().map(resolve).collect();
+        let options = ReadOptions::new().max_age(Duration::ZERO).never_stale();
+        let complete = |path: &SecretPath, result: Result<Secret>| {
+            result.map_err(|error| self.named(error, Operation::Get, path))
         };
-        let mut results = results.into_iter();
-        resolved
-            .into_iter()
-            .map(|path| {
-                let path = path?;
-                // There is one for each valid path.
-                self.finish_fresh(&path, results.next().unwrap_or_else(|| Err(load::closed())))
-            })
-            .collect()
+        self.read_many(resolved, &options, complete).await
     }
 
-    fn finish_fresh(&self, path: &SecretPath, result: Result<Secret>) -> Result<Secret> {
-        let checked = result.and_then(|secret| {
-            secret.metadata().ensure_not_expired(clock::wall()).map(|()| secret)
-        });
-        checked.map_err(|error| self.named(error, Operation::Get, path))
-    }
-
-    /// Reads a secret for a handle, of any age or of less than this.
-    pub(crate) async fn look_again(
+    /// Reads a secret for a handle, of any age or of less than `max_age`.
+    pub(crate) async fn read_for_handle(
         &self,
         path: &SecretPath,
         max_age: Option<Duration>,
@@ -369,31 +417,22 @@ impl SecretsManager {
         Ok(if is_cached { secret } else { secret.reissue(asked_at, false) })
     }
 
-    /// What becomes of a backend's answer: expiry is checked, a default may take its place.
-    fn judge(
+    /// Completes a read: a declared default takes the place of a secret that does not exist, and an
+    /// error names operation, path and backend.
+    fn complete(
         &self,
         path: &SecretPath,
         result: Result<Secret>,
         version: &VersionSelector,
     ) -> Result<Secret> {
-        let now = clock::wall();
-        let checked =
-            result.and_then(|secret| secret.metadata().ensure_not_expired(now).map(|()| secret));
-        match checked {
-            Ok(secret) => {
-                expiry::warn_ahead(&secret, self.backend(), now);
-                Ok(secret)
+        result.or_else(|error| match self.shared.default_of(path) {
+            Some(value)
+                if error.kind() == ErrorKind::NotFound && *version == VersionSelector::Active =>
+            {
+                let version = Version::new("default");
+                Ok(Secret::new(path.clone(), version, Metadata::default(), value.clone()))
             }
-            Err(error) => match self.shared.default_of(path) {
-                Some(value)
-                    if error.kind() == ErrorKind::NotFound
-                        && *version == VersionSelector::Active =>
-                {
-                    let version = Version::new("default");
-                    Ok(Secret::new(path.clone(), version, Metadata::default(), value.clone()))
-                }
-                _ => Err(self.named(error, Operation::Get, path)),
-            },
-        }
+            _ => Err(self.named(error, Operation::Get, path)),
+        })
     }
 }

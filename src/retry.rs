@@ -1,4 +1,4 @@
-//! Deadlines, and further attempts after errors that may pass.
+//! Deadlines, and retries after temporary errors.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use crate::runtime;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The end of the time that a call has. Without a timer there is no end, and no second attempt.
+/// When a call has to end. Without a timer it never has to, and nothing is retried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     limit: Duration,
@@ -29,7 +29,17 @@ impl Deadline {
         Self { limit, end: Instant::now() + limit }
     }
 
-    /// Runs `work`, as long as there is time. What is ready at once needs no timer.
+    /// This deadline, or one after `limit` if that comes earlier.
+    pub(crate) fn at_most(self, limit: Duration) -> Self {
+        let other = Self::after(limit);
+        if other.end < self.end { other } else { self }
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    /// Runs `work` until the deadline. Work that is ready at once needs no timer.
     pub(crate) async fn within<T>(self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         let at_once = poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
@@ -42,8 +52,8 @@ impl Deadline {
         }
     }
 
-    /// The error of a call whose time is over.
-    pub(crate) fn missed(self) -> Error {
+    /// The error of a call that did not end in time.
+    pub(crate) fn exceeded(self) -> Error {
         Error::new(
             ErrorKind::Timeout,
             format!("check that the store is well, or raise `{TIMEOUT}`"),
@@ -51,23 +61,53 @@ impl Deadline {
         .because(format!("no answer within {:?}", self.limit))
     }
 
-    /// The moment after a pause, if there is time left then.
+    /// When a pause ends, if that is before the deadline.
     fn after_pause(self, pause: Duration) -> Option<Instant> {
         Instant::now().checked_add(pause).filter(|wake| *wake < self.end)
     }
 }
 
-/// Further attempts for all reads of one store.
+/// How a request to the store ended.
+#[derive(Clone)]
+pub(crate) enum Outcome<T> {
+    /// The store answered, or failed.
+    Answer(Result<T>),
+    /// The deadline came first.
+    TimedOut(Error),
+}
+
+impl<T> Outcome<T> {
+    pub(crate) fn into_result(self) -> Result<T> {
+        match self {
+            Self::Answer(result) => result,
+            Self::TimedOut(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn timed_out(&self) -> bool {
+        matches!(self, Self::TimedOut(_))
+    }
+
+    /// The store's error, if a retry may help.
+    pub(crate) fn temporary_error(&self) -> Option<&Error> {
+        match self {
+            Self::Answer(Err(error)) if error.is_temporary() => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// The retries of all reads of one store.
 #[derive(Debug)]
 pub(crate) struct Retries {
-    /// How many a read may make.
-    most: u32,
+    /// How many retries a read may make.
+    max: u32,
     budget: Budget,
 }
 
 impl Retries {
-    pub(crate) fn new(most: u32) -> Self {
-        Self { most, budget: Budget::default() }
+    pub(crate) fn new(max: u32) -> Self {
+        Self { max, budget: Budget::default() }
     }
 
     /// Pauses between the attempts of one read.
@@ -78,39 +118,39 @@ impl Retries {
             .with_factor(2.0)
             .with_jitter()
             .without_max_times();
-        Pauses { lengths: Box::new(pauses.build()), left: self.most, budget: &self.budget }
+        Pauses { lengths: Box::new(pauses.build()), left: self.max, budget: &self.budget }
     }
 
-    /// Makes attempts until one succeeds, fails for good, or there is no time for another.
+    /// Makes attempts until one succeeds or fails permanently, or until no time is left for another one.
     pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
         &self,
         deadline: Deadline,
         mut attempt: impl FnMut() -> F,
-    ) -> Result<T> {
+    ) -> Outcome<T> {
         let mut pauses = None;
         loop {
             let error = match deadline.within(attempt()).await {
                 Some(Err(error)) if error.is_temporary() => error,
                 Some(answer) => {
                     self.budget.earn();
-                    return answer;
+                    return Outcome::Answer(answer);
                 }
-                None => return Err(deadline.missed()),
+                None => return Outcome::TimedOut(deadline.exceeded()),
             };
             let pauses = pauses.get_or_insert_with(|| self.pauses());
             if !pauses.pause_after(&error, deadline).await {
-                return Err(error);
+                return Outcome::Answer(Err(error));
             }
         }
     }
 
-    /// Notes that the store answered.
-    pub(crate) fn answered(&self) {
+    /// Records that the store answered.
+    pub(crate) fn record_answer(&self) {
         self.budget.earn();
     }
 }
 
-/// The pauses between the attempts of one read: they grow, and differ between readers.
+/// The pauses between the attempts of one read: exponential, with jitter.
 pub(crate) struct Pauses<'a> {
     lengths: Box<dyn Iterator<Item = Duration> + Send>,
     left: u32,
@@ -118,7 +158,7 @@ pub(crate) struct Pauses<'a> {
 }
 
 impl Pauses<'_> {
-    /// Whether another attempt is worth while after `error`; pauses before it.
+    /// Pauses before a retry; whether there is one after `error`.
     pub(crate) async fn pause_after(&mut self, error: &Error, deadline: Deadline) -> bool {
         if !error.is_temporary() || self.left == 0 || runtime::with_timer().is_none() {
             return false;
@@ -135,31 +175,31 @@ impl Pauses<'_> {
     }
 }
 
-/// How many further attempts a store still gets: an outage is met with a few, not with a multiple of
-/// all reads. Each costs one; ten reads that the store answers earn one.
+/// How many retries the reads of a store still have together, so that an outage does not multiply the requests.
+/// Each retry costs one; ten reads that the store answers earn one.
 #[derive(Debug)]
 struct Budget(AtomicU32);
 
-/// In tenths of an attempt.
-const ATTEMPT: u32 = 10;
-const MOST: u32 = 10 * ATTEMPT;
+/// In tenths of a retry.
+const RETRY: u32 = 10;
+const MAX_BUDGET: u32 = 10 * RETRY;
 
 impl Default for Budget {
     fn default() -> Self {
-        Self(AtomicU32::new(MOST))
+        Self(AtomicU32::new(MAX_BUDGET))
     }
 }
 
 impl Budget {
     fn spend(&self) -> bool {
-        let spent = |saved: u32| saved.checked_sub(ATTEMPT);
+        let spent = |saved: u32| saved.checked_sub(RETRY);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent).is_ok()
     }
 
     fn earn(&self) {
-        // Where nothing fails, nothing is written.
-        if self.0.load(Ordering::Relaxed) < MOST {
-            let earned = |saved: u32| (saved < MOST).then_some(saved + 1);
+        // Without failures, nothing is written to shared memory.
+        if self.0.load(Ordering::Relaxed) < MAX_BUDGET {
+            let earned = |saved: u32| (saved < MAX_BUDGET).then_some(saved + 1);
             let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earned);
         }
     }
@@ -176,19 +216,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_error_that_may_pass_is_tried_again_and_another_is_not() {
+    async fn retries_temporary_errors_and_no_others() {
         for (kind, attempts) in
             [(ErrorKind::Unavailable, 4), (ErrorKind::Denied, 1), (ErrorKind::NotFound, 1)]
         {
             let (retries, made) = (Retries::new(3), AtomicUsize::new(0));
             let start = Instant::now();
-            let result: Result<()> = retries
+            let result: Outcome<()> = retries
                 .run(Deadline::after(Duration::from_secs(30)), async || {
                     made.fetch_add(1, Ordering::Relaxed);
                     Err(failing(kind))
                 })
                 .await;
-            assert_eq!(result.unwrap_err().kind(), kind);
+            assert_eq!(result.into_result().unwrap_err().kind(), kind);
             assert_eq!(made.into_inner(), attempts, "{kind}");
             // 100, 200 and 400 ms, and at most as much again.
             let longest = Duration::from_millis(if attempts == 1 { 0 } else { 1400 });
@@ -198,33 +238,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wish_of_the_store_is_honoured() {
+    async fn waits_at_least_as_long_as_the_store_asks() {
         let retries = Retries::new(1);
         let start = Instant::now();
         let error = failing(ErrorKind::RateLimited).with_retry_after(Duration::from_secs(7));
         let attempt = || async { Err::<(), _>(error.clone()) };
         let deadline = Deadline::after(Duration::from_secs(30));
-        retries.run(deadline, attempt).await.unwrap_err();
+        retries.run(deadline, attempt).await.into_result().unwrap_err();
         assert!(start.elapsed() >= Duration::from_secs(7));
-        // There is no time to wait so long: the error is given at once.
+        // The pause would end after the deadline: the read fails immediately.
         let start = Instant::now();
         let deadline = Deadline::after(Duration::from_secs(5));
-        let given = retries.run(deadline, attempt).await.unwrap_err();
+        let given = retries.run(deadline, attempt).await.into_result().unwrap_err();
         assert_eq!((given.kind(), start.elapsed()), (ErrorKind::RateLimited, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_does_not_answer_costs_the_time_allowed() {
+    async fn gives_up_at_the_deadline() {
         let start = Instant::now();
         let deadline = Deadline::after(Duration::from_secs(5));
         let never = || std::future::pending::<Result<()>>();
-        let error = Retries::new(3).run(deadline, never).await.unwrap_err();
+        let outcome = Retries::new(3).run(deadline, never).await;
+        assert!(outcome.timed_out());
+        let error = outcome.into_result().unwrap_err();
         assert_eq!((error.kind(), start.elapsed()), (ErrorKind::Timeout, Duration::from_secs(5)));
         assert!(error.advice().contains("SECRETS_READ_TIMEOUT"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_is_met_with_few_further_attempts() {
+    async fn limits_retries_during_an_outage() {
         let (retries, made) = (Retries::new(3), AtomicUsize::new(0));
         let reads = 200;
         for _ in 0..reads {
@@ -232,24 +274,25 @@ mod tests {
                 made.fetch_add(1, Ordering::Relaxed);
                 Err::<(), _>(failing(ErrorKind::Unavailable))
             };
-            retries.run(Deadline::after(Duration::from_secs(30)), attempt).await.unwrap_err();
+            let deadline = Deadline::after(Duration::from_secs(30));
+            retries.run(deadline, attempt).await.into_result().unwrap_err();
         }
         assert_eq!(made.into_inner(), reads + 10);
         for _ in 0..10 {
             let deadline = Deadline::after(Duration::from_secs(1));
-            retries.run(deadline, || async { Ok(()) }).await.unwrap();
+            retries.run(deadline, || async { Ok(()) }).await.into_result().unwrap();
         }
         assert!(retries.budget.spend() && !retries.budget.spend(), "ten successes earn one");
     }
 
     #[test]
-    fn without_a_runtime_there_is_no_timer_and_no_second_attempt() {
+    fn does_not_retry_without_a_runtime() {
         let deadline = Deadline::after(Duration::from_millis(1));
         let attempt = || async { Err::<(), _>(failing(ErrorKind::Unavailable)) };
         let retries = Retries::new(3);
         let mut run = pin!(retries.run(deadline, attempt));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let Poll::Ready(result) = run.as_mut().poll(&mut context) else { panic!("it waits") };
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable);
+        let Poll::Ready(outcome) = run.as_mut().poll(&mut context) else { panic!("it waits") };
+        assert_eq!(outcome.into_result().unwrap_err().kind(), ErrorKind::Unavailable);
     }
 }

@@ -1,4 +1,4 @@
-//! Writing secrets and changing what is known about them.
+//! Writes of secrets and of their metadata.
 
 use serde::Serialize;
 #[cfg(doc)]
@@ -9,7 +9,7 @@ use strongroom_core::{
 };
 
 use crate::SecretsManager;
-use crate::change::Change;
+use crate::write_guard::WriteGuard;
 
 impl SecretsManager {
     /// Writes a new version of a secret, leaving its metadata as it is, and returns the version. A
@@ -18,8 +18,7 @@ impl SecretsManager {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] on a read-only store, [`ErrorKind::InvalidInput`] if the value is
-    /// over the store's limit, and whatever keeps the store from answering. Nothing was written
-    /// then.
+    /// over the store's limit, and the errors of a store that cannot answer. Nothing was written then.
     pub async fn put(
         &self,
         path: impl AsRef<str>,
@@ -73,8 +72,8 @@ impl SecretsManager {
         if value.format() == ValueFormat::Binary {
             require(Capability::Binary)?;
         }
-        let change = Change::of(&self.shared, path);
-        let result = change.settle(self.shared.backend.put(path, value, options)).await;
+        let guard = WriteGuard::new(&self.shared, path);
+        let result = guard.run(self.shared.backend.put(path, value, options)).await;
         result.map_err(|error| self.named(error, Operation::Put, path))
     }
 
@@ -87,35 +86,48 @@ impl SecretsManager {
         path: impl AsRef<str>,
         source: &T,
     ) -> Result<Version> {
+        self.put_json_with(path, source, PutOptions::new()).await
+    }
+
+    /// Writes `source` as JSON, under a condition or with a change to the metadata.
+    ///
+    /// # Errors
+    /// As [`put_with`](Self::put_with); [`ErrorKind::WrongType`] if `source` has no JSON form.
+    pub async fn put_json_with<T: Serialize + ?Sized>(
+        &self,
+        path: impl AsRef<str>,
+        source: &T,
+        options: PutOptions,
+    ) -> Result<Version> {
         let path = self.resolve(path.as_ref(), Operation::Put)?;
         let value =
             SecretValue::json(source).map_err(|error| self.named(error, Operation::Put, &path))?;
-        self.write(&path, value, PutOptions::new()).await
+        self.write(&path, value, options).await
     }
 
     /// Makes reads of a secret answer `NotFound`, until [`undelete`](Self::undelete). Succeeds if
     /// there is nothing to delete.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] on a read-only store, and whatever keeps it from answering.
+    /// [`ErrorKind::Unsupported`] on a read-only store, and the errors of a store that cannot answer.
     pub async fn delete(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Delete)?;
         self.require(Capability::Delete, Operation::Delete, &path)?;
-        let change = Change::of(&self.shared, &path);
-        let result = change.settle(self.shared.backend.delete(&path)).await;
+        let guard = WriteGuard::new(&self.shared, &path);
+        let result = guard.run(self.shared.backend.delete(&path)).await;
         result.map_err(|error| self.named(error, Operation::Delete, &path))
     }
 
-    /// Takes a delete back. Succeeds on a secret that is not deleted.
+    /// Undoes a delete. Succeeds on a secret that is not deleted.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the path holds no secret, [`ErrorKind::Unsupported`] if the
-    /// store cannot, and whatever keeps it from answering.
+    /// store cannot, and the errors of a store that cannot answer.
     pub async fn undelete(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Undelete)?;
         self.require(Capability::Undelete, Operation::Undelete, &path)?;
-        let change = Change::of(&self.shared, &path);
-        let result = change.settle(self.shared.backend.undelete(&path)).await;
+        let guard = WriteGuard::new(&self.shared, &path);
+        let result = guard.run(self.shared.backend.undelete(&path)).await;
         result.map_err(|error| self.named(error, Operation::Undelete, &path))
     }
 
@@ -126,8 +138,8 @@ impl SecretsManager {
     pub async fn destroy(&self, path: impl AsRef<str>) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Destroy)?;
         self.require(Capability::Delete, Operation::Destroy, &path)?;
-        let change = Change::of(&self.shared, &path);
-        let result = change.settle(self.shared.backend.destroy(&path)).await;
+        let guard = WriteGuard::new(&self.shared, &path);
+        let result = guard.run(self.shared.backend.destroy(&path)).await;
         result.map_err(|error| self.named(error, Operation::Destroy, &path))
     }
 
@@ -136,7 +148,7 @@ impl SecretsManager {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if the secret or the version does not exist,
-    /// [`ErrorKind::Unsupported`], and whatever keeps the store from answering.
+    /// [`ErrorKind::Unsupported`], and the errors of a store that cannot answer.
     pub async fn rollback(
         &self,
         path: impl AsRef<str>,
@@ -145,8 +157,8 @@ impl SecretsManager {
         let version = version.into();
         let path = self.resolve(path.as_ref(), Operation::Rollback)?;
         self.require(Capability::Rollback, Operation::Rollback, &path)?;
-        let change = Change::of(&self.shared, &path);
-        let result = change.settle(self.shared.backend.rollback(&path, &version)).await;
+        let guard = WriteGuard::new(&self.shared, &path);
+        let result = guard.run(self.shared.backend.rollback(&path, &version)).await;
         result.map_err(|error| self.named(error, Operation::Rollback, &path))
     }
 
@@ -154,25 +166,25 @@ impl SecretsManager {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::InvalidInput`] if a limit of [`MetadataPatch`] is
-    /// exceeded, [`ErrorKind::Unsupported`], and whatever keeps the store from answering.
+    /// exceeded, [`ErrorKind::Unsupported`], and the errors of a store that cannot answer.
     pub async fn annotate(&self, path: impl AsRef<str>, patch: MetadataPatch) -> Result<()> {
         let path = self.resolve(path.as_ref(), Operation::Annotate)?;
         self.require(Capability::Metadata, Operation::Annotate, &path)?;
-        let change = Change::of(&self.shared, &path);
-        let result = change.settle(self.shared.backend.annotate(&path, &patch)).await;
+        let guard = WriteGuard::new(&self.shared, &path);
+        let result = guard.run(self.shared.backend.annotate(&path, &patch)).await;
         result.map_err(|error| self.named(error, Operation::Annotate, &path))
     }
 
-    /// Has the store rotate a secret by its own means.
+    /// Makes the store rotate a secret itself.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] if the store has none, [`ErrorKind::NotFound`], and whatever
-    /// keeps it from answering.
+    /// [`ErrorKind::Unsupported`] if the store cannot rotate, [`ErrorKind::NotFound`], and the errors of
+    /// a store that cannot answer.
     pub async fn rotate(&self, path: impl AsRef<str>) -> Result<RotateOutcome> {
         let path = self.resolve(path.as_ref(), Operation::Rotate)?;
         self.require(Capability::Rotate, Operation::Rotate, &path)?;
-        let change = Change::of(&self.shared, &path);
-        let result = change.begin(self.shared.backend.rotate(&path)).await;
+        let guard = WriteGuard::new(&self.shared, &path);
+        let result = guard.start(self.shared.backend.rotate(&path)).await;
         result.map_err(|error| self.named(error, Operation::Rotate, &path))
     }
 }

@@ -1,24 +1,75 @@
-//! What the cache knows about one key.
+//! One entry of the cache: an answer of the store, and how long it holds.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant, SystemTime};
 
-use strongroom_core::{Error, Secret, SecretPath, VersionSelector};
+use strongroom_core::{Error, Result, Secret, SecretPath, VersionSelector};
 
 use crate::clock::{self, Tick};
 use crate::expiry;
 use crate::policy::bounded;
+use crate::sync::AtomicBool;
 
-/// A secret is replicated so often at most.
-const MOST_REPLICAS: usize = 8;
-/// The share of an entry's life, in per cent, after which it is refreshed when it is used: at first
-/// and at last, so that entries that came together are not refreshed together.
+/// An entry holds at most so many replicas of its secret.
+const MAX_REPLICAS: usize = 8;
+/// The share of an entry's lifetime, in per cent, after which a reader refreshes it: at random within this range,
+/// so that entries that were read together are not refreshed together.
 const REFRESH_AFTER: std::ops::Range<u32> = 75..90;
-/// What an entry takes besides the text and bytes that belong to its secret: its parts, their
-/// reference counts, what the allocator adds, and its place in the table.
+/// The bytes of an entry besides the text and bytes of its secret: its parts, their reference counts, what the
+/// allocator adds, and a slot of the table.
 const OVERHEAD: usize = 512;
+
+/// How fresh an answer a caller needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Freshness {
+    /// The store must have been asked less than this long ago.
+    pub(crate) max_age: Option<Duration>,
+    /// A stale copy will do while the store is unavailable.
+    pub(crate) accepts_stale: bool,
+}
+
+impl Freshness {
+    /// Anything that the cache serves.
+    pub(crate) const ANY: Self = Self { max_age: None, accepts_stale: true };
+    /// An answer that the store gives after the caller has asked.
+    pub(crate) const NOW: Self = Self { max_age: Some(Duration::ZERO), accepts_stale: false };
+
+    /// Whether a copy that the cache holds will do while the store is unavailable.
+    pub(crate) fn accepts_copy(self) -> bool {
+        self.accepts_stale && self.max_age != Some(Duration::ZERO)
+    }
+
+    pub(super) fn is_too_old(self, age: Duration) -> bool {
+        self.max_age.is_some_and(|max_age| age >= max_age)
+    }
+}
+
+/// What the cache has for a caller.
+pub(crate) enum Lookup {
+    /// An answer that is fresh enough: a secret, or the error that there is none.
+    Hit {
+        result: Result<Secret>,
+        /// Whether this caller has to start a refresh in the background.
+        is_due: bool,
+    },
+    /// A copy from before an outage.
+    Stale {
+        secret: Secret,
+        is_due: bool,
+        /// Whether it is served as stale for the first time.
+        is_first: bool,
+    },
+    Miss {
+        /// Whether there is a copy to fall back on if the store is unavailable.
+        has_copy: bool,
+    },
+}
+
+impl Lookup {
+    pub(super) const MISS: Self = Self::Miss { has_copy: false };
+}
 
 /// What is cached: one selection of a version of one secret.
 #[derive(Clone, Debug)]
@@ -42,39 +93,39 @@ impl PartialEq for Key {
     }
 }
 
-/// An answer of the store, and for how long it holds. Only the flags of an entry change.
+/// An answer of the store, and how long it holds. Only the flags of an entry change.
 pub(crate) struct Entry {
     pub(super) key: Key,
     pub(super) answer: Answer,
     /// When the store was asked.
-    pub(super) asked_at: Tick,
-    /// Until when it is served.
+    asked_at: Tick,
+    /// Until when the entry is served.
     pub(super) good_until: Tick,
-    /// From when on somebody who uses it has the store asked again.
-    pub(super) refresh_at: Tick,
-    /// Until when it is kept in case the store becomes unavailable.
-    pub(super) stale_until: Tick,
+    /// From when on a reader refreshes the entry.
+    refresh_at: Tick,
+    /// Until when the entry is kept in case the store becomes unavailable.
+    stale_until: Tick,
     expires_at: Option<SystemTime>,
-    /// How often the store has been asked in vain since.
+    /// How many requests to the store have failed since.
     pub(super) failures: u32,
     is_stale: bool,
     /// An estimate, in bytes.
     pub(super) size: usize,
-    /// Whether it was used since this was asked last.
+    /// Whether a reader used the entry since the search for entries to evict came by.
     pub(super) used: AtomicBool,
-    /// Whether somebody has been sent to ask the store again.
+    /// Whether a refresh is under way.
     pub(super) refreshing: AtomicBool,
 }
 
 pub(super) enum Answer {
-    /// The secret, in replicas that share all but their reference counts: threads that read one
-    /// secret do not wait for each other.
+    /// The secret, in replicas that share everything except their reference counts: threads that read one secret do
+    /// not wait for each other.
     Found(Box<[Secret]>),
-    /// There is none.
+    /// The store has no such secret.
     Missing(Error),
 }
 
-/// What the lifetimes of entries are made from.
+/// The parts of the policy that give entries their lifetimes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetimes {
     pub(crate) ttl: Duration,
@@ -83,8 +134,7 @@ pub(crate) struct Lifetimes {
 }
 
 impl Entry {
-    /// An entry for a secret that the store was asked for at `asked_at`; `None` if it may not be
-    /// kept.
+    /// An entry for a secret that the store was asked for at `asked_at`; `None` if the cache may not keep it.
     pub(super) fn found(
         key: Key,
         secret: &Secret,
@@ -93,8 +143,7 @@ impl Entry {
     ) -> Option<Self> {
         let (asked_tick, asked_at) = asked_at;
         let stale_if_error = bounded(lifetimes.stale_if_error);
-        // Nothing is kept beyond a lease or an expiry, and a warning ahead of the expiry comes with
-        // a new reading.
+        // No entry outlives a lease or an expiry. The warning ahead of an expiry comes with a new read.
         let expires_at = secret.metadata().expires_at;
         let now = clock::wall();
         let until = |moment: SystemTime| moment.duration_since(now).unwrap_or_default();
@@ -127,7 +176,7 @@ impl Entry {
         })
     }
 
-    /// An entry that remembers that there is no secret.
+    /// An entry for the answer that there is no secret.
     pub(super) fn missing(
         key: Key,
         error: Error,
@@ -151,31 +200,73 @@ impl Entry {
         })
     }
 
-    /// What becomes of this entry when the store is asked in vain: it is kept, and whoever uses it
-    /// has the store asked again after `pause`. Once its time is over, it is served as stale.
+    /// What this entry answers.
+    #[inline]
+    pub(super) fn serve(&self, now: Tick, freshness: Freshness) -> Lookup {
+        if now >= self.good_until
+            || freshness.is_too_old(now.since(self.asked_at))
+            || self.is_stale && !freshness.accepts_copy()
+            || self.has_expired()
+        {
+            return Lookup::Miss { has_copy: self.is_copy(now, freshness) };
+        }
+        // Only the first use writes.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        match &self.answer {
+            Answer::Found(replicas) => {
+                let is_due = now >= self.refresh_at
+                    && !self.refreshing.load(Ordering::Relaxed)
+                    && !self.refreshing.swap(true, Ordering::Relaxed);
+                // There is a power of two of them.
+                let Some(secret) = replicas.get(thread_number() & (replicas.len() - 1)) else {
+                    return Lookup::MISS;
+                };
+                let secret = secret.clone();
+                if self.is_stale {
+                    Lookup::Stale { secret, is_due, is_first: false }
+                } else {
+                    Lookup::Hit { result: Ok(secret), is_due }
+                }
+            }
+            Answer::Missing(error) => Lookup::Hit { result: Err(error.clone()), is_due: false },
+        }
+    }
+
+    /// Whether a caller can fall back on this entry while the store is unavailable.
+    pub(super) fn is_copy(&self, now: Tick, freshness: Freshness) -> bool {
+        self.is_found()
+            && freshness.accepts_copy()
+            && !self.is_dead(now)
+            && !freshness.is_too_old(now.since(self.asked_at))
+    }
+
+    /// This entry after a request to the store has failed: a reader refreshes it after `pause`. An entry whose
+    /// time is over is stale from now on.
     pub(super) fn after_failure(&self, now: Tick, pause: Duration) -> Self {
         let failures = self.failures.saturating_add(1);
-        let kept = if now >= self.good_until { self.turned(now) } else { self.renewed() };
+        let kept = if now >= self.good_until { self.mark_stale(now) } else { self.copy() };
         Self { refresh_at: now.after(pause), failures, ..kept }
     }
 
-    /// The same entry, whose time is over, served as stale from now on.
-    pub(super) fn turned(&self, now: Tick) -> Self {
-        let mut turned = self.renewed();
-        if let Answer::Found(replicas) = &mut turned.answer {
+    /// This entry, whose time is over, served as stale from now on.
+    pub(super) fn mark_stale(&self, now: Tick) -> Self {
+        let mut stale = self.copy();
+        if let Answer::Found(replicas) = &mut stale.answer {
             *replicas = replicas.iter().map(|it| it.reissue(it.read_at(), true)).collect();
         }
         let refresh_at = if self.failures > 0 { self.refresh_at } else { now };
-        Self { good_until: self.stale_until, refresh_at, is_stale: true, ..turned }
+        Self { good_until: self.stale_until, refresh_at, is_stale: true, ..stale }
     }
 
-    /// The same entry, kept for an outage only.
-    pub(super) fn spare(self, now: Tick) -> Self {
+    /// This entry, served from now on only while the store is unavailable.
+    pub(super) fn stale_only(self, now: Tick) -> Self {
         Self { good_until: self.good_until.min(now), ..self }
     }
 
-    /// The same entry with flags of its own.
-    pub(super) fn renewed(&self) -> Self {
+    /// A copy of this entry with flags of its own.
+    pub(super) fn copy(&self) -> Self {
         let answer = match &self.answer {
             Answer::Found(replicas) => Answer::Found(replicas.clone()),
             Answer::Missing(error) => Answer::Missing(error.clone()),
@@ -196,32 +287,32 @@ impl Entry {
         }
     }
 
-    /// Whether it is a secret.
+    /// Whether this entry holds a secret.
     pub(super) fn is_found(&self) -> bool {
         matches!(self.answer, Answer::Found(_))
     }
 
-    /// Whether it is served to those who take what is stale.
+    /// Whether this entry is a copy from before an outage.
     #[inline]
     pub(super) fn is_stale(&self) -> bool {
         self.is_stale
     }
 
-    /// Whether it is of no use any more, also if the store becomes unavailable.
+    /// Whether no caller can use this entry any more, even if the store becomes unavailable.
     pub(super) fn is_dead(&self, now: Tick) -> bool {
         now >= self.good_until && now >= self.stale_until || self.has_expired()
     }
 
     /// Whether the secret's expiry has passed, by a calendar that may have been corrected since.
     #[inline]
-    pub(super) fn has_expired(&self) -> bool {
+    fn has_expired(&self) -> bool {
         self.expires_at.is_some_and(clock::has_come)
     }
 }
 
 /// The number of this thread among those that have read from a cache.
 #[inline]
-pub(super) fn thread_number() -> usize {
+fn thread_number() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: Cell<Option<usize>> = const { Cell::new(None) };
@@ -235,10 +326,10 @@ pub(super) fn thread_number() -> usize {
     })
 }
 
-/// How often a secret is replicated: for each thread that can run at a time.
+/// The number of replicas of a secret: one for each thread that can run at a time.
 fn replicas() -> usize {
     static REPLICAS: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
-        available_parallelism().map_or(1, usize::from).next_power_of_two().min(MOST_REPLICAS)
+        available_parallelism().map_or(1, usize::from).next_power_of_two().min(MAX_REPLICAS)
     });
     *REPLICAS
 }
@@ -247,7 +338,7 @@ fn size_of_replica() -> usize {
     size_of::<Secret>() + 64
 }
 
-/// The text and bytes that belong to a secret.
+/// The bytes of a secret's texts and value.
 fn size_of_secret(secret: &Secret) -> usize {
     let metadata = secret.metadata();
     let tags = metadata.tags.iter().map(|(name, value)| name.len() + value.len() + 64);

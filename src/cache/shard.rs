@@ -1,83 +1,85 @@
-//! A part of the cache: a table that is read without a lock and replaced whole, and the book of what
-//! is under way.
+//! One shard of the cache: a table of entries that readers load without a lock and writers replace whole, and,
+//! behind a lock, the flights under way.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 use strongroom_core::{SecretPath, VersionSelector};
 
-use super::entry::Entry;
+use super::entry::{Entry, Key};
+use super::in_flight::InFlight;
 use crate::clock::Tick;
-use crate::flight::Flights;
+use crate::sync::{ArcSwap, Mutex, MutexGuard};
 
 /// Entries by the hash of their path.
 pub(super) type Table = HashTable<Arc<Entry>>;
 
-/// Readers load the table, which costs them no write to shared memory; whoever changes it holds the
-/// book.
+/// A reader loads the table and writes to no shared memory. A writer holds the state's lock.
+#[derive(Default)]
 pub(super) struct Shard {
     table: ArcSwap<Table>,
-    book: Mutex<Book>,
+    state: Mutex<ShardState>,
 }
 
 /// What is under way for the keys of a shard.
 #[derive(Default)]
-pub(super) struct Book {
-    pub(super) flights: Flights,
-    /// Paths whose secret may still change, since nobody knows how a write ended, and until when.
-    unsettled: Vec<(SecretPath, Tick)>,
-    /// Whether nothing may be kept any more.
+pub(super) struct ShardState {
+    pub(super) in_flight: InFlight,
+    /// Secrets that an interrupted write may still change, and until when.
+    uncertain: Vec<(SecretPath, Tick)>,
+    /// The cache keeps nothing any more.
     pub(super) is_closed: bool,
 }
 
 impl Shard {
-    pub(super) fn new() -> Self {
-        Self { table: ArcSwap::default(), book: Mutex::default() }
-    }
-
-    /// Looks an entry up, without a lock. `use_it` runs while the table is held: it has to be short.
+    /// Finds an entry without a lock. `visit` runs while the table is loaded: it has to be short.
     #[inline]
-    pub(super) fn with<T>(
+    pub(super) fn find<T>(
         &self,
         hash: u64,
         path: &str,
         selector: &VersionSelector,
-        use_it: impl FnOnce(&Arc<Entry>) -> T,
+        visit: impl FnOnce(&Arc<Entry>) -> T,
     ) -> Option<T> {
         let table = self.table.load();
-        table.find(hash, |entry| entry.key.is(path, selector)).map(use_it)
+        table.find(hash, |entry| entry.key.is(path, selector)).map(visit)
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        // A panic cannot leave the book half-written.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    /// As [`find`](Self::find), for a key.
+    pub(super) fn find_key<T>(&self, key: &Key, visit: impl FnOnce(&Arc<Entry>) -> T) -> Option<T> {
+        self.find(key.hash, key.path.as_str(), &key.selector, visit)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, ShardState> {
+        // A panic cannot leave the state half-written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn table(&self) -> Arc<Table> {
         self.table.load_full()
     }
 
-    /// Puts another table in place of this one, on behalf of whoever holds the book. The entries
-    /// that only the old one had are dropped at once, unless a reader is just looking at them.
-    pub(super) fn replace(&self, _: &mut Book, table: Table) {
+    /// Replaces the table. Entries that only the old one holds are dropped at once, or with the last reader
+    /// that looks at them.
+    pub(super) fn replace(&self, _: &mut ShardState, table: Table) {
         self.table.store(Arc::new(table));
     }
 }
 
-impl Book {
-    pub(super) fn unsettle(&mut self, path: &SecretPath, until: Tick, now: Tick) {
-        self.unsettled.retain(|(known, until)| known != path && now < *until);
-        self.unsettled.push((path.clone(), until));
+impl ShardState {
+    /// Marks that an interrupted write may change the secret until then.
+    pub(super) fn set_uncertain(&mut self, path: &SecretPath, until: Tick, now: Tick) {
+        self.uncertain.retain(|(other, until)| other != path && now < *until);
+        self.uncertain.push((path.clone(), until));
     }
 
-    pub(super) fn is_unsettled(&mut self, path: &SecretPath, now: Tick) -> bool {
-        self.unsettled.retain(|(_, until)| now < *until);
-        self.unsettled.iter().any(|(known, _)| known == path)
+    pub(super) fn is_uncertain(&mut self, path: &SecretPath, now: Tick) -> bool {
+        self.uncertain.retain(|(_, until)| now < *until);
+        self.uncertain.iter().any(|(uncertain, _)| uncertain == path)
     }
 }
 
-/// A table with those of `table` that `keep` wants.
+/// A copy of `table` without the entries that `keep` rejects.
 pub(super) fn filtered(table: &Table, mut keep: impl FnMut(&Entry) -> bool) -> Table {
     let mut kept = Table::with_capacity(table.len() + 1);
     for entry in table.iter().filter(|entry| keep(entry)) {

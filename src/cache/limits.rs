@@ -1,4 +1,4 @@
-//! The bounds of the cache: what is evicted for others, and what is removed when its time is over.
+//! The limits of the cache: which entries it evicts, and how it removes those whose time is over.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,10 +8,10 @@ use super::entry::Entry;
 use super::{Cache, SHARDS};
 use crate::clock::Tick;
 
-/// How often the search for entries to evict goes round, at most.
+/// How often the search for entries to evict goes round all shards, at most.
 const EVICTION_ROUNDS: usize = 32;
 
-/// The most that the cache takes.
+/// How much the cache holds at most.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) entries: usize,
@@ -19,18 +19,18 @@ pub(super) struct Limits {
 }
 
 impl Cache {
-    /// Removes entries whose time is over; whether any others are left.
+    /// Removes entries whose time is over; whether others remain.
     pub(crate) fn sweep(&self) -> bool {
         let now = Tick::now();
         for shard in &self.shards {
             if shard.table().iter().any(|entry| entry.is_dead(now)) {
-                self.edit(shard, &mut shard.book(), |entry| !entry.is_dead(now), None);
+                self.edit(shard, &mut shard.lock(), |entry| !entry.is_dead(now), None);
             }
         }
         self.entries.load(Ordering::Relaxed) > 0
     }
 
-    /// Entries and bytes, as they are counted and as they are.
+    /// Entries and bytes: as the counters say, and as the tables hold them.
     #[cfg(test)]
     pub(crate) fn count(&self) -> ((usize, usize), (usize, usize)) {
         let tables = self.shards.iter().map(super::shard::Shard::table);
@@ -41,7 +41,7 @@ impl Cache {
         ((load(&self.entries), load(&self.bytes)), tables.fold((0, 0), entries))
     }
 
-    /// How often entries whose time is over are looked for.
+    /// How often the sweeper looks for entries whose time is over.
     pub(crate) fn sweep_every(&self) -> Duration {
         (self.lifetimes.ttl / 2).clamp(Duration::from_secs(1), Duration::from_secs(60))
     }
@@ -51,25 +51,25 @@ impl Cache {
             || self.bytes.load(Ordering::Relaxed) > self.limits.bytes
     }
 
-    /// Removes entries until the limits hold: those that have not been used since the last time the
-    /// search came by, which goes round the shards.
+    /// Removes entries until the limits hold. The search goes round the shards and takes entries that no reader has
+    /// used since it last came by (the clock algorithm, or second chance).
     pub(super) fn evict(&self) {
-        // After the first round nothing counts as used any more, and each later one takes an eighth.
+        // After the first round no entry counts as used, and each later round takes an eighth.
         for _ in 0..EVICTION_ROUNDS * SHARDS {
             if !self.is_over_limits() {
                 return;
             }
             let hand = self.hand.fetch_add(1, Ordering::Relaxed);
             let Some(shard) = self.shards.get(hand % SHARDS) else { return };
-            let mut book = shard.book();
+            let mut state = shard.lock();
             let table = shard.table();
             let is_idle = |entry: &&Arc<Entry>| !entry.used.swap(false, Ordering::Relaxed);
-            // A few at a time, so that a shard is not emptied for the sake of the others.
+            // A few at a time, so that one shard does not lose all its entries.
             let some = 1 + table.len() / 8;
             let idle: Vec<&Entry> = table.iter().filter(is_idle).map(|it| &**it).collect();
             let evicted = idle.get(..some.min(idle.len())).unwrap_or_default();
-            let stays = |entry: &Entry| !evicted.iter().any(|it| std::ptr::eq(*it, entry));
-            self.edit(shard, &mut book, stays, None);
+            let keep = |entry: &Entry| !evicted.iter().any(|it| std::ptr::eq(*it, entry));
+            self.edit(shard, &mut state, keep, None);
         }
     }
 }
