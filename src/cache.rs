@@ -180,8 +180,13 @@ impl Cache {
         let flight = start(FlightStart { id, asked_at: asked_at.clone(), after });
         // A flight that has ended already is not entered.
         if let Some(weak) = flight.downgrade() {
-            let ticket =
-                Ticket { id, asked_at, deadline: now.after(time + LATENESS), flight: weak };
+            let ticket = Ticket {
+                id,
+                asked_at,
+                deadline: now.after(time + LATENESS),
+                flight: weak,
+                is_superseded: false,
+            };
             state.in_flight.start(key, ticket, is_next);
         }
         Access::Wait { flight, is_new: true, has_copy }
@@ -211,6 +216,11 @@ impl Cache {
         let shard = self.shard(key.hash);
         let mut state = shard.lock();
         if !state.in_flight.finish(key, id) {
+            // Its callers get the outcome all the same, and no later read may give an older one.
+            if !outcome.as_ref().is_err_and(is_outage) {
+                state.in_flight.supersede(key);
+                self.edit(shard, &mut state, |entry| entry.key != *key, None);
+            }
             return Settled::Overtaken;
         }
         let is_uncertain = state.is_uncertain(&key.path, Tick::now());

@@ -55,7 +55,7 @@ pub(crate) fn has_come(moment: SystemTime) -> bool {
 }
 
 /// The kernel's clocks of the last timer tick cost a fifth of the exact ones.
-#[cfg(all(target_os = "linux", not(test)))]
+#[cfg(all(target_os = "linux", not(test), not(shuttle)))]
 mod source {
     use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -89,7 +89,7 @@ mod source {
     }
 }
 
-#[cfg(not(any(target_os = "linux", test)))]
+#[cfg(not(any(target_os = "linux", test, shuttle)))]
 mod source {
     use std::sync::OnceLock;
     use std::time::{Instant, SystemTime};
@@ -97,6 +97,31 @@ mod source {
     pub(super) fn milliseconds() -> u64 {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn instant() -> Instant {
+        Instant::now()
+    }
+
+    pub(super) fn wall() -> SystemTime {
+        SystemTime::now()
+    }
+
+    pub(super) fn has_come(moment: SystemTime) -> bool {
+        SystemTime::now() >= moment
+    }
+}
+
+/// A clock for the model checker: each look takes a millisecond.
+#[cfg(all(shuttle, not(test)))]
+mod source {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::{Instant, SystemTime};
+
+    static NOW: AtomicU64 = AtomicU64::new(1);
+
+    pub(super) fn milliseconds() -> u64 {
+        NOW.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn instant() -> Instant {

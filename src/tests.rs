@@ -7,6 +7,7 @@ mod day;
 mod flight;
 mod lifetime;
 mod many;
+mod order;
 mod refresh;
 #[cfg(feature = "rotation")]
 mod rotation;

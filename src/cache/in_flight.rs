@@ -12,12 +12,14 @@
 //! |---|---|
 //! | `join` | the caller gets the current or the next flight, or starts one |
 //! | `start` | a new flight becomes the current one, or the next one if it waits for the current one |
-//! | `finish` | the current flight has an outcome, which the cache keeps, or was dropped; it leaves, and the next one becomes the current one |
-//! //! | `forget` | both flights of each key of the secret leave: what they bring may be older than a write |
+//! | `finish` | a flight has an outcome, or was dropped; it leaves, and the next one becomes the current one. The cache keeps the outcome of the current flight alone |
+//! | `forget` | the flights of a secret leave the table, because it was written: they run on for those that wait |
+//! | `supersede` | such a flight has ended, and may have seen the store later than the current one: no other caller joins that one, and the cache does not keep its outcome |
 //! | `clear` | all flights leave |
 //!
-//! Because the next flight asks only after the current one has left, outcomes reach the cache in the order in
-//! which the store was asked: no read gets an older answer than an earlier read of the same manager got.
+//! Because the next flight asks only after the current one has ended, outcomes reach the cache in the order in
+//! which the store was asked. So no read gives an older answer than a read of the same manager that ended before
+//! it began. `tests/interleavings` explores this.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -76,6 +78,8 @@ pub(super) struct Ticket {
     pub(super) deadline: Tick,
     /// Dropped with the last caller that waits.
     pub(super) flight: WeakShared<BoxFuture<'static, FlightOutcome>>,
+    /// Callers have got an answer that may be younger than this flight's.
+    pub(super) is_superseded: bool,
 }
 
 /// The flights of one key.
@@ -112,7 +116,7 @@ impl InFlight {
             return Join::Start { after: None };
         }
         let is_too_old = |asked| freshness.is_too_old(now.since(asked));
-        if current.asked_at.get().is_none_or(|asked| !is_too_old(asked)) {
+        if !current.is_superseded && current.asked_at.get().is_none_or(|asked| !is_too_old(asked)) {
             return match current.flight.upgrade() {
                 Some(current) => Join::Existing(current),
                 None => Join::Start { after: None },
@@ -136,21 +140,30 @@ impl InFlight {
         }
     }
 
-    /// Removes a flight that has ended, or was dropped; whether it was the current one.
+    /// Removes a flight that has ended, or was dropped; whether the cache may keep its outcome.
     pub(super) fn finish(&mut self, key: &Key, id: u64) -> bool {
         let Ok(mut entry) = self.0.find_entry(key.hash, |flights| flights.key == *key) else {
             return false;
         };
         let flights = entry.get_mut();
-        if flights.current.id == id {
-            match flights.next.take() {
-                Some(next) => flights.current = next,
-                None => drop(entry.remove()),
-            }
-            return true;
+        if flights.current.id != id {
+            flights.next.take_if(|next| next.id == id);
+            return false;
         }
-        flights.next.take_if(|next| next.id == id);
-        false
+        let is_superseded = flights.current.is_superseded;
+        match flights.next.take() {
+            Some(next) => flights.current = next,
+            None => drop(entry.remove()),
+        }
+        !is_superseded
+    }
+
+    /// Keeps callers from the answer of a flight that has asked already: they may know a younger one.
+    pub(super) fn supersede(&mut self, key: &Key) {
+        let flights = self.0.find_mut(key.hash, |flights| flights.key == *key);
+        if let Some(KeyFlights { current, .. }) = flights {
+            current.is_superseded |= current.asked_at.get().is_some();
+        }
     }
 
     /// Removes all flights for a secret: the cache keeps none of their outcomes.

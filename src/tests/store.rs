@@ -43,8 +43,8 @@ pub(super) struct Store {
     info: BackendInfo,
     pub(super) inner: MemoryBackend,
     mood: Mutex<Mood>,
-    /// How long a read takes; what it gives is what was there when it began.
-    latency: Mutex<Duration>,
+    /// How long a read takes, and whether it gives what the store holds at its end, rather than at its beginning.
+    latency: Mutex<(Duration, bool)>,
     /// How long before and after the moment at which a write is made.
     pub(super) write_latency: Mutex<Duration>,
     lease: Mutex<Option<Duration>>,
@@ -107,7 +107,12 @@ impl Store {
     }
 
     pub(super) fn take(&self, latency: Duration) {
-        *self.latency.lock().unwrap() = latency;
+        *self.latency.lock().unwrap() = (latency, false);
+    }
+
+    /// Makes reads take so long and give what the store holds at their end.
+    pub(super) fn look_after(&self, latency: Duration) {
+        *self.latency.lock().unwrap() = (latency, true);
     }
 
     pub(super) fn lease_for(&self, lease: Duration) {
@@ -126,10 +131,13 @@ impl Store {
     async fn answer(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
         *self.calls.lock().unwrap().entry(path.clone()).or_default() += 1;
         let mood = self.mood();
-        let latency = *self.latency.lock().unwrap();
-        let result = self.inner.get(path, version).await;
+        let (latency, looks_at_end) = *self.latency.lock().unwrap();
+        let mut result = self.inner.get(path, version).await;
         if !latency.is_zero() {
             sleep(latency).await;
+        }
+        if looks_at_end {
+            result = self.inner.get(path, version).await;
         }
         let lease = *self.lease.lock().unwrap();
         let leased = |secret: Secret| match lease {
