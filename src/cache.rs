@@ -9,6 +9,7 @@ mod entry;
 mod in_flight;
 mod limits;
 mod outage;
+mod recent;
 mod shard;
 
 use std::fmt;
@@ -30,6 +31,7 @@ pub(crate) use self::in_flight::{AskedAt, Flight, FlightOutcome};
 use self::in_flight::{Join, Ticket};
 use self::limits::Limits;
 pub(crate) use self::outage::is_outage;
+use self::recent::Recent;
 use self::shard::{Shard, ShardState, filtered};
 
 /// A power of two. Ten thousand entries make tables of some 160, which take about 2 µs to copy.
@@ -115,10 +117,38 @@ impl Cache {
         selector: &VersionSelector,
         freshness: Freshness,
     ) -> Lookup {
-        let hash = self.hash(path);
         let now = Tick::now();
-        let serve = |entry: &Arc<Entry>| entry.serve(now, freshness);
-        self.shard(hash).find(hash, path, selector, serve).unwrap_or(Lookup::MISS)
+        let is_plain = freshness.max_age.is_none() && *selector == VersionSelector::Active;
+        let is_current = |recent: &Recent| {
+            self.shards.get(recent.shard).is_some_and(|shard| shard.number() == recent.table)
+        };
+        if is_plain && let Some(secret) = recent::find(path, now, is_current) {
+            return Lookup::Hit { result: Ok(secret), is_due: false };
+        }
+        self.lookup_shared(path, selector, freshness, now, is_plain)
+    }
+
+    /// As [`lookup`](Self::lookup), in the table that all threads share.
+    fn lookup_shared(
+        &self,
+        path: &str,
+        selector: &VersionSelector,
+        freshness: Freshness,
+        now: Tick,
+        is_plain: bool,
+    ) -> Lookup {
+        let hash = self.hash(path);
+        let shard = self.shard(hash);
+        let table = shard.number();
+        let serve = |entry: &Arc<Entry>| {
+            let found = entry.serve(now, freshness);
+            if is_plain && let Lookup::Hit { result: Ok(secret), is_due: false } = &found {
+                let shard = shard_of(hash);
+                recent::record(path, hash, || entry.recent(shard, table, secret));
+            }
+            found
+        };
+        shard.find(hash, path, selector, serve).unwrap_or(Lookup::MISS)
     }
 
     /// What the cache has for a key, or the flight to wait for: one under way that is as fresh as the caller
@@ -307,9 +337,14 @@ impl Cache {
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "the index is below the number of shards")]
     fn shard(&self, hash: u64) -> &Shard {
-        // The table uses the lower and the topmost bits.
-        &self.shards[(hash >> 32) as usize % SHARDS]
+        &self.shards[shard_of(hash)]
     }
+}
+
+/// The table uses the lower and the topmost bits.
+#[inline]
+fn shard_of(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
 }
 
 /// Counts alone: neither paths nor values.

@@ -35,6 +35,8 @@ pub use options::{Condition, ListOptions, ListPage, PageToken, PutOptions};
 pub use patch::MetadataPatch;
 pub use path::SecretPath;
 pub use secrecy::{ExposeSecret, SecretString};
-pub use secret::{Description, RotateOutcome, Secret, Version, VersionInfo, VersionSelector};
+pub use secret::{
+    Description, RotateOutcome, Secret, Version, VersionInfo, VersionSelector, WeakSecret,
+};
 pub use settings::{Problems, Settings};
 pub use value::{SecretValue, ValueFormat};

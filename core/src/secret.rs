@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use secrecy::ExposeSecret;
@@ -139,6 +139,12 @@ impl Secret {
         Self(Arc::new(Reading { content, read_at, lease: *lease, is_stale }))
     }
 
+    /// A reference that does not keep the secret in memory. For caches.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakSecret {
+        WeakSecret(Arc::downgrade(&self.0))
+    }
+
     /// How long ago the store was asked for it.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -217,6 +223,24 @@ impl Secret {
     /// [`ErrorKind::WrongType`] if the value is not JSON of this type.
     pub fn parse_json<T: DeserializeOwned>(&self) -> Result<T> {
         self.value().parse_json().map_err(|error| error.at(self.path()))
+    }
+}
+
+/// A reference to a [`Secret`] that does not keep it in memory: it is wiped when the last `Secret` is dropped.
+#[derive(Clone)]
+pub struct WeakSecret(Weak<Reading>);
+
+impl WeakSecret {
+    /// The secret, if it is still in memory.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Secret> {
+        self.0.upgrade().map(Secret)
+    }
+}
+
+impl fmt::Debug for WeakSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakSecret(..)")
     }
 }
 

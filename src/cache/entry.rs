@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strongroom_core::{Error, Result, Secret, SecretPath, VersionSelector};
 
+use super::recent::Recent;
 use crate::clock::{self, Tick};
 use crate::expiry;
 use crate::policy::bounded;
@@ -231,6 +232,18 @@ impl Entry {
                 }
             }
             Answer::Missing(error) => Lookup::Hit { result: Err(error.clone()), is_due: false },
+        }
+    }
+
+    /// This entry for a slot of the thread that was given this replica.
+    pub(super) fn recent(&self, shard: usize, table: u64, secret: &Secret) -> Recent {
+        Recent {
+            shard,
+            table,
+            path: self.key.path.clone(),
+            secret: secret.downgrade(),
+            until: self.refresh_at.min(self.good_until),
+            expires_at: self.expires_at,
         }
     }
 

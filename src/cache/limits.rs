@@ -67,6 +67,8 @@ impl Cache {
             // A few at a time, so that one shard does not lose all its entries.
             let some = 1 + table.len() / 8;
             let idle: Vec<&Entry> = table.iter().filter(is_idle).map(|it| &**it).collect();
+            // Readers that remember an entry mark it as used again.
+            shard.renumber();
             let evicted = idle.get(..some.min(idle.len())).unwrap_or_default();
             let keep = |entry: &Entry| !evicted.iter().any(|it| std::ptr::eq(*it, entry));
             self.edit(shard, &mut state, keep, None);

@@ -1,6 +1,7 @@
 //! One shard of the cache: a table of entries that readers load without a lock and writers replace whole, and,
 //! behind a lock, the flights under way.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use hashbrown::HashTable;
@@ -9,15 +10,17 @@ use strongroom_core::{SecretPath, VersionSelector};
 use super::entry::{Entry, Key};
 use super::in_flight::InFlight;
 use crate::clock::Tick;
-use crate::sync::{ArcSwap, Mutex, MutexGuard};
+use crate::sync::{ArcSwap, AtomicU64, Mutex, MutexGuard};
 
 /// Entries by the hash of their path.
 pub(super) type Table = HashTable<Arc<Entry>>;
 
 /// A reader loads the table and writes to no shared memory. A writer holds the state's lock.
-#[derive(Default)]
 pub(super) struct Shard {
     table: ArcSwap<Table>,
+    /// The number of the table, unique in the process. It changes after the table does, so a reader that loads the
+    /// number and then a table gets that table or a later one.
+    number: AtomicU64,
     state: Mutex<ShardState>,
 }
 
@@ -29,6 +32,21 @@ pub(super) struct ShardState {
     uncertain: Vec<(SecretPath, Tick)>,
     /// The cache keeps nothing any more.
     pub(super) is_closed: bool,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            table: ArcSwap::default(),
+            number: AtomicU64::new(next_number()),
+            state: Mutex::default(),
+        }
+    }
+}
+
+fn next_number() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Shard {
@@ -63,6 +81,17 @@ impl Shard {
     /// that looks at them.
     pub(super) fn replace(&self, _: &mut ShardState, table: Table) {
         self.table.store(Arc::new(table));
+        self.renumber();
+    }
+
+    #[inline]
+    pub(super) fn number(&self) -> u64 {
+        self.number.load(Ordering::Acquire)
+    }
+
+    /// Makes readers look at the table again.
+    pub(super) fn renumber(&self) {
+        self.number.store(next_number(), Ordering::Release);
     }
 }
 

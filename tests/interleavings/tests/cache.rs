@@ -16,7 +16,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use shuttle::future::block_on;
-use shuttle::thread;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner, thread};
 use strongroom::{ErrorKind, ReadOptions, ReadPolicy, Secret, SecretsManager};
 
 use store::{Floor, PATH, Store, version_of};
@@ -28,8 +29,11 @@ const SWITCHES: usize = 4;
 
 /// Runs `scenario` in interleavings that are random, and in others that look for rare orders.
 fn explore(scenario: impl Fn() + Send + Sync + Copy + 'static) {
-    shuttle::check_random(scenario, ITERATIONS);
-    shuttle::check_pct(scenario, ITERATIONS, SWITCHES);
+    let mut config = Config::new();
+    // An unoptimized read takes more than the default of 32 KiB.
+    config.stack_size = 256 << 10;
+    Runner::new(RandomScheduler::new(ITERATIONS), config.clone()).run(scenario);
+    Runner::new(PctScheduler::new(SWITCHES, ITERATIONS), config).run(scenario);
 }
 
 /// A manager with a cache over a store.
