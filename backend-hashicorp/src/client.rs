@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
 use crate::config::HashicorpConfig;
 use crate::error::RequiredPermission;
@@ -12,7 +11,7 @@ use crate::http::{Http, Request, Response};
 use crate::login::{LOOKUP_SELF, VaultAuthenticator};
 use crate::mount::MountCache;
 use crate::secret_id::READ_TIMEOUT;
-use crate::session::{DRAIN_POLL_INTERVAL, DRAIN_TIMEOUT, Session, Status};
+use crate::session::{Session, drain};
 use crate::token::Token;
 
 /// How many tokens a request is sent with before it fails: other requests may use up those of a
@@ -47,10 +46,6 @@ impl Client {
         })
     }
 
-    pub(crate) fn session_status(&self) -> Status {
-        self.session.status()
-    }
-
     /// Counts as a write in flight until the guard is dropped.
     pub(crate) fn begin_write(&self) -> Arc<()> {
         Arc::clone(&self.writes_in_flight)
@@ -60,17 +55,9 @@ impl Client {
     pub(crate) async fn close(&self) {
         // Without a runtime, there is no timer to wait with.
         if Handle::try_current().is_ok() {
-            let deadline = Instant::now() + DRAIN_TIMEOUT;
-            while Arc::strong_count(&self.writes_in_flight) > 1 && Instant::now() < deadline {
-                tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
-            }
+            drain(|| Arc::strong_count(&self.writes_in_flight) - 1).await;
         }
         self.session.close().await;
-    }
-
-    /// Logs in unless there is a valid token.
-    pub(crate) async fn authenticate(&self) -> Result<()> {
-        self.session.token().await.map(drop)
     }
 
     /// Sends a request that needs no token.

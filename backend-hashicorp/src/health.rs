@@ -26,14 +26,14 @@ impl Client {
             health = health.detail("version", report.version);
         }
         if status != HealthStatus::Unavailable
-            && let Err(error) = self.authenticate().await
+            && let Err(error) = self.session.token().await
         {
             if error.kind() == ErrorKind::Closed {
                 return Err(error);
             }
             health.status = HealthStatus::Degraded;
         }
-        Ok(self.session_status().add_to(health))
+        Ok(self.session.status().add_to(health))
     }
 }
 

@@ -27,14 +27,13 @@ pub(crate) use self::authenticator::{Authenticator, RenewError};
 use self::backoff::{LoginThrottle, RetryDelays};
 use self::renewal::{Stopped, TokenRenewer, wait_for_retry};
 use self::state::SessionState;
-pub(crate) use self::status::Status;
+use self::status::Status;
 use crate::error::closed;
 use crate::token::{Grant, Token};
 
-/// How long a session waits for the requests that carry an old token before it revokes the token.
-pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it checks for them.
-pub(crate) const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How long [`drain`] waits.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A failed login; callers get its error until the next attempt.
 #[derive(Debug)]
@@ -271,10 +270,7 @@ impl<A: Authenticator> Inner<A> {
 
     /// Revokes a token that no new request will carry.
     async fn revoke_token(&self, token: &Token) {
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        while token.requests_in_flight() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
-        }
+        drain(|| token.requests_in_flight()).await;
         match self.state.authenticator.revoke(&token.header).await {
             Ok(()) => tracing::debug!("revoked the old token"),
             Err(error) if error.kind() == ErrorKind::Denied => {
@@ -298,6 +294,14 @@ impl<A: Authenticator> Inner<A> {
         let all = async { while revocations.join_next().await.is_some() {} };
         let _ = timeout(DRAIN_TIMEOUT + self.login_timeout, all).await;
         drop(login);
+    }
+}
+
+/// Waits until nothing is in flight, for 10 s at most.
+pub(crate) async fn drain(in_flight: impl Fn() -> usize) {
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
+    while in_flight() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
     }
 }
 
