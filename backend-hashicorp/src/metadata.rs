@@ -179,7 +179,7 @@ impl KvMetadata {
     }
 
     /// The versions that a write must undelete, because it makes a deleted secret live again. None
-    /// if the secret has reached `delete_version_after`: the write starts it afresh.
+    /// if the active version has reached `delete_version_after`: expired versions stay hidden.
     pub(crate) fn versions_to_undelete(&self) -> Vec<u64> {
         let active = self.versions.get(&self.current_version);
         let is_deleted = active.is_some_and(|state| !state.destroyed && !state.has_set_end());

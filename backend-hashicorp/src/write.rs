@@ -35,8 +35,8 @@ struct WritePlan {
 }
 
 impl Client {
-    /// Writes a value. A write of one request is sent or not. One of several requests runs on a task,
-    /// which completes if the caller is cancelled.
+    /// Writes a value. A write of one request is atomic. One of several requests runs on a separate task,
+    /// which completes even if the caller is cancelled.
     pub(crate) async fn put(
         self: &Arc<Self>,
         path: &SecretPath,
