@@ -150,7 +150,7 @@ pub(crate) async fn mount_kv(server: &Server, mount: &str, version: &str) {
     server.admin("POST", &format!("sys/mounts/{mount}"), Some(kv)).await;
 }
 
-/// A configuration with short timeouts.
+/// A configuration with timeouts that leave a busy machine time for dozens of connections.
 pub(crate) fn config(server: &Server, auth: impl Into<Auth>) -> HashicorpConfig {
     config_for(server.address(), auth)
 }
@@ -158,8 +158,8 @@ pub(crate) fn config(server: &Server, auth: impl Into<Auth>) -> HashicorpConfig 
 /// The same for any address.
 pub(crate) fn config_for(address: &str, auth: impl Into<Auth>) -> HashicorpConfig {
     let mut config = HashicorpConfig::new(address, auth);
-    config.connect_timeout = Duration::from_secs(2);
-    config.timeout = Duration::from_secs(5);
+    config.connect_timeout = Duration::from_secs(10);
+    config.timeout = Duration::from_secs(20);
     config
 }
 
