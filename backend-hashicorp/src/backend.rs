@@ -1,4 +1,4 @@
-//! The backend itself.
+//! Implements [`Backend`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,14 +16,15 @@ use tokio::runtime::Handle;
 
 use crate::client::Client;
 use crate::config::HashicorpConfig;
-use crate::kv::number_of;
-use crate::refusal::not_found;
+use crate::error::{closed, not_found};
+use crate::kv::parse_version;
+use crate::response::VersionState;
 
-const KIND: &str = "hashicorp";
-/// Reads cost a round trip; passwords change rarely.
-const CACHE_TTL: Duration = Duration::from_secs(60);
+const BACKEND_KIND: &str = "hashicorp";
+/// A read costs a round trip, and secrets change rarely.
+const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(60);
 
-/// Everything but rotation.
+/// All capabilities except rotation, which needs static roles.
 const CAPABILITIES: &[Capability] = &[
     Capability::Put,
     Capability::Conditions,
@@ -47,13 +48,13 @@ pub struct HashicorpBackend {
 }
 
 impl HashicorpBackend {
-    /// Sets the client up. Nothing is sent: the first call logs in, so that a service can start
-    /// while its store is down. [`health`](Backend::health) tells whether logging in works.
+    /// Creates the client. It sends nothing: the first call logs in, so that a service can start while
+    /// its server is down. [`health`](Backend::health) reports whether the login works.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the configuration is wrong or a file that it names cannot be used.
+    /// [`ErrorKind::Config`] if the configuration is invalid or a file that it names cannot be used.
     pub fn open(config: HashicorpConfig) -> Result<Self> {
-        Self::new(config).map_err(|error| named(error, Operation::Open, None))
+        Self::new(config).map_err(|error| with_context(error, Operation::Open, None))
     }
 
     fn new(config: HashicorpConfig) -> Result<Self> {
@@ -70,33 +71,33 @@ impl HashicorpBackend {
         );
         let static_roles = config.static_roles.clone();
         let client = Arc::new(Client::new(config)?);
-        let mut info = BackendInfo::new(KIND, instance, capabilities);
-        info.default_cache_ttl = Some(CACHE_TTL);
+        let mut info = BackendInfo::new(BACKEND_KIND, instance, capabilities);
+        info.default_cache_ttl = Some(DEFAULT_CACHE_TTL);
         info.alternatives = "the store's own tools, or for rotation a static role of a database \
                              engine, named in `SECRETS_VAULT_STATIC_ROLES`";
         Ok(Self { info, client, static_roles, closed: AtomicBool::new(false) })
     }
 
-    /// Names operation, path and backend in an error.
-    async fn named<T>(
+    /// Runs an operation, and adds operation, path and backend to its error.
+    async fn run<T>(
         &self,
         operation: Operation,
         path: Option<&SecretPath>,
         work: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let result = if self.closed.load(Ordering::SeqCst) {
-            Err(crate::session::closed())
+            Err(closed())
         } else if Handle::try_current().is_err() {
             Err(Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
-                .because("this backend needs Tokio, and no runtime of it runs here"))
+                .because("this backend needs a Tokio runtime, and none runs here"))
         } else {
             work.await
         };
-        result.map_err(|error| named(error, operation, path))
+        result.map_err(|error| with_context(error, operation, path))
     }
 
-    /// The same for a change to a secret, which a static role does not take.
-    async fn change<T>(
+    /// The same for an operation that a static role does not support.
+    async fn run_on_kv<T>(
         &self,
         operation: Operation,
         path: &SecretPath,
@@ -104,40 +105,29 @@ impl HashicorpBackend {
     ) -> Result<T> {
         if self.static_roles.contains_key(path) {
             let error = Error::new(ErrorKind::Unsupported, "only `get` and `rotate` work on it")
-                .because("the path stands for a static role of a database engine");
-            return Err(named(error, operation, Some(path)));
+                .because("the path is that of a static role of a database engine");
+            return Err(with_context(error, operation, Some(path)));
         }
-        self.named(operation, Some(path), work).await
+        self.run(operation, Some(path), work).await
     }
 
-    async fn read(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        let number = match version {
-            VersionSelector::Active => None,
-            VersionSelector::Exact(version) => Some(number_of(version)),
-            _ => return Err(self.info.unsupported(Operation::Get)),
-        };
-        let secret = match self.static_roles.get(path) {
-            Some(role) if number.is_none() => self.client.read_static(path, role).await?,
-            Some(_) => return Err(not_found().because("a static role keeps no versions")),
-            None => self.client.read(path, number.transpose()?).await?,
-        };
-        secret.metadata().ensure_not_expired(SystemTime::now())?;
-        Ok(secret)
-    }
-
-    /// The static roles below `prefix` that the options ask for.
-    fn listed_roles(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Vec<SecretPath> {
-        let is_asked_for = options.page.is_none()
+    /// The static roles below `prefix` that the options select.
+    fn select_static_roles(
+        &self,
+        prefix: Option<&SecretPath>,
+        options: &ListOptions,
+    ) -> Vec<SecretPath> {
+        let matches_options = options.page.is_none()
             && options.tags.is_empty()
             && options.kind.is_none_or(|kind| kind == SecretKind::DbCredential);
-        let roles = self.static_roles.keys().filter(|_| is_asked_for);
+        let roles = self.static_roles.keys().filter(|_| matches_options);
         let below = |path: &&SecretPath| prefix.is_none_or(|prefix| path.below(prefix).is_some());
         roles.filter(below).cloned().collect()
     }
 }
 
-fn named(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
-    let error = error.during(operation).from_backend(KIND);
+fn with_context(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
+    let error = error.during(operation).from_backend(BACKEND_KIND);
     match path {
         Some(path) => error.at(path),
         None => error,
@@ -158,11 +148,25 @@ impl Backend for HashicorpBackend {
     }
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        self.named(Operation::Get, Some(path), self.read(path, version)).await
+        self.run(Operation::Get, Some(path), async {
+            let number = match version {
+                VersionSelector::Active => None,
+                VersionSelector::Exact(version) => Some(parse_version(version)),
+                _ => return Err(self.info.unsupported(Operation::Get)),
+            };
+            let secret = match self.static_roles.get(path) {
+                Some(role) if number.is_none() => self.client.read_static_role(path, role).await?,
+                Some(_) => return Err(not_found().because("a static role keeps no versions")),
+                None => self.client.read(path, number.transpose()?).await?,
+            };
+            secret.metadata().ensure_not_expired(SystemTime::now())?;
+            Ok(secret)
+        })
+        .await
     }
 
     async fn health(&self) -> Result<Health> {
-        self.named(Operation::Health, None, self.client.health()).await
+        self.run(Operation::Health, None, self.client.health()).await
     }
 
     async fn put(
@@ -172,35 +176,35 @@ impl Backend for HashicorpBackend {
         options: PutOptions,
     ) -> Result<Version> {
         let work = self.client.put(path, value, &options);
-        self.change(Operation::Put, path, work).await
+        self.run_on_kv(Operation::Put, path, work).await
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
-        self.change(Operation::Delete, path, self.client.delete(path)).await
+        self.run_on_kv(Operation::Delete, path, self.client.delete(path)).await
     }
 
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
-        self.change(Operation::Undelete, path, self.client.undelete(path)).await
+        self.run_on_kv(Operation::Undelete, path, self.client.undelete(path)).await
     }
 
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        self.change(Operation::Destroy, path, self.client.destroy(path)).await
+        self.run_on_kv(Operation::Destroy, path, self.client.destroy(path)).await
     }
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
         let work = self.client.list(prefix, options);
-        let mut page = self.named(Operation::List, prefix, work).await?;
-        // A KV secret at the path of a static role cannot be read.
+        let mut page = self.run(Operation::List, prefix, work).await?;
+        // A static role hides a KV secret at its path.
         page.paths.retain(|path| !self.static_roles.contains_key(path));
-        page.paths.extend(self.listed_roles(prefix, options));
+        page.paths.extend(self.select_static_roles(prefix, options));
         Ok(page)
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        self.change(Operation::Versions, path, async {
+        self.run_on_kv(Operation::Versions, path, async {
             let metadata = self.client.live_metadata(path).await?;
             let current = metadata.current_version;
-            let info = |(number, state): (u64, &crate::answer::VersionState)| {
+            let info = |(number, state): (u64, &VersionState)| {
                 VersionInfo::new(number.into(), state.created_at(), number == current)
             };
             Ok(metadata.readable().rev().map(info).collect())
@@ -209,30 +213,30 @@ impl Backend for HashicorpBackend {
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
-        self.change(Operation::Rollback, path, self.client.rollback(path, version)).await
+        self.run_on_kv(Operation::Rollback, path, self.client.rollback(path, version)).await
     }
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        self.change(Operation::Describe, path, async {
-            let kept = self.client.live_metadata(path).await?;
-            let version = kept.current_version.into();
-            Ok(Description::new(path.clone(), version, kept.metadata()?))
+        self.run_on_kv(Operation::Describe, path, async {
+            let stored = self.client.live_metadata(path).await?;
+            let version = stored.current_version.into();
+            Ok(Description::new(path.clone(), version, stored.metadata()?))
         })
         .await
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
-        self.change(Operation::Annotate, path, self.client.annotate(path, patch)).await
+        self.run_on_kv(Operation::Annotate, path, self.client.annotate(path, patch)).await
     }
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
-        let work = async {
+        let operation = async {
             match self.static_roles.get(path) {
-                Some(role) => self.client.rotate_static(role).await,
+                Some(role) => self.client.rotate_static_role(role).await,
                 None => Err(self.info.unsupported(Operation::Rotate)),
             }
         };
-        self.named(Operation::Rotate, Some(path), work).await
+        self.run(Operation::Rotate, Some(path), operation).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -257,7 +261,7 @@ mod tests {
     use crate::config::Auth;
 
     #[test]
-    fn without_tokio_there_is_an_error_and_no_panic() {
+    fn a_call_without_a_tokio_runtime_is_an_error() {
         let config = HashicorpConfig::new("http://127.0.0.1:1", Auth::Token("t".into()));
         let store = HashicorpBackend::open(config).unwrap();
         let path = SecretPath::parse("a").unwrap();

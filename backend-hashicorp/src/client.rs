@@ -1,271 +1,141 @@
-//! Requests with a token, whatever happens to the token.
+//! Sends requests with the current token, and replaces a token that the server rejects.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
-use tokio::time::Instant;
 
-use crate::answer::MountInfo;
 use crate::config::HashicorpConfig;
+use crate::error::RequiredPermission;
 use crate::http::{Http, Request, Response};
-use crate::login::VaultLogin;
-use crate::refusal::Needs;
-use crate::secret_id;
-use crate::session::{DRAIN, DRAIN_POLL, Session, Status};
+use crate::login::{LOOKUP_SELF, VaultAuthenticator};
+use crate::mount::MountCache;
+use crate::secret_id::READ_TIMEOUT;
+use crate::session::{Session, drain};
 use crate::token::Token;
 
-/// How long writes rely on what was learnt about the mount.
-const MOUNT_KNOWN_FOR: Duration = Duration::from_secs(60);
+/// How many tokens a request is sent with before it fails: other requests may use up those of a
+/// role with few uses.
+const MAX_TOKENS_PER_REQUEST: usize = 4;
 
-/// How many tokens a request is sent with before it fails: those of a role with few uses may be
-/// used up by others.
-const TOKENS_PER_REQUEST: usize = 4;
-
-/// Where a token asks about itself. One that lives is told, or refused for a reason.
-pub(crate) const LOOKUP_SELF: &str = "auth/token/lookup-self";
-
-/// Which version of the KV engine a mount has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KvVersion {
-    V1,
-    V2,
-}
-
-#[derive(Debug)]
-struct Learnt {
-    version: KvVersion,
-    at: Instant,
-    /// The login that learnt it: another one may see another mount.
-    generation: u64,
-}
-
-/// One server, seen through one session.
+/// One server and the session with it.
 #[derive(Debug)]
 pub(crate) struct Client {
     http: Arc<Http>,
-    session: Session<VaultLogin>,
-    mount: String,
-    learnt: ArcSwapOption<Learnt>,
-    /// As many owners as writes of several requests are under way, and one.
-    writes: Arc<()>,
+    pub(crate) session: Session<VaultAuthenticator>,
+    /// Where the KV engine is mounted.
+    pub(crate) mount: String,
+    pub(crate) mount_cache: MountCache,
+    /// Each write of several requests holds a clone, and so does this client.
+    writes_in_flight: Arc<()>,
 }
 
 impl Client {
     pub(crate) fn new(config: HashicorpConfig) -> Result<Self> {
         let http = Arc::new(Http::new(config.checked()?)?);
-        let login = VaultLogin::new(Arc::clone(&http), config.auth);
-        // A login takes a file and up to three requests; one that came too late is revoked.
-        let patience = config.timeout.saturating_mul(5) + secret_id::LIMIT;
+        let authenticator = VaultAuthenticator::new(Arc::clone(&http), config.auth);
+        // A login reads a file and sends up to three requests; one that ends too late revokes its
+        // token.
+        let login_timeout = config.timeout.saturating_mul(5) + READ_TIMEOUT;
         Ok(Self {
             http,
-            session: Session::new(login, config.renew_margin, patience),
+            session: Session::new(authenticator, config.renew_margin, login_timeout),
             mount: config.mount,
-            learnt: ArcSwapOption::empty(),
-            writes: Arc::default(),
+            mount_cache: MountCache::default(),
+            writes_in_flight: Arc::default(),
         })
     }
 
-    /// Where the KV engine is mounted.
-    pub(crate) fn mount(&self) -> &str {
-        &self.mount
+    /// Counts as a write in flight until the guard is dropped.
+    pub(crate) fn begin_write(&self) -> Arc<()> {
+        Arc::clone(&self.writes_in_flight)
     }
 
-    pub(crate) fn session(&self) -> Status {
-        self.session.status()
-    }
-
-    /// Counts as a write under way until it is dropped.
-    pub(crate) fn writing(&self) -> Arc<()> {
-        Arc::clone(&self.writes)
-    }
-
-    /// Waits for writes under way, for 10 s at most, and ends the session.
+    /// Waits for writes in flight, for 10 s at most, and ends the session.
     pub(crate) async fn close(&self) {
-        // Without a runtime there is nothing to wait with.
+        // Without a runtime, there is no timer to wait with.
         if Handle::try_current().is_ok() {
-            let deadline = Instant::now() + DRAIN;
-            while Arc::strong_count(&self.writes) > 1 && Instant::now() < deadline {
-                tokio::time::sleep(DRAIN_POLL).await;
-            }
+            drain(|| Arc::strong_count(&self.writes_in_flight) - 1).await;
         }
         self.session.close().await;
     }
 
-    /// Makes sure that there is a token.
-    pub(crate) async fn authenticate(&self) -> Result<()> {
-        self.session.token().await.map(drop)
-    }
-
     /// Sends a request that needs no token.
-    pub(crate) async fn send_openly(&self, request: &Request) -> Result<Response> {
+    pub(crate) async fn send_without_token(&self, request: &Request) -> Result<Response> {
         self.http.send(request, None).await
     }
 
-    /// Sends a request, and again with another token if the first one turns out to be dead.
-    pub(crate) async fn send(&self, request: &Request) -> Result<Response> {
-        let response = self.send_authorised(request).await?;
-        if response.is_for_version_two() {
-            self.learnt.store(None);
-        }
-        Ok(response)
+    /// Sends a request that must succeed.
+    pub(crate) async fn execute(
+        &self,
+        request: &Request,
+        permission: RequiredPermission<'_>,
+    ) -> Result<Response> {
+        let response = self.send(request).await?;
+        if response.is_success() { Ok(response) } else { Err(self.to_error(&response, permission)) }
     }
 
-    async fn send_authorised(&self, request: &Request) -> Result<Response> {
+    /// Sends a request, and again with another token if the server has rejected the first one. The
+    /// response may be an error, for the caller to interpret.
+    pub(crate) async fn send(&self, request: &Request) -> Result<Response> {
         let mut token = self.session.token().await?;
-        for _ in 0..TOKENS_PER_REQUEST {
-            let response = self.send_as(&token, request).await?;
-            if !response.is_unexplained_refusal() {
-                if response.is_about_the_request() {
-                    token.note_accepted();
+        for _ in 0..MAX_TOKENS_PER_REQUEST {
+            let in_flight = token.begin_request();
+            let response = self.http.send(request, Some(&token.header)).await?;
+            drop(in_flight);
+            if response.is_success() {
+                token.mark_accepted();
+                return Ok(response);
+            }
+            if !response.may_mean_dead_token() {
+                if response.accepts_token() {
+                    token.mark_accepted();
                 }
                 return Ok(response);
             }
-            match self.instead_of(&token).await? {
+            match self.replace_if_dead(&token).await? {
                 Some(other) => token = other,
                 None => return Ok(response),
             }
         }
-        Err(dead_token("give its role more uses, or none to count").temporary(true))
+        Err(dead_token("give its role more uses, or an unlimited number").temporary(true))
     }
 
-    async fn send_as(&self, token: &Token, request: &Request) -> Result<Response> {
-        let _under_way = token.user();
-        self.http.send(request, Some(&token.header)).await
-    }
-
-    /// What to send instead of a token that was refused without a reason; `None` if the token
-    /// lives, so that the refusal is meant for the request.
-    async fn instead_of(&self, refused: &Token) -> Result<Option<Arc<Token>>> {
-        if let Some(newer) = self.session.newer_than(refused) {
+    /// Another token, if the server no longer knows the one that it has rejected without a reason;
+    /// `None` if the token is valid, so that the server has denied the request itself.
+    async fn replace_if_dead(&self, rejected: &Token) -> Result<Option<Arc<Token>>> {
+        if let Some(newer) = self.session.token_after(rejected.generation) {
             return Ok(Some(newer));
         }
-        let look_up = self.send_as(refused, &Request::get(LOOKUP_SELF)).await?;
-        if !look_up.is_unexplained_refusal() {
-            let is_answered = look_up.is_success() || look_up.status == 403;
-            return if is_answered { Ok(None) } else { Err(look_up.passing()) };
+        let in_flight = rejected.begin_request();
+        let lookup = self.http.send(&Request::get(LOOKUP_SELF), Some(&rejected.header)).await?;
+        drop(in_flight);
+        if !lookup.may_mean_dead_token() {
+            let is_valid = lookup.is_success() || lookup.status == 403;
+            return if is_valid { Ok(None) } else { Err(lookup.to_server_error()) };
         }
         if !self.session.can_replace() {
             return Err(dead_token("set `VAULT_TOKEN` to a valid token"));
         }
-        self.session.replace(refused).await.map(Some)
+        self.session.replace(rejected).await.map(Some)
     }
 
-    /// Sends a request that must succeed.
-    pub(crate) async fn expect(&self, request: &Request, needs: Needs<'_>) -> Result<Response> {
-        let response = self.send(request).await?;
-        if response.is_success() { Ok(response) } else { Err(self.refusal(&response, needs)) }
-    }
-
-    /// The error of a refusal. Where the server tells nothing about the mount, a wrong mount looks
-    /// like a missing right.
-    pub(crate) fn refusal(&self, response: &Response, needs: Needs<'_>) -> Error {
-        let error = response.refusal(needs);
-        if error.kind() != ErrorKind::Denied || self.learnt.load().is_some() {
+    /// The error that a response to a request for the KV engine means. Where the server says nothing
+    /// about the mount, a wrong mount looks like a missing permission.
+    pub(crate) fn to_error(
+        &self,
+        response: &Response,
+        permission: RequiredPermission<'_>,
+    ) -> Error {
+        if response.is_for_kv_v2() {
+            self.mount_cache.clear();
+        }
+        let error = response.to_error(permission);
+        if error.kind() != ErrorKind::Denied || !self.mount_cache.is_empty() {
             return error;
         }
         let advice = format!("{}; check that `SECRETS_VAULT_MOUNT` is right", error.advice());
         Error::new(ErrorKind::Denied, advice)
-    }
-
-    /// The version of the KV engine, for a read. Where the server does not tell, the read itself
-    /// will be refused, or work.
-    pub(crate) async fn version_for_read(&self) -> Result<KvVersion> {
-        let generation = self.session.generation();
-        match self.learnt.load().as_deref() {
-            Some(learnt) if learnt.generation == generation => Ok(learnt.version),
-            _ => Ok(self.learn().await?.unwrap_or(KvVersion::V2)),
-        }
-    }
-
-    /// Refuses a write unless the mount is known, since less than a minute, to have version 2:
-    /// version 1 would take a write in the form of version 2 for a secret of that name.
-    pub(crate) async fn ensure_writable(&self) -> Result<()> {
-        let generation = self.session.generation();
-        let known = self.learnt.load().as_deref().and_then(|learnt| {
-            let is_new = learnt.at.elapsed() < MOUNT_KNOWN_FOR && learnt.generation == generation;
-            is_new.then_some(learnt.version)
-        });
-        let version = match known {
-            Some(version) => Some(version),
-            None => self.learn().await?,
-        };
-        match version {
-            Some(KvVersion::V2) => Ok(()),
-            Some(KvVersion::V1) => Err(self.needs_v2()),
-            None => Err(self.why_unknown().await?),
-        }
-    }
-
-    /// The same, asked anew: for a write that nothing else shows to meet version 2.
-    pub(crate) async fn ensure_writable_now(&self) -> Result<()> {
-        self.learnt.store(None);
-        self.ensure_writable().await
-    }
-
-    /// The error for a mount about which the server says nothing.
-    async fn why_unknown(&self) -> Result<Error> {
-        let response = self.send(&Request::get(format!("{}/config", self.mount))).await?;
-        if response.is_unmounted() {
-            return Ok(response.passing());
-        }
-        let advice = format!(
-            "check `SECRETS_VAULT_MOUNT`, and grant this role or token a right below `{}/data/`",
-            self.mount
-        );
-        Ok(Error::new(ErrorKind::Denied, advice)
-            .because("the server does not say whether a KV engine is mounted there"))
-    }
-
-    /// The error for what version 1 cannot do.
-    pub(crate) fn needs_v2(&self) -> Error {
-        Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "upgrade the mount with `vault kv enable-versioning {}`, or set \
-                 `SECRETS_VAULT_MOUNT` to one of version 2",
-                self.mount
-            ),
-        )
-        .because("the KV engine mounted there has version 1, which can only be read")
-    }
-
-    /// Asks the server about the mount; `None` if it does not tell.
-    async fn learn(&self) -> Result<Option<KvVersion>> {
-        let path = format!("sys/internal/ui/mounts/{}", self.mount);
-        let response = self.send(&Request::get(path.as_str())).await?;
-        if matches!(response.status, 403 | 404) {
-            return Ok(None);
-        }
-        if !response.is_success() {
-            return Err(response.refusal(Needs { capability: "read", path: &path }));
-        }
-        let info: MountInfo = response.data()?;
-        let version = info.kv_version(&self.mount)?;
-        let generation = self.session.generation();
-        self.learnt.store(Some(Arc::new(Learnt { version, at: Instant::now(), generation })));
-        Ok(Some(version))
-    }
-}
-
-impl MountInfo {
-    /// The server answers for the mount that a path lies below.
-    fn kv_version(&self, mount: &str) -> Result<KvVersion> {
-        let is_kv = matches!(self.engine.as_str(), "kv" | "generic");
-        if !is_kv || self.path.trim_matches('/') != mount {
-            return Err(Error::new(
-                ErrorKind::Config,
-                "set `SECRETS_VAULT_MOUNT` to where a KV engine is mounted",
-            )
-            .because("what is mounted there is not a KV engine"));
-        }
-        let version = self.options.as_ref().and_then(|options| options.get("version"));
-        Ok(match version.map(String::as_str) {
-            Some("2") => KvVersion::V2,
-            _ => KvVersion::V1,
-        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the server is.
+//! The health of the server, and of the session with it.
 
 use serde::Deserialize;
 use strongroom_core::{ErrorKind, Health, HealthStatus, Result};
@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::http::{Request, Response};
 
 #[derive(Deserialize)]
-struct Report {
+struct HealthReport {
     #[serde(default)]
     version: String,
     #[serde(default)]
@@ -19,32 +19,32 @@ struct Report {
 impl Client {
     pub(crate) async fn health(&self) -> Result<Health> {
         let request = Request::get("sys/health").without_namespace();
-        let response = self.send_openly(&request).await?;
-        let (status, state) = state(&response)?;
+        let response = self.send_without_token(&request).await?;
+        let (status, state) = parse_state(&response)?;
         let mut health = Health::new(status).detail("state", state);
-        if let Some(report) = report(&response).filter(|report| !report.version.is_empty()) {
+        if let Some(report) = parse_report(&response).filter(|report| !report.version.is_empty()) {
             health = health.detail("version", report.version);
         }
         if status != HealthStatus::Unavailable
-            && let Err(error) = self.authenticate().await
+            && let Err(error) = self.session.token().await
         {
             if error.kind() == ErrorKind::Closed {
                 return Err(error);
             }
             health.status = HealthStatus::Degraded;
         }
-        Ok(self.session().describe(health))
+        Ok(self.session.status().add_to(health))
     }
 }
 
-fn report(response: &Response) -> Option<Report> {
+fn parse_report(response: &Response) -> Option<HealthReport> {
     serde_json::from_slice(&response.body).ok()
 }
 
-/// The codes of `sys/health`; see <https://openbao.org/api-docs/system/health/>.
-fn state(response: &Response) -> Result<(HealthStatus, &'static str)> {
-    // 429 and 503 may come from something in between: those bodies are no report.
-    let report = report(response).filter(|report| report.initialized || report.sealed);
+/// Maps the statuses of `sys/health`; see <https://openbao.org/api-docs/system/health/>.
+fn parse_state(response: &Response) -> Result<(HealthStatus, &'static str)> {
+    // A proxy may also send 429 and 503, but not with a report as the body.
+    let report = parse_report(response).filter(|report| report.initialized || report.sealed);
     match (response.status, report) {
         (200, Some(_)) => Ok((HealthStatus::Ready, "active")),
         (429, Some(_)) => Ok((HealthStatus::Ready, "standby")),
@@ -52,6 +52,6 @@ fn state(response: &Response) -> Result<(HealthStatus, &'static str)> {
         (472, Some(_)) => Ok((HealthStatus::Unavailable, "disaster recovery secondary")),
         (501, _) => Ok((HealthStatus::Unavailable, "uninitialised")),
         (503, Some(_)) => Ok((HealthStatus::Unavailable, "sealed")),
-        _ => Err(response.passing()),
+        _ => Err(response.to_server_error()),
     }
 }

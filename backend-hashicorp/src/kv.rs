@@ -1,58 +1,54 @@
-//! The KV engine's requests.
+//! Requests to the KV engine, and which version of it is mounted.
 
 use serde::Serialize;
 use strongroom_core::{Error, ErrorKind, Metadata, Result, Secret, SecretPath, Version};
 
-use crate::answer::{KvData, KvMetadata, Written, unreadable};
-use crate::client::{Client, KvVersion};
+use crate::client::Client;
+use crate::error::{RequiredPermission, not_found};
 use crate::http::{Method, Request, Response};
 use crate::metadata::{Changes, from_entries};
-use crate::refusal::{Needs, not_found};
+use crate::mount::KvEngineVersion;
+use crate::response::{KvData, KvMetadata, MountInfo, WrittenVersion};
 use crate::value::{KvValue, from_kv};
 
-/// How often a change that demands a condition is tried again because another one came between.
-/// One of those that meet always succeeds: as many can meet.
-pub(crate) const RACES: usize = 32;
+/// How often a conditional change is repeated after another change has come first. One of several
+/// concurrent changes always succeeds, so as many can run at once.
+pub(crate) const MAX_CONFLICTS: usize = 32;
 
-/// What a version is called where there are none.
+/// The name of the version of a secret in KV version 1, which keeps one.
 const ONLY_VERSION: &str = "only";
 
-/// What a write sends.
+/// The body of a write.
 #[derive(Serialize)]
-pub(crate) struct Write<'a> {
-    pub(crate) data: KvValue<'a>,
+struct WriteBody<'a> {
+    data: KvValue<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) options: Option<WriteOptions>,
+    options: Option<WriteOptions>,
 }
 
 #[derive(Clone, Copy, Serialize)]
-pub(crate) struct WriteOptions {
+struct WriteOptions {
     /// The version that must be the current one; 0: there must be none.
-    pub(crate) cas: u64,
+    cas: u64,
 }
 
 #[derive(Serialize)]
-struct Versions {
+struct VersionsBody {
     versions: Vec<u64>,
 }
 
 #[derive(Serialize)]
-struct CustomMetadata<'a> {
+struct CustomMetadataBody<'a> {
     custom_metadata: &'a Changes,
-    /// For OpenBao, where it demands one.
+    /// For OpenBao, where it requires a condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata_cas: Option<u64>,
 }
 
 impl Client {
-    /// The path of a secret's data, its metadata, and so on, for requests and policies.
-    pub(crate) fn path_of(&self, part: &str, path: &SecretPath) -> String {
-        format!("{}/{part}/{path}", self.mount())
-    }
-
-    /// Reads a secret: the active version, or the one of this number.
+    /// Reads a secret: the active version, or the one with this number.
     pub(crate) async fn read(&self, path: &SecretPath, number: Option<u64>) -> Result<Secret> {
-        if self.version_for_read().await? == KvVersion::V1 {
+        if self.kv_version().await? == KvEngineVersion::V1 {
             return self.read_v1(path, number).await;
         }
         let response = self.read_v2(path, number).await?;
@@ -64,132 +60,206 @@ impl Client {
 
     /// Reads a version as the server sends it.
     pub(crate) async fn read_v2(&self, path: &SecretPath, number: Option<u64>) -> Result<Response> {
-        let policy_path = self.path_of("data", path);
-        let needs = Needs { capability: "read", path: &policy_path };
+        let api_path = format!("{}/data/{path}", self.mount);
+        let permission = RequiredPermission { capability: "read", path: &api_path };
         let request = match number {
-            Some(number) => Request::get(format!("{policy_path}?version={number}")),
-            None => Request::get(policy_path.as_str()),
+            Some(number) => Request::get(format!("{api_path}?version={number}")),
+            None => Request::get(api_path.as_str()),
         };
-        self.expect(&request, needs).await
+        self.execute(&request, permission).await
     }
 
     async fn read_v1(&self, path: &SecretPath, number: Option<u64>) -> Result<Secret> {
         if number.is_some() {
-            return Err(self.needs_v2());
+            return Err(self.requires_v2());
         }
-        let policy_path = format!("{}/{path}", self.mount());
-        let needs = Needs { capability: "read", path: &policy_path };
-        let response = self.expect(&Request::get(policy_path.as_str()), needs).await?;
-        let data = response.envelope()?.data.ok_or_else(unreadable)?;
-        let value = from_kv(data)?;
+        let api_path = format!("{}/{path}", self.mount);
+        let permission = RequiredPermission { capability: "read", path: &api_path };
+        let response = self.execute(&Request::get(api_path.as_str()), permission).await?;
+        let value = from_kv(response.data()?)?;
         Ok(Secret::new(path.clone(), Version::new(ONLY_VERSION), Metadata::default(), value))
     }
 
-    /// What is kept about a secret; `None` if it was never written or is destroyed.
+    /// The API path of a secret's data, metadata, and so on, for requests and policies.
+    pub(crate) fn api_path(&self, part: &str, path: &SecretPath) -> String {
+        format!("{}/{part}/{path}", self.mount)
+    }
+
+    /// The metadata of a secret; `None` if it was never written or is destroyed.
     pub(crate) async fn metadata(&self, path: &SecretPath) -> Result<Option<KvMetadata>> {
-        if self.version_for_read().await? == KvVersion::V1 {
-            return Err(self.needs_v2());
+        if self.kv_version().await? == KvEngineVersion::V1 {
+            return Err(self.requires_v2());
         }
-        let policy_path = self.path_of("metadata", path);
-        let response = self.send(&Request::get(policy_path.as_str())).await?;
-        if response.is_absent() {
+        let api_path = self.api_path("metadata", path);
+        let response = self.send(&Request::get(api_path.as_str())).await?;
+        if response.is_not_found() {
             return Ok(None);
         }
         if !response.is_success() {
-            let needs = Needs { capability: "read", path: &policy_path };
-            return Err(self.refusal(&response, needs));
+            let permission = RequiredPermission { capability: "read", path: &api_path };
+            return Err(self.to_error(&response, permission));
         }
         let metadata: KvMetadata = response.data()?;
         // Metadata can be written before any value.
         Ok((metadata.current_version > 0).then_some(metadata))
     }
 
-    /// What is kept about a secret that can be read.
+    /// The metadata of a secret whose active version can be read.
     pub(crate) async fn live_metadata(&self, path: &SecretPath) -> Result<KvMetadata> {
         self.metadata(path).await?.filter(KvMetadata::is_live).ok_or_else(not_found)
     }
 
-    /// Writes data. The answer may be a refusal that the caller understands.
-    pub(crate) async fn try_write(
+    /// Writes data. The response may be an error, for the caller to interpret.
+    pub(crate) async fn write_data(
         &self,
         path: &SecretPath,
         data: KvValue<'_>,
         cas: Option<u64>,
     ) -> Result<Response> {
-        let write = Write { data, options: cas.map(|cas| WriteOptions { cas }) };
-        self.send(&Request::post(self.path_of("data", path), &write)?).await
+        let body = WriteBody { data, options: cas.map(|cas| WriteOptions { cas }) };
+        self.send(&Request::post(self.api_path("data", path), &body)?).await
     }
 
-    /// The version that a write made, or why it made none.
-    pub(crate) fn written(&self, path: &SecretPath, response: &Response) -> Result<Written> {
+    /// The version that a write has made, or why it has made none.
+    pub(crate) fn parse_written(
+        &self,
+        path: &SecretPath,
+        response: &Response,
+    ) -> Result<WrittenVersion> {
         if response.is_success() {
             return response.data();
         }
-        let policy_path = self.path_of("data", path);
-        let needs = Needs { capability: "create` and `update", path: &policy_path };
-        Err(self.refusal(response, needs))
+        let api_path = self.api_path("data", path);
+        let permission = RequiredPermission { capability: "create` and `update", path: &api_path };
+        Err(self.to_error(response, permission))
     }
 
-    /// Deletes versions, recoverably, or brings them back.
-    pub(crate) async fn mark(
+    /// Deletes versions recoverably, or undeletes them.
+    pub(crate) async fn change_versions(
         &self,
         part: &'static str,
         path: &SecretPath,
         versions: Vec<u64>,
     ) -> Result<()> {
-        let policy_path = self.path_of(part, path);
-        let needs = Needs { capability: "update", path: &policy_path };
-        let request = Request::post(policy_path.as_str(), &Versions { versions })?;
-        self.expect(&request, needs).await.map(drop)
+        let api_path = self.api_path(part, path);
+        let permission = RequiredPermission { capability: "update", path: &api_path };
+        let request = Request::post(api_path.as_str(), &VersionsBody { versions })?;
+        self.execute(&request, permission).await.map(drop)
     }
 
-    /// Changes entries of the custom metadata and leaves all others alone.
+    /// Changes entries of the custom metadata and keeps all others.
     pub(crate) async fn patch_metadata(&self, path: &SecretPath, changes: &Changes) -> Result<()> {
-        let policy_path = self.path_of("metadata", path);
-        let needs = Needs { capability: "patch", path: &policy_path };
+        let api_path = self.api_path("metadata", path);
+        let permission = RequiredPermission { capability: "patch", path: &api_path };
         let mut metadata_cas = None;
-        for _ in 0..RACES {
-            let body = CustomMetadata { custom_metadata: changes, metadata_cas };
-            let response = self.send(&Request::patch(policy_path.as_str(), &body)?).await?;
+        for _ in 0..MAX_CONFLICTS {
+            let body = CustomMetadataBody { custom_metadata: changes, metadata_cas };
+            let response = self.send(&Request::patch(api_path.as_str(), &body)?).await?;
             if response.is_success() {
                 return Ok(());
             }
-            if !response.wants_metadata_condition() {
-                return Err(self.refusal(&response, needs));
+            if !response.requires_metadata_cas() {
+                return Err(self.to_error(&response, permission));
             }
-            // Each entry is set for itself, so what others change meanwhile does not matter.
-            let now = self.metadata(path).await?;
-            metadata_cas = now.map(|now| now.current_metadata_version);
+            // The patch sets each entry by itself, so concurrent changes of others do not matter.
+            let current = self.metadata(path).await?;
+            metadata_cas = current.map(|metadata| metadata.current_metadata_version);
         }
-        // No conflict: that would say of a `put` that nothing was written.
+        // Not `Conflict`, which would mean for a `put` that nothing was written.
         Err(Error::new(ErrorKind::Unavailable, "try again")
-            .because("the secret's metadata changes all the time"))
+            .because("other clients change the secret's metadata all the time"))
     }
 
-    /// Removes a secret with all that is kept about it.
+    /// Removes a secret with its metadata.
     pub(crate) async fn remove(&self, path: &SecretPath) -> Result<()> {
-        let policy_path = self.path_of("metadata", path);
-        let needs = Needs { capability: "delete", path: &policy_path };
-        let response = self.send(&Request::new(Method::DELETE, policy_path.as_str())).await?;
-        if response.is_success() || response.is_absent() {
+        let api_path = self.api_path("metadata", path);
+        let permission = RequiredPermission { capability: "delete", path: &api_path };
+        let response = self.send(&Request::new(Method::DELETE, api_path.as_str())).await?;
+        if response.is_success() || response.is_not_found() {
             return Ok(());
         }
-        Err(self.refusal(&response, needs))
+        Err(self.to_error(&response, permission))
+    }
+
+    /// The version of the KV engine, for a read. If the server does not tell it, assumes version 2:
+    /// the server then denies the read, or answers it.
+    pub(crate) async fn kv_version(&self) -> Result<KvEngineVersion> {
+        match self.mount_cache.get(self.session.generation()) {
+            Some(version) => Ok(version),
+            None => Ok(self.look_up_mount().await?.unwrap_or(KvEngineVersion::V2)),
+        }
+    }
+
+    /// Refuses a write unless the server has said, within the last minute, that the mount has version
+    /// 2: version 1 would store the body of a write for version 2 as a secret of that name.
+    pub(crate) async fn ensure_writable(&self) -> Result<()> {
+        let version = match self.mount_cache.get_for_write(self.session.generation()) {
+            Some(version) => Some(version),
+            None => self.look_up_mount().await?,
+        };
+        match version {
+            Some(KvEngineVersion::V2) => Ok(()),
+            Some(KvEngineVersion::V1) => Err(self.requires_v2()),
+            None => Err(self.explain_unknown_mount().await?),
+        }
+    }
+
+    /// The same, looked up again: for a write where no other response shows that the mount has
+    /// version 2.
+    pub(crate) async fn ensure_writable_now(&self) -> Result<()> {
+        self.mount_cache.clear();
+        self.ensure_writable().await
+    }
+
+    /// Looks the mount up; `None` if the server says nothing about it.
+    async fn look_up_mount(&self) -> Result<Option<KvEngineVersion>> {
+        let path = format!("sys/internal/ui/mounts/{}", self.mount);
+        let response = self.send(&Request::get(path.as_str())).await?;
+        if matches!(response.status, 403 | 404) {
+            return Ok(None);
+        }
+        if !response.is_success() {
+            let permission = RequiredPermission { capability: "read", path: &path };
+            return Err(response.to_error(permission));
+        }
+        let version = response.data::<MountInfo>()?.kv_version(&self.mount)?;
+        self.mount_cache.set(version, self.session.generation());
+        Ok(Some(version))
+    }
+
+    /// The error for a mount about which the server says nothing.
+    async fn explain_unknown_mount(&self) -> Result<Error> {
+        let response = self.send(&Request::get(format!("{}/config", self.mount))).await?;
+        if response.is_unmounted() {
+            return Ok(response.to_server_error());
+        }
+        let advice = format!(
+            "check `SECRETS_VAULT_MOUNT`, and grant this role or token a capability below `{}/data/`",
+            self.mount
+        );
+        Ok(Error::new(ErrorKind::Denied, advice)
+            .because("the server does not say whether a KV engine is mounted there"))
+    }
+
+    /// The error for an operation that version 1 does not support.
+    pub(crate) fn requires_v2(&self) -> Error {
+        let advice = format!(
+            "upgrade the mount with `vault kv enable-versioning {}`, or set `SECRETS_VAULT_MOUNT` \
+             to one of version 2",
+            self.mount
+        );
+        Error::new(ErrorKind::Unsupported, advice)
+            .because("the KV engine mounted there has version 1, which can only be read")
     }
 }
 
-/// The number of a version. 0, which the server takes for the active one, names nothing, and
-/// neither does what it cannot count to.
-pub(crate) fn number_of(version: &Version) -> Result<u64> {
-    let known = 1..=i64::MAX.unsigned_abs();
-    version.number().filter(|number| known.contains(number)).ok_or_else(no_such_version)
+/// The number of a version. Rejects 0, which the server takes for the active version, and numbers
+/// that are too large for the server.
+pub(crate) fn parse_version(version: &Version) -> Result<u64> {
+    let valid = 1..=i64::MAX.unsigned_abs();
+    version.number().filter(|number| valid.contains(number)).ok_or_else(no_such_version)
 }
 
 pub(crate) fn no_such_version() -> Error {
     not_found().because("no such version")
-}
-
-pub(crate) fn overtaken() -> Error {
-    Error::new(ErrorKind::Conflict, "read the secret again and decide anew")
-        .because("another version is active")
 }

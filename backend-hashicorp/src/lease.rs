@@ -1,97 +1,73 @@
-//! How long a token lives and when to act on it: rules without input or output.
+//! How long a token lives and when to renew it: rules without input or output.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How much shorter than a full life a renewed one may be before it counts as capped: servers
+/// A renewed TTL may be this much shorter than the first one before it counts as capped: servers
 /// round to seconds.
-const ROUNDING: Duration = Duration::from_secs(1);
+const TTL_ROUNDING: Duration = Duration::from_secs(1);
 
-/// No life is longer; the calendar has to have room for its end.
-const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Caps TTLs, so that the time of expiry does not overflow.
+const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-const FIRST_DELAY: Duration = Duration::from_millis(250);
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
-
-/// The life of a token as the server granted it.
+/// The lease of a token as the server granted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
-    /// When the request that granted it was sent: the server counts from later on.
-    from: Instant,
-    /// `None`: it never ends.
-    life: Option<Duration>,
+    /// When the request that granted it was sent: the server counts from a later time.
+    granted_at: Instant,
+    /// `None`: it never expires.
+    ttl: Option<Duration>,
     /// What the login granted, to compare renewals with.
-    full: Duration,
+    initial_ttl: Duration,
     renewable: bool,
 }
 
-/// What a renewal led to.
+/// The result of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Renewal {
-    /// The token lives on as long as a new one would.
+    /// The token lives as long as a new one would.
     Extended(Lease),
-    /// The token nears its maximum: further renewals give less and less.
+    /// The token nears its maximum TTL: each further renewal grants less.
     Capped(Lease),
 }
 
 impl Lease {
-    /// A life of `seconds` from `from` on; 0, as for root tokens, never ends.
-    pub(crate) fn granted(from: Instant, seconds: u64, renewable: bool) -> Self {
-        let life = Duration::from_secs(seconds).min(LONGEST_LIFE);
-        Self { from, life: (seconds > 0).then_some(life), full: life, renewable }
+    /// A TTL of `seconds`, counted from `granted_at`; 0, as for root tokens, never expires.
+    pub(crate) fn new(granted_at: Instant, seconds: u64, renewable: bool) -> Self {
+        let ttl = Duration::from_secs(seconds).min(MAX_TTL);
+        Self { granted_at, ttl: (seconds > 0).then_some(ttl), initial_ttl: ttl, renewable }
     }
 
-    pub(crate) fn ends(&self) -> Option<Instant> {
-        self.life.and_then(|life| self.from.checked_add(life))
-    }
-
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
-        self.ends().is_some_and(|ends| ends <= now)
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
+        self.ttl.and_then(|ttl| self.granted_at.checked_add(ttl))
     }
 
     pub(crate) fn is_renewable(&self) -> bool {
         self.renewable
     }
 
-    /// When to renew or replace the token: `margin` before its end, or after two thirds of a life
-    /// shorter than one and a half margins. `jitter`, from 0 to 1, moves it ahead by up to a tenth
-    /// of the time that would remain, so that many instances do not come at once.
-    pub(crate) fn due(&self, margin: Duration, jitter: f64) -> Option<Instant> {
-        let life = self.life?;
-        let rest = if life >= margin * 3 / 2 { margin } else { life / 3 };
-        let after = life.saturating_sub(rest);
-        let ahead = (rest / 10).min(after).mul_f64(jitter);
-        self.from.checked_add(after.saturating_sub(ahead))
+    /// When to renew or replace the token: `margin` before it expires, or after two thirds of a TTL
+    /// shorter than one and a half margins. `jitter`, from 0 to 1, brings that forward by up to a
+    /// tenth of the time that would remain, so that many instances do not renew at once.
+    pub(crate) fn renew_at(&self, margin: Duration, jitter: f64) -> Option<Instant> {
+        let ttl = self.ttl?;
+        let remaining = if ttl >= margin * 3 / 2 { margin } else { ttl / 3 };
+        let age = ttl.saturating_sub(remaining);
+        let forward = (remaining / 10).min(age).mul_f64(jitter);
+        self.granted_at.checked_add(age.saturating_sub(forward))
     }
 
-    /// The life that a renewal sent at `from` granted.
-    pub(crate) fn renewed(&self, from: Instant, seconds: u64, renewable: bool) -> Renewal {
-        let life = Duration::from_secs(seconds).min(LONGEST_LIFE);
-        let lease = Self { from, life: Some(life), full: self.full, renewable };
-        if life + ROUNDING < self.full || !renewable {
+    /// Applies the TTL that a renewal, sent at `sent_at`, has granted.
+    pub(crate) fn renew(&self, sent_at: Instant, seconds: u64, renewable: bool) -> Renewal {
+        let ttl = Duration::from_secs(seconds).min(MAX_TTL);
+        let initial_ttl = self.initial_ttl;
+        let lease = Self { granted_at: sent_at, ttl: Some(ttl), initial_ttl, renewable };
+        if ttl + TTL_ROUNDING < initial_ttl || !renewable {
             Renewal::Capped(lease)
         } else {
             Renewal::Extended(lease)
         }
-    }
-}
-
-/// Growing pauses between attempts: 0.25 s, doubled each time up to 10 s, each cut by up to half
-/// at random.
-#[derive(Debug)]
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub(crate) fn new() -> Self {
-        Self(FIRST_DELAY)
-    }
-
-    /// The next pause. `jitter` is from 0 to 1.
-    pub(crate) fn next(&mut self, jitter: f64) -> Duration {
-        let delay = self.0;
-        self.0 = (delay * 2).min(LONGEST_DELAY);
-        delay.mul_f64(1.0 - jitter / 2.0)
     }
 }
 
@@ -101,10 +77,10 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    fn due_after(seconds: u64, jitter: f64) -> f64 {
-        let from = Instant::now();
-        let due = Lease::granted(from, seconds, true).due(MINUTE, jitter).unwrap();
-        (due - from).as_secs_f64()
+    fn age_at_renewal(ttl: u64, jitter: f64) -> f64 {
+        let granted_at = Instant::now();
+        let renew_at = Lease::new(granted_at, ttl, true).renew_at(MINUTE, jitter).unwrap();
+        (renew_at - granted_at).as_secs_f64()
     }
 
     fn assert_near(actual: f64, expected: f64) {
@@ -112,68 +88,58 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_due_sixty_seconds_before_it_expires() {
-        for life in [90_u32, 91, 3_600, 2_764_800] {
-            assert_near(f64::from(life) - due_after(life.into(), 0.0), 60.0);
+    fn renews_sixty_seconds_before_expiry() {
+        for ttl in [90_u32, 91, 3_600, 2_764_800] {
+            assert_near(f64::from(ttl) - age_at_renewal(ttl.into(), 0.0), 60.0);
         }
     }
 
     #[test]
-    fn a_short_life_is_used_to_two_thirds() {
-        for (life, due) in [(89, 59.333_333_333), (60, 40.0), (3, 2.0)] {
-            assert_near(due_after(life, 0.0), due);
+    fn renews_after_two_thirds_of_a_short_ttl() {
+        for (ttl, age) in [(89, 59.333_333_333), (60, 40.0), (3, 2.0)] {
+            assert_near(age_at_renewal(ttl, 0.0), age);
         }
     }
 
     #[test]
-    fn jitter_only_brings_it_forward_and_by_a_tenth_of_the_rest_at_most() {
-        assert_near(due_after(3_600, 1.0), 3_600.0 - 66.0);
-        assert_near(due_after(3, 1.0), 1.9);
-        assert_near(due_after(3_600, 0.5), 3_600.0 - 63.0);
+    fn jitter_brings_the_renewal_forward_by_a_tenth_of_the_remaining_time_at_most() {
+        assert_near(age_at_renewal(3_600, 1.0), 3_600.0 - 66.0);
+        assert_near(age_at_renewal(3, 1.0), 1.9);
+        assert_near(age_at_renewal(3_600, 0.5), 3_600.0 - 63.0);
     }
 
     #[test]
-    fn a_token_without_an_end_is_never_due() {
-        let lease = Lease::granted(Instant::now(), 0, false);
-        assert_eq!((lease.ends(), lease.due(MINUTE, 0.0)), (None, None));
-        assert!(!lease.is_over(Instant::now() + Duration::from_secs(1 << 32)));
+    fn never_renews_a_token_that_does_not_expire() {
+        let lease = Lease::new(Instant::now(), 0, false);
+        assert_eq!((lease.expires_at(), lease.renew_at(MINUTE, 0.0)), (None, None));
     }
 
     #[test]
-    fn an_endless_margin_or_life_does_no_harm() {
-        let lease = Lease::granted(Instant::now(), u64::MAX, true);
-        assert!(!lease.is_over(Instant::now()));
-        let lease = Lease::granted(Instant::now(), 10, true);
-        assert!(lease.due(Duration::from_secs(1 << 40), 1.0) <= lease.ends());
+    fn a_huge_ttl_or_margin_does_not_overflow() {
+        let lease = Lease::new(Instant::now(), u64::MAX, true);
+        assert!(lease.expires_at().unwrap() > Instant::now());
+        let lease = Lease::new(Instant::now(), 10, true);
+        assert!(lease.renew_at(Duration::from_secs(1 << 40), 1.0) <= lease.expires_at());
     }
 
     #[test]
-    fn a_renewal_that_gives_less_than_the_login_is_capped() {
+    fn a_renewal_that_grants_less_than_the_login_is_capped() {
         let now = Instant::now();
-        let lease = Lease::granted(now, 10, true);
-        assert!(matches!(lease.renewed(now, 10, true), Renewal::Extended(_)));
-        assert!(matches!(lease.renewed(now, 9, true), Renewal::Extended(_)));
-        assert!(matches!(lease.renewed(now, 8, true), Renewal::Capped(_)));
-        assert!(matches!(lease.renewed(now, 0, true), Renewal::Capped(_)));
-        assert!(matches!(lease.renewed(now, 10, false), Renewal::Capped(_)));
-        // The measure is the login, not the renewal before.
-        let Renewal::Capped(shorter) = lease.renewed(now, 4, true) else { unreachable!() };
-        assert!(matches!(shorter.renewed(now, 4, true), Renewal::Capped(_)));
+        let lease = Lease::new(now, 10, true);
+        assert!(matches!(lease.renew(now, 10, true), Renewal::Extended(_)));
+        assert!(matches!(lease.renew(now, 9, true), Renewal::Extended(_)));
+        assert!(matches!(lease.renew(now, 8, true), Renewal::Capped(_)));
+        assert!(matches!(lease.renew(now, 0, true), Renewal::Capped(_)));
+        assert!(matches!(lease.renew(now, 10, false), Renewal::Capped(_)));
+        // The first TTL counts, not that of the last renewal.
+        let Renewal::Capped(shorter) = lease.renew(now, 4, true) else { unreachable!() };
+        assert!(matches!(shorter.renew(now, 4, true), Renewal::Capped(_)));
     }
 
     #[test]
-    fn a_life_counts_from_before_the_request() {
-        let sent = Instant::now();
-        let lease = Lease::granted(sent, 10, true);
-        assert!(lease.is_over(sent + Duration::from_secs(10)));
-        assert!(!lease.is_over(sent + Duration::from_millis(9_999)));
-    }
-
-    #[test]
-    fn pauses_grow_to_ten_seconds() {
-        let mut backoff = Backoff::new();
-        let pauses: Vec<_> = (0..8).map(|_| backoff.next(0.0).as_secs_f64()).collect();
-        assert_eq!(pauses, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]);
-        assert_near(Backoff::new().next(1.0).as_secs_f64(), 0.125);
+    fn a_ttl_counts_from_when_the_request_was_sent() {
+        let sent_at = Instant::now();
+        let lease = Lease::new(sent_at, 10, true);
+        assert_eq!(lease.expires_at(), Some(sent_at + Duration::from_secs(10)));
     }
 }

@@ -1,4 +1,4 @@
-//! Getting, renewing and giving back tokens.
+//! Obtains, renews and revokes tokens, with AppRole or with a given token.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,75 +9,91 @@ use strongroom_core::{Error, ErrorKind, Result};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
-use crate::answer::{LookedUp, Unwrapped, Wrapping};
-use crate::client::LOOKUP_SELF;
 use crate::config::{AppRole, Auth};
+use crate::error::{RequiredPermission, config};
 use crate::http::{Http, Request, Response};
 use crate::lease::Lease;
-use crate::refusal::{Needs, config};
-use crate::secret_id::Reader;
+use crate::response::{TokenInfo, UnwrappedSecretId, WrappingInfo};
+use crate::secret_id::SecretIdReader;
 use crate::session::{Authenticator, RenewError};
 use crate::token::{Grant, TokenHeader};
 
-/// Logs in to one server in one way.
-pub(crate) struct VaultLogin {
+/// Where a token looks itself up.
+pub(crate) const LOOKUP_SELF: &str = "auth/token/lookup-self";
+const RENEW_SELF: &str = "auth/token/renew-self";
+const REVOKE_SELF: &str = "auth/token/revoke-self";
+
+/// Authenticates to one server with one method.
+pub(crate) struct VaultAuthenticator {
     http: Arc<Http>,
     auth: Auth,
-    reader: Reader,
-    /// The last wrapping token that was used up, and the secret id that it held.
-    unwrapped: Mutex<Option<(SecretString, SecretString)>>,
+    reader: SecretIdReader,
+    unwrapped: Mutex<Option<Unwrapped>>,
+}
+
+/// A wrapping token that this process has used up, and the secret id that it held.
+struct Unwrapped {
+    wrapping_token: SecretString,
+    secret_id: SecretString,
 }
 
 #[derive(Serialize)]
-struct Credentials<'a> {
+struct LoginBody<'a> {
     role_id: &'a str,
     secret_id: &'a str,
 }
 
 #[derive(Serialize)]
-struct WrappingToken<'a> {
+struct LookupBody<'a> {
     token: &'a str,
 }
 
 #[derive(Serialize)]
-struct Empty {}
+struct EmptyBody {}
 
-impl VaultLogin {
+impl VaultAuthenticator {
     pub(crate) fn new(http: Arc<Http>, auth: Auth) -> Self {
-        Self { http, auth, reader: Reader::default(), unwrapped: Mutex::new(None) }
+        Self { http, auth, reader: SecretIdReader::default(), unwrapped: Mutex::new(None) }
     }
 
-    async fn app_role(&self, login: &AppRole) -> Result<Grant> {
+    async fn log_in(&self, login: &AppRole) -> Result<Grant> {
         let AppRole { role_id, secret_id, wrapped, mount } = login;
-        let given = self.reader.read(secret_id).await?;
-        let secret_id = if *wrapped { self.unwrap(given, mount).await? } else { given };
+        let mut secret_id = self.reader.read(secret_id).await?;
+        if *wrapped {
+            secret_id = self.unwrap_secret_id(secret_id, mount).await?;
+        }
         let path = format!("auth/{mount}/login");
-        let body = Credentials { role_id, secret_id: secret_id.expose_secret() };
-        let sent = Instant::now();
+        let body = LoginBody { role_id, secret_id: secret_id.expose_secret() };
+        let sent_at = Instant::now();
         let response = self.http.send(&Request::post(path, &body)?, None).await?;
         if !response.is_success() {
-            return Err(login_refused(&response));
+            return Err(login_error(&response));
         }
         let auth = response.auth()?;
-        let lease = Lease::granted(sent, auth.lease_duration, auth.renewable);
+        let lease = Lease::new(sent_at, auth.lease_duration, auth.renewable);
         Ok(Grant { header: header(&auth.client_token)?, lease })
     }
 
-    /// The secret id that a wrapping token holds. A token can be unwrapped once; what it held is
+    /// The secret id that a wrapping token holds. A token can be unwrapped once; the secret id is
     /// kept for later logins.
-    async fn unwrap(&self, wrapping: SecretString, mount: &str) -> Result<SecretString> {
-        if let Some((token, secret_id)) = &*self.unwrapped() {
-            let (same, other) = (token.expose_secret(), wrapping.expose_secret());
-            if same.as_bytes().ct_eq(other.as_bytes()).into() {
-                return Ok(secret_id.clone());
+    async fn unwrap_secret_id(
+        &self,
+        wrapping_token: SecretString,
+        mount: &str,
+    ) -> Result<SecretString> {
+        let token = wrapping_token.expose_secret();
+        if let Some(unwrapped) = &*self.unwrapped() {
+            let known = unwrapped.wrapping_token.expose_secret();
+            if known.as_bytes().ct_eq(token.as_bytes()).into() {
+                return Ok(unwrapped.secret_id.clone());
             }
         }
-        let header = header(wrapping.expose_secret())?;
-        let body = WrappingToken { token: wrapping.expose_secret() };
-        let response = self.send_wrapping("lookup", &body, &header).await?;
-        // Whoever stole a wrapping token can put another in its place, but not made there. The path
-        // is the one below the namespace; any token can write to one that only ends like that.
-        let Wrapping { creation_path } = response.data()?;
+        let header = header(token)?;
+        let response = self.send_wrapping("lookup", &LookupBody { token }, &header).await?;
+        // A thief of the wrapping token can put another token in its place, but not one that was
+        // made at this path. The whole path below the namespace counts: any token can write to a
+        // path that only ends like this one.
+        let WrappingInfo { creation_path } = response.data()?;
         let is_secret_id = creation_path.starts_with(&format!("auth/{mount}/role/"))
             && ["/secret-id", "/custom-secret-id"].iter().any(|end| creation_path.ends_with(end));
         if !is_secret_id {
@@ -86,9 +102,9 @@ impl VaultLogin {
                 "wrap a secret id; if that is what you did, treat it as stolen and replaced",
             ));
         }
-        let response = self.send_wrapping("unwrap", &Empty {}, &header).await?;
-        let secret_id = SecretString::from(&*response.data::<Unwrapped<'_>>()?.secret_id);
-        *self.unwrapped() = Some((wrapping, secret_id.clone()));
+        let response = self.send_wrapping("unwrap", &EmptyBody {}, &header).await?;
+        let secret_id = SecretString::from(&*response.data::<UnwrappedSecretId<'_>>()?.secret_id);
+        *self.unwrapped() = Some(Unwrapped { wrapping_token, secret_id: secret_id.clone() });
         Ok(secret_id)
     }
 
@@ -96,110 +112,111 @@ impl VaultLogin {
         &self,
         action: &str,
         body: &T,
-        wrapping: &TokenHeader,
+        wrapping_token: &TokenHeader,
     ) -> Result<Response> {
         let request = Request::post(format!("sys/wrapping/{action}"), body)?;
-        let response = self.http.send(&request, Some(wrapping)).await?;
-        if matches!(response.status, 400 | 403 | 404) && response.is_own_refusal() {
+        let response = self.http.send(&request, Some(wrapping_token)).await?;
+        if matches!(response.status, 400 | 403 | 404) && response.is_server_error() {
             return Err(unauthenticated(
-                "the wrapping token is not valid: used up, expired, or none",
+                "the wrapping token is invalid, expired or already used",
                 "wrap a new secret id, or unset `SECRETS_VAULT_SECRET_ID_WRAPPED` if yours is not \
-                 wrapped; if nobody of yours has unwrapped it, treat it as stolen",
+                 wrapped; if none of your services has unwrapped it, treat it as stolen",
             ));
         }
-        if response.is_success() { Ok(response) } else { Err(response.passing()) }
+        if response.is_success() { Ok(response) } else { Err(response.to_server_error()) }
     }
 
-    fn unwrapped(&self) -> std::sync::MutexGuard<'_, Option<(SecretString, SecretString)>> {
+    fn unwrapped(&self) -> std::sync::MutexGuard<'_, Option<Unwrapped>> {
         self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a token as it is and learns how long it lives.
-    async fn adopt(&self, token: &SecretString) -> Result<Grant> {
+    /// Looks up the lease of a given token.
+    async fn look_up(&self, token: &SecretString) -> Result<Grant> {
         let header = header(token.expose_secret())?;
-        let sent = Instant::now();
+        let sent_at = Instant::now();
         let response = self.http.send(&Request::get(LOOKUP_SELF), Some(&header)).await?;
         let lease = match response.status {
             200 => {
-                let LookedUp { ttl, renewable } = response.data()?;
-                Lease::granted(sent, ttl, renewable)
+                let TokenInfo { ttl, renewable } = response.data()?;
+                Lease::new(sent_at, ttl, renewable)
             }
-            403 if response.is_unexplained_refusal() => {
+            403 if response.may_mean_dead_token() => {
                 return Err(unauthenticated(
                     "the token is unknown, expired, revoked or used up",
                     "set `VAULT_TOKEN` to a valid token",
                 ));
             }
-            // A token without the policy `default` may not look itself up, but may well read.
-            403 if response.is_own_refusal() => Lease::granted(sent, 0, false),
-            _ => return Err(response.passing()),
+            // A token without the policy `default` may not look itself up, but may still read.
+            403 if response.is_server_error() => Lease::new(sent_at, 0, false),
+            _ => return Err(response.to_server_error()),
         };
         Ok(Grant { header, lease })
     }
 }
 
 #[async_trait]
-impl Authenticator for VaultLogin {
+impl Authenticator for VaultAuthenticator {
     fn can_replace(&self) -> bool {
         matches!(self.auth, Auth::AppRole(_))
     }
 
     async fn login(&self) -> Result<Grant> {
         match &self.auth {
-            Auth::Token(token) => self.adopt(token).await,
-            Auth::AppRole(login) => self.app_role(login).await,
+            Auth::Token(token) => self.look_up(token).await,
+            Auth::AppRole(login) => self.log_in(login).await,
         }
     }
 
     async fn renew(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError> {
-        let request = Request::post("auth/token/renew-self", &Empty {});
-        let request = request.map_err(RenewError::Final)?;
-        let response = self.http.send(&request, Some(token)).await.map_err(RenewError::Passing)?;
+        let request = Request::post(RENEW_SELF, &EmptyBody {});
+        let request = request.map_err(RenewError::Permanent)?;
+        let response =
+            self.http.send(&request, Some(token)).await.map_err(RenewError::Transient)?;
         if response.is_success() {
-            let auth = response.auth().map_err(RenewError::Passing)?;
+            let auth = response.auth().map_err(RenewError::Transient)?;
             return Ok((auth.lease_duration, auth.renewable));
         }
-        if response.ends_renewal() {
-            let needs = Needs { capability: "update", path: "auth/token/renew-self" };
-            return Err(RenewError::Final(response.refusal(needs)));
+        if response.forbids_renewal() {
+            let permission = RequiredPermission { capability: "update", path: RENEW_SELF };
+            return Err(RenewError::Permanent(response.to_error(permission)));
         }
-        Err(RenewError::Passing(response.passing()))
+        Err(RenewError::Transient(response.to_server_error()))
     }
 
     async fn revoke(&self, token: &TokenHeader) -> Result<()> {
-        let request = Request::post("auth/token/revoke-self", &Empty {})?;
+        let request = Request::post(REVOKE_SELF, &EmptyBody {})?;
         let response = self.http.send(&request, Some(token)).await?;
-        // One that is unknown is as good as revoked.
-        if response.is_success() || response.is_unexplained_refusal() {
+        // The server no longer knows the token, which is as good as revoked.
+        if response.is_success() || response.may_mean_dead_token() {
             return Ok(());
         }
-        Err(response.refusal(Needs { capability: "update", path: "auth/token/revoke-self" }))
+        Err(response.to_error(RequiredPermission { capability: "update", path: REVOKE_SELF }))
     }
 }
 
-impl std::fmt::Debug for VaultLogin {
+impl std::fmt::Debug for VaultAuthenticator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VaultLogin").field("auth", &self.auth).finish_non_exhaustive()
+        f.debug_struct("VaultAuthenticator").field("auth", &self.auth).finish_non_exhaustive()
     }
 }
 
-fn login_refused(response: &Response) -> Error {
+fn login_error(response: &Response) -> Error {
     match response.status {
-        400 if response.is_own_refusal() => unauthenticated(
-            "the role id or the secret id is not valid: unknown, expired or used up",
+        400 if response.is_server_error() => unauthenticated(
+            "the role id or the secret id is unknown, expired or used up",
             "check `VAULT_ROLE_ID` and put a new secret id in `VAULT_SECRET_ID` or its file; if it \
              is wrapped, set `SECRETS_VAULT_SECRET_ID_WRAPPED`",
         ),
-        // Strangers are not told what is mounted.
-        403 if response.is_own_refusal() => unauthenticated(
-            "the server takes no login there; there may be no AppRole",
+        // The server does not tell unauthenticated clients what is mounted.
+        403 if response.is_server_error() => unauthenticated(
+            "the server denies the login; no AppRole may be mounted there",
             "check `SECRETS_VAULT_APPROLE_MOUNT` and `VAULT_NAMESPACE`, or enable AppRole there",
         ),
         404 if response.is_unmounted() => config(
             "no AppRole is mounted there, or the namespace does not exist",
             "check `SECRETS_VAULT_APPROLE_MOUNT` and `VAULT_NAMESPACE`, or enable AppRole there",
         ),
-        _ => response.passing(),
+        _ => response.to_server_error(),
     }
 }
 
@@ -209,6 +226,9 @@ fn unauthenticated(cause: &'static str, advice: &'static str) -> Error {
 
 fn header(token: &str) -> Result<TokenHeader> {
     TokenHeader::new(token).map_err(|_| {
-        unauthenticated("the token holds characters that no token has", "check where it comes from")
+        unauthenticated(
+            "the token contains characters that no token has",
+            "check the setting or file with the token",
+        )
     })
 }

@@ -6,37 +6,37 @@ use std::time::{Duration, SystemTime};
 
 use strongroom_core::{Error, ErrorKind, Metadata, Result};
 
-use crate::answer::{KvMetadata, VersionState};
+use crate::response::{KvMetadata, VersionState};
 
 const KIND: &str = "strongroom.kind";
 const TIER: &str = "strongroom.tier";
 const DESCRIPTION: &str = "strongroom.description";
 const EXPIRES_AT: &str = "strongroom.expires_at";
 const ROTATION_INTERVAL: &str = "strongroom.rotation_interval";
-/// What the names of our own entries begin with; no tag's name does.
-const RESERVED: &str = "strongroom";
-/// Stands in front of tags' values that are empty, which the store refuses, or begin with it.
+/// The prefix of the names of Strongroom's own entries; no tag's name begins with it.
+const RESERVED_PREFIX: &str = "strongroom";
+/// Precedes the values of tags that are empty, which the server rejects, or that begin with it.
 const ESCAPE: &str = "strongroom:";
 
-/// How far ahead the server's clock may be when it stamps a delete.
-const CLOCK_AHEAD: Duration = Duration::from_secs(10);
+/// How far ahead the server's clock may be when it records the time of a delete.
+const MAX_SERVER_CLOCK_LEAD: Duration = Duration::from_secs(10);
 
-/// How far apart a server stamps the versions that one request deletes.
-const ONE_DELETE: Duration = Duration::from_millis(10);
+/// How far apart the deletion times are that a server records for the versions of one request.
+const MAX_SPREAD_OF_ONE_DELETE: Duration = Duration::from_millis(10);
 
-/// The most entries that the store keeps. It counts those of a change only.
-const MOST_ENTRIES: usize = 64;
+/// The most entries that the server stores. It only counts those of a change.
+const MAX_ENTRIES: usize = 64;
 
 /// How far the clocks of the server and of this machine may differ.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(600);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(600);
 
 /// A secret's `custom_metadata`.
 pub(crate) type Entries = BTreeMap<String, String>;
 
-/// Changes of entries; `None` removes.
+/// Changes of entries; `None` removes an entry.
 pub(crate) type Changes = BTreeMap<String, Option<String>>;
 
-/// What entries say, those of other tools included: they are tags.
+/// Parses entries. Entries of other tools become tags.
 pub(crate) fn from_entries(entries: Option<&Entries>) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     for (name, text) in entries.into_iter().flatten() {
@@ -53,7 +53,7 @@ pub(crate) fn from_entries(entries: Option<&Entries>) -> Result<Metadata> {
                 metadata.rotation_interval =
                     Some(interval.map_err(|_| corrupt(ROTATION_INTERVAL))?);
             }
-            name if name.starts_with(RESERVED) => {}
+            name if name.starts_with(RESERVED_PREFIX) => {}
             name => {
                 let text = text.strip_prefix(ESCAPE).unwrap_or(text);
                 metadata.tags.insert(name.to_owned(), text.to_owned());
@@ -63,7 +63,7 @@ pub(crate) fn from_entries(entries: Option<&Entries>) -> Result<Metadata> {
     Ok(metadata)
 }
 
-/// The entries that stand for metadata.
+/// Encodes metadata as entries.
 pub(crate) fn to_entries(metadata: &Metadata) -> Entries {
     let mut entries = Entries::new();
     let mut set = |name: &str, text: String| entries.insert(name.to_owned(), text);
@@ -90,9 +90,8 @@ pub(crate) fn to_entries(metadata: &Metadata) -> Entries {
     entries
 }
 
-/// What turns `old` into `new`, in the form of a merge patch: `None` removes. `stored` are all
-/// entries that are there.
-pub(crate) fn difference(stored: &Entries, old: &Entries, new: &Entries) -> Result<Changes> {
+/// The merge patch that turns `old` into `new`. `stored` are all entries of the secret.
+pub(crate) fn diff(stored: &Entries, old: &Entries, new: &Entries) -> Result<Changes> {
     let removed = old.keys().filter(|name| !new.contains_key(*name));
     let mut changes: Changes = removed.map(|name| (name.clone(), None)).collect();
     let is_new = |(name, text): &(&String, &String)| old.get(*name) != Some(text);
@@ -100,14 +99,14 @@ pub(crate) fn difference(stored: &Entries, old: &Entries, new: &Entries) -> Resu
         .extend(new.iter().filter(is_new).map(|(name, text)| (name.clone(), Some(text.clone()))));
     if !changes.values().flatten().all(|text| text.chars().all(is_printable)) {
         return Err(invalid(
-            "the store takes only printable characters in metadata, and no space but the ordinary \
-             one",
+            "the server accepts only printable characters in metadata, and no white space other \
+             than U+0020",
         ));
     }
     let kept = stored.keys().filter(|name| !changes.contains_key(*name)).count();
     let count = kept + changes.values().flatten().count();
-    if count > MOST_ENTRIES && count > stored.len() {
-        return Err(invalid("the store keeps at most 64 entries of metadata for a secret"));
+    if count > MAX_ENTRIES && count > stored.len() {
+        return Err(invalid("the server stores at most 64 entries of metadata for a secret"));
     }
     Ok(changes)
 }
@@ -116,10 +115,10 @@ fn invalid(cause: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, "use other tags or another description").because(cause)
 }
 
-/// An approximation of what servers call printable, on the safe side: the store's own refusal
-/// would come too late.
+/// Whether servers surely accept a character as printable: the server's own rejection would come
+/// after the value is written.
 fn is_printable(character: char) -> bool {
-    // Behind a letter, a mark that combines with it is not escaped.
+    // A combining mark is not escaped if it follows a letter.
     let shown: String = ['a', character].into_iter().collect();
     let is_escaped = shown.escape_debug().count() > 2 && !matches!(character, '"' | '\'' | '\\');
     character == ' ' || (!character.is_whitespace() && !is_escaped)
@@ -128,8 +127,8 @@ fn is_printable(character: char) -> bool {
 impl KvMetadata {
     pub(crate) fn metadata(&self) -> Result<Metadata> {
         let mut metadata = from_entries(self.custom_metadata.as_ref())?;
-        metadata.created_at = time(&self.created_time);
-        metadata.updated_at = time(&self.updated_time);
+        metadata.created_at = parse_time(&self.created_time);
+        metadata.updated_at = parse_time(&self.updated_time);
         Ok(metadata)
     }
 
@@ -140,49 +139,51 @@ impl KvMetadata {
         versions.filter(move |(_, state)| !state.destroyed && !state.is_deleted(now))
     }
 
-    /// The versions that a delete has to mark: none if the server surely gives out none. Its clock
-    /// decides over versions that end by themselves. It leaves alone what is deleted already, but
-    /// somebody may be bringing that back at this moment.
-    pub(crate) fn to_delete(&self) -> Vec<u64> {
-        let surely = SystemTime::now().checked_sub(CLOCKS_DIFFER);
-        let may_be_given_out = |state: &VersionState| {
+    /// The versions that a delete must include: none if the server surely returns none of them any
+    /// more. Only the server's clock knows whether a version with a set end is deleted. Versions that
+    /// are deleted already are included, because another client may be undeleting them.
+    pub(crate) fn versions_to_delete(&self) -> Vec<u64> {
+        let surely_past = SystemTime::now().checked_sub(MAX_CLOCK_SKEW);
+        let may_be_readable = |state: &VersionState| {
             state.deletion_time.is_empty()
-                || state.deleted_at().zip(surely).is_none_or(|(at, surely)| at > surely)
+                || state.deleted_at().zip(surely_past).is_none_or(|(at, past)| at > past)
         };
         let versions = self.versions.iter().filter(|(_, state)| !state.destroyed);
-        let is_needed = versions.clone().any(|(_, state)| may_be_given_out(state));
+        let is_needed = versions.clone().any(|(_, state)| may_be_readable(state));
         versions.filter(|_| is_needed).map(|(number, _)| *number).collect()
     }
 
-    /// The versions that were deleted together with the active one and can be brought back. Others
-    /// were deleted on purpose, or have reached the age that the store keeps.
-    pub(crate) fn deleted(&self) -> Vec<u64> {
+    /// The versions that one request has deleted together with the active one and that can be
+    /// undeleted. Others were deleted separately, or have reached `delete_version_after`.
+    pub(crate) fn deleted_with_active(&self) -> Vec<u64> {
         let now = SystemTime::now();
         let active = self.versions.get(&self.current_version);
-        let Some(moment) =
+        let Some(deleted_at) =
             active.filter(|state| state.is_deleted(now)).map(VersionState::deleted_at)
         else {
             return Vec::new();
         };
-        let together = |state: &VersionState| {
-            let (one, other) = (state.deleted_at(), moment);
+        let is_same_delete = |state: &VersionState| {
+            let (one, other) = (state.deleted_at(), deleted_at);
             one == other
                 || one.zip(other).is_some_and(|(one, other)| {
-                    one.max(other).duration_since(one.min(other)).is_ok_and(|gap| gap <= ONE_DELETE)
+                    one.max(other)
+                        .duration_since(one.min(other))
+                        .is_ok_and(|gap| gap <= MAX_SPREAD_OF_ONE_DELETE)
                 })
         };
-        let back = |(number, state): (&u64, &VersionState)| {
-            (!state.destroyed && state.is_deleted(now) && together(state)).then_some(*number)
+        let select = |(number, state): (&u64, &VersionState)| {
+            (!state.destroyed && state.is_deleted(now) && is_same_delete(state)).then_some(*number)
         };
-        self.versions.iter().filter_map(back).collect()
+        self.versions.iter().filter_map(select).collect()
     }
 
-    /// The versions that a write has to bring back, since it makes a deleted secret live again. A
-    /// secret that ended by itself is written anew.
-    pub(crate) fn to_bring_back(&self) -> Vec<u64> {
+    /// The versions that a write must undelete, because it makes a deleted secret live again. None
+    /// if the active version has reached `delete_version_after`: expired versions stay hidden.
+    pub(crate) fn versions_to_undelete(&self) -> Vec<u64> {
         let active = self.versions.get(&self.current_version);
-        let is_deleted = active.is_some_and(|state| !state.destroyed && !state.ended_by_itself());
-        if is_deleted { self.deleted() } else { Vec::new() }
+        let is_deleted = active.is_some_and(|state| !state.destroyed && !state.has_set_end());
+        if is_deleted { self.deleted_with_active() } else { Vec::new() }
     }
 
     /// Whether the active version can be read.
@@ -190,40 +191,41 @@ impl KvMetadata {
         self.readable().any(|(number, _)| number == self.current_version)
     }
 
-    /// Whether the active version is deleted and can be brought back.
+    /// Whether the active version is deleted and can be undeleted.
     pub(crate) fn is_deleted(&self) -> bool {
-        self.deleted().contains(&self.current_version)
+        self.deleted_with_active().contains(&self.current_version)
     }
 }
 
 impl VersionState {
     fn is_deleted(&self, now: SystemTime) -> bool {
-        // A delete is stamped with the server's present, which may be ahead of ours.
-        let ahead = if self.ended_by_itself() { Duration::ZERO } else { CLOCK_AHEAD };
-        // A moment that cannot be read hides more than it shows.
-        !self.deletion_time.is_empty() && self.deleted_at().is_none_or(|at| at <= now + ahead)
+        // The server records a delete by its own clock, which may be ahead of this machine's.
+        let lead = if self.has_set_end() { Duration::ZERO } else { MAX_SERVER_CLOCK_LEAD };
+        // If the time cannot be parsed, hide the version.
+        !self.deletion_time.is_empty() && self.deleted_at().is_none_or(|at| at <= now + lead)
     }
 
     fn deleted_at(&self) -> Option<SystemTime> {
-        time(&self.deletion_time)
+        parse_time(&self.deletion_time)
     }
 
-    /// Whether its end was set when it was written: to the nanosecond, whole seconds later.
-    fn ended_by_itself(&self) -> bool {
-        let moment = |text: &str| humantime::parse_rfc3339(text).ok();
-        let life = moment(&self.created_time)
-            .zip(moment(&self.deletion_time))
+    /// Whether `delete_version_after` has set its end when it was written: whole seconds later, to
+    /// the nanosecond.
+    fn has_set_end(&self) -> bool {
+        let parse = |text: &str| humantime::parse_rfc3339(text).ok();
+        let life = parse(&self.created_time)
+            .zip(parse(&self.deletion_time))
             .and_then(|(created, deleted)| deleted.duration_since(created).ok());
         life.is_some_and(|life| life.subsec_nanos() == 0)
     }
 
     pub(crate) fn created_at(&self) -> Option<SystemTime> {
-        time(&self.created_time)
+        parse_time(&self.created_time)
     }
 }
 
-/// RFC 3339, cut off to the millisecond.
-pub(crate) fn time(text: &str) -> Option<SystemTime> {
+/// Parses a time of RFC 3339, cut off to the millisecond.
+pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
     let time = humantime::parse_rfc3339(text).ok()?;
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let whole = Duration::new(since.as_secs(), since.subsec_millis() * 1_000_000);
@@ -231,8 +233,9 @@ pub(crate) fn time(text: &str) -> Option<SystemTime> {
 }
 
 fn corrupt(entry: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, "correct or remove it with the store's own tools")
-        .because(format!("the entry `{entry}` in the secret's custom metadata has no valid value"))
+    Error::new(ErrorKind::Corrupt, "correct or remove it with the store's own tools").because(
+        format!("the entry `{entry}` in the secret's custom metadata has an invalid value"),
+    )
 }
 
 #[cfg(test)]
@@ -241,14 +244,14 @@ mod tests {
 
     use super::*;
 
-    fn described(patch: &MetadataPatch) -> Metadata {
+    fn metadata_of(patch: &MetadataPatch) -> Metadata {
         let mut metadata = Metadata::default();
         patch.apply(&mut metadata).unwrap();
         metadata
     }
 
     #[test]
-    fn everything_comes_back() {
+    fn all_metadata_round_trips() {
         let patch = MetadataPatch::new()
             .kind(SecretKind::DbCredential)
             .tier(Tier::Critical)
@@ -258,7 +261,7 @@ mod tests {
             .tag("empty", "")
             .tag("escaped", "strongroom:")
             .tag("team", "payments");
-        let metadata = described(&patch);
+        let metadata = metadata_of(&patch);
         let entries = to_entries(&metadata);
         assert!(entries.values().all(|text| !text.is_empty() && text.len() <= 512));
         assert_eq!(from_entries(Some(&entries)).unwrap(), metadata);
@@ -267,21 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_store_would_refuse_is_refused_before() {
+    fn rejects_text_that_the_server_would_reject() {
         for text in ["a\u{a0}b", "a\u{200b}b", "a\u{2028}b", "a\u{ad}b"] {
-            let metadata = described(&MetadataPatch::new().tag("a", text));
+            let metadata = metadata_of(&MetadataPatch::new().tag("a", text));
             let entries = to_entries(&metadata);
-            let error = difference(&Entries::new(), &Entries::new(), &entries).unwrap_err();
+            let error = diff(&Entries::new(), &Entries::new(), &entries).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
             assert!(
-                difference(&entries, &entries, &entries).unwrap().is_empty(),
-                "it is there already"
+                diff(&entries, &entries, &entries).unwrap().is_empty(),
+                "a stored entry is not checked again"
             );
         }
     }
 
     #[test]
-    fn an_unreadable_entry_of_ours_is_corrupt_and_never_ignored() {
+    fn a_malformed_entry_of_strongroom_is_corrupt() {
         for (name, text) in
             [(EXPIRES_AT, "soon"), (KIND, "x"), (TIER, ""), (ROTATION_INTERVAL, "?")]
         {
@@ -291,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_sets_and_removes() {
+    fn a_diff_sets_and_removes_entries() {
         let entries = |pairs: &[(&str, &str)]| -> Entries {
             pairs.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
         };
@@ -304,18 +307,18 @@ mod tests {
             ("c".into(), Some("4".into())),
             ("d".into(), Some("5".into())),
         ]);
-        assert_eq!(difference(&old, &old, &new).unwrap(), expected);
+        assert_eq!(diff(&old, &old, &new).unwrap(), expected);
     }
 
     #[test]
-    fn only_versions_that_were_deleted_together_come_back() {
+    fn undeletes_only_versions_that_were_deleted_together() {
         let state = |deletion_time: &str, destroyed| VersionState {
             created_time: "2026-01-01T00:00:00Z".into(),
             deletion_time: deletion_time.into(),
             destroyed,
         };
-        let moment = "2026-01-02T00:00:00.100000001Z";
-        let mut kept = KvMetadata {
+        let deleted_at = "2026-01-02T00:00:00.100000001Z";
+        let mut metadata = KvMetadata {
             created_time: String::new(),
             updated_time: String::new(),
             current_version: 5,
@@ -324,31 +327,34 @@ mod tests {
             versions: BTreeMap::from([
                 (1, state("2026-01-01T12:00:00Z", false)),
                 (2, state("2026-01-02T00:00:00.100009999Z", false)),
-                (3, state(moment, true)),
+                (3, state(deleted_at, true)),
                 (4, state("", false)),
-                (5, state(moment, false)),
+                (5, state(deleted_at, false)),
             ]),
         };
-        assert_eq!(kept.deleted(), [2, 5]);
-        kept.current_version = 4;
-        assert!(kept.deleted().is_empty(), "the active version is live");
+        assert_eq!(metadata.deleted_with_active(), [2, 5]);
+        metadata.current_version = 4;
+        assert!(metadata.deleted_with_active().is_empty(), "the active version is live");
     }
 
     #[test]
-    fn foreign_entries_count_for_the_limit() {
+    fn entries_of_other_tools_count_towards_the_limit() {
         let entries = |range: std::ops::Range<u8>| -> Entries {
             range.map(|i| (i.to_string(), "x".to_owned())).collect()
         };
         let (none, full) = (Entries::new(), entries(0..64));
-        assert!(difference(&entries(0..63), &none, &entries(63..64)).is_ok());
-        assert!(difference(&full, &none, &entries(63..64)).is_ok(), "it is there");
-        assert!(difference(&full, &none, &entries(64..65)).is_err());
-        assert!(difference(&full, &entries(0..1), &entries(64..65)).is_ok(), "one for another");
-        assert!(difference(&entries(0..70), &entries(0..1), &none).is_ok());
+        assert!(diff(&entries(0..63), &none, &entries(63..64)).is_ok());
+        assert!(diff(&full, &none, &entries(63..64)).is_ok(), "the entry exists");
+        assert!(diff(&full, &none, &entries(64..65)).is_err());
+        assert!(
+            diff(&full, &entries(0..1), &entries(64..65)).is_ok(),
+            "one entry replaces another"
+        );
+        assert!(diff(&entries(0..70), &entries(0..1), &none).is_ok());
     }
 
     #[test]
-    fn a_delete_by_a_server_that_is_ahead_is_a_delete() {
+    fn a_delete_by_a_server_whose_clock_is_ahead_counts() {
         let now = SystemTime::now();
         let state = |life| VersionState {
             created_time: humantime::format_rfc3339_nanos(now).to_string(),
@@ -356,24 +362,27 @@ mod tests {
             destroyed: false,
         };
         assert!(state(Duration::from_millis(1_001)).is_deleted(now));
-        assert!(!state(Duration::from_secs(1)).is_deleted(now), "its age, set when it was written");
+        assert!(
+            !state(Duration::from_secs(1)).is_deleted(now),
+            "an end set by `delete_version_after`"
+        );
         assert!(!state(Duration::from_millis(60_001)).is_deleted(now));
     }
 
     #[test]
-    fn a_secret_that_ended_by_itself_is_told_from_a_deleted_one() {
+    fn tells_a_set_end_from_a_delete() {
         let state = |deletion_time: &str| VersionState {
             created_time: "2026-01-01T00:00:00.123456789Z".into(),
             deletion_time: deletion_time.into(),
             destroyed: false,
         };
-        assert!(state("2026-01-01T01:00:00.123456789Z").ended_by_itself());
-        assert!(!state("2026-01-01T01:00:00.12345679Z").ended_by_itself());
-        assert!(!state("").ended_by_itself());
+        assert!(state("2026-01-01T01:00:00.123456789Z").has_set_end());
+        assert!(!state("2026-01-01T01:00:00.12345679Z").has_set_end());
+        assert!(!state("").has_set_end());
     }
 
     #[test]
-    fn a_version_is_deleted_from_its_moment_on() {
+    fn a_version_is_deleted_from_its_deletion_time_on() {
         let state = |at: &str| VersionState {
             created_time: String::new(),
             deletion_time: at.into(),

@@ -1,362 +1,319 @@
-//! The token in use: who fetches it, keeps it alive, replaces it and gives it back.
+//! The session with one server: logs in, keeps the token alive, replaces it and revokes it.
 //!
-//! Readers take the current token without waiting. A task of its own, the keeper, renews it before
-//! it ends and, where renewing leads nowhere, logs in beside it, swaps, and revokes the old one
-//! when no request carries it any more. Logins are single-flight, whoever asks for one.
+//! Readers take the current token without waiting. A task renews the token before it expires. Where
+//! no renewal can keep it alive, that task logs in, puts the new token in place, and revokes the old
+//! one once no request carries it. All callers that need a login share one.
 
-mod keeper;
+mod authenticator;
+mod backoff;
+mod renewal;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use async_trait::async_trait;
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::sync::Mutex as Gate;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::lease::Backoff;
-use crate::token::{Grant, Token, TokenHeader};
+pub(crate) use self::authenticator::{Authenticator, RenewError};
+use self::backoff::{LoginThrottle, RetryDelays};
+use self::renewal::{Stopped, TokenRenewer, wait_for_retry};
+use self::state::SessionState;
+use self::status::Status;
+use crate::error::closed;
+use crate::token::{Grant, Token};
 
-pub(crate) use status::Status;
+/// How long [`drain`] waits.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long an old token waits for the requests that carry it before it is revoked.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
-/// How often it looks.
-pub(crate) const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// The longest time without a login where new tokens are dead as soon as they are made.
-const LONGEST_TRUCE: Duration = Duration::from_secs(60);
-
-/// What the server says about tokens.
-#[async_trait]
-pub(crate) trait Authenticator: fmt::Debug + Send + Sync + 'static {
-    /// Whether a login can give another token than the one in use.
-    fn can_replace(&self) -> bool;
-
-    /// Gets a token.
-    async fn login(&self) -> Result<Grant>;
-
-    /// Asks for a longer life and gives the seconds granted and whether the token can be renewed
-    /// again.
-    async fn renew(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError>;
-
-    /// Gives a token back that a login gave.
-    async fn revoke(&self, token: &TokenHeader) -> Result<()>;
-}
-
-/// Why a token was not renewed.
+/// A failed login; callers get its error until the next attempt.
 #[derive(Debug)]
-pub(crate) enum RenewError {
-    /// Renewing it again leads nowhere.
-    Final(Error),
-    /// The server could not be asked.
-    Passing(Error),
-}
-
-/// A login that failed, remembered so that others do not repeat it at once.
-#[derive(Debug)]
-struct Failure {
+struct FailedLogin {
     error: Error,
     attempt: u64,
-    until: Instant,
+    retry_at: Instant,
 }
 
-/// What only one task at a time may change: the one that logs in or closes.
+/// The state of logins. Only the task that logs in or closes the session holds it.
 #[derive(Debug, Default)]
-struct Login {
-    failure: Option<Failure>,
-    backoff: Option<Backoff>,
+struct LoginState {
+    failed: Option<FailedLogin>,
+    delays: Option<RetryDelays>,
     generation: u64,
-}
-
-/// How many tokens in a row were dead before any request with them was accepted.
-#[derive(Debug, Default)]
-struct Truce {
-    stillborn: u32,
-    /// The login that gave the last of them.
-    generation: u64,
-    until: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Shared<A> {
-    authenticator: A,
-    margin: Duration,
-    /// How long to wait for somebody else's login.
-    patience: Duration,
-    current: ArcSwapOption<Token>,
-    login: Gate<Login>,
-    /// Tokens that are being given back, each by a task.
-    leaving: Mutex<JoinSet<()>>,
-    /// Where the last login ran, for a `close` that comes from outside of any runtime.
+struct Inner<A> {
+    state: SessionState<A>,
+    /// How long a caller waits for a login that another one has begun.
+    login_timeout: Duration,
+    login: AsyncMutex<LoginState>,
+    /// The number of logins attempted.
+    login_attempts: AtomicU64,
+    throttle: Mutex<LoginThrottle>,
+    /// The task that renews the token of this login.
+    renewer: Mutex<Option<(u64, AbortHandle)>>,
+    /// One task for each token that is being revoked.
+    revocations: Mutex<JoinSet<()>>,
+    /// Where the last login ran, for a `close` from outside of any runtime.
     runtime: Mutex<Option<Handle>>,
-    /// How many logins were tried.
-    attempts: AtomicU64,
-    truce: Mutex<Truce>,
-    status: Mutex<Status>,
-    /// The task that keeps the token of this login alive, until it ends by itself.
-    keeper: Mutex<Option<(u64, AbortHandle)>>,
     closed: AtomicBool,
 }
 
-/// The session with one server. Dropping it ends its keeper.
-pub(crate) struct Session<A: Authenticator>(Arc<Shared<A>>);
+/// The session with one server. Dropping it stops its renewer.
+pub(crate) struct Session<A: Authenticator>(Arc<Inner<A>>);
 
 impl<A: Authenticator> Session<A> {
-    pub(crate) fn new(authenticator: A, margin: Duration, patience: Duration) -> Self {
-        Self(Arc::new(Shared {
-            authenticator,
-            margin,
-            patience,
-            current: ArcSwapOption::empty(),
-            login: Gate::default(),
-            leaving: Mutex::default(),
+    pub(crate) fn new(authenticator: A, renew_margin: Duration, login_timeout: Duration) -> Self {
+        Self(Arc::new(Inner {
+            state: SessionState::new(authenticator, renew_margin),
+            login_timeout,
+            login: AsyncMutex::default(),
+            login_attempts: AtomicU64::new(0),
+            throttle: Mutex::default(),
+            renewer: Mutex::default(),
+            revocations: Mutex::default(),
             runtime: Mutex::default(),
-            attempts: AtomicU64::new(0),
-            truce: Mutex::default(),
-            status: Mutex::default(),
-            keeper: Mutex::default(),
             closed: AtomicBool::new(false),
         }))
     }
 
-    /// Which login gave the current token; 0 if there is none.
+    /// The number of the login that issued the current token; 0 if there is none.
     pub(crate) fn generation(&self) -> u64 {
-        self.0.current.load().as_ref().map_or(0, |token| token.generation)
+        self.0.state.current.generation()
     }
 
     /// The token to send. Logs in if there is none.
     pub(crate) async fn token(&self) -> Result<Arc<Token>> {
-        match self.0.valid() {
-            Some(token) => {
-                self.0.ensure_kept(&token);
-                Ok(token)
-            }
-            None => self.0.log_in_apart(None).await,
+        let Some(token) = self.0.state.current.load() else {
+            return self.0.spawn_login(None).await;
+        };
+        if token.is_renewal_due() {
+            self.0.restart_renewer(token.generation);
         }
+        Ok(token)
     }
 
-    /// Whether a login can give another token than the one in use.
+    /// Whether a login can issue another token than the current one.
     pub(crate) fn can_replace(&self) -> bool {
-        self.0.authenticator.can_replace()
+        self.0.state.authenticator.can_replace()
     }
 
-    /// The token that has taken the place of this one.
-    pub(crate) fn newer_than(&self, token: &Token) -> Option<Arc<Token>> {
-        self.0.valid().filter(|current| current.generation != token.generation)
+    /// The current token, if it is not the one of this login.
+    pub(crate) fn token_after(&self, generation: u64) -> Option<Arc<Token>> {
+        self.0.state.current.load().filter(|current| current.generation != generation)
     }
 
-    /// Logs in instead of a token that the server does not know any more, once for all who found
-    /// that out. Where tokens are dead as soon as they are made, logins become rare.
-    pub(crate) async fn replace(&self, dead: &Token) -> Result<Arc<Token>> {
-        if !self.0.may_replace(dead) {
+    /// Logs in to replace a token that the server has rejected, once for all callers that had it
+    /// rejected. Where the server rejects new tokens on their first use, logins become rare.
+    pub(crate) async fn replace(&self, rejected: &Token) -> Result<Arc<Token>> {
+        if !lock(&self.0.throttle).allows_login(rejected) {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
-                "look for what refuses new tokens: a role with too few uses, something in between",
+                "find out what rejects new tokens: a role with too few uses, or a proxy",
             )
-            .because("the server does not know tokens that it has just made")
+            .because("the server rejects tokens that it has just issued")
             .temporary(true));
         }
-        tracing::info!("the store does not know the token any more; logging in again");
-        self.0.log_in_apart(Some(dead.generation)).await
+        tracing::info!("the server has rejected the token; logging in again");
+        self.0.spawn_login(Some(rejected.generation)).await
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.0.status().clone()
+        self.0.state.status().clone()
     }
 
-    /// Ends the session: waits for requests under way, for 10 s at most, and revokes the token.
-    /// If this future is dropped, that goes on.
+    /// Ends the session: waits for requests in flight, for 10 s at most, and revokes the token. If
+    /// the caller drops this future, a task finishes the work.
     pub(crate) async fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
-        self.0.stop_keeper();
-        let last = self.0.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // One with a single thread runs only while somebody drives it.
+        self.0.stop_renewer();
+        let last = lock(&self.0.runtime).clone();
+        // A runtime with a single thread only runs while its owner drives it.
         let last = last.filter(|last| last.runtime_flavor() != RuntimeFlavor::CurrentThread);
-        // Without a login there is nothing to give back.
+        // Without a login, there is no token to revoke.
         let Some(runtime) = Handle::try_current().ok().or(last) else { return };
-        let shared = Arc::clone(&self.0);
-        // A panic in there has been reported by its own task.
-        let _ = runtime.spawn(async move { shared.leave().await }).await;
+        let inner = Arc::clone(&self.0);
+        // Tokio has reported a panic of the task.
+        let _ = runtime.spawn(async move { inner.revoke_all().await }).await;
     }
 }
 
-impl<A: Authenticator> Shared<A> {
-    fn valid(&self) -> Option<Arc<Token>> {
-        self.current.load_full().filter(|token| !token.is_over())
-    }
-
-    /// Whether to log in instead of a dead token now.
-    fn may_replace(&self, dead: &Token) -> bool {
-        let mut truce = self.truce.lock().unwrap_or_else(PoisonError::into_inner);
-        if dead.was_accepted() {
-            *truce = Truce::default();
-            return true;
-        }
-        if truce.generation != dead.generation {
-            truce.generation = dead.generation;
-            truce.stillborn += 1;
-            // The first may have been revoked by chance.
-            let pause = truce.stillborn.checked_sub(2).map(|n| Duration::from_secs(1 << n.min(6)));
-            truce.until = pause.map(|pause| Instant::now() + pause.min(LONGEST_TRUCE));
-        }
-        truce.until.is_none_or(|until| until <= Instant::now())
-    }
-
-    fn status(&self) -> std::sync::MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Logs in on a task of its own: a caller that goes away must not lose a token on the way.
-    async fn log_in_apart(self: &Arc<Self>, refused: Option<u64>) -> Result<Arc<Token>> {
-        let shared = Arc::clone(self);
-        let seen = self.attempts.load(Ordering::SeqCst);
-        match tokio::spawn(async move { shared.log_in(refused, seen).await }).await {
+impl<A: Authenticator> Inner<A> {
+    /// Logs in on a separate task: a caller that is cancelled must not lose an issued token.
+    async fn spawn_login(self: &Arc<Self>, rejected: Option<u64>) -> Result<Arc<Token>> {
+        let inner = Arc::clone(self);
+        let seen_attempts = self.login_attempts.load(Ordering::SeqCst);
+        match tokio::spawn(async move { inner.log_in(rejected, seen_attempts).await }).await {
             Ok(result) => result,
             Err(_) => Err(Error::new(ErrorKind::Internal, "report this")
-                .because("the task that logs in was stopped")),
+                .because("the login task was stopped")),
         }
     }
 
-    /// The current token, if it is valid and not of the generation `refused`; else a new one.
-    /// `seen` is the number of attempts when the caller began to wait: the failure of a later one
-    /// is its failure, too.
-    async fn log_in(self: Arc<Self>, refused: Option<u64>, seen: u64) -> Result<Arc<Token>> {
-        // A runtime that nobody drives any more may hold the gate for ever.
-        let Ok(mut login) = timeout(self.patience, self.login.lock()).await else {
+    /// The current token, unless it is missing or of the generation `rejected`; else a new one.
+    /// A caller that has seen fewer than `n` attempts shares the failure of the `n`th.
+    async fn log_in(
+        self: Arc<Self>,
+        rejected: Option<u64>,
+        seen_attempts: u64,
+    ) -> Result<Arc<Token>> {
+        // The lock may be held by a task of a runtime that is no longer driven.
+        let Ok(mut login) = timeout(self.login_timeout, self.login.lock()).await else {
             return Err(Error::new(ErrorKind::Timeout, "check that the server answers")
-                .because("another login is under way and does not end"));
+                .because("another login has begun and does not end"));
         };
         if self.closed.load(Ordering::SeqCst) {
             return Err(closed());
         }
-        if let Some(token) = self.valid().filter(|token| Some(token.generation) != refused) {
+        let current = self.state.current.load();
+        if let Some(token) = current.filter(|token| Some(token.generation) != rejected) {
             return Ok(token);
         }
-        if let Some(failure) = &login.failure
-            && (failure.attempt > seen || Instant::now() < failure.until)
+        if let Some(failed) = &login.failed
+            && (failed.attempt > seen_attempts || Instant::now() < failed.retry_at)
         {
-            return Err(failure.error.clone());
+            return Err(failed.error.clone());
         }
-        let attempt = self.attempts.fetch_add(1, Ordering::SeqCst) + 1;
-        match self.authenticator.login().await {
-            // It came too late: nobody is left to keep it alive or to give it back.
+        let attempt = self.login_attempts.fetch_add(1, Ordering::SeqCst) + 1;
+        match self.state.authenticator.login().await {
+            // The session was closed meanwhile: no task would renew or revoke this token.
             Ok(grant) if self.closed.load(Ordering::SeqCst) => {
-                self.give_back(&Token::new(grant, 0)).await;
+                self.revoke_token(&Token::new(grant, 0, self.state.renew_margin)).await;
                 Err(closed())
             }
             Ok(grant) => Ok(self.install(&mut login, grant)),
             Err(error) => {
-                tracing::warn!(%error, "the login failed");
-                let pause = login.backoff.get_or_insert_with(Backoff::new).next(fastrand::f64());
-                let until = Instant::now() + pause;
-                login.failure = Some(Failure { error: error.clone(), attempt, until });
-                self.status().note_failure(&error);
+                tracing::warn!(%error, "could not log in");
+                let delay = login.delays.get_or_insert_with(RetryDelays::new).next();
+                let retry_at = Instant::now() + delay;
+                login.failed = Some(FailedLogin { error: error.clone(), attempt, retry_at });
+                self.state.status().record_failure(&error);
                 Err(error)
             }
         }
     }
 
-    /// Puts a new token in the place of the old one, which is revoked once nobody uses it.
-    fn install(self: &Arc<Self>, login: &mut Login, grant: Grant) -> Arc<Token> {
-        (login.failure, login.backoff) = (None, None);
+    /// Makes a new token the current one. The old one is revoked once no request carries it.
+    fn install(self: &Arc<Self>, login: &mut LoginState, grant: Grant) -> Arc<Token> {
+        (login.failed, login.delays) = (None, None);
         login.generation += 1;
-        let token = Arc::new(Token::new(grant, login.generation));
-        self.status().note_login(&token.lease);
-        let old = self.current.swap(Some(Arc::clone(&token)));
-        self.stop_keeper();
-        self.start_keeper(token.generation);
-        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Handle::try_current().ok();
+        let token = Arc::new(Token::new(grant, login.generation, self.state.renew_margin));
+        self.state.status().record_login(&token.lease);
+        let old = self.state.current.swap(Some(Arc::clone(&token)));
+        self.stop_renewer();
+        self.spawn_renewer(&mut lock(&self.renewer), token.generation);
+        if self.closed.load(Ordering::SeqCst) {
+            self.stop_renewer();
+        }
+        *lock(&self.runtime) = Handle::try_current().ok();
         if let Some(old) = old {
-            self.give_back_apart(old);
+            self.spawn_revocation(old);
         }
         token
     }
 
-    /// Revokes a token that is ours and lives, on a task that `leave` waits for.
-    fn give_back_apart(self: &Arc<Self>, token: Arc<Token>) {
-        if !self.authenticator.can_replace() || token.is_over() {
-            return;
-        }
-        let shared = Arc::clone(self);
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        while leaving.try_join_next().is_some() {}
-        leaving.spawn(async move { shared.give_back(&token).await });
-    }
-
-    fn start_keeper(self: &Arc<Self>, generation: u64) {
-        self.spawn_keeper(&mut self.keeper(), generation);
-        if self.closed.load(Ordering::SeqCst) {
-            self.stop_keeper();
-        }
-    }
-
-    fn spawn_keeper(self: &Arc<Self>, slot: &mut Option<(u64, AbortHandle)>, generation: u64) {
-        let task = tokio::spawn(keeper::keep(Arc::clone(self), generation));
-        *slot = Some((generation, task.abort_handle()));
-    }
-
-    /// Starts the keeper again where it has gone with the runtime that it ran on.
-    fn ensure_kept(self: &Arc<Self>, token: &Token) {
-        if token.lease.due(self.margin, 0.0).is_none_or(|due| Instant::now() < due) {
-            return;
-        }
-        let mut slot = self.keeper();
-        let generation = token.generation;
-        if slot.as_ref().is_some_and(|(own, task)| *own == generation && task.is_finished()) {
-            self.spawn_keeper(&mut slot, generation);
-        }
-    }
-
-    fn stop_keeper(&self) {
-        self.keeper().take().inspect(|(_, task)| task.abort());
-    }
-
-    fn keeper(&self) -> std::sync::MutexGuard<'_, Option<(u64, AbortHandle)>> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Revokes a token that is no longer handed out.
-    async fn give_back(&self, token: &Token) {
-        let deadline = Instant::now() + DRAIN;
-        while token.requests() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(DRAIN_POLL).await;
-        }
-        match self.authenticator.revoke(&token.header).await {
-            Ok(()) => tracing::debug!("the old token is revoked"),
-            Err(error) if error.kind() == ErrorKind::Denied => {
-                tracing::warn!(%error, "a token may not revoke itself; it lives until it expires");
+    fn spawn_renewer(self: &Arc<Self>, renewer: &mut Option<(u64, AbortHandle)>, generation: u64) {
+        let inner = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            if TokenRenewer::new(&inner.state, generation).run().await == Stopped::ReplaceToken {
+                inner.replace_before_expiry(generation).await;
             }
-            Err(error) => tracing::debug!(%error, "a token was not revoked; it expires"),
+            // If the runtime is dropped, this is not reached; `restart_renewer` starts a new task.
+            lock(&inner.renewer).take_if(|(own, _)| *own == generation);
+        });
+        *renewer = Some((generation, task.abort_handle()));
+    }
+
+    /// Starts the renewer again if it has ended with the runtime that it ran on.
+    fn restart_renewer(self: &Arc<Self>, generation: u64) {
+        let mut renewer = lock(&self.renewer);
+        if renewer.as_ref().is_some_and(|(own, task)| *own == generation && task.is_finished()) {
+            self.spawn_renewer(&mut renewer, generation);
         }
     }
 
-    /// Gives everything back. Several at once wait for each other.
-    async fn leave(self: Arc<Self>) {
-        let login = timeout(self.patience, self.login.lock()).await;
-        if let Some(token) = self.current.swap(None) {
-            self.give_back_apart(token);
+    fn stop_renewer(&self) {
+        lock(&self.renewer).take().inspect(|(_, task)| task.abort());
+    }
+
+    /// Logs in while the old token is still valid.
+    async fn replace_before_expiry(self: &Arc<Self>, generation: u64) {
+        let mut delays = RetryDelays::new();
+        while let Some(token) = self.state.current.load_generation(generation) {
+            if self.spawn_login(Some(generation)).await.is_ok() {
+                return;
+            }
+            wait_for_retry(&mut delays, &token).await;
         }
-        let mut leaving =
-            std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
-        // A task on a runtime that nobody drives any more may never end.
-        let all = async { while leaving.join_next().await.is_some() {} };
-        let _ = timeout(DRAIN + self.patience, all).await;
+    }
+
+    /// Revokes a token that a login has issued, on a task that `revoke_all` waits for.
+    fn spawn_revocation(self: &Arc<Self>, token: Arc<Token>) {
+        if !self.state.authenticator.can_replace() || token.is_expired() {
+            return;
+        }
+        let inner = Arc::clone(self);
+        let mut revocations = lock(&self.revocations);
+        while revocations.try_join_next().is_some() {}
+        revocations.spawn(async move { inner.revoke_token(&token).await });
+    }
+
+    /// Revokes a token that no new request will carry.
+    async fn revoke_token(&self, token: &Token) {
+        drain(|| token.requests_in_flight()).await;
+        match self.state.authenticator.revoke(&token.header).await {
+            Ok(()) => tracing::debug!("revoked the old token"),
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                tracing::warn!(%error, "a token may not revoke itself; it stays valid until it expires");
+            }
+            Err(error) => {
+                tracing::debug!(%error, "could not revoke a token; it stays valid until it expires");
+            }
+        }
+    }
+
+    /// Revokes the current token and waits for all revocations. Concurrent calls wait for each
+    /// other.
+    async fn revoke_all(self: Arc<Self>) {
+        let login = timeout(self.login_timeout, self.login.lock()).await;
+        if let Some(token) = self.state.current.swap(None) {
+            self.spawn_revocation(token);
+        }
+        let mut revocations = std::mem::take(&mut *lock(&self.revocations));
+        // A task on a runtime that is no longer driven may never end.
+        let all = async { while revocations.join_next().await.is_some() {} };
+        let _ = timeout(DRAIN_TIMEOUT + self.login_timeout, all).await;
         drop(login);
     }
+}
+
+/// Waits until nothing is in flight, for 10 s at most.
+pub(crate) async fn drain(in_flight: impl Fn() -> usize) {
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
+    while in_flight() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
+    }
+}
+
+/// Locks a mutex whose state stays valid if a holder panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<A: Authenticator> Drop for Session<A> {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::SeqCst);
-        self.0.stop_keeper();
+        self.0.stop_renewer();
     }
 }
 
@@ -364,8 +321,4 @@ impl<A: Authenticator> fmt::Debug for Session<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("status", &self.status()).finish_non_exhaustive()
     }
-}
-
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "open a new backend")
 }

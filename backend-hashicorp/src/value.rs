@@ -1,4 +1,4 @@
-//! How a value lies in a KV secret, which is a JSON object.
+//! The format of a value in a KV secret, which is a JSON object.
 //!
 //! | value | KV data |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | binary | `{"value": "<base64>", "strongroom_format": "base64"}` |
 //! | fields that a server would change or refuse | `{"value": "<JSON>", "strongroom_format": "json"}` |
 //!
-//! What other tools wrote reads by the same table: an object with the one member `value`, a string,
-//! is text, and any other object is fields.
+//! Values of other tools are read by the same table: an object with the single member `value`, a
+//! string, is text, and any other object is fields.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,52 +22,58 @@ const JSON: &str = "json";
 
 /// OpenBao counts the strings in a request, names included, and refuses about 1,000
 /// (`max_request_json_strings`).
-const MOST_STRINGS: usize = 800;
-/// Both servers limit how deep a request may be nested, from 300 levels on.
-const DEEPEST: usize = 100;
+const MAX_STRINGS: usize = 800;
+/// Both servers limit the nesting of a request, from 300 levels on.
+const MAX_DEPTH: usize = 100;
 /// The largest whole number that a double holds exactly: servers read numbers as doubles.
-const LARGEST_EXACT: u64 = 1 << 53;
+const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
-/// The data of a KV secret, as it is sent.
+/// The data of a KV secret in a request.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum KvValue<'a> {
-    Whole(&'a RawValue),
-    Wrapped {
+    /// Stored data as it is, or fields that need no encoding.
+    Raw(&'a RawValue),
+    /// Text, or fields as JSON in a text.
+    Text {
         value: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         strongroom_format: Option<&'static str>,
     },
-    Encoded {
-        #[serde(serialize_with = "as_text")]
+    /// Bytes in base64.
+    Binary {
+        #[serde(serialize_with = "serialize_text")]
         value: Zeroizing<String>,
         strongroom_format: &'static str,
     },
 }
 
-fn as_text<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_text<S: Serializer>(
+    text: &Zeroizing<String>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text)
 }
 
-/// The data that stands for a value.
+/// Encodes a value as data.
 pub(crate) fn to_kv(value: &SecretValue) -> Result<KvValue<'_>> {
     if value.format() == ValueFormat::Binary {
         let encoded = Zeroizing::new(STANDARD.encode(value.expose_bytes()));
-        return Ok(KvValue::Encoded { value: encoded, strongroom_format: BASE64 });
+        return Ok(KvValue::Binary { value: encoded, strongroom_format: BASE64 });
     }
     let text = value.expose_text()?;
     if value.format() != ValueFormat::Fields {
-        return Ok(KvValue::Wrapped { value: text, strongroom_format: None });
+        return Ok(KvValue::Text { value: text, strongroom_format: None });
     }
     match serde_json::from_str(text) {
-        Ok(object) if survives(text) && !is_wrapper(text) && !repeats_a_name(value)? => {
-            Ok(KvValue::Whole(object))
+        Ok(object) if round_trips(text) && !looks_wrapped(text) && !has_duplicate_name(value)? => {
+            Ok(KvValue::Raw(object))
         }
-        _ => Ok(KvValue::Wrapped { value: text, strongroom_format: Some(JSON) }),
+        _ => Ok(KvValue::Text { value: text, strongroom_format: Some(JSON) }),
     }
 }
 
-/// The members that tell a wrapped value from fields.
+/// Data with a single value: text, or another format in a text.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wrapper<'a> {
@@ -77,18 +83,18 @@ struct Wrapper<'a> {
     strongroom_format: Option<&'a RawValue>,
 }
 
-fn wrapper(data: &str) -> Option<Wrapper<'_>> {
+fn parse_wrapper(data: &str) -> Option<Wrapper<'_>> {
     let wrapper: Wrapper<'_> = serde_json::from_str(data).ok()?;
     wrapper.value.get().starts_with('"').then_some(wrapper)
 }
 
-/// Whether fields would be taken for a wrapped value when they are read.
-fn is_wrapper(data: &str) -> bool {
-    wrapper(data).is_some()
+/// Whether a read would take fields for a single value.
+fn looks_wrapped(data: &str) -> bool {
+    parse_wrapper(data).is_some()
 }
 
-/// Whether two members have the same name: servers keep the last, which may make another type.
-fn repeats_a_name(value: &SecretValue) -> Result<bool> {
+/// Whether two members have the same name: servers keep the last one, which may have another type.
+fn has_duplicate_name(value: &SecretValue) -> Result<bool> {
     let mut names = value.field_names()?;
     let count = names.len();
     names.sort_unstable();
@@ -96,11 +102,11 @@ fn repeats_a_name(value: &SecretValue) -> Result<bool> {
     Ok(names.len() < count)
 }
 
-/// The value that KV data stands for.
+/// Decodes data.
 pub(crate) fn from_kv(data: &RawValue) -> Result<SecretValue> {
     let data = data.get();
     let whole = SecretValue::from_stored(ValueFormat::Fields, Vec::from(data))?;
-    let Some(wrapper) = wrapper(data) else { return Ok(whole) };
+    let Some(wrapper) = parse_wrapper(data) else { return Ok(whole) };
     let format = wrapper.strongroom_format.map(|format| format.get().trim_matches('"'));
     if format.is_some_and(|format| format != BASE64 && format != JSON) {
         return Ok(whole);
@@ -108,16 +114,17 @@ pub(crate) fn from_kv(data: &RawValue) -> Result<SecretValue> {
     let text = whole.field("value").map_err(|_| corrupt("a text is not valid Unicode"))?;
     match format {
         None => Ok(text),
-        Some(BASE64) => decoded(&text),
+        Some(BASE64) => decode_base64(&text),
         Some(_) => {
-            // It is refused unless it is what was written: a JSON object.
-            text.field_names().map_err(|_| corrupt("a value marked as JSON is no JSON object"))?;
+            // Reject all but a JSON object, which is what this backend writes.
+            text.field_names()
+                .map_err(|_| corrupt("a value marked as JSON is not a JSON object"))?;
             SecretValue::from_stored(ValueFormat::Fields, Vec::from(text.expose_bytes()))
         }
     }
 }
 
-fn decoded(text: &SecretValue) -> Result<SecretValue> {
+fn decode_base64(text: &SecretValue) -> Result<SecretValue> {
     let encoded = text.expose_bytes();
     let mut bytes = vec![0; base64::decoded_len_estimate(encoded.len())];
     let Ok(length) = STANDARD.decode_slice(encoded, &mut bytes) else {
@@ -132,9 +139,9 @@ fn corrupt(cause: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, "write the secret again").because(cause)
 }
 
-/// Whether servers give JSON back as it was sent, up to order and white space: they turn numbers
-/// into doubles, replace halves of surrogate pairs, and limit size in several ways.
-fn survives(json: &str) -> bool {
+/// Whether servers return JSON as it was sent, except for order and white space: they turn numbers
+/// into doubles, replace halves of surrogate pairs, and limit sizes.
+fn round_trips(json: &str) -> bool {
     let (mut strings, mut depth) = (0, 0_usize);
     let mut rest = json;
     while let Some(first) = rest.chars().next() {
@@ -142,7 +149,7 @@ fn survives(json: &str) -> bool {
             '"' => {
                 let Some(length) = string_length(rest) else { return false };
                 let (string, after) = rest.split_at(length);
-                // Escapes of code points from U+D000 on: surrogates, and a few that are none.
+                // Escapes of code points from U+D000 on: all surrogates, and a few others.
                 if string.contains("\\ud") || string.contains("\\uD") {
                     return false;
                 }
@@ -163,12 +170,12 @@ fn survives(json: &str) -> bool {
             ']' | '}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if strings > MOST_STRINGS || depth > DEEPEST {
+        if strings > MAX_STRINGS || depth > MAX_DEPTH {
             return false;
         }
         rest = rest.get(first.len_utf8()..).unwrap_or_default();
     }
-    strings <= MOST_STRINGS
+    strings <= MAX_STRINGS
 }
 
 /// The length of the string token that `json` begins with, quotes included.
@@ -184,25 +191,25 @@ fn string_length(json: &str) -> Option<usize> {
 
 fn is_exact(number: &str) -> bool {
     let digits = number.strip_prefix('-').filter(|digits| *digits != "0").unwrap_or(number);
-    digits.parse::<u64>().is_ok_and(|value| value <= LARGEST_EXACT)
+    digits.parse::<u64>().is_ok_and(|value| value <= MAX_EXACT_INTEGER)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sent(value: &SecretValue) -> String {
+    fn encode(value: &SecretValue) -> String {
         serde_json::to_string(&to_kv(value).unwrap()).unwrap()
     }
 
-    fn read(data: &str) -> SecretValue {
+    fn decode(data: &str) -> SecretValue {
         from_kv(serde_json::from_str(data).unwrap()).unwrap()
     }
 
     fn assert_round_trip(value: &SecretValue) {
-        let back = read(&sent(value));
-        assert_eq!(back.format(), value.format(), "{}", sent(value));
-        assert!(back.constant_time_eq(value), "{}", sent(value));
+        let back = decode(&encode(value));
+        assert_eq!(back.format(), value.format(), "{}", encode(value));
+        assert!(back.constant_time_eq(value), "{}", encode(value));
     }
 
     fn fields(json: &str) -> SecretValue {
@@ -210,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_comes_back_as_it_was() {
+    fn every_format_round_trips() {
         for text in ["", "hunter2", "{\"a\":1}", "line\nbreak \"quoted\" ž 鍵 \u{0}"] {
             assert_round_trip(&text.into());
         }
@@ -232,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn fields_lie_open_for_other_tools_where_that_is_safe() {
-        let open =
+    fn stores_fields_as_members_where_the_server_keeps_them() {
+        let plain =
             r#"{"user":"app","port":5432,"deep":{"a":[1,-2,true,null]},"esc":"\\ \" \u00e9"}"#;
-        assert_eq!(sent(&fields(open)), open);
-        for closed in [
+        assert_eq!(encode(&fields(plain)), plain);
+        for wrapped in [
             r#"{"a":9007199254740993}"#,
             r#"{"a":-9007199254740993}"#,
             r#"{"a":1.5}"#,
@@ -252,22 +259,22 @@ mod tests {
                 (0..600).map(|i| format!("\"{i}\":\"\"")).collect::<Vec<_>>().join(",")
             ),
         ] {
-            let value = fields(closed);
-            assert!(sent(&value).contains(r#""strongroom_format":"json""#), "{closed}");
+            let value = fields(wrapped);
+            assert!(encode(&value).contains(r#""strongroom_format":"json""#), "{wrapped}");
             assert_round_trip(&value);
         }
     }
 
     #[test]
-    fn what_other_tools_wrote_reads_sensibly() {
-        assert_eq!(read(r#" { "value" : "p\u003cq" } "#).expose_text().unwrap(), "p<q");
-        let value = read(r#"{"user": "app", "id": 12345678901234567890}"#);
+    fn reads_values_of_other_tools() {
+        assert_eq!(decode(r#" { "value" : "p\u003cq" } "#).expose_text().unwrap(), "p<q");
+        let value = decode(r#"{"user": "app", "id": 12345678901234567890}"#);
         assert_eq!(value.field("id").unwrap().expose_text().unwrap(), "12345678901234567890");
-        assert_eq!(read("{}").format(), ValueFormat::Fields);
+        assert_eq!(decode("{}").format(), ValueFormat::Fields);
     }
 
     #[test]
-    fn damaged_marked_values_are_corrupt() {
+    fn a_damaged_marked_value_is_corrupt() {
         for data in [
             r#"{"value":"!","strongroom_format":"base64"}"#,
             r#"{"value":"[1]","strongroom_format":"json"}"#,
@@ -280,13 +287,13 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_and_bytes_come_back(text: String, bytes: Vec<u8>) {
+        fn any_text_and_bytes_round_trip(text: String, bytes: Vec<u8>) {
             assert_round_trip(&SecretValue::from(text));
             assert_round_trip(&SecretValue::binary(bytes));
         }
 
         #[test]
-        fn any_fields_come_back(fields: std::collections::BTreeMap<String, String>) {
+        fn any_fields_round_trip(fields: std::collections::BTreeMap<String, String>) {
             let pairs = fields.iter().map(|(name, text)| (name.as_str(), text.as_str()));
             assert_round_trip(&SecretValue::fields(pairs));
         }

@@ -1,7 +1,7 @@
-//! Everything that changes secrets in KV version 2.
+//! Changes secrets in KV version 2.
 //!
-//! One operation here can take several requests. Their order is such that whoever loses a race has
-//! changed nothing, and that what was interrupted can be repeated.
+//! An operation may take several requests. Their order makes sure that an operation that loses a
+//! race has changed nothing, and that an interrupted one can be repeated.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,29 +14,29 @@ use strongroom_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::answer::{KvData, KvMetadata, Written};
 use crate::client::Client;
+use crate::error::{not_found, version_conflict};
 use crate::http::Request;
-use crate::kv::{RACES, no_such_version, number_of, overtaken};
-use crate::metadata::{Changes, Entries, difference, to_entries};
-use crate::refusal::not_found;
+use crate::kv::{MAX_CONFLICTS, no_such_version, parse_version};
+use crate::metadata::{Changes, Entries, diff, to_entries};
+use crate::response::{KvData, KvMetadata, WrittenVersion};
 use crate::value::{KvValue, to_kv};
 
-/// How often changing metadata is tried after the value was written.
+/// How often a change of metadata is attempted after the value was written.
 const METADATA_ATTEMPTS: usize = 3;
 
-/// What a write has to do, found out before anything is written.
-struct Plan {
+/// The steps of a write, determined before the first of them.
+struct WritePlan {
     cas: Option<u64>,
     current_version: u64,
-    changes: Changes,
-    /// The versions to bring back, since the write makes a deleted secret live again.
-    hidden: Vec<u64>,
+    metadata_changes: Changes,
+    /// The versions to undelete, because the write makes a deleted secret live again.
+    undelete: Vec<u64>,
 }
 
 impl Client {
-    /// Writes. A write that takes one request is sent or not; one that takes more goes on by itself
-    /// if the caller goes away meanwhile.
+    /// Writes a value. A write of one request is atomic. One of several requests runs on a separate task,
+    /// which completes even if the caller is cancelled.
     pub(crate) async fn put(
         self: &Arc<Self>,
         path: &SecretPath,
@@ -44,108 +44,114 @@ impl Client {
         options: &PutOptions,
     ) -> Result<Version> {
         let plan = self.plan(path, options).await?;
-        if plan.changes.is_empty() && plan.hidden.is_empty() {
-            return self.carry_out(path, &value, plan).await;
+        if plan.metadata_changes.is_empty() && plan.undelete.is_empty() {
+            return self.execute_plan(path, &value, plan).await;
         }
         let (client, path) = (Arc::clone(self), path.clone());
         let (sender, receiver) = oneshot::channel();
         tokio::spawn(async move {
-            let _writing = client.writing();
-            let result = client.carry_out(&path, &value, plan).await;
+            let _in_flight = client.begin_write();
+            let result = client.execute_plan(&path, &value, plan).await;
             if let Err(Err(error)) = sender.send(result) {
-                tracing::warn!(%error, %path, "a write failed after its caller had gone");
+                tracing::warn!(%error, %path, "a write failed after its caller was cancelled");
             }
         });
         receiver.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Internal, "read the secret to see whether it was written")
-                .because("the task that writes was stopped"))
+                .because("the task of the write was stopped"))
         })
     }
 
-    async fn plan(&self, path: &SecretPath, options: &PutOptions) -> Result<Plan> {
+    async fn plan(&self, path: &SecretPath, options: &PutOptions) -> Result<WritePlan> {
         self.ensure_writable().await?;
         let metadata = match self.metadata(path).await {
             Ok(metadata) => metadata,
-            // Whoever may write but not look can write all the same.
+            // A role may write without the permission to read metadata.
             Err(error) if error.kind() == ErrorKind::Denied && options.metadata.is_empty() => None,
             Err(error) => return Err(error),
         };
         if metadata.is_none() {
             self.ensure_writable_now().await?;
         }
-        let cas = condition(&options.condition)?;
-        let changes = changes(metadata.as_ref(), &options.metadata)?;
-        let hidden = metadata.as_ref().map(KvMetadata::to_bring_back).unwrap_or_default();
-        self.ensure_all_granted(path, !changes.is_empty(), !hidden.is_empty()).await?;
+        let cas = to_cas(&options.condition)?;
+        let metadata_changes = plan_metadata_changes(metadata.as_ref(), &options.metadata)?;
+        let undelete = metadata.as_ref().map(KvMetadata::versions_to_undelete).unwrap_or_default();
+        self.check_permissions(path, !metadata_changes.is_empty(), !undelete.is_empty()).await?;
         let current_version = metadata.map_or(0, |metadata| metadata.current_version);
-        Ok(Plan { cas, current_version, changes, hidden })
+        Ok(WritePlan { cas, current_version, metadata_changes, undelete })
     }
 
-    async fn carry_out(
+    async fn execute_plan(
         &self,
         path: &SecretPath,
         value: &SecretValue,
-        plan: Plan,
+        plan: WritePlan,
     ) -> Result<Version> {
         let written = self.write(path, || to_kv(value), plan.cas, plan.current_version).await?;
         let version = written.version;
-        let mut described = Ok(());
-        if !plan.changes.is_empty() {
-            described = self.describe_written(path, &plan.changes, version).await;
+        let mut metadata_result = Ok(());
+        if !plan.metadata_changes.is_empty() {
+            metadata_result = self.write_metadata(path, &plan.metadata_changes, version).await;
         }
-        // Where versions have an age, nobody can tell which were deleted and which have reached it.
-        if !plan.hidden.is_empty() && written.deletion_time.is_empty() {
-            self.bring_back(path, plan.hidden, version).await?;
+        // With `delete_version_after`, expired versions look like deleted ones: undelete none.
+        if !plan.undelete.is_empty() && written.deletion_time.is_empty() {
+            self.undelete_versions(path, plan.undelete, version).await?;
         }
-        described.map(|()| version.into())
+        metadata_result.map(|()| version.into())
     }
 
-    /// Brings earlier versions of a deleted secret back, now that it lives again, unless somebody
-    /// has deleted it meanwhile: their delete meant those as well.
-    async fn bring_back(&self, path: &SecretPath, hidden: Vec<u64>, version: u64) -> Result<()> {
-        self.mark("undelete", path, hidden.clone())
+    /// Undeletes earlier versions of a secret after a write has made it live again. If another client
+    /// has deleted the secret meanwhile, deletes them again: that delete included them.
+    async fn undelete_versions(
+        &self,
+        path: &SecretPath,
+        versions: Vec<u64>,
+        version: u64,
+    ) -> Result<()> {
+        self.change_versions("undelete", path, versions.clone())
             .await
-            .map_err(|error| half_done(&error, version, "earlier versions stay deleted"))?;
-        let again = async {
-            let now = self.metadata(path).await?;
-            let state = now.as_ref().and_then(|now| now.versions.get(&version));
-            // Any moment here is that of a delete: the version was written without one.
+            .map_err(|error| partial_write(&error, version, "earlier versions stay deleted"))?;
+        let delete_again = async {
+            let metadata = self.metadata(path).await?;
+            let state = metadata.as_ref().and_then(|now| now.versions.get(&version));
+            // The write has set no deletion time, so any other one is that of a delete.
             if state.is_some_and(|state| state.deletion_time.is_empty()) {
                 return Ok(());
             }
-            self.mark("delete", path, hidden).await
+            self.change_versions("delete", path, versions).await
         };
-        again.await.map_err(|error| {
-            half_done(&error, version, "if the secret was deleted meanwhile, delete it again")
+        delete_again.await.map_err(|error| {
+            partial_write(&error, version, "if the secret was deleted meanwhile, delete it again")
         })
     }
 
-    /// Writes a version; on a mount that demands conditions with the one it was going to have.
+    /// Writes a version. If the mount requires a condition and the caller has none, writes after the
+    /// version that is current.
     async fn write<'a>(
         &self,
         path: &SecretPath,
         data: impl Fn() -> Result<KvValue<'a>>,
         cas: Option<u64>,
         current: u64,
-    ) -> Result<Written> {
-        let response = self.try_write(path, data()?, cas).await?;
-        if cas.is_some() || !response.wants_condition() {
-            return self.written(path, &response);
+    ) -> Result<WrittenVersion> {
+        let response = self.write_data(path, data()?, cas).await?;
+        if cas.is_some() || !response.requires_cas() {
+            return self.parse_written(path, &response);
         }
         let mut current = current;
-        for _ in 0..RACES {
-            let response = self.try_write(path, data()?, Some(current)).await?;
-            if !response.is_conflict() {
-                return self.written(path, &response);
+        for _ in 0..MAX_CONFLICTS {
+            let response = self.write_data(path, data()?, Some(current)).await?;
+            if !response.is_cas_mismatch() {
+                return self.parse_written(path, &response);
             }
             current = self.metadata(path).await?.map_or(0, |now| now.current_version);
         }
-        Err(overtaken())
+        Err(version_conflict())
     }
 
-    /// Refuses a write of which a later part would be refused. If the server does not tell, the
-    /// write goes on.
-    async fn ensure_all_granted(
+    /// Fails if the server would deny a later request of the write. If the server does not tell, the
+    /// write continues.
+    async fn check_permissions(
         &self,
         path: &SecretPath,
         metadata: bool,
@@ -161,7 +167,7 @@ impl Client {
             (undelete, "delete", "update"),
         ];
         let needed: Vec<_> = needed.iter().filter(|(is_needed, ..)| *is_needed).collect();
-        let paths: Vec<_> = needed.iter().map(|(_, part, _)| self.path_of(part, path)).collect();
+        let paths: Vec<_> = needed.iter().map(|(_, part, _)| self.api_path(part, path)).collect();
         if paths.is_empty() {
             return Ok(());
         }
@@ -177,13 +183,13 @@ impl Client {
                 list.iter().any(|granted| granted == capability || granted == "root")
             };
             if !list.is_none_or(is_granted) {
-                return Err(not_granted(capability, path));
+                return Err(permission_missing(capability, path));
             }
         }
         Ok(())
     }
 
-    async fn describe_written(
+    async fn write_metadata(
         &self,
         path: &SecretPath,
         changes: &Changes,
@@ -194,7 +200,7 @@ impl Client {
             match self.patch_metadata(path, changes).await {
                 Err(error) if error.is_temporary() && attempt < METADATA_ATTEMPTS => attempt += 1,
                 Err(error) => {
-                    return Err(half_done(&error, version, "set its metadata with `annotate`"));
+                    return Err(partial_write(&error, version, "set its metadata with `annotate`"));
                 }
                 Ok(()) => return Ok(()),
             }
@@ -204,8 +210,11 @@ impl Client {
     pub(crate) async fn delete(&self, path: &SecretPath) -> Result<()> {
         self.ensure_writable().await?;
         let Some(metadata) = self.metadata(path).await? else { return Ok(()) };
-        let versions = metadata.to_delete();
-        if versions.is_empty() { Ok(()) } else { self.mark("delete", path, versions).await }
+        let versions = metadata.versions_to_delete();
+        if versions.is_empty() {
+            return Ok(());
+        }
+        self.change_versions("delete", path, versions).await
     }
 
     pub(crate) async fn undelete(&self, path: &SecretPath) -> Result<()> {
@@ -217,10 +226,10 @@ impl Client {
         if !metadata.is_deleted() {
             return Err(not_found().because("the active version is destroyed"));
         }
-        self.mark("undelete", path, metadata.deleted()).await?;
-        // The server does not count this as a change. A patch of nothing is one.
+        self.change_versions("undelete", path, metadata.deleted_with_active()).await?;
+        // An undelete does not advance the server's `updated_time`. An empty patch does.
         if let Err(error) = self.patch_metadata(path, &Changes::new()).await {
-            tracing::debug!(%error, "the time of the last change was not advanced");
+            tracing::debug!(%error, "could not advance the time of the last change");
         }
         Ok(())
     }
@@ -230,67 +239,72 @@ impl Client {
         self.remove(path).await
     }
 
-    /// Writes the value of an earlier version as a new one, as the store's own tools do.
+    /// Writes the value of an earlier version as a new version, as the server's own tools do.
     pub(crate) async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
         self.ensure_writable().await?;
-        for _ in 0..RACES {
+        for _ in 0..MAX_CONFLICTS {
             let metadata = self.live_metadata(path).await?;
-            let number = number_of(version)?;
+            let number = parse_version(version)?;
             if metadata.readable().all(|(readable, _)| readable != number) {
                 return Err(no_such_version());
             }
             let earlier = self.read_v2(path, Some(number)).await?;
             let KvData { data, .. } = earlier.data()?;
             let cas = Some(metadata.current_version);
-            let response = self.try_write(path, KvValue::Whole(data), cas).await?;
-            if !response.is_conflict() {
-                return Ok(self.written(path, &response)?.version.into());
+            let response = self.write_data(path, KvValue::Raw(data), cas).await?;
+            if !response.is_cas_mismatch() {
+                return Ok(self.parse_written(path, &response)?.version.into());
             }
         }
-        Err(overtaken())
+        Err(version_conflict())
     }
 
     pub(crate) async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
         self.ensure_writable().await?;
         let metadata = self.live_metadata(path).await?;
-        let changes = changes(Some(&metadata), patch)?;
+        let changes = plan_metadata_changes(Some(&metadata), patch)?;
         self.patch_metadata(path, &changes).await
     }
 }
 
-/// What a patch changes in the custom metadata.
-fn changes(metadata: Option<&KvMetadata>, patch: &MetadataPatch) -> Result<Changes> {
+/// The changes of the custom metadata that a patch makes.
+fn plan_metadata_changes(metadata: Option<&KvMetadata>, patch: &MetadataPatch) -> Result<Changes> {
     if patch.is_empty() {
         return Ok(Changes::new());
     }
-    let mut described = metadata.map_or_else(|| Ok(Metadata::default()), KvMetadata::metadata)?;
-    let old = to_entries(&described);
-    patch.apply(&mut described)?;
+    let mut new = metadata.map_or_else(|| Ok(Metadata::default()), KvMetadata::metadata)?;
+    let old = to_entries(&new);
+    patch.apply(&mut new)?;
     let none = Entries::new();
     let stored = metadata.and_then(|metadata| metadata.custom_metadata.as_ref());
-    difference(stored.unwrap_or(&none), &old, &to_entries(&described))
+    diff(stored.unwrap_or(&none), &old, &to_entries(&new))
 }
 
-/// The version that must be the current one; 0: there must be none.
-fn condition(condition: &Condition) -> Result<Option<u64>> {
+/// The check-and-set parameter: the version that must be the current one; 0: there must be none.
+fn to_cas(condition: &Condition) -> Result<Option<u64>> {
     match condition {
         Condition::None => Ok(None),
         Condition::MustNotExist => Ok(Some(0)),
-        Condition::MustBeVersion(version) => number_of(version).map(Some).map_err(|_| overtaken()),
+        Condition::MustBeVersion(version) => {
+            parse_version(version).map(Some).map_err(|_| version_conflict())
+        }
         _ => Err(Error::new(ErrorKind::Unsupported, "use another condition")
-            .because("this backend does not know the condition")),
+            .because("this backend does not support the condition")),
     }
 }
 
-fn not_granted(capability: &str, policy_path: &str) -> Error {
-    let advice = format!("grant `{capability}` on `{policy_path}` to this role or token");
+fn permission_missing(capability: &str, api_path: &str) -> Error {
+    let advice = format!("grant `{capability}` on `{api_path}` to this role or token");
     Error::new(ErrorKind::Denied, advice)
-        .because("a part of the write would fail; nothing was written")
+        .because("a later part of the write would be denied; nothing was written")
 }
 
-/// The second of two requests failed. Repeating the whole would write another version.
-fn half_done(error: &Error, version: u64, advice: &'static str) -> Error {
+/// The error for a write whose later part failed. It is permanent: repeating the whole would write
+/// another version.
+fn partial_write(error: &Error, version: u64, advice: &'static str) -> Error {
     Error::new(error.kind(), advice)
-        .because(format!("version {version} was written, but the rest was not done: {error}"))
+        .because(format!(
+            "version {version} was written, but a later part of the write failed: {error}"
+        ))
         .temporary(false)
 }

@@ -1,4 +1,4 @@
-//! Static roles of a database engine: a real server replaces the passwords of a real database.
+//! Static roles of a database engine: a real server rotates the passwords of a real database.
 
 #![expect(clippy::unwrap_used, reason = "this is test code")]
 
@@ -14,13 +14,13 @@ use strongroom_testkit::{openbao, postgres};
 
 const MOUNTS: [&str; 2] = ["database", "team/db"];
 
-/// A store with a database engine at each of [`MOUNTS`], and the database.
-struct Stage {
+/// A server with a database engine at each of [`MOUNTS`], and the database.
+struct Setup {
     store: openbao::Server,
     database: postgres::Server,
 }
 
-impl Stage {
+impl Setup {
     async fn new() -> Self {
         let (store, database) = tokio::join!(openbao::Server::dev(), postgres::Server::start());
         for mount in MOUNTS {
@@ -41,7 +41,7 @@ impl Stage {
         Self { store, database }
     }
 
-    /// Makes a static role, and the user of that name whose password it is about.
+    /// Creates a static role, and the database user of that name.
     async fn add_role(&self, mount: &str, name: &str) {
         self.database.sql(&format!("CREATE ROLE {name} LOGIN PASSWORD 'initial'"));
         let role = json!({ "db_name": "main", "username": name, "rotation_period": "1h" });
@@ -59,7 +59,7 @@ impl Stage {
         HashicorpBackend::open(config).unwrap()
     }
 
-    /// A backend with one static role, whose token has nothing but these rights.
+    /// A backend with one static role, whose token has only the permissions of these rules.
     async fn backend_with(&self, rules: &str) -> HashicorpBackend {
         self.store.write_policy("narrow", rules).await;
         let token = json!({ "policies": ["narrow"], "no_default_policy": true });
@@ -85,32 +85,32 @@ async fn read(backend: &impl Backend, at: &str) -> Result<Secret, Error> {
     backend.get(&path(at), &VersionSelector::Active).await
 }
 
-/// What a fresh read gives after a rotation: the old password is dead, the new one works.
-async fn rotated(stage: &Stage, backend: &impl Backend, at: &str) -> Secret {
+/// Rotates a password: the old one no longer works, and a read returns the new one.
+async fn assert_rotation(setup: &Setup, backend: &impl Backend, at: &str) -> Secret {
     let before = read(backend, at).await.unwrap();
-    assert!(stage.accepts(&before));
+    assert!(setup.accepts(&before));
     backend.rotate(&path(at)).await.unwrap();
     let after = read(backend, at).await.unwrap();
     assert_eq!(field(&after, "username"), field(&before, "username"));
     assert_ne!(field(&after, "password"), field(&before, "password"));
-    assert!(!stage.accepts(&before) && stage.accepts(&after));
+    assert!(!setup.accepts(&before) && setup.accepts(&after));
     assert_ne!(after.version(), before.version());
     assert!(after.metadata().updated_at > before.metadata().updated_at);
     after
 }
 
 #[tokio::test]
-async fn a_static_role_gives_a_login() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    let backend = stage.backend(&[("db/orders", "database/orders")]);
+async fn reads_the_credentials_of_a_static_role() {
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    let backend = setup.backend(&[("db/orders", "database/orders")]);
     let secret = read(&backend, "db/orders").await.unwrap();
     assert_eq!(field(&secret, "username"), "orders");
-    assert!(stage.accepts(&secret) && !stage.database.accepts("orders", "initial"));
+    assert!(setup.accepts(&secret) && !setup.database.accepts("orders", "initial"));
 
-    let told = stage.store.admin("GET", "database/static-creds/orders", None).await;
-    let moment = told.pointer("/data/last_vault_rotation").unwrap().as_str().unwrap();
-    assert_eq!(secret.version().to_string(), moment);
+    let info = setup.store.admin("GET", "database/static-creds/orders", None).await;
+    let rotated_at = info.pointer("/data/last_vault_rotation").unwrap().as_str().unwrap();
+    assert_eq!(secret.version().to_string(), rotated_at);
     let metadata = secret.metadata();
     let age = SystemTime::now().duration_since(metadata.updated_at.unwrap()).unwrap();
     assert!(age < Duration::from_secs(60), "{age:?}");
@@ -119,31 +119,31 @@ async fn a_static_role_gives_a_login() {
     assert_eq!(metadata.expires_at, None);
     let lease = secret.lease().expect("the store says when it replaces the password");
     assert!(lease > Duration::from_secs(3_000) && lease <= Duration::from_secs(3_600), "{lease:?}");
-    // Nothing but the two: the rest is metadata.
+    // The value contains only the user name and the password.
     assert_eq!(secret.field("ttl").unwrap_err().kind(), ErrorKind::FieldNotFound);
 }
 
 #[tokio::test]
 async fn a_rotation_replaces_the_password() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    stage.add_role("team/db", "billing").await;
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    setup.add_role("team/db", "billing").await;
     let roles = [("db/orders", "database/orders"), ("db/billing", "team/db/billing")];
-    let backend = stage.backend(&roles);
+    let backend = setup.backend(&roles);
     let billing = read(&backend, "db/billing").await.unwrap();
-    rotated(&stage, &backend, "db/orders").await;
+    assert_rotation(&setup, &backend, "db/orders").await;
     assert_eq!(read(&backend, "db/billing").await.unwrap().version(), billing.version());
-    rotated(&stage, &backend, "db/billing").await;
+    assert_rotation(&setup, &backend, "db/billing").await;
 }
 
 #[tokio::test]
-async fn the_settings_name_static_roles() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    stage.add_role("team/db", "billing").await;
+async fn parses_static_roles_from_settings() {
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    setup.add_role("team/db", "billing").await;
     let mut settings = Settings::new();
-    settings.set("VAULT_ADDR", stage.store.address());
-    settings.set("VAULT_TOKEN", stage.store.root_token());
+    settings.set("VAULT_ADDR", setup.store.address());
+    settings.set("VAULT_TOKEN", setup.store.root_token());
     let roles = "db/orders=database/orders, billing = team/db/billing";
     settings.set("SECRETS_VAULT_STATIC_ROLES", roles);
     assert!(settings.names().all(|name| SETTINGS.contains(&name)));
@@ -151,12 +151,12 @@ async fn the_settings_name_static_roles() {
     let config = HashicorpConfig::from_settings(&settings, &mut problems);
     problems.into_result().unwrap();
     let backend = HashicorpBackend::open(config.unwrap()).unwrap();
-    rotated(&stage, &backend, "db/orders").await;
-    rotated(&stage, &backend, "billing").await;
+    assert_rotation(&setup, &backend, "db/orders").await;
+    assert_rotation(&setup, &backend, "billing").await;
 }
 
 #[test]
-fn settings_that_name_no_role_are_refused() {
+fn rejects_malformed_static_roles_in_settings() {
     for (roles, problem) in [
         ("db/orders", "not a list such as `db/orders=database/orders`"),
         ("db//orders=database/orders", "not a list such as"),
@@ -177,10 +177,10 @@ fn settings_that_name_no_role_are_refused() {
 }
 
 #[tokio::test]
-async fn only_reading_and_rotating_work_on_a_static_role() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    let backend = stage.backend(&[("db/orders", "database/orders")]);
+async fn a_static_role_supports_only_get_and_rotate() {
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    let backend = setup.backend(&[("db/orders", "database/orders")]);
     let (at, value) = (path("db/orders"), SecretValue::from("mine"));
     let version = read(&backend, "db/orders").await.unwrap().version().clone();
     for (operation, error) in [
@@ -198,15 +198,15 @@ async fn only_reading_and_rotating_work_on_a_static_role() {
         assert!(error.advice().contains("only `get` and `rotate`"), "{error}");
     }
     assert_eq!(read(&backend, "db/orders").await.unwrap().version(), &version);
-    // Nothing reached the KV engine.
-    assert_eq!(stage.store.call("GET", "secret/metadata/db/orders", None).await.0, 404);
+    // No operation has reached the KV engine.
+    assert_eq!(setup.store.call("GET", "secret/metadata/db/orders", None).await.0, 404);
 }
 
 #[tokio::test]
 async fn a_static_role_has_no_earlier_versions() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    let backend = stage.backend(&[("db/orders", "database/orders")]);
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    let backend = setup.backend(&[("db/orders", "database/orders")]);
     let now = read(&backend, "db/orders").await.unwrap().version().clone();
     for version in [now, Version::from(1), Version::new("long ago")] {
         let selector = VersionSelector::Exact(version);
@@ -217,10 +217,10 @@ async fn a_static_role_has_no_earlier_versions() {
 }
 
 #[tokio::test]
-async fn other_secrets_are_as_without_static_roles() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    let backend = stage.backend(&[("db/orders", "database/orders")]);
+async fn other_secrets_are_not_affected_by_static_roles() {
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    let backend = setup.backend(&[("db/orders", "database/orders")]);
     let other = path("db/other");
     backend.put(&other, SecretValue::from("mine"), PutOptions::new()).await.unwrap();
     for at in ["db/other", "db/none", "db/orders/below", "db"] {
@@ -239,10 +239,10 @@ async fn other_secrets_are_as_without_static_roles() {
 }
 
 #[tokio::test]
-async fn lists_show_static_roles() {
-    let stage = Stage::new().await;
+async fn lists_contain_static_roles() {
+    let setup = Setup::new().await;
     let roles = [("db/orders", "database/orders"), ("db/a/b", "database/none")];
-    let backend = stage.backend(&roles);
+    let backend = setup.backend(&roles);
     backend.put(&path("db/kv"), SecretValue::from("mine"), PutOptions::new()).await.unwrap();
     for (prefix, options, expected) in [
         (None, ListOptions::new(), vec!["db/a/b", "db/kv", "db/orders"]),
@@ -263,11 +263,11 @@ async fn lists_show_static_roles() {
 }
 
 #[tokio::test]
-async fn a_right_that_is_missing_is_named() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
+async fn the_error_names_the_missing_permission() {
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
     let reads = r#"path "database/static-creds/orders" { capabilities = ["read"] }"#;
-    let backend = stage.backend_with(reads).await;
+    let backend = setup.backend_with(reads).await;
     let before = read(&backend, "db/orders").await.unwrap();
     let error = backend.rotate(&path("db/orders")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
@@ -276,19 +276,19 @@ async fn a_right_that_is_missing_is_named() {
     assert_eq!(read(&backend, "db/orders").await.unwrap().version(), before.version());
 
     let rotates = r#"path "database/rotate-role/orders" { capabilities = ["update"] }"#;
-    let backend = stage.backend_with(rotates).await;
+    let backend = setup.backend_with(rotates).await;
     backend.rotate(&path("db/orders")).await.unwrap();
     let error = read(&backend, "db/orders").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     let advice = "grant `read` on `database/static-creds/orders` to this role or token";
     assert_eq!(error.advice(), advice);
-    assert!(!stage.accepts(&before));
+    assert!(!setup.accepts(&before));
 }
 
 #[tokio::test]
-async fn a_role_or_an_engine_that_is_not_there_is_named() {
-    let stage = Stage::new().await;
-    let backend = stage.backend(&[
+async fn the_error_names_the_missing_role_or_engine() {
+    let setup = Setup::new().await;
+    let backend = setup.backend(&[
         ("role", "team/db/none"),
         ("mount", "none/orders"),
         ("kv", "secret/orders"),
@@ -311,41 +311,41 @@ async fn a_role_or_an_engine_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn a_kv_engine_that_is_named_by_mistake_is_not_written() {
-    let stage = Stage::new().await;
+async fn does_not_write_to_a_kv_engine_configured_by_mistake() {
+    let setup = Setup::new().await;
     let engine = json!({ "type": "kv", "options": { "version": "1" } });
-    stage.store.admin("POST", "sys/mounts/kv", Some(engine)).await;
-    let backend = stage.backend(&[("db/orders", "kv/orders")]);
+    setup.store.admin("POST", "sys/mounts/kv", Some(engine)).await;
+    let backend = setup.backend(&[("db/orders", "kv/orders")]);
     let error = read(&backend, "db/orders").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     let error = backend.rotate(&path("db/orders")).await.unwrap_err();
     assert!(!error.is_temporary() && error.advice().contains("`SECRETS_VAULT_STATIC_ROLES`"));
-    assert_eq!(stage.store.call("LIST", "kv", None).await.0, 404);
+    assert_eq!(setup.store.call("LIST", "kv", None).await.0, 404);
 }
 
 #[tokio::test]
 async fn a_rotation_that_fails_keeps_the_password() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    let backend = stage.backend(&[("db/orders", "database/orders")]);
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    let backend = setup.backend(&[("db/orders", "database/orders")]);
     let before = read(&backend, "db/orders").await.unwrap();
-    stage.database.sql("ALTER ROLE orders RENAME TO renamed");
+    setup.database.sql("ALTER ROLE orders RENAME TO renamed");
     let error = backend.rotate(&path("db/orders")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.is_temporary());
     let kept = read(&backend, "db/orders").await.unwrap();
     assert_eq!(kept.version(), before.version());
     assert_eq!(field(&kept, "password"), field(&before, "password"));
-    assert!(stage.database.accepts("renamed", &field(&kept, "password")));
+    assert!(setup.database.accepts("renamed", &field(&kept, "password")));
 
-    stage.database.sql("ALTER ROLE renamed RENAME TO orders");
+    setup.database.sql("ALTER ROLE renamed RENAME TO orders");
     backend.rotate(&path("db/orders")).await.unwrap();
     let after = read(&backend, "db/orders").await.unwrap();
-    assert!(!stage.accepts(&before) && stage.accepts(&after));
+    assert!(!setup.accepts(&before) && setup.accepts(&after));
 }
 
 #[test]
-fn rotating_is_declared_with_static_roles_alone() {
+fn declares_rotation_only_with_static_roles() {
     let token = || Auth::Token("token".into());
     let mut config = HashicorpConfig::new("https://127.0.0.1:1", token());
     let can_rotate = |config: &HashicorpConfig| {
@@ -360,10 +360,10 @@ fn rotating_is_declared_with_static_roles_alone() {
 }
 
 #[tokio::test]
-async fn without_static_roles_nothing_can_be_rotated() {
-    let stage = Stage::new().await;
-    stage.add_role("database", "orders").await;
-    let backend = stage.backend(&[]);
+async fn rotation_is_unsupported_without_static_roles() {
+    let setup = Setup::new().await;
+    setup.add_role("database", "orders").await;
+    let backend = setup.backend(&[]);
     let error = backend.rotate(&path("db/orders")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(read(&backend, "db/orders").await.unwrap_err().kind(), ErrorKind::NotFound);

@@ -1,4 +1,4 @@
-//! What the environment of a process may change about its connections, and what not.
+//! How the environment of a process affects the backend's connections.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::env;
@@ -15,16 +15,16 @@ use strongroom_testkit::stub::{Reply, Stub};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How a child is told where to read, as whom, and whom to trust.
+/// Variables that tell a child the address, the token and the authority to use.
 const ADDRESS: &str = "READ_FROM";
 const TOKEN: &str = "READ_AS";
 const AUTHORITY: &str = "READ_TRUSTING";
 
-/// Where programs look for the proxy to use.
-const PROXIES: [&str; 6] =
+/// The variables that set a proxy.
+const PROXY_VARIABLES: [&str; 6] =
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// What the children of the tests do; nothing in the test process itself.
+/// The child processes of the tests; does nothing in the test process.
 #[tokio::test]
 async fn child() {
     let Some(role) = role() else { return };
@@ -43,17 +43,17 @@ async fn child() {
     }
 }
 
-/// A child that reads, or whose error says what its role is called. It is told to use this proxy,
-/// or none, for everything.
+/// A child that reads, or whose error contains the name of its role. Its environment sets this proxy,
+/// or none, for all requests.
 fn reader(role: &str, server: &Server, proxy: Option<&Stub>) -> Role {
     let child = Role::in_test(role, "child").unwrap().inherit_stderr();
     let child = child.env(ADDRESS, server.address()).env(TOKEN, server.root_token());
     let child = child.env("NO_PROXY", "").env("no_proxy", "");
     let url = proxy.map_or_else(String::new, Stub::url);
-    PROXIES.into_iter().fold(child, |child, name| child.env(name, &url))
+    PROXY_VARIABLES.into_iter().fold(child, |child, name| child.env(name, &url))
 }
 
-fn succeeds(child: Role) {
+fn assert_success(child: Role) {
     assert!(child.spawn().unwrap().wait_within(LIMIT).unwrap().success());
 }
 
@@ -63,36 +63,39 @@ async fn write(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_given_authority_is_the_only_one() {
+async fn a_given_authority_replaces_those_of_the_platform() {
     let server = Server::dev_tls().await;
     write(&server).await;
-    let trusting = |role: &str, given: Option<&OsStr>| {
+    let read_trusting = |role: &str, given: Option<&OsStr>| {
         let child = reader(role, &server, None).env("SSL_CERT_FILE", server.ca_file());
-        succeeds(given.into_iter().fold(child, |child, file| child.env(AUTHORITY, file)));
+        assert_success(given.into_iter().fold(child, |child, file| child.env(AUTHORITY, file)));
     };
-    // The environment names the right one.
-    trusting("reads", None);
-    trusting("reads", Some(server.ca_file().as_os_str()));
-    trusting("not signed by an authority trusted here", Some(server.other_ca_file().as_os_str()));
+    // The environment names the server's authority.
+    read_trusting("reads", None);
+    read_trusting("reads", Some(server.ca_file().as_os_str()));
+    read_trusting(
+        "not signed by an authority trusted here",
+        Some(server.other_ca_file().as_os_str()),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_sees_nothing_of_plain_http() {
+async fn plain_http_uses_no_proxy() {
     let server = Server::dev().await;
     write(&server).await;
     let proxy = Stub::new(|_| Reply::new(502, ""));
-    succeeds(reader("reads", &server, Some(&proxy)));
+    assert_success(reader("reads", &server, Some(&proxy)));
     assert_eq!(proxy.requests().len(), 0, "{:?}", proxy.requests());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_sees_of_https_only_where_it_goes() {
+async fn a_proxy_sees_only_the_host_of_an_https_request() {
     let server = Server::dev_tls().await;
     write(&server).await;
     let (_, to) = server.address().split_once("://").unwrap();
     let proxy = Stub::new(|_| Reply::new(502, ""));
     let child = reader("the proxy in the environment", &server, Some(&proxy));
-    succeeds(child.env(AUTHORITY, server.ca_file()));
+    assert_success(child.env(AUTHORITY, server.ca_file()));
     let requests = proxy.requests();
     assert!(!requests.is_empty(), "the environment has no effect");
     for request in requests {

@@ -1,4 +1,4 @@
-//! What the backend writes, the store's own command reads, and the other way round.
+//! The backend and the server's own command `bao kv` read each other's secrets.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -22,7 +22,7 @@ use strongroom_testkit::openbao::Server;
 const TEXT: &str = "a = \"b\" \\ 'c' $d\n\tžluť 鍵 😀 \u{7f}\n";
 const MIB: usize = 1 << 20;
 
-/// A server, and a backend that may do everything on it.
+/// A server, and a backend with all permissions.
 struct Store {
     server: Server,
     backend: HashicorpBackend,
@@ -33,7 +33,7 @@ impl Store {
         let server = Server::dev().await;
         let auth = Auth::Token(server.root_token().into());
         let mut config = HashicorpConfig::new(server.address(), auth);
-        // Some values are large, and the build is one for debugging.
+        // Some values are large, and debug builds are slow.
         config.timeout = Duration::from_secs(60);
         Self { server, backend: HashicorpBackend::open(config).unwrap() }
     }
@@ -58,26 +58,26 @@ impl Store {
         self.put(at, value.clone()).await;
         let read = self.get(at).await;
         assert_eq!(read.value().format(), value.format());
-        assert!(read.value().constant_time_eq(value), "{at} comes back as another value");
+        assert!(read.value().constant_time_eq(value), "{at} returns another value");
     }
 
-    /// What `bao kv` prints.
+    /// Runs `bao kv`; its output.
     fn kv(&self, command: &str) -> String {
         self.server.kv(&command.split(' ').collect::<Vec<_>>())
     }
 
-    /// What `bao kv` prints in JSON.
+    /// Runs `bao kv`; its output in JSON.
     fn kv_json(&self, command: &[&str]) -> Value {
         serde_json::from_str(&self.server.kv(command)).unwrap()
     }
 
     /// The data that `bao kv get` shows.
     fn data(&self, at: &str) -> Value {
-        let place = format!("secret/{at}");
-        self.kv_json(&["get", "-format=json", &place])["data"]["data"].clone()
+        let api_path = format!("secret/{at}");
+        self.kv_json(&["get", "-format=json", &api_path])["data"]["data"].clone()
     }
 
-    /// Writes JSON with `bao kv put`, which takes it from a file.
+    /// Writes JSON with `bao kv put`, which reads it from a file.
     fn kv_put_json(&self, at: &str, data: &str) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("data.json");
@@ -100,61 +100,61 @@ fn parsed(secret: &Secret) -> Value {
 }
 
 #[tokio::test]
-async fn the_command_reads_text_fields_and_binary() {
+async fn the_kv_command_reads_text_fields_and_binary() {
     let store = Store::new().await;
-    store.put("ours/text", TEXT).await;
-    assert_eq!(store.kv("get -field=value secret/ours/text"), TEXT);
-    assert_eq!(store.data("ours/text"), json!({ "value": TEXT }));
+    store.put("backend/text", TEXT).await;
+    assert_eq!(store.kv("get -field=value secret/backend/text"), TEXT);
+    assert_eq!(store.data("backend/text"), json!({ "value": TEXT }));
 
     let written = json!({
         "user": "app", "password": TEXT, "port": 5432, "on": true, "none": null,
         "deep": { "list": [1, -2, { "c": "d" }], "žluť": "鍵" },
     });
-    store.put("ours/fields", SecretValue::json(&written).unwrap()).await;
-    assert_eq!(store.data("ours/fields"), written);
-    assert_eq!(store.kv("get -field=password secret/ours/fields"), TEXT);
+    store.put("backend/fields", SecretValue::json(&written).unwrap()).await;
+    assert_eq!(store.data("backend/fields"), written);
+    assert_eq!(store.kv("get -field=password secret/backend/fields"), TEXT);
 
     let bytes: Vec<u8> = (0..=255).collect();
-    store.put("ours/binary", SecretValue::binary(bytes.clone())).await;
-    let encoded = store.kv("get -field=value secret/ours/binary");
+    store.put("backend/binary", SecretValue::binary(bytes.clone())).await;
+    let encoded = store.kv("get -field=value secret/backend/binary");
     assert_eq!(STANDARD.decode(encoded.trim_end()).unwrap(), bytes);
-    assert_eq!(store.kv("get -field=strongroom_format secret/ours/binary"), "base64");
+    assert_eq!(store.kv("get -field=strongroom_format secret/backend/binary"), "base64");
 
     let numbers = fields(r#"{"big":12345678901234567890,"price":1.50}"#);
-    store.put("ours/numbers", numbers).await;
-    let shown = store.kv("get -field=value secret/ours/numbers");
+    store.put("backend/numbers", numbers).await;
+    let shown = store.kv("get -field=value secret/backend/numbers");
     assert_eq!(shown, r#"{"big":12345678901234567890,"price":1.50}"#);
-    assert_eq!(store.kv("get -field=strongroom_format secret/ours/numbers"), "json");
+    assert_eq!(store.kv("get -field=strongroom_format secret/backend/numbers"), "json");
 }
 
 #[tokio::test]
-async fn the_backend_reads_what_the_command_wrote() {
+async fn reads_secrets_of_the_kv_command() {
     let store = Store::new().await;
-    drop(store.server.kv(&["put", "secret/theirs/text", &format!("value={TEXT}")]));
-    let text = store.get("theirs/text").await;
+    drop(store.server.kv(&["put", "secret/command/text", &format!("value={TEXT}")]));
+    let text = store.get("command/text").await;
     assert_eq!((text.value().format(), text.expose_text().unwrap()), (ValueFormat::Text, TEXT));
 
     let password = format!("password={TEXT}");
-    drop(store.server.kv(&["put", "secret/theirs/fields", "user=app", &password, "port=5432"]));
-    let secret = store.get("theirs/fields").await;
+    drop(store.server.kv(&["put", "secret/command/fields", "user=app", &password, "port=5432"]));
+    let secret = store.get("command/fields").await;
     assert_eq!(secret.value().format(), ValueFormat::Fields);
     assert_eq!(secret.field("password").unwrap().expose_text().unwrap(), TEXT);
     assert_eq!(parsed(&secret), json!({ "user": "app", "password": TEXT, "port": "5432" }));
 
     let nested = json!({ "deep": { "list": [1, { "ž": null }] }, "id": 9_007_199_254_740_991_u64 });
-    store.kv_put_json("theirs/nested", &nested.to_string());
-    assert_eq!(parsed(&store.get("theirs/nested").await), nested);
+    store.kv_put_json("command/nested", &nested.to_string());
+    assert_eq!(parsed(&store.get("command/nested").await), nested);
 
-    // An object that happens to have a member `value` that is no string is fields.
-    store.kv_put_json("theirs/number", r#"{"value":5}"#);
-    let secret = store.get("theirs/number").await;
+    // An object whose member `value` is not a string is fields.
+    store.kv_put_json("command/number", r#"{"value":5}"#);
+    let secret = store.get("command/number").await;
     assert_eq!(secret.field("value").unwrap().expose_text().unwrap(), "5");
-    store.kv_put_json("theirs/empty", "{}");
-    assert_eq!(parsed(&store.get("theirs/empty").await), json!({}));
+    store.kv_put_json("command/empty", "{}");
+    assert_eq!(parsed(&store.get("command/empty").await), json!({}));
 }
 
 #[tokio::test]
-async fn versions_are_the_same_on_both_sides() {
+async fn both_see_the_same_versions() {
     let store = Store::new().await;
     let at = "both/versions";
     assert_eq!(store.put(at, "one").await, 1.into());
@@ -178,7 +178,7 @@ async fn versions_are_the_same_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_patch_by_the_command_is_a_version() {
+async fn a_patch_of_the_kv_command_makes_a_version() {
     let store = Store::new().await;
     store.put("both/patch", SecretValue::fields([("user", "app"), ("password", "old")])).await;
     drop(store.kv("patch secret/both/patch password=new"));
@@ -193,7 +193,7 @@ async fn a_patch_by_the_command_is_a_version() {
 }
 
 #[tokio::test]
-async fn metadata_is_the_same_on_both_sides() {
+async fn both_see_the_same_metadata() {
     let store = Store::new().await;
     let at = "both/metadata";
     let patch = MetadataPatch::new().description("the key ž").tag("team", "payments");
@@ -219,14 +219,14 @@ async fn metadata_is_the_same_on_both_sides() {
     let patch = MetadataPatch::new().remove_tag("owner").clear_description();
     store.backend.annotate(&path(at), &patch).await.unwrap();
     assert_eq!(custom(&store), json!({ "team": "core" }));
-    // The command replaces all entries with `put`.
+    // `bao kv metadata put` replaces all entries.
     drop(store.kv("metadata put -custom-metadata=only=this secret/both/metadata"));
     let tags = store.get(at).await.metadata().tags.clone();
     assert_eq!(tags, BTreeMap::from([("only".to_owned(), "this".to_owned())]));
 }
 
 #[tokio::test]
-async fn deletions_are_the_same_on_both_sides() {
+async fn both_see_the_same_deletions() {
     let store = Store::new().await;
     let at = "both/deleted";
     store.put(at, "one").await;
@@ -265,7 +265,7 @@ async fn deletions_are_the_same_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_list_shows_what_both_wrote() {
+async fn a_list_contains_the_secrets_of_both() {
     let store = Store::new().await;
     store.put("both/list/ours", "1").await;
     drop(store.kv("put secret/both/list/theirs value=2"));
@@ -278,7 +278,7 @@ async fn a_list_shows_what_both_wrote() {
 }
 
 #[tokio::test]
-async fn numbers_come_back_exactly() {
+async fn numbers_round_trip_exactly() {
     let store = Store::new().await;
     for (at, json) in [
         ("exact/large", r#"{"id":18446744073709551615,"more":-9223372036854775808}"#),
@@ -292,7 +292,7 @@ async fn numbers_come_back_exactly() {
 }
 
 #[tokio::test]
-async fn large_values_come_back_as_they_were() {
+async fn large_values_round_trip() {
     let store = Store::new().await;
     let text: String = TEXT.chars().cycle().take(MIB).collect();
     store.assert_round_trip("large/text", &text.as_str().into()).await;
@@ -310,7 +310,7 @@ async fn large_values_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_and_not_written() {
+async fn a_value_that_is_too_large_is_rejected_and_not_written() {
     let store = Store::new().await;
     let put = async |at: &str, value: SecretValue| {
         let error = store.backend.put(&path(at), value, PutOptions::new()).await.unwrap_err();
@@ -320,7 +320,7 @@ async fn what_is_too_large_is_refused_and_not_written() {
         assert_eq!(store.server.call("GET", &metadata, None).await.0, 404, "it was written");
     };
     put("large/too/text", "x".repeat(33 * MIB).into()).await;
-    // Base64 makes it too large.
+    // In base64, the value is too large.
     put("large/too/binary", SecretValue::binary(vec![0; 25 * MIB])).await;
     store.put("large/after", "still works").await;
 }

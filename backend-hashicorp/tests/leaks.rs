@@ -1,7 +1,7 @@
-//! A search for tokens, secret ids and values in everything that is said at the most verbose level:
-//! by this backend, by the libraries that it drives, and by every error and type that is printed.
+//! Searches all output at the most verbose level for tokens, secret ids and values: that of this
+//! backend, of its libraries, and of every error and type that can be printed.
 //!
-//! A child process goes through everything that can fail; its parent searches what it said.
+//! A child process runs through all failures; its parent searches the child's output.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -9,8 +9,8 @@
     reason = "a test stops at the first surprise"
 )]
 
-#[path = "leaks/answers.rs"]
-mod answers;
+#[path = "leaks/responses.rs"]
+mod responses;
 #[path = "leaks/store.rs"]
 mod store;
 
@@ -30,13 +30,13 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 const ROLE: &str = "leaks";
-/// Names the way to leak, for the proof that it would be found.
+/// Names a leak to produce, for the proof that the search finds it.
 const LEAK: &str = "STRONGROOM_LEAK";
 const LIMIT: Duration = Duration::from_secs(300);
-/// The least length of the random part of a token of OpenBao; they have 24 characters there.
-const TOKEN: usize = 20;
+/// The shortest random part of a token that the search finds; those of OpenBao have 24 characters.
+const MIN_TOKEN_LEN: usize = 20;
 
-/// What the child does: everything, or leak in one way.
+/// The child process: runs through everything, or produces one leak.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     if process::role().as_deref() != Some(ROLE) {
@@ -54,22 +54,22 @@ async fn child() {
         Ok("vault token") => println!("hvs.short"),
         Ok("panic") => drop(tokio::spawn(async { panic!("{CANARY}") }).await),
         _ => {
-            answers::everything().await;
-            store::everything().await;
+            responses::run_all().await;
+            store::run_all().await;
         }
     }
 }
 
-/// Runs the child; all that it said.
+/// Runs the child; its output.
 fn run(leak: &str) -> String {
     let role = Role::in_test(ROLE, "child").unwrap().env(LEAK, leak);
     let mut child = role.spawn().unwrap();
     let (mut stdout, mut stderr) = (child.stdout().unwrap(), child.stderr().unwrap());
     let other = thread::spawn(move || read(&mut stderr));
-    let said = read(&mut stdout) + &other.join().unwrap();
+    let output = read(&mut stdout) + &other.join().unwrap();
     let status = child.wait_within(LIMIT).unwrap();
-    assert!(status.success(), "the child failed: {}", tail(&said));
-    said
+    assert!(status.success(), "the child failed: {}", tail(&output));
+    output
 }
 
 fn read(source: &mut impl Read) -> String {
@@ -79,29 +79,30 @@ fn read(source: &mut impl Read) -> String {
 }
 
 /// The last lines, cut short.
-fn tail(said: &str) -> String {
-    let lines: Vec<String> = said.lines().map(|line| line.chars().take(200).collect()).collect();
+fn tail(output: &str) -> String {
+    let lines: Vec<String> = output.lines().map(|line| line.chars().take(200).collect()).collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 /// The line with a leak, if there is one.
-fn leak(said: &str) -> Option<String> {
-    let finding = canary::find(said.as_bytes()).map(|finding| finding.to_string());
-    finding.or_else(|| said.lines().find(|line| has_token(line)).map(str::to_owned))
+fn find_leak(output: &str) -> Option<String> {
+    let finding = canary::find(output.as_bytes()).map(|finding| finding.to_string());
+    finding.or_else(|| output.lines().find(|line| has_token(line)).map(str::to_owned))
 }
 
-/// Whether there is a token, such as OpenBao (`s.…`, `b.…`) or Vault (`hvs.…`) make them.
+/// Whether a line contains a token in the format of OpenBao (`s.…`, `b.…`) or Vault (`hvs.…`).
 fn has_token(line: &str) -> bool {
     let begins = |at: usize| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    let is_long = |rest: &str| rest.bytes().take_while(u8::is_ascii_alphanumeric).count() >= TOKEN;
+    let is_long =
+        |rest: &str| rest.bytes().take_while(u8::is_ascii_alphanumeric).count() >= MIN_TOKEN_LEN;
     let short = ["s.", "b."].iter().flat_map(|prefix| line.match_indices(prefix));
     line.contains("hvs.") || short.clone().any(|(at, _)| begins(at) && is_long(&line[at + 2..]))
 }
 
 #[test]
-fn nothing_leaks() {
-    let said = run("nothing");
-    assert_eq!(leak(&said), None);
+fn no_output_contains_a_secret() {
+    let output = run("nothing");
+    assert_eq!(find_leak(&output), None);
     for target in [
         "reqwest::connect: ",
         "hyper_util::client::legacy::pool: ",
@@ -109,72 +110,75 @@ fn nothing_leaks() {
         "strongroom_backend_hashicorp::session: ",
         "witness: ",
     ] {
-        assert!(said.contains(target), "`{target}` said nothing, so nothing was searched");
+        assert!(output.contains(target), "no output of `{target}` was searched");
     }
-    assert!(said.contains("a task panics"), "panics were not captured");
-    let errors = said.matches("witness: the error of").count();
-    assert!(errors > 500, "only {errors} errors were met");
-    report(format!("searched {} KiB with {errors} errors", said.len() / 1024));
+    assert!(output.contains("a task panics"), "panics were not captured");
+    let errors = output.matches("witness: the error of").count();
+    assert!(errors > 500, "only {errors} errors were printed");
+    report(format!("searched {} KiB with {errors} errors", output.len() / 1024));
 }
 
 #[test]
-fn every_kind_of_leak_is_found() {
-    for way in ["value", "token", "vault token", "panic"] {
-        assert!(leak(&run(way)).is_some(), "a leak by way of a {way} is not found");
+fn the_search_finds_every_kind_of_leak() {
+    for kind in ["value", "token", "vault token", "panic"] {
+        assert!(
+            find_leak(&run(kind)).is_some(),
+            "the search does not find a leak of kind `{kind}`"
+        );
     }
 }
 
 #[test]
-fn tokens_are_told_from_other_words() {
+fn recognises_tokens() {
     let random = "Yzqny8hx5Bf3K3ADsDMyZivj";
-    for said in [format!("s.{random}"), format!("\"b.{random}\""), "hvs.x".to_owned()] {
-        assert!(has_token(&said), "{said}");
+    for text in [format!("s.{random}"), format!("\"b.{random}\""), "hvs.x".to_owned()] {
+        assert!(has_token(&text), "{text}");
     }
-    for said in ["rustls.client", "s.short", &format!("tls.{random}"), &format!("s. {random}")] {
-        assert!(!has_token(said), "{said}");
+    for text in ["rustls.client", "s.short", &format!("tls.{random}"), &format!("s. {random}")] {
+        assert!(!has_token(text), "{text}");
     }
 }
 
-/// Says all that can be said about an error.
+/// Prints an error in every format.
 fn witness_error(error: &Error) {
     canary::witness_error(error);
     tracing::trace!(target: "witness", "the error of {:?}", error.operation());
 }
 
-/// Does with a backend all that can be done, and says what came of it.
+/// Calls every operation of a backend and prints the results.
 async fn use_all(backend: &dyn Backend, path: &SecretPath) {
-    fn note<T: std::fmt::Debug>(result: Result<T>) {
+    fn print<T: std::fmt::Debug>(result: Result<T>) {
         match result {
-            Ok(done) => canary::witness(&done),
+            Ok(output) => canary::witness(&output),
             Err(error) => witness_error(&error),
         }
     }
     canary::witness(backend.info());
-    note(backend.get(path, &VersionSelector::Active).await);
-    note(backend.get(path, &VersionSelector::Exact(1.into())).await);
+    print(backend.get(path, &VersionSelector::Active).await);
+    print(backend.get(path, &VersionSelector::Exact(1.into())).await);
     for value in values() {
-        note(backend.put(path, value, PutOptions::new()).await);
+        print(backend.put(path, value, PutOptions::new()).await);
     }
     let options = PutOptions::new().must_be_version(7).metadata(MetadataPatch::new().tag("a", "b"));
-    note(backend.put(path, canary::text(""), options).await);
+    print(backend.put(path, canary::text(""), options).await);
     for read in backend.get_many(&[path.clone(), path.clone()]).await {
-        note(read);
+        print(read);
     }
-    note(backend.describe(path).await);
-    note(backend.annotate(path, &MetadataPatch::new().description("used")).await);
-    note(backend.versions(path).await);
-    note(backend.rollback(path, &1.into()).await);
-    note(backend.delete(path).await);
-    note(backend.get(path, &VersionSelector::Active).await);
-    note(backend.undelete(path).await);
-    note(backend.list(None, &ListOptions::new()).await);
-    note(backend.list(Some(path), &ListOptions::new().include_deleted()).await);
-    note(backend.rotate(path).await);
-    note(backend.health().await);
-    note(backend.destroy(path).await);
+    print(backend.describe(path).await);
+    print(backend.annotate(path, &MetadataPatch::new().description("used")).await);
+    print(backend.versions(path).await);
+    print(backend.rollback(path, &1.into()).await);
+    print(backend.delete(path).await);
+    print(backend.get(path, &VersionSelector::Active).await);
+    print(backend.undelete(path).await);
+    print(backend.list(None, &ListOptions::new()).await);
+    print(backend.list(Some(path), &ListOptions::new().include_deleted()).await);
+    print(backend.rotate(path).await);
+    print(backend.health().await);
+    print(backend.destroy(path).await);
 }
 
-/// A value in each format, with the canary in it.
+/// A value in each format, with the canary.
 fn values() -> [SecretValue; 3] {
     let text = format!("{CANARY}text");
     [
@@ -184,7 +188,7 @@ fn values() -> [SecretValue; 3] {
     ]
 }
 
-/// Opens a backend, uses all of it and closes it.
+/// Opens a backend, calls every operation and closes it.
 async fn open_and_use(config: HashicorpConfig) {
     canary::witness(&config);
     let backend = match strongroom_backend_hashicorp::HashicorpBackend::open(config) {

@@ -1,6 +1,6 @@
-//! What a value leaves in the memory of this process once it is dropped.
+//! Copies of a value in the memory of this process after it is dropped.
 //!
-//! The buffers here are wiped. Those of the HTTP library are not: one keeps the last answer.
+//! The backend wipes its buffers. The HTTP library does not: one of its buffers keeps the last response.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use strongroom_backend_hashicorp::{Auth, HashicorpBackend, HashicorpConfig};
@@ -8,10 +8,10 @@ use strongroom_core::{Backend as _, PutOptions, SecretPath, SecretValue, Version
 use strongroom_testkit::memory::Planted;
 use strongroom_testkit::openbao::Server;
 
-/// The answer in the library's buffer.
-const OF_THE_LIBRARY: usize = 1;
+/// Copies in the library's buffers.
+const LIBRARY_COPIES: usize = 1;
 
-/// The server is another process: its copies do not count.
+/// The server is another process, so its copies do not count.
 async fn backend() -> (Server, HashicorpBackend) {
     let server = Server::dev().await;
     let auth = Auth::Token(server.root_token().into());
@@ -28,7 +28,7 @@ async fn put(backend: &HashicorpBackend, value: &str) {
 }
 
 #[tokio::test]
-async fn a_write_leaves_nothing() {
+async fn a_write_leaves_no_copy_in_memory() {
     let (_server, backend) = backend().await;
     for escaped in ["", "\n\"é"] {
         let planted = Planted::new();
@@ -38,17 +38,17 @@ async fn a_write_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_read_leaves_what_the_library_has_received_and_no_more() {
+async fn a_read_leaves_only_the_copy_of_the_http_library() {
     let (_server, backend) = backend().await;
     for escaped in ["", "\n\"é"] {
         let planted = Planted::new();
         put(&backend, &planted.expose_in(escaped, "")).await;
         let secret = backend.get(&path(), &VersionSelector::Active).await.unwrap();
         assert_eq!(secret.value().len(), escaped.len() + planted.expose().len());
-        let held = planted.count_in_own_memory();
-        assert!((1..=1 + OF_THE_LIBRARY).contains(&held), "{held} copies");
+        let copies = planted.count_in_own_memory();
+        assert!((1..=1 + LIBRARY_COPIES).contains(&copies), "{copies} copies");
         drop(secret);
-        let left = planted.count_in_own_memory();
-        assert!(left <= OF_THE_LIBRARY, "{left} copies of the value were left in memory");
+        let copies = planted.count_in_own_memory();
+        assert!(copies <= LIBRARY_COPIES, "{copies} copies of the value were left in memory");
     }
 }

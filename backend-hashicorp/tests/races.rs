@@ -1,4 +1,4 @@
-//! Several writers of one secret at once: all of them succeed, each with a version of its own.
+//! Concurrent writers of one secret: all of them succeed, each with a separate version.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
@@ -11,9 +11,9 @@ use strongroom_core::{
 };
 use strongroom_testkit::openbao::Server;
 
-/// How many write at once: none can lose more races than there are others.
+/// The number of concurrent writers: each can lose as many races as there are others.
 const WRITERS: u64 = 8;
-/// How often they do.
+/// How often each of them writes.
 const ROUNDS: u64 = 3;
 
 struct Store {
@@ -40,8 +40,8 @@ impl Store {
         Ok((self.backend.rollback(&path(), &to.into()).await?, text))
     }
 
-    /// All versions from the first to the last are there, each with its value.
-    async fn assert_holds(&self, expected: &BTreeMap<u64, String>) {
+    /// The server has all versions from the first to the last, each with its value.
+    async fn assert_versions(&self, expected: &BTreeMap<u64, String>) {
         let shown = self.server.admin("GET", "secret/metadata/key", None).await;
         let count = u64::try_from(expected.len()).unwrap();
         assert_eq!(shown.pointer("/data/current_version").and_then(Value::as_u64), Some(count));
@@ -57,43 +57,43 @@ fn path() -> SecretPath {
     SecretPath::parse("key").unwrap()
 }
 
-/// Notes the versions that were made; no two may be the same.
-fn note(made: Vec<Result<(Version, String)>>, expected: &mut BTreeMap<u64, String>) {
+/// Records the versions that were written; they must be distinct.
+fn record(made: Vec<Result<(Version, String)>>, expected: &mut BTreeMap<u64, String>) {
     for result in made {
         let (version, text) = result.unwrap();
         let before = expected.insert(version.number().unwrap(), text);
-        assert_eq!(before, None, "{version} was made twice");
+        assert_eq!(before, None, "{version} was written twice");
     }
 }
 
 #[tokio::test]
-async fn rollbacks_among_writes_all_succeed() {
+async fn concurrent_rollbacks_and_writes_all_succeed() {
     let store = Store::new().await;
     let mut expected = BTreeMap::new();
     let mut first = Vec::new();
     for writer in 1..=WRITERS {
         first.push(store.put(format!("value {writer}")).await);
     }
-    note(first, &mut expected);
+    record(first, &mut expected);
     for round in 0..ROUNDS {
         let rollbacks = (1..=WRITERS / 2).map(|to| store.rollback(to, format!("value {to}")));
         let puts = (0..WRITERS / 2).map(|writer| store.put(format!("new {round} {writer}")));
         let (rollbacks, puts) = tokio::join!(join_all(rollbacks), join_all(puts));
-        note(rollbacks, &mut expected);
-        note(puts, &mut expected);
+        record(rollbacks, &mut expected);
+        record(puts, &mut expected);
     }
-    store.assert_holds(&expected).await;
+    store.assert_versions(&expected).await;
 }
 
 #[tokio::test]
-async fn writes_to_a_mount_that_demands_conditions_all_succeed() {
+async fn concurrent_writes_all_succeed_where_cas_is_required() {
     let store = Store::new().await;
-    let demand = json!({ "cas_required": true });
-    store.server.admin("POST", "secret/config", Some(demand)).await;
+    let require_cas = json!({ "cas_required": true });
+    store.server.admin("POST", "secret/config", Some(require_cas)).await;
     let mut expected = BTreeMap::new();
     for round in 0..ROUNDS {
         let puts = (0..WRITERS).map(|writer| store.put(format!("new {round} {writer}")));
-        note(join_all(puts).await, &mut expected);
+        record(join_all(puts).await, &mut expected);
     }
-    store.assert_holds(&expected).await;
+    store.assert_versions(&expected).await;
 }

@@ -1,4 +1,4 @@
-//! What every request carries, and what only some do.
+//! The headers of requests, and which requests an operation sends.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -23,8 +23,8 @@ const LOGIN: &str = "/v1/auth/approle/login";
 const LOOK_UP: &str = "/v1/auth/token/lookup-self";
 const HEALTH: &str = "/v1/sys/health";
 
-/// The answers of a server that lets everybody in and holds one secret.
-fn answer(request: &Request) -> Reply {
+/// The replies of a server that accepts every login and has one secret.
+fn reply(request: &Request) -> Reply {
     let target = request.target.split('?').next().unwrap();
     let data = match (request.method.as_str(), target) {
         (_, LOGIN) => {
@@ -62,9 +62,9 @@ fn metadata() -> Value {
     })
 }
 
-/// All that a session asks, from its login to its end.
-async fn session(auth: impl Into<Auth>) -> Vec<Request> {
-    let stub = Stub::new(answer);
+/// The requests of a session, from its login to its end.
+async fn run_session(auth: impl Into<Auth>) -> Vec<Request> {
+    let stub = Stub::new(reply);
     let mut config = HashicorpConfig::new(stub.url(), auth);
     config.namespace = Some(format!("/{NAMESPACE}/"));
     let backend = HashicorpBackend::open(config).unwrap();
@@ -95,7 +95,7 @@ fn app_role(wrapped: bool) -> AppRole {
     login
 }
 
-/// Each request carries each header once, where it belongs, and no token elsewhere.
+/// Each request carries each header that it needs once, and no other token.
 fn assert_headers(requests: &[Request]) {
     for request in requests {
         let values = |name: &str| -> Vec<&str> {
@@ -122,9 +122,9 @@ fn count(requests: &[Request], what: &str) -> usize {
 }
 
 #[tokio::test]
-async fn requests_carry_what_they_have_to_and_no_more() {
+async fn requests_carry_only_the_headers_that_they_need() {
     for wrapped in [false, true] {
-        let requests = session(app_role(wrapped)).await;
+        let requests = run_session(app_role(wrapped)).await;
         assert_headers(&requests);
         for (once, times) in [
             ("POST /v1/auth/approle/login", 1),
@@ -144,8 +144,8 @@ async fn requests_carry_what_they_have_to_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_given_token_is_looked_up_and_kept() {
-    let requests = session(Auth::Token(TOKEN.into())).await;
+async fn a_given_token_is_looked_up_and_not_revoked() {
+    let requests = run_session(Auth::Token(TOKEN.into())).await;
     assert_headers(&requests);
     assert_eq!(count(&requests, "GET /v1/auth/token/lookup-self"), 1);
     assert_eq!(count(&requests, "GET /v1/sys/health"), 1);
@@ -154,45 +154,45 @@ async fn a_given_token_is_looked_up_and_kept() {
 }
 
 #[tokio::test]
-async fn writes_ask_about_a_mount_once_a_minute() {
+async fn writes_look_up_the_mount_once_a_minute() {
     let server = Server::dev().await;
     let audit = server.enable_audit().await;
     let auth = Auth::Token(server.root_token().into());
     let backend = HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).unwrap();
     let put = async || backend.put(&path("key"), "value".into(), PutOptions::new()).await.unwrap();
-    let asked = || audit.answered("sys/internal/ui/mounts/secret").len();
-    // A secret's first version makes sure of the mount in any case.
+    let lookups = || audit.successes("sys/internal/ui/mounts/secret").len();
+    // The first version of a secret always looks up the mount.
     put().await;
     put().await;
-    let first = asked();
-    later(Duration::from_secs(50)).await;
+    let first = lookups();
+    advance(Duration::from_secs(50)).await;
     put().await;
-    assert_eq!(asked(), first);
-    later(Duration::from_secs(11)).await;
+    assert_eq!(lookups(), first);
+    advance(Duration::from_secs(11)).await;
     put().await;
     put().await;
-    assert_eq!(asked(), first + 1);
-    // A read is told by its answer if the mount is another one.
-    later(Duration::from_secs(61)).await;
+    assert_eq!(lookups(), first + 1);
+    // The response to a read shows whether the mount is another one.
+    advance(Duration::from_secs(61)).await;
     read(&backend, "key").await.unwrap();
-    assert_eq!(asked(), first + 1);
+    assert_eq!(lookups(), first + 1);
 }
 
-/// Puts the clock forward, which must not stand still while anybody waits for a server.
-async fn later(time: Duration) {
+/// Advances the clock, and resumes it: it must run while a task waits for a server.
+async fn advance(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
 }
 
-/// A role on a server, and what it is asked.
-struct Wrapped {
+/// A server with a role whose secret ids are wrapped, and its audit log.
+struct WrappingServer {
     server: Server,
     audit: AuditLog,
     credentials: Credentials,
 }
 
-impl Wrapped {
+impl WrappingServer {
     async fn new() -> Self {
         let server = Server::dev().await;
         let audit = server.enable_audit().await;
@@ -202,7 +202,7 @@ impl Wrapped {
         Self { server, audit, credentials }
     }
 
-    /// The token to unwrap the answer of a request with.
+    /// Sends a request whose response the server wraps; the wrapping token.
     async fn wrap(&self, method: &str, to: &str, body: Option<Value>) -> String {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("{}/v1/{to}", self.server.address());
@@ -211,9 +211,9 @@ impl Wrapped {
             .header("X-Vault-Token", self.server.root_token())
             .header("X-Vault-Wrap-TTL", "300s")
             .body(body.map(|body| body.to_string()).unwrap_or_default());
-        let answer = request.send().await.unwrap().bytes().await.unwrap();
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
-        answer["wrap_info"]["token"].as_str().unwrap().to_owned()
+        let body = request.send().await.unwrap().bytes().await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        body["wrap_info"]["token"].as_str().unwrap().to_owned()
     }
 
     async fn read(&self, wrapping: &str) -> Result<String> {
@@ -224,38 +224,38 @@ impl Wrapped {
         read(&HashicorpBackend::open(config).unwrap(), "key").await
     }
 
-    /// The token is refused for where it was made, and is as good as before.
-    async fn assert_refused(&self, wrapping: &str) {
+    /// The backend rejects the token for the path where it was made, and does not use it up.
+    async fn assert_rejected(&self, wrapping: &str) {
         let error = self.read(wrapping).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
         assert!(!error.is_temporary(), "{error}");
         assert!(error.to_string().contains("was not made for a secret id"), "{error}");
         let body = json!({ "token": wrapping });
         self.server.admin("POST", "sys/wrapping/lookup", Some(body)).await;
-        assert_eq!(self.audit.answered("auth/approle/login").len(), 0);
+        assert_eq!(self.audit.successes("auth/approle/login").len(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_secret_id_that_others_have_wrapped_is_refused() {
-    let role = Wrapped::new().await;
-    // It is the right one: only where the wrapping token was made tells them apart.
+async fn rejects_a_secret_id_that_was_wrapped_elsewhere() {
+    let role = WrappingServer::new().await;
+    // The secret id is valid: only the path where the wrapping token was made shows the difference.
     let right = json!({ "secret_id": role.credentials.secret_id });
     let made = role.wrap("POST", "sys/wrapping/wrap", Some(right.clone())).await;
-    role.assert_refused(&made).await;
-    // Every token has a place of its own, whose paths are its choice.
+    role.assert_rejected(&made).await;
+    // Every token can write to any path in its cubbyhole.
     for at in ["auth/approle/role/app/secret-id", "auth/approle/role/app/custom-secret-id"] {
         let own = format!("cubbyhole/{at}");
         role.server.admin("POST", &own, Some(right.clone())).await;
-        role.assert_refused(&role.wrap("GET", &own, None).await).await;
+        role.assert_rejected(&role.wrap("GET", &own, None).await).await;
     }
-    // So has another AppRole.
+    // A secret id of another AppRole mount.
     role.server.enable_approle("other").await;
     let other = ApproleOptions { mount: "other", ..Default::default() };
     role.server.approle(&other).await;
-    role.assert_refused(&role.server.wrapped_secret_id(&other).await).await;
-    // The role's id is no secret id.
-    role.assert_refused(&role.wrap("GET", "auth/approle/role/app/role-id", None).await).await;
+    role.assert_rejected(&role.server.wrapped_secret_id(&other).await).await;
+    // A role id is not a secret id.
+    role.assert_rejected(&role.wrap("GET", "auth/approle/role/app/role-id", None).await).await;
 
     for endpoint in ["secret-id", "custom-secret-id"] {
         let body = if endpoint == "secret-id" { json!({}) } else { json!({ "secret_id": "next" }) };
@@ -266,8 +266,8 @@ async fn a_secret_id_that_others_have_wrapped_is_refused() {
 }
 
 #[tokio::test]
-async fn a_wrapped_secret_id_of_a_namespace_is_used() {
-    let role = Wrapped::new().await;
+async fn accepts_a_wrapped_secret_id_of_a_namespace() {
+    let role = WrappingServer::new().await;
     role.server.admin("POST", "sys/namespaces/team", None).await;
     let approle = json!({ "type": "approle" });
     role.server.admin("POST", "team/sys/auth/approle", Some(approle)).await;

@@ -1,4 +1,4 @@
-//! AWS Secrets Manager: how often it is asked.
+//! AWS Secrets Manager: the number of requests.
 
 use std::time::Duration;
 
@@ -27,52 +27,52 @@ async fn open(config: AwsConfig) -> AwsBackend {
     Box::pin(AwsBackend::open(config)).await.unwrap()
 }
 
-fn holds(read: &Result<Secret>, value: &str) -> bool {
+fn has_value(read: &Result<Secret>, value: &str) -> bool {
     read.as_ref().unwrap().expose_text().unwrap().strip_prefix(CANARY) == Some(value)
 }
 
 #[tokio::test]
-async fn many_secrets_are_asked_for_once() {
+async fn reads_many_secrets_with_few_requests() {
     let server = Server::start().await;
     server.boto3(&format!(
         "for i in range({COUNT}):
     client.create_secret(Name=f'app/{{i}}', SecretString=f'{CANARY}{{i}}')"
     ));
-    let asked = || READS.map(|action| server.requests(action));
+    let requests = || READS.map(|action| server.requests(action));
     let backend = open(config(server.endpoint(), server.region())).await;
     let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(300));
     let secrets = SecretsManager::with_policy(backend, policy).namespace("app").unwrap();
     let paths: Vec<_> = (0..COUNT).map(|i| i.to_string()).collect();
-    let all_are_there = |read: Vec<Result<Secret>>| {
+    let assert_all = |read: Vec<Result<Secret>>| {
         assert_eq!(read.len(), COUNT);
-        assert!(read.iter().zip(&paths).all(|(read, path)| holds(read, path)));
+        assert!(read.iter().zip(&paths).all(|(read, path)| has_value(read, path)));
     };
-    assert_eq!(asked(), [0; 4]);
-    all_are_there(secrets.get_many(&paths).await);
-    // Twenty in a request, and what is known about each.
+    assert_eq!(requests(), [0; 4]);
+    assert_all(secrets.get_many(&paths).await);
+    // Twenty values in a request, and a description of each secret.
     let cold = [0, 2, COUNT, 0];
-    assert_eq!(asked(), cold);
+    assert_eq!(requests(), cold);
     for _ in 0..10 {
-        all_are_there(secrets.get_many(&paths).await);
+        assert_all(secrets.get_many(&paths).await);
     }
     for path in &paths {
-        assert!(holds(&secrets.get(path).await, path));
+        assert!(has_value(&secrets.get(path).await, path));
     }
-    assert_eq!(asked(), cold);
+    assert_eq!(requests(), cold);
 
-    // What is not there any more is asked for alone.
+    // Only the invalidated secret is requested again.
     secrets.invalidate("7").unwrap();
-    all_are_there(secrets.get_many(&paths).await);
-    assert_eq!(asked(), [1, 2, COUNT, 0]);
+    assert_all(secrets.get_many(&paths).await);
+    assert_eq!(requests(), [1, 2, COUNT, 0]);
 }
 
-/// A service that always asks to slow down, and how often it was asked.
+/// A service that throttles every request, and a backend for it.
 async fn throttled(region: &str) -> (Stub, AwsBackend) {
     let stub = Stub::new(|_| {
         Reply::new(400, r#"{ "__type": "ThrottlingException", "message": "Rate exceeded" }"#)
             .header("Content-Type", "application/x-amz-json-1.1")
     });
-    // The SDK keeps one budget of retries for all clients in a region.
+    // The SDK shares one retry budget among all clients in a region.
     let mut config = config(&stub.url(), region);
     config.read_metadata = false;
     let backend = open(config).await;
@@ -80,7 +80,7 @@ async fn throttled(region: &str) -> (Stub, AwsBackend) {
 }
 
 #[tokio::test]
-async fn the_sdk_tries_again_and_the_facade_adds_nothing() {
+async fn the_facade_does_not_retry_what_the_sdk_has_retried() {
     let paths = ["a", "b"].map(|path| SecretPath::parse(path).unwrap());
     let is_throttled =
         |read: &Result<Secret>| read.as_ref().unwrap_err().kind() == ErrorKind::RateLimited;
@@ -88,7 +88,7 @@ async fn the_sdk_tries_again_and_the_facade_adds_nothing() {
     let (stub, backend) = throttled("test-1").await;
     assert!(is_throttled(&backend.get(&paths[0], &VersionSelector::Active).await));
     let alone = stub.requests().len();
-    assert_eq!(alone, 3, "what the SDK makes of one read");
+    assert_eq!(alone, 3, "the requests of the SDK for one read");
     let (stub, backend) = throttled("test-2").await;
     assert!(backend.get_many(&paths).await.iter().all(is_throttled));
     let many = stub.requests().len();

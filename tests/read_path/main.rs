@@ -1,12 +1,12 @@
-//! The way of a read against real stores: what a service notices of their outages, refusals and
-//! changes, and how often they are asked.
+//! The read path against real servers: what a service sees of their outages, errors and changes, and
+//! how many requests it sends.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod aws;
+mod errors;
 mod leases;
 mod outages;
-mod refusals;
 mod requests;
 mod support;
 mod watches;

@@ -1,4 +1,4 @@
-//! How often a server is asked.
+//! The number of requests to the server.
 
 use std::time::Duration;
 
@@ -10,48 +10,50 @@ use strongroom_testkit::stub::{Reply, Stub};
 use tokio::task::JoinSet;
 
 use crate::support::{
-    KEY, asked, config, open, policy, reads_until_refused, shown, through_proxy, until, write,
+    KEY, config, count_requests, open, policy, read_until_error, text_of, through_proxy,
+    wait_until, write,
 };
 
 const READS: usize = 1_000;
 const TARGET: &str = "/v1/secret/data/key";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_readers_of_a_cold_secret_make_one_request() {
+async fn a_thousand_readers_of_a_cold_secret_share_one_request() {
     let server = Server::dev().await;
     let audit = server.enable_audit().await;
     write(&server, KEY, "kept").await;
-    let written = asked(&audit, "secret/data/key");
+    let written = count_requests(&audit, "secret/data/key");
     let (proxy, config) = through_proxy(&server, config(&server, None).await);
     let secrets = open(config, policy().cache_ttl(Duration::from_secs(300)));
     proxy.stall();
     let mut readers = JoinSet::new();
     for _ in 0..READS {
         let secrets = secrets.clone();
-        readers.spawn(async move { shown(&secrets.get(KEY).await.unwrap()).to_owned() });
+        readers.spawn(async move { text_of(&secrets.get(KEY).await.unwrap()).to_owned() });
     }
-    until("nobody connects", || proxy.connections() > 0).await;
+    wait_until("no reader connects", || proxy.connections() > 0).await;
     proxy.pass();
     let read = readers.join_all().await;
     assert_eq!(read.len(), READS);
     assert!(read.iter().all(|value| value == "kept"));
-    assert_eq!(asked(&audit, "secret/data/key") - written, 1);
-    assert_eq!(asked(&audit, "auth/approle/login"), 1);
+    assert_eq!(count_requests(&audit, "secret/data/key") - written, 1);
+    assert_eq!(count_requests(&audit, "auth/approle/login"), 1);
 
-    // Another's write is seen when it is asked for, by one more request.
+    // A `refresh` sees the write of another client, with one more request.
     write(&server, KEY, "new").await;
-    assert_eq!(shown(&secrets.get(KEY).await.unwrap()), "kept");
-    assert_eq!(shown(&secrets.refresh(KEY).await.unwrap()), "new");
-    assert_eq!(shown(&secrets.get(KEY).await.unwrap()), "new");
-    assert_eq!(asked(&audit, "secret/data/key") - written, 3, "a write and two reads");
+    assert_eq!(text_of(&secrets.get(KEY).await.unwrap()), "kept");
+    assert_eq!(text_of(&secrets.refresh(KEY).await.unwrap()), "new");
+    assert_eq!(text_of(&secrets.get(KEY).await.unwrap()), "new");
+    assert_eq!(count_requests(&audit, "secret/data/key") - written, 3, "a write and two reads");
 }
 
 #[tokio::test]
-async fn what_is_missing_is_asked_for_once_in_its_time() {
+async fn a_missing_secret_is_requested_once_per_negative_ttl() {
     let server = Server::dev().await;
     let audit = server.enable_audit().await;
-    let missing = Duration::from_secs(2);
-    let policy = policy().negative_ttl(missing);
+    // Longer than a busy machine needs for the requests below.
+    let negative_ttl = Duration::from_secs(5);
+    let policy = policy().negative_ttl(negative_ttl);
     let secrets = open(config(&server, None).await, policy);
     for _ in 0..100 {
         let error = secrets.get(KEY).await.unwrap_err();
@@ -64,32 +66,32 @@ async fn what_is_missing_is_asked_for_once_in_its_time() {
                 .is_err_and(|error| { error.kind() == ErrorKind::NotFound }))
         );
     }
-    assert_eq!(asked(&audit, "secret/data/key"), 1);
+    assert_eq!(count_requests(&audit, "secret/data/key"), 1);
     write(&server, KEY, "new").await;
-    assert_eq!(reads_until_refused(&secrets, KEY).await.kind(), ErrorKind::NotFound);
-    tokio::time::sleep(missing).await;
-    assert_eq!(shown(&secrets.get(KEY).await.unwrap()), "new");
-    assert_eq!(asked(&audit, "secret/data/key"), 3, "a write and two reads");
+    assert_eq!(read_until_error(&secrets, KEY).await.kind(), ErrorKind::NotFound);
+    tokio::time::sleep(negative_ttl).await;
+    assert_eq!(text_of(&secrets.get(KEY).await.unwrap()), "new");
+    assert_eq!(count_requests(&audit, "secret/data/key"), 3, "a write and two reads");
 }
 
-/// What the backend does not try again, the facade does, as often as the policy says.
+/// The backend does not retry; the facade does, as often as the policy allows.
 #[tokio::test]
-async fn a_read_in_an_outage_makes_as_many_requests_as_the_policy_says() {
+async fn a_read_in_an_outage_retries_as_often_as_the_policy_allows() {
     let stub = Stub::new(|request| {
         if request.target == TARGET {
             return Reply::json(503, &json!({ "errors": ["Vault is sealed"] }));
         }
-        // Both what is asked about the token and what is asked about the mount.
+        // The answer to the token look-up and to the mount look-up.
         let options = json!({ "version": "2" });
         let data = json!({ "ttl": 3_600, "path": "secret/", "type": "kv", "options": options });
         Reply::json(200, &json!({ "data": data }))
     });
     let config = HashicorpConfig::new(stub.url(), Auth::Token("the-token".into()));
-    let made = || stub.count(|request| request.target == TARGET);
-    for (retries, requests) in [(0, 1), (3, 4)] {
+    let requests = || stub.count(|request| request.target == TARGET);
+    for (retries, expected) in [(0, 1), (3, 4)] {
         let secrets = open(config.clone(), policy().retries(retries));
-        let before = made();
+        let before = requests();
         assert_eq!(secrets.get(KEY).await.unwrap_err().kind(), ErrorKind::Unavailable);
-        assert_eq!(made() - before, requests, "{:?}", stub.requests());
+        assert_eq!(requests() - before, expected, "{:?}", stub.requests());
     }
 }

@@ -1,5 +1,6 @@
-//! What these tests share: a manager before a server, and reads that are bounded in time.
+//! Shared by these tests: a manager in front of a server, and reads with a time limit.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,27 +12,28 @@ use strongroom_testkit::openbao::{ApproleOptions, AuditLog, Server};
 use strongroom_testkit::proxy::Proxy;
 use tokio::time::sleep;
 
-/// The one secret of most tests.
+/// The secret of most tests.
 pub(crate) const KEY: &str = "key";
 /// How long a secret is fresh.
 pub(crate) const TTL: Duration = Duration::from_secs(1);
-/// How long a read waits for the store while there is a copy, and what a busy machine adds.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a read waits for the store while the cache has a copy.
+const STALE_FALLBACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer a read may take on an idle machine; on a busy one, [`read`] adds what it measures.
 const SLACK: Duration = Duration::from_millis(500);
-/// How long a test waits for anything. After an outage of a few seconds the store is asked again
-/// within eight.
+/// How long a test waits for anything. After an outage of a few seconds, the manager sends the next
+/// request within eight.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Secrets are fresh for a short time, and of use for much longer than a test.
+/// Secrets are fresh for a short time, and can be served stale for much longer than a test takes.
 pub(crate) fn policy() -> ReadPolicy {
     ReadPolicy::new()
         .cache_ttl(TTL)
         .stale_if_error(Duration::from_secs(300))
-        .stale_fallback_timeout(PATIENCE)
+        .stale_fallback_timeout(STALE_FALLBACK_TIMEOUT)
 }
 
-/// A role of its own on a server, under its default rights or under these policies.
+/// Creates a role on a server, with the default policies or with these.
 pub(crate) async fn config(server: &Server, policies: Option<&[&str]>) -> HashicorpConfig {
     server.enable_approle("approle").await;
     let default = ApproleOptions::default();
@@ -46,7 +48,7 @@ pub(crate) fn open(config: HashicorpConfig, policy: ReadPolicy) -> SecretsManage
     SecretsManager::with_policy(HashicorpBackend::open(config).unwrap(), policy)
 }
 
-/// A proxy before a server, and the configuration to go through it.
+/// A proxy in front of a server, and the configuration that uses it.
 pub(crate) fn through_proxy(server: &Server, config: HashicorpConfig) -> (Proxy, HashicorpConfig) {
     let upstream = server.address().split_once("://").unwrap().1.parse().unwrap();
     let proxy = Proxy::new(upstream);
@@ -55,76 +57,85 @@ pub(crate) fn through_proxy(server: &Server, config: HashicorpConfig) -> (Proxy,
     (proxy, config)
 }
 
-/// Breaks all connections, and keeps new ones from coming about.
+/// Breaks all connections and refuses new ones.
 pub(crate) fn cut(proxy: &Proxy) {
     proxy.refuse();
     proxy.reset_existing();
 }
 
-/// Writes a secret as root, with this behind the canary.
+/// Writes a secret as root: the canary and this text.
 pub(crate) async fn write(server: &Server, path: &str, rest: &str) {
     let body = json!({ "data": { "value": format!("{CANARY}{rest}") } });
     server.admin("POST", &format!("secret/data/{path}"), Some(body)).await;
 }
 
-/// What stands behind the canary.
-pub(crate) fn shown(secret: &Secret) -> &str {
+/// The text after the canary.
+pub(crate) fn text_of(secret: &Secret) -> &str {
     secret.expose_text().unwrap().strip_prefix(CANARY).unwrap()
 }
 
-/// How often the server was asked for this path, whatever it answered.
-pub(crate) fn asked(audit: &AuditLog, path: &str) -> usize {
-    let is_it = |entry: &&serde_json::Value| {
+/// The number of requests for this path, whatever their status.
+pub(crate) fn count_requests(audit: &AuditLog, path: &str) -> usize {
+    let is_match = |entry: &&serde_json::Value| {
         entry.pointer("/type").is_some_and(|kind| kind == "request")
-            && entry.pointer("/request/path").is_some_and(|asked| asked == path)
+            && entry.pointer("/request/path").is_some_and(|requested| requested == path)
     };
-    audit.entries().iter().filter(is_it).count()
+    audit.entries().iter().filter(is_match).count()
 }
 
-/// Reads without long waiting.
+/// Reads; fails if the read waits for the store for long.
 pub(crate) async fn read(secrets: &SecretsManager, path: &str) -> Result<Secret> {
     let begin = Instant::now();
-    let read = secrets.get(path).await;
-    let took = begin.elapsed();
-    assert!(took <= PATIENCE + SLACK, "a read took {took:?}: {read:?}");
-    read
+    let mut lag = Duration::ZERO;
+    let mut read = pin!(secrets.get(path));
+    let result = loop {
+        let tick = Instant::now();
+        tokio::select! {
+            biased;
+            result = &mut read => break result,
+            () = sleep(POLL_INTERVAL) => lag += tick.elapsed().saturating_sub(POLL_INTERVAL),
+        }
+    };
+    let (took, longest) = (begin.elapsed(), STALE_FALLBACK_TIMEOUT + SLACK + lag);
+    assert!(took <= longest, "a read took {took:?} instead of {longest:?}: {result:?}");
+    result
 }
 
-/// Reads until the secret is as it has to be; no read may fail or take long.
-pub(crate) async fn reads_until(
+/// Reads until the secret meets the condition; no read may fail or take long.
+pub(crate) async fn read_until(
     secrets: &SecretsManager,
     path: &str,
-    is_so: impl Fn(&Secret) -> bool,
+    condition: impl Fn(&Secret) -> bool,
 ) -> Secret {
     let begin = Instant::now();
     loop {
         let secret = read(secrets, path).await.unwrap();
-        if is_so(&secret) {
+        if condition(&secret) {
             return secret;
         }
-        assert!(begin.elapsed() < LIMIT, "it stays {secret:?}");
-        sleep(LOOK_EVERY).await;
+        assert!(begin.elapsed() < LIMIT, "the secret stays {secret:?}");
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Reads until it fails; no read may take long.
-pub(crate) async fn reads_until_refused(secrets: &SecretsManager, path: &str) -> Error {
+/// Reads until a read fails; no read may take long.
+pub(crate) async fn read_until_error(secrets: &SecretsManager, path: &str) -> Error {
     let begin = Instant::now();
     loop {
         if let Err(error) = read(secrets, path).await {
             check(&error);
             return error;
         }
-        assert!(begin.elapsed() < LIMIT, "it does not fail");
-        sleep(LOOK_EVERY).await;
+        assert!(begin.elapsed() < LIMIT, "reads do not fail");
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Waits until something is so.
-pub(crate) async fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits until a condition holds; `what` is the message if it never does.
+pub(crate) async fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let begin = Instant::now();
-    while !is_so() {
+    while !condition() {
         assert!(begin.elapsed() < LIMIT, "{what}");
-        sleep(LOOK_EVERY).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What operators may know about the token.
+//! The state of a session that `health` reports.
 
 use std::time::SystemTime;
 
@@ -7,49 +7,50 @@ use tokio::time::Instant;
 
 use crate::lease::Lease;
 
-/// The state of the session, without the token.
+/// The state of a session, without the token.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Status {
-    /// When the token ends; `None` if there is none, or it has no end.
-    pub(crate) valid_until: Option<SystemTime>,
-    pub(crate) logins: u64,
-    pub(crate) renewals: u64,
-    /// The last failure to log in or to renew, if nothing has succeeded since.
-    pub(crate) last_error: Option<Error>,
+    /// When the token expires; `None` if there is none, or if it never expires.
+    pub(super) valid_until: Option<SystemTime>,
+    pub(super) logins: u64,
+    pub(super) renewals: u64,
+    /// The last failed login or renewal; cleared by the next success.
+    pub(super) last_error: Option<Error>,
 }
 
 impl Status {
-    pub(super) fn note_login(&mut self, lease: &Lease) {
+    pub(super) fn record_login(&mut self, lease: &Lease) {
         self.logins += 1;
-        self.note_lease(lease);
-        tracing::info!(valid_until = self.valid_until_text(), "logged in");
+        self.record_lease(lease);
+        tracing::info!(valid_until = self.format_valid_until(), "logged in");
     }
 
-    pub(super) fn note_renewal(&mut self, lease: &Lease) {
+    pub(super) fn record_renewal(&mut self, lease: &Lease) {
         self.renewals += 1;
-        self.note_lease(lease);
+        self.record_lease(lease);
     }
 
-    pub(super) fn note_failure(&mut self, error: &Error) {
+    pub(super) fn record_failure(&mut self, error: &Error) {
         self.last_error = Some(error.clone());
     }
 
-    fn note_lease(&mut self, lease: &Lease) {
+    fn record_lease(&mut self, lease: &Lease) {
         self.last_error = None;
-        let left = lease.ends().map(|ends| ends.saturating_duration_since(Instant::now()));
-        self.valid_until = left.and_then(|left| SystemTime::now().checked_add(left));
+        let expires_at = lease.expires_at();
+        let remaining = expires_at.map(|at| at.saturating_duration_since(Instant::now()));
+        self.valid_until = remaining.and_then(|left| SystemTime::now().checked_add(left));
     }
 
-    fn valid_until_text(&self) -> Option<String> {
+    fn format_valid_until(&self) -> Option<String> {
         self.valid_until.map(|time| humantime::format_rfc3339_seconds(time).to_string())
     }
 
     /// Adds the state to a report.
-    pub(crate) fn describe(&self, health: Health) -> Health {
+    pub(crate) fn add_to(&self, health: Health) -> Health {
         let mut health = health
             .detail("token_logins", self.logins.to_string())
             .detail("token_renewals", self.renewals.to_string());
-        if let Some(until) = self.valid_until_text() {
+        if let Some(until) = self.format_valid_until() {
             health = health.detail("token_valid_until", until);
         }
         match &self.last_error {

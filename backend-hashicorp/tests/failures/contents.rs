@@ -1,4 +1,4 @@
-//! What is written, marked or asked for in unusual words, and large folders.
+//! Unusual values, metadata, paths and versions, and large folders.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
 
 use crate::support::{Account, config, lasting, open, path, put, read, root, write};
 
-/// Writes secrets as root, named by their numbers.
+/// Writes numbered secrets as root.
 async fn fill(server: &Server, folder: &str, count: usize) -> BTreeSet<SecretPath> {
     let names = (0..count).map(|number| format!("{folder}/{number:04}"));
     stream::iter(names)
@@ -26,8 +26,8 @@ async fn fill(server: &Server, folder: &str, count: usize) -> BTreeSet<SecretPat
         .await
 }
 
-/// All pages: the paths, none of them twice, and how many pages there were.
-async fn listed(
+/// Lists all pages: the paths, which must be distinct, and the number of pages.
+async fn list_all(
     backend: &HashicorpBackend,
     folder: &SecretPath,
     mut options: ListOptions,
@@ -46,20 +46,20 @@ async fn listed(
     }
 }
 
-/// On a server of their own: what happens to that many secrets would fill the shared audit log.
+/// On a separate server: that many requests would fill the shared audit log.
 #[tokio::test]
-async fn every_name_of_a_large_folder_is_listed_page_by_page() {
+async fn lists_every_secret_of_a_large_folder() {
     let server = Server::dev().await;
     let (backend, folder) = (open(config(&server, root(&server))), path("large"));
     let names = fill(&server, "large", 1_205).await;
-    let (paths, pages) = listed(&backend, &folder, ListOptions::new().include_deleted()).await;
+    let (paths, pages) = list_all(&backend, &folder, ListOptions::new().include_deleted()).await;
     assert_eq!((paths, pages), (names.clone(), 13));
-    let (paths, pages) = listed(&backend, &folder, ListOptions::new()).await;
+    let (paths, pages) = list_all(&backend, &folder, ListOptions::new()).await;
     assert_eq!((paths, pages), (names, 13));
 }
 
 #[tokio::test]
-async fn names_that_a_policy_hides_hide_no_others() {
+async fn lists_visible_names_among_names_that_a_policy_hides() {
     let rules = r#"
         path "secret/metadata/hiding/" {
             capabilities = ["list"]
@@ -76,13 +76,13 @@ async fn names_that_a_policy_hides_hide_no_others() {
     fill(&server, "hiding", 1_100).await;
     write(&server, "secret", "hiding/visible", "kept").await;
     for options in [ListOptions::new(), ListOptions::new().include_deleted()] {
-        let (paths, _) = listed(&backend, &folder, options).await;
+        let (paths, _) = list_all(&backend, &folder, options).await;
         assert_eq!(paths, BTreeSet::from([path("hiding/visible")]));
     }
 }
 
 #[tokio::test]
-async fn values_come_back_in_the_form_in_which_they_were_given() {
+async fn values_keep_their_format() {
     let account = Account::new("forms").await;
     let (backend, key) = (open(account.config()), account.path());
     let fields =
@@ -102,32 +102,32 @@ async fn values_come_back_in_the_form_in_which_they_were_given() {
         SecretValue::binary(Vec::new()),
     ] {
         backend.put(&key, value.clone(), PutOptions::new()).await.unwrap();
-        let kept = backend.get(&key, &VersionSelector::Active).await.unwrap();
-        let (version, kept) = (kept.version().clone(), kept.value().clone());
-        assert_eq!(kept.format(), value.format(), "version {version:?}");
+        let stored = backend.get(&key, &VersionSelector::Active).await.unwrap();
+        let (version, stored) = (stored.version().clone(), stored.value().clone());
+        assert_eq!(stored.format(), value.format(), "version {version:?}");
         let same = if value.format() == ValueFormat::Fields && value.field("value").is_err() {
             // Servers may put members in another order.
             value.field_names().unwrap().iter().all(|name| {
-                let (one, other) = (value.field(name).unwrap(), kept.field(name).unwrap());
+                let (one, other) = (value.field(name).unwrap(), stored.field(name).unwrap());
                 one.constant_time_eq(&other)
             })
         } else {
-            kept.constant_time_eq(&value)
+            stored.constant_time_eq(&value)
         };
         assert!(same, "version {version:?} is another value");
     }
 }
 
 #[tokio::test]
-async fn a_tag_in_the_server_s_own_words_is_only_a_tag() {
-    let account = Account::new("own-words").await;
+async fn ignores_tags_that_read_like_errors_of_the_server() {
+    let account = Account::new("tags").await;
     let backend = open(account.config());
     for (number, note) in
         ["no handler for route", "Invalid path for a versioned", "namespace not found"]
             .into_iter()
             .enumerate()
     {
-        let key = path(&format!("own-words/{number}"));
+        let key = path(&format!("tags/{number}"));
         let options = PutOptions::new().metadata(MetadataPatch::new().tag("note", note));
         backend.put(&key, canary::text("kept"), options).await.unwrap();
         backend.delete(&key).await.unwrap();
@@ -142,7 +142,7 @@ async fn a_tag_in_the_server_s_own_words_is_only_a_tag() {
 }
 
 #[tokio::test]
-async fn a_number_that_no_server_counts_to_is_no_version() {
+async fn a_version_number_beyond_the_servers_range_does_not_exist() {
     let account = Account::new("numbers").await;
     let (backend, key) = (open(account.config()), account.path());
     put(&backend, &key, "kept").await.unwrap();
@@ -161,7 +161,7 @@ async fn a_number_that_no_server_counts_to_is_no_version() {
 }
 
 #[tokio::test]
-async fn scripts_with_marks_are_printable() {
+async fn accepts_scripts_with_combining_marks() {
     let account = Account::new("scripts").await;
     let (backend, key) = (open(account.config()), account.path());
     let (hindi, thai, hebrew) = ("हिन्दी में विवरण", "คำอธิบายที่นี่", "שָׁלוֹם עוֹלָם");

@@ -1,4 +1,4 @@
-//! Roles and secret ids that are wrong, used up or replaced.
+//! Roles and secret ids that are invalid, used up or replaced.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,30 +11,32 @@ use strongroom_core::{Backend as _, Error, ErrorKind, HealthStatus, Operation, R
 use strongroom_testkit::openbao::ApproleOptions;
 use tempfile::TempDir;
 
-use crate::support::{Account, LIMIT, fails, lasting, open, passing, read, recovers};
+use crate::support::{
+    Account, LIMIT, lasting, open, passing, read, read_until_error, read_until_success,
+};
 
-/// A file for a secret id, as an orchestrator would keep it.
-struct Mailbox(TempDir);
+/// A file with a secret id that an orchestrator replaces.
+struct SecretIdFile(TempDir);
 
-impl Mailbox {
+impl SecretIdFile {
     fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
-    fn file(&self) -> PathBuf {
+    fn path(&self) -> PathBuf {
         self.0.path().join("secret-id")
     }
 
-    /// Replaces the file as a whole.
-    fn deliver(&self, secret_id: &str) {
+    /// Replaces the file atomically.
+    fn write(&self, secret_id: &str) {
         let new = self.0.path().join("new");
         fs::write(&new, secret_id).unwrap();
-        fs::rename(new, self.file()).unwrap();
+        fs::rename(new, self.path()).unwrap();
     }
 
     fn open(&self, account: &Account) -> HashicorpBackend {
         let mut config = account.config();
-        config.auth = account.login(SecretId::File(self.file())).into();
+        config.auth = account.login(SecretId::File(self.path())).into();
         open(config)
     }
 }
@@ -44,7 +46,7 @@ fn unauthenticated(result: Result<String>) -> Error {
 }
 
 #[tokio::test]
-async fn a_wrong_role_id_or_secret_id_is_not_authenticated() {
+async fn an_invalid_role_id_or_secret_id_is_unauthenticated() {
     let account = Account::new("wrong-ids").await;
     account.write("kept").await;
     let right = SecretId::Text(account.credentials.secret_id.clone().into());
@@ -67,37 +69,37 @@ async fn a_wrong_role_id_or_secret_id_is_not_authenticated() {
 }
 
 #[tokio::test]
-async fn a_secret_id_file_is_awaited_and_read_again() {
+async fn reads_the_secret_id_file_at_each_login() {
     let account = Account::new("file").await;
     account.write("kept").await;
-    let mailbox = Mailbox::new();
-    let backend = mailbox.open(&account);
-    // Whoever delivers it may come later than the service.
+    let secret_id_file = SecretIdFile::new();
+    let backend = secret_id_file.open(&account);
+    // The file may be delivered after the service has started.
     let error = passing(
         Operation::Get,
         ErrorKind::Unauthenticated,
-        read(&mailbox.open(&account), &account.path()).await,
+        read(&secret_id_file.open(&account), &account.path()).await,
     );
     assert!(error.advice().contains("VAULT_SECRET_ID_FILE"), "{error}");
     for content in ["", " \n", "two words", "line\nbreak"] {
-        mailbox.deliver(content);
-        let error = unauthenticated(read(&mailbox.open(&account), &account.path()).await);
+        secret_id_file.write(content);
+        let error = unauthenticated(read(&secret_id_file.open(&account), &account.path()).await);
         assert!(error.advice().contains("VAULT_SECRET_ID_FILE"), "{error}");
         unauthenticated(read(&backend, &account.path()).await);
     }
-    mailbox.deliver(&format!("{}\n", account.credentials.secret_id));
-    assert_eq!(recovers(&backend, &account.path()).await, "kept");
+    secret_id_file.write(&format!("{}\n", account.credentials.secret_id));
+    assert_eq!(read_until_success(&backend, &account.path()).await, "kept");
     assert_eq!(account.logins(), 1);
 }
 
 #[tokio::test]
-async fn a_pipe_in_the_place_of_the_file_is_refused_and_holds_nobody_up() {
+async fn rejects_a_pipe_as_secret_id_file_without_blocking() {
     let account = Account::new("pipe").await;
     account.write("kept").await;
-    let mailbox = Mailbox::new();
-    let made = Command::new("mkfifo").arg(mailbox.file()).status().unwrap();
+    let secret_id_file = SecretIdFile::new();
+    let made = Command::new("mkfifo").arg(secret_id_file.path()).status().unwrap();
     assert!(made.success());
-    let backend = mailbox.open(&account);
+    let backend = secret_id_file.open(&account);
     let (begin, key) = (Instant::now(), account.path());
     let mut others = 0;
     let error = tokio::select! {
@@ -113,62 +115,62 @@ async fn a_pipe_in_the_place_of_the_file_is_refused_and_holds_nobody_up() {
     assert!(taken < Duration::from_secs(10), "{taken:?}");
     assert!(taken < Duration::from_secs(1) || others > 100, "{others} steps in {taken:?}");
     assert!(error.advice().contains("VAULT_SECRET_ID_FILE"), "{error}");
-    mailbox.deliver(&account.credentials.secret_id);
-    assert_eq!(recovers(&backend, &key).await, "kept");
+    secret_id_file.write(&account.credentials.secret_id);
+    assert_eq!(read_until_success(&backend, &key).await, "kept");
 }
 
 #[tokio::test]
-async fn an_expired_secret_id_is_replaced_by_the_next_one_in_the_file() {
-    let ttl = ApproleOptions { secret_id_ttl: Duration::from_secs(2), ..Default::default() };
+async fn replaces_an_expired_secret_id_by_the_next_one_in_the_file() {
+    let ttl = ApproleOptions { secret_id_ttl: Duration::from_secs(5), ..Default::default() };
     let account = Account::with("expired", ttl).await;
-    replaced(&account).await;
+    assert_replaced(&account).await;
 }
 
 #[tokio::test]
-async fn an_exhausted_secret_id_is_replaced_by_the_next_one_in_the_file() {
+async fn replaces_an_exhausted_secret_id_by_the_next_one_in_the_file() {
     let once = ApproleOptions { secret_id_num_uses: 2, ..Default::default() };
     let account = Account::with("exhausted", once).await;
-    replaced(&account).await;
+    assert_replaced(&account).await;
 }
 
-/// Logs in until the secret id does not work any more, and with a new one then.
-async fn replaced(account: &Account) {
+/// Logs in until the secret id no longer works, and then with a new one.
+async fn assert_replaced(account: &Account) {
     account.write("kept").await;
-    let mailbox = Mailbox::new();
-    mailbox.deliver(&account.credentials.secret_id);
-    let backend = mailbox.open(account);
+    let secret_id_file = SecretIdFile::new();
+    secret_id_file.write(&account.credentials.secret_id);
+    let backend = secret_id_file.open(account);
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
-    // A token outlives the secret id that it was made with.
+    // A token outlives the secret id of its login.
     let begin = Instant::now();
-    while read(&mailbox.open(account), &account.path()).await.is_ok() {
-        assert!(begin.elapsed() < LIMIT, "it does not end");
+    while read(&secret_id_file.open(account), &account.path()).await.is_ok() {
+        assert!(begin.elapsed() < LIMIT, "the secret id still works");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    unauthenticated(read(&mailbox.open(account), &account.path()).await);
+    unauthenticated(read(&secret_id_file.open(account), &account.path()).await);
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
 
     let logins = account.logins();
     account.revoke_all().await;
-    unauthenticated(Err(fails(&backend, &account.path()).await));
+    unauthenticated(Err(read_until_error(&backend, &account.path()).await));
     assert_eq!(account.logins(), logins);
-    mailbox.deliver(&account.further_secret_id().await);
-    assert_eq!(recovers(&backend, &account.path()).await, "kept");
+    secret_id_file.write(&account.another_secret_id().await);
+    assert_eq!(read_until_success(&backend, &account.path()).await, "kept");
     assert_eq!(account.logins(), logins + 1);
 }
 
 #[tokio::test]
-async fn a_wrapped_secret_id_is_unwrapped_once_and_used_for_later_logins() {
+async fn unwraps_a_secret_id_once_and_reuses_it() {
     let account = Account::new("wrapped").await;
     account.write("kept").await;
-    let mailbox = Mailbox::new();
+    let secret_id_file = SecretIdFile::new();
     let open_wrapped = || {
         let mut config = account.config();
-        let mut login = account.login(SecretId::File(mailbox.file()));
+        let mut login = account.login(SecretId::File(secret_id_file.path()));
         login.wrapped = true;
         config.auth = login.into();
         open(config)
     };
-    mailbox.deliver(&account.wrapped_secret_id().await);
+    secret_id_file.write(&account.wrapped_secret_id().await);
     let backend = open_wrapped();
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     for logins in 2..4 {
@@ -177,21 +179,21 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_used_for_later_logins() {
         assert_eq!(account.logins(), logins);
     }
 
-    let late = open_wrapped();
-    let error = unauthenticated(read(&late, &account.path()).await);
+    let second = open_wrapped();
+    let error = unauthenticated(read(&second, &account.path()).await);
     assert!(error.to_string().contains("treat it as stolen"), "{error}");
-    mailbox.deliver(&account.wrapped_secret_id().await);
-    assert_eq!(recovers(&late, &account.path()).await, "kept");
+    secret_id_file.write(&account.wrapped_secret_id().await);
+    assert_eq!(read_until_success(&second, &account.path()).await, "kept");
 
-    // The first backend finds a wrapping token that the other one has used up.
+    // The first backend finds a wrapping token that the second one has used.
     account.revoke_all().await;
-    unauthenticated(Err(fails(&backend, &account.path()).await));
-    mailbox.deliver(&account.wrapped_secret_id().await);
-    assert_eq!(recovers(&backend, &account.path()).await, "kept");
+    unauthenticated(Err(read_until_error(&backend, &account.path()).await));
+    secret_id_file.write(&account.wrapped_secret_id().await);
+    assert_eq!(read_until_success(&backend, &account.path()).await, "kept");
 }
 
 #[tokio::test]
-async fn something_else_than_a_wrapping_token_is_not_authenticated() {
+async fn a_secret_id_in_place_of_a_wrapping_token_is_unauthenticated() {
     let account = Account::new("unwrapped").await;
     account.write("kept").await;
     let mut config = account.config();
@@ -203,31 +205,31 @@ async fn something_else_than_a_wrapping_token_is_not_authenticated() {
 }
 
 #[tokio::test]
-async fn a_deleted_role_is_missed_at_the_end_of_its_token_and_used_when_it_is_back() {
+async fn a_deleted_role_fails_once_its_token_expires_and_recovers_when_restored() {
     let ttl = ApproleOptions { token_ttl: Duration::from_secs(2), ..Default::default() };
     let account = Account::with("role-deleted", ttl).await;
     account.write("kept").await;
     let backend = open(account.config());
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     account.server.admin("DELETE", &account.role(""), None).await;
-    unauthenticated(Err(fails(&backend, &account.path()).await));
+    unauthenticated(Err(read_until_error(&backend, &account.path()).await));
     account.restore().await;
-    assert_eq!(recovers(&backend, &account.path()).await, "kept");
+    assert_eq!(read_until_success(&backend, &account.path()).await, "kept");
 }
 
 #[tokio::test]
-async fn a_disabled_auth_method_is_named_and_used_when_it_is_back() {
+async fn a_disabled_auth_method_fails_and_recovers_when_restored() {
     let account = Account::new("method-disabled").await;
     account.write("kept").await;
     let backend = open(account.config());
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     let method = format!("sys/auth/{}", account.name);
     account.server.admin("DELETE", &method, None).await;
-    // The server says the same as to a stranger.
+    // The server does not tell an unauthenticated client that the method is disabled.
     let error = unauthenticated(read(&backend, &account.path()).await);
     assert!(error.to_string().contains("SECRETS_VAULT_APPROLE_MOUNT"), "{error}");
     let approle = json!({ "type": "approle" });
     account.server.admin("POST", &method, Some(approle)).await;
     account.restore().await;
-    assert_eq!(recovers(&backend, &account.path()).await, "kept");
+    assert_eq!(read_until_success(&backend, &account.path()).await, "kept");
 }

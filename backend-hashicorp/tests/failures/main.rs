@@ -1,13 +1,13 @@
-//! What goes wrong between a service and its store: the kind of the error, and the way back.
+//! Failures between a service and its server: the kind of the error, and the recovery.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is test code")]
 
-mod answers;
 mod contents;
 mod credentials;
 mod mounts;
 mod outage;
 mod policies;
+mod responses;
 mod sessions;
 #[path = "../support/mod.rs"]
 mod support;

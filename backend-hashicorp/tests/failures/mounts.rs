@@ -13,8 +13,8 @@ use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::openbao::Server;
 
 use crate::support::{
-    Account, LIMIT, config, lasting, mount_kv, open, passing, path, put, read, recovers, root,
-    shared, write,
+    Account, LIMIT, config, lasting, mount_kv, open, passing, path, put, read, read_until_success,
+    root, shared, write,
 };
 
 fn at(server: &Server, mount: &str) -> HashicorpBackend {
@@ -34,7 +34,7 @@ async fn write_v1(server: &Server, mount: &str, path: &str, rest: &str) {
 }
 
 #[tokio::test]
-async fn a_missing_mount_is_a_matter_of_configuration() {
+async fn a_missing_mount_is_a_configuration_error() {
     let (server, _) = shared().await;
     let (backend, key) = (at(server, "late"), path("key"));
     let error = lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
@@ -44,14 +44,14 @@ async fn a_missing_mount_is_a_matter_of_configuration() {
     lasting(Operation::List, ErrorKind::Config, backend.list(None, &options).await);
     mount_kv(server, "late", "2").await;
     write(server, "late", "key", "kept").await;
-    assert_eq!(recovers(&backend, &key).await, "kept");
+    assert_eq!(read_until_success(&backend, &key).await, "kept");
     put(&backend, &key, "new").await.unwrap();
     unmount(server, "late").await;
     lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
 }
 
 #[tokio::test]
-async fn a_mount_that_is_no_kv_engine_is_a_matter_of_configuration() {
+async fn a_mount_of_another_engine_is_a_configuration_error() {
     let (server, _) = shared().await;
     let transit = json!({ "type": "transit" });
     server.admin("POST", "sys/mounts/ciphers", Some(transit)).await;
@@ -64,7 +64,7 @@ async fn a_mount_that_is_no_kv_engine_is_a_matter_of_configuration() {
 }
 
 #[tokio::test]
-async fn a_missing_namespace_is_a_matter_of_configuration_and_a_real_one_is_used() {
+async fn a_missing_namespace_is_a_configuration_error() {
     let (server, _) = shared().await;
     let account = Account::new("in-namespace").await;
     let key = path("key");
@@ -89,7 +89,7 @@ async fn a_missing_namespace_is_a_matter_of_configuration_and_a_real_one_is_used
     server.admin("POST", "team/secret/data/key", Some(body)).await;
     write(server, "secret", "key", "of another").await;
     for backend in &backends {
-        assert_eq!(recovers(backend, &key).await, "of the team");
+        assert_eq!(read_until_success(backend, &key).await, "of the team");
         let listed = backend.list(None, &ListOptions::default()).await.unwrap();
         assert_eq!(listed.paths, slice::from_ref(&key));
         backend.health().await.unwrap();
@@ -97,7 +97,7 @@ async fn a_missing_namespace_is_a_matter_of_configuration_and_a_real_one_is_used
 }
 
 #[tokio::test]
-async fn version_one_is_read_and_never_written() {
+async fn kv_version_1_is_read_only() {
     let (server, _) = shared().await;
     mount_kv(server, "one", "1").await;
     write_v1(server, "one", "folder/key", "kept").await;
@@ -112,15 +112,15 @@ async fn version_one_is_read_and_never_written() {
     backend.health().await.unwrap();
 
     for key in [key, path("data/key"), path("none")] {
-        no_operation_of_version_two(&backend, &key).await;
+        assert_unsupported_on_version_1(&backend, &key).await;
     }
     assert_eq!(keys(server, "one").await, json!(["folder/", "other"]));
     assert_eq!(keys(server, "one/folder").await, json!(["key"]));
     assert_eq!(read(&backend, &path("other")).await.unwrap(), "kept, too");
 }
 
-/// All that version 1 cannot do says so.
-async fn no_operation_of_version_two(backend: &HashicorpBackend, key: &SecretPath) {
+/// Every operation that version 1 does not support is `Unsupported`.
+async fn assert_unsupported_on_version_1(backend: &HashicorpBackend, key: &SecretPath) {
     let unsupported = ErrorKind::Unsupported;
     let error = lasting(Operation::Put, unsupported, put(backend, key, "new").await);
     assert!(error.to_string().contains("version 1"), "{error}");
@@ -145,7 +145,7 @@ async fn keys(server: &Server, path: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_mount_swapped_for_version_one_is_not_written_to() {
+async fn does_not_write_to_a_mount_replaced_by_version_1() {
     let (server, _) = shared().await;
     mount_kv(server, "swapped", "2").await;
     let [backend, other, third] = [(); 3].map(|()| at(server, "swapped"));
@@ -173,7 +173,7 @@ async fn a_mount_swapped_for_version_one_is_not_written_to() {
 }
 
 #[tokio::test]
-async fn a_mount_upgraded_to_version_two_is_used_as_such() {
+async fn uses_a_mount_that_was_upgraded_to_version_2() {
     let (server, _) = shared().await;
     mount_kv(server, "upgraded", "1").await;
     write_v1(server, "upgraded", "folder/key", "kept").await;
@@ -189,7 +189,7 @@ async fn a_mount_upgraded_to_version_two_is_used_as_such() {
         assert!(begin.elapsed() < LIMIT, "the upgrade does not end");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // The first one to notice asks for patience.
+    // The first request after the upgrade fails with a temporary error.
     let options = ListOptions::default();
     passing(Operation::List, ErrorKind::Unavailable, lister.list(None, &options).await);
     let listed = lister.list(None, &options).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_mount_upgraded_to_version_two_is_used_as_such() {
 }
 
 #[tokio::test]
-async fn a_mount_that_demands_conditions_takes_writes_without() {
+async fn unconditional_writes_work_on_a_mount_that_requires_cas() {
     let (server, _) = shared().await;
     mount_kv(server, "strict", "2").await;
     server.admin("POST", "strict/config", Some(json!({ "cas_required": true }))).await;
@@ -218,7 +218,7 @@ async fn a_mount_that_demands_conditions_takes_writes_without() {
 }
 
 #[tokio::test]
-async fn what_the_command_line_deletes_is_gone_and_comes_back() {
+async fn a_secret_that_the_kv_command_deletes_can_be_undeleted() {
     let account = Account::new("deleted").await;
     account.write("kept").await;
     let (backend, key) = (open(account.config()), account.path());

@@ -1,4 +1,4 @@
-//! What the store forbids to somebody that it knows.
+//! Requests that a policy denies.
 
 use strongroom_core::{
     Backend as _, Condition, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions,
@@ -6,17 +6,17 @@ use strongroom_core::{
 };
 use strongroom_testkit::canary;
 
-use crate::support::{Account, lasting, open, path, put, read, recovers};
+use crate::support::{Account, lasting, open, path, put, read, read_until_success};
 
 const NOTHING: &str = r#"path "secret/data/nothing" { capabilities = ["read"] }"#;
 
-fn reading(name: &str) -> String {
+fn read_policy(name: &str) -> String {
     format!(r#"path "secret/data/{name}" {{ capabilities = ["read"] }}"#)
 }
 
 #[tokio::test]
-async fn a_policy_that_changes_denies_without_a_login_and_grants_again() {
-    let account = Account::with_policy("policy", &reading("policy")).await;
+async fn a_policy_change_causes_no_login() {
+    let account = Account::with_policy("policy", &read_policy("policy")).await;
     account.write("kept").await;
     let (backend, key) = (open(account.config()), account.path());
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
@@ -26,13 +26,13 @@ async fn a_policy_that_changes_denies_without_a_login_and_grants_again() {
         assert_eq!(error.advice(), "grant `read` on `secret/data/policy` to this role or token");
     }
     assert_eq!(account.logins(), 1);
-    account.server.write_policy("policy", &reading("policy")).await;
-    assert_eq!(recovers(&backend, &key).await, "kept");
+    account.server.write_policy("policy", &read_policy("policy")).await;
+    assert_eq!(read_until_success(&backend, &key).await, "kept");
     assert_eq!(account.logins(), 1);
 }
 
 #[tokio::test]
-async fn every_operation_names_what_it_lacks() {
+async fn every_operation_without_permission_is_denied() {
     let account = Account::with_policy("powerless", NOTHING).await;
     account.write("kept").await;
     let (backend, key) = (open(account.config()), account.path());
@@ -56,7 +56,7 @@ async fn every_operation_names_what_it_lacks() {
 }
 
 #[tokio::test]
-async fn whoever_may_only_write_can_write_values_and_no_metadata() {
+async fn a_role_that_may_only_write_can_write_values_but_no_metadata() {
     let rules = r#"path "secret/data/write-only" { capabilities = ["create", "update"] }"#;
     let account = Account::with_policy("write-only", rules).await;
     let (backend, key) = (open(account.config()), account.path());
@@ -82,7 +82,7 @@ async fn whoever_may_only_write_can_write_values_and_no_metadata() {
     let written = backend.put(&key, canary::text("third"), conditional).await;
     assert_eq!(written.unwrap(), 3.into());
 
-    // With rights to look, but not to change metadata, nothing is written either.
+    // With permission to read metadata, but not to change it, nothing is written either.
     let more =
         format!(r#"{rules} path "secret/metadata/write-only" {{ capabilities = ["read"] }}"#);
     account.server.write_policy("write-only", &more).await;
@@ -95,12 +95,12 @@ async fn whoever_may_only_write_can_write_values_and_no_metadata() {
 }
 
 #[tokio::test]
-async fn a_mount_without_any_right_is_denied() {
+async fn a_mount_without_any_permission_is_denied() {
     let account = Account::with_policy("elsewhere", NOTHING).await;
     let mut config = account.config();
     config.mount = "no-such-mount".into();
     let (backend, key) = (open(config), path("key"));
-    // The server does not tell strangers what is mounted.
+    // The server does not tell a role without permissions what is mounted.
     lasting(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
     lasting(Operation::Put, ErrorKind::Denied, put(&backend, &key, "new").await);
     assert_eq!(account.logins(), 1);

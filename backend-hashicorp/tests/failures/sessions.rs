@@ -1,11 +1,11 @@
-//! Tokens that are used up, revoked or given back while requests are under way.
+//! Tokens that are used up or revoked while requests are in flight.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -15,24 +15,27 @@ use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::openbao::ApproleOptions;
 use strongroom_testkit::stub::{Reply, Request, Stub};
 
-use crate::support::{Account, LIMIT, check, lasting, open, path, quick, read, recovers};
+use crate::support::{
+    Account, LIMIT, check, config_for, lasting, open, path, read, read_until_success,
+};
 
 const READERS: usize = 32;
 
-/// The accessors of all tokens that this account was given.
+/// The accessors of all tokens of this account.
 fn accessors(account: &Account) -> Vec<Value> {
-    let logins = account.audit.answered(&format!("auth/{}/login", account.name));
+    let logins = account.audit.successes(&format!("auth/{}/login", account.name));
     let accessors = logins.iter().map(|entry| &entry["response"]["auth"]["accessor"]);
     accessors.filter(|accessor| accessor.is_string()).cloned().collect()
 }
 
-async fn lives(account: &Account, accessor: &Value) -> bool {
+async fn is_valid(account: &Account, accessor: &Value) -> bool {
     let accessor = json!({ "accessor": accessor });
     account.server.call("POST", "auth/token/lookup-accessor", Some(accessor)).await.0 == 200
 }
 
-/// Reads as many at once; how many of them worked. What failed may be tried again.
-async fn burst(backend: &HashicorpBackend, account: &Account) -> usize {
+/// Sends [`READERS`] concurrent reads; how many of them succeeded. The others failed with a temporary
+/// error.
+async fn read_concurrently(backend: &HashicorpBackend, account: &Account) -> usize {
     let key = account.path();
     let results = join_all((0..READERS).map(|_| read(backend, &key))).await;
     let is_read = |result: strongroom_core::Result<String>| match result {
@@ -51,44 +54,43 @@ async fn burst(backend: &HashicorpBackend, account: &Account) -> usize {
 }
 
 #[tokio::test]
-async fn readers_of_a_token_with_few_uses_are_never_told_that_a_right_is_missing() {
+async fn a_used_up_token_is_never_reported_as_a_missing_permission() {
     let few = ApproleOptions { token_num_uses: 10, ..Default::default() };
     let account = Account::with("few-uses", few).await;
     account.write("kept").await;
     let backend = open(account.config());
-    let mut worked = 0;
+    let mut succeeded = 0;
     for _ in 0..20 {
-        worked += burst(&backend, &account).await;
-        assert_eq!(recovers(&backend, &account.path()).await, "kept");
+        succeeded += read_concurrently(&backend, &account).await;
+        assert_eq!(read_until_success(&backend, &account.path()).await, "kept");
     }
-    assert!(worked > 0, "not one of the readers got it");
+    assert!(succeeded > 0, "no read succeeded");
 
-    let begin = Instant::now();
+    // The server has accepted the token, so its revocation does not delay the next login.
     account.revoke_all().await;
-    assert_eq!(recovers(&backend, &account.path()).await, "kept");
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
 }
 
 #[tokio::test]
-async fn a_token_revoked_under_many_readers_is_replaced_at_once() {
+async fn concurrent_reads_survive_the_revocation_of_the_token() {
     let account = Account::new("revoked-under").await;
     account.write("kept").await;
     let backend = open(account.config());
-    assert_eq!(burst(&backend, &account).await, READERS);
+    assert_eq!(read_concurrently(&backend, &account).await, READERS);
     for logins in 2..6 {
-        let (worked, ()) = tokio::join!(burst(&backend, &account), account.revoke());
-        assert_eq!(worked, READERS);
+        let (succeeded, ()) = tokio::join!(read_concurrently(&backend, &account), account.revoke());
+        assert_eq!(succeeded, READERS);
         assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
         assert_eq!(account.logins(), logins);
     }
 }
 
-/// A server in the words of HashiCorp Vault, with one secret and a token for each login.
+/// A stub that words its errors like HashiCorp Vault, with one secret and a token for each login.
 struct Vault {
     stub: Stub,
-    /// Tokens up to this number are dead.
-    dead: Arc<AtomicUsize>,
-    /// Whether the answer for the secret `slow` is.
+    /// Tokens up to this number are revoked.
+    revoked: Arc<AtomicUsize>,
+    /// Whether the stub sends the secret `slow` slowly.
     is_slow: Arc<AtomicBool>,
 }
 
@@ -99,18 +101,19 @@ fn token(number: usize) -> String {
     format!("{CANARY}token-{number}")
 }
 
-fn dead_token() -> Reply {
+fn invalid_token() -> Reply {
     let text = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
     Reply::json(403, &json!({ "errors": [text] }))
 }
 
 impl Vault {
     fn new() -> Self {
-        let (dead, is_slow) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let (gone, slow, given) = (Arc::clone(&dead), Arc::clone(&is_slow), AtomicUsize::new(0));
+        let (revoked, is_slow) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (revoked_up_to, slow, issued) =
+            (Arc::clone(&revoked), Arc::clone(&is_slow), AtomicUsize::new(0));
         let stub = Stub::new(move |request| {
             if request.target == "/v1/auth/approle/login" {
-                let number = given.fetch_add(1, Ordering::SeqCst) + FIRST;
+                let number = issued.fetch_add(1, Ordering::SeqCst) + FIRST;
                 let auth = json!({
                     "client_token": token(number), "lease_duration": 3600, "renewable": true,
                 });
@@ -118,22 +121,22 @@ impl Vault {
             }
             let given = request.header("x-vault-token").unwrap_or_default();
             let number = given.rsplit('-').next().and_then(|number| number.parse::<usize>().ok());
-            if number.is_none_or(|number| number <= gone.load(Ordering::SeqCst)) {
-                return dead_token();
+            if number.is_none_or(|number| number <= revoked_up_to.load(Ordering::SeqCst)) {
+                return invalid_token();
             }
-            let reply = answer(request);
+            let reply = good_reply(request);
             let is_slow = request.target.ends_with("/slow") && slow.load(Ordering::SeqCst);
             if is_slow { reply.in_pieces(8, SLOW) } else { reply }
         });
-        Self { stub, dead, is_slow }
+        Self { stub, revoked, is_slow }
     }
 
     fn revoke_up_to(&self, number: usize) {
-        self.dead.store(number, Ordering::SeqCst);
+        self.revoked.store(number, Ordering::SeqCst);
     }
 
     fn open(&self, auth: impl Into<Auth>) -> HashicorpBackend {
-        open(quick(&self.stub.url(), auth))
+        open(config_for(&self.stub.url(), auth))
     }
 
     fn app_role() -> AppRole {
@@ -152,7 +155,7 @@ impl Vault {
     }
 }
 
-fn answer(request: &Request) -> Reply {
+fn good_reply(request: &Request) -> Reply {
     let data = match request.target.as_str() {
         "/v1/auth/token/lookup-self" => json!({ "ttl": 3600, "renewable": true }),
         "/v1/auth/token/revoke-self" => return Reply::new(204, ""),
@@ -165,7 +168,7 @@ fn answer(request: &Request) -> Reply {
 }
 
 #[tokio::test]
-async fn a_dead_token_in_the_words_of_vault_is_replaced() {
+async fn replaces_a_token_that_vault_reports_as_invalid() {
     let vault = Vault::new();
     let (backend, key) = (vault.open(Vault::app_role()), path("key"));
     for number in FIRST..5 {
@@ -179,14 +182,14 @@ async fn a_dead_token_in_the_words_of_vault_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_dead_static_token_in_the_words_of_vault_is_not_authenticated() {
+async fn a_given_token_that_vault_reports_as_invalid_is_unauthenticated() {
     let vault = Vault::new();
     let key = path("key");
     let auth = || Auth::Token(token(FIRST).into());
     let backend = vault.open(auth());
     assert_eq!(read(&backend, &key).await.unwrap(), "fake");
     vault.revoke_up_to(FIRST);
-    // One that was taken before, and one that is dead from the beginning.
+    // The token was valid before, and is invalid from the beginning.
     for backend in [backend, vault.open(auth())] {
         for _ in 0..2 {
             let result = read(&backend, &key).await;
@@ -198,7 +201,7 @@ async fn a_dead_static_token_in_the_words_of_vault_is_not_authenticated() {
 }
 
 #[tokio::test]
-async fn close_gives_back_an_old_token_too_that_a_slow_request_still_carries() {
+async fn close_also_revokes_an_old_token_that_a_slow_request_carries() {
     let vault = Vault::new();
     let (backend, key) = (vault.open(Vault::app_role()), path("key"));
     assert_eq!(read(&backend, &key).await.unwrap(), "fake");
@@ -211,7 +214,7 @@ async fn close_gives_back_an_old_token_too_that_a_slow_request_still_carries() {
         }
         vault.revoke_up_to(FIRST);
         assert_eq!(read(&backend, &key).await.unwrap(), "fake");
-        assert_eq!((vault.logins(), revoked(FIRST)), (2, 0), "the old token is in use");
+        assert_eq!((vault.logins(), revoked(FIRST)), (2, 0), "the old token is still in use");
         backend.close().await.unwrap();
         assert_eq!((revoked(FIRST), revoked(FIRST + 1)), (1, 1));
     });
@@ -219,7 +222,7 @@ async fn close_gives_back_an_old_token_too_that_a_slow_request_still_carries() {
 }
 
 #[test]
-fn close_from_outside_of_the_runtime_gives_the_token_back() {
+fn close_outside_of_the_runtime_revokes_the_token() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (account, backend) = runtime.block_on(async {
         let account = Account::new("outside").await;
@@ -230,12 +233,12 @@ fn close_from_outside_of_the_runtime_gives_the_token_back() {
     });
     let accessors = accessors(&account);
     assert_eq!(accessors.len(), 1);
-    assert!(runtime.block_on(lives(&account, &accessors[0])));
+    assert!(runtime.block_on(is_valid(&account, &accessors[0])));
     outside_of_tokio(backend.close()).unwrap();
-    assert!(!runtime.block_on(lives(&account, &accessors[0])));
+    assert!(!runtime.block_on(is_valid(&account, &accessors[0])));
 }
 
-/// Waits as an executor would that is not Tokio's.
+/// Drives a future without Tokio.
 fn outside_of_tokio<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {

@@ -1,4 +1,4 @@
-//! Whom the connection trusts, and whom the server does.
+//! The certificates that the backend trusts, and those that the server requires.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,14 +13,14 @@ use strongroom_testkit::issuer::{Issuer, Options, Tls};
 use strongroom_testkit::openbao::Server;
 use tempfile::TempDir;
 
-use crate::support::{config, lasting, open, passing, path, quick, read, root, shared, write};
+use crate::support::{config, config_for, lasting, open, passing, path, read, root, shared, write};
 
-async fn result(config: HashicorpConfig) -> Result<String> {
+async fn read_with(config: HashicorpConfig) -> Result<String> {
     read(&open(config), &path("key")).await
 }
 
-/// A certificate is refused, whatever is asked.
-async fn refused(config: HashicorpConfig, says: &str) {
+/// Every request fails because of a certificate.
+async fn assert_rejected(config: HashicorpConfig, says: &str) {
     let backend = open(config);
     for _ in 0..2 {
         let result = read(&backend, &path("key")).await;
@@ -32,7 +32,7 @@ async fn refused(config: HashicorpConfig, says: &str) {
 }
 
 #[tokio::test]
-async fn only_the_given_authority_is_trusted() {
+async fn trusts_only_the_given_authority() {
     let server = Server::dev_tls().await;
     write(&server, "secret", "key", "kept").await;
     let with = |ca_cert: Option<&Path>| {
@@ -40,48 +40,49 @@ async fn only_the_given_authority_is_trusted() {
         config.ca_cert = ca_cert.map(Path::to_owned);
         config
     };
-    assert_eq!(result(with(Some(server.ca_file()))).await.unwrap(), "kept");
-    refused(with(Some(server.other_ca_file())), "not signed by an authority trusted here").await;
-    refused(with(None), "not signed by an authority trusted here").await;
+    assert_eq!(read_with(with(Some(server.ca_file()))).await.unwrap(), "kept");
+    assert_rejected(with(Some(server.other_ca_file())), "not signed by an authority trusted here")
+        .await;
+    assert_rejected(with(None), "not signed by an authority trusted here").await;
 
     // One file may hold several, with other text between them.
     let directory = TempDir::new().unwrap();
     let both = [server.other_ca_file(), server.ca_file()].map(|file| fs::read(file).unwrap());
-    let file = written(&directory, "both.pem", &both.join(&b"\n# text\n"[..]));
-    assert_eq!(result(with(Some(&file))).await.unwrap(), "kept");
+    let file = write_file(&directory, "both.pem", &both.join(&b"\n# text\n"[..]));
+    assert_eq!(read_with(with(Some(&file))).await.unwrap(), "kept");
 
     let mut plain = with(None);
     plain.address = server.address().replace("https:", "http:");
-    passing(Operation::Get, ErrorKind::Unavailable, result(plain.clone()).await);
+    passing(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
     plain.auth = AppRole::new("role", SecretId::Text(CANARY.into())).into();
-    passing(Operation::Get, ErrorKind::Unavailable, result(plain.clone()).await);
+    passing(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
     passing(Operation::Health, ErrorKind::Unavailable, open(plain).health().await);
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_in_the_certificate_is_refused() {
+async fn rejects_a_certificate_for_another_name() {
     let server = Server::dev_tls().await;
     let (_, to) = server.address().split_once("://").unwrap();
     let by_another_name = forward(to.parse().unwrap());
-    let mut config = quick(&format!("https://{by_another_name}"), root(&server));
+    let mut config = config_for(&format!("https://{by_another_name}"), root(&server));
     config.ca_cert = Some(server.ca_file().to_owned());
-    refused(config, "for another name").await;
+    assert_rejected(config, "for another name").await;
 }
 
 #[tokio::test]
-async fn a_certificate_that_has_expired_is_told_apart() {
+async fn the_error_of_an_expired_certificate_says_so() {
     let authority = Authority::new("An authority");
     let mut options = Options::default();
     options.tls = Some(Tls::new(&authority.expired_server(&["127.0.0.1"])));
     let server = Issuer::start(options);
     let directory = TempDir::new().unwrap();
-    let mut config = quick(&server.base(), Auth::Token(CANARY.into()));
-    config.ca_cert = Some(written(&directory, "ca.pem", authority.pem().as_bytes()));
-    refused(config, "has expired, or is not valid yet").await;
+    let mut config = config_for(&server.base(), Auth::Token(CANARY.into()));
+    config.ca_cert = Some(write_file(&directory, "ca.pem", authority.pem().as_bytes()));
+    assert_rejected(config, "has expired, or is not valid yet").await;
 }
 
 #[tokio::test]
-async fn a_server_that_demands_a_client_certificate_gets_it() {
+async fn sends_the_client_certificate() {
     let server = Server::client_certs().await;
     write(&server, "secret", "key", "kept").await;
     let with = |client_cert| {
@@ -90,48 +91,48 @@ async fn a_server_that_demands_a_client_certificate_gets_it() {
         config.client_cert = client_cert;
         config
     };
-    assert_eq!(result(with(Some(identity(&server)))).await.unwrap(), "kept");
-    refused(with(None), "does not accept the client certificate").await;
+    assert_eq!(read_with(with(Some(identity(&server)))).await.unwrap(), "kept");
+    assert_rejected(with(None), "does not accept the client certificate").await;
     let mut wrong = with(Some(identity(&server)));
     wrong.ca_cert = Some(server.other_ca_file().to_owned());
-    refused(wrong, "not signed by an authority trusted here").await;
+    assert_rejected(wrong, "not signed by an authority trusted here").await;
 }
 
 #[tokio::test]
-async fn a_client_certificate_of_another_authority_is_refused() {
+async fn a_client_certificate_of_another_authority_is_rejected() {
     let (server, other) = tokio::join!(Server::client_certs(), Server::client_certs());
     let mut config = config(&server, root(&server));
     config.ca_cert = Some(server.ca_file().to_owned());
     config.client_cert = Some(identity(&other));
-    refused(config, "does not accept the client certificate").await;
+    assert_rejected(config, "does not accept the client certificate").await;
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_told_apart() {
+async fn the_error_of_a_server_without_tls_says_so() {
     let (server, _) = shared().await;
     let address = server.address().replace("http:", "https:");
-    refused(quick(&address, root(server)), "does not speak TLS").await;
+    assert_rejected(config_for(&address, root(server)), "does not speak TLS").await;
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_found_when_opening() {
+async fn open_rejects_unusable_certificate_files() {
     let server = Server::client_certs().await;
     let directory = TempDir::new().unwrap();
     let (cert, key) = identity(&server);
     let garbage = "-----BEGIN CERTIFICATE-----\nZ2FyYmFnZQ==\n-----END CERTIFICATE-----\n";
     let none = directory.path().join("none.pem");
-    let empty = written(&directory, "empty.pem", b"");
-    let text = written(&directory, "text.pem", CANARY.as_bytes());
-    let garbage = written(&directory, "garbage.pem", garbage.as_bytes());
+    let empty = write_file(&directory, "empty.pem", b"");
+    let text = write_file(&directory, "text.pem", CANARY.as_bytes());
+    let garbage = write_file(&directory, "garbage.pem", garbage.as_bytes());
     let other_key = {
         let other = Server::client_certs().await;
-        written(&directory, "other-key.pem", &fs::read(other.client_key_file()).unwrap())
+        write_file(&directory, "other-key.pem", &fs::read(other.client_key_file()).unwrap())
     };
     let config = || config(&server, root(&server));
     for file in [&none, &empty, &text, &garbage, &key] {
         let mut config = config();
         config.ca_cert = Some(file.clone());
-        unusable(config, "VAULT_CACERT");
+        assert_unusable(config, "VAULT_CACERT");
     }
     for (cert, key) in [
         (&cert, &none),
@@ -147,7 +148,7 @@ async fn files_that_cannot_be_used_are_found_when_opening() {
         let mut config = config();
         config.ca_cert = Some(server.ca_file().to_owned());
         config.client_cert = Some((cert.clone(), key.clone()));
-        unusable(config, "VAULT_CLIENT_");
+        assert_unusable(config, "VAULT_CLIENT_");
     }
     // All problems at once.
     let mut config = config();
@@ -157,12 +158,12 @@ async fn files_that_cannot_be_used_are_found_when_opening() {
     assert_eq!(error.problems().len(), 2, "{error}");
 }
 
-fn unusable(config: HashicorpConfig, names: &str) {
+fn assert_unusable(config: HashicorpConfig, names: &str) {
     let error = lasting(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
     assert!(error.to_string().contains(names), "{error}");
 }
 
-/// Forwards from an address of this host that no certificate names.
+/// Forwards from a loopback address that is not in any certificate.
 fn forward(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.2:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -183,7 +184,7 @@ fn identity(server: &Server) -> (PathBuf, PathBuf) {
     (server.client_cert_file().to_owned(), server.client_key_file().to_owned())
 }
 
-fn written(directory: &TempDir, name: &str, content: &[u8]) -> PathBuf {
+fn write_file(directory: &TempDir, name: &str, content: &[u8]) -> PathBuf {
     let file = directory.path().join(name);
     fs::write(&file, content).unwrap();
     file

@@ -1,5 +1,5 @@
-//! Writes that take several requests: what they bring back, and what becomes of them when they are
-//! interrupted, refused half-way or overtaken.
+//! Writes of several requests: which versions they undelete, and what happens when they are cancelled,
+//! denied in part, or race with other writes.
 
 use std::time::{Duration, Instant};
 
@@ -14,22 +14,23 @@ use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::openbao::Server;
 
 use crate::support::{
-    Account, LIMIT, check, config, fails, lasting, mount_kv, open, path, put, read, root, shared,
+    Account, LIMIT, check, config, lasting, mount_kv, open, path, put, read, read_until_error,
+    root, shared,
 };
 
-/// Longer than the versions that one delete marks can lie apart.
-const ANOTHER_DELETE: Duration = Duration::from_millis(50);
+/// Longer than the deletion times of one delete can differ.
+const BETWEEN_DELETES: Duration = Duration::from_millis(50);
 
 async fn version(backend: &HashicorpBackend, path: &SecretPath, number: u64) -> Result<String> {
     let secret = backend.get(path, &VersionSelector::Exact(number.into())).await?;
     Ok(secret.expose_text()?.strip_prefix(CANARY).unwrap().to_owned())
 }
 
-fn missing(result: Result<String>) {
+fn assert_not_found(result: Result<String>) {
     lasting(Operation::Get, ErrorKind::NotFound, result);
 }
 
-fn described(name: &str, text: &str) -> PutOptions {
+fn with_tag(name: &str, text: &str) -> PutOptions {
     PutOptions::new().metadata(MetadataPatch::new().tag(name, text))
 }
 
@@ -39,7 +40,7 @@ async fn current_version(server: &Server, path: &SecretPath) -> serde_json::Valu
 }
 
 #[tokio::test]
-async fn what_was_deleted_on_purpose_before_does_not_come_back() {
+async fn does_not_undelete_versions_that_were_deleted_separately() {
     let account = Account::new("on-purpose").await;
     for (name, undeletes) in [("on-purpose/put", false), ("on-purpose/undelete", true)] {
         let (backend, key) = (open(account.config()), path(name));
@@ -48,18 +49,18 @@ async fn what_was_deleted_on_purpose_before_does_not_come_back() {
         }
         let first = json!({ "versions": [1] });
         account.server.admin("POST", &format!("secret/delete/{key}"), Some(first)).await;
-        missing(version(&backend, &key, 1).await);
-        tokio::time::sleep(ANOTHER_DELETE).await;
+        assert_not_found(version(&backend, &key, 1).await);
+        tokio::time::sleep(BETWEEN_DELETES).await;
         backend.delete(&key).await.unwrap();
         for number in 1..=3 {
-            missing(version(&backend, &key, number).await);
+            assert_not_found(version(&backend, &key, number).await);
         }
         if undeletes {
             backend.undelete(&key).await.unwrap();
         } else {
             put(&backend, &key, "fourth").await.unwrap();
         }
-        missing(version(&backend, &key, 1).await);
+        assert_not_found(version(&backend, &key, 1).await);
         assert_eq!(version(&backend, &key, 2).await.unwrap(), "second");
         assert_eq!(version(&backend, &key, 3).await.unwrap(), "third");
         assert_eq!(read(&backend, &key).await.unwrap(), if undeletes { "third" } else { "fourth" });
@@ -67,48 +68,48 @@ async fn what_was_deleted_on_purpose_before_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn what_has_reached_its_age_does_not_come_back_with_a_put() {
+async fn a_put_does_not_undelete_expired_versions() {
     let account = Account::new("aged").await;
     let (backend, key) = (open(account.config()), account.path());
     let age = json!({ "delete_version_after": "1s" });
     account.server.admin("POST", "secret/metadata/aged", Some(age)).await;
     put(&backend, &key, "first").await.unwrap();
     put(&backend, &key, "second").await.unwrap();
-    missing(Err(fails(&backend, &key).await));
-    missing(version(&backend, &key, 1).await);
+    assert_not_found(Err(read_until_error(&backend, &key).await));
+    assert_not_found(version(&backend, &key, 1).await);
     put(&backend, &key, "third").await.unwrap();
     for number in 1..=2 {
-        missing(version(&backend, &key, number).await);
+        assert_not_found(version(&backend, &key, number).await);
     }
-    // Nor does one that was deleted by hand after it.
-    missing(Err(fails(&backend, &key).await));
+    // Nor does a put after a delete of the expired secret.
+    assert_not_found(Err(read_until_error(&backend, &key).await));
     backend.delete(&key).await.unwrap();
     put(&backend, &key, "fourth").await.unwrap();
     for number in 1..=3 {
-        missing(version(&backend, &key, number).await);
+        assert_not_found(version(&backend, &key, number).await);
     }
 }
 
-/// Writes with metadata, and goes away as soon as the value can be read.
-async fn put_and_leave(server: &Server, backend: &HashicorpBackend, key: &SecretPath) {
+/// Writes with metadata, and cancels the call as soon as the value can be read.
+async fn put_and_cancel(server: &Server, backend: &HashicorpBackend, key: &SecretPath) {
     let data = format!("secret/data/{key}");
     let is_written = async { while server.call("GET", &data, None).await.0 != 200 {} };
     tokio::select! {
         biased;
         () = is_written => {}
-        written = backend.put(key, canary::text("new"), described("team", "payments")) => {
+        written = backend.put(key, canary::text("new"), with_tag("team", "payments")) => {
             written.unwrap();
         }
     }
 }
 
 #[tokio::test]
-async fn a_put_that_nobody_waits_for_any_more_is_done_to_its_end() {
+async fn a_cancelled_put_completes() {
     let account = Account::new("dropped").await;
     let backend = open(account.config());
     for number in 0..10 {
         let key = path(&format!("dropped/{number}"));
-        put_and_leave(account.server, &backend, &key).await;
+        put_and_cancel(account.server, &backend, &key).await;
         let begin = Instant::now();
         loop {
             let kept = backend.describe(&key).await.unwrap();
@@ -123,12 +124,12 @@ async fn a_put_that_nobody_waits_for_any_more_is_done_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_close_waits_for_a_put_that_nobody_waits_for_any_more() {
+async fn close_waits_for_a_cancelled_put() {
     let account = Account::new("closed-while-writing").await;
     for number in 0..5 {
         let backend = open(account.config());
         let key = path(&format!("closed-while-writing/{number}"));
-        put_and_leave(account.server, &backend, &key).await;
+        put_and_cancel(account.server, &backend, &key).await;
         backend.close().await.unwrap();
         let kept = account.server.admin("GET", &format!("secret/metadata/{key}"), None).await;
         assert_eq!(kept["data"]["custom_metadata"]["team"], "payments");
@@ -136,16 +137,16 @@ async fn a_close_waits_for_a_put_that_nobody_waits_for_any_more() {
 }
 
 #[tokio::test]
-async fn a_put_that_was_given_up_before_it_was_sent_writes_nothing() {
+async fn a_put_that_is_cancelled_before_it_is_sent_writes_nothing() {
     let server = Server::dev().await;
     let backend = open(config(&server, root(&server)));
     let key = path("given-up");
     put(&backend, &path("another"), "kept").await.unwrap();
     let paused = server.pause();
-    let given_up = backend.put(&key, canary::text("first"), described("team", "payments"));
-    assert!(tokio::time::timeout(Duration::from_millis(200), given_up).await.is_err());
+    let cancelled = backend.put(&key, canary::text("first"), with_tag("team", "payments"));
+    assert!(tokio::time::timeout(Duration::from_millis(200), cancelled).await.is_err());
     paused.resume();
-    backend.put(&key, canary::text("second"), described("team", "search")).await.unwrap();
+    backend.put(&key, canary::text("second"), with_tag("team", "search")).await.unwrap();
     for _ in 0..100 {
         assert_eq!(current_version(&server, &key).await, 1);
     }
@@ -153,7 +154,7 @@ async fn a_put_that_was_given_up_before_it_was_sent_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_put_of_which_a_later_part_is_forbidden_writes_nothing() {
+async fn a_put_whose_later_part_would_be_denied_writes_nothing() {
     let rules = r#"
         path "secret/data/no-undelete" { capabilities = ["create", "read", "update"] }
         path "secret/metadata/no-undelete" { capabilities = ["read", "patch"] }
@@ -162,14 +163,14 @@ async fn a_put_of_which_a_later_part_is_forbidden_writes_nothing() {
     let (backend, key) = (open(account.config()), account.path());
     put(&backend, &key, "first").await.unwrap();
     backend.delete(&key).await.unwrap();
-    for options in [PutOptions::new(), described("team", "payments")] {
+    for options in [PutOptions::new(), with_tag("team", "payments")] {
         let result = backend.put(&key, canary::text("second"), options).await;
         let error = lasting(Operation::Put, ErrorKind::Denied, result);
         assert!(error.advice().contains("`update` on `secret/undelete/no-undelete`"), "{error}");
         assert!(error.to_string().contains("nothing was written"), "{error}");
         assert_eq!(current_version(account.server, &key).await, 1);
-        missing(read(&backend, &key).await);
-        missing(version(&backend, &key, 1).await);
+        assert_not_found(read(&backend, &key).await);
+        assert_not_found(version(&backend, &key, 1).await);
     }
     let rights = [rules, r#"path "secret/undelete/*" { capabilities = ["update"] }"#].concat();
     account.server.write_policy("no-undelete", &rights).await;
@@ -178,9 +179,9 @@ async fn a_put_of_which_a_later_part_is_forbidden_writes_nothing() {
     assert_eq!(account.logins(), 1);
 }
 
-/// Metadata takes a condition at a whole mount, or at one secret.
+/// The whole mount, or one secret, requires a condition for metadata.
 #[tokio::test]
-async fn metadata_that_demands_a_condition_is_written_without_one() {
+async fn unconditional_metadata_changes_work_where_cas_is_required() {
     let (server, _) = shared().await;
     let demand = || Some(json!({ "metadata_cas_required": true }));
     mount_kv(server, "strict-metadata", "2").await;
@@ -192,9 +193,9 @@ async fn metadata_that_demands_a_condition_is_written_without_one() {
         mount.clone_into(&mut config.mount);
         let (backend, key) = (open(config), path("key"));
         for rest in ["first", "second"] {
-            backend.put(&key, canary::text(rest), described("put", rest)).await.unwrap();
+            backend.put(&key, canary::text(rest), with_tag("put", rest)).await.unwrap();
         }
-        // It does demand one.
+        // The server does require one.
         let plain = json!({ "custom_metadata": { "plain": "x" } });
         let (status, _) = server.call("POST", &format!("{mount}/metadata/key"), Some(plain)).await;
         assert_eq!(status, 400, "{mount}");
@@ -220,7 +221,7 @@ async fn metadata_that_demands_a_condition_is_written_without_one() {
 }
 
 #[tokio::test]
-async fn a_put_that_meets_a_delete_leaves_nothing_older_behind() {
+async fn a_put_that_races_with_a_delete_leaves_no_older_version_readable() {
     const ROUNDS: usize = 60;
     let account = Account::new("meeting").await;
     let (writer, deleter) = (open(account.config()), open(account.config()));
@@ -233,7 +234,7 @@ async fn a_put_that_meets_a_delete_leaves_nothing_older_behind() {
         writer.delete(&key).await.unwrap();
         let data = format!("secret/data/{key}");
         let delete = async {
-            // Not before it lives again, and then at another moment each time.
+            // Wait until the put has made it live again, and then for another time in each round.
             while account.server.call("GET", &data, None).await.0 != 200 {
                 tokio::task::yield_now().await;
             }
@@ -250,7 +251,7 @@ async fn a_put_that_meets_a_delete_leaves_nothing_older_behind() {
                 assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
                 deleted += 1;
                 for number in 1..=3 {
-                    missing(version(&writer, &key, number).await);
+                    assert_not_found(version(&writer, &key, number).await);
                 }
             }
         }
@@ -259,7 +260,7 @@ async fn a_put_that_meets_a_delete_leaves_nothing_older_behind() {
 }
 
 #[tokio::test]
-async fn many_puts_and_deletes_at_once_leave_a_deleted_secret_deleted_as_a_whole() {
+async fn concurrent_puts_and_deletes_leave_a_deleted_secret_deleted_in_all_versions() {
     let account = Account::new("crowd").await;
     let backends: Vec<_> = (0..4).map(|_| open(account.config())).collect();
     for round in 0..15 {
@@ -277,7 +278,7 @@ async fn many_puts_and_deletes_at_once_leave_a_deleted_secret_deleted_as_a_whole
         }
         if read(&backends[0], &key).await.is_err() {
             for number in 1..=5 {
-                missing(version(&backends[0], &key, number).await);
+                assert_not_found(version(&backends[0], &key, number).await);
             }
         }
     }

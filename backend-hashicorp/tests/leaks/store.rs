@@ -1,4 +1,4 @@
-//! A real store, over TLS and without, with all that can be wrong about it.
+//! A real server, with and without TLS, and its failures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,21 +16,21 @@ use strongroom_testkit::planted;
 
 use super::{open_and_use, use_all, witness_error};
 
-pub(super) async fn everything() {
+pub(super) async fn run_all() {
     settings();
     let folder = tempfile::tempdir().unwrap();
     files(folder.path()).await;
     let server = Server::dev_tls().await;
     server.enable_approle("approle").await;
     let credentials = server.approle(&role()).await;
-    well(&server, &credentials).await;
+    valid_credentials(&server, &credentials).await;
     certificates(&server, &credentials).await;
-    credentials_gone_bad(&server, &credentials).await;
-    refusals(&server).await;
+    invalid_credentials(&server, &credentials).await;
+    denied_requests(&server).await;
     panics(&server).await;
 }
 
-/// A role whose tokens live for seconds.
+/// A role with a short token TTL.
 fn role() -> ApproleOptions<'static> {
     ApproleOptions {
         token_ttl: Duration::from_secs(3),
@@ -53,7 +53,7 @@ fn over_tls(server: &Server, auth: Auth) -> HashicorpConfig {
 
 const WITH_PASSWORD: &str = concat!("https://user:", planted!("@127.0.0.1:1"));
 
-/// Configurations from settings, each with a credential that is wrong.
+/// Configurations from settings, each with an invalid credential.
 fn settings() {
     let good = [
         ("VAULT_ADDR", "https://127.0.0.1:1"),
@@ -71,7 +71,7 @@ fn settings() {
         canary::witness(&settings);
         let mut problems = Problems::new();
         let config = HashicorpConfig::from_settings(&settings, &mut problems);
-        // Only what is no credential may be shown.
+        // `Debug` may show the other settings, which are not credentials.
         if matches!(name, "" | "VAULT_ADDR" | "VAULT_TOKEN" | "VAULT_SECRET_ID") {
             canary::witness(&config);
             if let Err(error) = problems.into_result() {
@@ -87,7 +87,7 @@ fn settings() {
     }
 }
 
-/// Files that hold a credential where there should be none, or a broken one.
+/// Files that contain a credential by mistake, or a malformed one.
 async fn files(folder: &Path) {
     let file = |name: &str, content: &[u8]| -> PathBuf {
         let file = folder.join(name);
@@ -117,10 +117,10 @@ async fn files(folder: &Path) {
     }
 }
 
-/// All goes well, for several lives of tokens.
-async fn well(server: &Server, credentials: &Credentials) {
+/// Valid credentials, for longer than several tokens live.
+async fn valid_credentials(server: &Server, credentials: &Credentials) {
     let backend = HashicorpBackend::open(over_tls(server, app_role(credentials))).unwrap();
-    let path = SecretPath::parse("leaks/well").unwrap();
+    let path = SecretPath::parse("leaks/valid").unwrap();
     let begin = tokio::time::Instant::now();
     while begin.elapsed() < Duration::from_secs(7) {
         use_all(&backend, &path).await;
@@ -130,7 +130,7 @@ async fn well(server: &Server, credentials: &Credentials) {
     backend.close().await.unwrap();
     open_and_use(over_tls(server, Auth::Token(server.root_token().into()))).await;
     let wrapping = server.wrapped_secret_id(&role()).await;
-    // The second one finds it used up.
+    // The second backend finds the wrapping token used.
     for _ in 0..2 {
         let wrapping = SecretId::Text(wrapping.clone().into());
         let mut login = AppRole::new(&credentials.role_id, wrapping);
@@ -139,7 +139,7 @@ async fn well(server: &Server, credentials: &Credentials) {
     }
 }
 
-/// Connections that TLS ends.
+/// Connections that fail in TLS.
 async fn certificates(server: &Server, credentials: &Credentials) {
     let mut config = over_tls(server, app_role(credentials));
     config.ca_cert = Some(server.other_ca_file().into());
@@ -150,17 +150,17 @@ async fn certificates(server: &Server, credentials: &Credentials) {
     let mut config = over_tls(server, app_role(credentials));
     config.address = server.address().replace("https", "http");
     open_and_use(config).await;
-    let demanding = Server::client_certs().await;
+    let mtls = Server::client_certs().await;
     let auth = || Auth::Token(planted!("token").into());
-    open_and_use(over_tls(&demanding, auth())).await;
-    let mut config = over_tls(&demanding, auth());
-    let files = [demanding.client_cert_file(), demanding.client_key_file()];
+    open_and_use(over_tls(&mtls, auth())).await;
+    let mut config = over_tls(&mtls, auth());
+    let files = [mtls.client_cert_file(), mtls.client_key_file()];
     config.client_cert = Some(files.map(PathBuf::from).into());
     open_and_use(config).await;
 }
 
-/// Tokens and secret ids that the server does not take, or takes no more.
-async fn credentials_gone_bad(server: &Server, credentials: &Credentials) {
+/// Tokens and secret ids that the server rejects from the beginning, or later.
+async fn invalid_credentials(server: &Server, credentials: &Credentials) {
     let wrong = [
         Auth::Token(planted!("token").into()),
         AppRole::new(&credentials.role_id, SecretId::Text(planted!("secretid").into())).into(),
@@ -179,8 +179,8 @@ async fn credentials_gone_bad(server: &Server, credentials: &Credentials) {
     server.enable_approle("approle").await;
 }
 
-/// What a policy forbids, what is sealed, what is not there.
-async fn refusals(server: &Server) {
+/// Requests that a policy, a missing mount, a quota or a seal rejects.
+async fn denied_requests(server: &Server) {
     server.write_policy("nothing", "path \"none\" { capabilities = [\"deny\"] }").await;
     let options = ApproleOptions { name: "nothing", policies: &["nothing"], ..role() };
     let credentials = server.approle(&options).await;
@@ -203,7 +203,7 @@ async fn refusals(server: &Server) {
     server.unseal().await;
 }
 
-/// Tasks that panic with everything in their hands.
+/// Tasks that panic while they hold secrets and configurations.
 async fn panics(server: &Server) {
     let credentials = server.approle(&role()).await;
     let config = over_tls(server, app_role(&credentials));

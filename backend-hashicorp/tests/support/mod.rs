@@ -1,5 +1,5 @@
-//! What the tests of failures share: a server for all, an account on it for each, and a look at
-//! every error.
+//! Shared by the tests of failures: one server for all tests, an account on it for each test, and
+//! checks of every error.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 /// How long a test waits for anything.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The development server of this test binary, with its audit log.
 pub(crate) async fn shared() -> &'static (Server, AuditLog) {
@@ -26,7 +26,7 @@ pub(crate) async fn shared() -> &'static (Server, AuditLog) {
     SHARED.get_or_init(start).await
 }
 
-/// An `AppRole` method of its own on the shared server, mounted under the name of the test.
+/// An `AppRole` auth method on the shared server, mounted under the name of the test.
 pub(crate) struct Account {
     pub(crate) server: &'static Server,
     pub(crate) audit: &'static AuditLog,
@@ -35,19 +35,19 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// An account with all rights on `secret/`.
+    /// An account with all capabilities on `secret/`.
     pub(crate) async fn new(name: &'static str) -> Self {
         Self::with(name, ApproleOptions::default()).await
     }
 
-    /// An account with a policy of its own, besides `default`.
+    /// An account with this policy and `default`.
     pub(crate) async fn with_policy(name: &'static str, rules: &str) -> Self {
         shared().await.0.write_policy(name, rules).await;
         Self::with(name, ApproleOptions { policies: &["default", name], ..Default::default() })
             .await
     }
 
-    /// An account with these limits, under this name in spite of them.
+    /// An account with these options, but with this name and mount.
     pub(crate) async fn with(name: &'static str, options: ApproleOptions<'_>) -> Self {
         let (server, audit) = shared().await;
         server.enable_approle(name).await;
@@ -60,7 +60,7 @@ impl Account {
         path(self.name)
     }
 
-    /// Writes that secret as root.
+    /// Writes the secret of this account as root.
     pub(crate) async fn write(&self, rest: &str) {
         write(self.server, "secret", self.name, rest).await;
     }
@@ -76,15 +76,15 @@ impl Account {
         login
     }
 
-    /// How many logins the server has granted to this account.
+    /// The number of logins of this account that have succeeded.
     pub(crate) fn logins(&self) -> usize {
-        self.grants().len()
+        self.issued_tokens().len()
     }
 
     /// Revokes the token of the last login.
     pub(crate) async fn revoke(&self) {
-        let grants = self.grants();
-        let accessor = grants.last().unwrap()["response"]["auth"]["accessor"].clone();
+        let tokens = self.issued_tokens();
+        let accessor = tokens.last().unwrap()["response"]["auth"]["accessor"].clone();
         let accessor = json!({ "accessor": accessor });
         self.server.admin("POST", "auth/token/revoke-accessor", Some(accessor)).await;
     }
@@ -100,24 +100,24 @@ impl Account {
         format!("auth/{0}/role/{0}{rest}", self.name)
     }
 
-    /// A further secret id.
-    pub(crate) async fn further_secret_id(&self) -> String {
+    /// Creates another secret id.
+    pub(crate) async fn another_secret_id(&self) -> String {
         let options = ApproleOptions { mount: self.name, name: self.name, ..Default::default() };
         self.server.secret_id(&options).await
     }
 
-    /// A token to unwrap a further secret id with.
+    /// Creates another secret id, and returns a wrapping token for it.
     pub(crate) async fn wrapped_secret_id(&self) -> String {
         let options = ApproleOptions { mount: self.name, name: self.name, ..Default::default() };
         self.server.wrapped_secret_id(&options).await
     }
 
-    /// Makes the role again, with the same credentials and without limits.
+    /// Creates the role again, with the same credentials and without limits.
     pub(crate) async fn restore(&self) {
         self.restore_in("").await;
     }
 
-    /// Makes the role in a namespace, which ends in `/`.
+    /// Creates the role in a namespace, which ends in `/`.
     pub(crate) async fn restore_in(&self, namespace: &str) {
         let Credentials { role_id, secret_id } = &self.credentials;
         for (rest, body) in [
@@ -130,10 +130,11 @@ impl Account {
         }
     }
 
-    fn grants(&self) -> Vec<Value> {
-        let mut grants = self.audit.answered(&format!("auth/{}/login", self.name));
-        grants.retain(|entry| entry["response"]["auth"].is_object());
-        grants
+    /// The audit entries of the logins that have issued a token.
+    fn issued_tokens(&self) -> Vec<Value> {
+        let mut logins = self.audit.successes(&format!("auth/{}/login", self.name));
+        logins.retain(|entry| entry["response"]["auth"].is_object());
+        logins
     }
 }
 
@@ -149,20 +150,20 @@ pub(crate) async fn mount_kv(server: &Server, mount: &str, version: &str) {
     server.admin("POST", &format!("sys/mounts/{mount}"), Some(kv)).await;
 }
 
-/// A configuration with short times.
+/// A configuration with timeouts that leave a busy machine time for dozens of connections.
 pub(crate) fn config(server: &Server, auth: impl Into<Auth>) -> HashicorpConfig {
-    quick(server.address(), auth)
+    config_for(server.address(), auth)
 }
 
 /// The same for any address.
-pub(crate) fn quick(address: &str, auth: impl Into<Auth>) -> HashicorpConfig {
+pub(crate) fn config_for(address: &str, auth: impl Into<Auth>) -> HashicorpConfig {
     let mut config = HashicorpConfig::new(address, auth);
-    config.connect_timeout = Duration::from_secs(2);
-    config.timeout = Duration::from_secs(5);
+    config.connect_timeout = Duration::from_secs(10);
+    config.timeout = Duration::from_secs(20);
     config
 }
 
-/// Logging in as root.
+/// Authenticates as root.
 pub(crate) fn root(server: &Server) -> Auth {
     Auth::Token(server.root_token().into())
 }
@@ -176,7 +177,7 @@ pub(crate) fn path(text: &str) -> SecretPath {
     SecretPath::parse(text).unwrap()
 }
 
-/// Reads a secret and gives what stands behind the canary.
+/// Reads a secret and returns the text after the canary.
 pub(crate) async fn read(backend: &HashicorpBackend, path: &SecretPath) -> Result<String> {
     let secret = backend.get(path, &VersionSelector::Active).await?;
     let text = secret.expose_text()?;
@@ -187,29 +188,29 @@ pub(crate) async fn put(backend: &HashicorpBackend, path: &SecretPath, rest: &st
     backend.put(path, canary::text(rest), PutOptions::default()).await.map(drop)
 }
 
-/// Reads until it works, within bounds.
-pub(crate) async fn recovers(backend: &HashicorpBackend, path: &SecretPath) -> String {
+/// Reads until a read succeeds, within [`LIMIT`].
+pub(crate) async fn read_until_success(backend: &HashicorpBackend, path: &SecretPath) -> String {
     let begin = Instant::now();
     loop {
         match read(backend, path).await {
             Ok(text) => return text,
             Err(error) => {
                 check(&error);
-                assert!(begin.elapsed() < LIMIT, "it does not recover: {error}");
+                assert!(begin.elapsed() < LIMIT, "reads do not recover: {error}");
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Reads until it fails, within bounds; the error.
-pub(crate) async fn fails(backend: &HashicorpBackend, path: &SecretPath) -> Error {
+/// Reads until a read fails, within [`LIMIT`]; the error.
+pub(crate) async fn read_until_error(backend: &HashicorpBackend, path: &SecretPath) -> Error {
     let begin = Instant::now();
     loop {
         if let Err(error) = read(backend, path).await {
             return error;
         }
-        assert!(begin.elapsed() < LIMIT, "it does not fail");
-        tokio::time::sleep(LOOK_EVERY).await;
+        assert!(begin.elapsed() < LIMIT, "reads do not fail");
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A real OpenBao server of its own for each test that asks for one.
+//! Real OpenBao servers for tests, one for each call.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -10,9 +10,9 @@
 //! # drop(credentials); }
 //! ```
 //!
-//! Servers listen on free loopback ports, share nothing, and are gone with their value and with
-//! the test process, also when that is killed. Key-value storage, version 2, is mounted at
-//! `secret/`. Root tokens and secret ids contain the canary, so that a leak of one is found.
+//! Servers listen on free loopback ports and share nothing. A server ends when its value is dropped
+//! and when the test process ends, even if that is killed. A KV engine of version 2 is mounted at
+//! `secret/`. Root tokens and secret ids contain the canary, so that tests find a leak of one.
 
 mod admin;
 mod approle;
@@ -39,8 +39,8 @@ use crate::server::{LIMIT, LOOK_EVERY, PortTaken, Program, Supervised, free_port
 const BINARY: &str = "STRONGROOM_TEST_BAO";
 /// The root token of every server that has one.
 const ROOT_TOKEN: &str = planted!("root");
-/// How often a start is tried that finds its port taken.
-const ATTEMPTS: usize = 5;
+/// How often a start is attempted while its port is taken.
+const START_ATTEMPTS: usize = 5;
 
 /// A running OpenBao server.
 pub struct Server {
@@ -55,40 +55,40 @@ pub struct Server {
 impl Server {
     /// A development server: in memory, unsealed, over plain HTTP.
     pub async fn dev() -> Self {
-        Self::started(Kind::Dev).await
+        Self::start(Kind::Dev).await
     }
 
     /// A development server over TLS; see [`ca_file`](Self::ca_file).
     pub async fn dev_tls() -> Self {
-        Self::started(Kind::DevTls).await
+        Self::start(Kind::DevTls).await
     }
 
     /// A development server over TLS that demands a client certificate; see
     /// [`client_cert_file`](Self::client_cert_file).
     pub async fn client_certs() -> Self {
-        Self::started(Kind::ClientCerts).await
+        Self::start(Kind::ClientCerts).await
     }
 
-    /// A server that keeps its data on disk and so survives [`kill`](Self::kill): initialised with
-    /// one key share, unsealed, active. Takes about 2 s, most of it the election of a leader.
+    /// A server with its data on disk, which survives [`kill`](Self::kill): initialised with one key
+    /// share, unsealed, active. Takes about 2 s, mostly for the election of a leader.
     pub async fn persistent() -> Self {
         let mut server = Self::uninitialised().await;
         server.initialise().await;
         server
     }
 
-    /// A server that keeps its data on disk and was never initialised.
+    /// A server with its data on disk that is not initialised.
     pub async fn uninitialised() -> Self {
-        Self::started(Kind::Persistent).await
+        Self::start(Kind::Persistent).await
     }
 
-    /// The base URL: a scheme, a loopback address and a port.
+    /// The base URL: scheme, loopback address and port.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// A token that may do everything.
+    /// A token with all permissions.
     #[must_use]
     pub fn root_token(&self) -> &'static str {
         ROOT_TOKEN
@@ -97,13 +97,13 @@ impl Server {
     /// The authority that signed the server's certificate, in PEM.
     ///
     /// # Panics
-    /// If the server has no TLS; so do the other files.
+    /// If the server has no TLS; so do the methods for the other files.
     #[must_use]
     pub fn ca_file(&self) -> &Path {
         &self.certificates().ca
     }
 
-    /// An authority that signed nothing of this server, in PEM.
+    /// An authority that has not signed the server's certificate, in PEM.
     #[must_use]
     pub fn other_ca_file(&self) -> &Path {
         &self.certificates().other_ca
@@ -121,8 +121,8 @@ impl Server {
         &self.certificates().client_key
     }
 
-    /// Initialises a server that is [`uninitialised`](Self::uninitialised), unseals it and prepares
-    /// it for tests.
+    /// Initialises an [`uninitialised`](Self::uninitialised) server, unseals it and mounts the KV
+    /// engine.
     pub async fn initialise(&mut self) {
         let shares = json!({ "secret_shares": 1, "secret_threshold": 1 });
         let made = self.admin("PUT", "sys/init", Some(shares)).await;
@@ -148,35 +148,36 @@ impl Server {
         self.wait_until("active", "sys/health", 200).await;
     }
 
-    /// Kills the server with `SIGKILL` and waits until it is gone. Its port refuses then.
+    /// Kills the server with `SIGKILL` and waits until the process has ended. Its port then refuses
+    /// connections.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Starts a killed server again on the same port. One with its data on disk is sealed then; a
-    /// development server is as new.
+    /// Starts a killed server again on the same port. A server with its data on disk is then sealed;
+    /// a development server is empty.
     pub async fn start_again(&mut self) {
-        for _ in 0..ATTEMPTS {
-            if self.begin().await.is_ok() {
+        for _ in 0..START_ATTEMPTS {
+            if self.start_process().await.is_ok() {
                 return;
             }
-            // A connection to elsewhere holds the port as its own end, for a moment.
+            // An outgoing connection of another process may hold the port for a moment.
             tokio::time::sleep(LOOK_EVERY).await;
         }
         panic!("the port of the killed server is taken");
     }
 
-    /// Stops the server where it stands (`SIGSTOP`) until the guard is dropped: it accepts
-    /// connections and answers nothing.
-    #[must_use = "the server goes on when this is dropped"]
+    /// Suspends the server (`SIGSTOP`) until the guard is dropped: it accepts connections and does not
+    /// respond.
+    #[must_use = "the server continues when this is dropped"]
     pub fn pause(&self) -> Paused<'_> {
         self.process.pause()
     }
 
-    async fn started(kind: Kind) -> Self {
-        for _ in 0..ATTEMPTS {
+    async fn start(kind: Kind) -> Self {
+        for _ in 0..START_ATTEMPTS {
             let mut server = Self::new(kind);
-            if server.begin().await.is_ok() {
+            if server.start_process().await.is_ok() {
                 return server;
             }
         }
@@ -187,10 +188,10 @@ impl Server {
         let directory = TempDir::new().expect("a temporary directory");
         let certificates = kind.has_tls().then(|| Certificates::generate(directory.path()));
         let (port, other_port) = (free_port(), free_port());
-        let plan = config::plan(kind, directory.path(), port, other_port);
+        let arguments = config::write_config(kind, directory.path(), port, other_port);
         let program = Program {
             path: installed(BINARY),
-            arguments: plan,
+            arguments,
             ready: kind.ready(),
             clash: "address already in use",
         };
@@ -205,13 +206,13 @@ impl Server {
         }
     }
 
-    /// Starts the process and waits until it answers.
-    async fn begin(&mut self) -> Result<(), PortTaken> {
+    /// Starts the process and waits until it responds.
+    async fn start_process(&mut self) -> Result<(), PortTaken> {
         let log = self.process.start().await?;
         self.client = admin::client(self.certificates.as_ref());
         let begin = Instant::now();
         while self.send("GET", "sys/health", None).await.is_err() {
-            assert!(begin.elapsed() < LIMIT, "the server answers nothing");
+            assert!(begin.elapsed() < LIMIT, "the server does not respond");
             tokio::time::sleep(LOOK_EVERY).await;
         }
         if let Some(printed) = log.split("Unseal Key: ").nth(1) {
@@ -244,21 +245,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_taken_port_is_told_from_other_failures() {
+    async fn reports_a_taken_port() {
         for kind in [Kind::Dev, Kind::Persistent] {
             let mut server = Server::new(kind);
             let taken = TcpListener::bind(server.address.split_once("://").unwrap().1).unwrap();
-            server.begin().await.unwrap_err();
+            server.start_process().await.unwrap_err();
             drop(taken);
-            server.begin().await.unwrap();
+            server.start_process().await.unwrap();
         }
     }
 
     #[tokio::test]
     #[should_panic(expected = "the server did not start")]
-    async fn a_server_that_cannot_start_is_reported() {
+    async fn reports_a_server_that_cannot_start() {
         let mut server = Server::new(Kind::Dev);
         std::fs::write(server.process.directory().join("server.json"), "no JSON").unwrap();
-        drop(server.begin().await);
+        drop(server.start_process().await);
     }
 }

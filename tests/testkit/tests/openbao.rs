@@ -1,4 +1,4 @@
-//! Tests of the OpenBao servers that other tests rely on.
+//! Tests of the OpenBao servers that other tests use.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is test code")]
 
@@ -46,7 +46,7 @@ async fn login(server: &Server, credentials: &Credentials) -> (u16, serde_json::
 }
 
 #[tokio::test]
-async fn a_development_server_answers() {
+async fn a_development_server_serves_requests() {
     let server = Server::dev().await;
     assert_eq!(health(&server, client()).await.unwrap(), 200);
     write(&server, "hello").await;
@@ -63,7 +63,7 @@ async fn servers_share_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_on_disk_survives_a_kill() {
+async fn data_on_disk_survives_a_kill() {
     let mut server = Server::uninitialised().await;
     assert_eq!(health(&server, client()).await.unwrap(), 501);
     server.initialise().await;
@@ -79,14 +79,14 @@ async fn what_is_on_disk_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn a_persistent_server_is_ready_at_once() {
+async fn a_persistent_server_is_ready_immediately() {
     let server = Server::persistent().await;
     write(&server, "hello").await;
     assert_eq!(read(&server).await, "hello");
 }
 
 #[tokio::test]
-async fn a_killed_development_server_is_as_new() {
+async fn a_killed_development_server_restarts_empty() {
     let mut server = Server::dev().await;
     write(&server, "lost").await;
     server.kill();
@@ -97,7 +97,7 @@ async fn a_killed_development_server_is_as_new() {
 }
 
 #[tokio::test]
-async fn a_sealed_server_refuses_until_it_is_unsealed() {
+async fn a_sealed_server_returns_503_until_it_is_unsealed() {
     let server = Server::dev().await;
     write(&server, "kept").await;
     server.seal().await;
@@ -107,11 +107,11 @@ async fn a_sealed_server_refuses_until_it_is_unsealed() {
 }
 
 #[tokio::test]
-async fn a_paused_server_answers_when_it_goes_on() {
+async fn a_paused_server_responds_once_it_is_resumed() {
     let server = Server::dev().await;
-    let impatient = || client().timeout(Duration::from_millis(100));
+    let with_short_timeout = || client().timeout(Duration::from_millis(100));
     let paused = server.pause();
-    assert!(health(&server, impatient()).await.unwrap_err().is_timeout());
+    assert!(health(&server, with_short_timeout()).await.unwrap_err().is_timeout());
     paused.resume();
     assert_eq!(health(&server, client()).await.unwrap(), 200);
     drop(server.pause());
@@ -119,7 +119,7 @@ async fn a_paused_server_answers_when_it_goes_on() {
 }
 
 #[tokio::test]
-async fn tls_is_trusted_with_its_authority_alone() {
+async fn clients_trust_the_server_with_its_authority_only() {
     let server = Server::dev_tls().await;
     assert_eq!(health(&server, trusting(server.ca_file())).await.unwrap(), 200);
     assert!(health(&server, trusting(server.other_ca_file())).await.is_err());
@@ -129,7 +129,7 @@ async fn tls_is_trusted_with_its_authority_alone() {
 }
 
 #[tokio::test]
-async fn client_certificates_are_demanded() {
+async fn the_server_requires_a_client_certificate() {
     let server = Server::client_certs().await;
     let files = [server.client_cert_file(), server.client_key_file()];
     let pem = files.map(|file| std::fs::read(file).unwrap()).concat();
@@ -143,7 +143,7 @@ async fn client_certificates_are_demanded() {
 }
 
 #[tokio::test]
-async fn the_audit_log_shows_logins() {
+async fn the_audit_log_records_logins() {
     let server = Server::dev().await;
     server.enable_approle("approle").await;
     let credentials = server.approle(&ApproleOptions::default()).await;
@@ -152,7 +152,7 @@ async fn the_audit_log_shows_logins() {
     assert_eq!(status, 200);
     let wrong = Credentials { secret_id: "wrong".to_owned(), ..credentials.clone() };
     assert_eq!(login(&server, &wrong).await.0, 400);
-    let logins = audit.answered("auth/approle/login");
+    let logins = audit.successes("auth/approle/login");
     let [login] = logins.as_slice() else { panic!("not one login: {logins:?}") };
     assert_eq!(login["response"]["auth"]["accessor"], body["auth"]["accessor"]);
     assert!(login["time"].is_string());
@@ -161,7 +161,7 @@ async fn the_audit_log_shows_logins() {
 }
 
 #[tokio::test]
-async fn roles_are_as_limited_as_asked() {
+async fn roles_have_the_requested_limits() {
     let server = Server::dev().await;
     server.enable_approle("approle").await;
     let options = ApproleOptions {
@@ -200,7 +200,7 @@ async fn a_wrapped_secret_id_unwraps_once() {
 }
 
 #[tokio::test]
-async fn the_command_line_reads_what_it_wrote() {
+async fn the_kv_command_reads_what_it_has_written() {
     let server = Server::dev().await;
     let written = server.kv(&["put", "-format=json", "secret/kept", "value=a = \"b\"\n"]);
     assert!(written.contains("\"version\": 1"), "{written}");
@@ -208,7 +208,7 @@ async fn the_command_line_reads_what_it_wrote() {
     assert_eq!(read(&server).await, "a = \"b\"\n");
 }
 
-/// In a child that the next test kills, two servers; nothing in the test process itself.
+/// Starts two servers in a child process that the next test kills; does nothing in the test process.
 #[tokio::test]
 async fn child() {
     if process::role().is_none() {
@@ -235,7 +235,7 @@ fn no_server_outlives_a_killed_test_process() {
     child.kill().unwrap();
     let begin = Instant::now();
     while listens(running) || listens(stopped) || Path::new(directory).exists() {
-        assert!(begin.elapsed() < LIMIT, "a server or its directory is left");
+        assert!(begin.elapsed() < LIMIT, "a server or its directory still exists");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

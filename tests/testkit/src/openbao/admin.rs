@@ -1,4 +1,4 @@
-//! Administration of a server as root.
+//! Requests to a server as root.
 
 use std::fs;
 use std::process::Command;
@@ -12,34 +12,34 @@ use super::{BINARY, ROOT_TOKEN, Server};
 use crate::server::{LIMIT, installed};
 
 impl Server {
-    /// Sends a request as root; the status and the body, null if that is no JSON.
+    /// Sends a request as root; the status and the body, which is null unless it is JSON.
     ///
-    /// `path` is what follows `/v1/`. `method` may be one of Vault's own, such as `LIST`.
+    /// `path` is the part after `/v1/`. `method` may be one of Vault's own, such as `LIST`.
     ///
     /// # Panics
-    /// If the server does not answer within 30 s.
+    /// If the server does not respond within 30 s.
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        self.send(method, path, body).await.expect("the server answers")
+        self.send(method, path, body).await.expect("the server responds")
     }
 
-    /// Sends a request as root that has to succeed; the body of the answer.
+    /// Sends a request as root that must succeed; the body of the response.
     ///
     /// # Panics
-    /// If the server answers with an error.
+    /// If the response is an error.
     pub async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let answer = self.call(method, path, body).await;
-        succeeded(method, path, answer)
+        let response = self.call(method, path, body).await;
+        expect_success(method, path, response)
     }
 
-    /// As [`admin`](Self::admin), but the answer is wrapped; the wrapping token.
-    pub(super) async fn wrapped(&self, path: &str, body: Value) -> String {
+    /// As [`admin`](Self::admin), but wraps the response; the wrapping token.
+    pub(super) async fn wrap_response(&self, path: &str, body: Value) -> String {
         let request = self.request(ROOT_TOKEN, "POST", path, Some(body));
         let request = request.header("X-Vault-Wrap-TTL", "300s");
-        let answer = answer(request).await.expect("the server answers");
-        text(&succeeded("POST", path, answer)["wrap_info"]["token"])
+        let response = receive(request).await.expect("the server responds");
+        expect_text(&expect_success("POST", path, response)["wrap_info"]["token"])
     }
 
-    /// Runs `bao kv` with these arguments against this server as root; what it printed.
+    /// Runs `bao kv` with these arguments against this server as root; its standard output.
     ///
     /// # Panics
     /// If the command fails.
@@ -59,14 +59,14 @@ impl Server {
         String::from_utf8(output.stdout).expect("`bao kv` prints text")
     }
 
-    /// Makes [`ROOT_TOKEN`] a root token and revokes the one that the server made itself.
+    /// Creates [`ROOT_TOKEN`] as a root token and revokes the one that the server has created.
     pub(super) async fn replace_root_token(&self, first: &str) {
         let token = json!({ "id": ROOT_TOKEN, "policies": ["root"] });
         for (path, body) in
             [("auth/token/create-orphan", token), ("auth/token/revoke-self", json!({}))]
         {
             let request = self.request(first, "POST", path, Some(body));
-            succeeded("POST", path, answer(request).await.expect("the server answers"));
+            expect_success("POST", path, receive(request).await.expect("the server responds"));
         }
     }
 
@@ -76,7 +76,7 @@ impl Server {
         path: &str,
         body: Option<Value>,
     ) -> reqwest::Result<(u16, Value)> {
-        answer(self.request(ROOT_TOKEN, method, path, body)).await
+        receive(self.request(ROOT_TOKEN, method, path, body)).await
     }
 
     fn request(
@@ -86,11 +86,11 @@ impl Server {
         path: &str,
         body: Option<Value>,
     ) -> RequestBuilder {
-        let method = Method::from_bytes(method.as_bytes()).expect("a method of HTTP");
+        let method = Method::from_bytes(method.as_bytes()).expect("an HTTP method");
         let request = self
             .client
             .request(method, format!("{}/v1/{path}", self.address))
-            .header("X-Vault-Token", secret(token));
+            .header("X-Vault-Token", sensitive_header(token));
         match body {
             Some(body) => request.json(&body),
             None => request,
@@ -98,7 +98,7 @@ impl Server {
     }
 }
 
-/// A client that holds no connection: a server outlives runtimes and its own process.
+/// A client without idle connections: a server outlives runtimes, and its process may be replaced.
 pub(super) fn client(certificates: Option<&Certificates>) -> Client {
     let mut builder = Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(LIMIT);
     let mut authorities = Vec::new();
@@ -108,29 +108,29 @@ pub(super) fn client(certificates: Option<&Certificates>) -> Client {
         let identity = [read(&files.client), read(&files.client_key)].concat();
         builder = builder.identity(Identity::from_pem(&identity).expect("a client certificate"));
     }
-    builder.tls_certs_only(authorities).build().expect("a client can be made")
+    builder.tls_certs_only(authorities).build().expect("a client can be built")
 }
 
-/// The text at a place of an answer that must be there.
-pub(super) fn text(value: &Value) -> String {
-    value.as_str().expect("the answer holds a text here").to_owned()
+/// A member of a response that must be a text.
+pub(super) fn expect_text(value: &Value) -> String {
+    value.as_str().expect("the response contains a text here").to_owned()
 }
 
-fn succeeded(method: &str, path: &str, (status, body): (u16, Value)) -> Value {
+fn expect_success(method: &str, path: &str, (status, body): (u16, Value)) -> Value {
     let errors = &body["errors"];
-    assert!((200..300).contains(&status), "{method} {path} answers {status}: {errors}");
+    assert!((200..300).contains(&status), "{method} {path} returns {status}: {errors}");
     body
 }
 
-async fn answer(request: RequestBuilder) -> reqwest::Result<(u16, Value)> {
+async fn receive(request: RequestBuilder) -> reqwest::Result<(u16, Value)> {
     let response = request.send().await?;
     let status = response.status().as_u16();
     let body = response.bytes().await?;
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-/// A header's value that stays out of logs.
-fn secret(token: &str) -> HeaderValue {
+/// A header value that HTTP libraries keep out of logs.
+fn sensitive_header(token: &str) -> HeaderValue {
     let mut value = HeaderValue::from_str(token).expect("a token fits into a header");
     value.set_sensitive(true);
     value

@@ -1,4 +1,4 @@
-//! Roles of machines, which log in with a role id and a secret id.
+//! AppRole: roles that log in with a role id and a secret id.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -6,36 +6,36 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Server;
-use super::admin::text;
+use super::admin::expect_text;
 use crate::canary::CANARY;
 
-/// The policy that [`Server::enable_approle`] writes: all rights on secrets, none elsewhere.
+/// The policy that [`Server::enable_approle`] writes: all capabilities on `secret/*` and no others.
 const FULL: &str = "full";
 const FULL_RULES: &str = r#"path "secret/*" {
     capabilities = ["create", "read", "update", "patch", "delete", "list", "scan"]
 }"#;
 
-/// A role to be made. Durations are in whole seconds; zero stands for the server's default or for
-/// no limit, as in the API.
+/// Options of a role. Durations are in whole seconds; zero means the server's default or no limit, as
+/// in the API.
 #[derive(Clone, Debug)]
 pub struct ApproleOptions<'a> {
     /// Where the auth method is mounted: `approle`.
     pub mount: &'a str,
     /// The role's name: `app`.
     pub name: &'a str,
-    /// The policies of its tokens: `default`, and all rights on `secret/*`.
+    /// The policies of its tokens: by default `default`, and all capabilities on `secret/*`.
     pub policies: &'a [&'a str],
-    /// How long a token lives.
+    /// The TTL of a token.
     pub token_ttl: Duration,
-    /// How long a token can live, however often it is renewed.
+    /// The maximum TTL of a token, including renewals.
     pub token_max_ttl: Duration,
-    /// How many requests a token is good for.
+    /// How many requests a token allows.
     pub token_num_uses: u32,
     /// `default`, `service` or `batch`.
     pub token_type: &'a str,
-    /// How long a secret id is good for.
+    /// The TTL of a secret id.
     pub secret_id_ttl: Duration,
-    /// How many logins a secret id is good for.
+    /// How many logins a secret id allows.
     pub secret_id_num_uses: u32,
 }
 
@@ -74,17 +74,17 @@ impl ApproleOptions<'_> {
     }
 }
 
-/// What a machine logs in with. The secret id contains the canary.
+/// The credentials of a role. The secret id contains the canary.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The role id, made by the server.
+    /// The role id, which the server generates.
     pub role_id: String,
-    /// A fresh secret id.
+    /// A new secret id.
     pub secret_id: String,
 }
 
 impl Server {
-    /// Mounts the auth method at `auth/<mount>`, and writes the policy that roles have by default.
+    /// Enables AppRole at `auth/<mount>`, and writes the default policy of roles.
     pub async fn enable_approle(&self, mount: &str) {
         self.write_policy(FULL, FULL_RULES).await;
         let method = json!({ "type": "approle" });
@@ -97,25 +97,25 @@ impl Server {
         self.admin("PUT", &format!("sys/policies/acl/{name}"), Some(policy)).await;
     }
 
-    /// Makes a role or changes it, and gives credentials for it.
+    /// Creates or changes a role, and returns credentials for it.
     pub async fn approle(&self, options: &ApproleOptions<'_>) -> Credentials {
         self.admin("POST", &options.path(""), Some(options.body())).await;
         let role_id = self.admin("GET", &options.path("/role-id"), None).await;
-        let role_id = text(&role_id["data"]["role_id"]);
+        let role_id = expect_text(&role_id["data"]["role_id"]);
         Credentials { role_id, secret_id: self.secret_id(options).await }
     }
 
-    /// A further secret id of a role that [`approle`](Self::approle) made.
+    /// Creates another secret id of a role that [`approle`](Self::approle) has created.
     pub async fn secret_id(&self, options: &ApproleOptions<'_>) -> String {
         let body = json!({ "secret_id": self.next_secret_id() });
         let made = self.admin("POST", &options.path("/custom-secret-id"), Some(body)).await;
-        text(&made["data"]["secret_id"])
+        expect_text(&made["data"]["secret_id"])
     }
 
-    /// A token, good for one use within 300 s, that unwraps to a further secret id of a role.
+    /// Creates another secret id of a role, wrapped in a token for one use within 300 s.
     pub async fn wrapped_secret_id(&self, options: &ApproleOptions<'_>) -> String {
         let body = json!({ "secret_id": self.next_secret_id() });
-        self.wrapped(&options.path("/custom-secret-id"), body).await
+        self.wrap_response(&options.path("/custom-secret-id"), body).await
     }
 
     fn next_secret_id(&self) -> String {

@@ -1,4 +1,4 @@
-//! The certificates of a server with TLS, as the files that it reads.
+//! The certificate files of a server with TLS.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Where the files are, under the names that a development server writes as well.
+    /// The files in a directory, under the names that a development server uses.
     pub(super) fn in_directory(directory: &Path) -> Self {
         Self {
             ca: directory.join("vault-ca.pem"),
@@ -28,7 +28,7 @@ impl Certificates {
         }
     }
 
-    /// Writes all files. A development server with TLS overwrites those of its own.
+    /// Writes all files. A development server with TLS overwrites its own.
     pub(super) fn generate(directory: &Path) -> Self {
         let files = Self::in_directory(directory);
         let ca = Authority::new("Authority");

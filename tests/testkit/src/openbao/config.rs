@@ -1,4 +1,4 @@
-//! How each kind of server is started.
+//! The configuration and arguments of each kind of server.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,8 +22,8 @@ impl Kind {
         matches!(self, Self::DevTls | Self::ClientCerts)
     }
 
-    /// A text that the server prints when its ports are bound; a development server when it has
-    /// also printed its unseal key.
+    /// A text that the server prints once its ports are bound; a development server prints its unseal
+    /// key before it.
     pub(super) fn ready(self) -> &'static str {
         match self {
             Self::Dev | Self::DevTls | Self::ClientCerts => "Development mode should NOT be used",
@@ -32,19 +32,24 @@ impl Kind {
     }
 }
 
-/// Writes the configuration into `directory`; the arguments of the server. `other_port` is for a
-/// listener that nothing uses.
-pub(super) fn plan(kind: Kind, directory: &Path, port: u16, other_port: u16) -> Vec<OsString> {
+/// Writes the configuration into `directory` and returns the arguments of the server. `other_port` is
+/// for a listener that no test uses.
+pub(super) fn write_config(
+    kind: Kind,
+    directory: &Path,
+    port: u16,
+    other_port: u16,
+) -> Vec<OsString> {
     let mut config = match kind {
         Kind::Dev | Kind::DevTls => json!({}),
         Kind::ClientCerts => client_certs(directory, port),
         Kind::Persistent => persistent(directory, port),
     };
-    // Without it, audit devices are refused over the API.
+    // Without it, the server rejects audit devices over the API.
     config["unsafe_allow_api_audit_creation"] = true.into();
     let file = directory.join("server.json");
     fs::write(&file, config.to_string()).expect("the configuration can be written");
-    let mut arguments = vec![OsString::from("server"), joined("-config=", &file)];
+    let mut arguments = vec![OsString::from("server"), path_option("-config=", &file)];
     let dev_port = match kind {
         Kind::Dev | Kind::DevTls => port,
         // A development server always has a listener of its own, without client certificates.
@@ -56,7 +61,7 @@ pub(super) fn plan(kind: Kind, directory: &Path, port: u16, other_port: u16) -> 
     arguments.push(format!("-dev-listen-address=127.0.0.1:{dev_port}").into());
     if kind == Kind::DevTls {
         arguments.push("-dev-tls".into());
-        arguments.push(joined("-dev-tls-cert-dir=", directory));
+        arguments.push(path_option("-dev-tls-cert-dir=", directory));
     }
     arguments
 }
@@ -73,10 +78,10 @@ fn client_certs(directory: &Path, port: u16) -> Value {
     json!({ "listener": [{ "tcp": listener }] })
 }
 
-/// A cluster of one node: nothing ever connects to its cluster address.
+/// A cluster of one node: no other node connects to its cluster address.
 fn persistent(directory: &Path, port: u16) -> Value {
     let data = directory.join("data");
-    fs::create_dir(&data).expect("the data directory can be made");
+    fs::create_dir(&data).expect("the data directory can be created");
     let listener = json!({
         "address": format!("127.0.0.1:{port}"),
         "cluster_address": "127.0.0.1:0",
@@ -90,7 +95,7 @@ fn persistent(directory: &Path, port: u16) -> Value {
     })
 }
 
-fn joined(option: &str, path: &Path) -> OsString {
+fn path_option(option: &str, path: &Path) -> OsString {
     let mut argument = OsString::from(option);
     argument.push(path);
     argument

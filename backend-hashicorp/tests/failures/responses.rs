@@ -1,4 +1,4 @@
-//! Answers that a real server does not give on demand, and the one of a quota that it does.
+//! Error responses and malformed responses, from a stub; and the quota of a real server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,71 +11,71 @@ use strongroom_testkit::proxy::Proxy;
 use strongroom_testkit::stub::{Reply, Request, Stub};
 
 use crate::support::{
-    Account, check, failed, fails, lasting, mount_kv, open, passing, path, quick, read, recovers,
-    write,
+    Account, check, config_for, failed, lasting, mount_kv, open, passing, path, read,
+    read_until_error, read_until_success, write,
 };
 
-/// Which requests the stub answers wrongly.
+/// The requests that get the bad reply.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// Those for secrets.
+enum Target {
+    /// Requests for secrets.
     Secrets,
-    /// All, logging in included.
+    /// All requests, logins included.
     All,
 }
 
-/// A server with one secret, whose answers can be replaced.
+/// A server with one secret, whose replies a test can replace.
 struct Fake {
     stub: Stub,
-    wrong: Arc<Mutex<Option<(At, Reply)>>>,
+    bad_reply: Arc<Mutex<Option<(Target, Reply)>>>,
 }
 
 impl Fake {
     fn new() -> Self {
-        let wrong = Arc::new(Mutex::new(None::<(At, Reply)>));
-        let now = Arc::clone(&wrong);
+        let bad_reply = Arc::new(Mutex::new(None::<(Target, Reply)>));
+        let current = Arc::clone(&bad_reply);
         let stub = Stub::new(move |request| {
-            let wrong = now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let bad_reply = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let is_secret = request.target.starts_with("/v1/secret/");
-            match wrong {
-                Some((at, reply)) if at == At::All || is_secret => reply,
-                _ => right(request),
+            match bad_reply {
+                Some((target, reply)) if target == Target::All || is_secret => reply,
+                _ => good_reply(request),
             }
         });
-        Self { stub, wrong }
+        Self { stub, bad_reply }
     }
 
-    fn answer(&self, at: At, reply: Reply) {
-        *self.wrong.lock().unwrap() = Some((at, reply));
+    fn break_with(&self, target: Target, reply: Reply) {
+        *self.bad_reply.lock().unwrap() = Some((target, reply));
     }
 
-    fn heal(&self) {
-        *self.wrong.lock().unwrap() = None;
+    fn repair(&self) {
+        *self.bad_reply.lock().unwrap() = None;
     }
 
     fn open(&self) -> HashicorpBackend {
-        open(quick(&self.stub.url(), Auth::Token(CANARY.into())))
+        open(config_for(&self.stub.url(), Auth::Token(CANARY.into())))
     }
 
-    /// One backend each: one that is logged in, and one that is not.
-    async fn each(&self, reply: &Reply) -> [(HashicorpBackend, At); 2] {
+    /// Two backends, one that has logged in and one that has not, with the requests that fail.
+    async fn backends(&self, reply: &Reply) -> [(HashicorpBackend, Target); 2] {
         let used = self.open();
-        self.heal();
+        self.repair();
         assert_eq!(read(&used, &path("key")).await.unwrap(), "fake");
-        self.answer(At::Secrets, reply.clone());
-        [(used, At::Secrets), (self.open(), At::All)]
+        self.break_with(Target::Secrets, reply.clone());
+        [(used, Target::Secrets), (self.open(), Target::All)]
     }
 
-    /// Both have to recover once the answers are right.
-    async fn recovers(&self, backend: &HashicorpBackend) {
-        self.heal();
-        assert_eq!(recovers(backend, &path("key")).await, "fake");
+    /// Repairs the server; the backend must recover.
+    async fn assert_recovery(&self, backend: &HashicorpBackend) {
+        self.repair();
+        assert_eq!(read_until_success(backend, &path("key")).await, "fake");
     }
 }
 
-fn right(request: &Request) -> Reply {
+fn good_reply(request: &Request) -> Reply {
     let created = "2026-01-02T03:04:05Z";
-    let answer = match request.target.as_str() {
+    let data = match request.target.as_str() {
         "/v1/auth/token/lookup-self" => json!({ "ttl": 0, "renewable": false }),
         "/v1/sys/internal/ui/mounts/secret" => {
             json!({ "path": "secret/", "type": "kv", "options": { "version": "2" } })
@@ -86,7 +86,7 @@ fn right(request: &Request) -> Reply {
             "metadata": { "version": 1, "created_time": created },
         }),
     };
-    Reply::json(200, &json!({ "data": answer }))
+    Reply::json(200, &json!({ "data": data }))
 }
 
 fn errors(text: &str) -> Value {
@@ -99,7 +99,7 @@ fn html(status: u16) -> Reply {
 }
 
 #[tokio::test]
-async fn an_answer_that_will_pass_is_passing() {
+async fn a_temporary_error_response_is_a_transient_error() {
     let fake = Fake::new();
     for (reply, kind) in [
         (Reply::json(429, &errors("slow down")), ErrorKind::RateLimited),
@@ -114,39 +114,39 @@ async fn an_answer_that_will_pass_is_passing() {
         (Reply::new(408, ""), ErrorKind::Unavailable),
         (Reply::reset(), ErrorKind::Unavailable),
     ] {
-        for (backend, at) in fake.each(&reply).await {
-            fake.answer(at, reply.clone());
+        for (backend, target) in fake.backends(&reply).await {
+            fake.break_with(target, reply.clone());
             passing(Operation::Get, kind, read(&backend, &path("key")).await);
-            fake.recovers(&backend).await;
+            fake.assert_recovery(&backend).await;
         }
     }
 }
 
 #[tokio::test]
-async fn the_time_that_a_server_names_is_passed_on() {
+async fn passes_on_retry_after() {
     let fake = Fake::new();
     for (status, kind) in [(429, ErrorKind::RateLimited), (503, ErrorKind::Unavailable)] {
         for (header, seconds) in [("0", 0), ("7", 7), ("3600", 3_600)] {
             let reply = Reply::json(status, &errors("later")).header("Retry-After", header);
-            for (backend, at) in fake.each(&reply).await {
-                fake.answer(at, reply.clone());
+            for (backend, target) in fake.backends(&reply).await {
+                fake.break_with(target, reply.clone());
                 let result = read(&backend, &path("key")).await;
                 let error = failed(Operation::Get, kind, result);
                 assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)), "{error}");
                 assert!(error.is_temporary());
-                fake.recovers(&backend).await;
+                fake.assert_recovery(&backend).await;
             }
         }
         let reply = Reply::new(status, "").header("Retry-After", CANARY);
-        fake.answer(At::Secrets, reply);
+        fake.break_with(Target::Secrets, reply);
         passing(Operation::Get, kind, read(&fake.open(), &path("key")).await);
     }
 }
 
 #[tokio::test]
-async fn what_no_such_server_sends_is_unavailable_and_never_a_missing_secret() {
+async fn a_malformed_response_is_unavailable_and_never_a_missing_secret() {
     let fake = Fake::new();
-    let whole = right(&Request {
+    let whole = good_reply(&Request {
         method: "GET".into(),
         target: "/v1/secret/data/key".into(),
         headers: Vec::new(),
@@ -170,23 +170,23 @@ async fn what_no_such_server_sends_is_unavailable_and_never_a_missing_secret() {
         Reply::json(404, &json!({ "message": CANARY })),
         html(418),
     ] {
-        for (backend, at) in fake.each(&reply).await {
-            fake.answer(at, reply.clone());
+        for (backend, target) in fake.backends(&reply).await {
+            fake.break_with(target, reply.clone());
             passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &path("key")).await);
             let options = ListOptions::default();
             passing(Operation::List, ErrorKind::Unavailable, backend.list(None, &options).await);
-            fake.recovers(&backend).await;
+            fake.assert_recovery(&backend).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_before_the_answer_is_passing() {
+async fn a_connection_that_breaks_before_the_response_is_a_transient_error() {
     let fake = Fake::new();
     let proxy = Proxy::new(fake.stub.address());
     let address = format!("http://{}", proxy.address());
-    let (backend, key) = (open(quick(&address, Auth::Token(CANARY.into()))), path("key"));
-    fake.answer(At::Secrets, Reply::silence());
+    let (backend, key) = (open(config_for(&address, Auth::Token(CANARY.into()))), path("key"));
+    fake.break_with(Target::Secrets, Reply::silence());
     let (result, ()) = tokio::join!(read(&backend, &key), async {
         while fake.stub.count(|request| request.target.starts_with("/v1/secret/")) == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -195,56 +195,59 @@ async fn a_connection_that_breaks_before_the_answer_is_passing() {
     });
     let error = passing(Operation::Get, ErrorKind::Unavailable, result);
     assert!(error.to_string().contains("the connection broke"), "{error}");
-    fake.recovers(&backend).await;
+    fake.assert_recovery(&backend).await;
 }
 
 #[tokio::test]
-async fn what_lies_in_the_secret_s_place_but_is_none_is_refused() {
+async fn malformed_stored_data_is_corrupt() {
     let fake = Fake::new();
     let entries = json!({ "strongroom.kind": CANARY });
     let data = json!({ "value": format!("{CANARY}!"), "strongroom_format": "base64" });
     for (data, entries) in [(json!({ "value": CANARY }), entries), (data, json!(null))] {
         let metadata = json!({ "version": 1, "custom_metadata": entries });
         let answer = json!({ "data": { "data": data, "metadata": metadata } });
-        fake.answer(At::Secrets, Reply::json(200, &answer));
+        fake.break_with(Target::Secrets, Reply::json(200, &answer));
         let backend = fake.open();
         lasting(Operation::Get, ErrorKind::Corrupt, read(&backend, &path("key")).await);
-        fake.recovers(&backend).await;
+        fake.assert_recovery(&backend).await;
     }
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed_and_carries_no_token_away() {
-    let elsewhere = Stub::new(right);
+async fn does_not_follow_redirects_with_the_token() {
+    let other_host = Stub::new(good_reply);
     let fake = Fake::new();
     for status in [301, 302, 303, 307, 308] {
-        let to = format!("{}/v1/secret/data/key", elsewhere.url());
+        let to = format!("{}/v1/secret/data/key", other_host.url());
         let reply = Reply::new(status, "").header("Location", &to);
-        for (backend, at) in fake.each(&reply).await {
-            fake.answer(at, reply.clone());
+        for (backend, target) in fake.backends(&reply).await {
+            fake.break_with(target, reply.clone());
             let result = read(&backend, &path("key")).await;
             let error = passing(Operation::Get, ErrorKind::Unavailable, result);
             assert!(error.to_string().contains("redirects are not followed"), "{error}");
-            fake.answer(At::All, reply.clone());
+            fake.break_with(Target::All, reply.clone());
             passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
-            fake.recovers(&backend).await;
+            fake.assert_recovery(&backend).await;
         }
     }
-    assert_eq!(elsewhere.requests().len(), 0);
+    assert_eq!(other_host.requests().len(), 0);
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut_off() {
+async fn rejects_a_response_over_64_mib() {
     let fake = Fake::new();
-    let backend = fake.open();
-    fake.answer(At::Secrets, Reply::new(200, vec![b' '; 64 * 1024 * 1024 + 1]));
+    // The size must end the response, and not a timeout: a busy machine needs seconds for 64 MiB.
+    let mut config = config_for(&fake.stub.url(), Auth::Token(CANARY.into()));
+    config.timeout = Duration::from_secs(300);
+    let backend = open(config);
+    fake.break_with(Target::Secrets, Reply::new(200, vec![b' '; 64 * 1024 * 1024 + 1]));
     let error = lasting(Operation::Get, ErrorKind::Unavailable, read(&backend, &path("key")).await);
     assert!(error.to_string().contains("64 MiB"), "{error}");
-    fake.recovers(&backend).await;
+    fake.assert_recovery(&backend).await;
 }
 
 #[tokio::test]
-async fn health_is_an_error_where_something_else_answers() {
+async fn health_fails_if_another_server_responds() {
     let fake = Fake::new();
     for (reply, kind) in [
         (html(200), ErrorKind::Unavailable),
@@ -254,15 +257,15 @@ async fn health_is_an_error_where_something_else_answers() {
         (html(429), ErrorKind::RateLimited),
     ] {
         let backend = fake.open();
-        fake.answer(At::All, reply);
+        fake.break_with(Target::All, reply);
         passing(Operation::Health, kind, backend.health().await);
-        fake.recovers(&backend).await;
+        fake.assert_recovery(&backend).await;
         backend.health().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_quota_of_the_server_is_a_rate_limit() {
+async fn a_quota_of_the_server_is_rate_limited() {
     let rules = r#"path "quota/*" { capabilities = ["read"] }"#;
     let account = Account::with_policy("quota", rules).await;
     let server = account.server;
@@ -274,17 +277,17 @@ async fn a_quota_of_the_server_is_a_rate_limit() {
     config.mount = "quota".into();
     let (backend, key) = (open(config), path("key"));
 
-    let error = fails(&backend, &key).await;
+    let error = read_until_error(&backend, &key).await;
     assert!(error.to_string().contains("a quota of the server is used up"), "{error}");
     passing(Operation::Get, ErrorKind::RateLimited, Err::<(), _>(error));
-    assert_eq!(recovers(&backend, &key).await, "kept");
+    assert_eq!(read_until_success(&backend, &key).await, "kept");
 
     let headers = json!({ "enable_rate_limit_response_headers": true });
     server.admin("POST", "sys/quotas/config", Some(headers)).await;
-    let error = fails(&backend, &key).await;
+    let error = read_until_error(&backend, &key).await;
     check(&error);
     assert_eq!(error.kind(), ErrorKind::RateLimited);
     assert!(error.retry_after().is_some_and(|delay| delay <= Duration::from_secs(1)), "{error}");
-    assert_eq!(recovers(&backend, &key).await, "kept");
+    assert_eq!(read_until_success(&backend, &key).await, "kept");
     assert_eq!(account.logins(), 1);
 }

@@ -1,4 +1,4 @@
-//! Answers of all kinds, with the canary wherever there is room for it.
+//! Responses of all kinds, each with the canary where it can hold one.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use strongroom_testkit::stub::{Reply, Request, Stub};
 
 use super::open_and_use;
 
-/// Gives each bad answer at each place where one can be given.
-pub(super) async fn everything() {
-    for reply in replies() {
-        for place in PLACES {
-            meet(place, reply.clone()).await;
+/// Sends each bad reply to each request.
+pub(super) async fn run_all() {
+    for reply in bad_replies() {
+        for target in TARGETS {
+            use_with_bad_reply(target, reply.clone()).await;
         }
     }
-    for reply in logins() {
-        meet(&Place::Login, reply.clone()).await;
-        meet(&Place::Renewal, reply).await;
+    for reply in bad_logins() {
+        use_with_bad_reply(&Target::Login, reply.clone()).await;
+        use_with_bad_reply(&Target::Renewal, reply).await;
     }
 }
 
-enum Place {
+enum Target {
     Login,
     Unwrapping,
     LookUp,
@@ -35,18 +35,18 @@ enum Place {
     Revocation,
 }
 
-const PLACES: &[Place] = &[
-    Place::Login,
-    Place::Unwrapping,
-    Place::LookUp,
-    Place::Mount,
-    Place::Request,
-    Place::Write,
-    Place::Revocation,
+const TARGETS: &[Target] = &[
+    Target::Login,
+    Target::Unwrapping,
+    Target::LookUp,
+    Target::Mount,
+    Target::Request,
+    Target::Write,
+    Target::Revocation,
 ];
 
-impl Place {
-    fn is_at(&self, request: &Request) -> bool {
+impl Target {
+    fn matches(&self, request: &Request) -> bool {
         let path = request.target.trim_start_matches("/v1/");
         match self {
             Self::Login => path == "auth/approle/login",
@@ -71,19 +71,21 @@ impl Place {
     }
 }
 
-/// Uses a backend whose store answers well, but badly at one place.
-async fn meet(place: &'static Place, reply: Reply) {
-    let stub =
-        Stub::new(move |request| if place.is_at(request) { reply.clone() } else { well(request) });
-    let mut config = HashicorpConfig::new(stub.url(), place.auth());
+/// Uses a backend whose server sends one bad reply.
+async fn use_with_bad_reply(target: &'static Target, reply: Reply) {
+    let stub = Stub::new(
+        move |request| {
+            if target.matches(request) { reply.clone() } else { good_reply(request) }
+        },
+    );
+    let mut config = HashicorpConfig::new(stub.url(), target.auth());
     config.timeout = Duration::from_millis(50);
     let role = SecretPath::parse("leaks/role").unwrap();
     config.static_roles.insert(role, "database/role".into());
     open_and_use(config).await;
 }
 
-/// A good answer.
-fn well(request: &Request) -> Reply {
+fn good_reply(request: &Request) -> Reply {
     let path = request.target.trim_start_matches("/v1/");
     let token = json!({ "auth": {
         "client_token": planted!("token"), "accessor": "a", "lease_duration": 1, "renewable": true,
@@ -111,14 +113,14 @@ fn well(request: &Request) -> Reply {
     Reply::json(200, &body)
 }
 
-/// Bad answers for any request.
-fn replies() -> Vec<Reply> {
+/// Bad replies for any request.
+fn bad_replies() -> Vec<Reply> {
     let errors = json!({ "errors": [planted!("error"), "permission denied"] });
     let html = planted!("<html>bad gateway</html>");
     let statuses = [200, 204, 307, 400, 403, 404, 405, 412, 413, 418, 429, 472, 473, 500, 502, 503];
     let of_status = statuses.into_iter().flat_map(|status| {
         let headed = |reply: Reply| {
-            let reply = reply.header("Location", planted!("://elsewhere"));
+            let reply = reply.header("Location", planted!("://other-host"));
             reply.header("Retry-After", planted!("soon")).header("Set-Cookie", planted!("cookie"))
         };
         [headed(Reply::json(status, &errors)), headed(Reply::new(status, html))]
@@ -132,9 +134,9 @@ fn replies() -> Vec<Reply> {
         Reply::json(200, &json!({ "data": { CANARY: CANARY, "keys": CANARY, "data": [CANARY] } })),
         Reply::json(
             200,
-            &kept_as(&json!({ "value": planted!("!"), "strongroom_format": "base64" })),
+            &stored_data(&json!({ "value": planted!("!"), "strongroom_format": "base64" })),
         ),
-        Reply::json(200, &kept_as(&json!({ "value": CANARY, "strongroom_format": "json" }))),
+        Reply::json(200, &stored_data(&json!({ "value": CANARY, "strongroom_format": "json" }))),
         Reply::new(200, [CANARY.as_bytes(), &[0xff, 0xfe]].concat()),
         Reply::new(200, r#"{"data":{"data":{"value":"\ud800"#.to_owned() + CANARY),
         Reply::reset(),
@@ -143,16 +145,16 @@ fn replies() -> Vec<Reply> {
     replies
 }
 
-/// A version with this data.
-fn kept_as(data: &Value) -> Value {
+/// The body of a version with this data.
+fn stored_data(data: &Value) -> Value {
     json!({ "data": { "data": data, "metadata": { "version": 1, "custom_metadata": {
         "strongroom.expires_at": CANARY, "strongroom.kind": CANARY,
     } } } })
 }
 
-/// Logins and renewals that went wrong after the server had made a token.
-fn logins() -> Vec<Reply> {
-    let token = |life: Value, token: Value| json!({ "auth": { "client_token": token, "lease_duration": life, "renewable": true } });
+/// Replies to logins and renewals that fail after the server has issued a token.
+fn bad_logins() -> Vec<Reply> {
+    let token = |ttl: Value, token: Value| json!({ "auth": { "client_token": token, "lease_duration": ttl, "renewable": true } });
     let whole = token(json!(1), planted!("token").into()).to_string();
     let half = &whole[..whole.find(CANARY).unwrap() + CANARY.len()];
     vec![

@@ -1,0 +1,31 @@
+//! What a session and its token renewer share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::status::Status;
+use crate::token::CurrentToken;
+
+#[derive(Debug)]
+pub(super) struct SessionState<A> {
+    pub(super) authenticator: A,
+    /// How long before its expiry a token is renewed.
+    pub(super) renew_margin: Duration,
+    pub(super) current: CurrentToken,
+    status: Mutex<Status>,
+}
+
+impl<A> SessionState<A> {
+    pub(super) fn new(authenticator: A, renew_margin: Duration) -> Self {
+        Self {
+            authenticator,
+            renew_margin,
+            current: CurrentToken::default(),
+            status: Mutex::default(),
+        }
+    }
+
+    pub(super) fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
