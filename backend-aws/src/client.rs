@@ -16,7 +16,7 @@ use crate::metadata_cache::MetadataCache;
 use crate::name::Names;
 use crate::sdk_config::build_client;
 
-/// One account in one region, and what this process has learnt about its secrets.
+/// One account in one region, and what this process caches about its secrets.
 pub(crate) struct Client {
     /// `None` once the client is closed.
     sdk: ArcSwapOption<aws_sdk_secretsmanager::Client>,

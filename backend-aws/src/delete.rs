@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Succeeds if the secret turns out to be deleted or missing; fails with `failure` otherwise.
+    /// Succeeds if the secret is deleted or missing; fails with `failure` otherwise.
     async fn confirm_deleted(&self, path: &SecretPath, failure: Failure) -> Result<()> {
         if failure.reason == Reason::InvalidRequest
             && let Ok(found) = self.describe_stored(path).await

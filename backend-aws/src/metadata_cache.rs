@@ -43,7 +43,7 @@ impl MetadataCache {
         let entries = Cache::builder()
             .max_capacity(capacity)
             .time_to_live(ttl)
-            // The default policy may turn away a new secret that was read once in favour of older ones.
+            // The default policy may reject a new secret in favour of older ones that are read more often.
             .eviction_policy(EvictionPolicy::lru())
             .build();
         Self { entries, lookups: Mutex::default() }
