@@ -1,4 +1,4 @@
-//! Changing metadata.
+//! Changes metadata.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use aws_sdk_secretsmanager::types::Tag;
 use strongroom_core::{MetadataPatch, Result, SecretPath};
 
 use crate::client::Client;
-use crate::describe::Described;
-use crate::metadata::{Difference, Tags, difference};
-use crate::refusal::{Needs, answered};
+use crate::describe::StoredSecret;
+use crate::metadata::{MetadataChanges, Tags, diff};
+use crate::request::{RequiredPermission, send};
 
 impl Client {
     pub(crate) async fn annotate(
@@ -16,60 +16,65 @@ impl Client {
         path: SecretPath,
         patch: MetadataPatch,
     ) -> Result<()> {
-        let found = self.look_at_live(&path).await?;
-        let difference = found.difference(&patch)?;
-        self.apply(&path, &difference).await
+        let found = self.describe_live(&path).await?;
+        let changes = found.changes(&patch)?;
+        self.apply_changes(&path, &changes).await
     }
 
-    /// Changes tags and description. New tags come first, where there is room for them: what an
-    /// interruption leaves behind is what was to go anyway.
-    pub(crate) async fn apply(&self, path: &SecretPath, difference: &Difference) -> Result<()> {
+    /// Changes tags and description. New tags are set before others are removed, unless the limit
+    /// of tags forbids it: an interruption then leaves obsolete tags instead of losing new ones.
+    pub(crate) async fn apply_changes(
+        &self,
+        path: &SecretPath,
+        changes: &MetadataChanges,
+    ) -> Result<()> {
         let name = self.names.name(path)?;
-        if difference.is_tight {
-            self.untag(&name, difference).await?;
+        if changes.removes_first {
+            self.untag(&name, &changes.removed).await?;
         }
-        if !difference.set.is_empty() {
+        if !changes.set.is_empty() {
             let request = self.sdk()?.tag_resource().secret_id(&name);
-            let request = request.set_tags(Some(to_list(&difference.set)));
-            let needs = Needs { action: "TagResource", secret: Some(&name) };
-            answered(request.send(), needs).await?;
+            let request = request.set_tags(Some(to_sdk_tags(&changes.set)));
+            let permission = RequiredPermission { action: "TagResource", secret: Some(&name) };
+            send(request.send(), permission).await?;
         }
-        if !difference.is_tight {
-            self.untag(&name, difference).await?;
+        if !changes.removes_first {
+            self.untag(&name, &changes.removed).await?;
         }
-        if let Some(description) = &difference.description {
+        if let Some(description) = &changes.description {
             let request = self.sdk()?.update_secret().secret_id(&name).description(description);
-            let needs = Needs { action: "UpdateSecret", secret: Some(&name) };
-            answered(request.send(), needs).await?;
+            let permission = RequiredPermission { action: "UpdateSecret", secret: Some(&name) };
+            send(request.send(), permission).await?;
         }
         Ok(())
     }
 
-    async fn untag(&self, name: &str, difference: &Difference) -> Result<()> {
-        if difference.removed.is_empty() {
+    async fn untag(&self, name: &str, removed: &[String]) -> Result<()> {
+        if removed.is_empty() {
             return Ok(());
         }
         let request = self.sdk()?.untag_resource().secret_id(name);
-        let request = request.set_tag_keys(Some(difference.removed.clone()));
-        answered(request.send(), Needs { action: "UntagResource", secret: Some(name) }).await?;
+        let request = request.set_tag_keys(Some(removed.to_vec()));
+        let permission = RequiredPermission { action: "UntagResource", secret: Some(name) };
+        send(request.send(), permission).await?;
         Ok(())
     }
 }
 
-impl Described {
-    /// What a patch changes. One that is empty looks at nothing: what others have written in our
-    /// tags' places is no reason to refuse a value.
-    pub(crate) fn difference(&self, patch: &MetadataPatch) -> Result<Difference> {
+impl StoredSecret {
+    /// The changes that a patch makes. An empty patch does not parse the stored tags, because
+    /// malformed tags are no reason to refuse a new value.
+    pub(crate) fn changes(&self, patch: &MetadataPatch) -> Result<MetadataChanges> {
         if patch.is_empty() {
-            return Ok(Difference::default());
+            return Ok(MetadataChanges::default());
         }
         let old = self.metadata()?;
         let mut new = old.clone();
         patch.apply(&mut new)?;
-        difference(self.tags(), &old, &new)
+        diff(self.tags(), &old, &new)
     }
 }
 
-pub(crate) fn to_list(tags: &Tags) -> Vec<Tag> {
+pub(crate) fn to_sdk_tags(tags: &Tags) -> Vec<Tag> {
     tags.iter().map(|(name, text)| Tag::builder().key(name).value(text).build()).collect()
 }

@@ -1,4 +1,4 @@
-//! The backend itself.
+//! The backend.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,9 +13,10 @@ use strongroom_core::{
 };
 use tokio::runtime::Handle;
 
-use crate::client::{Client, load};
+use crate::client::Client;
 use crate::config::{AwsConfig, origin};
-use crate::read::id;
+use crate::read::version_id;
+use crate::sdk_config::load;
 
 const KIND: &str = "aws";
 /// Reads are billed and take a round trip; keys change rarely.
@@ -44,41 +45,44 @@ pub struct AwsBackend {
 }
 
 impl AwsBackend {
-    /// Sets the client up with what the SDK's default chain finds: environment, profile, container,
-    /// instance. Credentials are fetched by the first call, so that a service can start while their
-    /// source is down. [`health`](Backend::health) tells whether they work.
+    /// Opens a backend with the SDK's default chain: environment, profile, container, instance. The
+    /// first call fetches credentials, so that a service can start while their source is down;
+    /// [`health`](Backend::health) tells whether they work.
     ///
-    /// If no region is configured anywhere, the instance's metadata service is asked for it, which
-    /// takes some seconds where there is none.
+    /// If no region is configured, the SDK asks the instance metadata service for it, which takes some
+    /// seconds on a machine without one.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the configuration is wrong or no region is found.
     pub async fn open(config: AwsConfig) -> Result<Self> {
-        let opened = async {
+        let open = async {
             ensure_runtime()?;
             let sdk = load(&config).await?;
             Self::new(&sdk, config)
         };
-        opened.await.map_err(|error| named(error, Operation::Open, None))
+        open.await.map_err(|error| add_context(error, Operation::Open, None))
     }
 
-    /// Uses a configuration of the SDK that the application has loaded itself, with its
-    /// credentials, region and HTTP client. Timeouts and retries are those of `config`, whose
-    /// `region`, `profile`, `endpoint_url`, `credentials` and `role` are not used.
+    /// Opens a backend with an SDK configuration that the application has loaded: its credentials,
+    /// region, endpoint and HTTP client. Timeouts and retries are those of `config`; its `region`,
+    /// `profile`, `endpoint_url`, `credentials` and `role` are ignored.
+    ///
+    /// [`SdkConfig`] is the type of the crate `aws-config` 1, re-exported here: applications that use
+    /// other services of AWS have one, and share its credentials in this way.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the configuration is wrong or has no region.
     pub fn with_sdk_config(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
-        Self::new(sdk, config).map_err(|error| named(error, Operation::Open, None))
+        Self::new(sdk, config).map_err(|error| add_context(error, Operation::Open, None))
     }
 
     fn new(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
         let endpoint = config.secrets_manager_endpoint_url.as_deref().or(sdk.endpoint_url());
-        let place = endpoint.map_or_else(String::new, |url| format!(" at {}", origin(url)));
+        let endpoint = endpoint.map_or_else(String::new, |url| format!(" at {}", origin(url)));
         let prefix = config.prefix.as_ref();
         let prefix = prefix.map_or_else(String::new, |prefix| format!(", prefix `{prefix}`"));
         let client = Arc::new(Client::new(sdk, config)?);
-        let instance = format!("AWS Secrets Manager in {}{place}{prefix}", client.region);
+        let instance = format!("AWS Secrets Manager in {}{endpoint}{prefix}", client.region);
         let capabilities = Capabilities::none().with_all(CAPABILITIES);
         let mut info = BackendInfo::new(KIND, instance, capabilities);
         info.default_cache_ttl = Some(CACHE_TTL);
@@ -86,8 +90,8 @@ impl AwsBackend {
         Ok(Self { info, client })
     }
 
-    /// Names operation, path and backend in an error.
-    async fn named<T>(
+    /// Runs an operation, and adds the operation, path and backend to its error.
+    async fn run<T>(
         &self,
         operation: Operation,
         path: Option<&SecretPath>,
@@ -97,11 +101,11 @@ impl AwsBackend {
             Ok(()) => work.await,
             Err(error) => Err(error),
         };
-        result.map_err(|error| named(error, operation, path))
+        result.map_err(|error| add_context(error, operation, path))
     }
 
-    /// The same for a change, which is made in a task of its own.
-    async fn change<T, F>(
+    /// Runs a write in a task of its own, and adds the context to its error.
+    async fn run_write<T, F>(
         &self,
         operation: Operation,
         path: &SecretPath,
@@ -111,11 +115,11 @@ impl AwsBackend {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.named(operation, Some(path), self.client.change(path, work)).await
+        self.run(operation, Some(path), self.client.write(path, work)).await
     }
 }
 
-fn named(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
+fn add_context(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
     let error = error.during(operation).from_backend(KIND);
     match path {
         Some(path) => error.at(path),
@@ -127,8 +131,8 @@ fn ensure_runtime() -> Result<()> {
     if Handle::try_current().is_ok() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
-        .because("this backend needs Tokio, and no runtime of it runs here"))
+    Err(Error::new(ErrorKind::Config, "call the backend from a task of a Tokio runtime")
+        .because("the AWS backend needs a Tokio runtime, and the caller has none"))
 }
 
 #[async_trait]
@@ -138,12 +142,12 @@ impl Backend for AwsBackend {
     }
 
     fn locate(&self, path: &SecretPath) -> String {
-        let name = self.client.names.beginning(Some(path));
+        let name = self.client.names.starting_with(Some(path));
         format!("`{name}` in AWS Secrets Manager in {}", self.client.region)
     }
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        self.named(Operation::Get, Some(path), self.client.read(path, version)).await
+        self.run(Operation::Get, Some(path), self.client.read(path, version)).await
     }
 
     async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
@@ -152,14 +156,14 @@ impl Backend for AwsBackend {
             Ok(()) => self.client.read_many(paths).await,
             Err(error) => paths.iter().map(|_| Err(error.clone())).collect(),
         };
-        let named = |(result, path): (Result<Secret>, &SecretPath)| {
-            result.map_err(|error| named(error, Operation::Get, Some(path)))
+        let with_context = |(result, path): (Result<Secret>, &SecretPath)| {
+            result.map_err(|error| add_context(error, Operation::Get, Some(path)))
         };
-        results.into_iter().zip(paths).map(named).collect()
+        results.into_iter().zip(paths).map(with_context).collect()
     }
 
     async fn health(&self) -> Result<Health> {
-        self.named(Operation::Health, None, self.client.health()).await
+        self.run(Operation::Health, None, self.client.health()).await
     }
 
     async fn put(
@@ -169,47 +173,47 @@ impl Backend for AwsBackend {
         options: PutOptions,
     ) -> Result<Version> {
         let work = |client: Arc<Client>, path| client.put(path, value, options);
-        self.change(Operation::Put, path, work).await
+        self.run_write(Operation::Put, path, work).await
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
-        self.change(Operation::Delete, path, Client::delete).await
+        self.run_write(Operation::Delete, path, Client::delete).await
     }
 
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
-        self.change(Operation::Undelete, path, Client::undelete).await
+        self.run_write(Operation::Undelete, path, Client::undelete).await
     }
 
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        self.change(Operation::Destroy, path, Client::destroy).await
+        self.run_write(Operation::Destroy, path, Client::destroy).await
     }
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
-        self.named(Operation::List, prefix, self.client.list(prefix, options)).await
+        self.run(Operation::List, prefix, self.client.list(prefix, options)).await
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        self.named(Operation::Versions, Some(path), self.client.versions(path)).await
+        self.run(Operation::Versions, Some(path), self.client.versions(path)).await
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
-        let id = id(version);
+        let id = version_id(version);
         let work = |client: Arc<Client>, path| async { client.rollback(path, id?).await };
-        self.change(Operation::Rollback, path, work).await
+        self.run_write(Operation::Rollback, path, work).await
     }
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        self.named(Operation::Describe, Some(path), self.client.describe(path)).await
+        self.run(Operation::Describe, Some(path), self.client.describe(path)).await
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
         let patch = patch.clone();
         let work = |client: Arc<Client>, path| client.annotate(path, patch);
-        self.change(Operation::Annotate, path, work).await
+        self.run_write(Operation::Annotate, path, work).await
     }
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
-        self.change(Operation::Rotate, path, Client::rotate).await
+        self.run_write(Operation::Rotate, path, Client::rotate).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -218,7 +222,7 @@ impl Backend for AwsBackend {
     }
 }
 
-/// What the SDK's client holds is not shown.
+/// Leaves out the SDK's client, which holds credentials.
 impl fmt::Debug for AwsBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AwsBackend").field("instance", &self.info.instance).finish_non_exhaustive()

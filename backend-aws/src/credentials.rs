@@ -1,4 +1,4 @@
-//! Credentials that the SDK can use, and why there are none.
+//! The credentials that the SDK signs requests with, and the errors of their sources.
 
 use std::error::Error as StdError;
 
@@ -13,31 +13,30 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use strongroom_core::{Error, ErrorKind};
 
-use crate::refusal::{
-    elsewhere, find, timed_out, unauthenticated, unreachable_service, unreadable,
+use crate::error::{
+    find_source, service_error, timed_out, unauthenticated, unexpected_answer, unreachable,
 };
 use crate::settings::ROLE_ARN;
 
-/// Refuses what another provider gives if it cannot be sent: the SDK panics over what does not fit
-/// into a header.
+/// Rejects credentials of another provider that do not fit into a header: the SDK would panic.
 #[derive(Debug)]
-pub(crate) struct Sendable(SharedCredentialsProvider);
+pub(crate) struct HeaderSafeProvider(SharedCredentialsProvider);
 
-impl Sendable {
-    pub(crate) fn only(provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
+impl HeaderSafeProvider {
+    pub(crate) fn wrap(provider: SharedCredentialsProvider) -> SharedCredentialsProvider {
         SharedCredentialsProvider::new(Self(provider))
     }
 
     async fn provide(&self) -> Result {
         let credentials = self.0.provide_credentials().await?;
-        if is_sendable(&credentials) {
+        if is_header_safe(&credentials) {
             return Ok(credentials);
         }
-        Err(CredentialsError::invalid_configuration("a character that cannot be sent"))
+        Err(CredentialsError::invalid_configuration("a character that does not fit into a header"))
     }
 }
 
-impl ProvideCredentials for Sendable {
+impl ProvideCredentials for HeaderSafeProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -46,31 +45,34 @@ impl ProvideCredentials for Sendable {
     }
 
     fn fallback_on_interrupt(&self) -> Option<Credentials> {
-        self.0.fallback_on_interrupt().filter(is_sendable)
+        self.0.fallback_on_interrupt().filter(is_header_safe)
     }
 }
 
-fn is_sendable(credentials: &Credentials) -> bool {
+fn is_header_safe(credentials: &Credentials) -> bool {
     let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     is_visible(credentials.access_key_id()) && credentials.session_token().is_none_or(is_visible)
 }
 
-/// The error for credentials that could not be had.
-pub(crate) fn without_credentials(error: &CredentialsError) -> Error {
-    let from_sts =
-        find::<SdkError<AssumeRoleError, HttpResponse>>(error).map(sts_failed).or_else(|| {
-            find::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error).map(sts_failed)
+/// The error for a source that provided no credentials.
+pub(crate) fn credentials_error(error: &CredentialsError) -> Error {
+    let from_sts = find_source::<SdkError<AssumeRoleError, HttpResponse>>(error)
+        .map(sts_error)
+        .or_else(|| {
+            find_source::<SdkError<AssumeRoleWithWebIdentityError, HttpResponse>>(error)
+                .map(sts_error)
         });
     if let Some(error) = from_sts.filter(Error::is_temporary) {
         return error;
     }
-    // A provider that could not be reached may be so later.
-    let is_passing = find::<ConnectorError>(error).is_some()
+    // A source that cannot be reached now may be reachable later.
+    let is_transient = find_source::<ConnectorError>(error).is_some()
         || matches!(error, CredentialsError::ProviderTimedOut(_));
-    if is_passing {
+    if is_transient {
         return Error::new(
             ErrorKind::Unavailable,
-            "check the network to the service that gives them, such as AWS STS or the instance's",
+            "check the network to the source of credentials, such as AWS STS or the instance \
+             metadata service",
         )
         .because("credentials could not be fetched");
     }
@@ -92,27 +94,27 @@ pub(crate) fn without_credentials(error: &CredentialsError) -> Error {
                  not ended (`aws sso login`), and that the role of `{ROLE_ARN}` may be assumed"
             ),
         )
-        .because("the source of credentials gave none"),
+        .because("the source of credentials provided none"),
     }
 }
 
-/// What AWS STS said instead of giving credentials.
-fn sts_failed<E>(error: &SdkError<E, HttpResponse>) -> Error
+/// The error for an answer of AWS STS without credentials.
+fn sts_error<E>(error: &SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
     match error {
-        SdkError::ServiceError(refusal) => {
-            match (refusal.err().code(), refusal.raw().status().as_u16()) {
-                // STS refuses with 403, which says nothing about what lies in between.
-                (Some(code), 400..=407 | 409..=428) => elsewhere(code, 400),
-                (code, status) => elsewhere(code.unwrap_or_default(), status),
+        SdkError::ServiceError(answer) => {
+            match (answer.err().code(), answer.raw().status().as_u16()) {
+                // STS itself answers 403: with a code, the status does not point to a proxy.
+                (Some(code), 400..=407 | 409..=428) => service_error(code, 400),
+                (code, status) => service_error(code.unwrap_or_default(), status),
             }
         }
         SdkError::TimeoutError(_) => timed_out(),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => timed_out(),
-        SdkError::DispatchFailure(_) => unreachable_service(),
-        _ => unreadable(),
+        SdkError::DispatchFailure(_) => unreachable(),
+        _ => unexpected_answer(),
     }
 }
 
@@ -123,16 +125,16 @@ mod tests {
     fn provider(id: &str, token: Option<&str>) -> SharedCredentialsProvider {
         let token = token.map(str::to_owned);
         let credentials = Credentials::new(id, "secret", token, None, "test");
-        Sendable::only(SharedCredentialsProvider::new(credentials))
+        HeaderSafeProvider::wrap(SharedCredentialsProvider::new(credentials))
     }
 
     #[tokio::test]
-    async fn what_cannot_be_sent_is_refused() {
+    async fn rejects_credentials_that_do_not_fit_into_a_header() {
         assert!(provider("AKIA", None).provide_credentials().await.is_ok());
         assert!(provider("AKIA", Some("a+/b==")).provide_credentials().await.is_ok());
         for (id, token) in [("AK IA", None), ("AKIA", Some("token\n")), ("AKIA", Some("ž"))] {
-            let refused = provider(id, token).provide_credentials().await.unwrap_err();
-            assert!(matches!(refused, CredentialsError::InvalidConfiguration(_)));
+            let error = provider(id, token).provide_credentials().await.unwrap_err();
+            assert!(matches!(error, CredentialsError::InvalidConfiguration(_)));
         }
     }
 }

@@ -1,52 +1,54 @@
-//! What the service tells about a secret without its value.
+//! Describes secrets without their values.
 
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::types::{ReplicationStatusType, Tag};
 use strongroom_core::{Description, Metadata, Result, SecretPath, Version};
 
 use crate::client::Client;
-use crate::known::Fact;
+use crate::error::{Reason, not_found, unexpected_answer};
 use crate::metadata::{from_tags, time};
-use crate::refusal::{Code, Needs, answered, not_found, unreadable};
+use crate::metadata_cache::CachedMetadata;
+use crate::request::{RequiredPermission, send};
 
-/// The label of the active version.
-pub(crate) const CURRENT: &str = "AWSCURRENT";
-/// The label of the version that was active before.
-const PREVIOUS: &str = "AWSPREVIOUS";
+/// The staging label of the active version.
+pub(crate) const CURRENT_LABEL: &str = "AWSCURRENT";
+/// The staging label of the version that was active before.
+const PREVIOUS_LABEL: &str = "AWSPREVIOUS";
 
-/// A secret that exists, be it deleted.
+/// The description of a secret that exists, live or deleted.
 #[derive(Debug)]
-pub(crate) struct Described(DescribeSecretOutput);
+pub(crate) struct StoredSecret(DescribeSecretOutput);
 
-impl Described {
+impl StoredSecret {
     pub(crate) fn is_deleted(&self) -> bool {
         self.0.deleted_date().is_some()
     }
 
     /// The id of the active version; `None` if no value was ever written.
-    pub(crate) fn current(&self) -> Option<&str> {
+    pub(crate) fn current_version(&self) -> Option<&str> {
         let versions = self.0.version_ids_to_stages()?.iter();
-        let is_current = |stages: &Vec<String>| stages.iter().any(|stage| stage == CURRENT);
-        versions.filter(|(_, stages)| is_current(stages)).map(|(id, _)| id.as_str()).next()
+        let is_current = |labels: &Vec<String>| labels.iter().any(|label| label == CURRENT_LABEL);
+        versions.filter(|(_, labels)| is_current(labels)).map(|(id, _)| id.as_str()).next()
     }
 
-    /// Whether a version is or has just been the active one.
-    pub(crate) fn was_active(&self, id: &str) -> bool {
+    /// Whether a version is the active one or the one before it.
+    pub(crate) fn is_current_or_previous(&self, id: &str) -> bool {
         let labels = self.0.version_ids_to_stages().and_then(|versions| versions.get(id));
-        labels
-            .is_some_and(|labels| labels.iter().any(|label| label == CURRENT || label == PREVIOUS))
+        labels.is_some_and(|labels| {
+            labels.iter().any(|label| label == CURRENT_LABEL || label == PREVIOUS_LABEL)
+        })
     }
 
-    /// The id of the active version of a secret that can be read.
-    pub(crate) fn live(&self) -> Option<&str> {
-        self.current().filter(|_| !self.is_deleted())
+    /// The id of the active version, if the secret is not deleted.
+    pub(crate) fn live_version(&self) -> Option<&str> {
+        self.current_version().filter(|_| !self.is_deleted())
     }
 
     pub(crate) fn tags(&self) -> &[Tag] {
         self.0.tags()
     }
 
-    pub(crate) fn rotates(&self) -> bool {
+    pub(crate) fn has_rotation(&self) -> bool {
         self.0.rotation_enabled().unwrap_or_default() || self.0.rotation_lambda_arn().is_some()
     }
 
@@ -63,31 +65,31 @@ impl Described {
         Ok(metadata)
     }
 
-    /// What reads need to know. A time of the last change would soon be out of date.
-    pub(crate) fn fact(&self) -> Result<Fact> {
+    /// The metadata for reads, without the time of the last change, which would soon be outdated.
+    pub(crate) fn cacheable_metadata(&self) -> Result<CachedMetadata> {
         let mut metadata = self.metadata()?;
         metadata.updated_at = None;
-        Ok(Fact { metadata, current: Version::new(self.current().unwrap_or_default()) })
+        let current_version = Version::new(self.current_version().unwrap_or_default());
+        Ok(CachedMetadata { metadata, current_version })
     }
 
-    fn details(&self, mut description: Description) -> Description {
-        let told = &self.0;
-        let moment = |moment| {
-            time(moment).map(|moment| humantime::format_rfc3339_seconds(moment).to_string())
-        };
-        let replicas: Vec<_> = told.replication_status().iter().filter_map(replica).collect();
-        for (name, fact) in [
-            ("arn", told.arn().map(str::to_owned)),
-            ("kms_key", told.kms_key_id().map(str::to_owned)),
-            ("owning_service", told.owning_service().map(str::to_owned)),
-            ("primary_region", told.primary_region().map(str::to_owned)),
+    fn add_details(&self, mut description: Description) -> Description {
+        let answer = &self.0;
+        let date =
+            |date| time(date).map(|time| humantime::format_rfc3339_seconds(time).to_string());
+        let replicas: Vec<_> = answer.replication_status().iter().filter_map(replica).collect();
+        for (name, detail) in [
+            ("arn", answer.arn().map(str::to_owned)),
+            ("kms_key", answer.kms_key_id().map(str::to_owned)),
+            ("owning_service", answer.owning_service().map(str::to_owned)),
+            ("primary_region", answer.primary_region().map(str::to_owned)),
             ("replicas", (!replicas.is_empty()).then(|| replicas.join(", "))),
-            ("rotation_function", told.rotation_lambda_arn().map(str::to_owned)),
-            ("last_rotated_at", moment(told.last_rotated_date())),
-            ("next_rotation_at", moment(told.next_rotation_date())),
+            ("rotation_function", answer.rotation_lambda_arn().map(str::to_owned)),
+            ("last_rotated_at", date(answer.last_rotated_date())),
+            ("next_rotation_at", date(answer.next_rotation_date())),
         ] {
-            if let Some(fact) = fact {
-                description = description.detail(name, fact);
+            if let Some(detail) = detail {
+                description = description.detail(name, detail);
             }
         }
         description
@@ -104,36 +106,36 @@ fn replica(status: &ReplicationStatusType) -> Option<String> {
 }
 
 impl Client {
-    /// What there is at a path; `None` if nothing ever was, or it is destroyed.
-    pub(crate) async fn look(&self, path: &SecretPath) -> Result<Option<Described>> {
+    /// The secret at a path; `None` if it does not exist or is destroyed.
+    pub(crate) async fn describe_stored(&self, path: &SecretPath) -> Result<Option<StoredSecret>> {
         let name = self.names.name(path)?;
-        let needs = Needs { action: "DescribeSecret", secret: Some(&name) };
-        let ticket = self.known.ticket();
+        let permission = RequiredPermission { action: "DescribeSecret", secret: Some(&name) };
+        let lookup = self.metadata_cache.start_lookup(path);
         let request = self.sdk()?.describe_secret().secret_id(&name);
-        let described = match answered(request.send(), needs).await {
-            Ok(output) if output.name().is_none() => return Err(unreadable()),
-            Ok(output) => Described(output),
-            Err(failure) if failure.code == Code::NotFound => return Ok(None),
+        let found = match send(request.send(), permission).await {
+            Ok(output) if output.name().is_none() => return Err(unexpected_answer()),
+            Ok(output) => StoredSecret(output),
+            Err(failure) if failure.reason == Reason::NotFound => return Ok(None),
             Err(failure) => return Err(failure.into()),
         };
-        if described.live().is_some()
-            && let Ok(fact) = described.fact()
+        if found.live_version().is_some()
+            && let Ok(metadata) = found.cacheable_metadata()
         {
-            self.known.learn(path, fact, ticket);
+            lookup.store(metadata);
         }
-        Ok(Some(described))
+        Ok(Some(found))
     }
 
-    /// What there is at a path, if it can be read.
-    pub(crate) async fn look_at_live(&self, path: &SecretPath) -> Result<Described> {
-        let described = self.look(path).await?;
-        described.filter(|described| described.live().is_some()).ok_or_else(not_found)
+    /// The secret at a path, if it has an active version and is not deleted.
+    pub(crate) async fn describe_live(&self, path: &SecretPath) -> Result<StoredSecret> {
+        let found = self.describe_stored(path).await?;
+        found.filter(|found| found.live_version().is_some()).ok_or_else(not_found)
     }
 
     pub(crate) async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        let described = self.look_at_live(path).await?;
-        let version = Version::new(described.live().unwrap_or_default());
-        let description = Description::new(path.clone(), version, described.metadata()?);
-        Ok(described.details(description))
+        let found = self.describe_live(path).await?;
+        let version = Version::new(found.live_version().unwrap_or_default());
+        let description = Description::new(path.clone(), version, found.metadata()?);
+        Ok(found.add_details(description))
     }
 }

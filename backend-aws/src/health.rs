@@ -1,22 +1,22 @@
-//! How the service is, asked with the cheapest request there is: one for a secret that does not
-//! exist.
+//! Checks the service with the cheapest request: one for a secret that does not exist.
 
 use strongroom_core::{Error, ErrorKind, Health, HealthStatus, Result};
 
 use crate::client::Client;
-use crate::refusal::{Code, Failure, Needs, answered, unreadable};
+use crate::error::{Failure, Reason, unexpected_answer};
+use crate::request::{RequiredPermission, send};
 
-/// No path leads to a name with such a segment.
-const NO_SECRET: &str = "strongroom/../health";
+/// A name that no path maps to, because of its `..`.
+const PROBE: &str = "strongroom/../health";
 
 impl Client {
     pub(crate) async fn health(&self) -> Result<Health> {
-        let name = format!("{}{NO_SECRET}", self.names.beginning(None));
-        let (status, details) = match self.ask_for(&name).await {
+        let name = format!("{}{PROBE}", self.names.starting_with(None));
+        let (status, details) = match self.probe(&name).await {
             Ok(()) => (HealthStatus::Ready, Vec::new()),
-            Err(failure) => match failure.code {
-                Code::NotFound | Code::Deleted => (HealthStatus::Ready, Vec::new()),
-                code => degraded(code, failure.into())?,
+            Err(failure) => match failure.reason {
+                Reason::NotFound | Reason::Deleted => (HealthStatus::Ready, Vec::new()),
+                reason => degraded(reason, failure.into())?,
             },
         };
         let mut health = Health::new(status).detail("region", &self.region);
@@ -26,24 +26,24 @@ impl Client {
         Ok(health)
     }
 
-    /// What reads do first: their permission is the one that matters.
-    async fn ask_for(&self, name: &str) -> Result<(), Failure> {
+    /// Sends the first request of a read, because the permission to read is the one that matters.
+    async fn probe(&self, name: &str) -> Result<(), Failure> {
         let sdk = self.sdk()?;
-        let told = if self.config.read_metadata {
-            let needs = Needs { action: "DescribeSecret", secret: Some(name) };
-            answered(sdk.describe_secret().secret_id(name).send(), needs).await?.name
+        let name = if self.config.read_metadata {
+            let permission = RequiredPermission { action: "DescribeSecret", secret: Some(name) };
+            send(sdk.describe_secret().secret_id(name).send(), permission).await?.name
         } else {
-            let needs = Needs { action: "GetSecretValue", secret: Some(name) };
-            answered(sdk.get_secret_value().secret_id(name).send(), needs).await?.name
+            let permission = RequiredPermission { action: "GetSecretValue", secret: Some(name) };
+            send(sdk.get_secret_value().secret_id(name).send(), permission).await?.name
         };
-        told.map(drop).ok_or_else(|| unreadable().into())
+        name.map(drop).ok_or_else(|| unexpected_answer().into())
     }
 }
 
-/// The service answers, but not everything is in order.
-fn degraded(code: Code, error: Error) -> Result<(HealthStatus, Vec<(&'static str, String)>)> {
-    let name = match (code, error.kind()) {
-        (Code::Denied, _) => "permission",
+/// The status of a service that answers and refuses, and the reason.
+fn degraded(reason: Reason, error: Error) -> Result<(HealthStatus, Vec<(&'static str, String)>)> {
+    let name = match (reason, error.kind()) {
+        (Reason::Denied, _) => "permission",
         (_, ErrorKind::Unauthenticated) => "credentials",
         _ => return Err(error),
     };

@@ -5,7 +5,7 @@
 //! use strongroom_backend_aws::{AwsBackend, AwsConfig};
 //! use strongroom_core::{Backend, SecretPath, VersionSelector};
 //!
-//! let mut config = AwsConfig::default(); // region and credentials as the SDK finds them
+//! let mut config = AwsConfig::default(); // the SDK finds region and credentials
 //! config.prefix = Some("production".into());
 //! let store = AwsBackend::open(config).await?;
 //!
@@ -16,114 +16,121 @@
 //! # }
 //! ```
 //!
-//! It has to run inside a Tokio runtime with time and I/O enabled.
+//! The backend has to run inside a Tokio runtime with time and I/O enabled.
 //!
 //! # Credentials and region
-//! They are found by the SDK's default chain: the environment, the shared configuration files with
-//! their profiles (SSO and `credential_process` included), web identity (EKS), the container's
-//! endpoint (ECS, EKS) and the instance's metadata service (EC2). A service there needs no
-//! credentials of its own. They are fetched by the first call and renewed before they end. See
+//! The SDK's default chain finds them: the environment, the shared configuration files with their
+//! profiles (including SSO and `credential_process`), web identity (EKS), the container endpoint (ECS,
+//! EKS) and the instance metadata service (EC2). A service that runs on AWS needs no credentials of its
+//! own. The first call fetches them, and the SDK renews them before they expire. See
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>.
 //!
 //! # Secrets
-//! A path is a name, below [`prefix`](AwsConfig::prefix). Names have no `:`, paths have no `=`:
-//! each stands for the other. A version is the service's `VersionId`, the active one that with the
-//! label `AWSCURRENT`; [`VersionSelector::Stage`] reads another label, such as `AWSPREVIOUS`.
+//! A path is a name, below [`prefix`](AwsConfig::prefix). Names must not contain `:`, and paths must
+//! not contain `=`: each replaces the other. A version is the service's `VersionId`; the active version
+//! has the staging label `AWSCURRENT`. [`VersionSelector::Stage`] reads another label, such as
+//! `AWSPREVIOUS`.
 //!
 //! | value | in the service |
 //! |---|---|
 //! | text, fields | `SecretString`, byte for byte; a JSON object has fields |
 //! | binary | `SecretBinary` |
-//! | what is empty, which the service does not take, and text that begins like this | `SecretString`: `{"strongroom_format":"text","value":"…"}`, with `binary` for empty binary |
+//! | an empty value, which the service rejects, and text that begins like this wrapper | `SecretString`: `{"strongroom_format":"text","value":"…"}`, with `binary` for empty binary |
 //!
-//! The service keeps 65,536 bytes; more is refused before it is asked.
+//! The service stores up to 65,536 bytes; the backend rejects larger values without a request.
 //!
-//! Metadata is kept in tags: our own under their names, the rest as `strongroom.kind`,
+//! Metadata is stored in tags: our own under their names, the rest as `strongroom.kind`,
 //! `strongroom.tier`, `strongroom.expires_at` (RFC 3339) and `strongroom.rotation_interval`; the
-//! description is the service's. In a tag's value, what the service may not take is written as
-//! `=XX` behind `strongroom:`; a value that gets longer than 256 characters by that is refused.
+//! description is the service's. In a tag's value, characters that the service may reject are written as
+//! `=XX` after `strongroom:`; the backend rejects a value that this makes longer than 256 characters.
 //!
-//! # Requests, which are billed
+//! # Requests, which AWS bills
 //! - The service keeps tags apart from values. The first `get` of a secret therefore makes two
-//!   requests at once, `GetSecretValue` and `DescribeSecret`. What the latter says is remembered for
-//!   [`metadata_ttl`](AwsConfig::metadata_ttl): until then a `get` makes one request, unless it shows
-//!   that the secret has another version meanwhile. A change of tags or expiry by another process is
-//!   seen that much later; before `Expired` is answered, the service is asked again.
+//!   requests in parallel, `GetSecretValue` and `DescribeSecret`. The backend caches the metadata for
+//!   [`metadata_ttl`](AwsConfig::metadata_ttl), for up to 10,000 secrets: until then a `get` makes one
+//!   request, unless its answer shows that the secret has a new version. Changes of tags or expiry by
+//!   another process are seen that much later; before it answers `Expired`, the backend asks the service
+//!   again.
 //! - `get_many` makes one request (`BatchGetSecretValue`) for 20 secrets, four at a time, and one
-//!   `DescribeSecret` for each whose metadata is not remembered, 16 at a time. Where the batch is not
-//!   granted, it reads one by one for five minutes.
-//! - Without [`read_metadata`](AwsConfig::read_metadata) there is no `DescribeSecret`: reads know no
-//!   metadata, and nothing expires.
-//! - `put` looks first, then creates the secret or adds a version. (Where `DescribeSecret` is not
-//!   granted, one without condition and metadata writes at once.) With
+//!   `DescribeSecret` for each secret whose metadata is not cached, 16 at a time. If the batch is not
+//!   granted, the backend reads one by one for five minutes.
+//! - Without [`read_metadata`](AwsConfig::read_metadata), reads send no `DescribeSecret`: secrets have no
+//!   metadata, and none expires.
+//! - `put` describes the secret first, then creates it or adds a version. (If `DescribeSecret` is not
+//!   granted, a put without condition and metadata writes immediately.) With
 //!   [`MustBeVersion`](strongroom_core::Condition::MustBeVersion) it adds a version that is not active
 //!   and then moves `AWSCURRENT`, on condition that the expected version has it. Metadata is changed
-//!   after that: in between, readers see the new value with the old metadata. If only that fails, the
-//!   error says which version was written.
-//! - Changes are made by a task that goes on if its caller goes away; `close` waits for it, for
-//!   [`timeout`](AwsConfig::timeout) at most. Each write carries an id of ours (`ClientRequestToken`), so that a repeated attempt writes
-//!   no second version.
+//!   after that: in between, readers see the new value with the old metadata. If only that step fails,
+//!   the error names the version that was written.
+//! - Each write runs in a task that goes on if its caller is dropped; `close` waits for it, for
+//!   [`timeout`](AwsConfig::timeout) at most. Each write carries an id (`ClientRequestToken`), so that a
+//!   repeated attempt writes no second version.
 //!
-//! Each request is tried at most three times, in the SDK's standard mode, with pauses of up to 0.1 s
-//! and 0.2 s (or what the service asks for in `x-amz-retry-after`, up to 2 s), and ends within
-//! [`timeout`](AwsConfig::timeout), an attempt within [`attempt_timeout`](AwsConfig::attempt_timeout),
-//! fetching credentials included. All clients of a process for one region share the SDK's budget of
-//! retries. Nothing else repeats requests.
+//! The SDK makes up to three attempts at a request, in its standard mode, with delays of up to 0.1 s
+//! and 0.2 s (or the one that the service asks for in `x-amz-retry-after`, up to 2 s). A request ends
+//! within [`timeout`](AwsConfig::timeout), an attempt within
+//! [`attempt_timeout`](AwsConfig::attempt_timeout), fetching credentials included. All clients of a
+//! process in one region share the SDK's retry budget. Nothing else repeats requests.
 //!
-//! # What differs from other stores
+//! # Differences from other stores
 //! - A conditional `put` that loses a race leaves a version behind that was never active. The service
-//!   removes versions without a label by itself, once there are more than 100 and they are 24 hours
-//!   old: one secret cannot be written every few minutes for ever.
-//! - `delete` has the service keep a secret for
-//!   [`recovery_window_days`](AwsConfig::recovery_window_days); then it is gone. To write to a deleted
-//!   secret, it is restored first: readers see its old value for a moment. If the write then fails, it
-//!   is deleted again, unless it shows that somebody has written to it meanwhile; where that cannot be
-//!   seen or done, a warning says that it is live.
-//!   A process that is killed in between leaves it live, with its old value; one that is killed between
-//!   value and metadata leaves the new value with the old metadata.
-//! - After `destroy`, the service may take a moment to free the name; a `put` waits for that, for
+//!   prunes versions without a staging label once there are more than 100 and they are 24 hours old: one
+//!   secret cannot be written every few minutes for ever.
+//! - `delete` schedules the deletion: the service keeps the secret for
+//!   [`recovery_window_days`](AwsConfig::recovery_window_days). A `put` to a deleted secret restores it
+//!   first: readers see its old value for a moment. If the write then fails, the backend deletes the
+//!   secret again, unless another client has written to it meanwhile; if the backend cannot find that out
+//!   or cannot delete it, it logs a warning that the secret is live.
+//!   A process that is killed in between leaves the secret live, with its old value; one that is killed
+//!   between value and metadata leaves the new value with the old metadata.
+//! - After `destroy`, the service may take a moment to release the name; a `put` waits for that, for
 //!   [`timeout`](AwsConfig::timeout) at most.
-//! - `list` may lack what was changed in the last five minutes, as the service says of its own list.
+//! - `list` may not show changes of the last five minutes, because the service's own list does not.
 //! - `rotate` starts the rotation that is configured for a secret, and does not wait for its end.
 //! - A secret that has replicas must lose them before it can be deleted; `describe` lists them.
-//! - `health` asks for a secret that does not exist, below the prefix. Where a policy grants reading of
-//!   single secrets only, that is refused, and it answers `Degraded` with the detail `permission`.
+//! - `health` reads a secret that does not exist, below the prefix. If a policy grants reading of single
+//!   secrets only, AWS denies that, and `health` answers `Degraded` with the detail `permission`.
 //!
 //! # Connection
-//! Certificates are checked against the platform's authorities; nothing turns that off. For https, the
-//! proxy that `HTTPS_PROXY` or `ALL_PROXY` names is used, unless `NO_PROXY` excepts the host; plain http
-//! uses none. Plain http to another host is refused for Secrets Manager, wherever the endpoint was
-//! configured, unless [`allow_http`](AwsConfig::allow_http) is set. (With
-//! [`with_sdk_config`](AwsBackend::with_sdk_config), connections are made as the application has set
-//! them up.) The SDK's copies of values, and the buffers of the HTTP and TLS libraries, are not wiped.
+//! Certificates are checked against the platform's authorities; nothing turns that off. https uses the
+//! proxy of `HTTPS_PROXY` or `ALL_PROXY`, unless `NO_PROXY` excepts the host; plain http uses none. The
+//! backend refuses plain http to another host for Secrets Manager, wherever the endpoint was configured,
+//! unless [`allow_http`](AwsConfig::allow_http) is set. (With
+//! [`with_sdk_config`](AwsBackend::with_sdk_config), the application's HTTP client makes the
+//! connections.) The SDK's copies of values, and the buffers of the HTTP and TLS libraries, are not
+//! wiped.
 //!
-//! The SDK's own events are kept from `tracing`'s subscribers: some of them show credentials, such as
-//! an answer of AWS STS that it cannot read, or the tokens of an instance's metadata service.
+//! The backend hides the SDK's own events from `tracing`'s subscribers: some of them show credentials,
+//! such as an answer of AWS STS that the SDK cannot parse, or the tokens of the instance metadata
+//! service.
 //!
 //! [`VersionSelector::Stage`]: strongroom_core::VersionSelector::Stage
 
 mod annotate;
 mod backend;
 mod batch;
-mod change;
+mod batch_denial;
 mod client;
 mod config;
 mod credentials;
+mod delete;
 mod describe;
+mod error;
 mod health;
 mod http;
-mod known;
 mod list;
 mod metadata;
+mod metadata_cache;
 mod name;
 mod put;
-mod quiet;
 mod read;
-mod refusal;
-mod remove;
+mod request;
+mod sdk_config;
 mod settings;
+mod suppress_events;
 mod value;
 mod versions;
+mod write_task;
 
 pub use aws_config::SdkConfig;
 pub use backend::AwsBackend;

@@ -1,7 +1,7 @@
-//! Metadata in the tags of a secret: at most 50, names of 1 to 128 and values of 0 to 256
-//! characters: letters, digits, white space and `_ . : / = + - @`; see
-//! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_Tag.html>. The description
-//! has a place of its own.
+//! Stores metadata in the tags of a secret. The service allows 50 tags, with names of 1 to 128 and
+//! values of 0 to 256 characters: letters, digits, white space and `_ . : / = + - @`; see
+//! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_Tag.html>. The description is
+//! not a tag but an attribute of the secret.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,32 +14,32 @@ const KIND: &str = "strongroom.kind";
 const TIER: &str = "strongroom.tier";
 const EXPIRES_AT: &str = "strongroom.expires_at";
 const ROTATION_INTERVAL: &str = "strongroom.rotation_interval";
-/// What the names of our own tags begin with; no other tag's name does.
+/// The beginning of the names of our own tags, which no other tag may have.
 const RESERVED: &str = "strongroom";
-/// What the names of the service's own tags begin with.
-const FOREIGN: &str = "aws:";
-/// Stands in front of a value in which bytes are escaped as `=XX`.
+/// The beginning of the names of tags that AWS itself manages.
+const STORE_MANAGED: &str = "aws:";
+/// The beginning of a value in which bytes are escaped as `=XX`.
 const ESCAPED: &str = "strongroom:";
 /// The longest value of a tag, in characters.
-const LONGEST_VALUE: usize = 256;
+const MAX_VALUE_LENGTH: usize = 256;
 /// The most tags of a secret.
-const MOST_TAGS: usize = 50;
+const MAX_TAGS: usize = 50;
 
-/// A secret's tags.
+/// Tags by name.
 pub(crate) type Tags = BTreeMap<String, String>;
 
-/// What turns the tags of a secret into others.
+/// The changes from one set of metadata to another.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Difference {
+pub(crate) struct MetadataChanges {
     pub(crate) removed: Vec<String>,
     pub(crate) set: Tags,
-    /// The description, if it changes; empty for none.
+    /// The new description, if it changes; empty to remove it.
     pub(crate) description: Option<String>,
-    /// Whether there is room for the new tags only once the others are removed.
-    pub(crate) is_tight: bool,
+    /// Whether the limit of tags requires that old ones are removed before new ones are set.
+    pub(crate) removes_first: bool,
 }
 
-/// What tags say, those of other tools included.
+/// The metadata in tags, those of other tools included.
 pub(crate) fn from_tags(tags: &[Tag]) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     for (name, text) in pairs(tags) {
@@ -55,16 +55,16 @@ pub(crate) fn from_tags(tags: &[Tag]) -> Result<Metadata> {
                 metadata.rotation_interval =
                     Some(interval.map_err(|_| corrupt(ROTATION_INTERVAL))?);
             }
-            name if name.starts_with(RESERVED) || name.starts_with(FOREIGN) => {}
+            name if name.starts_with(RESERVED) || name.starts_with(STORE_MANAGED) => {}
             name => {
-                metadata.tags.insert(name.to_owned(), unescaped(text));
+                metadata.tags.insert(name.to_owned(), unescape(text));
             }
         }
     }
     Ok(metadata)
 }
 
-/// The tags that stand for metadata.
+/// The tags that store metadata.
 pub(crate) fn to_tags(metadata: &Metadata) -> Result<Tags> {
     let mut tags = Tags::new();
     let mut set = |name: &str, text: String| tags.insert(name.to_owned(), text);
@@ -82,10 +82,10 @@ pub(crate) fn to_tags(metadata: &Metadata) -> Result<Tags> {
         set(ROTATION_INTERVAL, humantime::format_duration(interval).to_string());
     }
     for (name, text) in &metadata.tags {
-        let text = escaped(text);
-        if text.chars().count() > LONGEST_VALUE {
-            return Err(too_much(
-                "a tag's value is over 256 characters once what AWS does not take in it is escaped",
+        let text = escape(text);
+        if text.chars().count() > MAX_VALUE_LENGTH {
+            return Err(invalid_tags(
+                "a tag's value has more than 256 characters after escaping those that AWS does not accept",
             ));
         }
         set(name, text);
@@ -93,9 +93,9 @@ pub(crate) fn to_tags(metadata: &Metadata) -> Result<Tags> {
     Ok(tags)
 }
 
-/// What turns `old` into `new`. `stored` are all tags that are there. What stays as it is need not be
-/// something that could be written.
-pub(crate) fn difference(stored: &[Tag], old: &Metadata, new: &Metadata) -> Result<Difference> {
+/// The changes from `old` to `new`, given all `stored` tags. Unchanged tags are not validated: other
+/// tools may have stored values that this backend would not.
+pub(crate) fn diff(stored: &[Tag], old: &Metadata, new: &Metadata) -> Result<MetadataChanges> {
     let (mut before, mut after) = (old.clone(), new.clone());
     before.tags.retain(|name, text| new.tags.get(name) != Some(text));
     after.tags.retain(|name, text| old.tags.get(name) != Some(text));
@@ -104,29 +104,29 @@ pub(crate) fn difference(stored: &[Tag], old: &Metadata, new: &Metadata) -> Resu
     let mut names: Vec<_> = own.into_keys().chain(gone.into_keys()).collect();
     names.sort_unstable();
     let removed: Vec<_> = names.into_iter().filter(|name| !set.contains_key(name)).collect();
-    let is_there = |name: &str, text: &str| pairs(stored).any(|there| there == (name, text));
-    let set: Tags = set.into_iter().filter(|(name, text)| !is_there(name, text)).collect();
-    let added = set.keys().filter(|name| pairs(stored).all(|(there, _)| there != name.as_str()));
-    let most = stored.len() + added.count();
-    let count = most.saturating_sub(removed.len());
-    if count > MOST_TAGS && count > stored.len() {
-        return Err(too_much("the secret would have more than the 50 tags that AWS keeps"));
+    let is_stored = |name: &str, text: &str| pairs(stored).any(|tag| tag == (name, text));
+    let set: Tags = set.into_iter().filter(|(name, text)| !is_stored(name, text)).collect();
+    let added = set.keys().filter(|name| pairs(stored).all(|(stored, _)| stored != name.as_str()));
+    let peak = stored.len() + added.count();
+    let count = peak.saturating_sub(removed.len());
+    if count > MAX_TAGS && count > stored.len() {
+        return Err(invalid_tags("the secret would have more than the 50 tags that AWS allows"));
     }
     let description =
         (old.description != new.description).then(|| new.description.clone().unwrap_or_default());
-    Ok(Difference { removed, set, description, is_tight: most > MOST_TAGS })
+    Ok(MetadataChanges { removed, set, description, removes_first: peak > MAX_TAGS })
 }
 
 pub(crate) fn pairs(tags: &[Tag]) -> impl Iterator<Item = (&str, &str)> {
     tags.iter().filter_map(|tag| Some((tag.key()?, tag.value().unwrap_or_default())))
 }
 
-/// Whether AWS takes all characters of a text in a tag.
+/// Whether AWS accepts all characters of a text in a tag.
 pub(crate) fn is_storable(text: &str) -> bool {
     let allowed = |character: char| match character {
         ' ' | '_' | '.' | ':' | '/' | '=' | '+' | '-' | '@' => true,
-        // AWS goes by Unicode's general categories, which Rust's own library does not tell. In the
-        // blocks of Latin, Greek, Cyrillic, Kana, Han and Hangul, the two agree on letters.
+        // AWS decides by Unicode's general categories, which the standard library does not expose.
+        // In the blocks of Latin, Greek, Cyrillic, Kana, Han and Hangul, both agree on letters.
         '\u{c0}'..='\u{24f}'
         | '\u{370}'..='\u{481}'
         | '\u{48a}'..='\u{52f}'
@@ -139,7 +139,7 @@ pub(crate) fn is_storable(text: &str) -> bool {
     text.chars().all(allowed)
 }
 
-fn escaped(text: &str) -> String {
+fn escape(text: &str) -> String {
     if is_storable(text) && !text.starts_with(ESCAPED) {
         return text.to_owned();
     }
@@ -156,8 +156,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Text that somebody else wrote with the same beginning stays as it is.
-fn unescaped(text: &str) -> String {
+/// Reverses [`escape`]. Text of another tool with the same beginning stays as it is.
+fn unescape(text: &str) -> String {
     let decoded = text.strip_prefix(ESCAPED).and_then(|escaped| {
         let mut parts = escaped.split('=');
         let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -171,18 +171,18 @@ fn unescaped(text: &str) -> String {
     decoded.unwrap_or_else(|| text.to_owned())
 }
 
-/// A moment in an answer, cut off to the millisecond.
-pub(crate) fn time(moment: Option<&DateTime>) -> Option<SystemTime> {
-    let milliseconds = u64::try_from(moment?.to_millis().ok()?).ok()?;
+/// A time in an answer, truncated to the millisecond.
+pub(crate) fn time(time: Option<&DateTime>) -> Option<SystemTime> {
+    let milliseconds = u64::try_from(time?.to_millis().ok()?).ok()?;
     Some(UNIX_EPOCH + Duration::from_millis(milliseconds))
 }
 
 fn corrupt(tag: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, "correct or remove it in AWS")
+    Error::new(ErrorKind::Corrupt, "correct or remove the tag in AWS")
         .because(format!("the secret's tag `{tag}` has no valid value"))
 }
 
-fn too_much(cause: &'static str) -> Error {
+fn invalid_tags(cause: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, "use other tags").because(cause)
 }
 
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    fn described(patch: &MetadataPatch) -> Metadata {
+    fn metadata_of(patch: &MetadataPatch) -> Metadata {
         let mut metadata = Metadata::default();
         patch.apply(&mut metadata).unwrap();
         metadata
@@ -203,14 +203,14 @@ mod tests {
         tags.iter().map(|(name, text)| Tag::builder().key(*name).value(*text).build()).collect()
     }
 
-    fn kept(metadata: &Metadata) -> Vec<Tag> {
+    fn as_stored(metadata: &Metadata) -> Vec<Tag> {
         let tags = to_tags(metadata).unwrap();
         stored(&tags.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect::<Vec<_>>())
     }
 
     #[test]
-    fn everything_comes_back() {
-        let metadata = described(
+    fn metadata_survives_the_round_trip() {
+        let metadata = metadata_of(
             &MetadataPatch::new()
                 .kind(SecretKind::DbCredential)
                 .tier(Tier::Critical)
@@ -221,7 +221,7 @@ mod tests {
                 .tag("marks", "e\u{301} \u{24d0} हि")
                 .tag("escaped", "strongroom:=41"),
         );
-        let tags = kept(&metadata);
+        let tags = as_stored(&metadata);
         assert!(
             pairs(&tags).all(|(name, text)| is_storable(name) && is_storable(text)),
             "{tags:?}"
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_of_others_are_read_as_they_are() {
+    fn reads_tags_of_other_tools_unchanged() {
         let tags = stored(&[
             ("aws:cloudformation:stack-name", "x"),
             ("strongroom.future", "x"),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_of_ours_with_another_value_is_corrupt() {
+    fn a_malformed_tag_of_ours_is_corrupt() {
         for name in [KIND, TIER, EXPIRES_AT, ROTATION_INTERVAL] {
             let error = from_tags(&stored(&[(name, "?")])).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -252,47 +252,47 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_changes() {
-        let old = described(
+    fn changes_only_what_differs() {
+        let old = metadata_of(
             &MetadataPatch::new().tag("a", "1").tag("b", "2").tier(Tier::Critical).description("d"),
         );
         let mut new = old.clone();
         let patch = MetadataPatch::new().remove_tag("a").tag("c", "3").tier(Tier::Sensitive);
         patch.clear_description().apply(&mut new).unwrap();
-        let changes = difference(&kept(&old), &old, &new).unwrap();
+        let changes = diff(&as_stored(&old), &old, &new).unwrap();
         assert_eq!(changes.removed, ["a", TIER]);
         assert_eq!(changes.set, Tags::from([("c".into(), "3".into())]));
         assert_eq!(changes.description.as_deref(), Some(""));
-        assert_eq!(difference(&kept(&old), &old, &old).unwrap(), Difference::default());
+        assert_eq!(diff(&as_stored(&old), &old, &old).unwrap(), MetadataChanges::default());
     }
 
     #[test]
-    fn the_services_limits_hold_before_it_is_asked() {
-        let long = described(&MetadataPatch::new().tag("a", "\"".repeat(100)));
+    fn checks_the_limits_of_the_service_before_a_request() {
+        let long = metadata_of(&MetadataPatch::new().tag("a", "\"".repeat(100)));
         assert_eq!(to_tags(&long).unwrap_err().kind(), ErrorKind::InvalidInput);
         let names: Vec<_> = (0..49).map(|i| format!("aws:{i}")).collect();
         let full = stored(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>());
         let none = Metadata::default();
-        let one = described(&MetadataPatch::new().tag("a", ""));
-        let two = described(&MetadataPatch::new().tag("a", "").tag("b", ""));
-        assert!(difference(&full, &none, &one).is_ok());
-        assert_eq!(difference(&full, &none, &two).unwrap_err().kind(), ErrorKind::InvalidInput);
+        let one = metadata_of(&MetadataPatch::new().tag("a", ""));
+        let two = metadata_of(&MetadataPatch::new().tag("a", "").tag("b", ""));
+        assert!(diff(&full, &none, &one).is_ok());
+        assert_eq!(diff(&full, &none, &two).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
-    fn times_are_cut_off_to_the_millisecond() {
-        let moment = DateTime::from_secs_and_nanos(1_700_000_000, 123_999_999);
+    fn truncates_times_to_the_millisecond() {
+        let time_in_answer = DateTime::from_secs_and_nanos(1_700_000_000, 123_999_999);
         let expected = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
-        assert_eq!(time(Some(&moment)), Some(expected));
+        assert_eq!(time(Some(&time_in_answer)), Some(expected));
         assert_eq!(time(Some(&DateTime::from_secs(-1))), None);
     }
 
     proptest! {
         #[test]
-        fn any_text_is_stored_in_what_aws_takes(text in "\\PC*") {
-            let escaped = escaped(&text);
+        fn escapes_any_text_to_characters_that_aws_accepts(text in "\\PC*") {
+            let escaped = escape(&text);
             prop_assert!(is_storable(&escaped));
-            prop_assert_eq!(unescaped(&escaped), text);
+            prop_assert_eq!(unescape(&escaped), text);
         }
     }
 }

@@ -1,17 +1,18 @@
-//! What a path is called in AWS: names of 1 to 512 characters of `A-Z a-z 0-9 / _ + = . @ -`; see
+//! The names of secrets in AWS: 1 to 512 characters of `A-Z a-z 0-9 / _ + = . @ -`; see
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>.
 
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 
 /// The longest name, in characters.
-pub(crate) const LONGEST: usize = 512;
-/// Stands for `:`, which no name has and which would make an ARN of a name. No path has it.
-const COLON: &str = "=";
+pub(crate) const MAX_LENGTH: usize = 512;
+/// Replaces `:`, which names must not contain and which would turn a name into an ARN. No path
+/// contains the replacement.
+const COLON_IN_NAMES: &str = "=";
 
-/// Names below a prefix.
+/// Maps paths to names below a prefix, and back.
 #[derive(Debug)]
 pub(crate) struct Names {
-    /// What all names begin with, up to and with a `/`; or nothing.
+    /// Empty, or ends with a `/`.
     prefix: String,
 }
 
@@ -23,32 +24,36 @@ impl Names {
 
     /// The name of the secret at a path.
     pub(crate) fn name(&self, path: &SecretPath) -> Result<String> {
-        let name = self.beginning(Some(path));
-        if name.len() > LONGEST {
+        let name = self.starting_with(Some(path));
+        if name.len() > MAX_LENGTH {
             return Err(Error::new(ErrorKind::InvalidInput, "use a shorter path or prefix")
-                .because(format!("the name has {} characters, more than {LONGEST}", name.len())));
+                .because(format!(
+                    "the name has {} characters, more than {MAX_LENGTH}",
+                    name.len()
+                )));
         }
         Ok(name)
     }
 
-    /// What the names of all secrets at `path`, or of all, begin with.
-    pub(crate) fn beginning(&self, path: Option<&SecretPath>) -> String {
-        let below = path.map_or_else(String::new, |path| path.as_str().replace(':', COLON));
+    /// The common beginning of the names of all secrets at `path`, or of all secrets.
+    pub(crate) fn starting_with(&self, path: Option<&SecretPath>) -> String {
+        let below =
+            path.map_or_else(String::new, |path| path.as_str().replace(':', COLON_IN_NAMES));
         format!("{}{below}", self.prefix)
     }
 
-    /// The path of the secret with a name, if it has one.
+    /// The path of the secret with this name, if there is one.
     pub(crate) fn path(&self, name: &str) -> Option<SecretPath> {
         let below = name.strip_prefix(self.prefix.as_str())?;
-        SecretPath::parse(&below.replace(COLON, ":")).ok()
+        SecretPath::parse(&below.replace(COLON_IN_NAMES, ":")).ok()
     }
 }
 
-/// Whether names can begin with this.
+/// Whether `prefix` is valid as the beginning of names.
 pub(crate) fn is_prefix(prefix: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
     !prefix.is_empty()
-        && prefix.len() < LONGEST
+        && prefix.len() < MAX_LENGTH
         && prefix.bytes().all(allowed)
         && !prefix.contains("//")
 }
@@ -62,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lie_below_the_prefix() {
+    fn maps_paths_to_names_below_the_prefix_and_back() {
         for (prefix, given, name) in [
             (None, "db/main", "db/main"),
             (Some("production"), "db/main", "production/db/main"),
@@ -76,15 +81,15 @@ mod tests {
             assert_eq!(names.path(name), Some(path(given)));
         }
         let names = Names::new(Some("production"));
-        for foreign in
+        for other in
             ["other/db", "production", "production-2/db", "production/a b", "production//a"]
         {
-            assert_eq!(names.path(foreign), None, "{foreign}");
+            assert_eq!(names.path(other), None, "{other}");
         }
     }
 
     #[test]
-    fn a_name_has_a_limit() {
+    fn rejects_names_over_the_length_limit() {
         let longest = path(&"x".repeat(512));
         assert!(Names::new(None).name(&longest).is_ok());
         let error = Names::new(Some("p")).name(&longest).unwrap_err();
@@ -92,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_the_beginning_of_a_name() {
+    fn accepts_prefixes_that_a_name_can_begin_with() {
         for good in ["a", "a/b", "/", "/a", "a/", "A_b+c=d.e@f-g"] {
             assert!(is_prefix(good), "{good}");
         }

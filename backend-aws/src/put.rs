@@ -1,4 +1,4 @@
-//! Writing values.
+//! Writes values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,52 +10,53 @@ use strongroom_core::{
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::annotate::to_list;
+use crate::annotate::to_sdk_tags;
 use crate::client::Client;
-use crate::describe::{CURRENT, Described};
+use crate::describe::{CURRENT_LABEL, StoredSecret};
+use crate::error::{Failure, Reason, unexpected_answer, version_conflict};
 use crate::metadata::to_tags;
-use crate::refusal::{Code, Failure, Needs, answered, overtaken, unreadable};
-use crate::value::to_aws;
+use crate::request::{RequiredPermission, send};
+use crate::value::encode;
 
-/// The label of a version that waits for its condition to be checked.
-const PENDING: &str = "STRONGROOM_PENDING";
-/// How often a change is tried again because another one came between.
-pub(crate) const RACES: usize = 16;
-/// How long to wait before a name that is being freed is asked for again.
-const FREED_POLL: Duration = Duration::from_millis(250);
+/// The staging label of a version whose precondition is not yet checked.
+const PENDING_LABEL: &str = "STRONGROOM_PENDING";
+/// The most attempts at a write that concurrent writes interrupt.
+pub(crate) const MAX_RACES: usize = 16;
+/// The delay between attempts at a name that the service is still releasing.
+const NAME_RELEASE_POLL: Duration = Duration::from_millis(250);
 
 /// One write.
 struct Put<'a> {
     client: &'a Client,
     path: &'a SecretPath,
     value: &'a SecretValue,
-    demand: Demand,
+    precondition: Precondition,
     patch: &'a MetadataPatch,
     /// The deleted secret that was restored for this write.
     restored: Option<Restored>,
 }
 
-/// A secret that would be deleted still, but for this write.
+/// A deleted secret that this write has restored.
 struct Restored {
-    /// The version that was active then, if that was looked at.
-    current: Option<String>,
+    /// The version that was active then, if it is known.
+    current_version: Option<String>,
 }
 
-/// What a write demands of the version that is active.
+/// The version that has to be active for a write.
 #[derive(PartialEq, Eq)]
-enum Demand {
-    Nothing,
-    NoSecret,
+enum Precondition {
+    None,
+    NotExists,
     Version(String),
 }
 
-/// What came of trying to write.
-enum Tried {
+/// The outcome of an attempt to write.
+enum WriteOutcome {
     Written(Version),
-    /// Another change came between.
+    /// A concurrent write got in between: try again.
     Raced,
-    /// The secret that was there is destroyed, and still being removed.
-    NotFree,
+    /// A secret of this name is destroyed, and the service is still removing it.
+    NameNotFree,
 }
 
 impl Client {
@@ -65,21 +66,21 @@ impl Client {
         value: SecretValue,
         options: PutOptions,
     ) -> Result<Version> {
-        // What does not fit is refused before anything is asked.
-        drop(to_aws(&value)?);
+        // Reject invalid values and metadata before the first request.
+        drop(encode(&value)?);
         options.metadata.apply(&mut Metadata::default())?;
         let mut put = Put {
             client: &self,
             path: &path,
             value: &value,
-            demand: demand(&options.condition)?,
+            precondition: precondition(&options.condition)?,
             patch: &options.metadata,
             restored: None,
         };
-        put.carry_out().await
+        put.run().await
     }
 
-    /// Moves a label from one version to another, if it is there.
+    /// Moves a staging label from one version to another, if it is attached to the first one.
     pub(crate) async fn move_label(
         &self,
         path: &SecretPath,
@@ -93,91 +94,97 @@ impl Client {
             .version_stage(label)
             .set_remove_from_version_id(from.map(str::to_owned))
             .set_move_to_version_id(to.map(str::to_owned));
-        let needs = Needs { action: "UpdateSecretVersionStage", secret: Some(&name) };
-        let answer = answered(request.send(), needs).await?;
-        answer.name().map(drop).ok_or_else(|| unreadable().into())
+        let permission =
+            RequiredPermission { action: "UpdateSecretVersionStage", secret: Some(&name) };
+        let answer = send(request.send(), permission).await?;
+        answer.name().map(drop).ok_or_else(|| unexpected_answer().into())
     }
 }
 
 impl Put<'_> {
-    async fn carry_out(&mut self) -> Result<Version> {
-        let result = self.rounds().await;
+    async fn run(&mut self) -> Result<Version> {
+        let result = self.write_until_done().await;
         if result.is_err()
             && let Some(restored) = self.restored.take()
         {
-            self.delete_again(restored).await;
+            self.undo_restore(restored).await;
         }
         result
     }
 
-    async fn rounds(&mut self) -> Result<Version> {
+    async fn write_until_done(&mut self) -> Result<Version> {
         let end = Instant::now() + self.client.config.timeout;
         let mut races = 0;
-        while races < RACES {
-            let tried = match self.client.look(self.path).await {
-                Ok(Some(found)) => self.add_to(&found).await?,
+        while races < MAX_RACES {
+            let outcome = match self.client.describe_stored(self.path).await {
+                Ok(Some(found)) => self.add_version(&found).await?,
                 Ok(None) => self.create().await?,
-                // Whoever may write but not look can write all the same.
-                Err(error) if error.kind() == ErrorKind::Denied && self.is_plain() => {
-                    self.write_unseen().await?
+                // An identity that may write but not describe can still write unconditionally.
+                Err(error) if error.kind() == ErrorKind::Denied && self.is_unconditional() => {
+                    self.write_without_describe().await?
                 }
                 Err(error) => return Err(error),
             };
-            match tried {
-                Tried::Written(version) => return Ok(version),
-                Tried::Raced => races += 1,
-                Tried::NotFree if Instant::now() >= end => {
+            match outcome {
+                WriteOutcome::Written(version) => return Ok(version),
+                WriteOutcome::Raced => races += 1,
+                WriteOutcome::NameNotFree if Instant::now() >= end => {
                     return Err(Error::new(ErrorKind::Unavailable, "try again")
-                        .because("AWS is still removing the secret that was there"));
+                        .because("AWS is still removing the destroyed secret of this name"));
                 }
-                Tried::NotFree => sleep(FREED_POLL).await,
+                WriteOutcome::NameNotFree => sleep(NAME_RELEASE_POLL).await,
             }
         }
-        Err(match self.demand {
-            Demand::Nothing => Error::new(ErrorKind::Unavailable, "try again")
-                .because("the secret is created and removed all the time"),
-            _ => overtaken(),
+        Err(match self.precondition {
+            Precondition::None => Error::new(ErrorKind::Unavailable, "try again")
+                .because("other clients keep creating and removing the secret"),
+            _ => version_conflict(),
         })
     }
 
-    /// Takes back that a secret was restored, unless somebody has written to it since.
-    async fn delete_again(&self, restored: Restored) {
+    /// Deletes a restored secret again, unless another client has written to it since.
+    async fn undo_restore(&self, restored: Restored) {
         let mut is_done = false;
-        if let Some(current) = &restored.current
-            && let Ok(now) = self.client.look(self.path).await
+        if let Some(current) = &restored.current_version
+            && let Ok(now) = self.client.describe_stored(self.path).await
         {
-            let live = now.as_ref().and_then(Described::live);
+            let live = now.as_ref().and_then(StoredSecret::live_version);
             is_done = live != Some(current) || self.client.try_delete(self.path).await.is_ok();
         }
         if !is_done {
-            tracing::warn!(path = %self.path, "after a failed write, a deleted secret is live again");
+            tracing::warn!(path = %self.path, "a deleted secret is live after a failed write; delete it again");
         }
     }
 
-    fn is_plain(&self) -> bool {
-        self.demand == Demand::Nothing && self.patch.is_empty()
+    fn is_unconditional(&self) -> bool {
+        self.precondition == Precondition::None && self.patch.is_empty()
     }
 
-    /// Writes where nothing is.
-    async fn create(&self) -> Result<Tried> {
-        if matches!(self.demand, Demand::Version(_)) {
-            return Err(overtaken());
+    /// Creates the secret.
+    async fn create(&self) -> Result<WriteOutcome> {
+        if matches!(self.precondition, Precondition::Version(_)) {
+            return Err(version_conflict());
         }
         let id = new_id();
         let failure = match self.try_create(&id).await {
-            Ok(()) => return Ok(Tried::Written(Version::new(&id))),
+            Ok(()) => return Ok(WriteOutcome::Written(Version::new(&id))),
             Err(failure) => failure,
         };
-        match failure.code {
-            // A name is free only some time after its secret was destroyed.
-            Code::Deleted => Ok(Tried::NotFree),
-            Code::Exists => match self.client.look(self.path).await {
-                // An attempt whose answer was lost.
-                Ok(Some(now)) if now.was_active(&id) => Ok(Tried::Written(Version::new(&id))),
-                Ok(Some(now)) if self.demand == Demand::NoSecret && now.current().is_some() => {
-                    Err(overtaken())
+        match failure.reason {
+            // The service releases a name some time after its secret was destroyed.
+            Reason::Deleted => Ok(WriteOutcome::NameNotFree),
+            Reason::Conflict => match self.client.describe_stored(self.path).await {
+                // An earlier attempt succeeded, and its answer was lost.
+                Ok(Some(now)) if now.is_current_or_previous(&id) => {
+                    Ok(WriteOutcome::Written(Version::new(&id)))
                 }
-                _ => Ok(Tried::Raced),
+                Ok(Some(now))
+                    if self.precondition == Precondition::NotExists
+                        && now.current_version().is_some() =>
+                {
+                    Err(version_conflict())
+                }
+                _ => Ok(WriteOutcome::Raced),
             },
             _ => Err(failure.into()),
         }
@@ -190,99 +197,103 @@ impl Put<'_> {
         let config = &self.client.config;
         let mut tags = config.tags.clone();
         tags.extend(to_tags(&metadata)?);
-        let sent = to_aws(self.value)?;
+        let encoded = encode(self.value)?;
         let request = self.client.sdk()?.create_secret().name(&name).client_request_token(id);
         let request = request
-            .set_secret_string(sent.text())
-            .set_secret_binary(sent.binary())
+            .set_secret_string(encoded.text())
+            .set_secret_binary(encoded.binary())
             .set_description(metadata.description)
             .set_kms_key_id(config.kms_key_id.clone())
-            .set_tags(Some(to_list(&tags)).filter(|tags| !tags.is_empty()));
-        let needs = Needs { action: "CreateSecret", secret: Some(&name) };
-        let answer = answered(request.send(), needs).await?;
-        answer.version_id().ok_or_else(unreadable)?;
+            .set_tags(Some(to_sdk_tags(&tags)).filter(|tags| !tags.is_empty()));
+        let permission = RequiredPermission { action: "CreateSecret", secret: Some(&name) };
+        let answer = send(request.send(), permission).await?;
+        answer.version_id().ok_or_else(unexpected_answer)?;
         Ok(())
     }
 
-    /// Writes a version of a secret that exists.
-    async fn add_to(&mut self, found: &Described) -> Result<Tried> {
-        match (&self.demand, found.current()) {
-            (Demand::NoSecret, Some(_)) => return Err(overtaken()),
-            (Demand::Version(version), current) if current != Some(version) => {
-                return Err(overtaken());
+    /// Adds a version to a secret that exists.
+    async fn add_version(&mut self, found: &StoredSecret) -> Result<WriteOutcome> {
+        match (&self.precondition, found.current_version()) {
+            (Precondition::NotExists, Some(_)) => return Err(version_conflict()),
+            (Precondition::Version(version), current) if current != Some(version) => {
+                return Err(version_conflict());
             }
             _ => {}
         }
-        let difference = found.difference(self.patch)?;
+        let changes = found.changes(self.patch)?;
         if found.is_deleted() {
             match self.client.restore(self.path).await {
                 Ok(true) => {
-                    self.restored = Some(Restored { current: found.current().map(str::to_owned) });
+                    self.restored = Some(Restored {
+                        current_version: found.current_version().map(str::to_owned),
+                    });
                 }
                 Ok(false) => {}
-                Err(failure) if matches!(failure.code, Code::NotFound | Code::Deleted) => {
-                    return Ok(Tried::NotFree);
+                Err(failure) if matches!(failure.reason, Reason::NotFound | Reason::Deleted) => {
+                    return Ok(WriteOutcome::NameNotFree);
                 }
                 Err(failure) => return Err(failure.into()),
             }
         }
-        let written = match self.demand {
-            Demand::Nothing => self.write_value(CURRENT).await,
-            _ => self.write_if_unchanged(found.current()).await,
+        let written = match self.precondition {
+            Precondition::None => self.write_value(CURRENT_LABEL).await,
+            _ => self.write_if_unchanged(found.current_version()).await,
         };
         let id = match written {
             Ok(id) => id,
-            Err(failure) => return self.after_failure(failure).await,
+            Err(failure) => return self.retry_if_removed(failure).await,
         };
         self.restored = None;
-        if let Err(error) = self.client.apply(self.path, &difference).await {
-            return Err(half_done(&error, &id));
+        if let Err(error) = self.client.apply_changes(self.path, &changes).await {
+            return Err(metadata_not_written(&error, &id));
         }
-        Ok(Tried::Written(Version::new(&id)))
+        Ok(WriteOutcome::Written(Version::new(&id)))
     }
 
-    /// Looks whether another change came between.
-    async fn after_failure(&self, failure: Failure) -> Result<Tried> {
-        let is_removed = match failure.code {
-            Code::NotFound | Code::Deleted => true,
-            Code::InvalidRequest => {
-                let now = self.client.look(self.path).await;
-                now.is_ok_and(|now| now.as_ref().is_none_or(Described::is_deleted))
+    /// Asks for another attempt if a concurrent write has removed the secret.
+    async fn retry_if_removed(&self, failure: Failure) -> Result<WriteOutcome> {
+        let is_removed = match failure.reason {
+            Reason::NotFound | Reason::Deleted => true,
+            Reason::InvalidRequest => {
+                let now = self.client.describe_stored(self.path).await;
+                now.is_ok_and(|now| now.as_ref().is_none_or(StoredSecret::is_deleted))
             }
             _ => false,
         };
-        if is_removed { Ok(Tried::Raced) } else { Err(failure.into()) }
+        if is_removed { Ok(WriteOutcome::Raced) } else { Err(failure.into()) }
     }
 
-    /// Writes without having looked: adds a version, or creates the secret.
-    async fn write_unseen(&mut self) -> Result<Tried> {
-        let failure = match self.write_value(CURRENT).await {
+    /// Adds a version or creates the secret without describing it first.
+    async fn write_without_describe(&mut self) -> Result<WriteOutcome> {
+        let failure = match self.write_value(CURRENT_LABEL).await {
             Ok(id) => {
                 self.restored = None;
-                return Ok(Tried::Written(Version::new(&id)));
+                return Ok(WriteOutcome::Written(Version::new(&id)));
             }
             Err(failure) => failure,
         };
-        match failure.code {
-            Code::NotFound => {
+        match failure.reason {
+            Reason::NotFound => {
                 let id = new_id();
                 match self.try_create(&id).await {
-                    Ok(()) => Ok(Tried::Written(Version::new(&id))),
-                    Err(failure) if failure.code == Code::Exists => Ok(Tried::Raced),
-                    Err(failure) if failure.code == Code::Deleted => Ok(Tried::NotFree),
+                    Ok(()) => Ok(WriteOutcome::Written(Version::new(&id))),
+                    Err(failure) if failure.reason == Reason::Conflict => Ok(WriteOutcome::Raced),
+                    Err(failure) if failure.reason == Reason::Deleted => {
+                        Ok(WriteOutcome::NameNotFree)
+                    }
                     Err(failure) => Err(failure.into()),
                 }
             }
-            Code::Deleted => match self.client.restore(self.path).await {
+            Reason::Deleted => match self.client.restore(self.path).await {
                 Ok(restored) => {
                     if restored {
-                        self.restored = Some(Restored { current: None });
+                        self.restored = Some(Restored { current_version: None });
                     }
-                    Ok(Tried::Raced)
+                    Ok(WriteOutcome::Raced)
                 }
-                Err(failure) => match failure.code {
-                    Code::NotFound | Code::Deleted => Ok(Tried::NotFree),
-                    Code::InvalidRequest => Ok(Tried::Raced),
+                Err(failure) => match failure.reason {
+                    Reason::NotFound | Reason::Deleted => Ok(WriteOutcome::NameNotFree),
+                    Reason::InvalidRequest => Ok(WriteOutcome::Raced),
                     _ => Err(failure.into()),
                 },
             },
@@ -290,63 +301,66 @@ impl Put<'_> {
         }
     }
 
-    /// Writes a version with a label and gives its id.
+    /// Writes a version with a staging label; gives its id.
     async fn write_value(&self, label: &str) -> Result<String, Failure> {
         let name = self.client.names.name(self.path)?;
         let id = new_id();
-        let sent = to_aws(self.value)?;
+        let encoded = encode(self.value)?;
         let request = self.client.sdk()?.put_secret_value().secret_id(&name);
         let request = request
             .client_request_token(&id)
-            .set_secret_string(sent.text())
-            .set_secret_binary(sent.binary())
+            .set_secret_string(encoded.text())
+            .set_secret_binary(encoded.binary())
             .version_stages(label);
-        let needs = Needs { action: "PutSecretValue", secret: Some(&name) };
-        let answer = answered(request.send(), needs).await?;
-        answer.version_id().ok_or_else(unreadable)?;
+        let permission = RequiredPermission { action: "PutSecretValue", secret: Some(&name) };
+        let answer = send(request.send(), permission).await?;
+        answer.version_id().ok_or_else(unexpected_answer)?;
         Ok(id)
     }
 
-    /// Writes a version that becomes the active one if `expected` still is.
+    /// Writes a version and makes it the active one if `expected` still is.
     async fn write_if_unchanged(&self, expected: Option<&str>) -> Result<String, Failure> {
         let Self { client, path, .. } = self;
-        let id = self.write_value(PENDING).await?;
-        let moved = match client.move_label(path, CURRENT, expected, Some(&id)).await {
+        let id = self.write_value(PENDING_LABEL).await?;
+        let moved = match client.move_label(path, CURRENT_LABEL, expected, Some(&id)).await {
             Ok(()) => Ok(()),
-            Err(failure) => match client.look(path).await {
-                // An attempt whose answer was lost.
-                Ok(Some(now)) if now.was_active(&id) => Ok(()),
-                Ok(Some(now)) if now.current() != expected => Err(Failure::overtaken()),
+            Err(failure) => match client.describe_stored(path).await {
+                // An earlier attempt succeeded, and its answer was lost.
+                Ok(Some(now)) if now.is_current_or_previous(&id) => Ok(()),
+                Ok(Some(now)) if now.current_version() != expected => {
+                    Err(Failure::version_conflict())
+                }
                 _ => Err(failure),
             },
         };
-        // Others may have taken the label over; a version without one is the service's to prune.
-        if let Err(failure) = client.move_label(path, PENDING, Some(&id), None).await {
-            tracing::debug!(error = %Error::from(failure), "the label of a new version stays");
+        // A concurrent write may have moved the label. The service prunes versions without labels.
+        if let Err(failure) = client.move_label(path, PENDING_LABEL, Some(&id), None).await {
+            tracing::debug!(error = %Error::from(failure), "the staging label of a new version could not be removed");
         }
         moved.map(|()| id)
     }
 }
 
-fn demand(condition: &Condition) -> Result<Demand> {
+fn precondition(condition: &Condition) -> Result<Precondition> {
     match condition {
-        Condition::None => Ok(Demand::Nothing),
-        Condition::MustNotExist => Ok(Demand::NoSecret),
-        Condition::MustBeVersion(version) => Ok(Demand::Version(version.to_string())),
+        Condition::None => Ok(Precondition::None),
+        Condition::MustNotExist => Ok(Precondition::NotExists),
+        Condition::MustBeVersion(version) => Ok(Precondition::Version(version.to_string())),
         _ => Err(Error::new(ErrorKind::Unsupported, "use another condition")
-            .because("this backend does not know the condition")),
+            .because("this backend does not support the condition")),
     }
 }
 
-/// An id for a version, by which the service recognises a request that is sent again. Ids made
-/// later on one machine sort later.
+/// An id for a version, by which the service recognises a repeated request. Later ids of one
+/// machine sort after earlier ones.
 fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// The value was written, its metadata was not. Repeating the whole would write another version.
-fn half_done(error: &Error, id: &str) -> Error {
+/// The error for a value that was written without its metadata. It is not temporary, because a
+/// repeated put would write another version.
+fn metadata_not_written(error: &Error, id: &str) -> Error {
     Error::new(error.kind(), "set its metadata with `annotate`")
-        .because(format!("version {id} was written, but the rest was not done: {error}"))
+        .because(format!("version {id} was written, but its metadata was not: {error}"))
         .temporary(false)
 }

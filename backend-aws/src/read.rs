@@ -1,4 +1,4 @@
-//! Reading: the value comes with one request, metadata with another, which is seldom needed.
+//! Reads one secret: a request for the value, and a second one for metadata that is not cached.
 
 use std::ops::RangeInclusive;
 use std::time::SystemTime;
@@ -9,21 +9,21 @@ use strongroom_core::{
 };
 
 use crate::client::Client;
-use crate::known::Fact;
-use crate::refusal::{Code, Failure, Needs, answered, no_such_version, unreadable};
+use crate::error::{Failure, Reason, no_such_version, unexpected_answer};
+use crate::metadata_cache::CachedMetadata;
+use crate::request::{RequiredPermission, send};
 use crate::settings::READ_METADATA;
-use crate::value::from_aws;
+use crate::value::decode;
 
-/// How long ids of versions are.
-const IDS: RangeInclusive<usize> = 32..=64;
-/// How long labels are.
-const STAGES: RangeInclusive<usize> = 1..=256;
+/// The length of version ids.
+const VERSION_ID_LENGTHS: RangeInclusive<usize> = 32..=64;
+/// The length of staging labels.
+const LABEL_LENGTHS: RangeInclusive<usize> = 1..=256;
+/// The most times that a value and its metadata are read again because their versions differ.
+const MAX_REREADS: usize = 2;
 
-/// How often a value and its description are read again because they do not go together.
-const SECOND_LOOKS: usize = 2;
-
-/// A value as it was read.
-pub(crate) struct Read {
+/// A value and its version.
+pub(crate) struct VersionedValue {
     pub(crate) value: SecretValue,
     pub(crate) version: Version,
 }
@@ -34,77 +34,75 @@ impl Client {
         path: &SecretPath,
         selector: &VersionSelector,
     ) -> Result<Secret> {
+        let (value, metadata) = join(self.get_value(path, selector), self.metadata(path)).await;
+        self.finish_read(path, selector, value, metadata?).await
+    }
+
+    /// The metadata of a secret, from the cache or from the service; `None` if reads do without.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Expired`] if the service has just reported that the secret is expired.
+    pub(crate) async fn metadata(&self, path: &SecretPath) -> Result<Option<CachedMetadata>> {
         if !self.config.read_metadata {
-            let read = self.value(path, selector).await;
-            return self.judged(path, selector, read, None).await;
+            return Ok(None);
         }
-        if let Some(fact) = self.known.get(path) {
-            let read = self.value(path, selector).await;
-            return self.judged(path, selector, read, Some(fact)).await;
+        if let Some(cached) = self.metadata_cache.get(path) {
+            return Ok(Some(cached));
         }
-        let (read, described) = join(self.value(path, selector), self.look_at_live(path)).await;
-        let fact = described.map_err(unseen)?.fact()?;
-        fact.metadata.ensure_not_expired(SystemTime::now())?;
-        self.judged(path, selector, read, Some(fact)).await
+        let fetched = self.fetch_metadata(path).await?;
+        fetched.metadata.ensure_not_expired(SystemTime::now())?;
+        Ok(Some(fetched))
     }
 
-    /// What becomes of a value, given what is known about the secret.
-    pub(crate) async fn judged(
+    async fn fetch_metadata(&self, path: &SecretPath) -> Result<CachedMetadata> {
+        let described = self.describe_live(path).await;
+        described.map_err(suggest_no_metadata)?.cacheable_metadata()
+    }
+
+    /// Puts a value and its metadata together. Metadata that is expired or belongs to another
+    /// version may be outdated, so both are read again until they match. If the service does not
+    /// give matching answers, the latest of each count.
+    pub(crate) async fn finish_read(
         &self,
         path: &SecretPath,
         selector: &VersionSelector,
-        read: Result<Read, Failure>,
-        fact: Option<Fact>,
+        value: Result<VersionedValue, Failure>,
+        metadata: Option<CachedMetadata>,
     ) -> Result<Secret> {
-        let now = SystemTime::now();
-        match (read, fact) {
-            (Ok(read), Some(fact))
-                if is_current(selector, &fact, &read)
-                    && fact.metadata.ensure_not_expired(now).is_ok() =>
-            {
-                Ok(assembled(path, read, fact.metadata))
+        let mut value = match value {
+            Ok(value) => value,
+            Err(failure) => return Err(self.explain_failure(path, selector, failure).await),
+        };
+        let Some(mut metadata) = metadata else {
+            return Ok(Secret::new(path.clone(), value.version, Metadata::default(), value.value));
+        };
+        let is_expired = metadata.metadata.ensure_not_expired(SystemTime::now()).is_err();
+        if is_expired || !matches(selector, &metadata, &value) {
+            metadata = self.fetch_metadata(path).await?;
+            for _ in 0..MAX_REREADS {
+                if matches(selector, &metadata, &value) {
+                    break;
+                }
+                value = self.get_value(path, selector).await?;
+                metadata = self.fetch_metadata(path).await?;
             }
-            (Ok(read), None) if !self.config.read_metadata => {
-                Ok(assembled(path, read, Metadata::default()))
-            }
-            // Not known, or known from before a change: an expiry may have been put off.
-            (Ok(read), _) => self.settled(path, selector, read).await,
-            (Err(failure), _) => Err(self.explained(path, selector, failure).await),
+            metadata.metadata.ensure_not_expired(SystemTime::now())?;
         }
+        Ok(Secret::new(path.clone(), value.version, metadata.metadata, value.value))
     }
 
-    /// Reads on until value and description are of the same version, or it is clear that the service
-    /// does not tell them alike at this moment: then the latest of each count.
-    async fn settled(
-        &self,
-        path: &SecretPath,
-        selector: &VersionSelector,
-        mut read: Read,
-    ) -> Result<Secret> {
-        let mut fact = self.look_at_live(path).await.map_err(unseen)?.fact()?;
-        for _ in 0..SECOND_LOOKS {
-            if is_current(selector, &fact, &read) {
-                break;
-            }
-            read = self.value(path, selector).await?;
-            fact = self.look_at_live(path).await.map_err(unseen)?.fact()?;
-        }
-        fact.metadata.ensure_not_expired(SystemTime::now())?;
-        Ok(assembled(path, read, fact.metadata))
-    }
-
-    /// Why a value cannot be read. A secret in no state to be read may be a deleted one.
-    async fn explained(
+    /// The error of a read. If the secret's state does not allow reading, the secret may be deleted.
+    async fn explain_failure(
         &self,
         path: &SecretPath,
         selector: &VersionSelector,
         failure: Failure,
     ) -> Error {
-        if failure.is_about_state() && *selector == VersionSelector::Active {
-            self.known.unlearn(path);
+        if failure.concerns_state() && *selector == VersionSelector::Active {
+            self.metadata_cache.remove(path);
         }
-        if failure.code == Code::InvalidRequest
-            && let Err(error) = self.look_at_live(path).await
+        if failure.reason == Reason::InvalidRequest
+            && let Err(error) = self.describe_live(path).await
             && error.kind() == ErrorKind::NotFound
         {
             return error;
@@ -112,32 +110,38 @@ impl Client {
         failure.into()
     }
 
-    async fn value(&self, path: &SecretPath, selector: &VersionSelector) -> Result<Read, Failure> {
+    async fn get_value(
+        &self,
+        path: &SecretPath,
+        selector: &VersionSelector,
+    ) -> Result<VersionedValue, Failure> {
         let name = self.names.name(path)?;
         let request = self.sdk()?.get_secret_value().secret_id(&name);
         let request = match selector {
-            VersionSelector::Exact(version) => request.version_id(id(version)?),
-            VersionSelector::Stage(stage) => {
-                STAGES.contains(&stage.len()).then_some(()).ok_or_else(no_such_version)?;
-                request.version_stage(&**stage)
+            VersionSelector::Exact(version) => request.version_id(version_id(version)?),
+            VersionSelector::Stage(label) => {
+                LABEL_LENGTHS.contains(&label.len()).then_some(()).ok_or_else(no_such_version)?;
+                request.version_stage(&**label)
             }
             _ => request,
         };
-        let needs = Needs { action: "GetSecretValue", secret: Some(&name) };
-        let answer = answered(request.send(), needs).await?;
-        let value = from_aws(answer.secret_string, answer.secret_binary).ok_or_else(unreadable)?;
-        let version = Version::new(&answer.version_id.ok_or_else(unreadable)?);
-        Ok(Read { value, version })
+        let permission = RequiredPermission { action: "GetSecretValue", secret: Some(&name) };
+        let answer = send(request.send(), permission).await?;
+        let value = decode(answer.secret_string, answer.secret_binary);
+        let value = value.ok_or_else(unexpected_answer)?;
+        let version = Version::new(&answer.version_id.ok_or_else(unexpected_answer)?);
+        Ok(VersionedValue { value, version })
     }
 }
 
-/// Whether a description was made while this version was the active one.
-fn is_current(selector: &VersionSelector, fact: &Fact, read: &Read) -> bool {
-    *selector != VersionSelector::Active || fact.current == read.version
+/// Whether the metadata was read while this version was active. Another version than the active one
+/// has the metadata of the secret.
+fn matches(selector: &VersionSelector, metadata: &CachedMetadata, value: &VersionedValue) -> bool {
+    *selector != VersionSelector::Active || metadata.current_version == value.version
 }
 
-/// Says how to do without a description that is not granted.
-pub(crate) fn unseen(error: Error) -> Error {
+/// Adds to a denied `DescribeSecret` how to read without it.
+fn suggest_no_metadata(error: Error) -> Error {
     if error.kind() != ErrorKind::Denied {
         return error;
     }
@@ -145,13 +149,9 @@ pub(crate) fn unseen(error: Error) -> Error {
     Error::new(ErrorKind::Denied, advice).because("reads need the secret's metadata")
 }
 
-/// The id of a version, if it can be one.
-pub(crate) fn id(version: &Version) -> Result<String> {
+/// The id of a version, if the service could have given it.
+pub(crate) fn version_id(version: &Version) -> Result<String> {
     let id = version.to_string();
-    let is_id = IDS.contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_id = VERSION_ID_LENGTHS.contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     is_id.then_some(id).ok_or_else(no_such_version)
-}
-
-fn assembled(path: &SecretPath, read: Read, metadata: Metadata) -> Secret {
-    Secret::new(path.clone(), read.version, metadata, read.value)
 }

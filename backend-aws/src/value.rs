@@ -1,5 +1,6 @@
-//! Values: text and fields are a `SecretString`, binary is a `SecretBinary`. The service takes
-//! neither empty, so an empty one is text in a wrapper, and so is text that looks like one.
+//! The encoding of values: text and fields are a `SecretString`, binary is a `SecretBinary`. The
+//! service accepts neither empty, so an empty value is text in a wrapper; so is text that begins
+//! like the wrapper.
 
 use aws_sdk_secretsmanager::primitives::Blob;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue, ValueFormat};
@@ -7,20 +8,20 @@ use zeroize::Zeroizing;
 
 /// The largest value in bytes; see
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>.
-const LARGEST: usize = 65_536;
-/// What a wrapper begins with, to the byte.
+const MAX_BYTES: usize = 65_536;
+/// The first bytes of a wrapper.
 const WRAPPER: &str = r#"{"strongroom_format":"#;
 const EMPTY_TEXT: &str = r#"{"strongroom_format":"text","value":""}"#;
 const EMPTY_BINARY: &str = r#"{"strongroom_format":"binary","value":""}"#;
 
-/// A value as the service takes it.
-pub(crate) enum Sent {
+/// A value as the service stores it.
+pub(crate) enum EncodedValue {
     Text(Zeroizing<String>),
     Binary(Zeroizing<Vec<u8>>),
 }
 
 /// Copies for the SDK, which takes owned values.
-impl Sent {
+impl EncodedValue {
     pub(crate) fn text(&self) -> Option<String> {
         if let Self::Text(text) = self { Some(text.to_string()) } else { None }
     }
@@ -30,38 +31,40 @@ impl Sent {
     }
 }
 
-pub(crate) fn to_aws(value: &SecretValue) -> Result<Sent> {
-    let sent = match value.format() {
-        ValueFormat::Binary if value.is_empty() => Sent::Text(EMPTY_BINARY.to_owned().into()),
-        ValueFormat::Binary => Sent::Binary(value.expose_bytes().to_vec().into()),
+pub(crate) fn encode(value: &SecretValue) -> Result<EncodedValue> {
+    let encoded = match value.format() {
+        ValueFormat::Binary if value.is_empty() => {
+            EncodedValue::Text(EMPTY_BINARY.to_owned().into())
+        }
+        ValueFormat::Binary => EncodedValue::Binary(value.expose_bytes().to_vec().into()),
         _ => match value.expose_text()? {
-            "" => Sent::Text(EMPTY_TEXT.to_owned().into()),
-            text if text.starts_with(WRAPPER) => Sent::Text(wrapped(text)?),
-            text => Sent::Text(text.to_owned().into()),
+            "" => EncodedValue::Text(EMPTY_TEXT.to_owned().into()),
+            text if text.starts_with(WRAPPER) => EncodedValue::Text(wrap(text)?),
+            text => EncodedValue::Text(text.to_owned().into()),
         },
     };
-    let length = match &sent {
-        Sent::Text(text) => text.len(),
-        Sent::Binary(bytes) => bytes.len(),
+    let length = match &encoded {
+        EncodedValue::Text(text) => text.len(),
+        EncodedValue::Binary(bytes) => bytes.len(),
     };
-    if length > LARGEST {
+    if length > MAX_BYTES {
         return Err(Error::new(ErrorKind::InvalidInput, "split the value or store a reference")
-            .because(format!("the value has {length} bytes, more than {LARGEST}")));
+            .because(format!("the value has {length} bytes, more than {MAX_BYTES}")));
     }
-    Ok(sent)
+    Ok(encoded)
 }
 
-fn wrapped(text: &str) -> Result<Zeroizing<String>> {
+fn wrap(text: &str) -> Result<Zeroizing<String>> {
     let quoted = SecretValue::json(text)?;
     Ok(Zeroizing::new([WRAPPER, r#""text","value":"#, quoted.expose_text()?, "}"].concat()))
 }
 
-/// The value in an answer; `None` if it has none.
-pub(crate) fn from_aws(text: Option<String>, binary: Option<Blob>) -> Option<SecretValue> {
+/// The value in an answer; `None` if the answer has none.
+pub(crate) fn decode(text: Option<String>, binary: Option<Blob>) -> Option<SecretValue> {
     match (text, binary) {
         (Some(text), _) if text.starts_with(WRAPPER) => {
             let text = SecretValue::from(text);
-            Some(unwrapped(&text).unwrap_or(text))
+            Some(decode_wrapper(&text).unwrap_or(text))
         }
         (Some(text), _) => Some(text.into()),
         (None, Some(bytes)) => Some(SecretValue::binary(bytes.into_inner())),
@@ -69,8 +72,8 @@ pub(crate) fn from_aws(text: Option<String>, binary: Option<Blob>) -> Option<Sec
     }
 }
 
-/// What is in a wrapper. Something else that begins like one was written by somebody else.
-fn unwrapped(text: &SecretValue) -> Option<SecretValue> {
+/// The value in a wrapper. Other JSON that begins like a wrapper was written by another tool.
+fn decode_wrapper(text: &SecretValue) -> Option<SecretValue> {
     let format = text.field("strongroom_format").ok()?;
     let value = text.field("value").ok()?;
     match format.expose_text().ok()? {
@@ -85,20 +88,20 @@ mod tests {
     use super::*;
 
     fn round_trip(value: &SecretValue) -> (String, SecretValue) {
-        match to_aws(value).unwrap() {
-            Sent::Text(text) => {
+        match encode(value).unwrap() {
+            EncodedValue::Text(text) => {
                 assert!(!text.is_empty());
-                (text.to_string(), from_aws(Some(text.to_string()), None).unwrap())
+                (text.to_string(), decode(Some(text.to_string()), None).unwrap())
             }
-            Sent::Binary(bytes) => {
+            EncodedValue::Binary(bytes) => {
                 assert!(!bytes.is_empty());
-                (String::new(), from_aws(None, Some(Blob::new(bytes.to_vec()))).unwrap())
+                (String::new(), decode(None, Some(Blob::new(bytes.to_vec()))).unwrap())
             }
         }
     }
 
     #[test]
-    fn every_value_comes_back_as_it_was() {
+    fn every_value_survives_the_round_trip() {
         for text in [
             "",
             "a",
@@ -124,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_is_theirs() {
+    fn reads_text_of_other_tools_unchanged() {
         for text in [
             "plain",
             r#"{"user":"app"}"#,
@@ -133,19 +136,20 @@ mod tests {
             r#"{"strongroom_format":"binary","value":"x"}"#,
             r#"{"strongroom_format":"#,
         ] {
-            let read = from_aws(Some(text.to_owned()), None).unwrap();
+            let read = decode(Some(text.to_owned()), None).unwrap();
             assert!(read.expose_text().unwrap() == text, "{text}");
         }
-        assert!(from_aws(None, None).is_none());
+        assert!(decode(None, None).is_none());
     }
 
     #[test]
-    fn a_value_has_a_limit() {
-        assert!(to_aws(&"x".repeat(LARGEST).into()).is_ok());
-        assert!(to_aws(&SecretValue::binary(vec![0; LARGEST])).is_ok());
-        for value in ["ž".repeat(LARGEST / 2 + 1).into(), SecretValue::binary(vec![0; LARGEST + 1])]
+    fn rejects_values_over_the_size_limit() {
+        assert!(encode(&"x".repeat(MAX_BYTES).into()).is_ok());
+        assert!(encode(&SecretValue::binary(vec![0; MAX_BYTES])).is_ok());
+        for value in
+            ["ž".repeat(MAX_BYTES / 2 + 1).into(), SecretValue::binary(vec![0; MAX_BYTES + 1])]
         {
-            let error = to_aws(&value).map(drop).unwrap_err();
+            let error = encode(&value).map(drop).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
         }
     }

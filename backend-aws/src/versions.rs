@@ -1,4 +1,4 @@
-//! The versions of a secret, and rotation by the service.
+//! Lists versions, rolls back, and starts the rotation of the service.
 
 use std::sync::Arc;
 
@@ -7,64 +7,66 @@ use futures_util::future::try_join;
 use strongroom_core::{Error, ErrorKind, Result, RotateOutcome, SecretPath, Version, VersionInfo};
 
 use crate::client::Client;
-use crate::describe::CURRENT;
+use crate::describe::CURRENT_LABEL;
+use crate::error::{Reason, no_such_version, not_found, unexpected_answer, version_conflict};
 use crate::metadata::time;
-use crate::put::RACES;
-use crate::refusal::{Code, Needs, answered, no_such_version, not_found, overtaken, unreadable};
+use crate::put::MAX_RACES;
+use crate::request::{RequiredPermission, send};
 
 /// The most versions on a page.
-const PAGE: i32 = 100;
-/// The most pages that are asked for.
-const MOST_PAGES: usize = 100;
+const PAGE_SIZE: i32 = 100;
+/// The most pages that are requested.
+const MAX_PAGES: usize = 100;
 
 impl Client {
-    /// All versions, newest first, those without a label included.
+    /// All versions, newest first, including those without a staging label.
     pub(crate) async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        // A deleted secret may tell its versions all the same.
-        let (_, entries) = try_join(self.look_at_live(path), self.entries(path)).await?;
-        let mut versions: Vec<_> = entries.into_iter().filter_map(info).collect();
+        // The service may list the versions of a deleted secret, so the description decides.
+        let (_, entries) = try_join(self.describe_live(path), self.list_versions(path)).await?;
+        let mut versions: Vec<_> = entries.into_iter().filter_map(version_info).collect();
         if versions.is_empty() {
             return Err(not_found());
         }
-        // Ids of ours sort by time, too, should the service's clock not tell two apart.
+        // Ids of this backend sort by time, which orders versions with the same creation time.
         versions.sort_by(|a, b| (b.created_at, &b.version).cmp(&(a.created_at, &a.version)));
         Ok(versions)
     }
 
-    async fn entries(&self, path: &SecretPath) -> Result<Vec<SecretVersionsListEntry>> {
+    async fn list_versions(&self, path: &SecretPath) -> Result<Vec<SecretVersionsListEntry>> {
         let name = self.names.name(path)?;
-        let needs = Needs { action: "ListSecretVersionIds", secret: Some(&name) };
+        let permission = RequiredPermission { action: "ListSecretVersionIds", secret: Some(&name) };
         let mut entries = Vec::new();
         let mut next = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let request = self.sdk()?.list_secret_version_ids().secret_id(&name);
-            let request = request.include_deprecated(true).max_results(PAGE).set_next_token(next);
-            let answer = answered(request.send(), needs).await?;
-            entries.extend(answer.versions.ok_or_else(unreadable)?);
+            let request =
+                request.include_deprecated(true).max_results(PAGE_SIZE).set_next_token(next);
+            let answer = send(request.send(), permission).await?;
+            entries.extend(answer.versions.ok_or_else(unexpected_answer)?);
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 return Ok(entries);
             }
         }
-        // The service keeps about a hundred.
-        Err(unreadable())
+        // The service keeps about a hundred versions, so a server that sends more pages does not end.
+        Err(unexpected_answer())
     }
 
-    /// Makes an earlier version the active one by giving it the label.
+    /// Makes an earlier version the active one by moving the staging label to it.
     pub(crate) async fn rollback(self: Arc<Self>, path: SecretPath, id: String) -> Result<Version> {
-        for _ in 0..RACES {
-            let found = self.look_at_live(&path).await?;
-            let current = found.live();
+        for _ in 0..MAX_RACES {
+            let found = self.describe_live(&path).await?;
+            let current = found.live_version();
             if current == Some(&id) {
                 return Ok(Version::new(&id));
             }
-            match self.move_label(&path, CURRENT, current, Some(&id)).await {
+            match self.move_label(&path, CURRENT_LABEL, current, Some(&id)).await {
                 Ok(()) => return Ok(Version::new(&id)),
-                Err(failure) if failure.is_about_state() => {
-                    let now = self.look_at_live(&path).await?;
-                    if now.live() == current {
-                        return Err(match failure.code {
-                            Code::InvalidRequest => failure.into(),
+                Err(failure) if failure.concerns_state() => {
+                    let now = self.describe_live(&path).await?;
+                    if now.live_version() == current {
+                        return Err(match failure.reason {
+                            Reason::InvalidRequest => failure.into(),
                             _ => no_such_version(),
                         });
                     }
@@ -72,36 +74,42 @@ impl Client {
                 Err(failure) => return Err(failure.into()),
             }
         }
-        Err(overtaken())
+        Err(version_conflict())
     }
 
-    /// Has the service rotate a secret now. It goes on after the answer.
+    /// Starts the rotation that is configured in the service. It goes on after the answer.
     pub(crate) async fn rotate(self: Arc<Self>, path: SecretPath) -> Result<RotateOutcome> {
         let name = self.names.name(&path)?;
-        let needs = Needs { action: "RotateSecret", secret: Some(&name) };
+        let permission = RequiredPermission { action: "RotateSecret", secret: Some(&name) };
         let request = self.sdk()?.rotate_secret().secret_id(&name).rotate_immediately(true);
-        let failure = match answered(request.send(), needs).await {
+        let failure = match send(request.send(), permission).await {
             Ok(answer) => {
-                let mut rotated = RotateOutcome::default();
-                answer.name.ok_or_else(unreadable)?;
-                rotated.version = answer.version_id.as_deref().map(Version::new);
-                return Ok(rotated);
+                let mut outcome = RotateOutcome::default();
+                answer.name.ok_or_else(unexpected_answer)?;
+                outcome.version = answer.version_id.as_deref().map(Version::new);
+                return Ok(outcome);
             }
             Err(failure) => failure,
         };
-        if !matches!(failure.code, Code::InvalidRequest | Code::NotFound | Code::InvalidParameter) {
+        if !matches!(
+            failure.reason,
+            Reason::InvalidRequest | Reason::NotFound | Reason::InvalidParameter
+        ) {
             return Err(failure.into());
         }
-        let found = self.look_at_live(&path).await?;
-        Err(if !found.rotates() {
-            Error::new(ErrorKind::Config, "set up rotation for it in AWS, with a Lambda function")
-                .because("no rotation is configured for the secret")
-        } else if failure.code == Code::InvalidRequest {
+        let found = self.describe_live(&path).await?;
+        Err(if !found.has_rotation() {
+            Error::new(
+                ErrorKind::Config,
+                "set up rotation for the secret in AWS, with a Lambda function",
+            )
+            .because("no rotation is configured for the secret")
+        } else if failure.reason == Reason::InvalidRequest {
             Error::new(
                 ErrorKind::Unavailable,
                 "try again later; if it lasts, look at the log of its rotation function",
             )
-            .because("a rotation of the secret is under way, or has failed halfway")
+            .because("a rotation of the secret is in progress, or has failed halfway")
         } else {
             Error::new(ErrorKind::Config, "check the secret's rotation function in AWS")
                 .because("AWS does not find the secret's rotation function, or may not call it")
@@ -109,9 +117,9 @@ impl Client {
     }
 }
 
-fn info(entry: SecretVersionsListEntry) -> Option<VersionInfo> {
+fn version_info(entry: SecretVersionsListEntry) -> Option<VersionInfo> {
     let stages = entry.version_stages.unwrap_or_default();
-    let active = stages.iter().any(|stage| stage == CURRENT);
+    let active = stages.iter().any(|stage| stage == CURRENT_LABEL);
     let version = Version::new(&entry.version_id?);
     let mut info = VersionInfo::new(version, time(entry.created_date.as_ref()), active);
     info.stages = stages;

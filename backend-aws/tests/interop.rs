@@ -1,4 +1,4 @@
-//! What the backend writes, the SDK of another language reads, and the other way round.
+//! Interoperability: the backend and boto3 read and change the same secrets.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "interop/values.rs"]
@@ -16,7 +16,7 @@ use strongroom_core::{
 use strongroom_testkit::localstack::Server;
 use tokio::sync::OnceCell;
 
-/// One server for all tests, whose names differ; and a backend that does everything on it.
+/// One server for all tests, which use different names, and a backend.
 struct Store {
     server: &'static Server,
     backend: AwsBackend,
@@ -67,15 +67,15 @@ impl Store {
         drop(self.server.boto3(script));
     }
 
-    /// What an expression of Python comes to.
-    fn shown(&self, expression: &str) -> Value {
+    /// The value of a Python expression.
+    fn eval(&self, expression: &str) -> Value {
         let script = format!("import time\nprint(json.dumps({expression}, default=str))");
         serde_json::from_str(&self.server.boto3(&script)).unwrap()
     }
 
-    /// What there is as the secret's description.
+    /// The answer of `DescribeSecret` to boto3.
     fn described(&self, name: &str) -> Value {
-        self.shown(&format!("client.describe_secret(SecretId='{name}')"))
+        self.eval(&format!("client.describe_secret(SecretId='{name}')"))
     }
 }
 
@@ -99,7 +99,7 @@ fn exact(version: &str) -> VersionSelector {
     VersionSelector::Exact(version.into())
 }
 
-/// Text as Python writes it.
+/// A Python literal.
 fn python(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -115,7 +115,7 @@ fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn versions_and_labels_are_the_same_on_both_sides() {
+async fn versions_and_labels_interoperate() {
     let store = Store::new().await;
     let (at, token) = ("both/versions", "0123456789abcdef0123456789ABCDEF");
     let one = store.put(at, "one").await.to_string();
@@ -155,7 +155,7 @@ async fn versions_and_labels_are_the_same_on_both_sides() {
     let previous = stages[&three].as_array().unwrap();
     assert!(previous.contains(&json!("AWSPREVIOUS")), "{stages}");
     let read = format!("client.get_secret_value(SecretId='{at}')['SecretString']");
-    assert_eq!(store.shown(&read), "two");
+    assert_eq!(store.eval(&read), "two");
     // A rollback by boto3.
     store.run(&format!(
         "client.update_secret_version_stage(SecretId='{at}', VersionStage='AWSCURRENT',\
@@ -166,7 +166,7 @@ async fn versions_and_labels_are_the_same_on_both_sides() {
 }
 
 #[tokio::test]
-async fn metadata_is_the_same_on_both_sides() {
+async fn metadata_interoperates() {
     let store = Store::new().await;
     let at = "both/metadata";
     let patch = MetadataPatch::new()
@@ -201,7 +201,7 @@ async fn metadata_is_the_same_on_both_sides() {
     assert_eq!(metadata.tags, map([("Cost Center", ""), ("team", "core")]));
     assert_eq!((metadata.kind, metadata.tier), (SecretKind::OauthToken, Tier::default()));
     assert_eq!(metadata.description.as_deref(), Some("theirs"));
-    // Reads that follow know it as well.
+    // The read after `describe` takes that metadata from the cache.
     assert_eq!(store.get(at).await.metadata().tags, metadata.tags);
 
     let patch =
@@ -212,11 +212,11 @@ async fn metadata_is_the_same_on_both_sides() {
     assert_eq!(tags(&described), left);
     assert_eq!(described["Description"].as_str().unwrap_or_default(), "");
     let value = format!("client.get_secret_value(SecretId='{at}')['SecretString']");
-    assert_eq!(store.shown(&value), "hello");
+    assert_eq!(store.eval(&value), "hello");
 }
 
 #[tokio::test]
-async fn what_new_secrets_are_given_is_seen() {
+async fn new_secrets_get_the_configured_prefix_key_and_tags() {
     for (prefix, name) in [("production", "production/given/key"), ("/", "/given/key")] {
         let store = Store::configured(|config| {
             config.prefix = Some(prefix.into());
@@ -229,7 +229,7 @@ async fn what_new_secrets_are_given_is_seen() {
         assert_eq!(described["KmsKeyId"], "alias/operator");
         assert_eq!(tags(&described), map([("cost center", "a=b"), ("team", "payments")]));
         assert_eq!(store.listed("given", ListOptions::new()).await, ["given/key"]);
-        // Whoever removes them later keeps it so.
+        // A tag that an operator removes is not set again.
         store.run(&format!("client.untag_resource(SecretId='{name}', TagKeys=['team'])"));
         store.put("given/key", "two").await;
         assert_eq!(tags(&store.described(name)), map([("cost center", "a=b")]));
@@ -239,11 +239,11 @@ async fn what_new_secrets_are_given_is_seen() {
 }
 
 #[tokio::test]
-async fn deletions_are_the_same_on_both_sides() {
+async fn deletions_interoperate() {
     let store = Store::configured(|config| config.recovery_window_days = 9).await;
     let at = "both/deleted";
     store.put(at, "one").await;
-    // Its metadata is remembered; what is gone is gone all the same.
+    // Its metadata is cached; a read of the deleted secret fails nevertheless.
     assert_eq!(store.text(at, VersionSelector::Active).await, "one");
     store.run(&format!("client.delete_secret(SecretId='{at}')"));
     assert_eq!(store.error(at, VersionSelector::Active).await, ErrorKind::NotFound);
@@ -258,13 +258,13 @@ async fn deletions_are_the_same_on_both_sides() {
     store.backend.delete(&path(at)).await.unwrap();
     store.backend.undelete(&path(at)).await.unwrap();
     let value = format!("client.get_secret_value(SecretId='{at}')['SecretString']");
-    assert_eq!(store.shown(&value), "one");
+    assert_eq!(store.eval(&value), "one");
 
     store.backend.delete(&path(at)).await.unwrap();
-    // What boto3 shows is the end of the window.
+    // boto3 shows the end of the recovery window.
     let end = "client.list_secrets(IncludePlannedDeletion=True, Filters=[\
                {'Key': 'name', 'Values': ['both/deleted']}])['SecretList'][0]['DeletedDate']";
-    let days = store.shown(&format!("round((({end}).timestamp() - time.time()) / 86400)"));
+    let days = store.eval(&format!("round((({end}).timestamp() - time.time()) / 86400)"));
     assert_eq!(days, 9);
     store.run(&format!("client.restore_secret(SecretId='{at}')"));
     assert_eq!(store.text(at, VersionSelector::Active).await, "one");
@@ -272,17 +272,17 @@ async fn deletions_are_the_same_on_both_sides() {
     store.backend.delete(&path(at)).await.unwrap();
     let version = store.put(at, "two").await;
     let read = format!("client.get_secret_value(SecretId='{at}')['VersionId']");
-    assert_eq!(store.shown(&read), version.to_string());
+    assert_eq!(store.eval(&read), version.to_string());
     store.backend.destroy(&path(at)).await.unwrap();
     let found = "[it['Name'] for it in client.list_secrets(IncludePlannedDeletion=True, Filters=[\
                  {'Key': 'name', 'Values': ['both/deleted']}])['SecretList']]";
-    assert_eq!(store.shown(found), json!([]));
+    assert_eq!(store.eval(found), json!([]));
     let error = store.backend.undelete(&path(at)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
-async fn a_secret_that_never_had_a_value_is_not_there_yet() {
+async fn a_secret_without_a_value_is_not_found() {
     let store = Store::new().await;
     let at = "bare/key";
     store.run(&format!(
@@ -302,10 +302,10 @@ async fn a_secret_that_never_had_a_value_is_not_there_yet() {
 
     let options = || PutOptions::new().must_not_exist();
     let version = store.backend.put(&path(at), "first".into(), options()).await.unwrap();
-    let read = store.shown(&format!("client.get_secret_value(SecretId='{at}')"));
+    let read = store.eval(&format!("client.get_secret_value(SecretId='{at}')"));
     assert_eq!(read["SecretString"], "first");
     assert_eq!(read["VersionId"], version.to_string());
-    // What was prepared for it stays.
+    // A put keeps the description and tags of the empty secret.
     let metadata = store.get(at).await.metadata().clone();
     assert_eq!(metadata.description.as_deref(), Some("to come"));
     assert_eq!(metadata.tags, map([("team", "core")]));
@@ -315,7 +315,7 @@ async fn a_secret_that_never_had_a_value_is_not_there_yet() {
 }
 
 #[tokio::test]
-async fn names_that_are_no_paths_are_left_alone() {
+async fn ignores_names_that_are_not_paths() {
     let store = Store::new().await;
     store.run(
         "for name in ['odd/a//b', 'odd/../c', 'odd/./d', 'odd/', '/odd/e', 'oddity/f', 'odd-g',\n\
@@ -329,14 +329,14 @@ async fn names_that_are_no_paths_are_left_alone() {
     assert_eq!(store.text("odd/equal:sign/h", VersionSelector::Active).await, "odd/equal=sign/h");
     store.put("odd/equal:sign/h", "ours").await;
     let read = "client.get_secret_value(SecretId='odd/equal=sign/h')['SecretString']";
-    assert_eq!(store.shown(read), "ours");
+    assert_eq!(store.eval(read), "ours");
     store.put("odd/arn:aws:secretsmanager:k", "ours").await;
     let read = "client.get_secret_value(SecretId='odd/arn=aws=secretsmanager=k')['SecretString']";
-    assert_eq!(store.shown(read), "ours");
+    assert_eq!(store.eval(read), "ours");
 }
 
 #[tokio::test]
-async fn rotation_is_what_boto3_has_set_up() {
+async fn starts_the_rotation_that_boto3_configured() {
     let store = Store::new().await;
     let at = "rotated/key";
     store.put(at, "one").await;
@@ -347,13 +347,13 @@ async fn rotation_is_what_boto3_has_set_up() {
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 
     let function = store.server.rotation_function();
-    let first = store.shown(&format!(
+    let first = store.eval(&format!(
         "client.rotate_secret(SecretId='{at}', RotationLambdaARN='{function}',\
          RotationRules={{'AutomaticallyAfterDays': 30}})['VersionId']"
     ));
     let version = store.backend.rotate(&path(at)).await.unwrap().version.unwrap();
     let value = format!("client.get_secret_value(SecretId='{at}', VersionId='{version}')");
-    assert_eq!(store.shown(&value)["SecretString"], format!("rotated {version}"));
+    assert_eq!(store.eval(&value)["SecretString"], format!("rotated {version}"));
     assert_eq!(store.text(at, VersionSelector::Active).await, format!("rotated {version}"));
     let previous = store.get_version(at, stage("AWSPREVIOUS")).await;
     assert_eq!(previous.version().to_string(), first);

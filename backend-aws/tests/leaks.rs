@@ -1,8 +1,7 @@
-//! A search for keys, tokens and values in everything that is said at the most verbose level: by
-//! this backend, by the SDK and the libraries under it, and by every error and type that is
-//! printed.
+//! Searches all output at the most verbose level for keys, tokens and values: the output of this
+//! backend, of the SDK and its libraries, and of every error and type that is printed.
 //!
-//! Child processes go through everything that can fail; their parent searches what they said.
+//! Child processes run everything that can fail; their parent searches their output.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -37,7 +36,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 const WORK: &str = "LEAKS_WORK";
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// What the children do: a part of everything, or leak in one way.
+/// The work of the child processes: one part of the cases, or one kind of leak.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(work) = env::var(WORK) else { return };
@@ -62,96 +61,94 @@ async fn child() {
     tokio::time::timeout(LIMIT, work).await.unwrap();
 }
 
-/// Runs a child with these variables and few others; all that it said.
+/// Runs a child with these variables and few others; gives its output.
 fn run(work: &str, variables: &[(&str, &str)]) -> String {
-    let kept = ["PATH", "STRONGROOM_TEST_PYTHON"];
-    let kept = kept.into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
-    let output = Command::new(env::current_exe().unwrap())
+    let inherited = ["PATH", "STRONGROOM_TEST_PYTHON"];
+    let inherited = inherited.into_iter().filter_map(|name| Some((name, env::var_os(name)?)));
+    let child = Command::new(env::current_exe().unwrap())
         .args(["child", "--exact", "--nocapture"])
         .env_clear()
-        .envs(kept)
+        .envs(inherited)
         .env(WORK, work)
         .envs(variables.iter().copied())
         .output()
         .unwrap();
-    let said =
-        [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
-    let said = said.concat();
-    assert!(output.status.success(), "the child failed: {}", tail(&said));
-    said
+    let output =
+        [child.stdout, child.stderr].map(|output| String::from_utf8_lossy(&output).into_owned());
+    let output = output.concat();
+    assert!(child.status.success(), "the child failed: {}", tail(&output));
+    output
 }
 
 /// The last lines, cut short.
-fn tail(said: &str) -> String {
-    let lines: Vec<String> = said.lines().map(|line| line.chars().take(200).collect()).collect();
+fn tail(output: &str) -> String {
+    let lines: Vec<String> = output.lines().map(|line| line.chars().take(200).collect()).collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// What is leaked, if anything is: the canary, or a credential in an answer of AWS STS.
-fn leak(said: &str) -> Option<String> {
-    let finding = canary::find(said.as_bytes()).map(|finding| finding.to_string());
+/// A leak in the output, if there is one: the canary, or a credential in an answer of AWS STS.
+fn leak(output: &str) -> Option<String> {
+    let finding = canary::find(output.as_bytes()).map(|finding| finding.to_string());
     let elements = ["<SecretAccessKey>", "<SessionToken>"];
     let is_answer = |line: &&str| elements.iter().any(|element| line.contains(element));
-    finding.or_else(|| said.lines().find(is_answer).map(str::to_owned))
+    finding.or_else(|| output.lines().find(is_answer).map(str::to_owned))
 }
 
-/// Fails if something was leaked, or if one of `targets` said nothing, so that there was nothing
-/// to search.
-fn assert_clean(said: &str, targets: &[&str]) {
-    assert_eq!(leak(said), None);
+/// Fails on a leak, and if one of `targets` logged nothing, because then there was nothing to search.
+fn assert_clean(output: &str, targets: &[&str]) {
+    assert_eq!(leak(output), None);
     for target in targets.iter().filter(|target| !target.starts_with("aws_")) {
-        assert!(said.contains(&format!(" {target}")), "`{target}` said nothing");
+        assert!(output.contains(&format!(" {target}")), "`{target}` logged nothing");
     }
 }
 
-/// What was said, without the lines that the SDK writes itself.
-fn without_sdk(said: &str) -> String {
+/// The output without the lines of the SDK.
+fn without_sdk(output: &str) -> String {
     let of_sdk = |line: &&str| SDK.iter().any(|target| line.contains(&format!(" {target}")));
-    said.lines().filter(|line| !of_sdk(line)).collect::<Vec<_>>().join("\n")
+    output.lines().filter(|line| !of_sdk(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// Fails if anything but the SDK's own lines leaks, or if not even they do: the case belongs
-/// elsewhere then.
-fn assert_leaked_by_the_sdk_alone(said: &str) {
-    assert_eq!(leak(said), None);
-    assert_eq!(leak(&without_sdk(said)), None);
+/// Fails if the output leaks, also without the lines of the SDK.
+fn assert_clean_despite_the_sdk(output: &str) {
+    assert_eq!(leak(output), None);
+    assert_eq!(leak(&without_sdk(output)), None);
 }
 
-/// The beginnings of the SDK's targets.
+/// The beginnings of the SDK's log targets.
 const SDK: [&str; 3] = ["aws_config::", "aws_runtime::", "aws_smithy_runtime::"];
 const OTHERS: [&str; 2] = ["hyper_util::client::legacy::connect::http: ", "witness: "];
 
 #[test]
 fn nothing_leaks_from_a_store() {
-    let said = run("store", &[]);
-    assert_clean(&said, &[&SDK[..], &OTHERS].concat());
-    assert!(said.contains("a task panics"), "panics were not captured");
-    report_errors("the store", &said, 20);
+    let output = run("store", &[]);
+    assert_clean(&output, &[&SDK[..], &OTHERS].concat());
+    assert!(output.contains("a task panics"), "panics were not captured");
+    report_errors("the store", &output, 20);
 }
 
 #[test]
 fn nothing_leaks_from_bad_answers() {
-    let said = run("answers", &[]);
-    assert_clean(&said, &[&SDK[..], &OTHERS].concat());
-    // At TRACE, the SDK shows what it is told where no value is.
-    assert!(!said.contains(answers::WORDS), "words of an answer are passed on");
-    report_errors("answers", &said, 500);
+    let output = run("answers", &[]);
+    assert_clean(&output, &[&SDK[..], &OTHERS].concat());
+    // The words stand in parts of an answer that hold no value.
+    assert!(!output.contains(answers::WORDS), "the backend passes on words of an answer");
+    report_errors("answers", &output, 500);
 }
 
-fn report_errors(of: &str, said: &str, least: usize) {
-    let errors = said.matches("witness: the error of").count();
+fn report_errors(of: &str, output: &str, least: usize) {
+    let errors = output.matches("witness: the error of").count();
     assert!(errors > least, "only {errors} errors were met");
-    report(format!("{of}: searched {} KiB with {errors} errors", said.len() / 1024));
+    report(format!("{of}: searched {} KiB with {errors} errors", output.len() / 1024));
 }
 
 #[test]
-fn every_kind_of_leak_is_found() {
+fn finds_every_kind_of_leak() {
     for way in ["leak a value", "leak a part", "leak in XML", "leak by a panic"] {
         assert!(leak(&run(way, &[])).is_some(), "{way}: it is not found");
     }
 }
 
-/// Says all that can be said about an error.
+/// Prints an error in every format.
 fn witness_error(error: &Error) {
     canary::witness_error(error);
     tracing::trace!(target: "witness", "the error of {:?}", error.operation());
@@ -164,7 +161,7 @@ fn note<T: std::fmt::Debug>(result: Result<T>) {
     }
 }
 
-/// Does with a backend all that can be done, and says what came of it.
+/// Runs every operation of a backend, and prints the results.
 async fn use_all(backend: &dyn Backend, path: &SecretPath) {
     let other = SecretPath::parse("leaks/other").unwrap();
     let id = "0123456789abcdef0123456789abcdef".into();
@@ -229,7 +226,7 @@ async fn open_and_use(config: AwsConfig) {
     canary::witness(&backend);
 }
 
-/// What the child's environment says, for a short time.
+/// Opens a backend from the child's environment, and uses it briefly.
 async fn open_and_use_environment() {
     let settings = Settings::from_env(SETTINGS.iter().copied());
     canary::witness(&settings);

@@ -1,7 +1,7 @@
-//! What a value leaves in the memory of this process once it is dropped.
+//! Copies of a value in the memory of this process after it is dropped.
 //!
-//! The buffers here are wiped. Those of the SDK are not: it takes text that it owns, puts a request
-//! together from it, and frees both; others soon use that memory.
+//! The backend wipes its buffers. The SDK does not: it takes owned text, builds a request from it, and
+//! frees both; later allocations soon reuse that memory.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use strongroom_backend_aws::{AwsBackend, AwsConfig, StaticCredentials};
@@ -10,8 +10,8 @@ use strongroom_testkit::localstack::Server;
 use strongroom_testkit::memory::Planted;
 use tokio::sync::OnceCell;
 
-/// The value and the request, in the SDK's buffers.
-const OF_THE_SDK: usize = 2;
+/// The copies of the SDK: the value and the request.
+const SDK_COPIES: usize = 2;
 
 /// The server is another process: its copies do not count.
 async fn backend() -> AwsBackend {
@@ -28,7 +28,7 @@ async fn put(backend: &AwsBackend, at: &SecretPath, value: SecretValue) {
     backend.put(at, value, PutOptions::new()).await.unwrap();
 }
 
-/// Values as they are given, with nothing to escape and with something, and binary.
+/// Text without and with characters that JSON escapes, and binary.
 fn values(planted: &Planted) -> [SecretValue; 3] {
     let given = |escaped| planted.expose_in(escaped, "");
     let binary = SecretValue::binary(given("").as_bytes().to_vec());
@@ -36,22 +36,22 @@ fn values(planted: &Planted) -> [SecretValue; 3] {
 }
 
 #[tokio::test]
-async fn a_write_leaves_what_the_sdk_has_sent_and_no_more() {
+async fn a_write_leaves_only_the_copies_of_the_sdk() {
     let (backend, at) = (backend().await, SecretPath::parse("written").unwrap());
-    // The first one creates the secret, the others add versions.
+    // The first write creates the secret; the others add versions.
     for round in 0..4 {
         for which in 0..3 {
             let planted = Planted::new();
             let [text, escaped, binary] = values(&planted);
             put(&backend, &at, [text, escaped, binary].into_iter().nth(which).unwrap()).await;
             let left = planted.count_in_own_memory();
-            assert!(left <= OF_THE_SDK, "{left} copies of value {which} in round {round}");
+            assert!(left <= SDK_COPIES, "{left} copies of value {which} in round {round}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_read_leaves_no_more_than_the_write_before_it() {
+async fn a_read_leaves_no_more_copies_than_the_write_before_it() {
     let (backend, at) = (backend().await, SecretPath::parse("read").unwrap());
     for which in 0..3 {
         let planted = Planted::new();

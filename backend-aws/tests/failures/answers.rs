@@ -1,4 +1,4 @@
-//! Answers that cannot be read, come too late or not at all.
+//! Answers that cannot be parsed, come too late or not at all.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,12 @@ use strongroom_core::{Backend as _, ErrorKind, Operation};
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::stub::{Reply, Stub};
 
-use crate::fake::{FIRST, Fake, ask, html, key, ok, read, refusal, reply, value};
-use crate::support::{config, open, passing, path};
+use crate::fake::{FIRST, Fake, html, key, ok, read, refusal, reply, run_operation, value};
+use crate::support::{config, open, path, transient};
 
-/// How much longer than allowed a call may take on a busy machine.
-const SLACK: Duration = Duration::from_secs(2);
+/// The most time after its timeout that a call may take on a busy machine. The tests with a paused
+/// clock check timeouts exactly.
+const SLACK: Duration = Duration::from_secs(30);
 
 fn without(member: &str) -> Value {
     let mut answer = read("key", FIRST);
@@ -21,7 +22,7 @@ fn without(member: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_is_unavailable() {
+async fn unreadable_answers_are_unavailable() {
     let whole = read("key", FIRST).to_string();
     let cases = [
         (Reply::new(200, ""), 1),
@@ -40,21 +41,21 @@ async fn an_answer_that_cannot_be_read_is_unavailable() {
     ];
     let cases = cases.map(|(reply, calls)| async move {
         let fake = Fake::new();
-        let backend = fake.open_bare().await;
+        let backend = fake.open_without_metadata().await;
         assert_eq!(value(&backend).await.unwrap(), FIRST);
-        fake.asked();
+        fake.take_requests_sorted();
         fake.always("GetSecretValue", reply);
-        let error = passing(Operation::Get, ErrorKind::Unavailable, value(&backend).await);
+        let error = transient(Operation::Get, ErrorKind::Unavailable, value(&backend).await);
         assert!(error.to_string().contains("not one of AWS"), "{error}");
-        assert_eq!(fake.asked().len(), calls, "{error}");
-        fake.heal();
+        assert_eq!(fake.take_requests_sorted().len(), calls, "{error}");
+        fake.reset();
         assert_eq!(value(&backend).await.unwrap(), FIRST);
     });
     join_all(cases).await;
 }
 
 #[tokio::test]
-async fn an_empty_answer_is_never_taken_for_a_missing_secret_or_for_success() {
+async fn an_empty_answer_is_neither_a_missing_secret_nor_success() {
     let cases = [
         ("DescribeSecret", Operation::Get),
         ("DescribeSecret", Operation::Describe),
@@ -69,15 +70,15 @@ async fn an_empty_answer_is_never_taken_for_a_missing_secret_or_for_success() {
             let fake = Fake::new();
             let backend = fake.open().await;
             fake.always(action, Reply::new(200, body));
-            let result = ask(&backend, operation).await;
+            let result = run_operation(&backend, operation).await;
             assert!(result.is_err(), "{action} to {operation}");
-            passing(operation, ErrorKind::Unavailable, result);
+            transient(operation, ErrorKind::Unavailable, result);
         }
     }
 }
 
 #[tokio::test]
-async fn no_operation_takes_a_proxy_s_page_for_an_answer() {
+async fn every_operation_rejects_the_page_of_a_proxy() {
     let cases = [
         ("DescribeSecret", Operation::Get),
         ("PutSecretValue", Operation::Put),
@@ -94,73 +95,73 @@ async fn no_operation_takes_a_proxy_s_page_for_an_answer() {
         let fake = Fake::new();
         let backend = fake.open().await;
         fake.always(action, html(200));
-        passing(operation, ErrorKind::Unavailable, ask(&backend, operation).await);
+        transient(operation, ErrorKind::Unavailable, run_operation(&backend, operation).await);
         assert_eq!(fake.count(action), 1, "{action} to {operation}");
-        fake.heal();
-        ask(&backend, operation).await.unwrap();
+        fake.reset();
+        run_operation(&backend, operation).await.unwrap();
     });
     join_all(cases).await;
 }
 
 #[tokio::test]
-async fn silence_and_slowness_end_in_time() {
+async fn silent_and_slow_servers_time_out() {
     let slow = ok(&read("key", FIRST)).in_pieces(1, Duration::from_millis(50));
     let cases = [Reply::silence(), slow].map(|reply| async move {
         let fake = Fake::new();
         let mut config = fake.config();
         config.read_metadata = false;
-        config.attempt_timeout = Duration::from_millis(600);
-        config.timeout = Duration::from_millis(1_400);
+        config.attempt_timeout = Duration::from_secs(2);
+        config.timeout = Duration::from_secs(5);
         let allowed = config.timeout;
         let backend = open(config).await;
         assert_eq!(value(&backend).await.unwrap(), FIRST);
-        fake.asked();
+        fake.take_requests_sorted();
         fake.always("GetSecretValue", reply);
         let begin = Instant::now();
-        let error = passing(Operation::Get, ErrorKind::Timeout, value(&backend).await);
+        let error = transient(Operation::Get, ErrorKind::Timeout, value(&backend).await);
         let took = begin.elapsed();
         assert!(took >= allowed && took < allowed + SLACK, "{took:?}");
         assert!(error.advice().contains("`SECRETS_AWS_TIMEOUT`"), "{error}");
-        let asked = fake.asked().len();
-        assert!((2..=3).contains(&asked), "{asked}");
-        fake.heal();
+        let attempts = fake.take_requests_sorted().len();
+        assert!((2..=3).contains(&attempts), "{attempts}");
+        fake.reset();
         assert_eq!(value(&backend).await.unwrap(), FIRST);
     });
     join_all(cases).await;
 }
 
 #[tokio::test]
-async fn one_attempt_that_hangs_does_not_use_up_the_time_of_all() {
+async fn an_attempt_that_hangs_leaves_time_for_another() {
     let fake = Fake::new();
     let mut config = fake.config();
     config.read_metadata = false;
-    config.attempt_timeout = Duration::from_secs(1);
+    config.attempt_timeout = Duration::from_secs(3);
     let backend = open(config).await;
     fake.first("GetSecretValue", [Reply::silence()]);
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    assert_eq!(fake.asked().len(), 2);
+    assert_eq!(fake.take_requests_sorted().len(), 2);
 }
 
 #[tokio::test]
-async fn a_reset_connection_is_tried_again() {
+async fn retries_after_a_connection_reset() {
     let fake = Fake::new();
-    let backend = fake.open_bare().await;
+    let backend = fake.open_without_metadata().await;
     fake.first("GetSecretValue", vec![Reply::reset(); 2]);
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    assert_eq!(fake.asked().len(), 3);
+    assert_eq!(fake.take_requests_sorted().len(), 3);
 
     fake.always("GetSecretValue", Reply::reset());
-    let error = passing(Operation::Get, ErrorKind::Unavailable, value(&backend).await);
+    let error = transient(Operation::Get, ErrorKind::Unavailable, value(&backend).await);
     assert!(error.to_string().contains("the connection broke"), "{error}");
-    assert_eq!(fake.asked().len(), 3);
-    fake.heal();
+    assert_eq!(fake.take_requests_sorted().len(), 3);
+    fake.reset();
     assert_eq!(value(&backend).await.unwrap(), FIRST);
 }
 
 #[tokio::test]
-async fn nobody_listens() {
-    let gone = Stub::new(|_| refusal("nobody")).url();
-    let backend = &open(config(&gone, "test-gone")).await;
+async fn a_refused_connection_is_unavailable_to_every_operation() {
+    let closed_port = Stub::new(|_| refusal("Unused")).url();
+    let backend = &open(config(&closed_port, "test-closed-port")).await;
     let operations = [
         Operation::Get,
         Operation::Put,
@@ -175,13 +176,13 @@ async fn nobody_listens() {
         Operation::Rotate,
         Operation::Health,
     ];
-    let asked =
-        operations.map(|operation| async move { (operation, ask(backend, operation).await) });
-    for (operation, result) in join_all(asked).await {
-        let error = passing(operation, ErrorKind::Unavailable, result);
+    let results = operations
+        .map(|operation| async move { (operation, run_operation(backend, operation).await) });
+    for (operation, result) in join_all(results).await {
+        let error = transient(operation, ErrorKind::Unavailable, result);
         assert!(error.advice().contains("`AWS_REGION`, `AWS_ENDPOINT_URL`"), "{error}");
     }
     for result in backend.get_many(&[key(), path("other")]).await {
-        passing(Operation::Get, ErrorKind::Unavailable, result);
+        transient(Operation::Get, ErrorKind::Unavailable, result);
     }
 }

@@ -5,115 +5,119 @@ use strongroom_backend_aws::AwsBackend;
 use strongroom_core::{Backend as _, Error, ErrorKind, Operation, Result, Secret, SecretPath};
 use strongroom_testkit::canary::CANARY;
 
-use crate::fake::{FIRST, Fake, html, ok, read, refusal, right, saying};
-use crate::support::{lasting, open, passing, path};
+use crate::fake::{FIRST, Fake, documented_answer, html, ok, read, refusal, refusal_with_message};
+use crate::support::{open, path, permanent, transient};
 
 fn paths(count: usize) -> Vec<SecretPath> {
     (0..count).map(|i| path(&format!("key-{i:02}"))).collect()
 }
 
-async fn opened(fake: &Fake) -> AwsBackend {
-    fake.open_bare().await
+async fn open_backend(fake: &Fake) -> AwsBackend {
+    fake.open_without_metadata().await
 }
 
-fn all_are_there(results: &[Result<Secret>]) {
+fn assert_all_read(results: &[Result<Secret>]) {
     for result in results {
         assert_eq!(result.as_ref().unwrap().version().to_string(), FIRST);
     }
 }
 
-fn asked_for(body: &Value) -> Vec<&str> {
+fn requested_names(body: &Value) -> Vec<&str> {
     body["SecretIdList"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect()
 }
 
-/// An error for one secret, as a batch answers it.
+/// The error of one secret in the answer to a batch.
 fn entry(name: &str, code: &str, message: &str) -> Value {
     json!({ "SecretId": name, "ErrorCode": code, "Message": format!("{message} {CANARY}") })
 }
 
 #[tokio::test]
-async fn twenty_are_asked_for_at_once_and_each_once() {
+async fn requests_twenty_secrets_per_batch_and_each_secret_once() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
-    let mut wanted = paths(45);
-    wanted.extend(paths(10));
-    let results = backend.get_many(&wanted).await;
-    all_are_there(&results);
-    for (result, path) in results.iter().zip(&wanted) {
+    let backend = open_backend(&fake).await;
+    let mut requested = paths(45);
+    requested.extend(paths(10));
+    let results = backend.get_many(&requested).await;
+    assert_all_read(&results);
+    for (result, path) in results.iter().zip(&requested) {
         assert_eq!(result.as_ref().unwrap().path(), path);
     }
-    assert_eq!(fake.asked(), ["BatchGetSecretValue"; 3]);
-    let given = fake.given("BatchGetSecretValue");
-    let mut sizes: Vec<_> = given.iter().map(|body| asked_for(body).len()).collect();
+    assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue"; 3]);
+    let given = fake.bodies("BatchGetSecretValue");
+    let mut sizes: Vec<_> = given.iter().map(|body| requested_names(body).len()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [5, 20, 20]);
-    let mut names: Vec<_> = given.iter().flat_map(asked_for).collect();
+    let mut names: Vec<_> = given.iter().flat_map(requested_names).collect();
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), 45);
 }
 
 #[tokio::test]
-async fn none_and_one_need_no_batch() {
+async fn sends_no_batch_for_fewer_than_two_secrets() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     assert!(backend.get_many(&[]).await.is_empty());
-    assert!(fake.asked().is_empty());
-    all_are_there(&backend.get_many(&[path("key"), path("key")]).await);
-    assert_eq!(fake.asked(), ["GetSecretValue"]);
+    assert!(fake.take_requests_sorted().is_empty());
+    assert_all_read(&backend.get_many(&[path("key"), path("key")]).await);
+    assert_eq!(fake.take_requests_sorted(), ["GetSecretValue"]);
 }
 
 #[tokio::test]
-async fn a_batch_goes_on_where_it_stopped() {
+async fn requests_all_pages_of_a_batch() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     fake.on("BatchGetSecretValue", |body| {
         let (page, next) = match body["NextToken"].as_str() {
             None => (0, Some("second+/=")),
             Some("second+/=") => (1, Some("third")),
             Some("third") => (2, None),
-            Some(other) => panic!("{other} is no token"),
+            Some(other) => panic!("{other} is not a token of this test"),
         };
-        let names = asked_for(body);
+        let names = requested_names(body);
         let values: Vec<_> =
             names.chunks(2).nth(page).unwrap().iter().map(|n| read(n, FIRST)).collect();
         ok(&json!({ "SecretValues": values, "NextToken": next }))
     });
-    all_are_there(&backend.get_many(&paths(6)).await);
-    assert_eq!(fake.asked(), ["BatchGetSecretValue"; 3]);
-    let given = fake.given("BatchGetSecretValue");
-    assert!(given.iter().all(|body| asked_for(body).len() == 6));
+    assert_all_read(&backend.get_many(&paths(6)).await);
+    assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue"; 3]);
+    let given = fake.bodies("BatchGetSecretValue");
+    assert!(given.iter().all(|body| requested_names(body).len() == 6));
 }
 
 #[tokio::test]
-async fn what_a_batch_leaves_out_is_read_alone() {
+async fn reads_secrets_that_a_batch_omits_one_by_one() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     fake.on("BatchGetSecretValue", |body| {
-        let values: Vec<_> = asked_for(body)[1..].iter().map(|name| read(name, FIRST)).collect();
+        let values: Vec<_> =
+            requested_names(body)[1..].iter().map(|name| read(name, FIRST)).collect();
         ok(&json!({ "SecretValues": values }))
     });
-    all_are_there(&backend.get_many(&paths(5)).await);
-    assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue"]);
-    assert_eq!(fake.given("GetSecretValue")[0]["SecretId"], "key-00");
+    assert_all_read(&backend.get_many(&paths(5)).await);
+    assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue", "GetSecretValue"]);
+    assert_eq!(fake.bodies("GetSecretValue")[0]["SecretId"], "key-00");
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_one_is_read_alone() {
+async fn reads_secrets_one_by_one_after_a_batch_without_values() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     fake.always("BatchGetSecretValue", ok(&json!({})));
-    all_are_there(&backend.get_many(&paths(2)).await);
-    assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue", "GetSecretValue"]);
+    assert_all_read(&backend.get_many(&paths(2)).await);
+    assert_eq!(
+        fake.take_requests_sorted(),
+        ["BatchGetSecretValue", "GetSecretValue", "GetSecretValue"]
+    );
 }
 
 #[tokio::test]
-async fn each_path_has_its_own_error() {
+async fn reports_the_error_of_each_path() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     let decryption = ("DecryptionFailure", "Access to KMS is not allowed");
     fake.on("BatchGetSecretValue", move |body| {
-        let names = asked_for(body);
+        let names = requested_names(body);
         ok(&json!({
             "SecretValues": [read(names[0], FIRST), read(names[4], FIRST)],
             "Errors": [
@@ -124,7 +128,7 @@ async fn each_path_has_its_own_error() {
             ],
         }))
     });
-    fake.always("GetSecretValue", saying(decryption.0, decryption.1));
+    fake.always("GetSecretValue", refusal_with_message(decryption.0, decryption.1));
     let results = backend.get_many(&paths(6)).await;
     let kinds: Vec<_> =
         results.iter().map(|result| result.as_ref().err().map(Error::kind)).collect();
@@ -132,7 +136,7 @@ async fn each_path_has_its_own_error() {
     let missing = Some(ErrorKind::NotFound);
     assert_eq!(kinds, [None, denied, missing, denied, None, missing]);
     for (i, path) in paths(6).iter().enumerate().filter(|(i, _)| kinds[*i].is_some()) {
-        let error = lasting(Operation::Get, kinds[i].unwrap(), results[i].clone());
+        let error = permanent(Operation::Get, kinds[i].unwrap(), results[i].clone());
         assert_eq!(error.path(), Some(path));
     }
     let advice = results[1].as_ref().unwrap_err().advice();
@@ -140,163 +144,176 @@ async fn each_path_has_its_own_error() {
         advice.contains("secretsmanager:GetSecretValue` on `…:secret:key-01-??????`"),
         "{advice}"
     );
-    assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue"]);
-    assert_eq!(fake.given("GetSecretValue")[0]["SecretId"], "key-03");
+    assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue", "GetSecretValue"]);
+    assert_eq!(fake.bodies("GetSecretValue")[0]["SecretId"], "key-03");
 }
 
-/// Such as trouble of the service with one of them, in the middle of an answer.
+/// For example, a failure of the service while it reads one of the secrets.
 #[tokio::test]
-async fn what_a_batch_says_of_one_secret_is_its_answer_only_if_it_is_about_the_secret() {
-    for code in ["InternalServiceError", "ThrottlingException", "DecryptionFailure", "Unheard"] {
+async fn reads_a_secret_again_if_its_error_in_a_batch_does_not_concern_it() {
+    for code in
+        ["InternalServiceError", "ThrottlingException", "DecryptionFailure", "UnknownException"]
+    {
         let fake = Fake::new();
-        let backend = opened(&fake).await;
+        let backend = open_backend(&fake).await;
         fake.on("BatchGetSecretValue", move |body| {
-            let names = asked_for(body);
+            let names = requested_names(body);
             let values: Vec<_> = names[1..].iter().map(|name| read(name, FIRST)).collect();
             ok(&json!({ "SecretValues": values, "Errors": [entry(names[0], code, "")] }))
         });
-        all_are_there(&backend.get_many(&paths(3)).await);
-        assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue"], "{code}");
+        assert_all_read(&backend.get_many(&paths(3)).await);
+        assert_eq!(
+            fake.take_requests_sorted(),
+            ["BatchGetSecretValue", "GetSecretValue"],
+            "{code}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_batch_without_end_ends() {
+async fn stops_at_a_batch_that_always_has_a_next_page() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     fake.always("BatchGetSecretValue", ok(&json!({ "SecretValues": [], "NextToken": "more" })));
-    all_are_there(&backend.get_many(&paths(3)).await);
+    assert_all_read(&backend.get_many(&paths(3)).await);
     assert_eq!(fake.count("BatchGetSecretValue"), 4);
     assert_eq!(fake.count("GetSecretValue"), 3);
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_be_used_says_nothing_about_batches() {
+async fn a_denied_kms_key_does_not_disable_batches() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     for words in [
         "Access to KMS is not allowed",
         "User: arn:aws:iam::123456789012:user/app is not authorized to perform: kms:Decrypt",
     ] {
-        fake.always("BatchGetSecretValue", saying("AccessDeniedException", words));
-        all_are_there(&backend.get_many(&paths(2)).await);
-        assert_eq!(fake.asked(), ["BatchGetSecretValue", "GetSecretValue", "GetSecretValue"]);
+        fake.always("BatchGetSecretValue", refusal_with_message("AccessDeniedException", words));
+        assert_all_read(&backend.get_many(&paths(2)).await);
+        assert_eq!(
+            fake.take_requests_sorted(),
+            ["BatchGetSecretValue", "GetSecretValue", "GetSecretValue"]
+        );
     }
-    fake.heal();
-    all_are_there(&backend.get_many(&paths(2)).await);
-    assert_eq!(fake.asked(), ["BatchGetSecretValue"]);
+    fake.reset();
+    assert_all_read(&backend.get_many(&paths(2)).await);
+    assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue"]);
 }
 
 #[tokio::test]
-async fn without_the_permission_secrets_are_read_one_by_one_from_then_on() {
+async fn reads_one_by_one_after_a_denied_batch() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     fake.always("BatchGetSecretValue", refusal("AccessDeniedException"));
-    all_are_there(&backend.get_many(&paths(5)).await);
+    assert_all_read(&backend.get_many(&paths(5)).await);
     assert_eq!(fake.count("BatchGetSecretValue"), 1);
     assert_eq!(fake.count("GetSecretValue"), 5);
-    fake.asked();
-    all_are_there(&backend.get_many(&paths(5)).await);
-    assert_eq!(fake.asked(), ["GetSecretValue"; 5]);
+    fake.take_requests_sorted();
+    assert_all_read(&backend.get_many(&paths(5)).await);
+    assert_eq!(fake.take_requests_sorted(), ["GetSecretValue"; 5]);
 }
 
 #[tokio::test]
-async fn a_passing_failure_of_the_batch_is_that_of_its_secrets() {
+async fn a_transient_failure_of_a_batch_fails_its_secrets() {
     for (reply, kind, calls) in [
         (refusal("ThrottlingException"), ErrorKind::RateLimited, 3),
         (html(503), ErrorKind::Unavailable, 3),
         (html(200), ErrorKind::Unavailable, 1),
     ] {
         let fake = Fake::new();
-        let backend = opened(&fake).await;
+        let backend = open_backend(&fake).await;
         fake.always("BatchGetSecretValue", reply);
         for (result, path) in backend.get_many(&paths(3)).await.into_iter().zip(paths(3)) {
-            let error = passing(Operation::Get, kind, result);
+            let error = transient(Operation::Get, kind, result);
             assert_eq!(error.path(), Some(&path));
         }
-        assert_eq!(fake.asked(), vec!["BatchGetSecretValue"; calls]);
-        fake.heal();
-        all_are_there(&backend.get_many(&paths(3)).await);
-        assert_eq!(fake.asked(), ["BatchGetSecretValue"]);
+        assert_eq!(fake.take_requests_sorted(), vec!["BatchGetSecretValue"; calls]);
+        fake.reset();
+        assert_all_read(&backend.get_many(&paths(3)).await);
+        assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue"]);
     }
 }
 
 #[tokio::test]
-async fn one_batch_that_fails_takes_no_other_along() {
+async fn a_failed_batch_does_not_fail_other_batches() {
     let fake = Fake::new();
-    let backend = opened(&fake).await;
+    let backend = open_backend(&fake).await;
     fake.on("BatchGetSecretValue", |body| {
-        if asked_for(body).contains(&"key-20") {
+        if requested_names(body).contains(&"key-20") {
             refusal("ThrottlingException")
         } else {
-            right("BatchGetSecretValue", body)
+            documented_answer("BatchGetSecretValue", body)
         }
     });
     let results = backend.get_many(&paths(40)).await;
-    all_are_there(&results[..20]);
+    assert_all_read(&results[..20]);
     for result in &results[20..] {
-        passing(Operation::Get, ErrorKind::RateLimited, result.clone());
+        transient(Operation::Get, ErrorKind::RateLimited, result.clone());
     }
 }
 
-/// AWS documents these as errors of the batch as well, and of one secret.
+/// AWS documents these as errors of a whole batch and of one secret.
 #[tokio::test]
-async fn what_is_wrong_with_one_secret_is_not_wrong_with_all() {
+async fn an_error_of_one_secret_does_not_fail_the_others() {
     for reply in [
         refusal("DecryptionFailure"),
         refusal("ResourceNotFoundException"),
         refusal("InvalidRequestException"),
         refusal("InvalidParameterException"),
-        saying("InvalidRequestException", "because it was marked for deletion."),
+        refusal_with_message("InvalidRequestException", "because it was marked for deletion."),
     ] {
         let fake = Fake::new();
-        let backend = opened(&fake).await;
+        let backend = open_backend(&fake).await;
         fake.always("BatchGetSecretValue", reply.clone());
         fake.on("GetSecretValue", move |body| {
-            if body["SecretId"] == "key-00" { reply.clone() } else { right("GetSecretValue", body) }
+            if body["SecretId"] == "key-00" {
+                reply.clone()
+            } else {
+                documented_answer("GetSecretValue", body)
+            }
         });
         let results = backend.get_many(&paths(3)).await;
         let error = results[0].as_ref().unwrap_err();
-        lasting(Operation::Get, error.kind(), results[0].clone());
-        all_are_there(&results[1..]);
+        permanent(Operation::Get, error.kind(), results[0].clone());
+        assert_all_read(&results[1..]);
     }
 }
 
 #[tokio::test]
-async fn metadata_is_looked_up_once_for_each() {
+async fn fetches_the_metadata_of_each_secret_once() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    all_are_there(&backend.get_many(&paths(3)).await);
+    assert_all_read(&backend.get_many(&paths(3)).await);
     let first = ["BatchGetSecretValue", "DescribeSecret", "DescribeSecret", "DescribeSecret"];
-    assert_eq!(fake.asked(), first);
-    all_are_there(&backend.get_many(&paths(3)).await);
-    assert_eq!(fake.asked(), ["BatchGetSecretValue"]);
+    assert_eq!(fake.take_requests_sorted(), first);
+    assert_all_read(&backend.get_many(&paths(3)).await);
+    assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue"]);
 }
 
 #[tokio::test]
-async fn a_path_without_a_name_fails_alone() {
+async fn a_path_that_maps_to_no_name_fails_alone() {
     let fake = Fake::new();
     let mut config = fake.config();
     config.prefix = Some("production".into());
     config.read_metadata = false;
     let backend = open(config).await;
-    let wanted = [path(&"x".repeat(512)), path("a"), path("b")];
-    let results = backend.get_many(&wanted).await;
-    lasting(Operation::Get, ErrorKind::InvalidInput, results[0].clone());
-    all_are_there(&results[1..]);
-    assert_eq!(fake.asked(), ["BatchGetSecretValue"]);
+    let requested = [path(&"x".repeat(512)), path("a"), path("b")];
+    let results = backend.get_many(&requested).await;
+    permanent(Operation::Get, ErrorKind::InvalidInput, results[0].clone());
+    assert_all_read(&results[1..]);
+    assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue"]);
 }
 
 #[tokio::test]
-async fn a_closed_backend_reads_none() {
+async fn a_closed_backend_reads_no_secret() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let two = paths(2);
-    all_are_there(&backend.get_many(&two).await);
+    assert_all_read(&backend.get_many(&two).await);
     backend.close().await.unwrap();
-    fake.asked();
+    fake.take_requests_sorted();
     for result in backend.get_many(&two).await {
-        lasting(Operation::Get, ErrorKind::Closed, result);
+        permanent(Operation::Get, ErrorKind::Closed, result);
     }
-    assert!(fake.asked().is_empty());
+    assert!(fake.take_requests_sorted().is_empty());
 }

@@ -1,4 +1,4 @@
-//! Writes that demand something of the active version, and going back to an earlier one.
+//! Conditional writes and rollbacks, with concurrent writes of other clients.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,23 +7,25 @@ use strongroom_core::{Backend as _, ErrorKind, Operation, PutOptions, Version};
 use strongroom_testkit::stub::Reply;
 
 use crate::fake::{
-    FIRST, Fake, SECOND, THIRD, described, html, key, ok, put, refusal, right, saying, value,
+    FIRST, Fake, SECOND, THIRD, described, documented_answer, html, key, ok, put, refusal,
+    refusal_with_message, value,
 };
-use crate::support::{lasting, passing};
+use crate::support::{permanent, transient};
 
-const MOVE: &str = "UpdateSecretVersionStage";
+const MOVE_LABEL: &str = "UpdateSecretVersionStage";
 const PENDING: &str = "STRONGROOM_PENDING";
-const ELSEWHERE: &str = "Staging label AWSCURRENT is currently attached to another version";
+const ATTACHED_TO_ANOTHER: &str =
+    "Staging label AWSCURRENT is currently attached to another version";
 
-fn unchanged() -> PutOptions {
+fn if_unchanged() -> PutOptions {
     PutOptions::new().must_be_version(Version::new(FIRST))
 }
 
-/// A service that knows which version is active and lets a test act before it answers a move.
-struct Active(Arc<Mutex<String>>);
+/// The active version of the stub, which a test may change before the stub answers a label move.
+struct ActiveVersion(Arc<Mutex<String>>);
 
-impl Active {
-    fn of(
+impl ActiveVersion {
+    fn track(
         fake: &Fake,
         mut answer: impl FnMut(&mut String, &Value) -> Reply + Send + 'static,
     ) -> Self {
@@ -31,11 +33,11 @@ impl Active {
         let shown = Arc::clone(&active);
         fake.on("DescribeSecret", move |_| ok(&described("key", &shown.lock().unwrap())));
         let moved = Arc::clone(&active);
-        fake.on(MOVE, move |body| {
+        fake.on(MOVE_LABEL, move |body| {
             if body["VersionStage"] == "AWSCURRENT" {
                 answer(&mut moved.lock().unwrap(), body)
             } else {
-                right(MOVE, body)
+                documented_answer(MOVE_LABEL, body)
             }
         });
         Self(active)
@@ -46,24 +48,24 @@ impl Active {
     }
 }
 
-/// As AWS does it.
-fn moved(active: &mut String, body: &Value) -> Reply {
+/// Moves the label as AWS does.
+fn move_label(active: &mut String, body: &Value) -> Reply {
     if body["RemoveFromVersionId"] != **active {
-        return saying("InvalidParameterException", ELSEWHERE);
+        return refusal_with_message("InvalidParameterException", ATTACHED_TO_ANOTHER);
     }
     body["MoveToVersionId"].as_str().unwrap().clone_into(active);
-    right(MOVE, body)
+    documented_answer(MOVE_LABEL, body)
 }
 
 #[tokio::test]
-async fn a_version_becomes_active_only_after_the_condition_was_checked() {
+async fn activates_a_version_only_after_checking_the_condition() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    let active = Active::of(&fake, moved);
-    let version = put(&backend, unchanged()).await.unwrap();
+    let active = ActiveVersion::track(&fake, move_label);
+    let version = put(&backend, if_unchanged()).await.unwrap();
     assert_eq!(active.id(), version.to_string());
-    assert_eq!(fake.given("PutSecretValue")[0]["VersionStages"], json!([PENDING]));
-    let moves = fake.given(MOVE);
+    assert_eq!(fake.bodies("PutSecretValue")[0]["VersionStages"], json!([PENDING]));
+    let moves = fake.bodies(MOVE_LABEL);
     assert_eq!(moves.len(), 2);
     assert_eq!(moves[0]["RemoveFromVersionId"], FIRST);
     assert_eq!(moves[0]["MoveToVersionId"], version.to_string());
@@ -72,187 +74,189 @@ async fn a_version_becomes_active_only_after_the_condition_was_checked() {
 }
 
 #[tokio::test]
-async fn a_refused_move_changes_nothing_that_is_active() {
+async fn a_denied_label_move_leaves_the_active_version() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    let active = Active::of(&fake, |_, _| refusal("AccessDeniedException"));
-    let result = put(&backend, unchanged()).await;
-    let error = lasting(Operation::Put, ErrorKind::Denied, result);
+    let active = ActiveVersion::track(&fake, |_, _| refusal("AccessDeniedException"));
+    let result = put(&backend, if_unchanged()).await;
+    let error = permanent(Operation::Put, ErrorKind::Denied, result);
     assert!(error.advice().contains("secretsmanager:UpdateSecretVersionStage"), "{error}");
     assert_eq!(active.id(), FIRST);
-    let given = fake.given("PutSecretValue");
+    let given = fake.bodies("PutSecretValue");
     assert_eq!(given.len(), 1);
     assert_eq!(given[0]["VersionStages"], json!([PENDING]));
-    // The label that waits does not stay.
-    let moves = fake.given(MOVE);
+    // The pending label is removed.
+    let moves = fake.bodies(MOVE_LABEL);
     assert_eq!(moves.last().unwrap()["RemoveFromVersionId"], given[0]["ClientRequestToken"]);
     assert_eq!(value(&backend).await.unwrap(), FIRST);
 }
 
 #[tokio::test]
-async fn whoever_comes_second_conflicts() {
+async fn the_second_of_two_conditional_writes_conflicts() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    let active = Active::of(&fake, |active, body| {
+    let active = ActiveVersion::track(&fake, |active, body| {
         SECOND.clone_into(active);
-        moved(active, body)
+        move_label(active, body)
     });
-    lasting(Operation::Put, ErrorKind::Conflict, put(&backend, unchanged()).await);
+    permanent(Operation::Put, ErrorKind::Conflict, put(&backend, if_unchanged()).await);
     assert_eq!(active.id(), SECOND);
-    fake.asked();
+    fake.take_requests_sorted();
 
-    lasting(Operation::Put, ErrorKind::Conflict, put(&backend, unchanged()).await);
+    permanent(Operation::Put, ErrorKind::Conflict, put(&backend, if_unchanged()).await);
     let result = put(&backend, PutOptions::new().must_not_exist()).await;
-    lasting(Operation::Put, ErrorKind::Conflict, result);
-    assert_eq!(fake.asked(), ["DescribeSecret"; 2], "nothing was written");
+    permanent(Operation::Put, ErrorKind::Conflict, result);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret"; 2], "nothing was written");
 }
 
 #[tokio::test]
-async fn a_condition_on_a_version_of_no_secret_conflicts() {
+async fn a_version_condition_on_a_missing_secret_conflicts() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.always("DescribeSecret", refusal("ResourceNotFoundException"));
-    lasting(Operation::Put, ErrorKind::Conflict, put(&backend, unchanged()).await);
-    assert_eq!(fake.asked(), ["DescribeSecret"]);
+    permanent(Operation::Put, ErrorKind::Conflict, put(&backend, if_unchanged()).await);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret"]);
 }
 
 #[tokio::test]
-async fn a_move_whose_answer_was_lost_counts() {
+async fn recognises_a_label_move_whose_answer_was_lost() {
     for (answer, attempts) in [(Reply::reset(), 3), (html(503), 3), (html(200), 1)] {
         let fake = Fake::new();
         let backend = fake.open().await;
-        let active = Active::of(&fake, move |active, body| {
-            moved(active, body);
+        let active = ActiveVersion::track(&fake, move |active, body| {
+            move_label(active, body);
             answer.clone()
         });
-        let version = put(&backend, unchanged()).await.unwrap();
+        let version = put(&backend, if_unchanged()).await.unwrap();
         assert_eq!(active.id(), version.to_string());
-        // Then the label that waited is taken away.
-        assert_eq!(fake.count(MOVE), attempts + 1);
+        // The last request removes the pending label.
+        assert_eq!(fake.count(MOVE_LABEL), attempts + 1);
     }
 }
 
 #[tokio::test]
-async fn a_move_that_acted_and_is_refused_the_second_time_counts() {
+async fn recognises_a_label_move_whose_retry_is_refused() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let mut is_first = true;
-    let active = Active::of(&fake, move |active, body| {
-        let reply = moved(active, body);
+    let active = ActiveVersion::track(&fake, move |active, body| {
+        let reply = move_label(active, body);
         if std::mem::take(&mut is_first) { Reply::reset() } else { reply }
     });
-    let version = put(&backend, unchanged()).await.unwrap();
+    let version = put(&backend, if_unchanged()).await.unwrap();
     assert_eq!(active.id(), version.to_string());
-    assert_eq!(fake.count(MOVE), 3);
+    assert_eq!(fake.count(MOVE_LABEL), 3);
 }
 
 #[tokio::test]
-async fn a_move_that_fails_in_passing_is_passing() {
+async fn a_transient_failure_of_a_label_move_is_transient() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    let active = Active::of(&fake, |_, _| html(503));
-    passing(Operation::Put, ErrorKind::Unavailable, put(&backend, unchanged()).await);
+    let active = ActiveVersion::track(&fake, |_, _| html(503));
+    transient(Operation::Put, ErrorKind::Unavailable, put(&backend, if_unchanged()).await);
     assert_eq!(active.id(), FIRST);
 }
 
 #[tokio::test]
-async fn a_label_that_stays_is_no_failure() {
+async fn a_pending_label_that_cannot_be_removed_is_no_failure() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    fake.on(MOVE, |body| {
+    fake.on(MOVE_LABEL, |body| {
         if body["VersionStage"] == PENDING {
             refusal("InvalidParameterException")
         } else {
-            right(MOVE, body)
+            documented_answer(MOVE_LABEL, body)
         }
     });
-    put(&backend, unchanged()).await.unwrap();
+    put(&backend, if_unchanged()).await.unwrap();
 }
 
-async fn back(backend: &strongroom_backend_aws::AwsBackend) -> strongroom_core::Result<Version> {
+async fn roll_back(
+    backend: &strongroom_backend_aws::AwsBackend,
+) -> strongroom_core::Result<Version> {
     backend.rollback(&key(), &Version::new(THIRD)).await
 }
 
 #[tokio::test]
-async fn a_rollback_that_is_overtaken_starts_again() {
+async fn a_rollback_retries_after_a_concurrent_write() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let mut is_first = true;
-    let active = Active::of(&fake, move |active, body| {
+    let active = ActiveVersion::track(&fake, move |active, body| {
         if std::mem::take(&mut is_first) {
             SECOND.clone_into(active);
         }
-        moved(active, body)
+        move_label(active, body)
     });
-    assert_eq!(back(&backend).await.unwrap().to_string(), THIRD);
+    assert_eq!(roll_back(&backend).await.unwrap().to_string(), THIRD);
     assert_eq!(active.id(), THIRD);
-    let moves = fake.given(MOVE);
+    let moves = fake.bodies(MOVE_LABEL);
     let from: Vec<_> = moves.iter().map(|body| body["RemoveFromVersionId"].clone()).collect();
     assert_eq!(from, [FIRST, SECOND]);
 }
 
 #[tokio::test]
-async fn a_rollback_that_is_always_overtaken_conflicts_in_the_end() {
+async fn a_rollback_conflicts_after_too_many_concurrent_writes() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    let mut turn = 0;
-    let active = Active::of(&fake, move |active, body| {
-        turn += 1;
-        *active = format!("{turn:08}-2222-7222-8222-222222222222");
-        moved(active, body)
+    let mut round = 0;
+    let active = ActiveVersion::track(&fake, move |active, body| {
+        round += 1;
+        *active = format!("{round:08}-2222-7222-8222-222222222222");
+        move_label(active, body)
     });
-    lasting(Operation::Rollback, ErrorKind::Conflict, back(&backend).await);
+    permanent(Operation::Rollback, ErrorKind::Conflict, roll_back(&backend).await);
     assert_ne!(active.id(), THIRD);
-    assert!(fake.count(MOVE) <= 20);
+    assert!(fake.count(MOVE_LABEL) <= 20);
 }
 
 #[tokio::test]
-async fn a_rollback_whose_answer_was_lost_counts() {
+async fn recognises_a_rollback_whose_answer_was_lost() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let mut is_first = true;
-    Active::of(&fake, move |active, body| {
-        let reply = moved(active, body);
+    ActiveVersion::track(&fake, move |active, body| {
+        let reply = move_label(active, body);
         if std::mem::take(&mut is_first) { Reply::reset() } else { reply }
     });
-    assert_eq!(back(&backend).await.unwrap().to_string(), THIRD);
-    assert_eq!(fake.count(MOVE), 2);
+    assert_eq!(roll_back(&backend).await.unwrap().to_string(), THIRD);
+    assert_eq!(fake.count(MOVE_LABEL), 2);
 }
 
 #[tokio::test]
-async fn a_rollback_to_the_active_version_asks_for_no_move() {
+async fn a_rollback_to_the_active_version_moves_no_label() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let version = Version::new(FIRST);
     assert_eq!(backend.rollback(&key(), &version).await.unwrap(), version);
-    assert_eq!(fake.asked(), ["DescribeSecret"]);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret"]);
 }
 
-/// Such as one that another service manages.
+/// For example, a secret that another service manages.
 #[tokio::test]
-async fn a_rollback_that_a_live_secret_does_not_allow_is_invalid() {
+async fn a_rollback_that_the_secret_does_not_allow_is_invalid_input() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    let active = Active::of(&fake, |_, _| refusal("InvalidRequestException"));
-    let error = lasting(Operation::Rollback, ErrorKind::InvalidInput, back(&backend).await);
+    let active = ActiveVersion::track(&fake, |_, _| refusal("InvalidRequestException"));
+    let error = permanent(Operation::Rollback, ErrorKind::InvalidInput, roll_back(&backend).await);
     assert!(error.to_string().contains("present state"), "{error}");
     assert_eq!(active.id(), FIRST);
-    assert_eq!(fake.asked(), ["DescribeSecret", "DescribeSecret", MOVE]);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret", "DescribeSecret", MOVE_LABEL]);
 }
 
 #[tokio::test]
-async fn a_rollback_to_no_version_is_not_found() {
+async fn a_rollback_to_a_missing_version_is_not_found() {
     let fake = Fake::new();
     let backend = fake.open().await;
     for code in ["InvalidParameterException", "ResourceNotFoundException"] {
-        fake.asked();
-        let active = Active::of(&fake, move |_, _| refusal(code));
-        let error = lasting(Operation::Rollback, ErrorKind::NotFound, back(&backend).await);
+        fake.take_requests_sorted();
+        let active = ActiveVersion::track(&fake, move |_, _| refusal(code));
+        let error = permanent(Operation::Rollback, ErrorKind::NotFound, roll_back(&backend).await);
         assert!(error.to_string().contains("no such version"), "{error}");
         assert_eq!(active.id(), FIRST);
-        assert_eq!(fake.asked(), ["DescribeSecret", "DescribeSecret", MOVE]);
+        assert_eq!(fake.take_requests_sorted(), ["DescribeSecret", "DescribeSecret", MOVE_LABEL]);
     }
     let result = backend.rollback(&key(), &Version::new("7")).await;
-    lasting(Operation::Rollback, ErrorKind::NotFound, result);
-    assert!(fake.asked().is_empty(), "no id of AWS is that short");
+    permanent(Operation::Rollback, ErrorKind::NotFound, result);
+    assert!(fake.take_requests_sorted().is_empty(), "version ids of AWS are longer");
 }

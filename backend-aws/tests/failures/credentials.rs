@@ -1,4 +1,4 @@
-//! Credentials that cannot be had: nothing is sent.
+//! Sources that provide no credentials: no request is sent.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,11 +11,11 @@ use strongroom_backend_aws::{AwsBackend, AwsConfig};
 use strongroom_core::{Backend as _, ErrorKind, HealthStatus, Operation};
 use strongroom_testkit::canary::CANARY;
 
-use crate::fake::{FIRST, ask, value};
+use crate::fake::{FIRST, run_operation, value};
 use crate::network::{Network, sdk};
-use crate::support::{lasting, passing};
+use crate::support::{permanent, transient};
 
-/// Gives none, for a reason.
+/// Provides no credentials, and gives a reason.
 #[derive(Debug)]
 struct Source(fn() -> CredentialsError);
 
@@ -37,7 +37,7 @@ fn open(network: &Network, source: impl ProvideCredentials + 'static) -> AwsBack
 }
 
 #[tokio::test]
-async fn a_source_that_gives_none_is_named_and_nothing_is_sent() {
+async fn without_credentials_no_request_is_sent_and_the_error_names_the_source() {
     let reasons: [(fn() -> CredentialsError, _, _); 4] = [
         (|| CredentialsError::not_loaded(CANARY), "no credentials were found", "`AWS_PROFILE`"),
         (
@@ -45,27 +45,27 @@ async fn a_source_that_gives_none_is_named_and_nothing_is_sent() {
             "not configured correctly",
             "`~/.aws/config`",
         ),
-        (|| CredentialsError::provider_error(CANARY), "gave none", "`SECRETS_AWS_ROLE_ARN`"),
-        (|| CredentialsError::unhandled(CANARY), "gave none", "`aws sso login`"),
+        (|| CredentialsError::provider_error(CANARY), "provided none", "`SECRETS_AWS_ROLE_ARN`"),
+        (|| CredentialsError::unhandled(CANARY), "provided none", "`aws sso login`"),
     ];
     for (reason, cause, advice) in reasons {
         let network = Network::default();
         let backend = open(&network, Source(reason));
         for operation in [Operation::Get, Operation::Put, Operation::List] {
-            let result = ask(&backend, operation).await;
-            let error = lasting(operation, ErrorKind::Unauthenticated, result);
+            let result = run_operation(&backend, operation).await;
+            let error = permanent(operation, ErrorKind::Unauthenticated, result);
             assert!(error.to_string().contains(cause), "{error}");
             assert!(error.advice().contains(advice), "{error}");
         }
         let health = backend.health().await.unwrap();
         assert_eq!(health.status, HealthStatus::Degraded);
         assert!(health.details["credentials"].contains(cause), "{health:?}");
-        assert_eq!(network.sent(), 0);
+        assert_eq!(network.request_count(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_source_that_cannot_be_reached_may_be_so_later() {
+async fn an_unreachable_source_of_credentials_is_a_transient_failure() {
     let reasons: [fn() -> CredentialsError; 3] = [
         || CredentialsError::provider_timed_out(Duration::from_secs(5)),
         || CredentialsError::provider_error(ConnectorError::io(CANARY.into())),
@@ -75,16 +75,16 @@ async fn a_source_that_cannot_be_reached_may_be_so_later() {
         let network = Network::default();
         let backend = open(&network, Source(reason));
         for operation in [Operation::Get, Operation::Health] {
-            let result = ask(&backend, operation).await;
-            let error = passing(operation, ErrorKind::Unavailable, result);
+            let result = run_operation(&backend, operation).await;
+            let error = transient(operation, ErrorKind::Unavailable, result);
             assert!(error.to_string().contains("credentials could not be fetched"), "{error}");
         }
-        assert_eq!(network.sent(), 0);
+        assert_eq!(network.request_count(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_source_that_works_again_is_asked_again() {
+async fn asks_a_failed_source_of_credentials_again() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     #[derive(Debug)]
     struct Late;
@@ -102,7 +102,7 @@ async fn a_source_that_works_again_is_asked_again() {
     }
     let network = Network::default();
     let backend = open(&network, Late);
-    lasting(Operation::Get, ErrorKind::Unauthenticated, value(&backend).await);
+    permanent(Operation::Get, ErrorKind::Unauthenticated, value(&backend).await);
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    assert_eq!(network.sent(), 1);
+    assert_eq!(network.request_count(), 1);
 }

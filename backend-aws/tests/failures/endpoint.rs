@@ -1,4 +1,4 @@
-//! Values do not go over plain HTTP to another host, wherever the endpoint was configured.
+//! No value is sent over plain HTTP to another host, wherever the endpoint was configured.
 
 use aws_config::SdkConfig;
 use strongroom_backend_aws::{AwsBackend, AwsConfig};
@@ -6,32 +6,32 @@ use strongroom_core::{ErrorKind, Operation};
 
 use crate::fake::{FIRST, value};
 use crate::network::{Network, sdk};
-use crate::support::lasting;
+use crate::support::permanent;
 
-fn at(network: &Network, endpoint: &str) -> SdkConfig {
+fn sdk_at(network: &Network, endpoint: &str) -> SdkConfig {
     sdk("eu-central-1", network.clone()).into_builder().endpoint_url(endpoint).build()
 }
 
-fn bare() -> AwsConfig {
+fn without_metadata() -> AwsConfig {
     let mut config = AwsConfig::default();
     config.read_metadata = false;
     config
 }
 
 #[tokio::test]
-async fn an_endpoint_of_the_application_that_is_exposed_is_refused() {
+async fn rejects_plain_http_to_another_host_in_an_sdk_config() {
     for endpoint in ["http://192.0.2.1", "http://192.0.2.1:4566/", "http://vault.example.com"] {
         let network = Network::default();
-        let result = AwsBackend::with_sdk_config(&at(&network, endpoint), bare());
-        let error = lasting(Operation::Open, ErrorKind::Config, result);
+        let result = AwsBackend::with_sdk_config(&sdk_at(&network, endpoint), without_metadata());
+        let error = permanent(Operation::Open, ErrorKind::Config, result);
         assert!(error.to_string().contains("plain http to another host"), "{error}");
         assert!(error.to_string().contains("`SECRETS_AWS_ALLOW_HTTP`"), "{error}");
-        assert_eq!(network.sent(), 0, "{endpoint}");
+        assert_eq!(network.request_count(), 0, "{endpoint}");
     }
 }
 
 #[tokio::test]
-async fn one_on_this_machine_or_over_https_or_by_choice_is_used() {
+async fn accepts_loopback_https_and_allowed_plain_http() {
     for (endpoint, allow_http) in [
         ("http://127.0.0.1:4566", false),
         ("http://[::1]:4566", false),
@@ -40,19 +40,19 @@ async fn one_on_this_machine_or_over_https_or_by_choice_is_used() {
         ("http://192.0.2.1", true),
     ] {
         let network = Network::default();
-        let mut config = bare();
+        let mut config = without_metadata();
         config.allow_http = allow_http;
-        let backend = AwsBackend::with_sdk_config(&at(&network, endpoint), config).unwrap();
+        let backend = AwsBackend::with_sdk_config(&sdk_at(&network, endpoint), config).unwrap();
         assert_eq!(value(&backend).await.unwrap(), FIRST);
-        assert_eq!(network.sent(), 1, "{endpoint}");
+        assert_eq!(network.request_count(), 1, "{endpoint}");
     }
 }
 
 #[tokio::test]
-async fn a_configuration_without_a_region_is_refused() {
+async fn rejects_an_sdk_config_without_a_region() {
     let network = Network::default();
-    let sdk = at(&network, "https://192.0.2.1").into_builder().region(None).build();
-    let result = AwsBackend::with_sdk_config(&sdk, bare());
-    let error = lasting(Operation::Open, ErrorKind::Config, result);
+    let sdk = sdk_at(&network, "https://192.0.2.1").into_builder().region(None).build();
+    let result = AwsBackend::with_sdk_config(&sdk, without_metadata());
+    let error = permanent(Operation::Open, ErrorKind::Config, result);
     assert!(error.to_string().contains("`AWS_REGION`"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A service whose answers are as AWS documents them, until a test replaces some; see
+//! A stub of the service that answers as AWS documents, unless a test replaces the answers; see
 //! <https://docs.aws.amazon.com/secretsmanager/latest/apireference/>.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use strongroom_testkit::stub::{Reply, Request, Stub};
 
 use crate::support::{config, open, path};
 
-/// The version that is active until a test says otherwise.
+/// The active version in documented answers.
 pub(crate) const FIRST: &str = "11111111-1111-7111-8111-111111111111";
 pub(crate) const SECOND: &str = "22222222-2222-7222-8222-222222222222";
 pub(crate) const THIRD: &str = "33333333-3333-7333-8333-333333333333";
@@ -27,12 +27,13 @@ type Answer = Box<dyn FnMut(&Value) -> Reply + Send>;
 #[derive(Default)]
 struct State {
     answers: HashMap<&'static str, Answer>,
-    asked: Vec<(String, Value)>,
-    /// How many of them a test has looked at.
-    seen: usize,
+    /// Actions and parameters.
+    requests: Vec<(String, Value)>,
+    /// The number of requests that a test has taken.
+    taken: usize,
 }
 
-/// A service in which every secret exists.
+/// A stub in which every secret exists.
 pub(crate) struct Fake {
     stub: Stub,
     state: Arc<Mutex<State>>,
@@ -41,18 +42,18 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn new() -> Self {
-        // The SDK keeps one budget of retries for all clients in a region.
+        // The SDK has one retry budget for all clients in a region.
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
         let region = format!("test-{}", REGIONS.fetch_add(1, Ordering::Relaxed));
         let state = Arc::<Mutex<State>>::default();
-        let now = Arc::clone(&state);
+        let shared = Arc::clone(&state);
         let stub = Stub::new(move |request| {
-            let (action, body) = (action(request), parsed(request));
-            let mut state = now.lock().unwrap_or_else(PoisonError::into_inner);
-            state.asked.push((action.clone(), body.clone()));
+            let (action, body) = (action(request), parse_body(request));
+            let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            state.requests.push((action.clone(), body.clone()));
             match state.answers.get_mut(action.as_str()) {
                 Some(answer) => answer(&body),
-                None => right(&action, &body),
+                None => documented_answer(&action, &body),
             }
         });
         Self { stub, state, region }
@@ -70,14 +71,14 @@ impl Fake {
         open(self.config()).await
     }
 
-    /// Without metadata, so that a read is one request.
-    pub(crate) async fn open_bare(&self) -> AwsBackend {
+    /// Opens a backend whose reads fetch no metadata and send one request.
+    pub(crate) async fn open_without_metadata(&self) -> AwsBackend {
         let mut config = self.config();
         config.read_metadata = false;
         open(config).await
     }
 
-    /// Makes up the answers to an action from its parameters.
+    /// Answers an action with a function of its parameters.
     pub(crate) fn on(
         &self,
         action: &'static str,
@@ -90,54 +91,56 @@ impl Fake {
         self.on(action, move |_| reply.clone());
     }
 
-    /// Answers the first requests so, and the others correctly.
+    /// Answers the first requests for an action with `replies`, and later ones as documented.
     pub(crate) fn first(&self, action: &'static str, replies: impl IntoIterator<Item = Reply>) {
         let mut replies = replies.into_iter().collect::<Vec<_>>().into_iter();
-        self.on(action, move |body| replies.next().unwrap_or_else(|| right(action, body)));
+        self.on(action, move |body| {
+            replies.next().unwrap_or_else(|| documented_answer(action, body))
+        });
     }
 
-    /// Answers everything correctly again.
-    pub(crate) fn heal(&self) {
+    /// Answers every action as documented again.
+    pub(crate) fn reset(&self) {
         self.state.lock().unwrap().answers.clear();
     }
 
-    /// The actions that were asked for since the last call, in alphabetical order.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        let mut asked = self.asked_in_turn();
-        asked.sort_unstable();
-        asked
+    /// Takes the actions of requests since the last call, in alphabetical order.
+    pub(crate) fn take_requests_sorted(&self) -> Vec<String> {
+        let mut actions = self.take_requests();
+        actions.sort_unstable();
+        actions
     }
 
-    /// The same in the order in which they came.
-    pub(crate) fn asked_in_turn(&self) -> Vec<String> {
+    /// Takes the actions of requests since the last call, in the order of arrival.
+    pub(crate) fn take_requests(&self) -> Vec<String> {
         let mut state = self.state.lock().unwrap();
-        let asked = state.asked[state.seen..].iter().map(|(action, _)| action.clone()).collect();
-        state.seen = state.asked.len();
-        asked
+        let taken = state.taken;
+        state.taken = state.requests.len();
+        state.requests[taken..].iter().map(|(action, _)| action.clone()).collect()
     }
 
-    /// The parameters of all requests for an action so far.
-    pub(crate) fn given(&self, action: &str) -> Vec<Value> {
+    /// The parameters of all requests for an action.
+    pub(crate) fn bodies(&self, action: &str) -> Vec<Value> {
         let state = self.state.lock().unwrap();
-        let given = state.asked.iter().filter(|(asked, _)| asked == action);
-        given.map(|(_, body)| body.clone()).collect()
+        let requests = state.requests.iter().filter(|(requested, _)| requested == action);
+        requests.map(|(_, body)| body.clone()).collect()
     }
 
     pub(crate) fn count(&self, action: &str) -> usize {
-        self.given(action).len()
+        self.bodies(action).len()
     }
 
-    /// Waits until an action has been asked for so often.
-    pub(crate) async fn comes(&self, action: &str, times: usize) {
+    /// Waits until the stub has received `times` requests for an action.
+    pub(crate) async fn wait_for(&self, action: &str, times: usize) {
         let begin = Instant::now();
         while self.count(action) < times {
-            assert!(begin.elapsed() < Duration::from_secs(10), "nobody asks for {action}");
+            assert!(begin.elapsed() < Duration::from_secs(30), "no request for {action}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
 
-/// The name of the action: in a header, or, for AWS STS, in a form.
+/// The action of a request: in a header, or in a form for AWS STS.
 fn action(request: &Request) -> String {
     let Some(target) = request.header("x-amz-target") else {
         let form = String::from_utf8_lossy(&request.body).into_owned();
@@ -147,11 +150,12 @@ fn action(request: &Request) -> String {
     target.strip_prefix("secretsmanager.").unwrap_or(target).to_owned()
 }
 
-fn parsed(request: &Request) -> Value {
+fn parse_body(request: &Request) -> Value {
     serde_json::from_slice(&request.body).unwrap_or_default()
 }
 
-pub(crate) fn right(action: &str, body: &Value) -> Reply {
+/// The answer that AWS documents for a successful request.
+pub(crate) fn documented_answer(action: &str, body: &Value) -> Reply {
     let name = body["SecretId"].as_str().or(body["Name"].as_str()).unwrap_or_default();
     let token = &body["ClientRequestToken"];
     ok(&match action {
@@ -175,7 +179,7 @@ pub(crate) fn right(action: &str, body: &Value) -> Reply {
     })
 }
 
-/// An answer that says yes.
+/// A success with a body.
 pub(crate) fn ok(body: &Value) -> Reply {
     reply(200, body)
 }
@@ -184,21 +188,21 @@ pub(crate) fn reply(status: u16, body: &Value) -> Reply {
     Reply::new(status, body.to_string()).header("Content-Type", "application/x-amz-json-1.1")
 }
 
-/// An answer that says no.
+/// An error with a code.
 pub(crate) fn refusal(code: &str) -> Reply {
-    saying(code, "")
+    refusal_with_message(code, "")
 }
 
-/// An answer that says no in certain words.
-pub(crate) fn saying(code: &str, message: &str) -> Reply {
-    with_status(400, code, message)
+/// An error with a code and a message.
+pub(crate) fn refusal_with_message(code: &str, message: &str) -> Reply {
+    refusal_with_status(400, code, message)
 }
 
-pub(crate) fn with_status(status: u16, code: &str, message: &str) -> Reply {
+pub(crate) fn refusal_with_status(status: u16, code: &str, message: &str) -> Reply {
     reply(status, &json!({ "__type": code, "message": format!("{message} {CANARY}") }))
 }
 
-/// A page of something that is not AWS.
+/// A page of another server than AWS.
 pub(crate) fn html(status: u16) -> Reply {
     let page = format!("<html><title>{status}</title>{CANARY}</html>");
     Reply::new(status, page).header("Content-Type", "text/html")
@@ -208,7 +212,7 @@ pub(crate) fn arn(name: &str) -> String {
     format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:{name}-AbCdEf")
 }
 
-/// A value as `GetSecretValue` gives it: the canary and the version's id.
+/// An answer of `GetSecretValue`, whose value is the canary and the version id.
 pub(crate) fn read(name: &str, id: &str) -> Value {
     json!({
         "ARN": arn(name), "Name": name, "VersionId": id, "VersionStages": ["AWSCURRENT"],
@@ -216,6 +220,7 @@ pub(crate) fn read(name: &str, id: &str) -> Value {
     })
 }
 
+/// An answer of `DescribeSecret`.
 pub(crate) fn described(name: &str, id: &str) -> Value {
     json!({
         "ARN": arn(name), "Name": name, "CreatedDate": 1.7e9, "LastChangedDate": 1.7e9,
@@ -223,7 +228,7 @@ pub(crate) fn described(name: &str, id: &str) -> Value {
     })
 }
 
-/// The same with further members, or others.
+/// An answer of `DescribeSecret` with more or other members.
 pub(crate) fn described_with(name: &str, id: &str, members: &Value) -> Value {
     let mut described = described(name, id);
     for (member, value) in members.as_object().unwrap().clone() {
@@ -249,7 +254,7 @@ pub(crate) async fn secret(backend: &AwsBackend) -> Result<Secret> {
     backend.get(&key(), &VersionSelector::Active).await
 }
 
-/// Reads a secret and gives the version that was put into its value.
+/// Reads the secret; the version id in its value.
 pub(crate) async fn value(backend: &AwsBackend) -> Result<String> {
     let secret = secret(backend).await?;
     Ok(secret.expose_text()?.strip_prefix(CANARY).unwrap().to_owned())
@@ -259,8 +264,8 @@ pub(crate) async fn put(backend: &AwsBackend, options: PutOptions) -> Result<Ver
     backend.put(&key(), canary::text("put"), options).await
 }
 
-/// Asks for an operation, in a form that needs the actions it is named after.
-pub(crate) async fn ask(backend: &AwsBackend, operation: Operation) -> Result<()> {
+/// Runs an operation in a form that sends all of its actions.
+pub(crate) async fn run_operation(backend: &AwsBackend, operation: Operation) -> Result<()> {
     match operation {
         Operation::Get => value(backend).await.map(drop),
         Operation::Put => put(backend, PutOptions::new()).await.map(drop),
@@ -277,6 +282,6 @@ pub(crate) async fn ask(backend: &AwsBackend, operation: Operation) -> Result<()
         }
         Operation::Rotate => backend.rotate(&key()).await.map(drop),
         Operation::Health => backend.health().await.map(drop),
-        other => panic!("no test asks to {other}"),
+        other => panic!("no test runs {other}"),
     }
 }

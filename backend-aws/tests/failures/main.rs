@@ -1,5 +1,5 @@
-//! What goes wrong between a service and AWS: the kind of the error, what it advises, how often AWS
-//! is asked, and for how long. AWS is a stub that follows the API's documentation.
+//! Failures between a service and AWS: the kind of the error, its advice, and the number and time of
+//! requests. AWS is a stub that follows the documentation of the API.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,26 +9,26 @@
 )]
 
 mod answers;
+mod application_config;
 mod batch;
-mod clock;
 mod conditions;
 mod credentials;
 mod denied;
 mod endpoint;
+mod error_codes;
+mod external_tags;
 mod fake;
-mod foreign;
 mod health;
-mod known;
+mod metadata_cache;
 mod network;
 mod pages;
-mod refusals;
-mod restored;
+mod put_to_deleted;
+mod put_without_describe;
 mod roles;
 mod rotation;
-mod shown;
-mod states;
+mod secret_states;
 #[path = "../support/mod.rs"]
 mod support;
 mod throttling;
-mod unseen;
+mod timeouts;
 mod writes;

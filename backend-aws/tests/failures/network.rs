@@ -1,4 +1,4 @@
-//! A service in this process, for tests of what is sent and when.
+//! A service in this process, for tests of the number and time of requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,24 +16,24 @@ use strongroom_testkit::canary::CANARY;
 
 use crate::fake::{FIRST, read};
 
-/// Answers everything with a value, and counts what is sent.
+/// Answers every request with a value, and counts requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Network(Arc<AtomicUsize>);
 
 impl HttpConnector for Network {
     fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
         self.0.fetch_add(1, Ordering::SeqCst);
-        HttpConnectorFuture::ready(Ok(found()))
+        HttpConnectorFuture::ready(Ok(value_response()))
     }
 }
 
 impl Network {
-    pub(crate) fn sent(&self) -> usize {
+    pub(crate) fn request_count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// How many have it in hand, the asker included.
-    pub(crate) fn holders(&self) -> usize {
+    /// The number of owners, including the caller.
+    pub(crate) fn owners(&self) -> usize {
         Arc::strong_count(&self.0)
     }
 }
@@ -56,6 +56,6 @@ pub(crate) fn response(status: u16, body: &Value) -> HttpResponse {
 }
 
 /// The answer to a read.
-pub(crate) fn found() -> HttpResponse {
+pub(crate) fn value_response() -> HttpResponse {
     response(200, &read("key", FIRST))
 }

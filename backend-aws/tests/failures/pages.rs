@@ -1,16 +1,16 @@
-//! Lists that come in pages.
+//! Lists in pages.
 
 use serde_json::{Value, json};
 use strongroom_core::{Backend as _, ErrorKind, ListOptions, Operation, PageToken};
 
-use crate::fake::{FIRST, Fake, SECOND, THIRD, ask, key, listed, ok, refusal, version};
-use crate::support::{lasting, passing, path};
+use crate::fake::{FIRST, Fake, SECOND, THIRD, key, listed, ok, refusal, run_operation, version};
+use crate::support::{path, permanent, transient};
 
-/// As odd as AWS may make one.
+/// Any characters that AWS may use.
 const TOKEN: &str = "eyJ0b2tlbiI6ICJhL2IrYz09In0=+/ %20\"\\";
 
 #[tokio::test]
-async fn versions_are_those_of_all_pages() {
+async fn lists_the_versions_of_all_pages() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.on("ListSecretVersionIds", |body| {
@@ -18,24 +18,24 @@ async fn versions_are_those_of_all_pages() {
             None => (version(THIRD, &["AWSPREVIOUS", "AWSCURRENT"]), Some(TOKEN)),
             Some(TOKEN) => (version(SECOND, &["b", "a"]), Some("third")),
             Some("third") => (version(FIRST, &[]), None),
-            Some(other) => panic!("{other} is no token"),
+            Some(other) => panic!("{other} is not a token of this test"),
         };
         ok(&json!({ "ARN": "arn", "Name": "key", "Versions": [entry], "NextToken": next }))
     });
     let versions = backend.versions(&key()).await.unwrap();
-    let told: Vec<_> = versions
+    let listed: Vec<_> = versions
         .iter()
         .map(|info| (info.version.to_string(), info.active, info.stages.join(" ")))
         .collect();
     assert_eq!(
-        told,
+        listed,
         [
             (THIRD.to_owned(), true, "AWSCURRENT AWSPREVIOUS".to_owned()),
             (SECOND.to_owned(), false, "a b".to_owned()),
             (FIRST.to_owned(), false, String::new()),
         ]
     );
-    let given = fake.given("ListSecretVersionIds");
+    let given = fake.bodies("ListSecretVersionIds");
     assert_eq!(given.len(), 3);
     assert!(
         given.iter().all(|body| body["IncludeDeprecated"] == true && body["MaxResults"] == 100)
@@ -43,38 +43,38 @@ async fn versions_are_those_of_all_pages() {
 }
 
 #[tokio::test]
-async fn a_page_of_versions_that_fails_fails_the_whole() {
+async fn a_failed_page_of_versions_fails_the_operation() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.on("ListSecretVersionIds", |body| match body["NextToken"].as_str() {
         None => ok(&json!({ "Versions": [version(FIRST, &["AWSCURRENT"])], "NextToken": "2" })),
         Some(_) => refusal("ThrottlingException"),
     });
-    let result = ask(&backend, Operation::Versions).await;
-    passing(Operation::Versions, ErrorKind::RateLimited, result);
+    let result = run_operation(&backend, Operation::Versions).await;
+    transient(Operation::Versions, ErrorKind::RateLimited, result);
     assert_eq!(fake.count("ListSecretVersionIds"), 4);
 }
 
 #[tokio::test]
-async fn versions_without_end_end() {
+async fn stops_at_a_version_list_that_always_has_a_next_page() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let page = json!({ "Versions": [version(FIRST, &["AWSCURRENT"])], "NextToken": "more" });
     fake.always("ListSecretVersionIds", ok(&page));
-    let result = ask(&backend, Operation::Versions).await;
-    passing(Operation::Versions, ErrorKind::Unavailable, result);
+    let result = run_operation(&backend, Operation::Versions).await;
+    transient(Operation::Versions, ErrorKind::Unavailable, result);
     assert_eq!(fake.count("ListSecretVersionIds"), 100);
 }
 
 #[tokio::test]
-async fn a_list_goes_on_with_the_token_that_aws_gave() {
+async fn continues_a_list_with_the_token_of_aws() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.on("ListSecrets", |body| match body["NextToken"].as_str() {
         None => ok(&json!({ "SecretList": [listed("a"), listed("b")], "NextToken": TOKEN })),
         Some(TOKEN) => ok(&json!({ "SecretList": [], "NextToken": "more" })),
         Some("more") => ok(&json!({ "SecretList": [listed("c")] })),
-        Some(other) => panic!("{other} is no token"),
+        Some(other) => panic!("{other} is not a token of this test"),
     });
     let mut page = backend.list(None, &ListOptions::new()).await.unwrap();
     assert_eq!(page.paths, [path("a"), path("b")]);
@@ -83,13 +83,13 @@ async fn a_list_goes_on_with_the_token_that_aws_gave() {
     page = backend.list(None, &ListOptions::new().page(page.next)).await.unwrap();
     assert_eq!(page.paths, [path("c")]);
     assert!(page.next.is_none());
-    let given = fake.given("ListSecrets");
+    let given = fake.bodies("ListSecrets");
     let tokens: Vec<_> = given.iter().map(|body| body["NextToken"].clone()).collect();
     assert_eq!(tokens, [Value::Null, TOKEN.into(), "more".into()]);
 }
 
 #[tokio::test]
-async fn deleted_secrets_are_asked_for_on_request_alone() {
+async fn lists_deleted_secrets_only_on_request() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let mut deleted = listed("gone");
@@ -100,13 +100,13 @@ async fn deleted_secrets_are_asked_for_on_request_alone() {
     assert_eq!(page.paths, [path("a")]);
     let all = backend.list(None, &ListOptions::new().include_deleted()).await.unwrap();
     assert_eq!(all.paths, [path("a"), path("gone")]);
-    let given = fake.given("ListSecrets");
+    let given = fake.bodies("ListSecrets");
     assert_ne!(given[0]["IncludePlannedDeletion"], true);
     assert_eq!(given[1]["IncludePlannedDeletion"], true);
 }
 
 #[tokio::test]
-async fn what_is_below_a_prefix_alone_is_listed() {
+async fn lists_only_secrets_below_the_prefix() {
     let fake = Fake::new();
     let mut config = fake.config();
     config.prefix = Some("production".into());
@@ -118,19 +118,19 @@ async fn what_is_below_a_prefix_alone_is_listed() {
     assert_eq!(page.paths, [path("db/a")]);
     backend.list(None, &ListOptions::new()).await.unwrap();
     let filters: Vec<_> =
-        fake.given("ListSecrets").iter().map(|body| body["Filters"].clone()).collect();
+        fake.bodies("ListSecrets").iter().map(|body| body["Filters"].clone()).collect();
     let named = |begin: &str| json!([{ "Key": "name", "Values": [begin] }]);
     assert_eq!(filters, [named("production/db/"), named("production/")]);
 }
 
 #[tokio::test]
-async fn a_token_that_aws_does_not_know_is_invalid_input() {
+async fn an_unknown_page_token_is_invalid_input() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.always("ListSecrets", refusal("InvalidNextTokenException"));
     let options = ListOptions::new().page(Some(PageToken::new("stale")));
     let result = backend.list(None, &options).await;
-    let error = lasting(Operation::List, ErrorKind::InvalidInput, result);
-    assert!(error.advice().contains("begin the list anew"), "{error}");
+    let error = permanent(Operation::List, ErrorKind::InvalidInput, result);
+    assert!(error.advice().contains("start the list from its first page"), "{error}");
     assert_eq!(fake.count("ListSecrets"), 1);
 }

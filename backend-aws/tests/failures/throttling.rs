@@ -1,4 +1,4 @@
-//! AWS asks to slow down.
+//! AWS throttles requests.
 
 use std::time::Duration;
 
@@ -8,48 +8,50 @@ use strongroom_core::{Backend as _, Error, ErrorKind, Operation, PutOptions};
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::stub::Reply;
 
-use crate::fake::{FIRST, Fake, ask, html, key, put, refusal, value, with_status};
-use crate::support::{failed, lasting, passing};
+use crate::fake::{
+    FIRST, Fake, html, key, put, refusal, refusal_with_status, run_operation, value,
+};
+use crate::support::{expect_failure, permanent, transient};
 
 const THROTTLED: &str = "ThrottlingException";
 
-/// Reads, fails to, and reads again.
-async fn suffers(reply: Reply, kind: ErrorKind, calls: usize) -> Error {
+/// The error of a read that gets `reply`; reads before and after it succeed.
+async fn read_error(reply: Reply, kind: ErrorKind, calls: usize) -> Error {
     let fake = Fake::new();
-    let backend = fake.open_bare().await;
+    let backend = fake.open_without_metadata().await;
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    fake.asked();
+    fake.take_requests_sorted();
     fake.always("GetSecretValue", reply);
-    let error = failed(Operation::Get, kind, value(&backend).await);
+    let error = expect_failure(Operation::Get, kind, value(&backend).await);
     assert_eq!(error.path(), Some(&key()));
-    assert_eq!(fake.asked(), vec!["GetSecretValue"; calls], "{error}");
-    fake.heal();
+    assert_eq!(fake.take_requests_sorted(), vec!["GetSecretValue"; calls], "{error}");
+    fake.reset();
     assert_eq!(value(&backend).await.unwrap(), FIRST);
     error
 }
 
 #[tokio::test]
-async fn throttling_that_clears_is_not_noticed() {
+async fn retries_until_throttling_ends() {
     for refusals in [1, 2] {
         let fake = Fake::new();
-        let backend = fake.open_bare().await;
+        let backend = fake.open_without_metadata().await;
         fake.first("GetSecretValue", vec![refusal(THROTTLED); refusals]);
         assert_eq!(value(&backend).await.unwrap(), FIRST);
-        assert_eq!(fake.asked(), vec!["GetSecretValue"; refusals + 1]);
+        assert_eq!(fake.take_requests_sorted(), vec!["GetSecretValue"; refusals + 1]);
     }
 }
 
 #[tokio::test]
-async fn throttling_of_metadata_alone_clears_as_well() {
+async fn retries_throttled_metadata() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.first("DescribeSecret", [refusal(THROTTLED)]);
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    assert_eq!(fake.asked(), ["DescribeSecret", "DescribeSecret", "GetSecretValue"]);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret", "DescribeSecret", "GetSecretValue"]);
 }
 
 #[tokio::test]
-async fn every_code_for_it_is_a_rate_limit() {
+async fn every_throttling_code_is_a_rate_limit() {
     let codes = [
         THROTTLED,
         "Throttling",
@@ -67,7 +69,7 @@ async fn every_code_for_it_is_a_rate_limit() {
         "com.amazonaws.secretsmanager#ThrottlingException:http://internal.amazon.com/",
     ];
     let cases = codes.map(|code| async move {
-        let error = suffers(refusal(code), ErrorKind::RateLimited, 3).await;
+        let error = read_error(refusal(code), ErrorKind::RateLimited, 3).await;
         assert!(error.is_temporary(), "{error}");
         assert_eq!(error.retry_after(), None, "{error}");
         assert!(!error.to_string().contains("quota of Secrets Manager is used up"), "{error}");
@@ -75,25 +77,25 @@ async fn every_code_for_it_is_a_rate_limit() {
     join_all(cases).await;
 }
 
-/// The SDK cannot tell it from throttling, and tries again.
+/// The SDK retries it nevertheless, because it takes the code for throttling.
 #[tokio::test]
-async fn a_quota_that_is_used_up_stays_so() {
+async fn an_exhausted_quota_is_permanent() {
     let reply = refusal("LimitExceededException").header("Retry-After", "1");
-    let error = suffers(reply, ErrorKind::RateLimited, 3).await;
+    let error = read_error(reply, ErrorKind::RateLimited, 3).await;
     assert!(error.to_string().contains("quota of Secrets Manager is used up"), "{error}");
     assert!(error.advice().contains("the account's quotas"), "{error}");
-    lasting(Operation::Get, ErrorKind::RateLimited, Err::<(), _>(error));
+    permanent(Operation::Get, ErrorKind::RateLimited, Err::<(), _>(error));
 }
 
 #[tokio::test]
-async fn a_gateway_s_429_is_a_rate_limit() {
-    let error = suffers(html(429), ErrorKind::RateLimited, 1).await;
+async fn a_429_of_a_gateway_is_a_rate_limit() {
+    let error = read_error(html(429), ErrorKind::RateLimited, 1).await;
     assert!(error.is_temporary());
     assert!(error.to_string().contains("429"), "{error}");
 }
 
 #[tokio::test]
-async fn the_time_that_aws_names_is_passed_on() {
+async fn reports_the_retry_delay_of_aws() {
     let seconds = Duration::from_secs;
     let cases = [
         (&[("x-amz-retry-after", "7")][..], Some(Duration::from_millis(7))),
@@ -106,10 +108,10 @@ async fn the_time_that_aws_names_is_passed_on() {
     ];
     let cases = cases.iter().flat_map(|(headers, delay)| {
         let slow = (refusal(THROTTLED), ErrorKind::RateLimited);
-        let down = (with_status(503, "ServiceUnavailable", ""), ErrorKind::Unavailable);
+        let down = (refusal_with_status(503, "ServiceUnavailable", ""), ErrorKind::Unavailable);
         [slow, down].map(|(reply, kind)| async move {
             let add = |reply: Reply, (name, text): &(&str, &str)| reply.header(name, text);
-            let error = suffers(headers.iter().fold(reply, add), kind, 3).await;
+            let error = read_error(headers.iter().fold(reply, add), kind, 3).await;
             assert_eq!(error.retry_after(), *delay, "{error}");
             assert!(error.is_temporary(), "{error}");
         })
@@ -118,18 +120,18 @@ async fn the_time_that_aws_names_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_lasts_has_no_time_to_come_back() {
+async fn a_permanent_error_has_no_retry_delay() {
     let reply = refusal("AccessDeniedException").header("Retry-After", "5");
-    let error = suffers(reply, ErrorKind::Denied, 1).await;
-    lasting(Operation::Get, ErrorKind::Denied, Err::<(), _>(error));
+    let error = read_error(reply, ErrorKind::Denied, 1).await;
+    permanent(Operation::Get, ErrorKind::Denied, Err::<(), _>(error));
 }
 
-async fn throttled(backend: &AwsBackend, operation: Operation) {
-    passing(operation, ErrorKind::RateLimited, ask(backend, operation).await);
+async fn assert_throttled(backend: &AwsBackend, operation: Operation) {
+    transient(operation, ErrorKind::RateLimited, run_operation(backend, operation).await);
 }
 
 #[tokio::test]
-async fn every_operation_tries_three_times() {
+async fn every_operation_makes_three_attempts() {
     let cases = [
         ("DescribeSecret", Operation::Get),
         ("DescribeSecret", Operation::Put),
@@ -150,21 +152,21 @@ async fn every_operation_tries_three_times() {
         let fake = Fake::new();
         let backend = fake.open().await;
         fake.always(action, refusal(THROTTLED));
-        throttled(&backend, operation).await;
+        assert_throttled(&backend, operation).await;
         assert_eq!(fake.count(action), 3, "{action} to {operation}");
-        fake.heal();
-        ask(&backend, operation).await.unwrap();
+        fake.reset();
+        run_operation(&backend, operation).await.unwrap();
     });
     join_all(cases).await;
 }
 
 #[tokio::test]
-async fn a_throttled_write_writes_one_version() {
+async fn a_throttled_put_writes_one_version() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.first("PutSecretValue", vec![refusal(THROTTLED); 2]);
     let version = put(&backend, PutOptions::new()).await.unwrap();
-    let given = fake.given("PutSecretValue");
+    let given = fake.bodies("PutSecretValue");
     assert_eq!(given.len(), 3);
     assert!(given.iter().all(|body| body["ClientRequestToken"] == version.to_string()));
     backend.close().await.unwrap();

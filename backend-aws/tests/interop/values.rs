@@ -11,12 +11,12 @@ use super::{Store, config, path, python};
 
 const TEXT: &str = "a = \"b\" \\ 'c' $d\n\tžluť 鍵 😀 \u{7f}\n";
 /// The largest value in bytes.
-const LARGEST: usize = 65_536;
+const MAX_BYTES: usize = 65_536;
 
 #[tokio::test]
 async fn boto3_reads_text_fields_and_binary() {
     let store = Store::new().await;
-    let string = |name: &str| store.shown(&format!("client.get_secret_value(SecretId='{name}')"));
+    let string = |name: &str| store.eval(&format!("client.get_secret_value(SecretId='{name}')"));
     let version = store.put("ours/text", TEXT).await;
     let read = string("ours/text");
     assert_eq!(
@@ -32,7 +32,7 @@ async fn boto3_reads_text_fields_and_binary() {
     let bytes: Vec<u8> = (0..=255).collect();
     store.put("ours/binary", SecretValue::binary(bytes.clone())).await;
     let read = "list(client.get_secret_value(SecretId='ours/binary')['SecretBinary'])";
-    assert_eq!(store.shown(read), json!(bytes));
+    assert_eq!(store.eval(read), json!(bytes));
 
     for (at, value, wrapper) in [
         ("ours/empty/text", SecretValue::from(""), r#"{"strongroom_format":"text","value":""}"#),
@@ -81,27 +81,27 @@ async fn the_backend_reads_what_boto3_wrote() {
 }
 
 #[tokio::test]
-async fn the_largest_values_come_back_as_they_were() {
+async fn the_largest_values_survive_the_round_trip() {
     let store = Store::new().await;
-    let text: String = TEXT.chars().cycle().take(LARGEST / 2).collect();
-    let text = &text[..text.floor_char_boundary(LARGEST)];
-    let text = text.to_owned() + &"x".repeat(LARGEST - text.len());
+    let text: String = TEXT.chars().cycle().take(MAX_BYTES / 2).collect();
+    let text = &text[..text.floor_char_boundary(MAX_BYTES)];
+    let text = text.to_owned() + &"x".repeat(MAX_BYTES - text.len());
     store.put("large/text", text.as_str()).await;
     let size = "len(client.get_secret_value(SecretId='large/text')['SecretString'].encode())";
-    assert_eq!(store.shown(size), LARGEST);
+    assert_eq!(store.eval(size), MAX_BYTES);
     assert!(store.text("large/text", VersionSelector::Active).await == text);
-    let bytes: Vec<u8> = (0..=255).cycle().take(LARGEST).collect();
+    let bytes: Vec<u8> = (0..=255).cycle().take(MAX_BYTES).collect();
     store.put("large/binary", SecretValue::binary(bytes.clone())).await;
     let size = "len(client.get_secret_value(SecretId='large/binary')['SecretBinary'])";
-    assert_eq!(store.shown(size), LARGEST);
+    assert_eq!(store.eval(size), MAX_BYTES);
     assert!(store.get("large/binary").await.expose_bytes() == bytes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_large_is_refused_before_anything_is_asked() {
+async fn rejects_larger_values_before_a_request() {
     let stub = Stub::new(|_| Reply::new(500, ""));
     let backend = AwsBackend::open(config(&stub.url())).await.unwrap();
-    let values = ["x".repeat(LARGEST + 1).into(), SecretValue::binary(vec![0; LARGEST + 1])];
+    let values = ["x".repeat(MAX_BYTES + 1).into(), SecretValue::binary(vec![0; MAX_BYTES + 1])];
     for value in values {
         let put = backend.put(&path("large/too"), value, PutOptions::new()).await;
         let error = put.unwrap_err();

@@ -1,4 +1,4 @@
-//! Answers of all kinds, with the canary wherever there is room for it.
+//! Answers of all kinds, with the canary wherever it fits.
 
 use std::time::Duration;
 
@@ -13,38 +13,38 @@ use strongroom_testkit::stub::{Reply, Request, Stub};
 use super::open_and_use;
 use super::store::credentials;
 
-/// How many backends are used at once.
-const AT_ONCE: usize = 16;
+/// The number of backends in use at the same time.
+const CONCURRENCY: usize = 16;
 
-/// Stands where AWS puts no value and no credential, and where a stranger may put anything.
+/// Stands in parts of answers where AWS puts neither values nor credentials, but another server may.
 pub(super) const WORDS: &str = "mR4vTq9sXb2wKz7n";
 
 /// Gives bad answers to every request, or to those whose answers hold values and credentials.
 pub(super) async fn everything() {
-    let everywhere = refusals().into_iter().map(|reply| meet("", reply));
+    let everywhere = refusals().into_iter().map(|reply| use_with("", reply));
     let reads = values().into_iter().flat_map(|reply| {
-        ["GetSecretValue", "BatchGetSecretValue"].map(|place| meet(place, reply.clone()))
+        ["GetSecretValue", "BatchGetSecretValue"].map(|action| use_with(action, reply.clone()))
     });
-    let batches = batches().into_iter().map(|reply| meet("BatchGetSecretValue", reply));
-    let sessions = sessions().into_iter().map(|reply| meet("AssumeRole", reply));
-    let meetings: Vec<_> = everywhere.chain(reads).chain(batches).chain(sessions).collect();
-    stream::iter(meetings).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+    let batches = batches().into_iter().map(|reply| use_with("BatchGetSecretValue", reply));
+    let sessions = sessions().into_iter().map(|reply| use_with("AssumeRole", reply));
+    let cases: Vec<_> = everywhere.chain(reads).chain(batches).chain(sessions).collect();
+    stream::iter(cases).buffer_unordered(CONCURRENCY).collect::<Vec<_>>().await;
     over_broken_tls().await;
 }
 
-/// Which of the service's operations is asked for; nothing if it is another service.
+/// The action of a request; requests without a header are those to STS.
 fn operation(request: &Request) -> &str {
     let target = request.header("x-amz-target").unwrap_or_default();
     target.strip_prefix("secretsmanager.").unwrap_or("AssumeRole")
 }
 
-/// Uses a backend whose store answers well, but badly to requests with this name.
-async fn meet(place: &'static str, reply: Reply) {
+/// Uses a backend whose store gives bad answers to one action and good ones to the others.
+async fn use_with(action: &'static str, reply: Reply) {
     let stub = Stub::new(move |request| {
-        if operation(request).starts_with(place) { reply.clone() } else { well(request) }
+        if operation(request).starts_with(action) { reply.clone() } else { good_answer(request) }
     });
     let mut config = config(stub.url());
-    if place == "AssumeRole" {
+    if action == "AssumeRole" {
         config.role = Some(AssumedRole::new("arn:aws:iam::000000000000:role/reader"));
     }
     open_and_use(config).await;
@@ -69,28 +69,28 @@ async fn over_broken_tls() {
 const ID: &str = "0123456789abcdef0123456789abcdef";
 
 /// A good answer.
-pub(super) fn well(request: &Request) -> Reply {
-    let told = json!({
+pub(super) fn good_answer(request: &Request) -> Reply {
+    let details = json!({
         "ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:leaks/used-AbCdEf",
         "Name": "leaks/used", "VersionId": ID, "VersionStages": ["AWSCURRENT"],
         "CreatedDate": 1_700_000_000, "LastChangedDate": 1_700_000_000,
         "VersionIdsToStages": { ID: ["AWSCURRENT"] },
         "SecretVersionsToStages": { ID: ["AWSCURRENT"] },
     });
-    let mut read = told.clone();
+    let mut read = details.clone();
     read["SecretString"] = planted!("value").into();
     let body = match operation(request) {
         "AssumeRole" => return Reply::new(200, session(planted!("token"))),
         "GetSecretValue" => read,
         "BatchGetSecretValue" => json!({ "SecretValues": [read], "Errors": [] }),
-        "ListSecrets" => json!({ "SecretList": [told] }),
-        "ListSecretVersionIds" => json!({ "Versions": [told] }),
-        _ => told,
+        "ListSecrets" => json!({ "SecretList": [details] }),
+        "ListSecretVersionIds" => json!({ "Versions": [details] }),
+        _ => details,
     };
     Reply::json(200, &body)
 }
 
-/// What STS answers, with a token.
+/// An answer of STS with a token.
 pub(super) fn session(token: &str) -> String {
     format!(
         "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
@@ -131,7 +131,7 @@ fn refusals() -> Vec<Reply> {
     html.chain(errors).chain(others).collect()
 }
 
-/// Answers with a value that cannot be read as such.
+/// Answers with a malformed value.
 fn values() -> Vec<Reply> {
     let whole = json!({ "SecretString": planted!("value"), "VersionId": ID, "Name": "leaks/used" });
     let whole = whole.to_string();
@@ -152,7 +152,7 @@ fn values() -> Vec<Reply> {
     ]
 }
 
-/// Batches of which parts are bad.
+/// Answers to batches with malformed parts.
 fn batches() -> Vec<Reply> {
     let codes = ["ResourceNotFoundException", "AccessDeniedException", "DecryptionFailure", WORDS];
     let error =
@@ -171,7 +171,7 @@ fn batches() -> Vec<Reply> {
     batches
 }
 
-/// Answers of STS with credentials, most of which cannot be used.
+/// Answers of STS with credentials, most of them malformed.
 fn sessions() -> Vec<Reply> {
     let whole = session(planted!("token"));
     let error = format!(

@@ -1,5 +1,5 @@
-//! Variables, files and programs as sources of credentials: good ones, rubbish, and mistakes; with
-//! the canary wherever a credential can be.
+//! Variables, files and programs as sources of credentials: valid, malformed and mistaken ones, with
+//! the canary wherever a credential may stand.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ use strongroom_testkit::planted;
 use strongroom_testkit::stub::{Reply, Request, Stub};
 use tempfile::TempDir;
 
-use super::answers::well;
-use super::{assert_clean, assert_leaked_by_the_sdk_alone, leak, run, without_sdk};
+use super::answers::good_answer;
+use super::{assert_clean, assert_clean_despite_the_sdk, leak, run, without_sdk};
 
 pub(super) const ROLE: &str = "arn:aws:iam::000000000000:role/reader";
 /// Credentials in a file.
@@ -30,24 +30,25 @@ pub(super) const VARIABLES: [(&str, &str); 3] = [
 ];
 
 /// An environment with a home and an AWS of its own.
-pub(super) struct World {
+pub(super) struct TestEnvironment {
     home: TempDir,
     aws: Stub,
 }
 
-impl World {
+impl TestEnvironment {
     pub(super) fn new() -> Self {
         Self::with(|_| Reply::new(404, ""))
     }
 
-    /// One where a stub answers all but requests for secrets, which are answered well.
+    /// An environment whose stub gives good answers to requests for secrets, and `reply` to others.
     pub(super) fn with(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let is_for_secrets = |request: &Request| request.header("x-amz-target").is_some();
-        let aws = Stub::new(
-            move |request| {
-                if is_for_secrets(request) { well(request) } else { reply(request) }
-            },
-        );
+        let aws =
+            Stub::new(
+                move |request| {
+                    if is_for_secrets(request) { good_answer(request) } else { reply(request) }
+                },
+            );
         Self { home: tempfile::tempdir().unwrap(), aws }
     }
 
@@ -62,8 +63,8 @@ impl World {
         self.file(".aws/config", content);
     }
 
-    /// What a child says that has these variables, too.
-    pub(super) fn said(&self, variables: &[(&str, &str)]) -> String {
+    /// The output of a child that has these variables in addition.
+    pub(super) fn output(&self, variables: &[(&str, &str)]) -> String {
         let home = text(self.home.path());
         let aws = self.aws.url();
         let common = [
@@ -71,24 +72,24 @@ impl World {
             ("AWS_ENDPOINT_URL", aws.as_str()),
             ("AWS_REGION", "us-east-1"),
             ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("SECRETS_AWS_ATTEMPT_TIMEOUT", "1s"),
-            ("SECRETS_AWS_TIMEOUT", "1s"),
+            ("SECRETS_AWS_ATTEMPT_TIMEOUT", "10s"),
+            ("SECRETS_AWS_TIMEOUT", "10s"),
         ];
         run("environment", &[&common, variables].concat())
     }
 }
 
 /// Whether a child has read a value.
-pub(super) fn has_read(said: &str) -> bool {
-    said.contains("witness: Secret {") || said.contains("witness: Secret(")
+pub(super) fn has_read(output: &str) -> bool {
+    output.contains("witness: Secret {") || output.contains("witness: Secret(")
 }
 
 pub(super) fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// Credentials as the sources of AWS give them.
-pub(super) fn given() -> Value {
+/// Credentials in the format of AWS's sources.
+pub(super) fn issued_credentials() -> Value {
     json!({
         "Version": 1, "Code": "Success", "AccessKeyId": "test", "SecretAccessKey": planted!("key"),
         "SessionToken": planted!("token"), "Token": planted!("token"),
@@ -97,7 +98,7 @@ pub(super) fn given() -> Value {
 }
 
 #[test]
-fn variables_are_not_shown() {
+fn hides_credentials_in_variables() {
     let without_id = &VARIABLES[1..];
     let with_role = [&VARIABLES[..], &[("SECRETS_AWS_ROLE_ARN", ROLE)]].concat();
     let with_proxy = concat!("http://user:", planted!("@127.0.0.1:9"));
@@ -106,17 +107,17 @@ fn variables_are_not_shown() {
     for (variables, reads) in
         [(&VARIABLES[..], true), (without_id, false), (&with_role, true), (&through_proxy, false)]
     {
-        let said = World::with(well).said(variables);
-        assert_clean(&said, &["aws_config::", "witness: "]);
-        assert_eq!(has_read(&said), reads);
+        let output = TestEnvironment::with(good_answer).output(variables);
+        assert_clean(&output, &["aws_config::", "witness: "]);
+        assert_eq!(has_read(&output), reads);
     }
-    // Whoever sets this wants to see values.
+    // This variable makes the SDK log values.
     let shown = [&VARIABLES[..], &[("LOG_SENSITIVE_BODIES", "true")]].concat();
-    assert_leaked_by_the_sdk_alone(&World::new().said(&shown));
+    assert_clean_despite_the_sdk(&TestEnvironment::new().output(&shown));
 }
 
 #[test]
-fn files_are_not_shown() {
+fn hides_credentials_in_files() {
     for (content, reads) in [
         (format!("[default]\n{KEYS}"), true),
         (format!("[default]\n{KEYS}{KEYS}"), true),
@@ -134,40 +135,40 @@ fn files_are_not_shown() {
         (format!("  aws_secret_access_key = {CANARY}\n"), false),
     ] {
         for name in [".aws/config", ".aws/credentials"] {
-            let world = World::new();
-            world.file(name, &content);
-            let said = world.said(&[]);
-            assert_clean(&said, &["aws_runtime::env_config::", "witness: "]);
-            assert_eq!(has_read(&said), reads, "{name}: {}", content.replace(CANARY, "…"));
+            let environment = TestEnvironment::new();
+            environment.file(name, &content);
+            let output = environment.output(&[]);
+            assert_clean(&output, &["aws_runtime::env_config::", "witness: "]);
+            assert_eq!(has_read(&output), reads, "{name}: {}", content.replace(CANARY, "…"));
         }
     }
-    let world = World::with(well);
+    let environment = TestEnvironment::with(good_answer);
     let source = format!("role_arn = {ROLE}\nsource_profile = base\n");
-    world.config(format!("[default]\n{source}[profile base]\n{KEYS}"));
-    let said = world.said(&[]);
-    assert_clean(&said, &["aws_config::profile::credentials: loaded base credentials"]);
-    assert!(has_read(&said));
+    environment.config(format!("[default]\n{source}[profile base]\n{KEYS}"));
+    let output = environment.output(&[]);
+    assert_clean(&output, &["aws_config::profile::credentials: loaded base credentials"]);
+    assert!(has_read(&output));
 }
 
 #[test]
-fn of_some_broken_files_the_sdk_alone_shows_lines() {
-    let world = World::new();
-    // A misspelt section, whose values the SDK takes for lists of settings.
-    world.config(format!("[profil default]\n{KEYS}"));
-    assert_leaked_by_the_sdk_alone(&world.said(&[]));
-    let world = World::new();
-    world.file(".aws/credentials", [KEYS.as_bytes(), &[0xff]].concat());
-    assert_leaked_by_the_sdk_alone(&world.said(&[]));
+fn hides_the_lines_of_malformed_files() {
+    let environment = TestEnvironment::new();
+    // The SDK logs the values of a misspelt section.
+    environment.config(format!("[profil default]\n{KEYS}"));
+    assert_clean_despite_the_sdk(&environment.output(&[]));
+    let environment = TestEnvironment::new();
+    environment.file(".aws/credentials", [KEYS.as_bytes(), &[0xff]].concat());
+    assert_clean_despite_the_sdk(&environment.output(&[]));
 }
 
 #[test]
-fn programs_are_not_quoted() {
-    let said = |command: &str| {
-        let world = World::new();
-        let answer = world.file("answer.json", given().to_string());
+fn hides_the_output_of_credential_processes() {
+    let output = |command: &str| {
+        let environment = TestEnvironment::new();
+        let answer = environment.file("answer.json", issued_credentials().to_string());
         let command = command.replace("answer.json", &answer);
-        world.config(format!("[default]\ncredential_process = {command}\n"));
-        world.said(&[])
+        environment.config(format!("[default]\ncredential_process = {command}\n"));
+        environment.output(&[])
     };
     let key = |rest: &str| {
         let head = r#"{"Version":1,"AccessKeyId":"a","SecretAccessKey":"#;
@@ -187,18 +188,20 @@ fn programs_are_not_quoted() {
         (key(&format!("\"{CANARY}\\q\"}}")), false),
         (key(&format!("\"{CANARY}\\ud800\"}}")), false),
     ] {
-        let said = said(&command);
-        assert_clean(&said, &["aws_config::credential_process: ", "witness: "]);
-        assert_eq!(has_read(&said), reads, "{}", command.replace(CANARY, "…"));
+        let output = output(&command);
+        assert_clean(&output, &["aws_config::credential_process: ", "witness: "]);
+        assert_eq!(has_read(&output), reads, "{}", command.replace(CANARY, "…"));
     }
-    assert_leaked_by_the_sdk_alone(&said(&format!("printf {CANARY} >&2; exit 1")));
+    assert_clean_despite_the_sdk(&output(&format!("printf {CANARY} >&2; exit 1")));
 }
-/// The endpoint of a profile is not a setting of ours, and stays out of what we say all the same.
+
+/// The endpoint of a profile is not a setting of this backend; its output hides it nevertheless.
 #[test]
-fn a_password_in_the_endpoint_of_a_profile_is_not_passed_on() {
-    let world = World::new();
-    world.config(format!("[default]\nendpoint_url = http://user:{CANARY}@127.0.0.1:9\n{KEYS}"));
-    let home = text(world.home.path());
-    let said = run("environment", &[("HOME", &home), ("AWS_REGION", "us-east-1")]);
-    assert_eq!(leak(&without_sdk(&said)), None);
+fn hides_a_password_in_the_endpoint_of_a_profile() {
+    let environment = TestEnvironment::new();
+    environment
+        .config(format!("[default]\nendpoint_url = http://user:{CANARY}@127.0.0.1:9\n{KEYS}"));
+    let home = text(environment.home.path());
+    let output = run("environment", &[("HOME", &home), ("AWS_REGION", "us-east-1")]);
+    assert_eq!(leak(&without_sdk(&output)), None);
 }

@@ -1,4 +1,4 @@
-//! A real store, with all that can be wrong about it.
+//! A real store, and its failures.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(super) async fn everything() {
     assume(&server).await;
     rotate(&server).await;
     panics(&server).await;
-    let server = gone(server).await;
+    let server = stop(server).await;
     open_and_use(server).await;
     exposed().await;
 }
@@ -41,7 +41,7 @@ pub(super) fn credentials() -> StaticCredentials {
     credentials
 }
 
-/// Settings that are wrong where a value can be.
+/// Settings whose malformed values hold the canary.
 fn settings() {
     for name in SETTINGS {
         let mut settings = Settings::new();
@@ -55,7 +55,7 @@ fn settings() {
     }
 }
 
-/// A role for which STS gives credentials.
+/// A role for which STS issues credentials.
 async fn assume(server: &Server) {
     let mut config = config(server);
     let mut role = AssumedRole::new("arn:aws:iam::000000000000:role/reader");
@@ -81,7 +81,7 @@ async fn rotate(server: &Server) {
     use_all(&backend, &path).await;
 }
 
-/// Tasks that panic with everything in their hands.
+/// Tasks that panic with secrets in their messages and variables.
 async fn panics(server: &Server) {
     let config = config(server);
     let backend = Arc::new(AwsBackend::open(config.clone()).await.unwrap());
@@ -100,8 +100,8 @@ async fn panics(server: &Server) {
     assert!(task.await.unwrap_err().is_panic());
 }
 
-/// The configuration for a server that no longer runs.
-async fn gone(server: Server) -> AwsConfig {
+/// Stops a server; gives the configuration for it.
+async fn stop(server: Server) -> AwsConfig {
     let config = config(&server);
     let backend = AwsBackend::open(config.clone()).await.unwrap();
     let path = SecretPath::parse("leaks/gone").unwrap();

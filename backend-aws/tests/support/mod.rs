@@ -1,13 +1,15 @@
-//! What the tests of this backend share: how one is opened, and a look at every error.
+//! Shared by the tests of this backend: opening one, and checks of every error.
 
 use std::time::Duration;
 
 use strongroom_backend_aws::{AwsBackend, AwsConfig, StaticCredentials};
 use strongroom_core::SecretPath;
 use strongroom_testkit::canary::{self, CANARY};
-pub(crate) use strongroom_testkit::errors::{failed, lasting, passing};
+pub(crate) use strongroom_testkit::errors::{
+    failed as expect_failure, lasting as permanent, passing as transient,
+};
 
-/// A configuration for a server on this machine, with times that a busy machine keeps.
+/// A configuration for a server on this machine, with timeouts that hold on a busy machine.
 pub(crate) fn config(endpoint: &str, region: &str) -> AwsConfig {
     let mut config = AwsConfig::default();
     config.region = Some(region.to_owned());

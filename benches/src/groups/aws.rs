@@ -1,10 +1,10 @@
-//! Reads from one LocalStack: through the backend, and with the bare SDK.
+//! Reads from one LocalStack: through the backend, and with the plain SDK.
 //!
-//! Both ask the same server for the same secrets of 64 bytes, over plain HTTP on warm connections of
-//! their own, with the same timeouts. The bare SDK gives the text back and nothing else. The backend
-//! also knows version, tags and expiry, which it has looked up before, as it does once in five minutes;
-//! how many requests that takes is counted apart. LocalStack does one thing at a time, so
-//! ratios of many reads show how many requests were made; with AWS itself, the way there counts.
+//! Both read the same secrets of 64 bytes from the same server, over plain HTTP on warm connections of
+//! their own, with the same timeouts. The plain SDK returns the text and nothing else. The backend
+//! also returns version, tags and expiry, from its cache of metadata; the bench counts the requests
+//! that fill the cache separately. LocalStack handles one request at a time, so the ratios of many
+//! reads show the number of requests; with AWS itself, the round trip counts.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -25,12 +25,11 @@ use tokio::runtime::{Builder, Runtime};
 
 const SECRETS: usize = 200;
 const VALUE: &str = "sk-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc";
-/// How many single reads a careful user has under way at once.
-const AT_ONCE: usize = 16;
-/// Short turns and many of them, since the server is another process, which the machine may run
-/// later.
+/// The concurrent reads of a careful user.
+const CONCURRENCY: usize = 16;
+/// Many short turns, because the machine may delay the process of the server.
 const SINGLE: Pace = Pace { rounds: 101, turn: Duration::from_millis(60) };
-/// A turn of all secrets, which takes a second and more.
+/// A turn reads all secrets, which takes more than a second.
 const MANY: Pace = Pace { rounds: 9, turn: Duration::ZERO };
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
@@ -49,7 +48,7 @@ struct Readers {
     backend: AwsBackend,
     sdk: Client,
     paths: Vec<SecretPath>,
-    /// Reads that gave anything but the value.
+    /// The number of reads that did not return the value.
     failed: Cell<u32>,
 }
 
@@ -60,7 +59,7 @@ impl Readers {
         config.endpoint_url = Some(server.endpoint().into());
         config.credentials =
             Some(StaticCredentials::new(server.access_key(), server.secret_key().into()));
-        // What is known is to last for the whole run; that it is looked up is counted apart.
+        // Cached metadata lasts for the whole run; `count` counts the requests that fetch it.
         config.metadata_ttl = Duration::from_secs(3600);
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(config.connect_timeout)
@@ -85,20 +84,20 @@ impl Readers {
         Ok(Self { backend, sdk, paths, failed: Cell::new(0) })
     }
 
-    /// Counts what the server is asked, for the first time and from then on.
+    /// Counts the requests of the first read and of later ones.
     async fn count(&self, report: &mut Report, server: &Server) -> Result<()> {
-        let asked = || {
+        let requests = || {
             let actions =
                 ["BatchGetSecretValue", "GetSecretValue", "DescribeSecret", "ListSecrets"];
             actions.map(|action| server.requests(action)).iter().sum::<usize>()
         };
-        let mut before = asked();
+        let mut before = requests();
         for (name, target) in [
             ("aws_get_many_calls_first_time", None),
             ("aws_get_many_calls", Some(Target::Max(10.0))),
         ] {
             self.get_many().await;
-            let now = asked();
+            let now = requests();
             let calls = u32::try_from(now - before).context("too many requests")?;
             report.add(name, f64::from(calls), "requests", target)?;
             before = now;
@@ -109,12 +108,12 @@ impl Readers {
     fn compare_many(&self, report: &mut Report, runtime: &Runtime) -> Result<()> {
         let subjects = [
             Subject::awaiting(runtime, || self.get_many()),
-            Subject::awaiting(runtime, || self.sdk_reads(AT_ONCE)),
+            Subject::awaiting(runtime, || self.sdk_reads(CONCURRENCY)),
             Subject::awaiting(runtime, || self.sdk_reads(1)),
         ];
-        let [many, at_once, one_by_one] = compare_alike(MANY, subjects);
+        let [many, concurrent, one_by_one] = compare_alike(MANY, subjects);
         let target = Some(Target::Min(5.0));
-        report.add("aws_get_many_speedup", at_once.over(&many), "x", target)?;
+        report.add("aws_get_many_speedup", concurrent.over(&many), "x", target)?;
         report.add("aws_get_many_speedup_one_by_one", one_by_one.over(&many), "x", None)?;
         report.add("aws_get_many_ms", many.median() / 1e6, "ms", None)
     }
@@ -140,9 +139,9 @@ impl Readers {
         }
     }
 
-    async fn sdk_reads(&self, at_once: usize) {
+    async fn sdk_reads(&self, concurrency: usize) {
         let reads = stream::iter(&self.paths).map(|path| self.sdk_read(path));
-        reads.buffer_unordered(at_once).collect::<()>().await;
+        reads.buffer_unordered(concurrency).collect::<()>().await;
     }
 
     async fn sdk_read(&self, path: &SecretPath) {

@@ -1,4 +1,4 @@
-//! A real LocalStack for tests of AWS Secrets Manager, one of its own for each test that asks.
+//! A real LocalStack for tests of AWS Secrets Manager. Each call of `start` runs another server.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -7,10 +7,10 @@
 //! # }
 //! ```
 //!
-//! Servers listen on a free loopback port alone, share nothing, and are gone with their value and
-//! with the test process, also when that is killed. They check no credentials; the secret key
-//! contains the canary, so that a leak of it is found. Where LocalStack's Secrets Manager is known
-//! to differ from AWS's documentation, it is corrected: see `localstack/documented.py`.
+//! A server listens on a free loopback port, shares nothing with others, and stops when its value is
+//! dropped or the test process ends, also by a kill. Servers check no credentials; the secret key
+//! contains the canary, so that tests find a leak of it. `localstack/documented.py` corrects
+//! LocalStack's Secrets Manager where it differs from AWS's documentation.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -38,7 +38,8 @@ const REGION: &str = "us-east-1";
 const ACCESS_KEY: &str = "test";
 const SECRET_KEY: &str = planted!("SecretKey");
 const ROTATION_FUNCTION: &str = "arn:aws:lambda:us-east-1:000000000000:function:rotate";
-/// What a script of [`Server::boto3`] finds defined. One attempt each: a failure is the answer.
+/// The definitions for scripts of [`Server::boto3`]. Requests are not retried, so that a script sees
+/// every failure.
 const CLIENT: &str = "\
 import json
 import boto3
@@ -46,10 +47,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 client = boto3.client('secretsmanager', config=Config(retries={'total_max_attempts': 1}))
 ";
-/// How often a start is tried that finds its port taken.
-const ATTEMPTS: usize = 5;
-/// How long one question for the server's health may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The most attempts at a start whose port is taken.
+const MAX_ATTEMPTS: usize = 5;
+/// The timeout of one health request.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running LocalStack with Secrets Manager, KMS and STS.
 pub struct Server {
@@ -64,7 +65,7 @@ impl Server {
     /// # Panics
     /// If the server does not start within 30 s.
     pub async fn start() -> Self {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let mut server = Self::new();
             if server.begin().await.is_ok() {
                 return server;
@@ -85,7 +86,7 @@ impl Server {
         self.address
     }
 
-    /// The region to ask for. Each other one is empty.
+    /// The region of the server. Other regions are empty.
     #[must_use]
     pub fn region(&self) -> &'static str {
         REGION
@@ -110,16 +111,16 @@ impl Server {
         ROTATION_FUNCTION
     }
 
-    /// Runs Python with `client`, the Secrets Manager of boto3, as well as `boto3`, `json` and
-    /// `ClientError`; what it prints.
+    /// Runs Python with `client`, boto3's client of Secrets Manager, and with `boto3`, `json` and
+    /// `ClientError`; gives its output.
     ///
     /// # Panics
-    /// If the script fails; with its errors, from which the canary is removed.
+    /// If the script fails. The message has its errors without the canary.
     #[expect(clippy::must_use_candidate, reason = "many scripts print nothing")]
     pub fn boto3(&self, script: &str) -> String {
         let output = Command::new(installed(PYTHON))
             .args(["-c", &format!("{CLIENT}{script}")])
-            // Settings of whoever runs the tests, such as a profile or a proxy, stay out.
+            // Settings of the caller's environment, such as a profile or a proxy, do not apply.
             .env_clear()
             .env("HOME", self.process.directory())
             .env("PYTHONUTF8", "1")
@@ -134,16 +135,16 @@ impl Server {
         String::from_utf8(output.stdout).expect("scripts print UTF-8")
     }
 
-    /// How many requests for an action of Secrets Manager, such as `GetSecretValue`, were answered.
+    /// The number of answered requests for an action of Secrets Manager, such as `GetSecretValue`.
     #[must_use]
     pub fn requests(&self, action: &str) -> usize {
         let line = format!("AWS secretsmanager.{action} =>");
         self.process.log().lines().filter(|logged| logged.contains(&line)).count()
     }
 
-    /// Stops the server where it stands (`SIGSTOP`) until the guard is dropped: it accepts
-    /// connections and answers nothing.
-    #[must_use = "the server goes on when this is dropped"]
+    /// Pauses the server (`SIGSTOP`) until the guard is dropped: it accepts connections and answers
+    /// nothing.
+    #[must_use = "the server resumes when this is dropped"]
     pub fn pause(&self) -> Paused<'_> {
         self.process.pause()
     }
@@ -169,14 +170,15 @@ impl Server {
         Self { process: Supervised::new(directory, program), address, endpoint }
     }
 
-    /// Starts the process and waits until every service that tests use runs.
+    /// Starts the process, and waits until every service that tests use is running.
     async fn begin(&mut self) -> Result<(), PortTaken> {
         self.process.start().await?;
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
+        let client =
+            reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(HEALTH_TIMEOUT);
         let client = client.build().expect("a client without TLS");
         let begin = Instant::now();
         while !self.is_healthy(&client).await {
-            assert!(begin.elapsed() < LIMIT, "the server's services do not run");
+            assert!(begin.elapsed() < LIMIT, "the server's services do not start");
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_taken_port_is_told_from_other_failures() {
+    async fn distinguishes_a_taken_port_from_other_failures() {
         let mut server = Server::new();
         let taken = TcpListener::bind(server.address).unwrap();
         server.begin().await.unwrap_err();

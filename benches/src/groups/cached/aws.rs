@@ -1,4 +1,4 @@
-//! The caching client of AWS, over its SDK, whose requests are answered within this process.
+//! The caching client of AWS over its SDK, with answers from this process.
 
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 
 use super::TTL;
 
-/// Gives the text of a secret.
+/// The text of a secret.
 type Answer = Pin<Box<dyn Future<Output = String> + Send>>;
 
-/// A client whose secrets are what `answer` gives.
+/// A client that reads every secret from `answer`.
 pub(super) async fn caching_client(
     answer: impl Fn() -> Answer + Send + Sync + 'static,
 ) -> Result<SecretsManagerCachingClient> {
@@ -32,18 +32,18 @@ pub(super) async fn caching_client(
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(Credentials::new("id", "key", None, None, "bench"))
         .http_client(http_client_fn(move |_, _| connector.clone()));
-    let most = NonZeroUsize::new(100_000).context("room for secrets")?;
-    Ok(SecretsManagerCachingClient::from_builder(sdk, most, TTL, false).await?)
+    let capacity = NonZeroUsize::new(100_000).context("room for secrets")?;
+    Ok(SecretsManagerCachingClient::from_builder(sdk, capacity, TTL, false).await?)
 }
 
-/// Reads through the client, as its documentation has it. Its errors cannot be sent elsewhere.
+/// Reads through the client, as its documentation shows. Its errors are not `Send`.
 pub(super) async fn read(client: &SecretsManagerCachingClient, path: &str) -> Result<String> {
     let read = client.get_secret_value(path, None, None, false).await;
     let read = read.map_err(|error| anyhow!("{error}"))?;
     read.secret_string.context("a secret without text")
 }
 
-/// In place of the connection.
+/// Replaces the connection.
 #[derive(Clone)]
 struct Stub(Arc<dyn Fn() -> Answer + Send + Sync>);
 
@@ -63,7 +63,7 @@ impl HttpConnector for Stub {
     }
 }
 
-/// All that AWS says about a secret, in its lengths.
+/// An answer of AWS, with fields of realistic lengths.
 fn reply(request: &HttpRequest, text: &str) -> Result<HttpResponse> {
     let body = request.body().bytes().context("a body in one piece")?;
     let body: Value = serde_json::from_slice(body)?;

@@ -14,16 +14,16 @@ use strongroom_testkit::canary;
 use strongroom_testkit::localstack::Server;
 use strongroom_testkit::process::{self, Role};
 
-use crate::scripts::{DOCUMENTED, IMPATIENT, ROUND_TRIP, SHORT};
+use crate::scripts::{DEFINITIONS, DOCUMENTED, READ_TIMEOUT, ROUND_TRIP};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn listens(address: SocketAddr) -> bool {
+fn accepts_connections(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
-/// An address of this machine that others reach, if it has any. Nothing is sent to find it.
-fn address_for_others() -> Option<IpAddr> {
+/// An address of this machine that other machines reach, if it has one. Finding it sends nothing.
+fn external_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     let address = socket.local_addr().ok()?.ip();
@@ -31,7 +31,7 @@ fn address_for_others() -> Option<IpAddr> {
 }
 
 #[tokio::test]
-async fn it_keeps_secrets_for_this_machine_alone() {
+async fn keeps_secrets_and_listens_on_loopback_only() {
     let server = Server::start().await;
     let read = server.boto3(ROUND_TRIP);
     let expected =
@@ -41,9 +41,12 @@ async fn it_keeps_secrets_for_this_machine_alone() {
 
     let address = server.address();
     assert_eq!(server.endpoint(), format!("http://{address}"));
-    assert!(address.ip().is_loopback() && listens(address));
-    if let Some(other) = address_for_others() {
-        assert!(!listens(SocketAddr::new(other, address.port())), "others reach the server");
+    assert!(address.ip().is_loopback() && accepts_connections(address));
+    if let Some(other) = external_address() {
+        assert!(
+            !accepts_connections(SocketAddr::new(other, address.port())),
+            "other machines reach the server"
+        );
     }
 
     let missing = "client.get_secret_value(SecretId='missing')";
@@ -52,22 +55,22 @@ async fn it_keeps_secrets_for_this_machine_alone() {
     assert!(message.contains("ResourceNotFoundException"), "{message}");
 
     let paused = server.pause();
-    assert_eq!(server.boto3(IMPATIENT), "ReadTimeoutError\n");
+    assert_eq!(server.boto3(READ_TIMEOUT), "ReadTimeoutError\n");
     drop(paused);
     assert_eq!(server.boto3("print(len(client.list_secrets()['SecretList']))"), "2\n");
 }
 
 #[tokio::test]
-async fn it_does_what_aws_documents() {
+async fn behaves_as_aws_documents() {
     let server = Server::start().await;
-    let given = format!("function = '{}'\n{SHORT}", server.rotation_function());
+    let prelude = format!("function = '{}'\n{DEFINITIONS}", server.rotation_function());
     for (script, expected) in DOCUMENTED {
-        let printed = server.boto3(&format!("{given}{script}"));
+        let printed = server.boto3(&format!("{prelude}{script}"));
         assert_eq!(printed, expected.trim_start(), "{script}");
     }
 }
 
-/// In a child that the next test kills, a server; nothing in the test process itself.
+/// Runs a server in a child that the next test kills; does nothing in the test process itself.
 #[tokio::test]
 async fn child() {
     if process::role().is_none() {
@@ -79,12 +82,12 @@ async fn child() {
     std::io::stdin().lines().for_each(drop);
 }
 
-/// Whether a process works for a directory: it, or the one that it was forked from, was given it.
+/// Whether a process, or the one that it was forked from, has the directory as an argument.
 fn is_used(directory: &Path) -> bool {
-    let given = format!("{}\0", directory.display());
+    let argument = format!("{}\0", directory.display());
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut arguments = processes.filter_map(|it| fs::read(it.path().join("cmdline")).ok());
-    arguments.any(|arguments| String::from_utf8_lossy(&arguments).contains(&given))
+    arguments.any(|arguments| String::from_utf8_lossy(&arguments).contains(&argument))
 }
 
 #[test]
@@ -96,10 +99,10 @@ fn nothing_outlives_a_killed_test_process() {
     let line = lines.find(|line| line.starts_with('@')).unwrap();
     let address = line.trim_start_matches("@ ").parse().unwrap();
     let directory = fs::read_dir(own.path()).unwrap().next().unwrap().unwrap().path();
-    assert!(listens(address) && is_used(&directory));
+    assert!(accepts_connections(address) && is_used(&directory));
     child.kill().unwrap();
     let begin = Instant::now();
-    while listens(address) || is_used(&directory) || directory.exists() {
+    while accepts_connections(address) || is_used(&directory) || directory.exists() {
         assert!(begin.elapsed() < LIMIT, "a process or its directory is left");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -1,4 +1,4 @@
-//! What the tests have boto3 do.
+//! Scripts for boto3.
 
 /// Reads back a text and binary values; the latter also as a later version and in a batch. Then
 /// uses each service beside Secrets Manager.
@@ -17,10 +17,10 @@ print(boto3.client("kms").decrypt(CiphertextBlob=sealed)["Plaintext"])
 print(boto3.client("sts").get_caller_identity()["Account"])
 "#;
 
-/// What the scripts of [`DOCUMENTED`] share. Versions are numbers, padded to be tokens.
-pub(crate) const SHORT: &str = r#"
+/// Definitions for the scripts of [`DOCUMENTED`]. Versions are numbers, padded to be tokens.
+pub(crate) const DEFINITIONS: &str = r#"
 from concurrent.futures import ThreadPoolExecutor
-# The server is to refuse what boto3 would not send.
+# boto3 sends invalid requests, so that the server has to reject them.
 client = boto3.client("secretsmanager", config=Config(
     retries={"total_max_attempts": 1}, parameter_validation=False, max_pool_connections=16))
 def id(number):
@@ -65,7 +65,7 @@ def at_once(call):
     return ", ".join(f"{codes.count(it)} {it}" for it in sorted(set(codes)))
 "#;
 
-/// Scripts, and what they print on a server that does what AWS documents.
+/// Scripts, and their output on a server that behaves as AWS documents.
 pub(crate) const DOCUMENTED: [(&str, &str); 9] = [
     // UpdateSecretVersionStage refuses as a whole, and moves labels without a loss of versions.
     (
@@ -266,7 +266,7 @@ True True True True
 True True True True True True True True
 ",
     ),
-    // Of requests at once, one is first.
+    // Of concurrent requests, one wins.
     (
         r#"
 create("moves")
@@ -290,7 +290,7 @@ print(at_once(lambda number: put("moves", number + 18)), len(versions("moves")),
 16 done; 33
 ",
     ),
-    // A rotation replaces the value, unless one goes on.
+    // A rotation replaces the value, unless another one is in progress.
     (
         r#"
 create("rotated")
@@ -315,8 +315,8 @@ InvalidRequest {1: [], 2: ['AWSPREVIOUS'], 3: ['AWSCURRENT'], 4: ['AWSPENDING']}
     ),
 ];
 
-/// Gives up on a server that does not answer.
-pub(crate) const IMPATIENT: &str = r#"
+/// Prints the error of a request to a server that does not answer.
+pub(crate) const READ_TIMEOUT: &str = r#"
 once = {"total_max_attempts": 1}
 client = boto3.client("secretsmanager", config=Config(read_timeout=0.2, retries=once))
 try:

@@ -1,4 +1,4 @@
-//! How long a call takes at most. The clock is paused: only what waits moves it on.
+//! The longest time of a call. The clock is paused: it advances only when every task waits.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,37 +12,37 @@ use strongroom_testkit::canary::CANARY;
 use tokio::time::Instant;
 
 use crate::fake::{FIRST, put, value};
-use crate::network::{found, response, sdk};
-use crate::support::{failed, passing, path};
+use crate::network::{response, sdk, value_response};
+use crate::support::{expect_failure, path, transient};
 
-/// What the service does with a request.
+/// The answer of the service to a request.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
     Never,
-    /// With the value.
+    /// With the value, after a delay.
     After(Duration),
     Throttled,
-    /// The same, with the service's wish in milliseconds.
+    /// Throttled, with the delay that the service asks for, in milliseconds.
     ThrottledFor(u32),
     Down,
-    /// There is no secret, and its name is not free.
+    /// The secret is destroyed, and its name not yet released.
     BeingRemoved,
-    /// Secrets can be read one by one alone.
+    /// The identity may not read in batches.
     NoBatch,
 }
 
-/// A service in this process. It notes when it was asked.
+/// A service in this process. It records the time of every request.
 #[derive(Clone, Debug)]
 struct Service {
     answers: Arc<Mutex<Vec<Answer>>>,
-    asked: Arc<Mutex<Vec<Instant>>>,
-    /// The SDK keeps one budget of retries for all clients in a region.
+    requests: Arc<Mutex<Vec<Instant>>>,
+    /// Unique, because the SDK has one retry budget for all clients in a region.
     region: &'static str,
 }
 
 impl HttpConnector for Service {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        self.asked.lock().unwrap().push(Instant::now());
+        self.requests.lock().unwrap().push(Instant::now());
         let mut answers = self.answers.lock().unwrap();
         let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0] };
         let target = request.headers().get("x-amz-target").unwrap_or_default();
@@ -53,7 +53,7 @@ impl HttpConnector for Service {
                 Answer::Never => std::future::pending().await,
                 Answer::After(time) => {
                     tokio::time::sleep(time).await;
-                    found()
+                    value_response()
                 }
                 Answer::Throttled => refused("ThrottlingException", ""),
                 Answer::ThrottledFor(milliseconds) => {
@@ -67,7 +67,7 @@ impl HttpConnector for Service {
                 }
                 Answer::BeingRemoved => refused("ResourceNotFoundException", ""),
                 Answer::NoBatch if is_batch => refused("AccessDeniedException", ""),
-                Answer::NoBatch => found(),
+                Answer::NoBatch => value_response(),
             })
         })
     }
@@ -78,28 +78,28 @@ fn refused(code: &str, message: &str) -> HttpResponse {
 }
 
 impl Service {
-    /// Answers in this way, and the last way over and over.
+    /// Gives these answers in order, and repeats the last one.
     fn new(region: &'static str, answers: &[Answer]) -> Self {
         let answers = Arc::new(Mutex::new(answers.to_vec()));
-        Self { answers, asked: Arc::default(), region }
+        Self { answers, requests: Arc::default(), region }
     }
 
-    fn open(&self, attempt: Duration, all: Duration) -> AwsBackend {
+    fn open(&self, attempt: Duration, total: Duration) -> AwsBackend {
         let mut config = AwsConfig::default();
         config.read_metadata = false;
         config.attempt_timeout = attempt;
-        config.timeout = all;
+        config.timeout = total;
         AwsBackend::with_sdk_config(&sdk(self.region, self.clone()), config).unwrap()
     }
 
-    /// How long it was left alone between the times when it was asked.
-    fn pauses(&self) -> Vec<Duration> {
-        let asked = self.asked.lock().unwrap();
-        asked.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect()
+    /// The delays between requests.
+    fn delays(&self) -> Vec<Duration> {
+        let requests = self.requests.lock().unwrap();
+        requests.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect()
     }
 
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
+    fn request_count(&self) -> usize {
+        self.requests.lock().unwrap().len()
     }
 }
 
@@ -107,60 +107,60 @@ const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// What Tokio's clock is finer than: it wakes at the next millisecond.
+/// Tokio's timers round up to the next millisecond.
 const TICK: Duration = Duration::from_millis(2);
 
-fn close_to(took: Duration, expected: Duration) {
+fn assert_close(took: Duration, expected: Duration) {
     assert!(took >= expected && took <= expected + TICK, "{took:?} is not {expected:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_with_the_time_for_all_attempts() {
+async fn times_out_after_the_total_timeout() {
     let service = Service::new("silence", &[Answer::Never]);
     let backend = service.open(seconds(5), seconds(12));
     let begin = Instant::now();
-    passing(Operation::Get, ErrorKind::Timeout, value(&backend).await);
-    close_to(begin.elapsed(), seconds(12));
-    assert_eq!(service.asked(), 3);
+    transient(Operation::Get, ErrorKind::Timeout, value(&backend).await);
+    assert_close(begin.elapsed(), seconds(12));
+    assert_eq!(service.request_count(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_attempt_ends_with_the_time_for_all() {
+async fn the_total_timeout_ends_a_single_attempt() {
     let service = Service::new("one-attempt", &[Answer::Never]);
     let backend = service.open(seconds(5), seconds(3));
     let begin = Instant::now();
-    passing(Operation::Get, ErrorKind::Timeout, value(&backend).await);
-    close_to(begin.elapsed(), seconds(3));
-    assert_eq!(service.asked(), 1);
+    transient(Operation::Get, ErrorKind::Timeout, value(&backend).await);
+    assert_close(begin.elapsed(), seconds(3));
+    assert_eq!(service.request_count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_after_three_attempts() {
+async fn gives_up_after_three_attempts_without_an_answer() {
     let service = Service::new("three-attempts", &[Answer::Never]);
     let backend = service.open(seconds(5), seconds(60));
     let begin = Instant::now();
-    passing(Operation::Get, ErrorKind::Timeout, value(&backend).await);
+    transient(Operation::Get, ErrorKind::Timeout, value(&backend).await);
     let took = begin.elapsed();
-    let pauses = Duration::from_millis(100 + 200);
-    assert!(took >= seconds(15) && took <= seconds(15) + pauses + 6 * TICK, "{took:?}");
-    assert_eq!(service.asked(), 3);
+    let delays = Duration::from_millis(100 + 200);
+    assert!(took >= seconds(15) && took <= seconds(15) + delays + 6 * TICK, "{took:?}");
+    assert_eq!(service.request_count(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_just_in_time_is_taken() {
+async fn accepts_an_answer_just_before_the_attempt_timeout() {
     let late = Duration::from_millis(4_990);
     let service = Service::new("in-time", &[Answer::Never, Answer::Never, Answer::After(late)]);
     let backend = service.open(seconds(5), seconds(60));
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    assert_eq!(service.asked(), 3);
+    assert_eq!(service.request_count(), 3);
 
     let service = Service::new("too-late", &[Answer::After(seconds(5) + TICK)]);
     let backend = service.open(seconds(5), seconds(60));
-    passing(Operation::Get, ErrorKind::Timeout, value(&backend).await);
+    transient(Operation::Get, ErrorKind::Timeout, value(&backend).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn pauses_grow_from_a_tenth_of_a_second() {
+async fn delays_between_attempts_start_below_100_ms_and_double() {
     for (region, answer, kind) in [
         ("throttled", Answer::Throttled, ErrorKind::RateLimited),
         ("down", Answer::Down, ErrorKind::Unavailable),
@@ -169,69 +169,69 @@ async fn pauses_grow_from_a_tenth_of_a_second() {
             let service = Service::new(region, &[answer]);
             let backend = service.open(seconds(5), seconds(15));
             let begin = Instant::now();
-            passing(Operation::Get, kind, value(&backend).await);
-            let pauses = service.pauses();
-            assert_eq!(pauses.len(), 2);
-            assert!(pauses[0] <= Duration::from_millis(100) + TICK, "{pauses:?}");
-            assert!(pauses[1] <= Duration::from_millis(200) + TICK, "{pauses:?}");
-            assert!(begin.elapsed() <= pauses[0] + pauses[1] + TICK, "{pauses:?}");
+            transient(Operation::Get, kind, value(&backend).await);
+            let delays = service.delays();
+            assert_eq!(delays.len(), 2);
+            assert!(delays[0] <= Duration::from_millis(100) + TICK, "{delays:?}");
+            assert!(delays[1] <= Duration::from_millis(200) + TICK, "{delays:?}");
+            assert!(begin.elapsed() <= delays[0] + delays[1] + TICK, "{delays:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_that_the_service_asks_for_has_a_limit() {
+async fn limits_the_delay_that_the_service_asks_for() {
     let service = Service::new("asks-for-time", &[Answer::ThrottledFor(3_600_000)]);
     let backend = service.open(seconds(5), seconds(15));
     let begin = Instant::now();
-    let error = failed(Operation::Get, ErrorKind::RateLimited, value(&backend).await);
+    let error = expect_failure(Operation::Get, ErrorKind::RateLimited, value(&backend).await);
     assert_eq!(error.retry_after(), Some(seconds(3_600)));
-    let pauses = service.pauses();
-    assert_eq!(pauses.len(), 2);
-    close_to(pauses[0], seconds(2));
-    close_to(pauses[1], seconds(2));
-    close_to(begin.elapsed(), pauses[0] + pauses[1]);
+    let delays = service.delays();
+    assert_eq!(delays.len(), 2);
+    assert_close(delays[0], seconds(2));
+    assert_close(delays[1], seconds(2));
+    assert_close(begin.elapsed(), delays[0] + delays[1]);
 
     let service = Service::new("asks-for-some-time", &[Answer::ThrottledFor(500)]);
     let backend = service.open(seconds(5), seconds(15));
-    failed(Operation::Get, ErrorKind::RateLimited, value(&backend).await);
-    close_to(service.pauses()[0], Duration::from_millis(500));
+    expect_failure(Operation::Get, ErrorKind::RateLimited, value(&backend).await);
+    assert_close(service.delays()[0], Duration::from_millis(500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_ends_with_the_time_for_all_attempts() {
+async fn the_total_timeout_ends_a_delay() {
     let service = Service::new("pauses", &[Answer::ThrottledFor(3_600_000)]);
     let backend = service.open(seconds(5), seconds(1));
     let begin = Instant::now();
-    passing(Operation::Get, ErrorKind::Timeout, value(&backend).await);
-    close_to(begin.elapsed(), seconds(1));
+    transient(Operation::Get, ErrorKind::Timeout, value(&backend).await);
+    assert_close(begin.elapsed(), seconds(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_does_not_become_free_is_given_up() {
-    for (region, all) in [("removed-soon", seconds(2)), ("removed-late", seconds(15))] {
+async fn gives_up_on_a_name_that_is_not_released() {
+    for (region, total) in [("removed-soon", seconds(2)), ("removed-late", seconds(15))] {
         let service = Service::new(region, &[Answer::BeingRemoved]);
-        let backend = service.open(seconds(1), all);
+        let backend = service.open(seconds(1), total);
         let begin = Instant::now();
         let result = put(&backend, PutOptions::new()).await;
-        let error = passing(Operation::Put, ErrorKind::Unavailable, result);
-        assert!(error.to_string().contains("still removing the secret"), "{error}");
+        let error = transient(Operation::Put, ErrorKind::Unavailable, result);
+        assert!(error.to_string().contains("still removing the destroyed secret"), "{error}");
         let took = begin.elapsed();
-        assert!(took >= all && took <= all + seconds(1), "{took:?} is not {all:?}");
+        assert!(took >= total && took <= total + seconds(1), "{took:?} is not {total:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_right_to_read_in_batches_is_tried_for_again_after_five_minutes() {
+async fn retries_a_denied_batch_after_five_minutes() {
     let service = Service::new("no-batch", &[Answer::NoBatch]);
     let backend = service.open(seconds(5), seconds(15));
     let paths = [path("a"), path("b")];
     for (later, requests) in [(0, 3), (299, 2), (1, 3), (1, 2)] {
         tokio::time::advance(seconds(later)).await;
-        let before = service.asked();
+        let before = service.request_count();
         for result in backend.get_many(&paths).await {
             result.unwrap();
         }
-        assert_eq!(service.asked() - before, requests, "after {later} s");
+        assert_eq!(service.request_count() - before, requests, "after {later} s");
     }
 }

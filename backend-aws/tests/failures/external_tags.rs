@@ -1,18 +1,18 @@
-//! Tags that others have written.
+//! Tags that other tools have written.
 
 use serde_json::{Value, json};
 use strongroom_core::{
     Backend as _, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions, SecretKind,
 };
 
-use crate::fake::{FIRST, Fake, ask, described_with, key, listed, ok, put};
-use crate::support::{lasting, path};
+use crate::fake::{FIRST, Fake, described_with, key, listed, ok, put, run_operation};
+use crate::support::{path, permanent};
 
 fn tag(name: &str, text: &str) -> Value {
     json!({ "Key": name, "Value": text })
 }
 
-/// What AWS takes, and takes more than AWS does once it is escaped.
+/// A value that AWS accepts, but that has more than 256 characters once this backend escapes it.
 fn arabic() -> Value {
     tag("owner", &"ع".repeat(60))
 }
@@ -28,7 +28,7 @@ fn with_tags(tags: &[Value], members: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn they_are_no_reason_to_refuse_what_does_not_concern_them() {
+async fn malformed_tags_fail_no_operation_that_does_not_use_them() {
     for tags in [[arabic()], [malformed()]] {
         for operation in [
             Operation::Put,
@@ -46,7 +46,7 @@ async fn they_are_no_reason_to_refuse_what_does_not_concern_them() {
                 members["DeletedDate"] = json!(1.7e9);
             }
             fake.always("DescribeSecret", ok(&with_tags(&tags, &members)));
-            let result = ask(&backend, operation).await;
+            let result = run_operation(&backend, operation).await;
             assert!(result.is_ok(), "{operation} with {tags:?}: {result:?}");
             let action = match operation {
                 Operation::Put => "PutSecretValue",
@@ -60,36 +60,37 @@ async fn they_are_no_reason_to_refuse_what_does_not_concern_them() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_understood_is_corrupt_where_it_is_shown_or_changed() {
+async fn malformed_tags_are_corrupt_where_metadata_is_read_or_changed() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.always("DescribeSecret", ok(&with_tags(&[malformed()], &json!({}))));
     for operation in [Operation::Describe, Operation::Get, Operation::Annotate] {
-        let error = lasting(operation, ErrorKind::Corrupt, ask(&backend, operation).await);
+        let error =
+            permanent(operation, ErrorKind::Corrupt, run_operation(&backend, operation).await);
         assert!(error.to_string().contains("`strongroom.kind`"), "{error}");
     }
     let options = PutOptions::new().metadata(MetadataPatch::new().tag("team", "payments"));
-    lasting(Operation::Put, ErrorKind::Corrupt, put(&backend, options).await);
+    permanent(Operation::Put, ErrorKind::Corrupt, put(&backend, options).await);
     assert_eq!(fake.count("PutSecretValue"), 0);
     assert_eq!(fake.count("TagResource"), 0);
 }
 
 #[tokio::test]
-async fn what_could_not_be_written_stays_as_it_is() {
+async fn keeps_tags_that_this_backend_could_not_write() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.always("DescribeSecret", ok(&with_tags(&[arabic()], &json!({}))));
     let description = backend.describe(&key()).await.unwrap();
     assert_eq!(description.metadata.tags["owner"], "ع".repeat(60));
     backend.annotate(&key(), &MetadataPatch::new().tag("team", "payments")).await.unwrap();
-    assert_eq!(fake.given("TagResource")[0]["Tags"], json!([tag("team", "payments")]));
+    assert_eq!(fake.bodies("TagResource")[0]["Tags"], json!([tag("team", "payments")]));
     assert_eq!(fake.count("UntagResource"), 0);
     backend.annotate(&key(), &MetadataPatch::new().remove_tag("owner")).await.unwrap();
-    assert_eq!(fake.given("UntagResource")[0]["TagKeys"], json!(["owner"]));
+    assert_eq!(fake.bodies("UntagResource")[0]["TagKeys"], json!(["owner"]));
 }
 
 #[tokio::test]
-async fn one_that_cannot_be_understood_takes_no_other_from_a_list() {
+async fn malformed_tags_do_not_hide_other_secrets_from_a_list() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let entry = |name: &str, tags: &[Value]| {
@@ -114,8 +115,8 @@ async fn one_that_cannot_be_understood_takes_no_other_from_a_list() {
 }
 
 #[tokio::test]
-async fn an_old_tag_goes_before_a_new_one_comes_where_there_is_no_room() {
-    for (others, turn) in
+async fn removes_an_old_tag_first_at_the_limit_of_tags() {
+    for (others, order) in
         [(49, ["UntagResource", "TagResource"]), (48, ["TagResource", "UntagResource"])]
     {
         for is_put in [false, true] {
@@ -130,24 +131,24 @@ async fn an_old_tag_goes_before_a_new_one_comes_where_there_is_no_room() {
             } else {
                 backend.annotate(&key(), &patch).await.unwrap();
             }
-            let asked = fake.asked_in_turn();
-            assert_eq!(asked[asked.len() - 2..], turn, "{} tags", others + 1);
-            assert_eq!(fake.given("TagResource")[0]["Tags"], json!([tag("new", "")]));
-            assert_eq!(fake.given("UntagResource")[0]["TagKeys"], json!(["old"]));
+            let requests = fake.take_requests();
+            assert_eq!(requests[requests.len() - 2..], order, "{} tags", others + 1);
+            assert_eq!(fake.bodies("TagResource")[0]["Tags"], json!([tag("new", "")]));
+            assert_eq!(fake.bodies("UntagResource")[0]["TagKeys"], json!(["old"]));
         }
     }
 }
 
 #[tokio::test]
-async fn one_tag_more_than_aws_keeps_is_refused_before_the_call() {
+async fn rejects_more_tags_than_aws_allows_before_a_request() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let tags: Vec<_> = (0..50).map(|i| tag(&format!("aws:{i}"), "")).collect();
     fake.always("DescribeSecret", ok(&with_tags(&tags, &json!({}))));
     let patch = MetadataPatch::new().tag("new", "");
     let result = backend.annotate(&key(), &patch).await;
-    lasting(Operation::Annotate, ErrorKind::InvalidInput, result);
+    permanent(Operation::Annotate, ErrorKind::InvalidInput, result);
     let result = put(&backend, PutOptions::new().metadata(patch)).await;
-    lasting(Operation::Put, ErrorKind::InvalidInput, result);
-    assert_eq!(fake.asked(), ["DescribeSecret"; 2]);
+    permanent(Operation::Put, ErrorKind::InvalidInput, result);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret"; 2]);
 }

@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 use strongroom_core::{Backend as _, ErrorKind, Operation};
 use strongroom_testkit::canary::CANARY;
 
-use crate::fake::{FIRST, Fake, ask, described, described_with, key, ok, refusal, saying};
-use crate::support::{lasting, passing};
+use crate::fake::{
+    FIRST, Fake, described, described_with, key, ok, refusal, refusal_with_message, run_operation,
+};
+use crate::support::{permanent, transient};
 
 const REPLICATED: &str = "You can't delete secret key that still has replica regions eu-west-1.";
 
@@ -24,7 +26,7 @@ fn deleted() -> Value {
 }
 
 #[tokio::test]
-async fn replicas_are_described() {
+async fn describes_replicas() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.always("DescribeSecret", ok(&replicated()));
@@ -33,20 +35,20 @@ async fn replicas_are_described() {
     let details = description.details;
     assert_eq!(details["replicas"], "eu-west-1 (InSync), us-east-1 (Failed), us-west-2");
     assert_eq!(details["primary_region"], "eu-central-1");
-    fake.heal();
+    fake.reset();
     let details = backend.describe(&key()).await.unwrap().details;
     assert!(!details.contains_key("replicas"));
 }
 
 #[tokio::test]
-async fn a_replicated_secret_is_not_deleted() {
+async fn rejects_the_deletion_of_a_replicated_secret() {
     for operation in [Operation::Delete, Operation::Destroy] {
         let fake = Fake::new();
         let backend = fake.open().await;
-        fake.always("DeleteSecret", saying("InvalidRequestException", REPLICATED));
+        fake.always("DeleteSecret", refusal_with_message("InvalidRequestException", REPLICATED));
         fake.always("DescribeSecret", ok(&replicated()));
-        let result = ask(&backend, operation).await;
-        let error = lasting(operation, ErrorKind::InvalidInput, result);
+        let result = run_operation(&backend, operation).await;
+        let error = permanent(operation, ErrorKind::InvalidInput, result);
         assert!(error.to_string().contains("replicated to other regions"), "{error}");
         assert!(error.advice().contains("remove its replicas"), "{error}");
         assert_eq!(fake.count("DeleteSecret"), 1);
@@ -54,23 +56,23 @@ async fn a_replicated_secret_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn a_secret_of_another_service_is_not_deleted() {
+async fn rejects_the_deletion_of_a_secret_managed_by_another_service() {
     for operation in [Operation::Delete, Operation::Destroy] {
         let fake = Fake::new();
         let backend = fake.open().await;
         fake.always("DeleteSecret", refusal("InvalidRequestException"));
-        let result = ask(&backend, operation).await;
-        let error = lasting(operation, ErrorKind::InvalidInput, result);
+        let result = run_operation(&backend, operation).await;
+        let error = permanent(operation, ErrorKind::InvalidInput, result);
         assert!(error.advice().contains("managed by another service"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn what_is_gone_already_is_deleted() {
+async fn deleting_a_deleted_or_missing_secret_succeeds() {
     for reply in [
         refusal("ResourceNotFoundException"),
-        saying("InvalidRequestException", "because it was marked for deletion."),
-        saying("InvalidRequestException", "because it was deleted."),
+        refusal_with_message("InvalidRequestException", "because it was marked for deletion."),
+        refusal_with_message("InvalidRequestException", "because it was deleted."),
     ] {
         let fake = Fake::new();
         let backend = fake.open().await;
@@ -82,7 +84,7 @@ async fn what_is_gone_already_is_deleted() {
     let backend = fake.open().await;
     fake.always("DeleteSecret", refusal("ResourceNotFoundException"));
     backend.destroy(&key()).await.unwrap();
-    assert_eq!(fake.given("DeleteSecret")[0]["ForceDeleteWithoutRecovery"], true);
+    assert_eq!(fake.bodies("DeleteSecret")[0]["ForceDeleteWithoutRecovery"], true);
 }
 
 #[tokio::test]
@@ -93,7 +95,7 @@ async fn a_deleted_secret_is_not_found() {
     let words =
         "You can't perform this operation on the secret because it was marked for deletion.";
     for action in ["GetSecretValue", "UpdateSecretVersionStage", "TagResource", "RotateSecret"] {
-        fake.always(action, saying("InvalidRequestException", words));
+        fake.always(action, refusal_with_message("InvalidRequestException", words));
     }
     for operation in [
         Operation::Get,
@@ -103,12 +105,12 @@ async fn a_deleted_secret_is_not_found() {
         Operation::Annotate,
         Operation::Rotate,
     ] {
-        lasting(operation, ErrorKind::NotFound, ask(&backend, operation).await);
+        permanent(operation, ErrorKind::NotFound, run_operation(&backend, operation).await);
     }
 }
 
 #[tokio::test]
-async fn a_secret_that_never_had_a_value_is_not_found() {
+async fn a_secret_without_a_value_is_not_found() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let mut empty = described("key", FIRST);
@@ -116,63 +118,64 @@ async fn a_secret_that_never_had_a_value_is_not_found() {
     fake.always("DescribeSecret", ok(&empty));
     fake.always("GetSecretValue", refusal("ResourceNotFoundException"));
     for operation in [Operation::Get, Operation::Describe, Operation::Versions] {
-        lasting(operation, ErrorKind::NotFound, ask(&backend, operation).await);
+        permanent(operation, ErrorKind::NotFound, run_operation(&backend, operation).await);
     }
 }
 
 #[tokio::test]
-async fn undelete_brings_back_what_is_deleted_alone() {
+async fn undelete_restores_only_deleted_secrets() {
     let fake = Fake::new();
     let backend = fake.open().await;
     backend.undelete(&key()).await.unwrap();
-    assert_eq!(fake.asked(), ["DescribeSecret"]);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret"]);
     fake.always("DescribeSecret", ok(&deleted()));
     backend.undelete(&key()).await.unwrap();
-    assert_eq!(fake.asked(), ["DescribeSecret", "RestoreSecret"]);
+    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret", "RestoreSecret"]);
     fake.always("RestoreSecret", refusal("ResourceNotFoundException"));
-    let result = ask(&backend, Operation::Undelete).await;
-    lasting(Operation::Undelete, ErrorKind::NotFound, result);
+    let result = run_operation(&backend, Operation::Undelete).await;
+    permanent(Operation::Undelete, ErrorKind::NotFound, result);
     fake.always("DescribeSecret", refusal("ResourceNotFoundException"));
-    let result = ask(&backend, Operation::Undelete).await;
-    lasting(Operation::Undelete, ErrorKind::NotFound, result);
+    let result = run_operation(&backend, Operation::Undelete).await;
+    permanent(Operation::Undelete, ErrorKind::NotFound, result);
 }
 
 #[tokio::test]
-async fn a_secret_that_somebody_else_has_just_restored_is_restored() {
+async fn undelete_succeeds_if_another_client_has_restored_the_secret() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.first("DescribeSecret", [ok(&deleted())]);
     fake.always("RestoreSecret", refusal("InvalidRequestException"));
     backend.undelete(&key()).await.unwrap();
     fake.always("DescribeSecret", ok(&deleted()));
-    let result = ask(&backend, Operation::Undelete).await;
-    lasting(Operation::Undelete, ErrorKind::InvalidInput, result);
+    let result = run_operation(&backend, Operation::Undelete).await;
+    permanent(Operation::Undelete, ErrorKind::InvalidInput, result);
 }
 
 #[tokio::test]
-async fn a_tag_of_ours_that_means_nothing_is_corrupt() {
+async fn a_malformed_tag_of_ours_is_corrupt() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let tags = json!([{ "Key": "strongroom.expires_at", "Value": CANARY }]);
     let damaged = described_with("key", FIRST, &json!({ "Tags": tags }));
     fake.always("DescribeSecret", ok(&damaged));
     for operation in [Operation::Get, Operation::Describe] {
-        let error = lasting(operation, ErrorKind::Corrupt, ask(&backend, operation).await);
+        let error =
+            permanent(operation, ErrorKind::Corrupt, run_operation(&backend, operation).await);
         assert!(error.to_string().contains("`strongroom.expires_at`"), "{error}");
     }
-    fake.heal();
-    ask(&backend, Operation::Get).await.unwrap();
+    fake.reset();
+    run_operation(&backend, Operation::Get).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_failed_look_does_not_hide_the_refusal() {
+async fn a_failed_describe_does_not_hide_the_first_error() {
     let fake = Fake::new();
     let backend = fake.open().await;
     fake.always("DeleteSecret", refusal("InvalidRequestException"));
     fake.always("DescribeSecret", refusal("AccessDeniedException"));
-    let result = ask(&backend, Operation::Delete).await;
-    lasting(Operation::Delete, ErrorKind::InvalidInput, result);
+    let result = run_operation(&backend, Operation::Delete).await;
+    permanent(Operation::Delete, ErrorKind::InvalidInput, result);
     fake.always("DeleteSecret", refusal("ThrottlingException"));
-    let result = ask(&backend, Operation::Delete).await;
-    passing(Operation::Delete, ErrorKind::RateLimited, result);
+    let result = run_operation(&backend, Operation::Delete).await;
+    transient(Operation::Delete, ErrorKind::RateLimited, result);
 }

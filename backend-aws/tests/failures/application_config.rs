@@ -1,4 +1,4 @@
-//! What an application brings along, what is shown of it, and what is let go.
+//! The SDK configuration of an application: what a backend accepts, shows and drops.
 
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -8,22 +8,22 @@ use strongroom_backend_aws::{AssumedRole, AwsBackend, AwsConfig};
 use strongroom_core::{Backend as _, ErrorKind, Operation};
 use strongroom_testkit::canary::{self, CANARY};
 
-use crate::fake::{FIRST, ask, value};
+use crate::fake::{FIRST, run_operation, value};
 use crate::network::{Network, sdk};
-use crate::support::lasting;
+use crate::support::permanent;
 
-fn bare() -> AwsConfig {
+fn without_metadata() -> AwsConfig {
     let mut config = AwsConfig::default();
     config.read_metadata = false;
     config
 }
 
-fn at(network: &Network, endpoint: &str) -> SdkConfig {
+fn sdk_at(network: &Network, endpoint: &str) -> SdkConfig {
     sdk("eu-central-1", network.clone()).into_builder().endpoint_url(endpoint).build()
 }
 
 #[tokio::test]
-async fn an_application_need_not_name_a_version_of_the_sdk_s_behaviour() {
+async fn accepts_an_sdk_config_without_behavior_version() {
     strongroom_testkit::canary::watch();
     let network = Network::default();
     let connector = SharedHttpConnector::new(network.clone());
@@ -34,28 +34,29 @@ async fn an_application_need_not_name_a_version_of_the_sdk_s_behaviour() {
         .http_client(http_client_fn(move |_, _| connector.clone()))
         .build();
     assert!(sdk.behavior_version().is_none());
-    let backend = AwsBackend::with_sdk_config(&sdk, bare()).unwrap();
+    let backend = AwsBackend::with_sdk_config(&sdk, without_metadata()).unwrap();
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    assert_eq!(network.sent(), 1);
+    assert_eq!(network.request_count(), 1);
 }
 
 #[tokio::test]
-async fn a_closed_backend_lets_go_of_the_client() {
+async fn close_drops_the_sdk_client() {
     let network = Network::default();
     let backend =
-        AwsBackend::with_sdk_config(&sdk("closed-later", network.clone()), bare()).unwrap();
+        AwsBackend::with_sdk_config(&sdk("closed-later", network.clone()), without_metadata())
+            .unwrap();
     assert_eq!(value(&backend).await.unwrap(), FIRST);
-    assert!(network.holders() > 1);
+    assert!(network.owners() > 1);
     backend.close().await.unwrap();
-    assert_eq!(network.holders(), 1, "somebody still has the connections");
+    assert_eq!(network.owners(), 1, "the backend still owns the connections");
     for operation in [Operation::Get, Operation::Put, Operation::List, Operation::Health] {
-        lasting(operation, ErrorKind::Closed, ask(&backend, operation).await);
+        permanent(operation, ErrorKind::Closed, run_operation(&backend, operation).await);
     }
-    assert_eq!(network.sent(), 1);
+    assert_eq!(network.request_count(), 1);
 }
 
 #[test]
-fn the_configuration_shows_no_password_and_no_external_id() {
+fn debug_of_the_config_hides_passwords_and_the_external_id() {
     let mut config = AwsConfig::default();
     config.endpoint_url = Some(format!("https://user:{CANARY}@host:4566/{CANARY}?{CANARY}"));
     config.secrets_manager_endpoint_url = Some(format!("https://user:{CANARY}@other"));
@@ -73,7 +74,7 @@ fn the_configuration_shows_no_password_and_no_external_id() {
 }
 
 #[tokio::test]
-async fn a_label_shows_scheme_host_and_port_alone() {
+async fn the_instance_name_shows_only_scheme_host_and_port() {
     let network = Network::default();
     for (endpoint, shown) in [
         ("https://vault.example.com:8443", "https://vault.example.com:8443"),
@@ -81,8 +82,9 @@ async fn a_label_shows_scheme_host_and_port_alone() {
         ("http://127.0.0.1:4566", "http://127.0.0.1:4566"),
     ] {
         let endpoint = format!("{endpoint}/{CANARY}?key={CANARY}#{CANARY}");
-        let by_sdk = AwsBackend::with_sdk_config(&at(&network, &endpoint), bare()).unwrap();
-        let mut config = bare();
+        let by_sdk =
+            AwsBackend::with_sdk_config(&sdk_at(&network, &endpoint), without_metadata()).unwrap();
+        let mut config = without_metadata();
         config.secrets_manager_endpoint_url = Some(endpoint);
         let plain = sdk("eu-central-1", network.clone());
         let by_setting = AwsBackend::with_sdk_config(&plain, config).unwrap();
@@ -95,34 +97,34 @@ async fn a_label_shows_scheme_host_and_port_alone() {
 }
 
 #[tokio::test]
-async fn a_password_in_an_endpoint_is_refused_and_not_shown() {
+async fn rejects_a_password_in_an_endpoint_without_showing_it() {
     let network = Network::default();
     let endpoint = format!("https://user:{CANARY}@vault.example.com");
-    let result = AwsBackend::with_sdk_config(&at(&network, &endpoint), bare());
-    let error = lasting(Operation::Open, ErrorKind::Config, result);
+    let result = AwsBackend::with_sdk_config(&sdk_at(&network, &endpoint), without_metadata());
+    let error = permanent(Operation::Open, ErrorKind::Config, result);
     assert!(error.to_string().contains("a user name or password"), "{error}");
 }
 
-/// What the guard's parser refuses, and the SDK's may not.
+/// The parser of the check rejects these; the SDK's own parser may not.
 #[tokio::test]
-async fn an_endpoint_that_cannot_be_understood_is_refused() {
+async fn rejects_malformed_endpoints() {
     for endpoint in ["http://xn--a:9", "http://", "xn--a:9", "http://[::1", "ftp://127.0.0.1"] {
         let network = Network::default();
-        let result = AwsBackend::with_sdk_config(&at(&network, endpoint), bare());
-        lasting(Operation::Open, ErrorKind::Config, result);
+        let result = AwsBackend::with_sdk_config(&sdk_at(&network, endpoint), without_metadata());
+        permanent(Operation::Open, ErrorKind::Config, result);
         for is_of_service in [false, true] {
-            let mut config = bare();
+            let mut config = without_metadata();
             config.region = Some("eu-central-1".into());
-            let place = if is_of_service {
+            let endpoint_field = if is_of_service {
                 &mut config.secrets_manager_endpoint_url
             } else {
                 &mut config.endpoint_url
             };
-            *place = Some(endpoint.to_owned());
+            *endpoint_field = Some(endpoint.to_owned());
             let result = Box::pin(AwsBackend::open(config)).await;
-            let error = lasting(Operation::Open, ErrorKind::Config, result);
+            let error = permanent(Operation::Open, ErrorKind::Config, result);
             assert!(error.to_string().contains("is not an address"), "{error}");
         }
-        assert_eq!(network.sent(), 0);
+        assert_eq!(network.request_count(), 0);
     }
 }
