@@ -1,4 +1,4 @@
-//! The backend: reads where they are asked for, writes on the writing thread.
+//! The backend: reads run on the thread of the caller, writes on the writer thread.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::error::KIND;
 use crate::reader::Readers;
 use crate::rewrap::{self, KekRotation};
 use crate::write::{self, Retention};
-use crate::writer::{Transaction, Writer};
+use crate::writer::{SharedTransaction, Writer};
 
 /// An open native store. Several processes, and several of these in one process, may have the same
-/// file open; each sees the others' writes at its next read.
+/// file open; each sees the writes of the others at its next read.
 pub struct NativeBackend {
     info: BackendInfo,
     readers: Readers,
@@ -26,7 +26,7 @@ pub struct NativeBackend {
 
 impl NativeBackend {
     /// Opens a store, and creates it if it does not exist, together with its key file if that does
-    /// not exist either. Both are told of through `tracing`, at the level WARN.
+    /// not exist either. Emits a `tracing` event at the level WARN for each file it creates.
     ///
     /// # Errors
     /// [`Config`](strongroom_core::ErrorKind::Config): a path cannot be used, others can read the
@@ -54,34 +54,36 @@ impl NativeBackend {
         Ok(Self { info, readers: Readers::new(store), writer, retention })
     }
 
-    /// Replaces the key-encryption key and wraps every data key anew; values are not touched.
-    /// Other processes go on reading and writing meanwhile. If an earlier rotation was interrupted,
-    /// this finishes it instead.
+    /// Starts a new key-encryption key and rewraps every data key; values are not touched. Other
+    /// processes can read and write meanwhile. If an earlier rotation was interrupted, this
+    /// finishes it instead.
     ///
-    /// The key or passphrase that opens the store stays the same: this does not help after it has
-    /// leaked. Then make a new store with a new key, and write new secrets into it.
+    /// The key or passphrase that opens the store stays the same, so this does not help after it
+    /// has leaked. In that case create a new store with a new key, and write new secrets into it.
     ///
     /// # Errors
-    /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written; what
-    /// was re-wrapped until then stays so, and the next call goes on.
+    /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written. The
+    /// data keys rewrapped until then stay so, and the next call resumes.
     pub async fn rotate_kek(&self) -> Result<KekRotation> {
-        rewrap::rotate(&self.writer).await.map_err(|error| named(error, Operation::Rotate, None))
+        rewrap::rotate(&self.writer)
+            .await
+            .map_err(|error| with_context(error, Operation::Rotate, None))
     }
 
     async fn write<T: Send + 'static>(
         &self,
         operation: Operation,
         path: &SecretPath,
-        act: impl FnOnce(&Transaction<'_>, &SecretPath) -> Result<T> + Send + 'static,
+        write: impl FnOnce(&SharedTransaction<'_>, &SecretPath) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let owned = path.clone();
-        let result = self.writer.submit(move |transaction| act(transaction, &owned)).await;
-        result.map_err(|error| named(error, operation, Some(path)))
+        let result = self.writer.submit(move |transaction| write(transaction, &owned)).await;
+        result.map_err(|error| with_context(error, operation, Some(path)))
     }
 }
 
-/// Completes an error with what was being done.
-fn named(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
+/// Adds the operation, the path and the backend to an error.
+fn with_context(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
     let error = error.during(operation).from_backend(KIND);
     match path {
         Some(path) => error.at(path),
@@ -102,14 +104,14 @@ impl Backend for NativeBackend {
             _ => return Err(self.info.unsupported(Operation::Get).at(path)),
         };
         self.readers
-            .with(|reader| reader.get(path, exact))
-            .map_err(|error| named(error, Operation::Get, Some(path)))
+            .run(|reader| reader.get(path, exact))
+            .map_err(|error| with_context(error, Operation::Get, Some(path)))
     }
 
     async fn health(&self) -> Result<Health> {
         self.readers
-            .with(|reader| reader.health())
-            .map_err(|error| named(error, Operation::Health, None))
+            .run(|reader| reader.health())
+            .map_err(|error| with_context(error, Operation::Health, None))
     }
 
     async fn put(
@@ -139,14 +141,14 @@ impl Backend for NativeBackend {
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
         self.readers
-            .with(|reader| reader.list(prefix, options))
-            .map_err(|error| named(error, Operation::List, prefix))
+            .run(|reader| reader.list(prefix, options))
+            .map_err(|error| with_context(error, Operation::List, prefix))
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
         self.readers
-            .with(|reader| reader.versions(path))
-            .map_err(|error| named(error, Operation::Versions, Some(path)))
+            .run(|reader| reader.versions(path))
+            .map_err(|error| with_context(error, Operation::Versions, Some(path)))
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
@@ -159,8 +161,8 @@ impl Backend for NativeBackend {
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
         self.readers
-            .with(|reader| reader.describe(path))
-            .map_err(|error| named(error, Operation::Describe, Some(path)))
+            .run(|reader| reader.describe(path))
+            .map_err(|error| with_context(error, Operation::Describe, Some(path)))
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {

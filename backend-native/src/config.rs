@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use strongroom_core::{Problems, Settings};
 
-use crate::root::RootKey;
+use crate::key_text;
 
 pub(crate) const PATH: &str = "SECRETS_NATIVE_PATH";
 pub(crate) const KEY_FILE: &str = "SECRETS_NATIVE_KEY_FILE";
@@ -120,10 +120,13 @@ fn key_source(settings: &Settings, problems: &mut Problems) -> Option<KeySource>
         PASSPHRASE => KeySource::Passphrase(value.into()),
         _ => KeySource::PassphraseFile(value.into()),
     };
-    // What is wrong with a value itself is known without looking at any file.
-    if matches!(source, KeySource::Key(_) | KeySource::Passphrase(_))
-        && let Err(error) = RootKey::check_source(&source)
-    {
+    // Checks the value itself, which needs no file.
+    let checked = match &source {
+        KeySource::Key(text) => key_text::parse_key(text, KEY).map(drop),
+        KeySource::Passphrase(text) => key_text::parse_passphrase(text, PASSPHRASE).map(drop),
+        KeySource::KeyFile(_) | KeySource::PassphraseFile(_) => Ok(()),
+    };
+    if let Err(error) = checked {
         error.problems().iter().for_each(|problem| problems.add(problem));
     }
     Some(source)

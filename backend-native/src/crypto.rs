@@ -1,76 +1,93 @@
-//! The primitives, all from `aws-lc-rs`: AES-256-GCM (NIST SP 800-38D), HKDF-Expand (RFC 5869) and
-//! HMAC (RFC 2104) with SHA-256, and its random generator. Keys are wiped on drop.
+//! The primitives, all from `RustCrypto`: AES-256-GCM (NIST SP 800-38D), and HKDF-Expand (RFC 5869)
+//! and HMAC (RFC 2104) with SHA-256. Random bytes come from the operating system. Keys and their
+//! schedules are wiped on drop; a key that outlives one call is boxed, so that moves do not copy
+//! it.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::{constant_time, hmac, rand};
-use zeroize::Zeroizing;
+use aes_gcm::aead::inout::InOutBuf;
+use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
 
 use strongroom_core::{Error, ErrorKind, Result};
 
 pub(crate) const KEY_LEN: usize = 32;
+pub(crate) const NONCE_LEN: usize = 12;
 pub(crate) const TAG_LEN: usize = 16;
 
-/// A key in the clear, on its way into one of the types below.
+/// The block of SHA-256, in bytes.
+const BLOCK_LEN: usize = 64;
+
+/// A plaintext key, before it becomes one of the types below.
 pub(crate) type KeyBytes = Zeroizing<[u8; KEY_LEN]>;
 
-/// What was to be opened or verified is not what was sealed or signed.
+/// Ciphertext, associated data or MAC do not match the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotAuthentic;
 
 /// Random bytes from the operating system's generator.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| broken("the random generator failed"))?;
+    getrandom::fill(&mut bytes).map_err(|_| no_random_bytes())?;
     Ok(bytes)
 }
 
 pub(crate) fn random_key() -> Result<KeyBytes> {
     let mut key = Zeroizing::new([0; KEY_LEN]);
-    rand::fill(&mut *key).map_err(|_| broken("the random generator failed"))?;
+    getrandom::fill(&mut *key).map_err(|_| no_random_bytes())?;
     Ok(key)
 }
 
-fn broken(cause: &'static str) -> Error {
+fn no_random_bytes() -> Error {
+    crypto_failed("the random generator failed")
+}
+
+fn crypto_failed(cause: &'static str) -> Error {
     Error::new(ErrorKind::Internal, "report this with the platform you run on").because(cause)
 }
 
-/// A key from which others are derived, each for one purpose.
-pub(crate) struct DerivationKey(hmac::Key);
+/// HMAC pads keys of up to one block with zeros (RFC 2104, section 2).
+fn hmac_sha_256(key: &KeyBytes) -> Hmac<Sha256> {
+    let mut block = Zeroizing::new([0; BLOCK_LEN]);
+    let (start, _) = block.split_at_mut(KEY_LEN);
+    start.copy_from_slice(&**key);
+    Hmac::new((&*block).into())
+}
+
+/// A key that derives one key per purpose.
+pub(crate) struct DerivationKey(Hmac<Sha256>);
 
 impl DerivationKey {
     pub(crate) fn new(key: &KeyBytes) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &**key))
+        Self(hmac_sha_256(key))
     }
 
     /// The first and only block of HKDF-Expand: `HMAC(key, purpose ‖ context ‖ 0x01)`.
     pub(crate) fn derive(&self, purpose: &[u8], context: &[u8]) -> KeyBytes {
-        let mut hmac = hmac::Context::with_key(&self.0);
+        let mut hmac = self.0.clone();
         hmac.update(purpose);
         hmac.update(context);
         hmac.update(&[1]);
-        let tag = hmac.sign();
+        let mut tag = hmac.finalize().into_bytes();
         let mut key = Zeroizing::new([0; KEY_LEN]);
-        key.copy_from_slice(tag.as_ref());
+        key.copy_from_slice(&tag);
+        tag.as_mut_slice().zeroize();
         key
     }
 }
 
 /// An AES-256-GCM key.
-pub(crate) struct AeadKey(LessSafeKey);
+pub(crate) struct AeadKey(Aes256Gcm);
 
 impl AeadKey {
-    pub(crate) fn new(key: &KeyBytes) -> Result<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, &**key)
-            .map_err(|_| broken("a key of the right length was refused"))?;
-        Ok(Self(LessSafeKey::new(key)))
+    pub(crate) fn new(key: &KeyBytes) -> Self {
+        Self(Aes256Gcm::new((&**key).into()))
     }
 
-    /// Appends nonce, ciphertext and tag to `out`.
-    pub(crate) fn seal(&self, aad: &[u8], plaintext: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        self.seal_with(random()?, aad, plaintext, out)
-    }
-
-    fn seal_with(
+    /// Appends nonce, ciphertext and tag to `out`. The caller draws the nonce from [`random`], and
+    /// uses it once.
+    pub(crate) fn seal(
         &self,
         nonce: [u8; NONCE_LEN],
         aad: &[u8],
@@ -83,16 +100,15 @@ impl AeadKey {
         let start = out.len();
         out.extend_from_slice(plaintext);
         let body = out.get_mut(start..).unwrap_or_default();
-        let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = self
             .0
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), body)
-            .map_err(|_| broken("AES-256-GCM refused to seal"))?;
-        out.extend_from_slice(tag.as_ref());
+            .encrypt_inout_detached(&nonce.into(), aad, body.into())
+            .map_err(|_| crypto_failed("AES-256-GCM refused to seal"))?;
+        out.extend_from_slice(&tag);
         Ok(())
     }
 
-    /// Opens what [`seal`](Self::seal) has appended, into a vector of exactly the right size.
+    /// Opens the output of [`seal`](Self::seal) into a vector of exactly the right size.
     pub(crate) fn open(
         &self,
         aad: &[u8],
@@ -107,44 +123,47 @@ impl AeadKey {
     /// Opens a sealed key.
     pub(crate) fn open_key(&self, aad: &[u8], sealed: &[u8]) -> Result<KeyBytes, NotAuthentic> {
         let mut key = Zeroizing::new([0; KEY_LEN]);
-        if sealed.len() != NONCE_LEN + KEY_LEN + TAG_LEN {
-            return Err(NotAuthentic);
-        }
         self.open_into(aad, sealed, &mut *key)?;
         Ok(key)
     }
 
+    /// Fails if `out` has another length than the plaintext.
     fn open_into(&self, aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<(), NotAuthentic> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(NotAuthentic)?;
         let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(NotAuthentic)?;
-        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let buffer = InOutBuf::new(ciphertext, out).map_err(|_| NotAuthentic)?;
         self.0
-            .open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, out)
+            .decrypt_inout_detached(nonce.into(), aad, buffer, tag.into())
             .map_err(|_| NotAuthentic)
     }
 }
 
-/// A key that authenticates what lies outside any ciphertext.
-pub(crate) struct MacKey(hmac::Key);
+/// A key that authenticates data outside any ciphertext.
+pub(crate) struct MacKey(Box<Hmac<Sha256>>);
 
 impl MacKey {
     pub(crate) fn new(key: &KeyBytes) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &**key))
+        Self(Box::new(hmac_sha_256(key)))
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 32] {
-        let mut mac = [0; 32];
-        mac.copy_from_slice(hmac::sign(&self.0, message).as_ref());
-        mac
+        self.hash(message).finalize().into_bytes().into()
     }
 
     pub(crate) fn verify(&self, message: &[u8], mac: &[u8]) -> Result<(), NotAuthentic> {
-        hmac::verify(&self.0, message, mac).map_err(|_| NotAuthentic)
+        self.hash(message).verify_slice(mac).map_err(|_| NotAuthentic)
+    }
+
+    fn hash(&self, message: &[u8]) -> Hmac<Sha256> {
+        let mut hmac = (*self.0).clone();
+        hmac.update(message);
+        hmac
     }
 }
 
+/// Compares in constant time.
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> Result<(), NotAuthentic> {
-    constant_time::verify_slices_are_equal(a, b).map_err(|_| NotAuthentic)
+    if a.ct_eq(b).into() { Ok(()) } else { Err(NotAuthentic) }
 }
 
 #[cfg(test)]
@@ -172,7 +191,7 @@ mod tests {
                 continue;
             }
             for test in group.tests {
-                let key = AeadKey::new(&padded(&test.key).unwrap()).unwrap();
+                let key = AeadKey::new(&padded(&test.key).unwrap());
                 let sealed = [&test.nonce[..], &test.ct, &test.tag].concat();
                 let opened = key.open(&test.aad, &sealed);
                 match test.result {
@@ -180,7 +199,7 @@ mod tests {
                         assert_eq!(**opened.unwrap(), *test.pt, "{}", test.tc_id);
                         let mut again = Vec::new();
                         let nonce = test.nonce[..].try_into().unwrap();
-                        key.seal_with(nonce, &test.aad, &test.pt, &mut again).unwrap();
+                        key.seal(nonce, &test.aad, &test.pt, &mut again).unwrap();
                         assert_eq!(again, sealed, "{}", test.tc_id);
                     }
                     _ => assert_eq!(opened.unwrap_err(), NotAuthentic, "{}", test.tc_id),
@@ -258,11 +277,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_has_a_nonce_of_its_own() {
-        let key = AeadKey::new(&random_key().unwrap()).unwrap();
+    fn associated_data_is_authenticated() {
+        let key = AeadKey::new(&random_key().unwrap());
         let (mut a, mut b) = (Vec::new(), Vec::new());
-        key.seal(b"place", b"value", &mut a).unwrap();
-        key.seal(b"place", b"value", &mut b).unwrap();
+        key.seal(random().unwrap(), b"place", b"value", &mut a).unwrap();
+        key.seal(random().unwrap(), b"place", b"value", &mut b).unwrap();
         assert_ne!(a[..NONCE_LEN], b[..NONCE_LEN]);
         assert_eq!(**key.open(b"place", &a).unwrap(), *b"value");
         assert_eq!(key.open(b"elsewhere", &a).unwrap_err(), NotAuthentic);

@@ -1,4 +1,4 @@
-//! What SQLite and the file system say, as errors of our own. Their texts are dropped.
+//! Maps errors of SQLite and the file system. Their texts are dropped, since they may quote values.
 
 use std::io;
 
@@ -9,12 +9,12 @@ use crate::crypto::NotAuthentic;
 
 pub(crate) const KIND: &str = "native";
 
-/// Turns an error of SQLite into ours.
+/// Maps an error of SQLite.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` takes")]
 pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
     let rusqlite::Error::SqliteFailure(failure, _) = &error else {
-        // Anything else is a column of another type than the schema says.
-        return corrupt("a row of the store cannot be read");
+        // All other errors mean that a column has another type than the schema declares.
+        return record_corrupt("a row of the store cannot be read");
     };
     let (kind, cause, advice) = match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => (
@@ -40,15 +40,15 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         | ErrorCode::AuthorizationForStatementDenied => (
             ErrorKind::Denied,
             "the store's file or directory is read-only",
-            "give this process the right to write both",
+            "grant this process write access to both",
         ),
         ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation => {
-            return damaged("the store's file is damaged");
+            return store_corrupt("the store's file is damaged");
         }
         ErrorCode::FileLockingProtocolFailed | ErrorCode::OutOfMemory => (
             ErrorKind::Unavailable,
-            "SQLite got no lock or no memory",
-            "try again; look at the load and memory of the machine",
+            "SQLite could not get a lock or memory",
+            "try again; check the load and memory of the machine",
         ),
         ErrorCode::TooBig => {
             (ErrorKind::InvalidInput, "the value is too large", "split it or store a reference")
@@ -58,20 +58,20 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
     Error::new(kind, advice).because(cause)
 }
 
-/// The store as a whole cannot be trusted.
-pub(crate) fn damaged(cause: &'static str) -> Error {
+/// The store as a whole is corrupt.
+pub(crate) fn store_corrupt(cause: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, "restore the store from a backup").because(cause)
 }
 
-/// One record cannot be trusted.
-pub(crate) fn corrupt(cause: &'static str) -> Error {
+/// One record is corrupt.
+pub(crate) fn record_corrupt(cause: &'static str) -> Error {
     Error::new(ErrorKind::Corrupt, "restore it from a backup, or destroy it and write it again")
         .because(cause)
 }
 
 impl From<NotAuthentic> for Error {
     fn from(_: NotAuthentic) -> Self {
-        corrupt("the record fails authentication: it was damaged, edited or moved")
+        record_corrupt("the record fails authentication: it was damaged, edited or moved")
     }
 }
 
@@ -91,8 +91,8 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "open a new backend")
 }
 
-/// A phrase for a failure of the file system that says nothing but its class.
-pub(crate) fn io_phrase(error: &io::Error) -> &'static str {
+/// Describes a file-system error by its class alone.
+pub(crate) fn describe_io_error(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "it does not exist",
         io::ErrorKind::PermissionDenied => "this process may not access it",

@@ -1,4 +1,4 @@
-//! Files that nobody else may read: created with mode 0600, refused with any other access.
+//! Private files: created with mode 0600, and refused if group or others can access them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -8,29 +8,30 @@ use strongroom_core::{Error, ErrorKind, Result};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::crypto;
-use crate::error::io_phrase;
+use crate::error::describe_io_error;
 
-/// Key and passphrase files larger than this are surely something else.
+/// A larger file is not a key or passphrase file, in bytes.
 const MAX_SECRET_FILE: u64 = 4096;
 
-/// Reads a small file that holds a key or passphrase. Symbolic links are followed, since
-/// orchestrators mount secrets behind them; what counts is who may read the file they lead to.
+/// Reads a key or passphrase file. Follows symbolic links, since orchestrators mount secrets behind
+/// them, and checks the permissions of the target.
 pub(crate) fn read_secret(path: &Path, setting: &str) -> Result<Zeroizing<Vec<u8>>> {
-    let refused =
-        |complaint: &str| Error::config(vec![format!("`{setting}`: {}{complaint}", shown(path))]);
-    let failed = |error: io::Error| refused(io_phrase(&error));
+    let reject = |complaint: &str| {
+        Error::config(vec![format!("`{setting}`: {}{complaint}", describe_path(path))])
+    };
+    let failed = |error: io::Error| reject(describe_io_error(&error));
     let mut file = open_to_read(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(refused("it is not a regular file; name the file itself"));
+        return Err(reject("it is not a regular file; name the file itself"));
     }
-    if let Some(complaint) = exposure(&metadata) {
-        return Err(refused(complaint));
+    if let Some(complaint) = permission_problem(&metadata) {
+        return Err(reject(complaint));
     }
     if metadata.len() > MAX_SECRET_FILE {
-        return Err(refused("it is larger than 4,096 bytes; name the right file"));
+        return Err(reject("it is larger than 4,096 bytes; name the right file"));
     }
-    // One byte more than expected, so that the buffer never has to grow.
+    // One byte more than the file has, so that the buffer never grows.
     let mut content = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0) + 1]);
     let mut filled = 0;
     while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -40,13 +41,13 @@ pub(crate) fn read_secret(path: &Path, setting: &str) -> Result<Zeroizing<Vec<u8
         }
     }
     if filled == content.len() {
-        return Err(refused("it changed while being read; try again"));
+        return Err(reject("it changed while being read; try again"));
     }
     content.truncate(filled);
     Ok(content)
 }
 
-/// Opens a file without waiting for the other end of a pipe.
+/// Opens a file without blocking on a named pipe.
 fn open_to_read(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -58,29 +59,28 @@ fn open_to_read(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The path of a key or passphrase file for a message. Where a directory is named that exists it is
-/// surely a path; anything else may be the key or the passphrase itself, given in the wrong place.
-pub(crate) fn shown(path: &Path) -> String {
-    if is_surely_a_path(path) { format!("{}: ", path.display()) } else { String::new() }
+/// The path of a key or passphrase file for a message, or nothing unless its directory exists: the
+/// value may be the key or passphrase itself, set in the wrong variable.
+pub(crate) fn describe_path(path: &Path) -> String {
+    if has_existing_parent(path) { format!("{}: ", path.display()) } else { String::new() }
 }
 
-pub(crate) fn is_surely_a_path(path: &Path) -> bool {
+pub(crate) fn has_existing_parent(path: &Path) -> bool {
     path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir())
 }
 
-/// Creates a file with `content`, whole or not at all, unless it exists. Says whether it did.
+/// Creates a file with `content`, whole or not at all, unless it exists. Returns whether it did.
 pub(crate) fn create_secret(path: &Path, content: &[u8]) -> io::Result<bool> {
-    // Neither the process id nor a counter would do: containers that share a volume each have a
-    // process 1.
+    // Random, since containers that share a volume may have equal process ids.
     let unique = crypto::random().map(u64::from_ne_bytes).map_err(io::Error::other)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{unique:016x}.new"));
     let temporary = path.with_file_name(name);
-    let written = new_private(&temporary).and_then(|mut file| {
+    let written = create_private(&temporary).and_then(|mut file| {
         file.write_all(content)?;
         file.sync_all()
     });
-    // A hard link fails if the name is taken: unlike a rename it never replaces anything.
+    // A hard link fails if the name is taken, while a rename would replace the file.
     let linked = written.and_then(|()| fs::hard_link(&temporary, path));
     fs::remove_file(&temporary).or_else(ignore_missing)?;
     match linked {
@@ -96,14 +96,14 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
 
 /// Creates an empty file that only its owner may access, unless it exists.
 pub(crate) fn create_empty(path: &Path) -> io::Result<()> {
-    match new_private(path) {
+    match create_private(path) {
         Ok(file) => file.sync_all().and_then(|()| sync_directory_of(path)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-fn new_private(path: &Path) -> io::Result<File> {
+fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -127,32 +127,32 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Refuses what cannot be a store, and a store or one of its logs that others can access.
-pub(crate) fn check_store(path: &Path) -> Result<()> {
+/// Fails if the path cannot be a store, or if others can access the store or one of its logs.
+pub(crate) fn check_store_files(path: &Path) -> Result<()> {
     for suffix in ["-wal", "-shm", "-journal"] {
-        let beside = beside(path, suffix);
+        let beside = with_suffix(path, suffix);
         let Ok(metadata) = fs::symlink_metadata(&beside) else { continue };
         let complaint = if metadata.is_file() {
-            exposure(&metadata)
+            permission_problem(&metadata)
         } else {
             Some("it is not a regular file; remove it")
         };
         if let Some(complaint) = complaint {
-            return Err(problem("SECRETS_NATIVE_PATH", &beside, complaint));
+            return Err(path_error("SECRETS_NATIVE_PATH", &beside, complaint));
         }
     }
     let metadata = fs::symlink_metadata(path)
-        .map_err(|error| problem("SECRETS_NATIVE_PATH", path, io_phrase(&error)))?;
+        .map_err(|error| path_error("SECRETS_NATIVE_PATH", path, describe_io_error(&error)))?;
     let complaint = if !metadata.is_file() {
         Some("it is not a regular file; name the file itself, not a link or directory")
     } else if metadata.len() == 1 {
-        // SQLite takes it for an empty file and would overwrite it.
+        // SQLite treats it as an empty file and would overwrite it.
         Some("it is not a Strongroom store; name another path. Nothing was changed")
     } else {
-        exposure(&metadata)
+        permission_problem(&metadata)
     };
     if let Some(complaint) = complaint {
-        return Err(problem("SECRETS_NATIVE_PATH", path, complaint));
+        return Err(path_error("SECRETS_NATIVE_PATH", path, complaint));
     }
     #[cfg(unix)]
     if rustix::fs::access(path, rustix::fs::Access::READ_OK).is_err() {
@@ -165,16 +165,34 @@ pub(crate) fn check_store(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Which file it is, whatever its name.
+/// Device and inode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity(u64, u64);
+struct Identity(u64, u64);
 
-/// Which files the store and its write-ahead log are now.
-pub(crate) fn identities(path: &Path) -> io::Result<[Identity; 2]> {
-    Ok([identity(path)?, identity(&beside(path, "-wal"))?])
+/// The path and identity of an opened file, to detect that it was removed or replaced.
+pub(crate) struct OpenedFile {
+    path: PathBuf,
+    identity: Identity,
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+impl OpenedFile {
+    /// Records the identities of a store and its write-ahead log.
+    pub(crate) fn of_store(path: &Path) -> io::Result<[Self; 2]> {
+        let record = |path: PathBuf| identity(&path).map(|identity| Self { path, identity });
+        Ok([record(path.to_owned())?, record(with_suffix(path, "-wal"))?])
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the path still leads to the file.
+    pub(crate) fn is_in_place(&self) -> bool {
+        identity(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
@@ -187,14 +205,14 @@ fn identity(path: &Path) -> io::Result<Identity> {
         use std::os::unix::fs::MetadataExt;
         Identity(metadata.dev(), metadata.ino())
     };
-    // Elsewhere an open file can neither be removed nor replaced.
+    // Other platforms do not let an open file be removed or replaced.
     #[cfg(not(unix))]
     let identity = Identity(u64::from(metadata.is_file()), 0);
     Ok(identity)
 }
 
 #[cfg(unix)]
-fn exposure(metadata: &fs::Metadata) -> Option<&'static str> {
+fn permission_problem(metadata: &fs::Metadata) -> Option<&'static str> {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();
     if metadata.mode() & 0o077 != 0 {
@@ -207,16 +225,16 @@ fn exposure(metadata: &fs::Metadata) -> Option<&'static str> {
 }
 
 #[cfg(not(unix))]
-fn exposure(_metadata: &fs::Metadata) -> Option<&'static str> {
+fn permission_problem(_metadata: &fs::Metadata) -> Option<&'static str> {
     None
 }
 
-fn problem(setting: &str, path: &Path, complaint: &str) -> Error {
+fn path_error(setting: &str, path: &Path, complaint: &str) -> Error {
     Error::config(vec![format!("`{setting}`: {}: {complaint}", path.display())])
 }
 
 /// The content of a passphrase file without the line break that editors put at its end.
-pub(crate) fn without_line_break(mut content: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+pub(crate) fn strip_line_break(mut content: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
     for end in [b'\n', b'\r'] {
         if content.last() == Some(&end)
             && let Some(mut byte) = content.pop()
@@ -227,22 +245,22 @@ pub(crate) fn without_line_break(mut content: Zeroizing<Vec<u8>>) -> Zeroizing<V
     content
 }
 
-pub(crate) fn is_out_of_room(error: &io::Error) -> bool {
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// A failure to create the store or to find its directory.
-pub(crate) fn unusable(setting: &str, path: &Path, error: &io::Error) -> Error {
-    if is_out_of_room(error) {
+/// Maps a failure to create a file or to find its directory.
+pub(crate) fn cannot_create(setting: &str, path: &Path, error: &io::Error) -> Error {
+    if is_disk_full(error) {
         return Error::new(ErrorKind::Unavailable, "free space and try again")
             .because("the disk is full");
     }
     match error.kind() {
-        io::ErrorKind::NotFound => problem(
+        io::ErrorKind::NotFound => path_error(
             setting,
             path,
-            "this directory does not exist; create it, or name another path (`~` stands for nothing)",
+            "this directory does not exist; create it, or name another path (`~` is not expanded)",
         ),
-        _ => problem(setting, path, io_phrase(error)),
+        _ => path_error(setting, path, describe_io_error(error)),
     }
 }

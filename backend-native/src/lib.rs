@@ -21,38 +21,38 @@
 //! #     .block_on(run(folder.path())).unwrap();
 //! ```
 //!
-//! # What is promised
-//! - A write that returned is on disk (`SQLite` in WAL mode, `synchronous=FULL`). A process that is
-//!   killed at any moment leaves every acknowledged write and no half of another.
+//! # Guarantees
+//! - A write that returned is on disk (`SQLite` in WAL mode, `synchronous=FULL`). A kill at any
+//!   moment loses no acknowledged write and leaves no partial one.
 //! - Conditions on a write hold against all processes. A read sees every write that returned before
 //!   it began, in whichever process.
-//! - A record that was damaged, edited or moved to another path, version, secret or store answers
-//!   [`Corrupt`](strongroom_core::ErrorKind::Corrupt); all others stay readable. Nothing that cannot
-//!   be read is overwritten, except by `destroy`.
+//! - Reading a record that was damaged, edited or moved to another path, version, secret or store
+//!   fails with [`Corrupt`](strongroom_core::ErrorKind::Corrupt); all others stay readable. Only
+//!   `destroy` overwrites a corrupt secret.
 //! - A value may have up to 16 MiB. A write waits up to 10 s for those of other processes.
-//! - Once the file was removed or replaced under a store that is open, nothing is written any more and
-//!   `health` says so. Reads may go on with the old file: after a restore, open the store again.
+//! - Once the file of an open store was removed or replaced, writes and `health` fail. Reads may
+//!   still use the old file: after a restore, open the store again.
 //!
 //! The file has to be on a local disk: the write-ahead log needs shared memory between processes.
 //!
 //! Paths, tags and all other metadata are readable in the file, and so are the sizes of values.
-//! Whoever can write the file can remove a secret whole, or put back an earlier authentic state of
-//! a secret or of the file, unnoticed: that takes an anchor outside the file.
+//! An attacker who can write the file can remove a whole secret, or restore an earlier authentic
+//! state of a secret or of the file, without detection: detecting it takes an anchor outside the
+//! file.
 //!
 //! # Keys
 //! The root key comes from a [`KeySource`]: the 32 bytes themselves, or Argon2id (RFC 9106) over a
 //! passphrase. It opens the key ring: key-encryption keys (KEKs), of which one is active, and the
 //! key of the row MACs. A KEK wraps the data keys; each version has its own, used once. After 2³¹
-//! uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random nonces);
-//! [`NativeBackend::rotate_kek`] starts one at once, wraps all data keys anew and removes
-//! the old ones.
+//! uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random
+//! nonces); [`NativeBackend::rotate_kek`] starts one immediately, rewraps all data keys and removes
+//! the old KEKs.
 //!
 //! # Format 1
-//! The file is a `SQLite` database with `application_id` `0x53524f4d` (`SROM`) and `user_version` 1.
-//! Numbers are big-endian, times are milliseconds since 1970 in 8 bytes, `‖` concatenates. All
-//! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag.
-//! `expand(key, info)` is the first block of HKDF-Expand (RFC 5869) with SHA-256:
-//! `HMAC-SHA-256(key, info ‖ 01)`.
+//! The file is a `SQLite` database with `application_id` `0x53524f4d` (`SROM`) and
+//! `user_version` 1. Numbers are big-endian, times are milliseconds since 1970 in 8 bytes, `‖` concatenates. All
+//! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag. `expand(key, info)` is the
+//! first block of HKDF-Expand (RFC 5869) with SHA-256: `HMAC-SHA-256(key, info ‖ 01)`.
 //!
 //! **Root key.** As given, or Argon2id version 0x13 with the parameters in the table `store`, 32
 //! bytes long. `root_check` is `expand(root, "strongroom v1 root check" ‖ store_id)`. The ring key
@@ -70,10 +70,11 @@
 //! | 10 | 12 | nonce |
 //! | 22 | 48 | the 32-byte key, sealed, and the tag |
 //!
-//! **Place** of a version: `store_id` (16) ‖ `secret_id` (16) ‖ version (8) ‖ created at (8) ‖ path.
+//! **Context** of a version: `store_id` (16) ‖ `secret_id` (16) ‖ version (8) ‖ created at (8) ‖
+//! path.
 //!
 //! **Wrap**, `versions.wrap`, 69 bytes, sealed under a KEK; associated data: the first 9 bytes ‖
-//! place.
+//! context.
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
@@ -84,7 +85,7 @@
 //! | 21 | 48 | the 32-byte data key, sealed, and the tag |
 //!
 //! **Body**, `versions.body`, 66 bytes longer than the value, sealed under
-//! `expand(data key, "strongroom v1 body key")`; associated data: the first 6 bytes ‖ place. The
+//! `expand(data key, "strongroom v1 body key")`; associated data: the first 6 bytes ‖ context. The
 //! commitment is compared before anything is opened, since AES-GCM alone does not bind a
 //! ciphertext to one key.
 //!
@@ -97,10 +98,10 @@
 //! | 38 | 12 | nonce |
 //! | 50 | n + 16 | the value, sealed, and the tag |
 //!
-//! **Row MACs**, `HMAC-SHA-256(MAC key, input)`, cover what is not sealed. Every number is 8 bytes;
-//! text and bytes follow their length as a number; what may be NULL follows a byte 0 (NULL, and
-//! nothing follows) or 1. Each input begins with `53 52 4d 01` (`SRM`, format 1), the letter of the
-//! table, and `store_id` (16 bytes, without a length).
+//! **Row MACs**, `HMAC-SHA-256(MAC key, input)`, cover the columns that are not sealed. Every
+//! number is 8 bytes; text and bytes follow their length as a number; a column that may be NULL
+//! follows a byte 0 (NULL, and nothing follows) or 1. Each input begins with `53 52 4d 01` (`SRM`,
+//! format 1), the letter of the table, and `store_id` (16 bytes, without a length).
 //!
 //! - `secrets`, letter `s`: `secret_id`, `active`, `first`, `latest`, `created_at`, `updated_at`,
 //!   `deleted_at` (may be NULL), `expires_at` (may be NULL), `rotation_ms` (may be NULL), `kind`,
@@ -108,22 +109,23 @@
 //! - `keyring`, letter `k`: `id`, `purpose`, `state` (1 active, 2 decrypts only, 3 being retired),
 //!   `uses`, `created_at`, `sealed`.
 //!
-//! The versions `first` to `latest` of a secret are all there, of the KEKs exactly the one with the
-//! highest id is active, and the tables are those of this format and no others; anything else is
-//! `Corrupt`. Test vectors and an independent decoder in Python lie in the crate's `tests/vectors`.
+//! All versions from `first` to `latest` of a secret exist, exactly the KEK with the highest id is
+//! active, and the file has the tables of this format and no others; anything else is `Corrupt`.
+//! The crate's `tests/vectors` hold test vectors and an independent decoder in Python.
 
 mod backend;
 mod config;
 mod crypto;
 mod error;
 mod file;
+mod key_ring;
+mod key_text;
 mod reader;
 mod record;
 mod rewrap;
-mod ring;
-mod root;
-mod row;
+mod root_key;
 mod schema;
+mod secret_row;
 mod store;
 mod write;
 mod writer;

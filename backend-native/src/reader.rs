@@ -1,5 +1,5 @@
-//! Reads, on connections of their own: in WAL mode they wait for no writer, so a point read is
-//! done where it is asked for instead of on another thread.
+//! Reads, on connections of their own. In WAL mode a reader waits for no writer, so a read runs on
+//! the thread of its caller.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -14,13 +14,14 @@ use strongroom_core::{
 };
 use tracing::warn;
 
-use crate::error::{closed, corrupt, from_sqlite, no_such_version, not_found};
-use crate::record;
-use crate::ring::{self, Ring};
-use crate::row::{self, COLUMN_COUNT, SecretRow, columns};
+use crate::crypto::{KeyBytes, NotAuthentic};
+use crate::error::{closed, from_sqlite, no_such_version, not_found, record_corrupt};
+use crate::key_ring::{self, KeyRing};
+use crate::record::{self, RecordContext};
+use crate::secret_row::{self, COLUMN_COUNT, SecretRow, columns};
 use crate::store::Store;
 
-/// How many rows one page of a listing looks at: about a millisecond of work.
+/// How many rows one page of a listing examines: about a millisecond of work.
 const PAGE: usize = 500;
 
 macro_rules! get {
@@ -39,8 +40,10 @@ macro_rules! get {
 const GET_ACTIVE: &str = get!("s.active");
 const GET_EXACT: &str = get!("?2");
 
-/// A connection and its ring for each thread that reads at the same time, opened on first use.
+/// One connection with its key ring for each thread that reads at the same time, opened on first
+/// use.
 pub(crate) struct Readers {
+    /// `None` once the backend is closed.
     store: Mutex<Option<Arc<Store>>>,
     slots: Box<[Mutex<Option<Reader>>]>,
 }
@@ -52,23 +55,23 @@ impl Readers {
         Self { store: Mutex::new(Some(store)), slots }
     }
 
-    /// Runs one read on a connection that is free, preferably the one this thread used before.
-    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
-        let mut slot = self.slot().ok_or_else(closed)?;
-        let reader = match slot.as_mut() {
-            Some(reader) => reader,
-            None => slot.insert(Reader::open(self.store()?)?),
-        };
-        act(reader)
+    /// Runs one read on a free connection, preferably the one that this thread used before.
+    pub(crate) fn run<T>(&self, read: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
+        let mut slot = self.lock_slot().ok_or_else(closed)?;
+        if let Some(reader) = slot.as_mut() {
+            return read(reader);
+        }
+        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        read(slot.insert(Reader::open(store.ok_or_else(closed)?)?))
     }
 
-    fn slot(&self) -> Option<MutexGuard<'_, Option<Reader>>> {
+    fn lock_slot(&self) -> Option<MutexGuard<'_, Option<Reader>>> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
-            static HOME: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+            static PREFERRED: usize = NEXT.fetch_add(1, Ordering::Relaxed);
         }
-        let home = HOME.with(|home| home % self.slots.len().max(1));
-        let (before, after) = self.slots.split_at_checked(home)?;
+        let preferred = PREFERRED.with(|number| number % self.slots.len().max(1));
+        let (before, after) = self.slots.split_at_checked(preferred)?;
         for slot in after.iter().chain(before) {
             match slot.try_lock() {
                 Ok(guard) => return Some(guard),
@@ -79,11 +82,7 @@ impl Readers {
         after.first().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn store(&self) -> Result<Arc<Store>> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)
-    }
-
-    /// Closes all connections and forgets all keys.
+    /// Closes all connections and drops all keys.
     pub(crate) fn close(&self) {
         self.store.lock().unwrap_or_else(PoisonError::into_inner).take();
         for slot in &self.slots {
@@ -94,78 +93,106 @@ impl Readers {
 
 pub(crate) struct Reader {
     store: Arc<Store>,
-    ring: Ring,
+    key_ring: KeyRing,
     connection: Connection,
 }
 
-/// A row names a key-encryption key that was not there when the ring was read.
-struct UnknownKek;
+/// Why a read fails, before the key ring was loaded again.
+enum ReadError {
+    /// The record names a key-encryption key that the loaded key ring does not have.
+    KekNotLoaded,
+    Failed(Error),
+}
 
-type Attempt<T> = Result<Result<T, UnknownKek>>;
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<NotAuthentic> for ReadError {
+    fn from(error: NotAuthentic) -> Self {
+        Self::Failed(error.into())
+    }
+}
 
 impl Reader {
     fn open(store: Arc<Store>) -> Result<Self> {
         let connection = store.connect()?;
-        let ring = store.load_ring(&connection)?;
-        Ok(Self { store, ring, connection })
+        let key_ring = store.load_key_ring(&connection)?;
+        Ok(Self { store, key_ring, connection })
     }
 
-    /// Tries, and tries once more with the ring as it is now: another process may have begun to
-    /// use a new key.
-    fn with_current_ring<T>(&mut self, attempt: impl Fn(&Self) -> Attempt<T>) -> Result<T> {
-        if let Ok(value) = attempt(self)? {
-            return Ok(value);
+    /// Runs a read, and once more with the key ring loaded again if it met an unknown key: another
+    /// process may have started a new one.
+    fn with_current_key_ring<T>(
+        &mut self,
+        read: impl Fn(&Self) -> Result<T, ReadError>,
+    ) -> Result<T> {
+        match read(self) {
+            Ok(value) => return Ok(value),
+            Err(ReadError::Failed(error)) => return Err(error),
+            Err(ReadError::KekNotLoaded) => {}
         }
-        // One snapshot for ring and row: another rotation may come between.
+        // One snapshot for key ring and record, since another rotation may happen in between.
         let snapshot = self.connection.unchecked_transaction().map_err(from_sqlite)?;
-        self.ring = self.store.load_ring(&snapshot)?;
-        attempt(self)?.map_err(|UnknownKek| corrupt("the record names a key that does not exist"))
+        self.key_ring = self.store.load_key_ring(&snapshot)?;
+        read(self).map_err(|error| match error {
+            ReadError::Failed(error) => error,
+            ReadError::KekNotLoaded => record_corrupt("the record names a key that does not exist"),
+        })
     }
 
     /// Reads the active version, or exactly one.
     pub(crate) fn get(&mut self, path: &SecretPath, exact: Option<&Version>) -> Result<Secret> {
-        let exact = exact.map(|version| version.number().map_or(-1, row::to_i64));
-        self.with_current_ring(|reader| reader.try_get(path, exact))
+        let exact = exact.map(|version| version.number().map_or(-1, secret_row::to_i64));
+        self.with_current_key_ring(|reader| {
+            let connection = &reader.connection;
+            let open = |row: &Row<'_>| Ok(reader.open_row(row, path, exact));
+            let opened = match exact {
+                None => connection
+                    .prepare_cached(GET_ACTIVE)
+                    .and_then(|mut query| query.query_row([path.as_str()], open).optional()),
+                Some(version) => connection.prepare_cached(GET_EXACT).and_then(|mut query| {
+                    query.query_row((path.as_str(), version), open).optional()
+                }),
+            };
+            opened.map_err(from_sqlite)?.unwrap_or_else(|| Err(not_found().into()))
+        })
     }
 
-    fn try_get(&self, path: &SecretPath, exact: Option<i64>) -> Attempt<Secret> {
-        let read = |row: &Row<'_>| Ok(self.open_row(row, path, exact));
-        let result = match exact {
-            None => self
-                .connection
-                .prepare_cached(GET_ACTIVE)
-                .and_then(|mut statement| statement.query_row([path.as_str()], read).optional()),
-            Some(version) => self.connection.prepare_cached(GET_EXACT).and_then(|mut statement| {
-                statement.query_row((path.as_str(), version), read).optional()
-            }),
-        };
-        result.map_err(from_sqlite)?.unwrap_or_else(|| Err(not_found()))
-    }
-
-    fn open_row(&self, row: &Row<'_>, path: &SecretPath, exact: Option<i64>) -> Attempt<Secret> {
-        let Ring { mac, store_id, .. } = &self.ring;
-        let secret = SecretRow::from_row(row, path, mac, store_id)?.live()?;
-        secret.metadata.ensure_not_expired(SystemTime::now())?;
+    /// Authenticates a secret's row and opens the version beside it.
+    fn open_row(
+        &self,
+        row: &Row<'_>,
+        path: &SecretPath,
+        exact: Option<i64>,
+    ) -> Result<Secret, ReadError> {
+        let KeyRing { mac, store_id, .. } = &self.key_ring;
+        let secret = SecretRow::from_row(row, path, mac, store_id)?.ensure_not_deleted()?;
+        // Most secrets do not expire, and then the clock need not be read.
+        if secret.metadata.expires_at.is_some() {
+            secret.metadata.ensure_not_expired(SystemTime::now())?;
+        }
         let Some(number) = row.get::<_, Option<u64>>(COLUMN_COUNT).map_err(from_sqlite)? else {
-            return Err(missing(&secret, exact));
+            return Err(missing_version(&secret, exact).into());
         };
         let created_at = row.get(COLUMN_COUNT + 1).map_err(from_sqlite)?;
-        let blob = |column| -> Result<&[u8]> {
-            let value = row.get_ref(COLUMN_COUNT + column).map_err(from_sqlite)?;
-            value.as_blob().map_err(|_| corrupt("the record is no longer binary"))
-        };
-        let wrap = blob(2)?;
-        let place = secret.place(store_id, path, number, created_at);
-        let Some(kek) = self.ring.kek(record::kek_id(wrap)?) else { return Ok(Err(UnknownKek)) };
-        let data_key = record::unwrap(wrap, &place, kek)?;
-        let value = record::open_body(blob(3)?, &place, &data_key)?;
-        Ok(Ok(Secret::new(path.clone(), number.into(), secret.metadata, value)))
+        let context = secret.record_context(store_id, path, number, created_at);
+        let data_key = self.unwrap(blob(row, COLUMN_COUNT + 2)?, &context)?;
+        let value = record::open_body(blob(row, COLUMN_COUNT + 3)?, &context, &data_key)?;
+        Ok(Secret::new(path.clone(), number.into(), secret.metadata, value))
+    }
+
+    fn unwrap(&self, wrap: &[u8], context: &RecordContext<'_>) -> Result<KeyBytes, ReadError> {
+        let kek = self.key_ring.kek(record::kek_id(wrap)?).ok_or(ReadError::KekNotLoaded)?;
+        Ok(record::unwrap(wrap, context, kek)?)
     }
 
     fn load(&self, path: &SecretPath) -> Result<SecretRow> {
-        SecretRow::load(&self.connection, path, &self.ring.mac, &self.ring.store_id)?
+        SecretRow::load(&self.connection, path, &self.key_ring.mac, &self.key_ring.store_id)?
             .ok_or_else(not_found)?
-            .live()
+            .ensure_not_deleted()
     }
 
     pub(crate) fn describe(&self, path: &SecretPath) -> Result<Description> {
@@ -174,11 +201,11 @@ impl Reader {
     }
 
     pub(crate) fn versions(&mut self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        self.with_current_ring(|reader| reader.try_versions(path))
+        self.with_current_key_ring(|reader| reader.try_versions(path))
     }
 
-    fn try_versions(&self, path: &SecretPath) -> Attempt<Vec<VersionInfo>> {
-        // One snapshot for both statements, so that a write in between cannot look like damage.
+    fn try_versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>, ReadError> {
+        // One snapshot for both statements, so that a write in between does not look like damage.
         let begins_here = self.connection.is_autocommit();
         let _snapshot = begins_here
             .then(|| self.connection.unchecked_transaction())
@@ -197,25 +224,18 @@ impl Reader {
         while let Some(row) = rows.next().map_err(from_sqlite)? {
             let number: u64 = row.get(0).map_err(from_sqlite)?;
             let created_at = row.get(1).map_err(from_sqlite)?;
-            let wrap = row.get_ref(2).map_err(from_sqlite)?;
-            let wrap = wrap.as_blob().map_err(|_| corrupt("the record is no longer binary"))?;
-            let Some(kek) = self.ring.kek(record::kek_id(wrap)?) else {
-                return Ok(Err(UnknownKek));
-            };
+            let store_id = &self.key_ring.store_id;
             // The wrap authenticates the version's number and time without opening its value.
-            record::unwrap(
-                wrap,
-                &secret.place(&self.ring.store_id, path, number, created_at),
-                kek,
-            )?;
-            let created_at = Some(row::to_time(created_at));
+            let context = secret.record_context(store_id, path, number, created_at);
+            self.unwrap(blob(row, 2)?, &context)?;
+            let created_at = Some(secret_row::to_time(created_at));
             versions.push(VersionInfo::new(number.into(), created_at, number == secret.active));
         }
         let expected = secret.latest.saturating_sub(secret.first).saturating_add(1);
         if versions.len() as u64 != expected {
-            return Err(corrupt("versions of the secret are missing"));
+            return Err(record_corrupt("versions of the secret are missing").into());
         }
-        Ok(Ok(versions))
+        Ok(versions)
     }
 
     pub(crate) fn list(
@@ -223,13 +243,13 @@ impl Reader {
         prefix: Option<&SecretPath>,
         options: &ListOptions,
     ) -> Result<ListPage> {
-        // `0` is the character after `/`: the range holds exactly what is below the prefix.
+        // `0` is the character after `/`: the range holds exactly the paths below the prefix.
         let (low, high) = match prefix {
             Some(prefix) => (format!("{prefix}/"), format!("{prefix}0")),
             None => (String::new(), "\u{7f}".to_owned()),
         };
         let after = match &options.page {
-            Some(token) => decode(token)?.max(low.into_bytes()),
+            Some(token) => decode_token(token)?.max(low.into_bytes()),
             None => low.into_bytes(),
         };
         let mut statement = self
@@ -243,23 +263,24 @@ impl Reader {
             .map_err(from_sqlite)?;
         let mut rows = statement.query((after, &high, PAGE)).map_err(from_sqlite)?;
         let mut page = ListPage::default();
-        let (mut seen, mut last) = (0, Vec::new());
+        let (mut examined, mut last) = (0, Vec::new());
         while let Some(row) = rows.next().map_err(from_sqlite)? {
-            seen += 1;
-            last = row::raw_path(row)?;
-            match row::valid_path(&last) {
-                Some(path) if self.is_wanted(row, &path, options) => page.paths.push(path),
+            examined += 1;
+            last = secret_row::raw_path(row)?;
+            match secret_row::valid_path(&last) {
+                Some(path) if self.matches(row, &path, options) => page.paths.push(path),
                 Some(_) => {}
                 None => warn!("the store holds a record under a path that is not valid"),
             }
         }
-        page.next = (seen == PAGE).then(|| PageToken::new(STANDARD.encode(last)));
+        page.next = (examined == PAGE).then(|| PageToken::new(STANDARD.encode(last)));
         Ok(page)
     }
 
-    /// A damaged record is listed, so that the operator learns of it; reading it is refused.
-    fn is_wanted(&self, row: &Row<'_>, path: &SecretPath, options: &ListOptions) -> bool {
-        let Ring { mac, store_id, .. } = &self.ring;
+    /// Whether the options select a row. A corrupt row is always listed, so that the operator sees
+    /// it; reading it fails.
+    fn matches(&self, row: &Row<'_>, path: &SecretPath, options: &ListOptions) -> bool {
+        let KeyRing { mac, store_id, .. } = &self.key_ring;
         let Ok(secret) = SecretRow::from_row(row, path, mac, store_id) else {
             warn!(%path, "a record fails authentication");
             return true;
@@ -272,25 +293,30 @@ impl Reader {
 
     pub(crate) fn health(&self) -> Result<Health> {
         self.store.check_not_replaced()?;
-        let (active, uses) = ring::uses_of_active(&self.connection)?;
+        let (active, uses) = key_ring::active_uses(&self.connection)?;
         Ok(Health::new(HealthStatus::Ready)
             .detail("key_encryption_key", active.to_string())
             .detail("key_encryption_key_uses", format!("at most {uses}")))
     }
 }
 
-/// A token is the last path of a page in base64: an edited path need not be text.
-fn decode(token: &PageToken) -> Result<Vec<u8>> {
+/// A token is the last path of a page in base64, since an edited path need not be text.
+fn decode_token(token: &PageToken) -> Result<Vec<u8>> {
     STANDARD.decode(token.as_str()).map_err(|_| {
-        Error::new(ErrorKind::InvalidInput, "give the token of the page before, or none")
+        Error::new(ErrorKind::InvalidInput, "pass the token of the previous page, or none")
             .because("the page token is not from this store")
     })
 }
 
-fn missing(secret: &SecretRow, exact: Option<i64>) -> Error {
-    let kept = row::to_i64(secret.first)..=row::to_i64(secret.latest);
+fn blob<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a [u8]> {
+    let value = row.get_ref(column).map_err(from_sqlite)?;
+    value.as_blob().map_err(|_| record_corrupt("the record is no longer binary"))
+}
+
+fn missing_version(secret: &SecretRow, exact: Option<i64>) -> Error {
+    let kept = secret_row::to_i64(secret.first)..=secret_row::to_i64(secret.latest);
     match exact {
         Some(version) if !kept.contains(&version) => no_such_version(),
-        _ => corrupt("a version of the secret is missing"),
+        _ => record_corrupt("a version of the secret is missing"),
     }
 }

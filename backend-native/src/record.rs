@@ -1,10 +1,11 @@
 //! The byte formats of stored records; the crate's documentation shows them byte by byte.
 
-use aws_lc_rs::aead::NONCE_LEN;
-
 use strongroom_core::{Result, SecretPath, SecretValue, ValueFormat};
+use zeroize::Zeroizing;
 
-use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes, NotAuthentic, TAG_LEN};
+use crate::crypto::{
+    self, AeadKey, DerivationKey, KEY_LEN, KeyBytes, NONCE_LEN, NotAuthentic, TAG_LEN,
+};
 
 /// AES-256-GCM under a key derived with HKDF-SHA-256, with a commitment to the data key.
 const ALGORITHM: u8 = 1;
@@ -15,9 +16,10 @@ const WRAP_HEADER: usize = 9;
 const BODY_KEY: &[u8] = b"strongroom v1 body key";
 const BODY_COMMITMENT: &[u8] = b"strongroom v1 body commitment";
 
-/// Where a record belongs. Bound into it as associated data, so that it opens nowhere else.
+/// The store, secret and version of a record. Sealing binds it as associated data, so that the
+/// record opens for no other.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct RecordContext<'a> {
     pub(crate) store_id: &'a [u8; 16],
     pub(crate) secret_id: &'a [u8; 16],
     pub(crate) version: u64,
@@ -26,8 +28,8 @@ pub(crate) struct Place<'a> {
     pub(crate) path: &'a SecretPath,
 }
 
-impl Place<'_> {
-    /// All parts but the last are of fixed size, so no two places share their bytes.
+impl RecordContext<'_> {
+    /// All parts but the last have a fixed size, so no two contexts share their bytes.
     fn associated_data(&self, header: &[u8]) -> AssociatedData {
         let mut data = AssociatedData { bytes: [0; AssociatedData::MAX], len: 0 };
         data.push(header);
@@ -40,7 +42,7 @@ impl Place<'_> {
     }
 }
 
-/// Associated data on the stack: it is put together twice for every read.
+/// Associated data on the stack, since every read builds it twice.
 struct AssociatedData {
     bytes: [u8; Self::MAX],
     len: usize,
@@ -71,18 +73,34 @@ pub(crate) struct Sealed {
 
 pub(crate) fn seal(
     value: &SecretValue,
-    place: &Place<'_>,
+    context: &RecordContext<'_>,
     kek_id: u32,
     kek: &AeadKey,
 ) -> Result<Sealed> {
-    let data_key = crypto::random_key()?;
+    // One call to the generator, since its cost is per call rather than per byte.
+    let random = Zeroizing::new(crypto::random::<{ KEY_LEN + 2 * NONCE_LEN }>()?);
+    let (data_key, nonces) = random.split_at(KEY_LEN);
+    let (body_nonce, wrap_nonce) = nonces.split_at(NONCE_LEN);
+    let mut key = KeyBytes::new([0; KEY_LEN]);
+    key.copy_from_slice(data_key);
     Ok(Sealed {
-        body: seal_body(value, place, &data_key)?,
-        wrap: wrap(&data_key, place, kek_id, kek)?,
+        body: seal_body(value, context, &key, nonce(body_nonce))?,
+        wrap: wrap_with(&key, context, kek_id, kek, nonce(wrap_nonce))?,
     })
 }
 
-fn seal_body(value: &SecretValue, place: &Place<'_>, data_key: &KeyBytes) -> Result<Vec<u8>> {
+fn nonce(bytes: &[u8]) -> [u8; NONCE_LEN] {
+    let mut nonce = [0; NONCE_LEN];
+    nonce.copy_from_slice(bytes);
+    nonce
+}
+
+fn seal_body(
+    value: &SecretValue,
+    context: &RecordContext<'_>,
+    data_key: &KeyBytes,
+    nonce: [u8; NONCE_LEN],
+) -> Result<Vec<u8>> {
     let [m0, m1, m2, m3] = BODY_MAGIC;
     let header: [u8; BODY_HEADER] = [m0, m1, m2, m3, ALGORITHM, format_code(value.format())];
     let derivation = DerivationKey::new(data_key);
@@ -91,18 +109,19 @@ fn seal_body(value: &SecretValue, place: &Place<'_>, data_key: &KeyBytes) -> Res
         Vec::with_capacity(BODY_HEADER + KEY_LEN + NONCE_LEN + plaintext.len() + TAG_LEN);
     body.extend_from_slice(&header);
     body.extend_from_slice(&*derivation.derive(BODY_COMMITMENT, &[]));
-    AeadKey::new(&derivation.derive(BODY_KEY, &[]))?.seal(
-        place.associated_data(&header).as_bytes(),
+    AeadKey::new(&derivation.derive(BODY_KEY, &[])).seal(
+        nonce,
+        context.associated_data(&header).as_bytes(),
         plaintext,
         &mut body,
     )?;
     Ok(body)
 }
 
-/// Opens a body with its data key, which [`unwrap`] gives.
+/// Opens a body with its data key, which [`unwrap`] returns.
 pub(crate) fn open_body(
     body: &[u8],
-    place: &Place<'_>,
+    context: &RecordContext<'_>,
     data_key: &KeyBytes,
 ) -> Result<SecretValue, NotAuthentic> {
     let (header, rest) = body.split_first_chunk::<BODY_HEADER>().ok_or(NotAuthentic)?;
@@ -114,27 +133,38 @@ pub(crate) fn open_body(
     let format = format_from_code(format).ok_or(NotAuthentic)?;
     let derivation = DerivationKey::new(data_key);
     crypto::equal(commitment, &*derivation.derive(BODY_COMMITMENT, &[]))?;
-    let key = AeadKey::new(&derivation.derive(BODY_KEY, &[])).map_err(|_| NotAuthentic)?;
-    let mut plaintext = key.open(place.associated_data(header).as_bytes(), sealed)?;
+    let key = AeadKey::new(&derivation.derive(BODY_KEY, &[]));
+    let mut plaintext = key.open(context.associated_data(header).as_bytes(), sealed)?;
     SecretValue::from_stored(format, std::mem::take(&mut *plaintext)).map_err(|_| NotAuthentic)
 }
 
+/// Wraps a data key under a key-encryption key.
 pub(crate) fn wrap(
     data_key: &KeyBytes,
-    place: &Place<'_>,
+    context: &RecordContext<'_>,
     kek_id: u32,
     kek: &AeadKey,
+) -> Result<Vec<u8>> {
+    wrap_with(data_key, context, kek_id, kek, crypto::random()?)
+}
+
+fn wrap_with(
+    data_key: &KeyBytes,
+    context: &RecordContext<'_>,
+    kek_id: u32,
+    kek: &AeadKey,
+    nonce: [u8; NONCE_LEN],
 ) -> Result<Vec<u8>> {
     let [m0, m1, m2, m3] = WRAP_MAGIC;
     let [k0, k1, k2, k3] = kek_id.to_be_bytes();
     let header: [u8; WRAP_HEADER] = [m0, m1, m2, m3, ALGORITHM, k0, k1, k2, k3];
     let mut wrap = Vec::with_capacity(WRAP_HEADER + NONCE_LEN + KEY_LEN + TAG_LEN);
     wrap.extend_from_slice(&header);
-    kek.seal(place.associated_data(&header).as_bytes(), &**data_key, &mut wrap)?;
+    kek.seal(nonce, context.associated_data(&header).as_bytes(), &**data_key, &mut wrap)?;
     Ok(wrap)
 }
 
-/// Which key-encryption key a wrap names.
+/// The id of the key-encryption key that a wrap names.
 pub(crate) fn kek_id(wrap: &[u8]) -> Result<u32, NotAuthentic> {
     match wrap {
         [m0, m1, m2, m3, ALGORITHM, k0, k1, k2, k3, ..] if [*m0, *m1, *m2, *m3] == WRAP_MAGIC => {
@@ -144,21 +174,21 @@ pub(crate) fn kek_id(wrap: &[u8]) -> Result<u32, NotAuthentic> {
     }
 }
 
-/// Unwraps a data key with the key-encryption key that [`kek_id`] named.
+/// Unwraps a data key with the key-encryption key that [`kek_id`] names.
 pub(crate) fn unwrap(
     wrap: &[u8],
-    place: &Place<'_>,
+    context: &RecordContext<'_>,
     kek: &AeadKey,
 ) -> Result<KeyBytes, NotAuthentic> {
     let (header, sealed) = wrap.split_first_chunk::<WRAP_HEADER>().ok_or(NotAuthentic)?;
-    kek.open_key(place.associated_data(header).as_bytes(), sealed)
+    kek.open_key(context.associated_data(header).as_bytes(), sealed)
 }
 
 const fn format_code(format: ValueFormat) -> u8 {
     match format {
         ValueFormat::Text => 0,
         ValueFormat::Fields => 2,
-        // A format that is not known here keeps its bytes.
+        // A format of a later release keeps its bytes.
         _ => 1,
     }
 }
@@ -175,7 +205,7 @@ const fn format_from_code(code: u8) -> Option<ValueFormat> {
 const RING_MAGIC: [u8; 4] = *b"SRK\x01";
 const RING_HEADER: usize = 10;
 
-/// What a key of the ring is for.
+/// The purpose of a key of the key ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Wraps data keys.
@@ -184,7 +214,7 @@ pub(crate) enum Purpose {
     Mac = 2,
 }
 
-/// Seals a key of the ring under the key that wraps the ring.
+/// Seals a key of the key ring under the ring key.
 pub(crate) fn seal_ring_key(
     key: &KeyBytes,
     purpose: Purpose,
@@ -195,11 +225,12 @@ pub(crate) fn seal_ring_key(
     let header = ring_header(purpose, id);
     let mut sealed = Vec::with_capacity(RING_HEADER + NONCE_LEN + KEY_LEN + TAG_LEN);
     sealed.extend_from_slice(&header);
-    ring_key.seal(&[&header[..], store_id].concat(), &**key, &mut sealed)?;
+    let associated_data = [&header[..], store_id].concat();
+    ring_key.seal(crypto::random()?, &associated_data, &**key, &mut sealed)?;
     Ok(sealed)
 }
 
-/// Opens a key of the ring.
+/// Opens a key of the key ring.
 pub(crate) fn open_ring_key(
     sealed: &[u8],
     purpose: Purpose,
@@ -220,7 +251,7 @@ const fn ring_header(purpose: Purpose, id: u32) -> [u8; RING_HEADER] {
     [m0, m1, m2, m3, ALGORITHM, purpose as u8, i0, i1, i2, i3]
 }
 
-/// The bytes that a row's MAC covers, with lengths in front of everything that varies in size.
+/// The bytes that a row's MAC covers. A length precedes each part of variable size.
 pub(crate) struct MacInput(Vec<u8>);
 
 impl MacInput {
@@ -259,12 +290,12 @@ impl MacInput {
     }
 }
 
-/// Parses a stored record as a reader does before it has a key. For `fuzz/`.
+/// Parses a stored record as a reader does, with keys that cannot open it. For `fuzz/`.
 #[cfg(fuzzing)]
 pub fn fuzz_record(bytes: &[u8]) {
     let (store_id, secret_id) = ([1; 16], [2; 16]);
     let Ok(path) = SecretPath::parse("fuzz/path") else { return };
-    let place = Place {
+    let context = RecordContext {
         store_id: &store_id,
         secret_id: &secret_id,
         version: 1,
@@ -272,10 +303,10 @@ pub fn fuzz_record(bytes: &[u8]) {
         path: &path,
     };
     let key = KeyBytes::new([3; KEY_LEN]);
-    let Ok(kek) = AeadKey::new(&key) else { return };
+    let kek = AeadKey::new(&key);
     let _ = kek_id(bytes);
-    assert!(unwrap(bytes, &place, &kek).is_err(), "a forged wrap opened");
-    assert!(open_body(bytes, &place, &key).is_err(), "a forged body opened");
+    assert!(unwrap(bytes, &context, &kek).is_err(), "a forged wrap opened");
+    assert!(open_body(bytes, &context, &key).is_err(), "a forged body opened");
     assert!(open_ring_key(bytes, Purpose::Mac, 1, &store_id, &kek).is_err(), "forged ring key");
 }
 

@@ -1,33 +1,34 @@
-//! Replacing the key-encryption key: data keys are wrapped anew in small transactions, values are
-//! not touched.
+//! Rotation of the key-encryption key: small transactions rewrap the data keys; values stay as they
+//! are.
 
 use rusqlite::Row;
 use strongroom_core::{Result, SecretPath};
 use tracing::{info, warn};
 
 use crate::error::from_sqlite;
+use crate::key_ring::{self, State};
 use crate::record;
-use crate::ring::{self, State};
-use crate::row::{self, SecretRow, columns};
-use crate::writer::{Transaction, Writer};
+use crate::secret_row::{self, SecretRow, columns};
+use crate::writer::{SharedTransaction, Writer};
 
-/// How many secrets one transaction re-wraps: a few milliseconds, so that other writes get through.
+/// How many secrets one transaction rewraps: a few milliseconds, so that other writes do not wait
+/// long.
 const BATCH: usize = 200;
 
-/// What a rotation of the key-encryption key did.
+/// The outcome of a rotation of the key-encryption key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KekRotation {
     /// The id of the key that wraps data keys from now on.
     pub key_id: u32,
-    /// How many data keys were wrapped anew.
+    /// How many data keys were rewrapped.
     pub rewrapped: u64,
-    /// How many damaged records were left as they are.
+    /// How many corrupt records were left as they are.
     pub damaged: u64,
-    /// Whether the old keys were removed. They are kept while damaged records, or records that no
-    /// secret lays claim to any more, may need them.
+    /// Whether the old keys were removed. They stay while corrupt records, or records that no
+    /// secret refers to, may need them.
     pub old_keys_removed: bool,
-    /// Whether this finished a rotation that had been interrupted, instead of beginning a new one.
+    /// Whether this finished an interrupted rotation instead of starting a new one.
     pub resumed: bool,
 }
 
@@ -55,29 +56,29 @@ pub(crate) async fn rotate(writer: &Writer) -> Result<KekRotation> {
     Ok(rotation)
 }
 
-/// Makes a new key the active one, unless an interrupted rotation already has. Reads the ring anew:
-/// the transaction's tells the active key, but not whether another process, or a write before this
-/// one in the same transaction, has begun or finished a rotation.
-fn begin(transaction: &Transaction<'_>) -> Result<bool> {
-    let Transaction { connection, store, now, .. } = transaction;
-    let ring = store.load_ring(connection)?;
-    if ring.is_rotating() {
+/// Adds a new active key, unless an interrupted rotation has already done so. Loads the key ring
+/// again: the transaction's copy has the right active key, but may be older than the start or end
+/// of a rotation by another process, or by an earlier write of this transaction.
+fn begin(transaction: &SharedTransaction<'_>) -> Result<bool> {
+    let SharedTransaction { connection, store, now, .. } = transaction;
+    let key_ring = store.load_key_ring(connection)?;
+    if key_ring.is_rotating() {
         return Ok(true);
     }
-    ring::replace_active(connection, &ring, store.root(), State::Retiring, *now)?;
-    transaction.ring_changed.set(true);
+    key_ring::replace_active(connection, &key_ring, store.root(), State::Retiring, *now)?;
+    transaction.key_ring_changed.set(true);
     Ok(false)
 }
 
 struct Batch {
     rewrapped: u64,
     damaged: u64,
-    /// The last path of the batch as it stands in the file, if there may be more after it.
+    /// The last path of the batch as stored in the file, if more may follow.
     last: Option<Vec<u8>>,
 }
 
-fn rewrap_batch(transaction: &Transaction<'_>, after: &[u8]) -> Result<Batch> {
-    let Transaction { connection, ring, .. } = transaction;
+fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Batch> {
+    let SharedTransaction { connection, key_ring, .. } = transaction;
     let mut statement = connection
         .prepare_cached(concat!(
             "SELECT ",
@@ -87,36 +88,36 @@ fn rewrap_batch(transaction: &Transaction<'_>, after: &[u8]) -> Result<Batch> {
         .map_err(from_sqlite)?;
     let mut rows = statement.query((after, BATCH)).map_err(from_sqlite)?;
     let mut batch = Batch { rewrapped: 0, damaged: 0, last: None };
-    let (mut seen, mut last) = (0, Vec::new());
+    let (mut examined, mut last) = (0, Vec::new());
     while let Some(row) = rows.next().map_err(from_sqlite)? {
-        seen += 1;
-        last = row::raw_path(row)?;
-        let secret = row::valid_path(&last).and_then(|path| {
-            let row = SecretRow::from_row(row, &path, &ring.mac, &ring.store_id).ok()?;
+        examined += 1;
+        last = secret_row::raw_path(row)?;
+        let secret = secret_row::valid_path(&last).and_then(|path| {
+            let row = SecretRow::from_row(row, &path, &key_ring.mac, &key_ring.store_id).ok()?;
             Some((path, row))
         });
         if let Some((path, secret)) = secret {
             rewrap_secret(transaction, &path, &secret, &mut batch)?;
         } else {
-            warn!("a record fails authentication; its data keys stay as they are");
+            warn!("a record fails authentication and is not rewrapped");
             batch.damaged += 1;
         }
     }
     let uses = i64::try_from(batch.rewrapped).unwrap_or(i64::MAX);
-    ring::count_uses(connection, ring, transaction.store.root(), uses, transaction.now)?;
-    // What does not come after the path before it was edited, and would be met for ever.
-    batch.last = (seen == BATCH && last.as_slice() > after).then_some(last);
+    key_ring::reserve_uses(connection, key_ring, transaction.store.root(), uses, transaction.now)?;
+    // A path that does not follow the previous one was edited, and would repeat the batch forever.
+    batch.last = (examined == BATCH && last.as_slice() > after).then_some(last);
     Ok(batch)
 }
 
 fn rewrap_secret(
-    transaction: &Transaction<'_>,
+    transaction: &SharedTransaction<'_>,
     path: &SecretPath,
     secret: &SecretRow,
     batch: &mut Batch,
 ) -> Result<()> {
-    let Transaction { connection, ring, .. } = transaction;
-    let (active_id, active) = ring.active()?;
+    let SharedTransaction { connection, key_ring, .. } = transaction;
+    let (active_id, active) = key_ring.active()?;
     let version = |row: &Row<'_>| -> rusqlite::Result<(u64, i64, Vec<u8>)> {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     };
@@ -131,20 +132,20 @@ fn rewrap_secret(
             batch.damaged += 1;
             continue;
         };
-        let place = secret.place(&ring.store_id, path, number, created_at);
+        let context = secret.record_context(&key_ring.store_id, path, number, created_at);
         let old_id = record::kek_id(&wrap).ok();
         let data_key = old_id
-            .and_then(|id| ring.kek(id))
-            .and_then(|old| record::unwrap(&wrap, &place, old).ok());
+            .and_then(|id| key_ring.kek(id))
+            .and_then(|old| record::unwrap(&wrap, &context, old).ok());
         let Some(data_key) = data_key else {
-            warn!(%path, version = number, "a record fails authentication; its data key stays");
+            warn!(%path, version = number, "a record fails authentication and is not rewrapped");
             batch.damaged += 1;
             continue;
         };
         if old_id == Some(active_id) {
             continue;
         }
-        let new = record::wrap(&data_key, &place, active_id, active)?;
+        let new = record::wrap(&data_key, &context, active_id, active)?;
         connection
             .prepare_cached("UPDATE versions SET wrap = ? WHERE secret_id = ? AND version = ?")
             .and_then(|mut update| update.execute((new, secret.secret_id, number)))
@@ -154,18 +155,18 @@ fn rewrap_secret(
     Ok(())
 }
 
-/// Removes the old keys, or keeps them: a damaged record may be mended from a backup that names one.
-/// Gives the active key's id and whether the old ones are gone.
-fn finish(transaction: &Transaction<'_>, keep_old: bool) -> Result<(u32, bool)> {
+/// Removes the old keys, or keeps them, since a corrupt record may be restored from a backup that
+/// names one. Returns the active key's id and whether the old keys were removed.
+fn finish(transaction: &SharedTransaction<'_>, keep_old: bool) -> Result<(u32, bool)> {
     let connection = transaction.connection;
-    let ring = transaction.store.load_ring(connection)?;
-    let removed = !keep_old && ring::remove_inactive(connection, &ring)?;
+    let key_ring = transaction.store.load_key_ring(connection)?;
+    let removed = !keep_old && key_ring::remove_inactive(connection, &key_ring)?;
     if keep_old {
-        ring::settle_inactive(connection, &ring)?;
+        key_ring::mark_decrypt_only(connection, &key_ring)?;
     }
     if removed {
-        transaction.empty_log.set(true);
+        transaction.truncate_log.set(true);
     }
-    transaction.ring_changed.set(true);
-    Ok((ring.active()?.0, removed))
+    transaction.key_ring_changed.set(true);
+    Ok((key_ring.active()?.0, removed))
 }

@@ -1,4 +1,4 @@
-//! The tables, and how a connection is set up.
+//! The tables, and the configuration of a connection.
 
 use std::path::Path;
 use std::thread;
@@ -9,17 +9,17 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::config::PATH;
-use crate::error::{damaged, from_sqlite};
+use crate::error::{from_sqlite, store_corrupt};
 
 /// `SROM` in ASCII: marks a SQLite file as a Strongroom store (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x5352_4f4d;
-/// The schema this code reads and writes (`PRAGMA user_version`).
+/// The schema version that this release reads and writes (`PRAGMA user_version`).
 const SCHEMA: i32 = 1;
 
-/// How long a write waits for other processes.
+/// How long a write waits for the write lock.
 pub(crate) const WRITE_WAIT: Duration = Duration::from_secs(10);
-/// How long a read waits. It meets a lock only where another process recovers or closes the store,
-/// and it waits on the thread that asked.
+/// How long a read waits. A read meets a lock only while another process recovers or closes the
+/// store, and it blocks the thread of its caller.
 pub(crate) const READ_WAIT: Duration = Duration::from_millis(250);
 /// Each connection's page cache, in KiB, as SQLite's negative `cache_size`.
 const CACHE: i32 = -16 * 1024;
@@ -77,24 +77,25 @@ pub(crate) fn connect(path: &Path, wait: Duration) -> Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags)
-        .map_err(|error| unless_foreign(error, path.to_str()))?;
-    configure(&mut connection, wait).map_err(|error| unless_foreign(error, path.to_str()))?;
+        .map_err(|error| connect_error(error, path.to_str()))?;
+    configure(&mut connection, wait).map_err(|error| connect_error(error, path.to_str()))?;
     Ok(connection)
 }
 
-/// The first statements that look into a file find out whether SQLite can read it at all.
-fn unless_foreign(error: rusqlite::Error, path: Option<&str>) -> Error {
+/// Maps an error of the first statements on a file, which show whether SQLite can read it at all.
+fn connect_error(error: rusqlite::Error, path: Option<&str>) -> Error {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => foreign(path),
+        Some(rusqlite::ErrorCode::NotADatabase) => not_a_store(path),
         _ => from_sqlite(error),
     }
 }
 
 fn configure(connection: &mut Connection, wait: Duration) -> rusqlite::Result<()> {
     for (option, on) in [
-        // With a plan that does not depend on bound values, a point read is not planned anew.
+        // A plan that does not depend on bound values: SQLite never plans a point read again.
         (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
-        // The file may come from an attacker: run no code of its schema, keep its pages consistent.
+        // An attacker may have edited the file: run no code of its schema, keep its pages
+        // consistent.
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
@@ -110,7 +111,7 @@ fn configure(connection: &mut Connection, wait: Duration) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Sets how long statements wait where another process holds a lock.
+/// Sets how long statements wait while another process holds a lock.
 pub(crate) fn set_lock_wait(connection: &mut Connection, wait: Duration) -> rusqlite::Result<()> {
     let mut started = Instant::now();
     connection.busy_handler(Some(move |attempt| wait_for_lock(attempt, &mut started, wait)))
@@ -129,44 +130,44 @@ fn wait_for_lock(attempt: i32, started: &mut Instant, wait: Duration) -> bool {
     true
 }
 
-/// Whose file it is.
+/// The content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ownership {
-    /// A store that this code can read.
+pub(crate) enum FileContent {
+    /// A store that this release can read.
     Store,
     /// An empty database.
     Empty,
 }
 
-/// Looks whether the file is ours, without changing it. In a transaction, so that a store that
-/// another process is just creating is seen either empty or whole.
-pub(crate) fn ownership(connection: &Connection) -> Result<Ownership> {
+/// Identifies the content of a file without changing it. Runs in a transaction, so that a store
+/// that another process is creating appears either empty or whole.
+pub(crate) fn identify(connection: &Connection) -> Result<FileContent> {
     let begins_here = connection.is_autocommit();
     let _snapshot =
         begins_here.then(|| connection.unchecked_transaction()).transpose().map_err(from_sqlite)?;
     let pragma = |name| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
-            .map_err(|error| unless_foreign(error, connection.path()))
+            .map_err(|error| connect_error(error, connection.path()))
     };
     match (pragma("application_id")?, pragma("user_version")?) {
-        (APPLICATION_ID, SCHEMA) => check_schema(connection).map(|()| Ownership::Store),
+        (APPLICATION_ID, SCHEMA) => check_schema(connection).map(|()| FileContent::Store),
         (APPLICATION_ID, newer) if newer > SCHEMA => Err(Error::new(
             ErrorKind::Unsupported,
             "use the release of Strongroom that wrote it, or a newer one; nothing was changed",
         )
-        .because(format!("the store has schema {newer}, this release knows {SCHEMA}"))),
-        (0, 0) if schema_of(connection)?.is_empty() => Ok(Ownership::Empty),
-        _ => Err(foreign(connection.path())),
+        .because(format!("the store has schema {newer}, this release supports up to {SCHEMA}"))),
+        (0, 0) if schema_of(connection)?.is_empty() => Ok(FileContent::Empty),
+        _ => Err(not_a_store(connection.path())),
     }
 }
 
-/// Refuses a store whose tables are not exactly those that are created here.
+/// Fails unless the tables are exactly those of [`TABLES`].
 fn check_schema(connection: &Connection) -> Result<()> {
     let encoding: String =
         connection.pragma_query_value(None, "encoding", |row| row.get(0)).map_err(from_sqlite)?;
     if encoding != "UTF-8" {
-        return Err(damaged("the store's text is not in UTF-8"));
+        return Err(store_corrupt("the store's text is not in UTF-8"));
     }
     let (actual, expected) = (schema_of(connection)?, expected_schema()?);
     let differs = |one: &[Part], other: &[Part]| one.iter().find(|p| !other.contains(p)).cloned();
@@ -183,8 +184,8 @@ fn check_schema(connection: &Connection) -> Result<()> {
 /// A part of a schema: its kind, name and statement.
 type Part = (String, String, Option<String>);
 
-/// Tables, indices, triggers and views, without the tables in which `ANALYZE` keeps statistics: an
-/// administrator may have run it.
+/// Lists tables, indices, triggers and views, without the statistics tables of `ANALYZE`, which an
+/// administrator may have run.
 fn schema_of(connection: &Connection) -> Result<Vec<Part>> {
     connection
         .prepare(
@@ -205,18 +206,19 @@ fn expected_schema() -> Result<Vec<Part>> {
     schema_of(&model)
 }
 
-fn foreign(path: Option<&str>) -> Error {
+fn not_a_store(path: Option<&str>) -> Error {
     let path = path.unwrap_or("the file");
     Error::config(vec![format!(
         "`{PATH}`: {path} is not a Strongroom store; name another path. Nothing was changed"
     )])
 }
 
-/// Sees to it that readers and writers do not wait for each other. A copy of a store that a backup
-/// tool made may be in another mode; a file system without shared memory allows no other.
+/// Switches to WAL mode, in which readers and writers do not wait for each other. A copy made by a
+/// backup tool may be in another mode, and a file system without shared memory does not support
+/// WAL.
 ///
-/// Several processes may do this at once. To those that would wait for each other in a circle SQLite
-/// answers without asking the busy handler; trying again solves it.
+/// Several processes may do this at once. On a deadlock between them SQLite fails without calling
+/// the busy handler; a retry resolves it.
 pub(crate) fn use_write_ahead_log(connection: &Connection) -> Result<()> {
     let (mut started, mut attempt) = (Instant::now(), 0);
     let mode: String = loop {
@@ -240,7 +242,7 @@ pub(crate) fn use_write_ahead_log(connection: &Connection) -> Result<()> {
 }
 
 /// Creates the tables in an empty database and fills them with `fill`, unless another process has
-/// just done so. Says whether it did.
+/// done so meanwhile. Returns whether it created them.
 pub(crate) fn initialise(
     connection: &mut Connection,
     fill: impl FnOnce(&Connection) -> Result<()>,
@@ -249,7 +251,7 @@ pub(crate) fn initialise(
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;
-    if ownership(&transaction)? == Ownership::Store {
+    if identify(&transaction)? == FileContent::Store {
         return Ok(false);
     }
     transaction.execute_batch(TABLES).map_err(from_sqlite)?;
@@ -257,7 +259,7 @@ pub(crate) fn initialise(
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(from_sqlite)?;
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(from_sqlite)?;
     transaction.commit().map_err(from_sqlite)?;
-    // Until then the store is in its log alone; a copy without the log would look like no store.
+    // Until the checkpoint, a copy of the file without its log does not look like a store.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(from_sqlite)?;
     Ok(true)
 }

@@ -1,4 +1,4 @@
-//! Opening a store: the file, the root key, the ring.
+//! An open store: its files, its root key, and how to load its key ring.
 
 use std::fs;
 use std::io;
@@ -11,64 +11,65 @@ use strongroom_core::{Error, ErrorKind, Result};
 use tracing::warn;
 
 use crate::config::{KEY_FILE, KeySource, NativeConfig, PATH};
-use crate::file::Identity;
-use crate::ring::{self, Ring, StoreRow};
-use crate::root::{self, Derivation, RootKey};
-use crate::schema::{self, Ownership, READ_WAIT, WRITE_WAIT};
-use crate::{file, row};
+use crate::file::OpenedFile;
+use crate::key_ring::{self, KeyRing, StoreRow};
+use crate::root_key::{self, Derivation, RootKey};
+use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
+use crate::{file, secret_row};
 
-/// What stays the same while a store is open.
+/// The parts of a store that do not change while it is open.
 pub(crate) struct Store {
-    path: PathBuf,
-    identities: [Identity; 2],
+    database: OpenedFile,
+    log: OpenedFile,
     row: StoreRow,
     root: RootKey,
 }
 
 impl Store {
-    /// Opens the store that `config` describes, creating it if it does not exist, and its key file
-    /// with it.
-    /// Blocks: deriving a key from a passphrase takes about 0.2 s.
+    /// Opens the store that `config` describes. Creates it and its key file if the store does not
+    /// exist. Blocks: deriving a key from a passphrase takes about 0.2 s.
     pub(crate) fn open(config: &NativeConfig) -> Result<(Self, Connection)> {
-        let path = resolve(config.path.as_deref())?;
+        let path = resolve_path(config.path.as_deref())?;
         if let KeySource::KeyFile(key_file) = &config.key {
-            root::check_is_no_key(key_file)?;
+            root_key::reject_key_as_path(key_file)?;
         }
         create_files(&path, &config.key)?;
-        file::check_store(&path)?;
+        file::check_store_files(&path)?;
         let mut connection = schema::connect(&path, WRITE_WAIT)?;
-        if schema::ownership(&connection)? == Ownership::Empty {
+        if schema::identify(&connection)? == FileContent::Empty {
             create(&mut connection, &config.key, &path)?;
         }
         schema::use_write_ahead_log(&connection)?;
         let row = StoreRow::load(&connection)?;
-        check_key_is_there(&config.key, &row.derivation, &path)?;
+        check_key_file_exists(&config.key, &row.derivation, &path)?;
         let root = RootKey::derive(&config.key, &row.derivation)?;
-        ring::load(&connection, &row, &root).map_err(|error| naming_key(error, config, &path))?;
-        let identities = file::identities(&path).map_err(|_| replaced())?;
-        let store = Self { path, identities, row, root };
+        key_ring::load(&connection, &row, &root)
+            .map_err(|error| name_key_setting(error, config, &path))?;
+        let [database, log] = OpenedFile::of_store(&path).map_err(|_| store_replaced())?;
+        let store = Self { database, log, row, root };
         Ok((store, connection))
     }
 
-    /// Fails if the file is no longer the one that was opened: what is written to it would be lost.
+    /// Fails if the file was removed or replaced since it was opened: writes to it would be lost.
     pub(crate) fn check_not_replaced(&self) -> Result<()> {
-        match file::identities(&self.path) {
-            Ok(identities) if identities == self.identities => Ok(()),
-            _ => Err(replaced()),
+        if self.database.is_in_place() && self.log.is_in_place() {
+            return Ok(());
         }
+        Err(store_replaced())
     }
 
-    /// A further connection to the same file, which may be replaced at any time.
+    /// Opens another connection to the same file. Checks twice, since the file may be replaced
+    /// meanwhile.
     pub(crate) fn connect(&self) -> Result<Connection> {
         self.check_not_replaced()?;
-        let connection = schema::connect(&self.path, READ_WAIT)?;
+        let connection = schema::connect(self.path(), READ_WAIT)?;
         self.check_not_replaced()?;
         Ok(connection)
     }
 
-    /// Reads the ring as the file has it now.
-    pub(crate) fn load_ring(&self, connection: &Connection) -> Result<Ring> {
-        ring::load(connection, &self.row, &self.root)
+    /// Loads the key ring as the file has it now.
+    pub(crate) fn load_key_ring(&self, connection: &Connection) -> Result<KeyRing> {
+        key_ring::load(connection, &self.row, &self.root)
     }
 
     pub(crate) fn root(&self) -> &RootKey {
@@ -76,12 +77,12 @@ impl Store {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.database.path()
     }
 }
 
-/// The file's place with the links in its directory resolved, since SQLite is told to follow none.
-fn resolve(configured: Option<&Path>) -> Result<PathBuf> {
+/// Resolves the links in the directory of the file, since SQLite is configured to follow none.
+fn resolve_path(configured: Option<&Path>) -> Result<PathBuf> {
     let path = match configured {
         Some(path) => path.to_owned(),
         None => default_path()?,
@@ -90,7 +91,8 @@ fn resolve(configured: Option<&Path>) -> Result<PathBuf> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let parent = parent.canonicalize().map_err(|error| file::unusable(PATH, parent, &error))?;
+    let parent =
+        parent.canonicalize().map_err(|error| file::cannot_create(PATH, parent, &error))?;
     let name = path.file_name().ok_or_else(|| {
         Error::config(vec![format!("`{PATH}`: {} does not name a file", path.display())])
     })?;
@@ -102,45 +104,45 @@ fn default_path() -> Result<PathBuf> {
         Error::config(vec![format!("there is no home directory to keep a store in: set `{PATH}`")])
     })?;
     let directory = platform.data_dir().join("strongroom");
-    file::create_directory(&directory).map_err(|error| file::unusable(PATH, &directory, &error))?;
+    file::create_directory(&directory)
+        .map_err(|error| file::cannot_create(PATH, &directory, &error))?;
     Ok(directory.join("secrets.db"))
 }
 
-/// Creates the key file and the empty file of a store that is not there.
+/// Creates the key file and the empty file of a missing store.
 fn create_files(path: &Path, source: &KeySource) -> Result<()> {
-    // Closing a new file takes the locks away that another opening in this process may have on it.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    // Closing a file releases all POSIX locks of this process on it, also those of another opening.
+    static CREATION: Mutex<()> = Mutex::new(());
+    let _guard = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
     if fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()) > 0 {
         return Ok(());
     }
-    // The order matters to a process that starts at the same time: a store is never there before
-    // its key.
+    // The key first: a process that starts at the same time must not find a store without its key.
     create_key(source)?;
     RootKey::check_source(source)?;
-    file::create_empty(path).map_err(|error| file::unusable(PATH, path, &error))
+    file::create_empty(path).map_err(|error| file::cannot_create(PATH, path, &error))
 }
 
-/// Creates the key file of a store that is about to be created, unless it exists.
+/// Creates the key file of a new store, unless the file exists.
 fn create_key(source: &KeySource) -> Result<()> {
     let KeySource::KeyFile(key_file) = source else { return Ok(()) };
-    if is_missing(key_file) && root::create_key_file(key_file)? {
+    if is_missing(key_file) && root_key::create_key_file(key_file)? {
         warn!(
             setting = KEY_FILE,
             "{}created a new key; back it up apart from the store, which cannot be read without it",
-            file::shown(key_file)
+            file::describe_path(key_file)
         );
     }
     Ok(())
 }
 
-fn check_key_is_there(source: &KeySource, derivation: &Derivation, store: &Path) -> Result<()> {
+fn check_key_file_exists(source: &KeySource, derivation: &Derivation, store: &Path) -> Result<()> {
     match source {
         KeySource::KeyFile(key_file) if *derivation == Derivation::None && is_missing(key_file) => {
             Err(Error::config(vec![format!(
                 "`{KEY_FILE}`: {}the key file is missing, but the store {} exists; restore the key \
                  file from its backup, since the store cannot be read without it",
-                file::shown(key_file),
+                file::describe_path(key_file),
                 store.display()
             )]))
         }
@@ -152,14 +154,14 @@ fn is_missing(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-fn replaced() -> Error {
+fn store_replaced() -> Error {
     Error::new(ErrorKind::Unavailable, "open the store again; nothing was written")
         .because("the store's file was removed or replaced")
         .temporary(false)
 }
 
-/// Says which setting does not open which store.
-fn naming_key(error: Error, config: &NativeConfig, path: &Path) -> Error {
+/// Names the setting and the store in the error of a wrong key.
+fn name_key_setting(error: Error, config: &NativeConfig, path: &Path) -> Error {
     if error.kind() == ErrorKind::Unauthenticated {
         let setting = config.key.setting();
         return error.because(format!("`{setting}` does not open {}", path.display()));
@@ -168,9 +170,11 @@ fn naming_key(error: Error, config: &NativeConfig, path: &Path) -> Error {
 }
 
 fn create(connection: &mut Connection, source: &KeySource, path: &Path) -> Result<()> {
-    let derivation = RootKey::new_derivation(source)?;
+    let derivation = RootKey::choose_derivation(source)?;
     let root = RootKey::derive(source, &derivation)?;
-    let fill = |connection: &Connection| ring::create(connection, &root, &derivation, row::now());
+    let fill = |connection: &Connection| {
+        key_ring::create(connection, &root, &derivation, secret_row::now())
+    };
     if schema::initialise(connection, fill)? {
         warn!(store = %path.display(), "created a new store");
     }

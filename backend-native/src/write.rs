@@ -1,4 +1,4 @@
-//! The writes, each inside a transaction that another write may share.
+//! The writes. Each runs in a transaction that other writes may share.
 
 use rusqlite::{OptionalExtension, ToSql};
 use strongroom_core::{
@@ -7,10 +7,10 @@ use strongroom_core::{
 };
 
 use crate::crypto;
-use crate::error::{corrupt, from_sqlite, no_such_version, not_found};
+use crate::error::{from_sqlite, no_such_version, not_found, record_corrupt};
 use crate::record;
-use crate::row::{self, SecretRow, to_i64};
-use crate::writer::Transaction;
+use crate::secret_row::{self, SecretRow, to_i64};
+use crate::writer::SharedTransaction;
 
 /// The largest value, in bytes: 16 MiB.
 pub(crate) const MAX_VALUE: usize = 16 * 1024 * 1024;
@@ -25,19 +25,19 @@ pub(crate) struct Retention {
 }
 
 pub(crate) fn put(
-    transaction: &Transaction<'_>,
+    transaction: &SharedTransaction<'_>,
     path: &SecretPath,
     value: &SecretValue,
     options: &PutOptions,
     retention: Retention,
 ) -> Result<Version> {
     if value.len() > MAX_VALUE {
-        return Err(Error::new(ErrorKind::InvalidInput, "split it or store a reference")
+        return Err(Error::new(ErrorKind::InvalidInput, "split it, or store a reference to it")
             .because("the value is larger than 16 MiB"));
     }
     let now = transaction.now;
     let existing = load(transaction, path)?;
-    check(&options.condition, existing.as_ref())?;
+    check_condition(&options.condition, existing.as_ref())?;
     let mut secret = match existing {
         Some(secret) => secret,
         None => SecretRow::new(crypto::random()?, now),
@@ -47,10 +47,10 @@ pub(crate) fn put(
     secret.latest += 1;
     secret.active = secret.latest;
     secret.deleted_at = None;
-    let ring = transaction.ring;
-    let (kek_id, kek) = ring.active()?;
-    let place = secret.place(&ring.store_id, path, secret.latest, now);
-    let sealed = record::seal(value, &place, kek_id, kek)?;
+    let key_ring = transaction.key_ring;
+    let (kek_id, kek) = key_ring.active()?;
+    let context = secret.record_context(&key_ring.store_id, path, secret.latest, now);
+    let sealed = record::seal(value, &context, kek_id, kek)?;
     transaction
         .connection
         .prepare_cached("INSERT INTO versions VALUES (?, ?, ?, ?, ?)")
@@ -63,7 +63,7 @@ pub(crate) fn put(
     Ok(secret.latest.into())
 }
 
-fn check(condition: &Condition, existing: Option<&SecretRow>) -> Result<()> {
+fn check_condition(condition: &Condition, existing: Option<&SecretRow>) -> Result<()> {
     let cause = match (condition, existing) {
         (Condition::None, _) | (Condition::MustNotExist, None) => return Ok(()),
         (Condition::MustNotExist, Some(secret)) if secret.deleted_at.is_some() => {
@@ -77,15 +77,16 @@ fn check(condition: &Condition, existing: Option<&SecretRow>) -> Result<()> {
         }
         (Condition::MustBeVersion(_), Some(_)) => "another version is active",
         (Condition::MustBeVersion(_), None) => "the path holds no secret",
-        _ => "the condition is not known to this backend",
+        _ => "this backend does not support the condition",
     };
-    Err(Error::new(ErrorKind::Conflict, "read the secret again and decide anew").because(cause))
+    Err(Error::new(ErrorKind::Conflict, "read the secret again and retry").because(cause))
 }
 
-/// Removes the oldest versions beyond what is to be kept. Called with the newest one active, so
-/// that what is left has no gaps. The version that was `replaced` just now is not old yet.
+/// Removes the oldest versions that the retention does not keep. The newest version is active here,
+/// so the remaining ones have no gaps. The age of the version that this write `replaced` starts
+/// now.
 fn prune(
-    transaction: &Transaction<'_>,
+    transaction: &SharedTransaction<'_>,
     secret: &mut SecretRow,
     replaced: u64,
     retention: Retention,
@@ -108,9 +109,9 @@ fn prune(
     Ok(())
 }
 
-/// The newest version that was written before the limit: the one that was active at that time. What
-/// is older had been replaced by then.
-fn first_since(transaction: &Transaction<'_>, secret: &SecretRow, days: u64) -> Result<u64> {
+/// Returns the newest version that was written before the limit, which was active at that time. All
+/// older ones had been replaced by then.
+fn first_since(transaction: &SharedTransaction<'_>, secret: &SecretRow, days: u64) -> Result<u64> {
     let limit = transaction.now.saturating_sub(to_i64(days.saturating_mul(MILLIS_PER_DAY)));
     let newest: Option<u64> = transaction
         .connection
@@ -120,7 +121,7 @@ fn first_since(transaction: &Transaction<'_>, secret: &SecretRow, days: u64) -> 
     Ok(newest.unwrap_or(0))
 }
 
-pub(crate) fn delete(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
+pub(crate) fn delete(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<()> {
     match load(transaction, path)? {
         Some(mut secret) if secret.deleted_at.is_none() => {
             secret.deleted_at = Some(transaction.now);
@@ -130,7 +131,7 @@ pub(crate) fn delete(transaction: &Transaction<'_>, path: &SecretPath) -> Result
     }
 }
 
-pub(crate) fn undelete(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
+pub(crate) fn undelete(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<()> {
     let mut secret = load(transaction, path)?.ok_or_else(not_found)?;
     if secret.deleted_at.take().is_some() {
         store(transaction, path, &mut secret)?;
@@ -138,16 +139,16 @@ pub(crate) fn undelete(transaction: &Transaction<'_>, path: &SecretPath) -> Resu
     Ok(())
 }
 
-/// Removes the row and its versions; SQLite overwrites their pages (`secure_delete`). A damaged
-/// row can be destroyed as well, together with the versions that no other row lays claim to.
-pub(crate) fn destroy(transaction: &Transaction<'_>, path: &SecretPath) -> Result<()> {
+/// Removes the row and its versions; SQLite overwrites their pages (`secure_delete`). A corrupt row
+/// is removed as well, together with its versions unless another row refers to them.
+pub(crate) fn destroy(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<()> {
     let connection = transaction.connection;
     let authentic = load(transaction, path).is_ok();
-    let claimed: Option<Vec<u8>> = connection
+    let stored_id: Option<Vec<u8>> = connection
         .prepare_cached("SELECT secret_id FROM secrets WHERE path = ?")
         .and_then(|mut query| query.query_row([path.as_str()], |row| row.get(0)).optional())
         .map_err(from_sqlite)?;
-    let Some(secret_id) = claimed else { return Ok(()) };
+    let Some(secret_id) = stored_id else { return Ok(()) };
     let remove = |sql, id: &dyn ToSql| {
         let removed = connection.prepare_cached(sql).and_then(|mut remove| remove.execute([id]));
         removed.map_err(from_sqlite)
@@ -160,29 +161,29 @@ pub(crate) fn destroy(transaction: &Transaction<'_>, path: &SecretPath) -> Resul
          AND NOT EXISTS (SELECT 1 FROM secrets WHERE secret_id = ?1)"
     };
     remove(versions, &secret_id)?;
-    transaction.empty_log.set(true);
+    transaction.truncate_log.set(true);
     Ok(())
 }
 
-/// Moves the active version, after opening the one that is to become it.
+/// Moves the active version, after verifying that the target version opens.
 pub(crate) fn rollback(
-    transaction: &Transaction<'_>,
+    transaction: &SharedTransaction<'_>,
     path: &SecretPath,
     version: &Version,
 ) -> Result<Version> {
-    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.live()?;
+    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.ensure_not_deleted()?;
     let number = version.number().ok_or_else(no_such_version)?;
     if !(secret.first..=secret.latest).contains(&number) {
         return Err(no_such_version());
     }
-    open(transaction, path, &secret, number)?;
+    verify_version(transaction, path, &secret, number)?;
     secret.active = number;
     store(transaction, path, &mut secret)?;
     Ok(number.into())
 }
 
-fn open(
-    transaction: &Transaction<'_>,
+fn verify_version(
+    transaction: &SharedTransaction<'_>,
     path: &SecretPath,
     secret: &SecretRow,
     number: u64,
@@ -200,35 +201,39 @@ fn open(
                 .optional()
         })
         .map_err(from_sqlite)?
-        .ok_or_else(|| corrupt("a version of the secret is missing"))?;
-    let ring = transaction.ring;
-    let place = secret.place(&ring.store_id, path, number, created_at);
-    let kek = ring
+        .ok_or_else(|| record_corrupt("a version of the secret is missing"))?;
+    let key_ring = transaction.key_ring;
+    let context = secret.record_context(&key_ring.store_id, path, number, created_at);
+    let kek = key_ring
         .kek(record::kek_id(&wrap)?)
-        .ok_or_else(|| corrupt("the record names a key that does not exist"))?;
-    record::open_body(&body, &place, &record::unwrap(&wrap, &place, kek)?)?;
+        .ok_or_else(|| record_corrupt("the record names a key that does not exist"))?;
+    record::open_body(&body, &context, &record::unwrap(&wrap, &context, kek)?)?;
     Ok(())
 }
 
 pub(crate) fn annotate(
-    transaction: &Transaction<'_>,
+    transaction: &SharedTransaction<'_>,
     path: &SecretPath,
     patch: &MetadataPatch,
 ) -> Result<()> {
-    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.live()?;
+    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.ensure_not_deleted()?;
     patch.apply(&mut secret.metadata)?;
     store(transaction, path, &mut secret)
 }
 
-fn load(transaction: &Transaction<'_>, path: &SecretPath) -> Result<Option<SecretRow>> {
-    let ring = transaction.ring;
-    SecretRow::load(transaction.connection, path, &ring.mac, &ring.store_id)
+fn load(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<Option<SecretRow>> {
+    let key_ring = transaction.key_ring;
+    SecretRow::load(transaction.connection, path, &key_ring.mac, &key_ring.store_id)
 }
 
-fn store(transaction: &Transaction<'_>, path: &SecretPath, secret: &mut SecretRow) -> Result<()> {
-    let ring = transaction.ring;
-    secret.metadata.updated_at = Some(row::to_time(transaction.now));
-    secret.store(transaction.connection, path, &ring.mac, &ring.store_id)
+fn store(
+    transaction: &SharedTransaction<'_>,
+    path: &SecretPath,
+    secret: &mut SecretRow,
+) -> Result<()> {
+    let key_ring = transaction.key_ring;
+    secret.metadata.updated_at = Some(secret_row::to_time(transaction.now));
+    secret.store(transaction.connection, path, &key_ring.mac, &key_ring.store_id)
 }
 
 #[cfg(test)]
@@ -241,29 +246,29 @@ mod tests {
 
     const DAY: i64 = 86_400_000;
 
-    /// Writes version after version at these days, keeping a replaced one for 30, and gives those
-    /// that are left.
-    fn left_after(days: &[i64]) -> Vec<u64> {
-        left_after_rollback(days, None)
+    /// Writes one version on each of these days with a retention of 30 days, and returns the
+    /// versions that remain.
+    fn remaining_after(days: &[i64]) -> Vec<u64> {
+        remaining_after_rollback(days, None)
     }
 
-    /// The same, with a rollback before the last one.
-    fn left_after_rollback(days: &[i64], to: Option<u64>) -> Vec<u64> {
+    /// The same, with a rollback before the last write.
+    fn remaining_after_rollback(days: &[i64], to: Option<u64>) -> Vec<u64> {
         let folder = tempfile::tempdir().unwrap();
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
         let (store, connection) = Store::open(&config).unwrap();
-        let ring = store.load_ring(&connection).unwrap();
-        let (empty_log, ring_changed) = (Cell::new(false), Cell::new(false));
+        let key_ring = store.load_key_ring(&connection).unwrap();
+        let (truncate_log, key_ring_changed) = (Cell::new(false), Cell::new(false));
         let path = SecretPath::parse("a").unwrap();
         for day in days {
-            let transaction = Transaction {
+            let transaction = SharedTransaction {
                 connection: &connection,
-                ring: &ring,
+                key_ring: &key_ring,
                 store: &store,
                 now: day * DAY,
-                empty_log: &empty_log,
-                ring_changed: &ring_changed,
+                truncate_log: &truncate_log,
+                key_ring_changed: &key_ring_changed,
             };
             let retention = Retention { versions: None, days: Some(30) };
             if let Some(version) = to.filter(|_| Some(day) == days.last()) {
@@ -277,11 +282,11 @@ mod tests {
 
     #[test]
     fn a_version_is_kept_for_days_after_it_was_replaced_not_after_it_was_written() {
-        assert_eq!(left_after(&[1000, 1090]), [1, 2], "replaced just now");
-        assert_eq!(left_after(&[1000, 1090, 1119]), [1, 2, 3], "replaced 29 days ago");
-        assert_eq!(left_after(&[1000, 1090, 1121]), [2, 3], "replaced 31 days ago");
-        assert_eq!(left_after(&[1000, 1001, 1002, 1300]), [3, 4]);
-        let rolled_back = left_after_rollback(&[1000, 1001, 1002, 1300], Some(1));
-        assert_eq!(rolled_back, [1, 2, 3, 4], "1 was active until now");
+        assert_eq!(remaining_after(&[1000, 1090]), [1, 2], "replaced at this write");
+        assert_eq!(remaining_after(&[1000, 1090, 1119]), [1, 2, 3], "replaced 29 days ago");
+        assert_eq!(remaining_after(&[1000, 1090, 1121]), [2, 3], "replaced 31 days ago");
+        assert_eq!(remaining_after(&[1000, 1001, 1002, 1300]), [3, 4]);
+        let rolled_back = remaining_after_rollback(&[1000, 1001, 1002, 1300], Some(1));
+        assert_eq!(rolled_back, [1, 2, 3, 4], "1 was active until this write");
     }
 }

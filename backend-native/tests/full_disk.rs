@@ -1,4 +1,4 @@
-//! A write for which there is no room fails whole, and everything written before stays readable.
+//! A write without disk space fails whole, and all earlier writes stay readable.
 #![cfg(target_os = "linux")]
 #![expect(
     clippy::expect_used,
@@ -17,8 +17,8 @@ use strongroom_backend_native::NativeBackend;
 use strongroom_core::{Backend, ErrorKind, PutOptions};
 use strongroom_testkit::report;
 use support::{
-    DIRECTORY, all_paths, directory_in_memory, exact, is_intact, key_file, open, path, put_next,
-    store_file, told_directory, value_of,
+    DIRECTORY, all_paths, child_directory, directory_in_memory, exact, is_intact, key_file, open,
+    path, put_next, store_file, value_of,
 };
 
 const ROLE: &str = "STRONGROOM_TEST_FULL_DISK";
@@ -33,14 +33,14 @@ fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let directory = told_directory();
+        let directory = child_directory();
         match role.as_str() {
             "limited" => {
                 let backend = open(&directory).await;
                 let written = fill(&backend, &["the file system failed", "the disk is full"]).await;
                 println!("\nwritten {written}");
             }
-            "full" => fill_and_go_on(&directory).await,
+            "full" => fill_and_resume(&directory).await,
             "full at creation" => create_on_full_disk(&directory).await,
             unknown => panic!("{unknown}"),
         }
@@ -80,7 +80,7 @@ async fn fill(backend: &NativeBackend, causes: &[&str]) -> u64 {
     for outcome in [first, second, third] {
         assert_unavailable(&outcome.unwrap_err(), causes);
     }
-    assert_nothing_partial(backend, written).await;
+    assert_no_partial_write(backend, written).await;
     written
 }
 
@@ -89,7 +89,7 @@ fn assert_unavailable(error: &strongroom_core::Error, causes: &[&str]) {
     assert!(causes.iter().any(|cause| error.to_string().contains(cause)), "{error}");
 }
 
-async fn assert_nothing_partial(backend: &NativeBackend, written: u64) {
+async fn assert_no_partial_write(backend: &NativeBackend, written: u64) {
     for number in 0..written {
         let secret = backend.get(&path(&name(number)), &exact(1)).await.unwrap();
         assert_eq!(secret.expose_text().unwrap(), value_of(&name(number), 1).repeat(20));
@@ -98,14 +98,14 @@ async fn assert_nothing_partial(backend: &NativeBackend, written: u64) {
     assert_eq!(u64::try_from(all_paths(backend).await.len()).unwrap(), written + 1);
 }
 
-async fn fill_and_go_on(directory: &Path) {
+async fn fill_and_resume(directory: &Path) {
     let ballast = directory.join("ballast");
     fs::write(&ballast, vec![0; BALLAST]).unwrap();
     let backend = open(directory).await;
     let written = fill(&backend, &["the disk is full"]).await;
-    // Opened anew on the full disk, it reads; with room again, both go on.
+    // Opened again on the full disk, the store reads; with free space, both instances write.
     let reopened = open(directory).await;
-    assert_nothing_partial(&reopened, written).await;
+    assert_no_partial_write(&reopened, written).await;
     fs::remove_file(ballast).unwrap();
     put_next(&backend, "often", 2).await;
     put_next(&reopened, "often", 3).await;
@@ -160,9 +160,9 @@ async fn a_write_beyond_the_largest_file_fails_whole() {
     report(format_args!("written before the limit: {written}"));
     assert!(written > 0);
     assert!(fs::metadata(store_file(directory.path())).unwrap().len() <= 1024 * 512);
-    // Without the limit it goes on.
+    // Without the limit, writes succeed again.
     let backend = open(directory.path()).await;
-    assert_nothing_partial(&backend, written).await;
+    assert_no_partial_write(&backend, written).await;
     put_next(&backend, "often", 2).await;
     assert!(is_intact(&backend, "often", 2).await);
 }
@@ -197,13 +197,13 @@ fn run_on_small_disk(role: &str) -> String {
 }
 
 #[test]
-fn a_write_on_a_full_disk_fails_whole_and_works_once_there_is_room() {
+fn a_write_on_a_full_disk_fails_whole_and_succeeds_once_there_is_space() {
     let written = number_written(&run_on_small_disk("full"));
     report(format_args!("written before the disk was full: {written}"));
     assert!(written > 0);
 }
 
 #[test]
-fn a_store_that_found_no_room_can_be_created_later() {
+fn a_store_that_found_no_space_can_be_created_later() {
     run_on_small_disk("full at creation");
 }

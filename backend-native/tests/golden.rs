@@ -1,5 +1,5 @@
-//! Stores written by earlier releases stay readable and writable. `golden/store-v1.json` says what
-//! is in both files; `vectors/decode.py` reads them without this crate.
+//! Stores written by earlier releases stay readable and writable. `golden/store-v1.json` lists the
+//! content of both files; `vectors/decode.py` reads them without this crate.
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -59,14 +59,14 @@ impl Copy {
 }
 
 #[tokio::test]
-async fn version_1_is_read_whole() {
+async fn reads_all_of_a_version_1_store() {
     let contents = contents();
     for store in contents["stores"].as_array().unwrap() {
         let copy = Copy::of(store);
         let backend = copy.open().await;
         let secrets = contents["secrets"].as_array().unwrap();
         for secret in secrets {
-            assert_is_read(&backend, secret).await;
+            assert_reads(&backend, secret).await;
         }
         let listed = backend.list(None, &ListOptions::new().include_deleted()).await.unwrap();
         assert_eq!(listed.paths.len(), secrets.len());
@@ -74,7 +74,7 @@ async fn version_1_is_read_whole() {
     }
 }
 
-async fn assert_is_read(backend: &NativeBackend, secret: &Value) {
+async fn assert_reads(backend: &NativeBackend, secret: &Value) {
     let path = path(secret);
     let active = backend.get(&path, &VersionSelector::Active).await;
     if secret["deleted"] == true {
@@ -119,7 +119,7 @@ fn path(secret: &Value) -> SecretPath {
 }
 
 #[tokio::test]
-async fn version_1_is_written_on() {
+async fn writes_to_a_version_1_store() {
     for store in contents()["stores"].as_array().unwrap() {
         let copy = Copy::of(store);
         let backend = copy.open().await;

@@ -1,5 +1,5 @@
-//! What an attacker, a backup tool or a misplaced setting may do to a store from outside, beyond
-//! editing its records.
+//! What an attacker, a backup tool or a wrong setting may do to a store, apart from edits of its
+//! records.
 
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
@@ -88,7 +88,7 @@ async fn a_store_without_its_log_is_still_that_store() {
 }
 
 #[tokio::test]
-async fn a_path_of_the_length_of_a_key_is_a_path() {
+async fn accepts_a_path_of_the_length_of_a_key() {
     let directory = directory_in_memory();
     let mut folder = directory.path().to_str().unwrap().to_owned() + "/";
     while folder.len() < 38 {
@@ -103,7 +103,7 @@ async fn a_path_of_the_length_of_a_key_is_a_path() {
 }
 
 #[tokio::test]
-async fn what_an_administrator_does_to_a_database_is_no_damage() {
+async fn accepts_a_vacuumed_and_analysed_database() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     put_next(&backend, "a", 1).await;
@@ -132,7 +132,7 @@ async fn a_key_that_was_replaced_cannot_be_put_back() {
 }
 
 #[tokio::test]
-async fn a_key_given_as_the_name_of_its_file_is_shown_nowhere() {
+async fn does_not_show_a_key_set_as_the_path_of_its_file() {
     let directory = directory_in_memory();
     let mut config = config(directory.path());
     let hexadecimal = "a1b2c3d4".repeat(8);
@@ -152,7 +152,7 @@ async fn a_key_given_as_the_name_of_its_file_is_shown_nowhere() {
 }
 
 #[tokio::test]
-async fn a_typed_text_of_32_bytes_is_no_key() {
+async fn refuses_a_typed_text_of_32_bytes_as_a_key() {
     let directory = directory_in_memory();
     fs::write(key_file(directory.path()), "password-password-password-12345").unwrap();
     fs::set_permissions(key_file(directory.path()), Permissions::from_mode(0o600)).unwrap();
@@ -162,7 +162,7 @@ async fn a_typed_text_of_32_bytes_is_no_key() {
 }
 
 #[tokio::test]
-async fn somebody_who_reads_for_long_holds_no_write_up_and_the_log_is_emptied_later() {
+async fn a_long_read_delays_no_write_and_the_log_is_truncated_later() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     let other = open(directory.path()).await;
@@ -182,11 +182,11 @@ async fn somebody_who_reads_for_long_holds_no_write_up_and_the_log_is_emptied_la
 
     drop(snapshot);
     put_next(&backend, "b", 3).await;
-    assert_eq!(log(), 0, "what was destroyed still stands in the log");
+    assert_eq!(log(), 0, "the log still holds the destroyed secret");
 }
 
 #[tokio::test]
-async fn a_copy_made_by_a_backup_tool_is_a_store_like_any_other() {
+async fn opens_a_copy_made_by_a_backup_tool() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     put_next(&backend, "a", 1).await;
@@ -205,7 +205,7 @@ async fn a_copy_made_by_a_backup_tool_is_a_store_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_log_that_others_can_access_is_refused() {
+async fn refuses_a_log_that_others_can_access() {
     let directory = directory_in_memory();
     open(directory.path()).await.close().await.unwrap();
     for suffix in ["-wal", "-shm", "-journal"] {
@@ -220,7 +220,7 @@ async fn a_log_that_others_can_access_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_to_a_file_that_was_removed_or_replaced() {
+async fn writes_nothing_to_a_file_that_was_removed_or_replaced() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     put_next(&backend, "a", 1).await;
@@ -230,16 +230,16 @@ async fn nothing_is_written_to_a_file_that_was_removed_or_replaced() {
         let error = backend.put(&path("a"), "x".into(), PutOptions::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(!error.is_temporary() && error.advice().contains("open the store again"));
-        fs::write(&file, "somebody else's").unwrap();
+        fs::write(&file, "another program's").unwrap();
     }
     assert_eq!(backend.health().await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert_eq!(fs::read(&file).unwrap(), b"somebody else's");
+    assert_eq!(fs::read(&file).unwrap(), b"another program's");
     fs::rename(&moved, &file).unwrap();
     put_next(&backend, "a", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_written_to_a_file_that_was_replaced_while_a_write_waited() {
+async fn writes_nothing_to_a_file_that_was_replaced_while_a_write_waited() {
     let directory = directory_in_memory();
     let backend = std::sync::Arc::new(open(directory.path()).await);
     put_next(&backend, "a", 1).await;
@@ -260,7 +260,7 @@ async fn nothing_is_written_to_a_file_that_was_replaced_while_a_write_waited() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_once_the_log_is_gone() {
+async fn writes_nothing_once_the_log_was_removed() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     put_next(&backend, "a", 1).await;
@@ -270,7 +270,7 @@ async fn nothing_is_written_once_the_log_is_gone() {
 }
 
 #[tokio::test]
-async fn rows_that_make_no_sense_stop_neither_listing_nor_rotation() {
+async fn invalid_rows_stop_neither_listing_nor_rotation() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     for name in ["a", "b", "c"] {
@@ -295,7 +295,7 @@ async fn rows_that_make_no_sense_stop_neither_listing_nor_rotation() {
 }
 
 #[tokio::test]
-async fn old_keys_are_kept_for_records_that_no_secret_claims() {
+async fn keeps_old_keys_for_records_that_no_secret_refers_to() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     put_next(&backend, "a", 1).await;

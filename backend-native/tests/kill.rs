@@ -1,7 +1,7 @@
-//! A writer killed with `SIGKILL` at any moment loses nothing that it was told is written.
+//! A writer killed with `SIGKILL` at any moment loses no acknowledged write.
 //!
 //! `STRONGROOM_KILLS` sets how often the writer is killed; the default is 200.
-//! `STRONGROOM_TEST_SEED` repeats the moments of an earlier run.
+//! `STRONGROOM_TEST_SEED` repeats the timestamps of an earlier run.
 
 #![expect(
     clippy::indexing_slicing,
@@ -26,8 +26,8 @@ use strongroom_core::{Backend, ErrorKind, MetadataPatch, PutOptions, VersionSele
 use strongroom_testkit::process::{ChildProcess, Role, role};
 use strongroom_testkit::report;
 use support::{
-    DIRECTORY, Random, all_paths, directory_in_memory, is_intact, kek_count, open, path, put_next,
-    raw, told_directory, value_of, wait_for_line,
+    DIRECTORY, Random, all_paths, child_directory, directory_in_memory, is_intact, kek_count, open,
+    path, put_next, raw, value_of, wait_for_line,
 };
 
 const DEFAULT_KILLS: u64 = 200;
@@ -45,7 +45,7 @@ fn child() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     println!("\nstarted");
     runtime.block_on(async {
-        let backend = Arc::new(open(&told_directory()).await);
+        let backend = Arc::new(open(&child_directory()).await);
         println!("ready");
         if role == "rotator" {
             backend.rotate_kek().await.unwrap();
@@ -53,7 +53,7 @@ fn child() {
             return;
         }
         let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| tokio::spawn(write_for_ever(Arc::clone(&backend), writer)))
+            .map(|writer| tokio::spawn(write_forever(Arc::clone(&backend), writer)))
             .collect();
         for writer in writers {
             writer.await.unwrap();
@@ -65,8 +65,8 @@ fn kept(writer: u64, number: u64) -> String {
     format!("kept/{writer}/{number}")
 }
 
-/// Nobody else writes these paths, so that each next version is known beforehand.
-async fn write_for_ever(backend: Arc<NativeBackend>, writer: u64) {
+/// Only one writer writes these paths, so each next version is predictable.
+async fn write_forever(backend: Arc<NativeBackend>, writer: u64) {
     let mut latest = BTreeMap::new();
     for number in 0..KEPT {
         let version = match backend.describe(&path(&kept(writer, number))).await {
@@ -91,7 +91,7 @@ async fn write_for_ever(backend: Arc<NativeBackend>, writer: u64) {
     }
 }
 
-/// One step in the life of a secret, from whatever state a kill has left it in.
+/// One change of a secret, from any state that a kill may have left.
 async fn change(backend: &NativeBackend, name: &str, step: u64) {
     let path = path(name);
     let outcome = match step {
@@ -122,7 +122,7 @@ fn spawn(role: &str, directory: &Path) -> (ChildProcess, BufReader<ChildStdout>)
     (child, output)
 }
 
-/// The acknowledged writes among the lines of a killed child. One without an end does not count.
+/// The acknowledged writes in the output of a killed child, without an incomplete last line.
 fn acknowledged(output: &mut BufReader<ChildStdout>) -> Vec<(String, u64)> {
     let mut acknowledged = Vec::new();
     let mut line = String::new();
@@ -169,19 +169,19 @@ impl Tally {
             self.lost += u64::from(self.intact.get(name).is_none_or(|latest| latest < version));
         }
         for writer in 0..WRITERS {
-            self.torn += torn_versions(backend, &format!("changed/{writer}")).await;
+            self.torn += count_torn_versions(backend, &format!("changed/{writer}")).await;
         }
     }
 
-    async fn look_at_everything(&mut self, backend: &NativeBackend) {
+    async fn check_all(&mut self, backend: &NativeBackend) {
         for path in all_paths(backend).await {
-            self.torn += torn_versions(backend, path.as_str()).await;
+            self.torn += count_torn_versions(backend, path.as_str()).await;
         }
     }
 }
 
 /// How many versions of a secret do not open to their value. A deleted one is undeleted first.
-async fn torn_versions(backend: &NativeBackend, name: &str) -> u64 {
+async fn count_torn_versions(backend: &NativeBackend, name: &str) -> u64 {
     let path = path(name);
     match backend.undelete(&path).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return 0,
@@ -199,7 +199,7 @@ async fn torn_versions(backend: &NativeBackend, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn nothing_acknowledged_is_lost() {
+async fn loses_no_acknowledged_write() {
     let directory = directory_in_memory();
     let (mut random, seed) = Random::seeded();
     println!("seed: {seed}");
@@ -226,13 +226,13 @@ async fn nothing_acknowledged_is_lost() {
         }
     }
     let backend = open(directory.path()).await;
-    tally.look_at_everything(&backend).await;
+    tally.check_all(&backend).await;
     let Tally { acknowledged, lost, torn, .. } = tally;
     report(format_args!(
         "kills: {kills}, acknowledged writes: {acknowledged}, lost: {lost}, torn: {torn} ({:?})",
         begin.elapsed()
     ));
-    assert!(acknowledged > kills, "too few writes to tell anything");
+    assert!(acknowledged > kills, "too few writes for a result");
     assert_eq!((lost, torn), (0, 0));
 }
 
@@ -280,18 +280,18 @@ fn newest_key(connection: &Connection) -> u32 {
     connection.query_row("SELECT max(id) FROM keyring", [], |row| row.get(0)).unwrap()
 }
 
-/// Returns once a rotation has begun, or goes on.
+/// Returns once a rotation has started or resumed.
 fn wait_until_rotating(directory: &Path, newest_before: u32) {
     let connection = raw(directory);
     let begin = Instant::now();
     while newest_key(&connection) == newest_before && !is_rotating(directory) {
-        assert!(begin.elapsed() < Duration::from_secs(60), "no rotation has begun");
+        assert!(begin.elapsed() < Duration::from_secs(60), "no rotation has started");
         std::thread::yield_now();
     }
 }
 
 #[tokio::test]
-async fn an_interrupted_rotation_is_finished_by_the_next() {
+async fn the_next_rotation_finishes_an_interrupted_one() {
     let directory = directory_in_memory();
     let (mut random, seed) = Random::seeded();
     println!("seed: {seed}");
@@ -319,7 +319,7 @@ async fn an_interrupted_rotation_is_finished_by_the_next() {
         for number in 0..ROTATED {
             assert!(is_intact(&backend, &format!("rotated/{number}"), 1).await, "{number}");
         }
-        // Every other time the next child goes on instead.
+        // Every other time the next child resumes it instead.
         if kill % 2 == 1 {
             let rotation = backend.rotate_kek().await.unwrap();
             assert_eq!((rotation.resumed, rotation.damaged), (rotating, 0));

@@ -73,7 +73,7 @@ fn values() -> impl Strategy<Value = SecretValue> {
 }
 
 /// Expiries lie far enough in the past or future that both backends see the same.
-fn moments() -> impl Strategy<Value = SystemTime> {
+fn timestamps() -> impl Strategy<Value = SystemTime> {
     let past = (0..1_000_000_000_000_u64).prop_map(|at| UNIX_EPOCH + Duration::from_millis(at));
     let future = (1..1_000_000_u64).prop_map(|days| {
         let distance = Duration::from_secs(3600 + days * 86_400);
@@ -89,7 +89,7 @@ fn patches() -> impl Strategy<Value = MetadataPatch> {
         1 => select(Tier::ALL).prop_map(|tier| MetadataPatch::new().tier(tier)).boxed(),
         1 => "\\PC{1,20}".prop_map(|text| MetadataPatch::new().description(text)).boxed(),
         1 => Just(MetadataPatch::new().clear_description()).boxed(),
-        1 => moments().prop_map(|moment| MetadataPatch::new().expires_at(moment)).boxed(),
+        1 => timestamps().prop_map(|moment| MetadataPatch::new().expires_at(moment)).boxed(),
         2 => Just(MetadataPatch::new().clear_expires_at()).boxed(),
         1 => (0..100_000_u64)
             .prop_map(|millis| {
@@ -218,7 +218,7 @@ fn operations() -> u32 {
 }
 
 #[test]
-fn does_what_the_reference_does() {
+fn agrees_with_the_memory_backend() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (_, seed) = Random::seeded();
     println!("seed: {seed}");

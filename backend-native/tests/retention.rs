@@ -1,4 +1,4 @@
-//! How many versions are kept.
+//! The retention of versions.
 //!
 //! The age of a version cannot be set from outside: it is part of what authenticates the record,
 //! and the clock is the system's. So the rule on age is tested with its smallest and largest
@@ -33,7 +33,7 @@ async fn active(backend: &NativeBackend, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn three_versions_are_kept() {
+async fn keeps_three_versions() {
     let directory = directory_in_memory();
     let backend = keeping(directory.path(), Some(3), None).await;
     for version in 1..=5 {
@@ -82,7 +82,7 @@ async fn a_smaller_limit_takes_effect_at_the_next_write_of_a_secret() {
     assert_eq!(numbers(&backend, "a").await, [1]);
 }
 
-/// Waits until the clock of the store has moved on, so that what was written is older.
+/// Waits until the clock shows a later millisecond, so that earlier writes are older.
 fn next_millisecond() {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let (before, begin) = (now(), Instant::now());

@@ -1,4 +1,5 @@
-//! Replacing the master key while others read and write, and with damaged records in the store.
+//! Rotation of the key-encryption key during reads and writes, and with corrupt records in the
+//! store.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
@@ -15,7 +16,7 @@ use strongroom_backend_native::NativeBackend;
 use strongroom_core::{Backend, Condition, ErrorKind, PutOptions, VersionSelector};
 use strongroom_testkit::process::{Role, role};
 use support::{
-    DIRECTORY, config, is_intact, kek_count, open, path, put_next, raw, told_directory, value_of,
+    DIRECTORY, child_directory, config, is_intact, kek_count, open, path, put_next, raw, value_of,
     wait_for_line,
 };
 
@@ -56,7 +57,8 @@ fn wraps_and_bodies(directory: &Path) -> Blobs {
     rows.unwrap().map(Result::unwrap).collect()
 }
 
-/// What the child of `others_go_on_during_a_rotation` does: reads until its input ends.
+/// What the child of `reads_and_writes_continue_during_a_rotation` does: reads until its input
+/// ends.
 #[test]
 fn child() {
     if role().as_deref() != Some("reader") {
@@ -66,7 +68,7 @@ fn child() {
     let ended = Arc::new(AtomicBool::new(false));
     let input_ended = Arc::clone(&ended);
     runtime.block_on(async {
-        let backend = open(&told_directory()).await;
+        let backend = open(&child_directory()).await;
         println!("\nready");
         std::thread::spawn(move || {
             std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
@@ -96,7 +98,7 @@ async fn read_and_write(backend: Arc<NativeBackend>, done: Arc<AtomicBool>) -> u
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn others_go_on_during_a_rotation() {
+async fn reads_and_writes_continue_during_a_rotation() {
     let directory = tempfile::tempdir().unwrap();
     let backend = Arc::new(filled(directory.path()).await);
     let before = wraps_and_bodies(directory.path());
@@ -137,13 +139,13 @@ async fn others_go_on_during_a_rotation() {
     assert!(expected.contains(&rotation.rewrapped), "{rotation:?}");
     assert_eq!(kek_count(directory.path()), 1);
     let after = wraps_and_bodies(directory.path());
-    for (place, (wrap, body)) in &before {
-        let (new_wrap, same_body) = &after[place];
+    for (version, (wrap, body)) in &before {
+        let (new_wrap, same_body) = &after[version];
         assert_ne!(wrap, new_wrap);
         assert_eq!(body, same_body);
     }
     all_intact(&backend).await;
-    // An instance that was open before goes on writing, too, and what it writes can be read.
+    // An instance that was open before still writes, and its writes are readable.
     put_next(&other, &name(0), VERSIONS + 1).await;
     assert!(is_intact(&backend, &name(0), VERSIONS + 1).await);
     assert!(is_intact(&open(directory.path()).await, &name(0), VERSIONS + 1).await);
@@ -163,7 +165,7 @@ async fn each_rotation_replaces_the_key() {
         assert_eq!((rotation.rewrapped, rotation.damaged), (2, 0));
         key_id = rotation.key_id;
         let now = wraps_and_bodies(directory.path());
-        assert!(wraps.iter().all(|(place, (wrap, _))| now[place].0 != *wrap));
+        assert!(wraps.iter().all(|(version, (wrap, _))| now[version].0 != *wrap));
         wraps = now;
         assert_eq!(kek_count(directory.path()), 1);
         for reading in [&backend, &other] {
@@ -188,7 +190,7 @@ async fn rotations_at_the_same_time_leave_one_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reads_keep_up_with_one_rotation_after_another() {
+async fn reads_survive_successive_rotations() {
     let directory = support::directory_in_memory();
     let backend = Arc::new(open(directory.path()).await);
     put_next(&backend, "a", 1).await;
@@ -240,7 +242,7 @@ async fn a_damaged_record_keeps_the_old_key_and_is_reported() {
     let refused = backend.get(&path("wrap"), &support::exact(1)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
 
-    // The edit taken back, the old key still opens what it wraps.
+    // Once the edit is undone, the old key still unwraps its data keys.
     connection.execute("UPDATE secrets SET tier = 'sensitive' WHERE path = 'row'", []).unwrap();
     assert!(is_intact(&backend, "row", 1).await && is_intact(&backend, "row", 2).await);
     backend.destroy(&path("wrap")).await.unwrap();

@@ -6,18 +6,18 @@ use super::*;
 
 const STORE: [u8; 16] = [7; 16];
 
-/// What a record belongs to, with an owned path.
+/// A record context with an owned path.
 #[derive(Clone, Debug, PartialEq)]
-struct Home {
+struct OwnedContext {
     secret_id: [u8; 16],
     version: u64,
     created_at: i64,
     path: SecretPath,
 }
 
-impl Home {
-    fn place(&self) -> Place<'_> {
-        Place {
+impl OwnedContext {
+    fn borrow(&self) -> RecordContext<'_> {
+        RecordContext {
             store_id: &STORE,
             secret_id: &self.secret_id,
             version: self.version,
@@ -27,12 +27,12 @@ impl Home {
     }
 }
 
-fn home() -> impl Strategy<Value = Home> {
+fn owned_context() -> impl Strategy<Value = OwnedContext> {
     let path = "[a-z0-9]{1,8}(/[A-Za-z0-9_@:+-]{1,20}){0,4}";
     (any::<[u8; 16]>(), any::<u64>(), any::<i64>(), path).prop_map(
         |(secret_id, version, created_at, path)| {
             let path = SecretPath::parse(&path).unwrap();
-            Home { secret_id, version, created_at, path }
+            OwnedContext { secret_id, version, created_at, path }
         },
     )
 }
@@ -45,8 +45,8 @@ fn value() -> impl Strategy<Value = SecretValue> {
     ]
 }
 
-/// A damaged copy: a byte changed, removed or added at any place.
-fn damaged(bytes: &[u8], (kind, at, mask): (u8, Index, u8)) -> Vec<u8> {
+/// A corrupt copy: a byte changed, removed or added at any position.
+fn corrupt_copy(bytes: &[u8], (kind, at, mask): (u8, Index, u8)) -> Vec<u8> {
     let mut copy = bytes.to_vec();
     let at = at.index(copy.len());
     match kind {
@@ -58,78 +58,82 @@ fn damaged(bytes: &[u8], (kind, at, mask): (u8, Index, u8)) -> Vec<u8> {
     copy
 }
 
-/// Kind of damage, place, and a byte that is not zero.
+/// Kind of damage, position, and a byte that is not zero.
 fn damage() -> impl Strategy<Value = (u8, Index, u8)> {
     (0..4_u8, any::<Index>(), 1..=u8::MAX)
 }
 
 fn kek() -> AeadKey {
-    AeadKey::new(&crypto::random_key().unwrap()).unwrap()
+    AeadKey::new(&crypto::random_key().unwrap())
 }
 
-fn open(sealed: &Sealed, place: &Place<'_>, kek: &AeadKey) -> Result<SecretValue, NotAuthentic> {
-    open_body(&sealed.body, place, &unwrap(&sealed.wrap, place, kek)?)
+fn open(
+    sealed: &Sealed,
+    context: &RecordContext<'_>,
+    kek: &AeadKey,
+) -> Result<SecretValue, NotAuthentic> {
+    open_body(&sealed.body, context, &unwrap(&sealed.wrap, context, kek)?)
 }
 
 proptest! {
     #[test]
-    fn what_is_sealed_opens_in_its_place(value in value(), home in home(), id: u32) {
+    fn a_sealed_value_opens_in_its_context(value in value(), context in owned_context(), id: u32) {
         let kek = kek();
-        let sealed = seal(&value, &home.place(), id, &kek).unwrap();
+        let sealed = seal(&value, &context.borrow(), id, &kek).unwrap();
         prop_assert_eq!(kek_id(&sealed.wrap), Ok(id));
-        let opened = open(&sealed, &home.place(), &kek).unwrap();
+        let opened = open(&sealed, &context.borrow(), &kek).unwrap();
         prop_assert_eq!(opened.format(), value.format());
         prop_assert_eq!(opened.expose_bytes(), value.expose_bytes());
     }
 
     #[test]
-    fn nothing_opens_in_another_place(value in value(), home in home(), other in home()) {
-        prop_assume!(home != other);
+    fn nothing_opens_in_another_context(value in value(), context in owned_context(), other in owned_context()) {
+        prop_assume!(context != other);
         let kek = kek();
-        let sealed = seal(&value, &home.place(), 2, &kek).unwrap();
-        let data_key = unwrap(&sealed.wrap, &home.place(), &kek).unwrap();
-        // All of the place differs, and each part of it alone.
-        let places = [
+        let sealed = seal(&value, &context.borrow(), 2, &kek).unwrap();
+        let data_key = unwrap(&sealed.wrap, &context.borrow(), &kek).unwrap();
+        // The whole context differs, and each part of it alone.
+        let contexts = [
             other.clone(),
-            Home { secret_id: other.secret_id, ..home.clone() },
-            Home { version: other.version, ..home.clone() },
-            Home { created_at: other.created_at, ..home.clone() },
-            Home { path: other.path, ..home.clone() },
+            OwnedContext { secret_id: other.secret_id, ..context.clone() },
+            OwnedContext { version: other.version, ..context.clone() },
+            OwnedContext { created_at: other.created_at, ..context.clone() },
+            OwnedContext { path: other.path, ..context.clone() },
         ];
-        for place in places.iter().filter(|place| **place != home) {
-            prop_assert!(unwrap(&sealed.wrap, &place.place(), &kek).is_err());
-            prop_assert!(open_body(&sealed.body, &place.place(), &data_key).is_err());
+        for changed in contexts.iter().filter(|changed| **changed != context) {
+            prop_assert!(unwrap(&sealed.wrap, &changed.borrow(), &kek).is_err());
+            prop_assert!(open_body(&sealed.body, &changed.borrow(), &data_key).is_err());
         }
-        let foreign = Place { store_id: &[8; 16], ..home.place() };
+        let foreign = RecordContext { store_id: &[8; 16], ..context.borrow() };
         prop_assert!(unwrap(&sealed.wrap, &foreign, &kek).is_err());
         prop_assert!(open_body(&sealed.body, &foreign, &data_key).is_err());
     }
 
     #[test]
-    fn a_changed_record_is_refused(value in value(), home in home(), damage in damage()) {
+    fn a_changed_record_is_refused(value in value(), context in owned_context(), damage in damage()) {
         let kek = kek();
-        let sealed = seal(&value, &home.place(), 2, &kek).unwrap();
-        let data_key = unwrap(&sealed.wrap, &home.place(), &kek).unwrap();
-        let body = damaged(&sealed.body, damage);
+        let sealed = seal(&value, &context.borrow(), 2, &kek).unwrap();
+        let data_key = unwrap(&sealed.wrap, &context.borrow(), &kek).unwrap();
+        let body = corrupt_copy(&sealed.body, damage);
         // Inserting a byte next to an equal one can give the same bytes.
         if body != sealed.body {
-            prop_assert!(open_body(&body, &home.place(), &data_key).is_err());
+            prop_assert!(open_body(&body, &context.borrow(), &data_key).is_err());
         }
-        let wrap = damaged(&sealed.wrap, damage);
+        let wrap = corrupt_copy(&sealed.wrap, damage);
         if wrap != sealed.wrap {
-            prop_assert!(unwrap(&wrap, &home.place(), &kek).is_err());
+            prop_assert!(unwrap(&wrap, &context.borrow(), &kek).is_err());
         }
     }
 
     #[test]
-    fn a_changed_key_of_the_ring_is_refused(id: u32, damage in damage()) {
+    fn a_changed_key_of_the_key_ring_is_refused(id: u32, damage in damage()) {
         let (key, ring_key) = (crypto::random_key().unwrap(), kek());
         let sealed = seal_ring_key(&key, Purpose::Mac, id, &STORE, &ring_key).unwrap();
         let open = |sealed: &[u8], purpose, id, store_id| {
             open_ring_key(sealed, purpose, id, store_id, &ring_key)
         };
         prop_assert_eq!(open(&sealed, Purpose::Mac, id, &STORE).unwrap(), key);
-        let changed = damaged(&sealed, damage);
+        let changed = corrupt_copy(&sealed, damage);
         prop_assert!(changed == sealed || open(&changed, Purpose::Mac, id, &STORE).is_err());
         prop_assert!(open(&sealed, Purpose::KeyEncryption, id, &STORE).is_err());
         prop_assert!(open(&sealed, Purpose::Mac, id ^ 1, &STORE).is_err());
@@ -140,10 +144,10 @@ proptest! {
 #[test]
 fn a_body_is_bound_to_its_data_key() {
     let path = SecretPath::parse("a").unwrap();
-    let home = Home { secret_id: [1; 16], version: 1, created_at: 0, path };
-    let sealed = seal(&"value".into(), &home.place(), 2, &kek()).unwrap();
+    let context = OwnedContext { secret_id: [1; 16], version: 1, created_at: 0, path };
+    let sealed = seal(&"value".into(), &context.borrow(), 2, &kek()).unwrap();
     let other = crypto::random_key().unwrap();
-    assert_eq!(open_body(&sealed.body, &home.place(), &other).unwrap_err(), NotAuthentic);
+    assert_eq!(open_body(&sealed.body, &context.borrow(), &other).unwrap_err(), NotAuthentic);
 }
 
 /// One field of a row, as the tables have them.
@@ -174,7 +178,7 @@ fn encoded(fields: &[Field]) -> Vec<u8> {
     input.as_bytes().to_vec()
 }
 
-/// Reads fields of the same kinds as `like` back. Whatever can be read back was not ambiguous.
+/// Reads fields of the same kinds as `like` back. An encoding that can be read back is unambiguous.
 fn decoded(mut bytes: &[u8], like: &[Field]) -> Vec<Field> {
     fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
         let (taken, rest) = bytes.split_at(count);

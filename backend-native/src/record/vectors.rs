@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::*;
 use crate::config::KeySource;
 use crate::crypto::MacKey;
-use crate::root::{Argon2id, Derivation, RootKey};
+use crate::root_key::{Argon2id, Derivation, RootKey};
 
 pub(crate) fn vectors() -> Value {
     serde_json::from_str(include_str!("../../tests/vectors/records.json")).unwrap()
@@ -41,7 +41,7 @@ fn the_ring_opens_with_the_root_key() {
     let root = RootKey::derive(&KeySource::Key(root_key.into()), &Derivation::None).unwrap();
     assert_eq!(root.check(&store_id)[..], bytes(&vectors["root_check"]));
 
-    let ring_key = root.ring_key(&store_id).unwrap();
+    let ring_key = root.ring_key(&store_id);
     let keyring = vectors["keyring"].as_array().unwrap();
     assert_eq!(keyring.len(), 2);
     for key in keyring {
@@ -79,13 +79,13 @@ fn passphrases_give_their_root_keys() {
 fn records_open_to_their_values() {
     let vectors = vectors();
     let store_id = array(&vectors["store_id"]);
-    let kek = AeadKey::new(&ring_key_of(&vectors, Purpose::KeyEncryption)).unwrap();
+    let kek = AeadKey::new(&ring_key_of(&vectors, Purpose::KeyEncryption));
     let records = vectors["records"].as_array().unwrap();
     assert_eq!(records.len(), 5);
     for record in records {
         let name = &record["name"];
         let (body, wrap) = (bytes(&record["body"]), bytes(&record["wrap"]));
-        let place = Place {
+        let context = RecordContext {
             store_id: &store_id,
             secret_id: &array(&record["secret_id"]),
             version: record["version"].as_u64().unwrap(),
@@ -93,9 +93,9 @@ fn records_open_to_their_values() {
             path: &SecretPath::parse(record["path"].as_str().unwrap()).unwrap(),
         };
         assert_eq!(kek_id(&wrap), Ok(2), "{name}");
-        let data_key = unwrap(&wrap, &place, &kek).unwrap();
+        let data_key = unwrap(&wrap, &context, &kek).unwrap();
         assert_eq!(data_key[..], bytes(&record["data_key"]), "{name}");
-        let value = open_body(&body, &place, &data_key).unwrap();
+        let value = open_body(&body, &context, &data_key).unwrap();
         assert_eq!(format!("{:?}", value.format()).to_lowercase(), record["format"], "{name}");
         assert_eq!(value.expose_bytes(), bytes(&record["value"]), "{name}");
     }

@@ -1,5 +1,5 @@
-//! What the tests of the native store share: where a store is, and values that can be told from
-//! their path and version.
+//! Shared by the tests of the native store: paths, connections, and values that follow from path
+//! and version.
 
 #![allow(dead_code, reason = "each test target uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
@@ -18,7 +18,7 @@ use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{Backend, ListOptions, PutOptions, SecretPath, Version, VersionSelector};
 use tempfile::TempDir;
 
-/// The environment variable that tells a child the directory of its store.
+/// The environment variable that passes the directory of its store to a child process.
 pub(crate) const DIRECTORY: &str = "STRONGROOM_TEST_DIRECTORY";
 
 pub(crate) fn store_file(directory: &Path) -> PathBuf {
@@ -39,8 +39,8 @@ pub(crate) async fn open(directory: &Path) -> NativeBackend {
     NativeBackend::open(config(directory)).await.unwrap()
 }
 
-/// The directory that a child was told of.
-pub(crate) fn told_directory() -> PathBuf {
+/// The directory that the parent passed to this child process.
+pub(crate) fn child_directory() -> PathBuf {
     std::env::var_os(DIRECTORY).unwrap().into()
 }
 

@@ -1,9 +1,9 @@
-//! Whoever can write the store's file can take secrets away, but cannot make the store give a
-//! wrong one: every edit of what is stored is refused as `Corrupt`, is never written over, and
-//! leaves the other secrets readable.
+//! An attacker who can write the store's file can remove secrets, but cannot make the store return
+//! a wrong one: reading an edited record fails with `Corrupt`, no write overwrites it, and the
+//! other secrets stay readable.
 //!
-//! What cannot be noticed from inside the file is not here: a secret removed whole, or an older
-//! authentic copy of a secret, or of the file, put back.
+//! These tests leave out what the file alone cannot reveal: the removal of a whole secret, and the
+//! restoration of an older authentic copy of a secret or of the file.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -12,8 +12,8 @@
 )]
 
 mod edit;
-mod keyring;
-mod places;
+mod key_ring;
 mod rows;
 mod sample;
+mod swaps;
 mod versions;

@@ -3,7 +3,7 @@
 use rusqlite::types::Value;
 
 use crate::edit::{Cell, Edit};
-use crate::sample::{API, DB, Damage, GONE, PLAIN, Sample};
+use crate::sample::{API, DB, DELETED, Damage, PLAIN, Sample};
 
 const COLUMNS: [&str; 14] = [
     "secret_id",
@@ -23,20 +23,20 @@ const COLUMNS: [&str; 14] = [
 ];
 
 #[tokio::test]
-async fn every_bit_of_every_column_counts() {
+async fn refuses_a_flip_of_any_bit_of_any_column() {
     let mut sample = Sample::new().await;
     for column in COLUMNS {
         for edit in Cell::of_secret(API, column).flips(&sample.editor) {
             sample.refuses(&edit, &[Damage::row(API)]).await;
         }
     }
-    for edit in Cell::of_secret(GONE, "deleted_at").flips(&sample.editor) {
-        sample.refuses(&edit, &[Damage::row(GONE)]).await;
+    for edit in Cell::of_secret(DELETED, "deleted_at").flips(&sample.editor) {
+        sample.refuses(&edit, &[Damage::row(DELETED)]).await;
     }
     sample.finish(1_300).await;
 }
 
-/// What an attacker would want, and what is close to the truth: each an assignment in SQL.
+/// Edits that an attacker would want, and edits close to the original: each an assignment in SQL.
 const ASSIGNMENTS: &[(&str, &[&str])] = &[
     (
         DB,
@@ -132,7 +132,7 @@ const ASSIGNMENTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        GONE,
+        DELETED,
         &[
             "deleted_at = NULL",
             "deleted_at = 0",
@@ -178,7 +178,7 @@ async fn a_row_belongs_to_its_path() {
     ));
     sample.refuses(&edit, &[Damage::row("app/copy")]).await;
 
-    // In place of another secret, with or without that one in its own place.
+    // Under the path of another secret, with or without that secret under its own path.
     let both = || [Damage::row(DB), Damage::row(API)];
     let exchanged = |columns: &[&'static str], sample: &Sample| {
         let swap = |column: &&'static str| {

@@ -1,4 +1,4 @@
-//! A store with a few secrets, an editor of its file, and what must hold after each edit.
+//! A store with a few secrets, a connection that edits its file, and the checks after each edit.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) const API: &str = "app/api";
 /// One version and no optional metadata.
 pub(crate) const PLAIN: &str = "app/plain";
 /// Deleted, can be undeleted.
-pub(crate) const GONE: &str = "app/gone";
+pub(crate) const DELETED: &str = "app/gone";
 
 pub(crate) const NEW_YEAR_9000: Duration = Duration::from_secs(221_845_392_000);
 
@@ -184,7 +184,7 @@ impl Sample {
                 failures.push(format!("{edit}: {path} cannot be read any more"));
             }
         }
-        // A damaged secret is listed, so that somebody learns of it.
+        // A corrupt secret is listed, so that the operator sees it.
         let listed = self.backend.list(None, &ListOptions::new()).await.unwrap().paths;
         for path in self.active_values.keys() {
             let unchecked =
@@ -195,7 +195,7 @@ impl Sample {
         }
     }
 
-    /// Everything about the damaged secrets that reading can tell.
+    /// Everything that reads report about the damaged secrets.
     async fn readings(&self, damages: &[Damage<'_>]) -> Vec<String> {
         let mut readings = Vec::new();
         for damage in damages {
@@ -255,6 +255,6 @@ pub(crate) async fn fill(backend: &NativeBackend) {
     put(API, "old".into(), metadata).await;
     put(API, SecretValue::fields([("user", "app"), ("key", "k")]), MetadataPatch::new()).await;
     put(PLAIN, SecretValue::binary(vec![0, 0xff, 0x80]), MetadataPatch::new()).await;
-    put(GONE, "gone".into(), MetadataPatch::new()).await;
-    backend.delete(&parse(GONE)).await.unwrap();
+    put(DELETED, "gone".into(), MetadataPatch::new()).await;
+    backend.delete(&parse(DELETED)).await.unwrap();
 }

@@ -9,7 +9,7 @@ fn is_listed(column: &str) -> bool {
 }
 
 #[tokio::test]
-async fn every_bit_of_a_version_counts() {
+async fn refuses_a_flip_of_any_bit_of_a_version() {
     let mut sample = Sample::new().await;
     for column in ["created_at", "wrap", "body"] {
         for edit in Cell::of_version(DB, 2, column).flips(&sample.editor) {
@@ -20,7 +20,7 @@ async fn every_bit_of_a_version_counts() {
 }
 
 #[tokio::test]
-async fn blobs_of_any_other_length_are_refused() {
+async fn refuses_blobs_of_any_other_length() {
     let mut sample = Sample::new().await;
     for column in ["wrap", "body"] {
         for edit in Cell::of_version(DB, 2, column).resizes(&sample.editor) {

@@ -1,5 +1,5 @@
-//! The native store beside its parts: a prepared point read of SQLite, the cryptography of one
-//! record, and a bare insert with the same durability. 200-byte values among 10,000 secrets.
+//! The native store compared with its parts: a prepared point read of SQLite, the cryptography of
+//! one record, and a plain insert with the same durability. 200-byte values among 10,000 secrets.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(crate) fn open(runtime: &Runtime, folder: &Path) -> Result<NativeBackend> {
     Ok(runtime.block_on(NativeBackend::open(config))?)
 }
 
-/// Writes secrets with many writes waiting at a time, so that they share transactions.
+/// Writes secrets, 128 at a time, so that they share transactions.
 pub(crate) fn fill(runtime: &Runtime, store: &NativeBackend, count: usize) -> Result<()> {
     let puts = stream::iter(0..count).map(|number| async move {
         let path = SecretPath::parse(&path_of(number))?;
@@ -50,30 +50,30 @@ pub(crate) fn path_of(number: usize) -> String {
     format!("production/service-{}/key-{number:06}", number % 100)
 }
 
-/// Gives one path after the other, far enough apart that each read meets another page.
+/// All paths, in an order in which each read touches another page than the previous one.
 fn paths() -> Result<Vec<SecretPath>> {
     let scattered = (0..SECRETS).map(|index| index * 7919 % SECRETS);
     Ok(scattered.map(|number| SecretPath::parse(&path_of(number))).collect::<Result<_, _>>()?)
 }
 
-struct Rounds<'a> {
+struct PathCycle<'a> {
     paths: &'a [SecretPath],
     next: Cell<usize>,
 }
 
-impl<'a> Rounds<'a> {
+impl<'a> PathCycle<'a> {
     fn new(paths: &'a [SecretPath]) -> Self {
         Self { paths, next: Cell::new(0) }
     }
 
-    fn path(&self) -> Option<&'a SecretPath> {
+    fn next_path(&self) -> Option<&'a SecretPath> {
         let index = self.next.get();
         self.next.set((index + 1) % self.paths.len());
         self.paths.get(index)
     }
 }
 
-/// A connection set up as the store sets up its own.
+/// A connection configured like those of the store.
 fn bare_sqlite(file: &Path) -> Result<Connection> {
     let connection = Connection::open(file)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -93,15 +93,15 @@ fn get_over_parts(
     bare: &Connection,
 ) -> Result<()> {
     let paths = paths()?;
-    let (ours, theirs) = (Rounds::new(&paths), Rounds::new(&paths));
+    let (ours, theirs) = (PathCycle::new(&paths), PathCycle::new(&paths));
     let mut read = bare.prepare(POINT_READ)?;
     let parts = Parts::new()?;
     let [get, point_read, unwrap, commit, open] = compare([
         Subject::awaiting(runtime, || async {
-            store.get(ours.path()?, &VersionSelector::Active).await.ok()
+            store.get(ours.next_path()?, &VersionSelector::Active).await.ok()
         }),
         Subject::new(|| {
-            let path = theirs.path()?.as_str();
+            let path = theirs.next_path()?.as_str();
             read.query_row([path], |row| Ok(row.get_ref(2)?.as_blob()?.len())).ok()
         }),
         Subject::new(|| parts.unwrap()),
@@ -194,23 +194,26 @@ fn put_over_sqlite(
          STRICT, WITHOUT ROWID",
     )?;
     let paths = paths()?;
-    let (ours, theirs) = (Rounds::new(&paths), Rounds::new(&paths));
+    let (ours, theirs) = (PathCycle::new(&paths), PathCycle::new(&paths));
     let mut insert = bare.prepare("INSERT INTO record VALUES (?, ?, ?)")?;
     let version = Cell::new(0_i64);
     let [put, sqlite] = compare([
         Subject::awaiting(runtime, || async {
-            store.put(ours.path()?, SecretValue::from(&VALUE[..]), PutOptions::new()).await.ok()
+            store
+                .put(ours.next_path()?, SecretValue::from(&VALUE[..]), PutOptions::new())
+                .await
+                .ok()
         }),
         Subject::new(|| {
             version.set(version.get() + 1);
-            insert.execute((theirs.path()?.as_str(), version.get(), &VALUE[..])).ok()
+            insert.execute((theirs.next_path()?.as_str(), version.get(), &VALUE[..])).ok()
         }),
     ]);
     report.add("native_put_over_sqlite", put.over(&sqlite), "x", Target::Max(1.5))?;
     report.add("native_put_us", put.median() / 1e3, "us", None)
 }
 
-/// What sealing adds to a record in bytes, and what the cryptography of sealing costs in time.
+/// How many bytes sealing adds to a record, and how long the cryptography of sealing takes.
 fn sealing_overhead(report: &mut Report, bare: &Connection) -> Result<()> {
     let stored: i64 =
         bare.query_row("SELECT max(length(body) + length(wrap)) FROM versions", [], |row| {

@@ -1,4 +1,5 @@
-//! A native store of 100,000 secrets of 200 bytes: what it costs to fill, open, list and hold.
+//! A native store of 100,000 secrets of 200 bytes: the cost of filling, opening, listing and
+//! memory.
 
 use std::fs;
 use std::time::Instant;

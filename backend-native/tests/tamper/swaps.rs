@@ -1,9 +1,9 @@
-//! Authentic parts in another place: versions, secrets and stores exchange what is theirs.
+//! Authentic parts under another owner: versions, secrets and stores swap records.
 
 use strongroom_core::Backend as _;
 
 use crate::edit::{Cell, Edit, all_rows};
-use crate::sample::{self, DB, Damage, GONE, Operation, PLAIN, Sample, TWIN};
+use crate::sample::{self, DB, DELETED, Damage, Operation, PLAIN, Sample, TWIN};
 
 /// Which columns of a version are exchanged together.
 const PARTS: [&[&str]; 6] = [
@@ -15,20 +15,20 @@ const PARTS: [&[&str]; 6] = [
     &["created_at", "wrap", "body"],
 ];
 
-type Place = (&'static str, u64);
+type VersionKey = (&'static str, u64);
 
-fn cells(place: Place, part: &[&'static str]) -> Vec<Cell> {
-    part.iter().map(|column| Cell::of_version(place.0, place.1, column)).collect()
+fn cells(key: VersionKey, part: &[&'static str]) -> Vec<Cell> {
+    part.iter().map(|column| Cell::of_version(key.0, key.1, column)).collect()
 }
 
-fn damage(place: Place, part: &[&str]) -> Damage<'static> {
-    Damage::version(place.0, place.1, part.contains(&"wrap"))
+fn damage(key: VersionKey, part: &[&str]) -> Damage<'static> {
+    Damage::version(key.0, key.1, part.contains(&"wrap"))
 }
 
 #[tokio::test]
 async fn versions_do_not_open_as_each_other() {
     let mut sample = Sample::new().await;
-    let places: [(Place, Place); 6] = [
+    let pairs: [(VersionKey, VersionKey); 6] = [
         ((DB, 1), (DB, 2)),
         ((DB, 2), (DB, 3)),
         ((DB, 1), (DB, 3)),
@@ -36,7 +36,7 @@ async fn versions_do_not_open_as_each_other() {
         ((DB, 1), (TWIN, 1)),
         ((DB, 2), (TWIN, 3)),
     ];
-    for (a, b) in places {
+    for (a, b) in pairs {
         for part in PARTS {
             let swaps = cells(a, part).into_iter().zip(cells(b, part));
             let swap = swaps.map(|(a, b)| Edit::swap(&sample.editor, &a, &b)).reduce(Edit::then);
@@ -93,7 +93,7 @@ async fn the_history_of_one_secret_is_not_that_of_another() {
     let exchange = Edit::sql(exchange).then(Edit::sql(back));
     sample.refuses(&exchange, &[Damage::row(DB), Damage::row(TWIN)]).await;
 
-    for (path, other) in [(PLAIN, GONE), (GONE, PLAIN)] {
+    for (path, other) in [(PLAIN, DELETED), (DELETED, PLAIN)] {
         let edit = Edit::sql(format!("DELETE FROM secrets WHERE path = '{path}'"))
             .then(Edit::sql(format!("UPDATE secrets SET path = '{path}' WHERE path = '{other}'")));
         sample.refuses(&edit, &[Damage::row(path), Damage::unchecked(other)]).await;
@@ -112,9 +112,9 @@ async fn stores_with_the_same_key_do_not_share_records() {
 
     for version in 1..=3 {
         for part in PARTS {
-            let place = (DB, version);
-            let copies = cells(place, part).into_iter().map(|cell| cell.set(cell.value(&foreign)));
-            sample.refuses(&copies.reduce(Edit::then).unwrap(), &[damage(place, part)]).await;
+            let key = (DB, version);
+            let copies = cells(key, part).into_iter().map(|cell| cell.set(cell.value(&foreign)));
+            sample.refuses(&copies.reduce(Edit::then).unwrap(), &[damage(key, part)]).await;
         }
     }
     let row = |table: &str, insert: &str| {

@@ -1,32 +1,23 @@
-//! The root key: where it comes from, and how a store tells the right one from a wrong one.
+//! The root key: its source, its derivation, and the check that it belongs to a store.
 
 use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params};
 use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use base64::{alphabet, engine};
-use secrecy::{ExposeSecret, SecretString};
+use base64::engine::general_purpose::STANDARD;
 use strongroom_core::{Error, ErrorKind, Result};
 use zeroize::Zeroizing;
 
 use crate::config::{KEY, KEY_FILE, KeySource, PASSPHRASE, PASSPHRASE_FILE};
 use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes};
-use crate::error::{corrupt, io_phrase};
-use crate::file;
+use crate::error::{describe_io_error, record_corrupt};
+use crate::{file, key_text};
 
 const RING_KEY: &[u8] = b"strongroom v1 ring key";
 const CHECK: &[u8] = b"strongroom v1 root check";
 
-/// NIST SP 800-63B asks for at least 8 characters.
-const MIN_PASSPHRASE: usize = 8;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// How the root key comes from what the operator holds; stored beside the keys it opens.
+/// How the root key is derived from the secret that the operator holds. Stored in the `store`
+/// table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Derivation {
     /// The operator holds the root key itself.
@@ -52,12 +43,12 @@ impl Argon2id {
     }
 
     fn derive(&self, passphrase: &[u8]) -> Result<KeyBytes> {
-        // Bounds on what is read from the file, so that an edited one cannot exhaust the machine.
+        // Limits the stored parameters, so that an edited file cannot exhaust the machine.
         if self.memory_kib > 4 * 1024 * 1024 || self.passes > 64 || self.lanes > 64 {
-            return Err(corrupt("the stored parameters of Argon2id are out of range"));
+            return Err(record_corrupt("the stored parameters of Argon2id are out of range"));
         }
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN))
-            .map_err(|_| corrupt("the stored parameters of Argon2id are out of range"))?;
+            .map_err(|_| record_corrupt("the stored parameters of Argon2id are out of range"))?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
         Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params)
             .hash_password_into(passphrase, &self.salt, &mut *key)
@@ -69,11 +60,11 @@ impl Argon2id {
 }
 
 /// The key that opens the key ring of one store.
-pub(crate) struct RootKey(DerivationKey);
+pub(crate) struct RootKey(Box<DerivationKey>);
 
 impl RootKey {
     /// Chooses how a new store derives its root key from `source`.
-    pub(crate) fn new_derivation(source: &KeySource) -> Result<Derivation> {
+    pub(crate) fn choose_derivation(source: &KeySource) -> Result<Derivation> {
         match source {
             KeySource::KeyFile(_) | KeySource::Key(_) => Ok(Derivation::None),
             KeySource::Passphrase(_) | KeySource::PassphraseFile(_) => {
@@ -82,44 +73,43 @@ impl RootKey {
         }
     }
 
-    /// Fails if `source` holds no key or passphrase of the right form, before anything is created
-    /// for it.
+    /// Fails if `source` holds no valid key or passphrase, before the store creates any file.
     pub(crate) fn check_source(source: &KeySource) -> Result<()> {
         match source {
             KeySource::KeyFile(path) => key_from_file(path).map(drop),
-            KeySource::Key(text) => key_from_setting(text).map(drop),
-            KeySource::Passphrase(text) => passphrase_from_setting(text).map(drop),
+            KeySource::Key(text) => key_text::parse_key(text, KEY).map(drop),
+            KeySource::Passphrase(text) => key_text::parse_passphrase(text, PASSPHRASE).map(drop),
             KeySource::PassphraseFile(path) => passphrase_from_file(path).map(drop),
         }
     }
 
-    /// Derives the root key as the store says. Takes about 0.2 s with a passphrase.
+    /// Derives the root key as the store prescribes. Takes about 0.2 s with a passphrase.
     pub(crate) fn derive(source: &KeySource, derivation: &Derivation) -> Result<Self> {
         let key = match (source, derivation) {
             (KeySource::KeyFile(path), Derivation::None) => key_from_file(path)?,
-            (KeySource::Key(text), Derivation::None) => key_from_setting(text)?,
+            (KeySource::Key(text), Derivation::None) => key_text::parse_key(text, KEY)?,
             (KeySource::Passphrase(text), Derivation::Argon2id(argon2id)) => {
-                argon2id.derive(passphrase_from_setting(text)?)?
+                argon2id.derive(key_text::parse_passphrase(text, PASSPHRASE)?)?
             }
             (KeySource::PassphraseFile(path), Derivation::Argon2id(argon2id)) => {
                 argon2id.derive(&passphrase_from_file(path)?)?
             }
             (_, Derivation::None) => {
-                return Err(other_source("a key, not a passphrase", KEY_FILE, KEY));
+                return Err(wrong_source("a key, not a passphrase", KEY_FILE, KEY));
             }
             (_, Derivation::Argon2id(_)) => {
-                return Err(other_source("a passphrase, not a key", PASSPHRASE, PASSPHRASE_FILE));
+                return Err(wrong_source("a passphrase, not a key", PASSPHRASE, PASSPHRASE_FILE));
             }
         };
-        Ok(Self(DerivationKey::new(&key)))
+        Ok(Self(Box::new(DerivationKey::new(&key))))
     }
 
     /// The key that wraps the ring of this store.
-    pub(crate) fn ring_key(&self, store_id: &[u8; 16]) -> Result<AeadKey> {
+    pub(crate) fn ring_key(&self, store_id: &[u8; 16]) -> AeadKey {
         AeadKey::new(&self.0.derive(RING_KEY, store_id))
     }
 
-    /// A value that only this root key has for this store; stored to tell a wrong key.
+    /// A value that only this root key derives for this store; stored to detect a wrong key.
     pub(crate) fn check(&self, store_id: &[u8; 16]) -> KeyBytes {
         self.0.derive(CHECK, store_id)
     }
@@ -128,24 +118,24 @@ impl RootKey {
 fn key_from_file(path: &Path) -> Result<KeyBytes> {
     let content = file::read_secret(path, KEY_FILE)?;
     match <&[u8; KEY_LEN]>::try_from(content.as_slice()) {
-        // What somebody typed has far less than 256 bits of entropy.
+        // A typed text has far less than 256 bits of entropy.
         Ok(raw) if raw.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
-            return Err(not_a_key(KEY_FILE));
+            return Err(key_text::invalid_key(KEY_FILE));
         }
         Ok(raw) => return Ok(Zeroizing::new(*raw)),
         Err(_) => {}
     }
-    key_from_text(content.trim_ascii()).ok_or_else(|| not_a_key(KEY_FILE))
+    key_text::decode_key(content.trim_ascii()).ok_or_else(|| key_text::invalid_key(KEY_FILE))
 }
 
-/// Fails if the setting for a key's file holds the key itself, which no message may then show.
-pub(crate) fn check_is_no_key(path: &Path) -> Result<()> {
-    if file::is_surely_a_path(path) {
+/// Fails if the setting for the key file holds the key itself, and does not show it.
+pub(crate) fn reject_key_as_path(path: &Path) -> Result<()> {
+    if file::has_existing_parent(path) {
         return Ok(());
     }
     let text = path.to_str().unwrap_or_default();
     let is_hex = text.len() == 2 * KEY_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex || key_from_text(text.as_bytes()).is_some() {
+    if is_hex || key_text::decode_key(text.as_bytes()).is_some() {
         return Err(Error::config(vec![format!(
             "`{KEY_FILE}` holds a key, not the path of a file: give it in base64 as `{KEY}`"
         )]));
@@ -153,86 +143,41 @@ pub(crate) fn check_is_no_key(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn key_from_setting(text: &SecretString) -> Result<KeyBytes> {
-    key_from_text(text.expose_secret().as_bytes()).ok_or_else(|| not_a_key(KEY))
-}
-
-fn key_from_text(text: &[u8]) -> Option<KeyBytes> {
-    // Decoding estimates its room in blocks of three bytes.
-    let mut decoded = Zeroizing::new([0; KEY_LEN + 4]);
-    let length = BASE64.decode_slice(text, &mut *decoded).ok()?;
-    let raw = decoded.get(..length)?.try_into().ok()?;
-    Some(Zeroizing::new(raw))
-}
-
 /// Creates a key file with a new random key, unless it exists.
 pub(crate) fn create_key_file(path: &Path) -> Result<bool> {
     let key = crypto::random_key()?;
     let mut text = Zeroizing::new([0; 45]);
     let (encoded, line_break) = text.split_at_mut(44);
-    let written = engine::general_purpose::STANDARD.encode_slice(key.as_slice(), encoded);
+    let written = STANDARD.encode_slice(key.as_slice(), encoded);
     line_break.fill(b'\n');
     if written != Ok(44) {
         return Err(Error::new(ErrorKind::Internal, "report this").because("base64 failed"));
     }
     file::create_secret(path, &*text).map_err(|error| {
-        if file::is_out_of_room(&error) {
-            return file::unusable(KEY_FILE, path, &error);
+        if file::is_disk_full(&error) {
+            return file::cannot_create(KEY_FILE, path, &error);
         }
         Error::config(vec![format!(
             "`{KEY_FILE}`: {}the key file cannot be created: {}; create its directory, or the file \
              itself with mode 0600 and a key from `openssl rand -base64 32`",
-            file::shown(path),
-            io_phrase(&error)
+            file::describe_path(path),
+            describe_io_error(&error)
         )])
     })
 }
 
-fn passphrase_from_setting(text: &SecretString) -> Result<&[u8]> {
-    let passphrase = text.expose_secret().as_bytes();
-    long_enough(passphrase, PASSPHRASE).map(|()| passphrase)
-}
-
 fn passphrase_from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let passphrase = file::without_line_break(file::read_secret(path, PASSPHRASE_FILE)?);
-    long_enough(&passphrase, PASSPHRASE_FILE).map(|()| passphrase)
+    let passphrase = file::strip_line_break(file::read_secret(path, PASSPHRASE_FILE)?);
+    key_text::check_length(&passphrase, PASSPHRASE_FILE).map(|()| passphrase)
 }
 
-fn long_enough(passphrase: &[u8], setting: &str) -> Result<()> {
-    if passphrase.len() < MIN_PASSPHRASE {
-        return Err(Error::config(vec![format!(
-            "`{setting}` is shorter than {MIN_PASSPHRASE} bytes; choose a longer passphrase"
-        )]));
-    }
-    Ok(())
-}
-
-fn not_a_key(setting: &str) -> Error {
-    Error::config(vec![format!(
-        "`{setting}` is not a key: it must hold 32 random bytes in base64, as from \
-         `openssl rand -base64 32`"
-    )])
-}
-
-fn other_source(with: &str, one: &str, other: &str) -> Error {
+fn wrong_source(with: &str, one: &str, other: &str) -> Error {
     Error::config(vec![format!("this store is opened with {with}: set `{one}` or `{other}`")])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_key_is_32_bytes_in_base64() {
-        let text = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        let key = key_from_text(text.as_bytes()).unwrap();
-        assert_eq!(key[31], 31);
-        assert!(key_from_text(text.trim_end_matches('=').as_bytes()).is_some());
-        let too_long = "A".repeat(48);
-        for wrong in ["", "hunter2", "AAECAwQFBgcICQoLDA0ODw==", too_long.as_str()] {
-            assert!(key_from_text(wrong.as_bytes()).is_none(), "{wrong}");
-        }
-    }
 
     #[test]
     fn out_of_range_parameters_are_corrupt_not_run() {

@@ -1,18 +1,18 @@
-//! A row of the `secrets` table: everything about a secret but its values, under a MAC.
+//! A row of the `secrets` table: the metadata of a secret and its range of versions, under a MAC.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use strongroom_core::{Metadata, Result, SecretPath};
 
 use crate::crypto::MacKey;
-use crate::error::{corrupt, from_sqlite, not_found};
-use crate::record::{MacInput, Place};
+use crate::error::{from_sqlite, not_found, record_corrupt};
+use crate::record::{MacInput, RecordContext};
 
-/// The columns that [`SecretRow::from_row`] reads, in order, for use in `concat!`: a statement that
-/// is put together at run time would have to be put together for every read.
+/// The columns that [`SecretRow::from_row`] reads, in order, for use in `concat!`: a statement
+/// formatted at run time would be formatted for every read.
 macro_rules! columns {
     () => {
         "s.secret_id, s.active, s.first, s.latest, s.created_at, s.updated_at, s.deleted_at, \
@@ -28,7 +28,7 @@ pub(crate) const COLUMN_COUNT: usize = 14;
 pub(crate) struct SecretRow {
     pub(crate) secret_id: [u8; 16],
     pub(crate) active: u64,
-    /// The oldest version that is kept; all from here to `latest` are there.
+    /// The oldest version that is kept; all from here to `latest` exist.
     pub(crate) first: u64,
     pub(crate) latest: u64,
     pub(crate) deleted_at: Option<i64>,
@@ -36,7 +36,7 @@ pub(crate) struct SecretRow {
 }
 
 impl SecretRow {
-    /// A secret that is about to be written for the first time.
+    /// A secret before its first write.
     pub(crate) fn new(secret_id: [u8; 16], now: i64) -> Self {
         let mut metadata = Metadata::default();
         metadata.created_at = Some(to_time(now));
@@ -68,28 +68,28 @@ impl SecretRow {
         mac: &MacKey,
         store_id: &[u8; 16],
     ) -> Result<Self> {
-        let raw = Raw::read(row).map_err(from_sqlite)?;
+        let raw = RawRow::read(row).map_err(from_sqlite)?;
         mac.verify(raw.mac_input(path, store_id).as_bytes(), raw.mac)?;
-        raw.parse().ok_or_else(|| corrupt("the record has metadata that cannot be read"))
+        raw.parse().ok_or_else(|| record_corrupt("the record has metadata that cannot be read"))
     }
 
-    /// Fails for a deleted secret.
-    pub(crate) fn live(self) -> Result<Self> {
+    /// Fails with `NotFound` for a deleted secret.
+    pub(crate) fn ensure_not_deleted(self) -> Result<Self> {
         if self.deleted_at.is_some() { Err(not_found()) } else { Ok(self) }
     }
 
-    /// Where one of this secret's versions belongs.
-    pub(crate) fn place<'a>(
+    /// The associated data of one of this secret's versions.
+    pub(crate) fn record_context<'a>(
         &'a self,
         store_id: &'a [u8; 16],
         path: &'a SecretPath,
         version: u64,
         created_at: i64,
-    ) -> Place<'a> {
-        Place { store_id, secret_id: &self.secret_id, version, created_at, path }
+    ) -> RecordContext<'a> {
+        RecordContext { store_id, secret_id: &self.secret_id, version, created_at, path }
     }
 
-    /// Signs and writes the row, in place of the one that was there.
+    /// Signs the row and writes it over the previous one.
     pub(crate) fn store(
         &self,
         connection: &Connection,
@@ -101,8 +101,8 @@ impl SecretRow {
         let tags = (!metadata.tags.is_empty())
             .then(|| serde_json::to_string(&metadata.tags))
             .transpose()
-            .map_err(|_| corrupt("tags cannot be written"))?;
-        let mut raw = Raw {
+            .map_err(|_| record_corrupt("tags cannot be written"))?;
+        let mut raw = RawRow {
             secret_id: &self.secret_id,
             active: self.active,
             first: self.first,
@@ -124,8 +124,8 @@ impl SecretRow {
     }
 }
 
-/// The columns as they stand in the file.
-struct Raw<'a> {
+/// The columns as stored in the file.
+struct RawRow<'a> {
     secret_id: &'a [u8],
     active: u64,
     first: u64,
@@ -142,7 +142,7 @@ struct Raw<'a> {
     mac: &'a [u8],
 }
 
-impl<'a> Raw<'a> {
+impl<'a> RawRow<'a> {
     fn read(row: &'a Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             secret_id: row.get_ref(0)?.as_blob()?,
@@ -208,37 +208,36 @@ impl<'a> Raw<'a> {
     }
 
     fn write(&self, connection: &Connection, path: &SecretPath) -> rusqlite::Result<()> {
+        // By position, in the order of the table's columns: names would be looked up at each write.
         let mut statement = connection.prepare_cached(
-            "INSERT OR REPLACE INTO secrets VALUES (:path, :secret_id, :active, :first, :latest, \
-             :created_at, :updated_at, :deleted_at, :expires_at, :rotation_ms, :kind, :tier, \
-             :description, :tags, :mac)",
+            "INSERT OR REPLACE INTO secrets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
-        statement.execute(named_params! {
-            ":path": path.as_str(),
-            ":secret_id": self.secret_id,
-            ":active": self.active,
-            ":first": self.first,
-            ":latest": self.latest,
-            ":created_at": self.created_at,
-            ":updated_at": self.updated_at,
-            ":deleted_at": self.deleted_at,
-            ":expires_at": self.expires_at,
-            ":rotation_ms": self.rotation_ms,
-            ":kind": self.kind,
-            ":tier": self.tier,
-            ":description": self.description,
-            ":tags": self.tags,
-            ":mac": self.mac,
-        })?;
+        statement.execute(params![
+            path.as_str(),
+            self.secret_id,
+            self.active,
+            self.first,
+            self.latest,
+            self.created_at,
+            self.updated_at,
+            self.deleted_at,
+            self.expires_at,
+            self.rotation_ms,
+            self.kind,
+            self.tier,
+            self.description,
+            self.tags,
+            self.mac,
+        ])?;
         Ok(())
     }
 }
 
-/// The path behind `columns!()` as it stands in the file, which may have been edited.
+/// The path in the column after `columns!()`, as stored in the file, which may have been edited.
 pub(crate) fn raw_path(row: &Row<'_>) -> Result<Vec<u8>> {
     match row.get_ref(COLUMN_COUNT).map_err(from_sqlite)? {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes.to_vec()),
-        _ => Err(corrupt("a row of the store cannot be read")),
+        _ => Err(record_corrupt("a row of the store cannot be read")),
     }
 }
 

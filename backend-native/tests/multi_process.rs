@@ -20,8 +20,8 @@ use strongroom_core::{Backend, ErrorKind, PutOptions, VersionSelector};
 use strongroom_testkit::process::{ChildProcess, Role, role};
 use strongroom_testkit::report;
 use support::{
-    DIRECTORY, config, directory_in_memory, is_intact, key_file, open, path, put_next,
-    told_directory, value_of, wait_for_line,
+    DIRECTORY, child_directory, config, directory_in_memory, is_intact, key_file, open, path,
+    put_next, value_of, wait_for_line,
 };
 
 const WRITERS: u64 = 4;
@@ -45,7 +45,7 @@ fn child() {
             "starter" => start(number).await,
             "tool" => {
                 println!();
-                let backend = open(&told_directory()).await;
+                let backend = open(&child_directory()).await;
                 put_next(&backend, "tool", number).await;
             }
             unknown => panic!("{unknown}"),
@@ -53,12 +53,12 @@ fn child() {
     });
 }
 
-/// Says that this child has got to a point, and waits to be told to go on.
+/// Reports that this child has reached a point, and waits for the signal to resume.
 fn pause(at: &str) {
     println!("\n{at}");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
-    assert_eq!(line, "go on\n");
+    assert_eq!(line, "resume\n");
 }
 
 /// A value that shows whether it is complete and who wrote it.
@@ -73,7 +73,7 @@ fn assert_complete(value: &str) {
 }
 
 async fn write(writer: u64) {
-    let backend = open(&told_directory()).await;
+    let backend = open(&child_directory()).await;
     let counter = path("counter");
     pause("ready");
     let (begin, mut worst) = (Instant::now(), Duration::ZERO);
@@ -91,29 +91,29 @@ async fn write(writer: u64) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
         }
         worst = worst.max(started.elapsed());
-        let place = written % SHARED;
+        let index = written % SHARED;
         let value = shared_value(writer, written);
         let started = Instant::now();
         let version = backend
-            .put(&path(&format!("shared/{place}")), value.as_str().into(), PutOptions::new())
+            .put(&path(&format!("shared/{index}")), value.as_str().into(), PutOptions::new())
             .await
             .unwrap();
         worst = worst.max(started.elapsed());
-        println!("wrote {place} {version}");
+        println!("wrote {index} {version}");
         written += 1;
     }
     println!("total {successes} {written} {}", worst.as_micros());
 }
 
 async fn read() {
-    let backend = open(&told_directory()).await;
+    let backend = open(&child_directory()).await;
     pause("ready");
     let (begin, mut reads) = (Instant::now(), 0);
     let mut last: Vec<_> = (0..SHARED).map(|_| 0).collect();
     let mut last_count = 0;
     while begin.elapsed() < RUN {
-        for (place, last) in last.iter_mut().enumerate() {
-            let path = path(&format!("shared/{place}"));
+        for (index, last) in last.iter_mut().enumerate() {
+            let path = path(&format!("shared/{index}"));
             let secret = backend.get(&path, &VersionSelector::Active).await.unwrap();
             assert_complete(secret.expose_text().unwrap());
             let version = secret.version().number().unwrap();
@@ -137,7 +137,7 @@ async fn read() {
 /// Opens a store that may not be there yet, at the same time as others.
 async fn start(number: u64) {
     pause("ready");
-    let backend = open(&told_directory()).await;
+    let backend = open(&child_directory()).await;
     put_next(&backend, &format!("started/{number}"), 1).await;
     pause("written");
     for other in 0..STARTERS {
@@ -166,8 +166,8 @@ impl Running {
         Self { child, input, output }
     }
 
-    fn go_on(&mut self) {
-        self.input.write_all(b"go on\n").unwrap();
+    fn resume(&mut self) {
+        self.input.write_all(b"resume\n").unwrap();
     }
 
     /// The words of its remaining lines, after it has ended well.
@@ -182,12 +182,12 @@ impl Running {
     }
 }
 
-fn all_go_on(children: &mut [Running], from: &str) {
+fn resume_all(children: &mut [Running], from: &str) {
     for child in &mut *children {
         wait_for_line(&mut child.output, from);
     }
     for child in children {
-        child.go_on();
+        child.resume();
     }
 }
 
@@ -204,15 +204,15 @@ async fn processes_write_and_read_one_store() {
     let directory = directory_in_memory();
     let backend = open(directory.path()).await;
     backend.put(&path("counter"), "1".into(), PutOptions::new()).await.unwrap();
-    for place in 0..SHARED {
-        let value = shared_value(99, place);
-        let path = path(&format!("shared/{place}"));
+    for index in 0..SHARED {
+        let value = shared_value(99, index);
+        let path = path(&format!("shared/{index}"));
         backend.put(&path, value.as_str().into(), PutOptions::new()).await.unwrap();
     }
     let writers = (0..WRITERS).map(|number| Running::spawn("writer", number, directory.path()));
     let readers = (0..READERS).map(|number| Running::spawn("reader", number, directory.path()));
     let mut children: Vec<_> = writers.chain(readers).collect();
-    all_go_on(&mut children, "ready");
+    resume_all(&mut children, "ready");
 
     let (mut increments, mut puts, mut reads, mut worst) = (0, 0, 0, 0);
     let mut versions = BTreeSet::new();
@@ -242,8 +242,8 @@ async fn processes_write_and_read_one_store() {
     assert_eq!(counter.expose_text().unwrap(), (increments + 1).to_string());
     assert_eq!(counter.version().number(), Some(increments + 1));
     let mut left = 0;
-    for place in 0..SHARED {
-        let path = path(&format!("shared/{place}"));
+    for index in 0..SHARED {
+        let path = path(&format!("shared/{index}"));
         let versions = backend.versions(&path).await.unwrap();
         for info in &versions {
             let selector = VersionSelector::Exact(info.version.clone());
@@ -270,14 +270,14 @@ async fn a_service_sees_what_a_tool_writes_at_its_next_read() {
 }
 
 #[test]
-fn processes_that_start_at_once_make_one_store() {
+fn processes_that_start_together_create_one_store() {
     for _ in 0..5 {
         let directory = directory_in_memory();
         let mut children: Vec<_> = (0..STARTERS)
             .map(|number| Running::spawn("starter", number, directory.path()))
             .collect();
-        all_go_on(&mut children, "ready");
-        all_go_on(&mut children, "written");
+        resume_all(&mut children, "ready");
+        resume_all(&mut children, "written");
         for child in children {
             assert!(child.finish().contains(&vec!["all".into(), "read".into()]));
         }
@@ -293,7 +293,7 @@ fn processes_that_start_at_once_make_one_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_opens_several_times_at_once_makes_one_store() {
+async fn concurrent_openings_in_one_process_create_one_store() {
     for _ in 0..20 {
         let directory = directory_in_memory();
         let opening: Vec<_> = (0..STARTERS)
@@ -320,7 +320,7 @@ async fn a_process_that_opens_several_times_at_once_makes_one_store() {
 
 /// The last to close removes the log, while the next may just be opening it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn opening_and_closing_at_the_same_time_loses_nothing() {
+async fn concurrent_opening_and_closing_loses_nothing() {
     const ROUNDS: u64 = 25;
     let directory = directory_in_memory();
     let tools: Vec<_> = (0..WRITERS)

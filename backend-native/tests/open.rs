@@ -1,4 +1,4 @@
-//! Each thing that can be wrong when a store is opened is told apart, and nothing is changed.
+//! Opening a store distinguishes every failure, and changes nothing when it fails.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
@@ -36,7 +36,7 @@ async fn refused(directory: &Path, config: NativeConfig, kind: ErrorKind, words:
 }
 
 #[tokio::test]
-async fn files_that_are_no_store_are_refused() {
+async fn refuses_files_that_are_not_a_store() {
     let directory = directory_in_memory();
     let key = private(&key_file(directory.path()), STANDARD.encode(KEY));
     let store = store_file(directory.path());
@@ -60,17 +60,17 @@ async fn files_that_are_no_store_are_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_left_alone() {
+async fn refuses_a_newer_schema_without_changing_it() {
     let directory = existing_with_key_file().await;
     let connection = raw(directory.path());
     connection.pragma_update(None, "user_version", 99).unwrap();
     connection.close().unwrap();
-    let words = ["schema 99", "knows 1", "newer"];
+    let words = ["schema 99", "supports up to 1", "newer"];
     refused(directory.path(), config(directory.path()), ErrorKind::Unsupported, &words).await;
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_told_from_damage() {
+async fn distinguishes_a_wrong_key_from_damage() {
     let words = ["does not open", "secrets.db", "nothing was changed"];
     let unauthenticated = ErrorKind::Unauthenticated;
     let directory = existing_with_key_file().await;
@@ -91,7 +91,7 @@ async fn a_wrong_key_is_told_from_damage() {
 }
 
 #[tokio::test]
-async fn a_key_and_a_passphrase_are_told_apart() {
+async fn distinguishes_a_key_from_a_passphrase() {
     let directory = existing(|_| key()).await;
     let words = ["a key, not a passphrase", "`SECRETS_NATIVE_KEY_FILE`", "`SECRETS_NATIVE_KEY`"];
     let other = with(directory.path(), passphrase());
@@ -106,7 +106,7 @@ async fn a_key_and_a_passphrase_are_told_apart() {
 }
 
 #[tokio::test]
-async fn files_that_others_can_access_are_refused() {
+async fn refuses_files_that_others_can_access() {
     let directory = existing_with_key_file().await;
     for (path, setting) in [
         (store_file(directory.path()), "`SECRETS_NATIVE_PATH`"),
@@ -131,7 +131,7 @@ async fn files_that_others_can_access_are_refused() {
 }
 
 #[tokio::test]
-async fn a_store_without_its_key_file_gets_no_new_key() {
+async fn creates_no_new_key_for_an_existing_store() {
     let directory = existing_with_key_file().await;
     let key = key_file(directory.path());
     let content = fs::read(&key).unwrap();
@@ -143,7 +143,7 @@ async fn a_store_without_its_key_file_gets_no_new_key() {
 }
 
 #[tokio::test]
-async fn places_that_cannot_hold_a_store_are_refused() {
+async fn refuses_paths_that_cannot_hold_a_store() {
     let directory = directory_in_memory();
     let at = |path: PathBuf, key: KeySource| {
         let mut config = NativeConfig::new(key);
@@ -175,7 +175,7 @@ async fn places_that_cannot_hold_a_store_are_refused() {
 }
 
 #[tokio::test]
-async fn a_link_in_place_of_the_store_is_refused_and_one_on_the_way_is_not() {
+async fn refuses_a_link_to_the_store_but_follows_links_in_its_directory() {
     let directory = existing_with_key_file().await;
     let key = || KeySource::KeyFile(key_file(directory.path()));
     let elsewhere = directory_in_memory();
@@ -199,7 +199,7 @@ async fn a_link_in_place_of_the_store_is_refused_and_one_on_the_way_is_not() {
 }
 
 #[tokio::test]
-async fn a_truncated_store_is_refused() {
+async fn refuses_a_truncated_store() {
     let directory = existing_with_key_file().await;
     let store = store_file(directory.path());
     let whole = fs::read(&store).unwrap();
@@ -214,7 +214,7 @@ async fn a_truncated_store_is_refused() {
         let words = ["corrupt", "backup"];
         refused(directory.path(), config(directory.path()), ErrorKind::Corrupt, &words).await;
     }
-    // A part of the last page is missing, which only reading what lies there can tell.
+    // Part of the last page is missing, which only a read of that page detects.
     private(&store, &whole[..whole.len() - 1]);
     let backend = open(directory.path()).await;
     match backend.get(&path("a"), &VersionSelector::Active).await {
@@ -228,7 +228,7 @@ async fn a_truncated_store_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_key_is_refused_without_showing_it() {
+async fn refuses_an_invalid_key_without_showing_it() {
     let directory = directory_in_memory();
     let words = ["`SECRETS_NATIVE_KEY_FILE`", "not a key", "openssl rand -base64 32"];
     let not_keys = ["", "\n", "hunter2", &"hunter2/".repeat(6), &STANDARD.encode([7; 31])];
@@ -252,7 +252,7 @@ async fn what_is_no_key_is_refused_without_showing_it() {
 }
 
 #[tokio::test]
-async fn a_short_passphrase_is_refused() {
+async fn refuses_a_short_passphrase() {
     let directory = directory_in_memory();
     let words = ["`SECRETS_NATIVE_PASSPHRASE`", "shorter than 8 bytes"];
     let short = with(directory.path(), KeySource::Passphrase("hunter2".into()));
@@ -265,7 +265,7 @@ async fn a_short_passphrase_is_refused() {
 }
 
 #[tokio::test]
-async fn what_this_process_may_not_read_is_said_to_be_so() {
+async fn reports_files_that_this_process_may_not_read() {
     let directory = existing_with_key_file().await;
     for (path, setting) in [
         (store_file(directory.path()), "SECRETS_NATIVE_PATH"),

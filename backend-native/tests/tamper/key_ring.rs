@@ -1,5 +1,5 @@
-//! Edits of the key ring and of what the store knows about itself. They are noticed when the store
-//! is opened, or, where a key is only missing, when it is needed.
+//! Edits of the key ring and of the `store` row. Opening the store detects them, or, if only a key
+//! is missing, the first use of that key.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -99,7 +99,7 @@ const MAC_KEY: u32 = 1;
 const KEK: u32 = 2;
 
 #[tokio::test]
-async fn every_bit_of_the_key_ring_counts() {
+async fn refuses_a_flip_of_any_bit_of_the_key_ring() {
     let mut ring = Ring::new().await;
     for id in [MAC_KEY, KEK] {
         for column in ["purpose", "state", "uses", "created_at", "sealed", "mac"] {
@@ -146,9 +146,9 @@ async fn keys_cannot_be_removed_added_exchanged_or_cut() {
     ring.sample.finish(85).await;
 }
 
-/// With a changed identity or parameters, the right key cannot be told from a wrong one.
+/// With a changed identity or parameters, the right key looks like a wrong one.
 #[tokio::test]
-async fn every_bit_of_the_stores_own_row_counts() {
+async fn refuses_a_flip_of_any_bit_of_the_store_row() {
     let mut ring = Ring::new().await;
     for edit in Cell::of_store("root_check").flips(ring.editor()) {
         ring.refuses(&edit, ErrorKind::Corrupt).await;
@@ -164,7 +164,7 @@ async fn every_bit_of_the_stores_own_row_counts() {
 }
 
 #[tokio::test]
-async fn another_stores_ring_is_refused_under_the_same_key() {
+async fn refuses_the_key_ring_of_another_store_with_the_same_key() {
     let mut ring = Ring::new().await;
     let path = ring.sample.directory.path().join("other.db");
     let other = sample::open(&path, &ring.sample.key()).await.unwrap();
@@ -195,7 +195,7 @@ async fn another_stores_ring_is_refused_under_the_same_key() {
 
 /// An open store holds its keys, but signs nothing that was edited behind its back.
 #[tokio::test]
-async fn an_edited_key_is_not_signed_by_a_rotation() {
+async fn a_rotation_does_not_sign_an_edited_key() {
     let sample = Sample::new().await;
     for column in ["uses", "created_at", "sealed", "mac"] {
         let cell = Cell::of_key(KEK, column);

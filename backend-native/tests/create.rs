@@ -1,4 +1,4 @@
-//! What opening a store creates, and in which forms its key may be given.
+//! The files that opening creates, and the accepted forms of a key.
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
@@ -18,8 +18,8 @@ use strongroom_testkit::log::Log;
 use strongroom_testkit::process::{Role, role};
 use support::opening::{KEY, PASSPHRASE, existing, key, mode, opens, passphrase, private, with};
 use support::{
-    DIRECTORY, config, directory_in_memory, key_file, open, put_next, snapshot, store_file,
-    told_directory,
+    DIRECTORY, child_directory, config, directory_in_memory, key_file, open, put_next, snapshot,
+    store_file,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ fn child() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     match role.as_str() {
         "default path" => runtime.block_on(async {
-            let config = NativeConfig::new(KeySource::KeyFile(key_file(&told_directory())));
+            let config = NativeConfig::new(KeySource::KeyFile(key_file(&child_directory())));
             assert_eq!(config.path, None);
             let backend = NativeBackend::open(config).await.unwrap();
             put_next(&backend, "a", 1).await;
@@ -41,9 +41,9 @@ fn child() {
             let mut log = Log::default();
             tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).init();
             runtime.block_on(async {
-                open(&told_directory()).await.close().await.unwrap();
+                open(&child_directory()).await.close().await.unwrap();
                 log.write_all(b"opened again\n").unwrap();
-                open(&told_directory()).await;
+                open(&child_directory()).await;
             });
             println!("\n{}", log.text());
         }
@@ -62,7 +62,7 @@ fn run_child(name: &str, directory: &Path, variables: &[(&str, &Path)]) -> Strin
 }
 
 #[tokio::test]
-async fn a_new_store_is_private() {
+async fn creates_a_private_store() {
     let directory = directory_in_memory();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let backend = open(directory.path()).await;
@@ -78,7 +78,7 @@ async fn a_new_store_is_private() {
 }
 
 #[test]
-fn creating_a_key_warns_to_back_it_up() {
+fn warns_to_back_up_a_new_key() {
     let directory = directory_in_memory();
     let log = run_child("creator", directory.path(), &[]);
     let (created, again) = log.split_once("opened again").unwrap();
@@ -91,7 +91,7 @@ fn creating_a_key_warns_to_back_it_up() {
 }
 
 #[test]
-fn the_default_place_is_the_data_directory() {
+fn the_default_path_is_in_the_data_directory() {
     let directory = directory_in_memory();
     let data = directory.path().join("data");
     let variables = [("XDG_DATA_HOME", data.as_path()), ("HOME", directory.path())];
@@ -117,7 +117,7 @@ async fn an_empty_file_becomes_a_store() {
 }
 
 #[tokio::test]
-async fn a_key_opens_in_every_form() {
+async fn accepts_a_key_in_every_form() {
     let directory = existing(|_| key()).await;
     let file = |name: &str, content: &[u8]| {
         KeySource::KeyFile(private(&directory.path().join(name), content))
@@ -138,7 +138,7 @@ async fn a_key_opens_in_every_form() {
 }
 
 #[tokio::test]
-async fn a_line_break_at_the_end_of_a_passphrase_file_does_not_count() {
+async fn ignores_a_line_break_at_the_end_of_a_passphrase_file() {
     let directory = existing(|_| passphrase()).await;
     for end in ["", "\n", "\r\n"] {
         let file = private(&directory.path().join("passphrase"), format!("{PASSPHRASE}{end}"));
