@@ -15,12 +15,13 @@ use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_secretsmanager::error::BoxError;
 use strongroom_core::{ExposeSecret as _, Problems, Result};
+use strongroom_transport::is_exposed;
 use tokio::runtime::Handle;
 use url::Url;
 
 use crate::batch::BatchState;
 use crate::change::Changes;
-use crate::config::{AwsConfig, is_exposed};
+use crate::config::AwsConfig;
 use crate::credentials::Sendable;
 use crate::http;
 use crate::known::Known;
@@ -230,7 +231,7 @@ impl Intercept for Guard {
         _: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
         let uri = context.request().uri();
-        // What cannot be understood is no https either.
+        // A URL that cannot be parsed counts as exposed.
         let is_exposed = || Url::parse(uri).map_or(true, |url| is_exposed(&url));
         if !self.allow_http && !uri.starts_with("https:") && is_exposed() {
             return Err(Exposed.into());

@@ -91,7 +91,7 @@ async fn a_server_that_demands_a_client_certificate_gets_it() {
         config
     };
     assert_eq!(result(with(Some(identity(&server)))).await.unwrap(), "kept");
-    refused(with(None), "does not accept the client certificate").await;
+    refused(with(None), "demands a client certificate").await;
     let mut wrong = with(Some(identity(&server)));
     wrong.ca_cert = Some(server.other_ca_file().to_owned());
     refused(wrong, "not signed by an authority trusted here").await;

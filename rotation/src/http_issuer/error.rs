@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 
 use strongroom_core::{Error, ErrorKind, Operation};
+use strongroom_transport::{RequestFailure, TlsFailure};
 
 use super::client::Response;
-use crate::tls::TlsFailure;
+
+/// How errors name this issuer.
+const BACKEND: &str = "http-issuer";
 
 /// What a request is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub(super) fn error(
     cause: impl Into<Cow<'static, str>>,
     advice: &'static str,
 ) -> Error {
-    Error::new(kind, advice).because(cause).during(Operation::Rotate).from_backend("http-issuer")
+    Error::new(kind, advice).because(cause).during(Operation::Rotate).from_backend(BACKEND)
 }
 
 pub(super) fn permanent(
@@ -112,48 +115,34 @@ impl Purpose {
     }
 }
 
-/// The error for a request that got no response.
-pub(super) fn request_error(failure: &reqwest::Error) -> Error {
-    if failure.is_timeout() {
-        let cause = if failure.is_connect() {
-            "no connection within the time allowed"
-        } else {
-            "no response within the time allowed"
-        };
-        let advice = "check that the issuer answers, or raise `timeouts.call`";
-        return error(ErrorKind::Timeout, cause, advice);
-    }
-    if failure.is_builder() {
-        let cause = "the request has no valid URL";
-        return error(ErrorKind::InvalidInput, cause, "check `base_url` and the paths");
-    }
-    if let Some(tls) = TlsFailure::find(failure) {
-        return permanent(
-            ErrorKind::Unavailable,
-            tls.describe("the issuer"),
+/// The error for a request that got no complete response.
+pub(super) fn request_error(failure: RequestFailure) -> Error {
+    let advice = match failure {
+        RequestFailure::ConnectTimeout => {
+            "check that the issuer answers, or raise `timeouts.connect`"
+        }
+        RequestFailure::ResponseTimeout => {
+            "check that the issuer answers, or raise `timeouts.call`"
+        }
+        RequestFailure::InvalidUrl => "check `base_url` and the paths in `endpoints`",
+        RequestFailure::Tls(TlsFailure::NotTls) => {
+            "begin `base_url` with `http` if the issuer is meant to do without TLS, or turn TLS on there"
+        }
+        RequestFailure::Tls(_) => {
             "compare `tls.ca_certificates` or the platform's authorities, `tls.client_certificate`, and \
-             `base_url` with what the issuer presents and demands",
-        );
-    }
-    let cause = if failure.is_connect() {
-        "the issuer cannot be reached"
-    } else {
-        "the connection broke before the issuer responded"
+             `base_url` with what the issuer presents and demands"
+        }
+        RequestFailure::Unreachable | RequestFailure::Disconnected => {
+            "check `base_url` and, for https, the proxy in the environment; is the issuer up?"
+        }
+        RequestFailure::Truncated => "try again; check what lies between here and the issuer",
+        RequestFailure::TooLarge => {
+            let cause = "the response is over 64 KiB";
+            return error(ErrorKind::Corrupt, cause, "check what answers at `base_url`");
+        }
     };
-    let advice = "check `base_url` and, for https, the proxy in the environment; is the issuer up?";
-    error(ErrorKind::Unavailable, cause, advice)
-}
-
-/// The error for a response whose body could not be read.
-pub(super) fn body_error(failure: &reqwest::Error) -> Error {
-    if failure.is_timeout() {
-        return request_error(failure);
-    }
-    error(
-        ErrorKind::Unavailable,
-        "the connection broke in the middle of the response",
-        "try again; check what lies between here and the issuer",
-    )
+    let error = failure.to_error("the issuer", advice);
+    error.during(Operation::Rotate).from_backend(BACKEND)
 }
 
 /// The error for a client that cannot be set up although its configuration has no problem.

@@ -6,9 +6,8 @@ use std::borrow::Cow;
 use std::io;
 
 use strongroom_core::{Error, ErrorKind, Operation};
+use strongroom_transport::TlsFailure;
 use tokio_postgres::error::SqlState;
-
-use crate::tls::TlsFailure;
 
 /// Whose URL or login an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The servers that a connection URL names.
 
-use std::net::IpAddr;
+use strongroom_transport::is_loopback;
 
 use super::url::{MISSING_HOST, decode_text};
 
@@ -30,10 +30,7 @@ impl Host {
 
     /// Whether a connection to it stays on this machine.
     pub(super) fn is_local(&self) -> bool {
-        let address = self.name.parse::<IpAddr>();
-        self.is_socket()
-            || self.name == "localhost"
-            || address.is_ok_and(|address| address.is_loopback())
+        self.is_socket() || is_loopback(&self.name)
     }
 }
 
