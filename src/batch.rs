@@ -15,7 +15,7 @@ use crate::clock::{self, Tick};
 use crate::flight::{Asked, Flight};
 use crate::load::{Place, closed, panicked};
 use crate::manager::Shared;
-use crate::numbers::Count;
+use crate::metrics::Count;
 use crate::policy::bounded;
 use crate::retry::Deadline;
 

@@ -14,7 +14,7 @@ use crate::clock::{self, Tick};
 use crate::expiry;
 use crate::flight::{Asked, Flight};
 use crate::manager::Shared;
-use crate::numbers::Count;
+use crate::metrics::Count;
 use crate::policy::bounded;
 use crate::retry::Deadline;
 use crate::runtime;

@@ -11,7 +11,7 @@ use strongroom_core::{
 use strongroom_core::{ErrorKind, Secret};
 
 use crate::cache::Cache;
-use crate::numbers::Numbers;
+use crate::metrics::StoreMetrics;
 use crate::policy::ReadPolicy;
 use crate::retry::{Deadline, Retries};
 use crate::watch::Watches;
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Option<Cache>,
     pub(crate) retries: Retries,
     pub(crate) watches: Watches,
-    pub(crate) numbers: Numbers,
+    pub(crate) numbers: StoreMetrics,
     /// What declared secrets answer while the store does not have them; set when they are checked.
     pub(crate) defaults: OnceLock<BTreeMap<SecretPath, SecretValue>>,
     /// Whether a close has begun.
@@ -102,7 +102,7 @@ impl SecretsManager {
             cache: policy.ttl(info).map(|ttl| Cache::new(&policy, ttl)),
             retries: Retries::new(policy.retries_of(info)),
             watches: Watches::default(),
-            numbers: Numbers::new(info),
+            numbers: StoreMetrics::new(info),
             defaults: OnceLock::new(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),

@@ -37,17 +37,16 @@
 //! | | `rotation` | the engine, [`RotatingKey`], [`PasswordIssuer`], and issuers of your own ([`KeyIssuer`]) |
 //! | `http` | `rotation-http` | `HttpIssuer`, which calls an HTTP API |
 //! | `postgres` | `rotation-postgres` | `PostgresIssuer`, which gives two roles new passwords in turn |
-//! | `pool-sqlx`, `pool-deadpool` | the same | `pool`: connections to PostgreSQL that log in with the current key |
-//! | `reqwest-middleware`, `tower` | the same | `RotatingKeyMiddleware`, `RotatingKeyLayer`: the current key in each request |
-//! | `metrics` | `metrics` | counters and gauges through the facade crate `metrics` |
+//! | `sqlx`, `deadpool` | `rotation-sqlx`, `rotation-deadpool` | `pool`: connections to PostgreSQL that log in with the current key |
+//! | `reqwest`, `tower` | `rotation-reqwest`, `rotation-tower` | `RotatingKeyMiddleware`, `RotatingKeyLayer`: the current key in each request |
 //!
 //! # Metrics
-//! Each has the label `secret`, the path of the managed key.
+//! They go to the recorder of the crate `metrics`. Each has the label `secret`, the path of the managed key.
 //!
 //! | metric | meaning |
 //! |---|---|
-//! | `strongroom_rotations_total` | how often requests of this instance have switched to another key |
-//! | `strongroom_rotation_failures_total` | how often a rotation could not go on; the label `kind` is the kind of the error |
+//! | `strongroom_rotations_total` | how often this instance has switched to another key |
+//! | `strongroom_rotation_failures_total` | how often a step of a rotation failed; the label `kind` is the kind of the error |
 //! | `strongroom_unrevoked_keys_total` | keys that an operator has to revoke or look for at the issuer |
 //! | `strongroom_key_age_seconds` | the age of the current key |
 //! | `strongroom_key_expires_in_seconds` | the time until it expires, if that is known; negative afterwards |
@@ -90,7 +89,7 @@ mod engine;
 mod event;
 mod failures;
 mod fingerprint;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod guarded_body;
 mod header;
 #[cfg(feature = "http")]
@@ -98,24 +97,24 @@ mod http_issuer;
 mod issuer;
 mod key;
 mod key_header;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod key_injector;
 mod key_table;
 mod managed_key;
 mod metrics;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod origin;
 mod password;
 mod permit;
 mod policy;
-#[cfg(any(feature = "pool-deadpool", feature = "pool-sqlx"))]
+#[cfg(any(feature = "deadpool", feature = "sqlx"))]
 pub mod pool;
 #[cfg(feature = "postgres")]
 mod postgres_issuer;
 mod record;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod rejection;
-#[cfg(feature = "reqwest-middleware")]
+#[cfg(feature = "reqwest")]
 mod reqwest;
 mod schedule;
 mod store;
@@ -134,7 +133,7 @@ mod worker;
 pub use engine::RotationEngine;
 pub use event::{RotationEvent, RotationStep};
 pub use fingerprint::Fingerprint;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 pub use guarded_body::GuardedBody;
 pub use header::{ExpiryHeaders, ExpiryObservation, ExpiryUnit};
 #[cfg(feature = "http")]
@@ -152,9 +151,9 @@ pub use timeouts::Timeouts;
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub use tls::{CaCertificates, ClientCertificate, TlsConfig};
 
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 pub use self::rejection::Rejection;
-#[cfg(feature = "reqwest-middleware")]
+#[cfg(feature = "reqwest")]
 pub use self::reqwest::RotatingKeyMiddleware;
 #[cfg(feature = "tower")]
 pub use self::tower::{

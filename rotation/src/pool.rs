@@ -16,9 +16,9 @@
 //! Queries and transactions have to end within `drain_timeout`. When the engine is shut down, a pool keeps
 //! logging in with the last good key.
 
-#[cfg(feature = "pool-deadpool")]
+#[cfg(feature = "deadpool")]
 pub mod deadpool;
-#[cfg(feature = "pool-sqlx")]
+#[cfg(feature = "sqlx")]
 pub mod sqlx;
 #[cfg(test)]
 mod tests;
