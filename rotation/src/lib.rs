@@ -36,7 +36,7 @@
 //! |---|---|---|
 //! | | `rotation` | the engine, [`RotatingKey`], [`PasswordIssuer`], and issuers of your own ([`KeyIssuer`]) |
 //! | `http` | `rotation-http` | `HttpIssuer`, which calls an HTTP API |
-//! | `postgres` | `rotation-postgres` | `PostgresIssuer`, which gives two roles new passwords in turn |
+//! | `postgres` | `rotation-postgres` | `PostgresIssuer`, which alternates between two roles |
 //! | `sqlx`, `deadpool` | `rotation-sqlx`, `rotation-deadpool` | `pool`: connections to PostgreSQL that log in with the current key |
 //! | `reqwest`, `tower` | `rotation-reqwest`, `rotation-tower` | `RotatingKeyMiddleware`, `RotatingKeyLayer`: the current key in each request |
 //!
@@ -71,7 +71,7 @@
 //! | `rotation_fencing_token` | the fencing token of the last attempt, a whole number that only grows: at least the time in milliseconds since 1970 | as above; stays when the attempt is removed |
 //! | `rotation_not_before` | no instance asks the issuer for a key before that time (RFC 3339), unless a caller of `rotate` or `rotate_compromised` waits | an attempt has failed; removed when a key is stored |
 //! | `rotation_failures` | how many attempts have failed since the last rotation | as above |
-//! | `rotation_untracked_keys` | `true` if the issuer may have given a key that is not stored | an attempt may have lost a key; removed once the issuer's keys were looked through or the operator was told |
+//! | `rotation_untracked_keys` | `true` if the issuer may have issued a key that is not stored | an attempt may have lost a key; removed once the issuer's keys were looked through or the operator was told |
 //! | `rotation_compromised` | the generation whose key is compromised, if it is the one that is to be replaced | `rotate_compromised`; removed when that key is revoked |
 //! | `rotation_fixed_expiry` | the expiry of the secret itself that the store did not let the engine change with the key (RFC 3339): it belongs to an earlier key | a new key is stored |
 //!
@@ -135,7 +135,7 @@ pub use event::{RotationEvent, RotationStep};
 pub use fingerprint::Fingerprint;
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 pub use guarded_body::GuardedBody;
-pub use header::{ExpiryHeaders, ExpiryObservation, ExpiryUnit};
+pub use header::{ExpiryHeaders, ExpiryObservation};
 #[cfg(feature = "http")]
 pub use http_issuer::{HttpEndpoints, HttpIssuer, HttpIssuerConfig, HttpResponseFormat};
 pub use issuer::{IssueAttempt, IssueId, IssuedKey, KeyIssuer};
@@ -148,6 +148,7 @@ pub use policy::RotationPolicy;
 pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub use timeouts::Timeouts;
+pub use timestamp::ExpiryUnit;
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub use tls::{CaCertificates, ClientCertificate, TlsConfig};
 

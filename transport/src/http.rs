@@ -30,7 +30,6 @@ impl ClientOptions {
     ///
     /// It honours the proxies of the environment for HTTPS alone, and sends nothing without TLS unless the
     /// server's URL is plain HTTP. The caller adds certificates.
-    #[must_use]
     pub fn client_builder(&self) -> ClientBuilder {
         let builder = Client::builder()
             .redirect(redirect::Policy::none())

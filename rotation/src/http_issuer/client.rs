@@ -2,18 +2,16 @@
 //!
 //! Errors never keep the texts of the HTTP library, which may quote a key.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use rustls::ClientConfig;
-use strongroom_core::{ErrorKind, Result, SecretValue};
+use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 use strongroom_transport::{ClientOptions, RequestFailure, read_body, retry_after};
 use zeroize::Zeroizing;
 
 use super::config::{HttpIssuerConfig, KEY, is_plaintext};
-use super::error::{permanent, request_error, tls_setup_error};
+use super::error::{Purpose, permanent, request_error, tls_setup_error};
 use crate::tls::{LoadedTls, ReloadingClient};
 
 /// The largest response that is read, in bytes.
@@ -71,14 +69,14 @@ impl<'a> Request<'a> {
         Ok(Self { method: method.clone(), path, bearer, header: None })
     }
 
-    /// Puts `key` in the place of `{key}` in the path.
+    /// Replaces `{key}` in the path with `key`.
     pub(super) fn with_key_in_path(mut self, key: &SecretValue) -> Result<Self> {
-        // A URL takes dots for steps up, also when they are encoded: they would lead to another path.
+        // A URL parser treats dot segments as steps up, even encoded ones: they would lead to another path.
         let text = key.expose_text().ok().filter(|text| text.bytes().any(|byte| byte != b'.'));
         let text = text.ok_or_else(|| {
             permanent(
                 ErrorKind::InvalidInput,
-                "the key cannot stand in a path: it is empty, only dots, or not text",
+                "the key cannot be part of a path: it is empty, only dots, or not text",
                 "revoke it at the issuer by hand",
             )
         })?;
@@ -153,9 +151,9 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// How long the issuer asks to wait.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        retry_after(&self.headers)
+    /// The error for a response that is no success; `path` is the configured path of the request.
+    pub(super) fn to_error(&self, purpose: Purpose, path: &str) -> Error {
+        purpose.status_error(self.status, retry_after(&self.headers), path)
     }
 
     /// The body, in a buffer that is wiped.

@@ -1,16 +1,15 @@
 //! Failures of an issuer, translated to the kinds that mean the same everywhere.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use strongroom_core::{Error, ErrorKind, Operation};
 use strongroom_transport::{RequestFailure, TlsFailure};
 
-use super::client::Response;
-
 /// How errors name this issuer.
 const BACKEND: &str = "http-issuer";
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Issue,
@@ -38,36 +37,57 @@ pub(super) fn permanent(
 
 impl Purpose {
     /// The error for a response that is no success.
-    pub(super) fn status_error(self, response: &Response) -> Error {
-        let error = self.error_for(response.status);
-        match response.retry_after() {
+    ///
+    /// `path` is the configured path of the request; `retry_after` is how long the issuer asks to wait.
+    pub(super) fn status_error(
+        self,
+        status: u16,
+        retry_after: Option<Duration>,
+        path: &str,
+    ) -> Error {
+        // A query may hold a password.
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let error = self.error_for(status, path);
+        match retry_after {
             Some(after) if error.is_temporary() => error.with_retry_after(after),
             _ => error,
         }
     }
 
-    fn error_for(self, status: u16) -> Error {
-        let (kind, cause, advice) = match status {
+    fn error_for(self, status: u16, path: &str) -> Error {
+        let (kind, cause, advice): (_, Cow<'static, str>, _) = match status {
             401 => (
                 ErrorKind::Unauthenticated,
-                "the issuer does not accept the key",
+                "the issuer does not accept the key".into(),
                 "get a key from the issuer by hand and store it",
             ),
             403 => (
                 ErrorKind::Denied,
-                "the issuer knows the key, and denies the request",
+                "the issuer accepts the key, and denies the request".into(),
                 self.required_right(),
             ),
-            404 | 405 | 410 => (ErrorKind::Config, "the issuer has no such path", self.settings()),
-            408 => (ErrorKind::Timeout, "the issuer gave up waiting", "try again"),
+            404 | 410 => (
+                ErrorKind::Config,
+                format!("the issuer has no path `{path}`").into(),
+                self.settings(),
+            ),
+            405 => (
+                ErrorKind::Config,
+                format!("the issuer does not allow this method at `{path}`").into(),
+                self.settings(),
+            ),
+            408 => (ErrorKind::Timeout, "the issuer gave up waiting".into(), "try again"),
             // A request of the same attempt is still being processed; see the draft of the header
             // `Idempotency-Key`, section 2.7.
             409 => (
                 ErrorKind::Conflict,
-                "the issuer is busy with the same request, or it contradicts the key's state",
-                "try again; if it persists, look at the client's keys at the issuer",
+                "the issuer is busy with the same request, or it contradicts the key's state"
+                    .into(),
+                "try again; if it persists, check the client's keys at the issuer",
             ),
-            429 => (ErrorKind::RateLimited, "the issuer asks to slow down", "ask less often"),
+            429 => {
+                (ErrorKind::RateLimited, "the issuer asks to slow down".into(), "rotate less often")
+            }
             300..400 => {
                 return permanent(
                     ErrorKind::Unavailable,
@@ -78,13 +98,17 @@ impl Purpose {
             }
             425 | 500..600 => (
                 ErrorKind::Unavailable,
-                "the issuer cannot serve now",
+                "the issuer cannot serve now".into(),
                 "try again; if it persists, ask the operator of the issuer",
             ),
-            400..500 => (ErrorKind::Config, "the issuer rejects the request", self.settings()),
+            400..500 => (
+                ErrorKind::Config,
+                format!("the issuer rejects the request to `{path}`").into(),
+                self.settings(),
+            ),
             _ => (
                 ErrorKind::Corrupt,
-                "the response has a status that HTTP does not define",
+                "the response has a status that HTTP does not define".into(),
                 "check what answers at `base_url`",
             ),
         };

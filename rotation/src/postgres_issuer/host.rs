@@ -2,7 +2,7 @@
 
 use strongroom_transport::is_loopback;
 
-use super::url::{MISSING_HOST, decode_text};
+use super::percent::{Problem, decode_text};
 
 /// The port that IANA has registered for PostgreSQL.
 const PORT: u16 = 5432;
@@ -14,7 +14,8 @@ pub(super) struct Host {
     pub(super) port: u16,
 }
 
-type Problem = (&'static str, &'static str);
+const MISSING_HOST: Problem =
+    ("names no host, or no port from 1 to 65535", "write the host as `host:5432`");
 
 impl Host {
     fn new(name: String, port: &str) -> Result<Self, Problem> {
