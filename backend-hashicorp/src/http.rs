@@ -168,7 +168,10 @@ fn request_error(failure: RequestFailure) -> Error {
             "check `VAULT_ADDR` and, for https, the proxy in the environment; is the server up?"
         }
         RequestFailure::Truncated => "try again; check what lies between here and the server",
-        RequestFailure::TooLarge => "check what answers at `VAULT_ADDR`",
+        RequestFailure::TooLarge => {
+            let advice = "check what answers at `VAULT_ADDR`";
+            return failure.to_error("the server", advice).because("the response is over 64 MiB");
+        }
     };
     failure.to_error("the server", advice)
 }

@@ -117,7 +117,7 @@ async fn a_server_that_stands_still_runs_into_the_total_timeout() {
     for backend in [&backend, &fresh] {
         let begin = Instant::now();
         let error = passing(Operation::Get, ErrorKind::Timeout, read(backend, &key).await);
-        assert!(error.to_string().contains("no answer within"), "{error}");
+        assert!(error.to_string().contains("no response within"), "{error}");
         assert!((PATIENCE..10 * PATIENCE).contains(&begin.elapsed()), "{:?}", begin.elapsed());
         passing(Operation::Health, ErrorKind::Timeout, backend.health().await);
     }
