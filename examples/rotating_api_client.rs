@@ -1,6 +1,6 @@
 //! An API key that is replaced while a service sends requests with it, and none fails.
 //!
-//! Run it with `cargo run --features rotation-http,reqwest-middleware --example rotating_api_client`. It works in a
+//! Run it with `cargo run --features rotation-http,rotation-reqwest --example rotating_api_client`. It works in a
 //! temporary folder, with an issuer of keys on this machine, and needs nothing.
 #![expect(clippy::print_stdout, reason = "it says what it does")]
 

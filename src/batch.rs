@@ -167,13 +167,13 @@ impl Shared {
 
     async fn attempt_many(&self, paths: &[SecretPath], deadline: Deadline) -> Vec<Outcome<Secret>> {
         let request = async { Ok(self.backend.get_many(paths).await) };
-        let Some(Ok(mut results)) = deadline.within(self.numbers.time(request)).await else {
+        let Some(Ok(mut results)) = deadline.within(self.metrics.time(request)).await else {
             return paths.iter().map(|_| Outcome::TimedOut(deadline.exceeded())).collect();
         };
         for result in &results {
             match result {
                 Ok(_) => self.retries.record_answer(),
-                Err(error) => self.numbers.count_error(error),
+                Err(error) => self.metrics.count_error(error),
             }
         }
         results.resize_with(paths.len(), || {

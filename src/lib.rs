@@ -21,17 +21,19 @@
 //! - `aws`: AWS Secrets Manager.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
-//! - `metrics`: counters and latencies of reads, and counters and gauges of rotating keys, through the crate
-//!   of that name.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
 //! - `rotation`: keys that are replaced before they expire, in the module `rotation`. Each of the following
 //!   features brings it with it:
 //!   - `rotation-http`: an issuer of keys with an HTTP API.
 //!   - `rotation-postgres`: an issuer of passwords for two PostgreSQL roles, which take turns.
-//!   - `pool-deadpool`, `pool-sqlx` (needs Rust 1.94): pools of PostgreSQL connections that log in with the
-//!     current key.
-//!   - `reqwest-middleware`: a middleware of that crate that puts the current key into each request.
-//!   - `tower`: a layer that does the same in a stack of `tower` services.
+//!   - `rotation-deadpool`, `rotation-sqlx` (needs Rust 1.94): pools of PostgreSQL connections that log in
+//!     with the current key.
+//!   - `rotation-reqwest`: a middleware of the crate `reqwest-middleware` that puts the current key into each
+//!     request.
+//!   - `rotation-tower`: a layer that does the same in a stack of `tower` services.
+//!
+//! Counters and latencies of reads, and counters and gauges of rotating keys, go to the recorder of the crate
+//! `metrics`, if the program installs one before it opens a store.
 //!
 //! A store that is not listed needs only the crate `strongroom-core` and
 //! [`SecretsManager::with_backend`].
@@ -48,8 +50,8 @@ mod expiry;
 mod listing;
 mod load;
 mod manager;
+mod metrics;
 mod misspelt;
-mod numbers;
 mod options;
 mod policy;
 mod read;

@@ -14,7 +14,7 @@ use crate::cache::{
 };
 use crate::clock::{self, Tick};
 use crate::error::{closed, panicked};
-use crate::numbers::Count;
+use crate::metrics::Count;
 use crate::retry::{Deadline, Outcome};
 use crate::shared::Shared;
 use crate::{runtime, sweeper};
@@ -90,9 +90,9 @@ impl Shared {
         }
         match access {
             Access::Wait { flight, is_new, has_copy } => {
-                self.numbers.count(Count::Miss);
+                self.metrics.count(Count::Miss);
                 if !is_new {
-                    self.numbers.count(Count::Coalesced);
+                    self.metrics.count(Count::Coalesced);
                 }
                 Step::Wait(Waiter { flight, is_new, has_copy })
             }
@@ -124,12 +124,12 @@ impl Shared {
                 if is_due && !self.refresh(cache, key()) {
                     return None;
                 }
-                self.numbers.count(Count::Stale);
+                self.metrics.count(Count::Stale);
                 Ok(secret)
             }
             Lookup::Miss { .. } => return None,
         };
-        self.numbers.count(Count::Hit);
+        self.metrics.count(Count::Hit);
         Some(result)
     }
 
@@ -148,7 +148,7 @@ impl Shared {
             return false;
         };
         if is_new {
-            self.numbers.count(Count::Refresh);
+            self.metrics.count(Count::Refresh);
         }
         runtime.spawn(flight.map(drop));
         true
@@ -206,7 +206,7 @@ impl Shared {
         if is_due {
             self.refresh(cache, Some(key.clone()));
         }
-        self.numbers.count(Count::Stale);
+        self.metrics.count(Count::Stale);
         Some(Ok(copy))
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use strongroom_core::{Backend, Result, Secret, SecretPath, SecretValue, VersionSelector};
 
 use crate::cache::Cache;
-use crate::numbers::Numbers;
+use crate::metrics::StoreMetrics;
 use crate::policy::ReadPolicy;
 use crate::retry::{Deadline, Outcome, Retries};
 use crate::watch::registry::WatchRegistry;
@@ -21,7 +21,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Option<Cache>,
     pub(crate) retries: Retries,
     pub(crate) watches: WatchRegistry,
-    pub(crate) numbers: Numbers,
+    pub(crate) metrics: StoreMetrics,
     /// The default values of declared secrets; set once the declarations are checked.
     pub(crate) defaults: OnceLock<BTreeMap<SecretPath, SecretValue>>,
     /// Whether a close has begun.
@@ -37,7 +37,7 @@ impl Shared {
             cache: policy.ttl(info).map(|ttl| Cache::new(&policy, ttl)),
             retries: Retries::new(policy.retries_of(info)),
             watches: WatchRegistry::default(),
-            numbers: Numbers::new(info),
+            metrics: StoreMetrics::new(info),
             defaults: OnceLock::new(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -58,7 +58,7 @@ impl Shared {
         version: &VersionSelector,
         deadline: Deadline,
     ) -> Outcome<Secret> {
-        let attempt = || self.numbers.time(self.backend.get(path, version));
+        let attempt = || self.metrics.time(self.backend.get(path, version));
         self.retries.run(deadline, attempt).await
     }
 
@@ -67,7 +67,7 @@ impl Shared {
         &self,
         request: impl Fn() -> F,
     ) -> Result<T> {
-        let attempt = || self.numbers.time(request());
+        let attempt = || self.metrics.time(request());
         self.retries.run(Deadline::after(self.policy.timeout), attempt).await.into_result()
     }
 

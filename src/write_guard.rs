@@ -27,7 +27,7 @@ impl<'a> WriteGuard<'a> {
 
     /// Waits for the store.
     pub(crate) async fn run<T>(mut self, write: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = self.shared.numbers.time(write).await;
+        let result = self.shared.metrics.time(write).await;
         if result.as_ref().err().is_none_or(is_refusal) {
             self.end = End::Certain;
         }
@@ -36,7 +36,7 @@ impl<'a> WriteGuard<'a> {
 
     /// Waits for the store to begin a change that it may make later.
     pub(crate) async fn start<T>(self, write: impl Future<Output = Result<T>>) -> Result<T> {
-        self.shared.numbers.time(write).await
+        self.shared.metrics.time(write).await
     }
 }
 

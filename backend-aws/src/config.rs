@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use strongroom_core::{ExposeSecret, Problems, SecretString};
-use url::{Host, Url};
+use strongroom_transport::is_exposed;
+use url::Url;
 
 use crate::metadata::is_storable;
 use crate::name::is_prefix;
@@ -262,17 +263,6 @@ impl AwsConfig {
         }
         Ok(())
     }
-}
-
-/// Whether others than this machine see what is sent to an address.
-pub(crate) fn is_exposed(url: &Url) -> bool {
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "http" && !is_loopback
 }
 
 /// An address without what may be secret in it: scheme, host and port.

@@ -1,5 +1,5 @@
-//! The HTTP client of the SDK, but for one thing: plain HTTP uses no proxy. One would see values, and
-//! the credentials that an instance or a container fetches.
+//! The SDK's HTTP client, without a proxy for plain HTTP: a proxy would see values, and the credentials that
+//! an instance or a container fetches.
 
 use aws_sdk_secretsmanager::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -11,21 +11,21 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 
-/// A client for each way.
+/// Sends HTTPS through the proxy of the environment, and plain HTTP to the server directly.
 #[derive(Debug)]
-struct Split {
+struct ProxySelector {
     proxied: SharedHttpClient,
     direct: SharedHttpClient,
 }
 
 #[derive(Debug)]
-struct SplitConnector {
+struct ProxySelectingConnector {
     proxied: SharedHttpConnector,
     direct: SharedHttpConnector,
 }
 
 pub(crate) fn client() -> SharedHttpClient {
-    SharedHttpClient::new(Split {
+    SharedHttpClient::new(ProxySelector {
         proxied: with_proxy(ProxyConfig::from_env),
         direct: with_proxy(ProxyConfig::disabled),
     })
@@ -44,20 +44,20 @@ fn with_proxy(proxy: fn() -> ProxyConfig) -> SharedHttpClient {
     })
 }
 
-impl HttpClient for Split {
+impl HttpClient for ProxySelector {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
-        SharedHttpConnector::new(SplitConnector {
+        SharedHttpConnector::new(ProxySelectingConnector {
             proxied: self.proxied.http_connector(settings, components),
             direct: self.direct.http_connector(settings, components),
         })
     }
 }
 
-impl HttpConnector for SplitConnector {
+impl HttpConnector for ProxySelectingConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let is_plain = request.uri().starts_with("http:");
         if is_plain { self.direct.call(request) } else { self.proxied.call(request) }

@@ -12,9 +12,10 @@ use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_secretsmanager::error::BoxError;
 use strongroom_core::{ExposeSecret as _, Problems, Result};
+use strongroom_transport::is_exposed;
 use url::Url;
 
-use crate::config::{AwsConfig, is_exposed};
+use crate::config::AwsConfig;
 use crate::credentials::HeaderSafeProvider;
 use crate::error::PlainHttpRefused;
 use crate::http;

@@ -9,6 +9,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use secrecy::SecretString;
 use strongroom_core::{Problems, Result, SecretPath};
+use strongroom_transport::is_exposed;
 
 use crate::files;
 use crate::settings::{
@@ -188,7 +189,7 @@ impl HashicorpConfig {
         if url.path().trim_end_matches('/').ends_with("/v1") {
             return Err(format!("`{ADDR}` is the address without `/v1`, which is added to it"));
         }
-        if url.scheme() == "http" && !self.allow_http && !is_loopback(&url) {
+        if !self.allow_http && is_exposed(&url) {
             return Err(format!(
                 "`{ADDR}` is plain http to another host, which shows tokens and values to anyone \
                  on the way: use https, or set `{ALLOW_HTTP}` to `true` if you accept that"
@@ -278,11 +279,4 @@ fn check_mount(name: &str, mount: &str, problems: &mut Problems) {
 /// Whether a text can stand in a URL as it is: the characters of a [`SecretPath`].
 fn is_mount(text: &str) -> bool {
     SecretPath::parse(text).is_ok()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }

@@ -1,7 +1,7 @@
 //! A pool of `deadpool` whose PostgreSQL key is replaced while clients query, and no query fails.
 //!
 //! Run it with `DATABASE_ADMIN_URL=postgresql://postgres:password@localhost/postgres cargo run -p
-//! strongroom-rotation --features pool-deadpool,postgres --example rotating_deadpool`.
+//! strongroom-rotation --features deadpool,postgres --example rotating_deadpool`.
 #![expect(clippy::print_stdout, reason = "it says what it does")]
 
 mod demo;

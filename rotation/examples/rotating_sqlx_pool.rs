@@ -1,7 +1,7 @@
 //! A pool of `sqlx` whose PostgreSQL key is replaced while clients query, and no query fails.
 //!
 //! Run it with `DATABASE_ADMIN_URL=postgresql://postgres:password@localhost/postgres cargo run -p
-//! strongroom-rotation --features pool-sqlx,postgres --example rotating_sqlx_pool`.
+//! strongroom-rotation --features sqlx,postgres --example rotating_sqlx_pool`.
 #![expect(clippy::print_stdout, reason = "it says what it does")]
 
 mod demo;

@@ -1,11 +1,11 @@
-//! Which requests still carry an old key.
+//! Requests in flight that still carry an old key.
 
 use std::mem;
 
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-/// Ends when no request carries a generation of a key.
+/// Completes when no request carries a generation of a key any more.
 pub(crate) type Drained = oneshot::Receiver<()>;
 
 /// The generations of a key that requests of this instance may carry.
@@ -14,7 +14,7 @@ pub(crate) struct DrainTracker {
     current: Drained,
     /// The key in use under earlier fingerprints or generation numbers.
     same_key: Vec<Drained>,
-    /// Keys that came before the one in use.
+    /// Earlier keys.
     earlier: Vec<Drained>,
 }
 
@@ -23,7 +23,7 @@ impl DrainTracker {
         Self { current, same_key: Vec::new(), earlier: Vec::new() }
     }
 
-    /// Tracks the generation that comes into use.
+    /// Tracks a new generation in use.
     pub(crate) fn replace(&mut self, next: Drained, is_same_key: bool) {
         let before = mem::replace(&mut self.current, next);
         self.same_key.push(before);
@@ -46,7 +46,7 @@ impl DrainTracker {
     /// Waits until no request carries an earlier key.
     pub(crate) async fn wait(&mut self) {
         while let Some(drained) = self.earlier.last_mut() {
-            // Its sender is dropped with the last request, and never sends.
+            // The last request drops the sender, which never sends.
             let _ = drained.await;
             self.earlier.pop();
         }

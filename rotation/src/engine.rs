@@ -23,14 +23,14 @@ use super::permit::ConcurrencyPermit;
 use super::policy::RotationPolicy;
 use super::record::StoredRecord;
 use super::store::StoredSecret;
-use super::worker::{Beginning, Inbox, Outside, RotationWorker};
+use super::worker::{Inbox, InitialState, RotationWorker, WorkerContext};
 
 /// How many keys are replaced at a time by default.
 const CONCURRENT_ROTATIONS: usize = 4;
-/// How long a step under way may take when the engine stops: less than the 30 s that Kubernetes leaves a
+/// How long the current step may take when the engine stops: less than the 30 s that Kubernetes grants a
 /// container.
 const GRACE_PERIOD: Duration = Duration::from_secs(20);
-/// How many commands wait for a task that is busy.
+/// How many commands may be queued for a busy task.
 const COMMAND_BACKLOG: usize = 64;
 
 /// Replaces keys before they expire, while the service goes on sending requests. Keep it: once it is
@@ -69,7 +69,7 @@ struct Managed {
 /// The task that rotates one key.
 #[derive(Clone)]
 struct Task {
-    /// The task holds its receiver until it ends.
+    /// The task drops its receiver when it ends.
     stop: watch::Sender<bool>,
     handle: AbortHandle,
 }
@@ -102,8 +102,8 @@ impl RotationEngine {
         }
     }
 
-    /// Passes each event to `observer` before the next step is made, on the task that makes it. The engine
-    /// catches a panic of the observer and goes on.
+    /// Passes each event to `observer` before the next step, on the task that rotates the key. The engine
+    /// catches a panic of the observer and continues.
     pub fn observer(mut self, observer: impl Fn(&RotationEvent) + Send + Sync + 'static) -> Self {
         self.events = Events::new(Some(Arc::new(observer)));
         self
@@ -129,7 +129,7 @@ impl RotationEngine {
     ///
     /// The first key must be in the store. A key is due by the secret's rotation interval
     /// ([`MetadataPatch::rotation_interval`](strongroom_core::MetadataPatch::rotation_interval)), by its
-    /// expiry or the key's, or by what responses tell; without any of them only callers replace it.
+    /// expiry or the key's, or by what responses report; without any of them, only callers replace it.
     ///
     /// With an issuer, the secret becomes a JSON object when its first rotation begins: programs that read
     /// it without the engine find the key in the member that
@@ -137,10 +137,10 @@ impl RotationEngine {
     /// store cannot be read, and so not rotated.
     ///
     /// # Errors
-    /// As [`Backend::get`] for the key; [`ErrorKind::Unsupported`] if the store cannot be written under
-    /// conditions, or if a later version of this library has written the secret;
-    /// [`ErrorKind::InvalidInput`] if the secret has fields but none for the key, or if the policy cannot
-    /// be followed (a member that begins with `rotation_`, a lease of zero), [`ErrorKind::Config`]
+    /// As [`Backend::get`] for the key; [`ErrorKind::Unsupported`] if the store has no conditional writes,
+    /// or if a later version of this library has written the secret;
+    /// [`ErrorKind::InvalidInput`] if the secret has fields but none for the key, or if the policy is
+    /// invalid (a member that begins with `rotation_`, a lease of zero), [`ErrorKind::Config`]
     /// outside a Tokio runtime with a timer, [`ErrorKind::Closed`] after [`shutdown`](Self::shutdown).
     pub async fn add(&self, key: ManagedKey) -> Result<RotatingKey> {
         let ManagedKey { path, issuer, policy, headers } = key;
@@ -175,7 +175,7 @@ impl RotationEngine {
         let metadata = secret.metadata();
         let mut changed_at = metadata.updated_at.or(metadata.created_at);
         if changed_at.is_none() {
-            // Many stores tell times only when they are asked for metadata.
+            // Many stores return times only with metadata.
             changed_at = store.describe_change(policy.attempt_lease).await;
         }
         let baseline = changed_at.map_or_else(clock::wall, |at| at.min(clock::wall()));
@@ -186,8 +186,8 @@ impl RotationEngine {
         let (stop, stopped) = watch::channel(false);
         let rules = rules(&policy, issuer.as_deref());
         let events = self.events.clone();
-        let outside = Outside { store, issuer, key: Arc::clone(&key), events };
-        let beginning = Beginning {
+        let context = WorkerContext { store, issuer, key: Arc::clone(&key), events };
+        let initial = InitialState {
             secret,
             record,
             baseline,
@@ -195,7 +195,7 @@ impl RotationEngine {
             permit: ConcurrencyPermit::new(Arc::clone(&self.permits)),
             inbox: Inbox::new(received, stopped),
         };
-        let worker = RotationWorker::new(outside, policy, rules, beginning);
+        let worker = RotationWorker::new(context, policy, rules, initial);
         self.start(path, RotatingKey(key), stop, worker)
     }
 
@@ -209,11 +209,11 @@ impl RotationEngine {
     ) -> Result<RotatingKey> {
         let mut managed = self.lock();
         if managed.is_shut_down {
-            return Err(shut_down());
+            return Err(shut_down_error());
         }
         while managed.tasks.try_join_next().is_some() {}
-        if let Some((known, _)) = managed.keys.get(&path) {
-            return Ok(known.clone());
+        if let Some((existing, _)) = managed.keys.get(&path) {
+            return Ok(existing.clone());
         }
         let handle = managed.tasks.spawn(worker.run());
         managed.keys.insert(path, (key.clone(), Task { stop, handle }));
@@ -224,7 +224,7 @@ impl RotationEngine {
     fn find(&self, path: &SecretPath) -> Result<Option<RotatingKey>> {
         let managed = self.lock();
         if managed.is_shut_down {
-            return Err(shut_down());
+            return Err(shut_down_error());
         }
         Ok(managed.keys.get(path).map(|(key, _)| key.clone()))
     }
@@ -233,8 +233,8 @@ impl RotationEngine {
         self.managed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Manages a key no longer; whether the engine did. Its handles keep the last key. A rotation under way
-    /// stays where it is, as after [`shutdown`](Self::shutdown).
+    /// Stops managing a key. Returns whether the engine managed it. Its handles keep the last key. An
+    /// unfinished rotation stays as it is, as after [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if it is not a path.
@@ -246,8 +246,8 @@ impl RotationEngine {
         Ok(was_managed)
     }
 
-    /// Stops. Each key's step under way ends; a rotation stays where it is, and the next instance resumes
-    /// it. Aborts a step that takes longer than 20 seconds, as if the process had died.
+    /// Stops the engine after the current step of each key. An unfinished rotation stays as it is, and the next
+    /// instance resumes it. Aborts a step that takes longer than 20 seconds, as if the process had died.
     pub async fn shutdown(&self) {
         let tasks = {
             let mut managed = self.lock();
@@ -279,7 +279,7 @@ fn state(record: &StoredRecord) -> KeyState {
     }
 }
 
-/// What the protocol goes by.
+/// The rules for the protocol.
 fn rules(policy: &RotationPolicy, issuer: Option<&dyn KeyIssuer>) -> Rules {
     Rules {
         issuer: issuer.map_or(Issuer::Store, |issuer| Issuer::Remote {
@@ -288,12 +288,12 @@ fn rules(policy: &RotationPolicy, issuer: Option<&dyn KeyIssuer>) -> Rules {
         drain_timeout: policy.drain_timeout,
         propagation_timeout: policy.propagation_timeout,
         attempt_lease: policy.attempt_lease,
-        believed_after: protocol::BELIEVED_AFTER,
+        max_read_lag: protocol::MAX_READ_LAG,
         revocation_pause: protocol::REVOCATION_PAUSE,
     }
 }
 
-/// Whether the caller runs on a Tokio runtime with a timer. Tokio tells that only by a panic.
+/// Whether the caller runs on a Tokio runtime with a timer. Tokio reports a missing one only by a panic.
 fn has_timer() -> bool {
     let probe = || drop(tokio::time::sleep(Duration::ZERO));
     tokio::runtime::Handle::try_current().is_ok() && catch_unwind(probe).is_ok()
@@ -307,7 +307,7 @@ impl fmt::Debug for RotationEngine {
     }
 }
 
-fn shut_down() -> Error {
-    Error::new(ErrorKind::Closed, "make a new rotation engine")
+fn shut_down_error() -> Error {
+    Error::new(ErrorKind::Closed, "create a new rotation engine")
         .because("the rotation engine is shut down")
 }

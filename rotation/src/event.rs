@@ -10,7 +10,6 @@ use tokio::sync::broadcast;
 use tracing::{error, info, warn};
 
 use super::fingerprint::Fingerprint;
-use super::metrics;
 
 /// Something that happened to a key. It never holds the key.
 #[derive(Clone, Debug)]
@@ -33,10 +32,10 @@ pub enum RotationStep {
     },
     /// The key is due for replacement.
     Due,
-    /// This instance has written to the store that it gets a new key, or has taken over the attempt of an
-    /// instance that stopped.
+    /// This instance has started an attempt to get a new key, or has taken over the attempt of an instance
+    /// that stopped. The attempt is in the store.
     Started,
-    /// The issuer has given a new key and accepts it. The key is not stored yet.
+    /// The issuer has issued a new key and accepts it. The key is not stored yet.
     Issued {
         /// The fingerprint of the new key.
         fingerprint: Fingerprint,
@@ -71,11 +70,11 @@ pub enum RotationStep {
         /// Why.
         error: Error,
     },
-    /// The issuer may have given a key that the store does not hold: an instance stopped during an attempt,
-    /// an answer of the issuer was lost, or an operator put the old key back.
+    /// The issuer may have issued a key that the store does not hold: an instance stopped during an attempt,
+    /// a response of the issuer was lost, or an operator put the old key back.
     Orphaned {
-        /// How many such keys the engine has revoked; `None` if it cannot know them, because the issuer does
-        /// not list its keys. An operator has to look for them at the issuer then.
+        /// How many such keys the engine has revoked; `None` if the issuer does not list its keys:
+        /// an operator has to look for them there.
         revoked: Option<usize>,
     },
     /// The rotation is over: the store holds one key.
@@ -83,7 +82,7 @@ pub enum RotationStep {
         /// The generation of that key.
         generation: u64,
     },
-    /// The rotation cannot go on for now. The last good key stays in use, and the engine tries again.
+    /// A step of the rotation failed. The last good key stays in use, and the engine tries again.
     Failed {
         /// Why.
         error: Error,
@@ -144,10 +143,10 @@ impl Events {
         self.sender.subscribe()
     }
 
-    pub(crate) fn tell(&self, path: &SecretPath, step: RotationStep) {
+    pub(crate) fn send(&self, path: &SecretPath, step: RotationStep) {
         match &step {
             RotationStep::Failed { error } => {
-                warn!(%path, %error, "a rotation cannot go on for now, and is tried again");
+                warn!(%path, %error, "a step of a rotation failed, and is tried again");
             }
             RotationStep::RevocationFailed { fingerprint, error } => {
                 warn!(%path, %fingerprint, %error, "a key is not revoked; revoke it by hand");
@@ -156,11 +155,10 @@ impl Events {
                 warn!(%path, hours_left = left.as_secs() / 3600, "a key is about to expire");
             }
             RotationStep::Orphaned { revoked: None } => {
-                warn!(%path, "the issuer may have given a key that is not stored; revoke it there");
+                warn!(%path, "the issuer may have issued a key that is not stored; revoke it there");
             }
             step => info!(%path, step = step.name(), "key rotation"),
         }
-        metrics::count(path, &step);
         let event = RotationEvent { path: path.clone(), step };
         if let Some(observer) = &self.observer {
             let result = catch_unwind(AssertUnwindSafe(|| observer(&event)));

@@ -1,4 +1,4 @@
-//! The errors that the protocol speaks of by number.
+//! The errors that the protocol refers to by number.
 
 use std::collections::VecDeque;
 
@@ -27,8 +27,8 @@ impl FailureTable {
     }
 
     pub(crate) fn get(&self, failure: &Failure) -> Option<Error> {
-        let known = self.errors.iter().find(|(number, _)| *number == failure.error);
-        known.map(|(_, error)| error.clone())
+        let found = self.errors.iter().find(|(number, _)| *number == failure.error);
+        found.map(|(_, error)| error.clone())
     }
 }
 
@@ -42,8 +42,8 @@ fn kind(error: &Error) -> FailureKind {
     }
 }
 
-/// Whether an error says for certain that nothing was done. A permanent conflict is the answer of an
-/// issuer that has seen a newer fencing token.
+/// Whether an error is certain to mean that nothing was done. An issuer that has seen a newer fencing token
+/// returns a permanent conflict.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     use ErrorKind::{Conflict, Denied, InvalidInput, NotFound, Unauthenticated, Unsupported};
     let kind = error.kind();

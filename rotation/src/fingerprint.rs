@@ -1,4 +1,4 @@
-//! What stands for a key in logs.
+//! Fingerprints of keys, for logs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,15 +7,14 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use strongroom_core::SecretValue;
 
-/// Stands for a key in logs: the same for the same key in all instances of a service, and of no use to an
-/// attacker. It is the first 32 bits of an HMAC-SHA-256 (RFC 2104) under a salt that is stored beside the
-/// key.
+/// Identifies a key in logs: it is the same in all instances of a service, and does not help an attacker. It is
+/// the first 32 bits of an HMAC-SHA-256 (RFC 2104) under a salt that is stored beside the key.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint(Arc<str>);
 
 impl Fingerprint {
     pub(crate) fn of(key: &SecretValue, salt: &[u8]) -> Self {
-        // An HMAC takes keys of any length.
+        // An HMAC accepts keys of any length, so this never fails.
         let tag = Hmac::<Sha256>::new_from_slice(salt).map(|mac| {
             let tag = mac.chain_update(key.expose_bytes()).finalize().into_bytes();
             tag.iter().take(4).fold(0_u32, |word, byte| word << 8 | u32::from(*byte))

@@ -1,4 +1,4 @@
-//! When a key expires, as the headers of a response tell it.
+//! Reads from the headers of a response when a key expires.
 
 mod foreign;
 #[cfg(test)]
@@ -11,31 +11,14 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName};
 use strongroom_core::{Error, ErrorKind, Result};
 
-use super::timestamp::{self, Refused, TOO_FAR};
+use super::timestamp::{self, ExpiryUnit, InvalidTime, TOO_FAR};
 
 /// The latest plausible expiry of a key, counted from now: ten Julian years.
 const FURTHEST_AHEAD: Duration = Duration::from_secs(10 * 31_557_600);
 /// The earliest plausible expiry of a key, counted back from now: one day.
 const FURTHEST_BACK: Duration = Duration::from_secs(86_400);
 
-/// What a number in a header counts. Services differ, so each issuer has its own setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ExpiryUnit {
-    /// Seconds.
-    Seconds,
-    /// Minutes of 60 seconds.
-    Minutes,
-    /// Hours of 60 minutes.
-    Hours,
-    /// Days of 24 hours.
-    Days,
-    /// The header names the unit behind the number, such as `5d`, `36h`, `90m` or `3600s`. A number
-    /// without a unit is refused.
-    Suffixed,
-}
-
-/// Which headers of a response tell when the key expires, and how to read them.
+/// Which headers of a response report when the key expires, and how to read them.
 ///
 /// [`new`](Self::new) reads two headers:
 /// - `X-Key-Expires-In`: how long the key still works, a whole number in the unit given to `new`. A
@@ -120,7 +103,7 @@ impl ExpiryHeaders {
         Self(Vec::new())
     }
 
-    /// Adds a header that tells how long the key still works, or changes how a header is read.
+    /// Adds a header that reports how long the key still works, or changes how a header is read.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if a header cannot have this name, or if the header
@@ -129,7 +112,7 @@ impl ExpiryHeaders {
         self.with(header, Form::Remaining(unit))
     }
 
-    /// Adds a header that tells the time at which the key expires, or changes how a header is read. The
+    /// Adds a header that reports when the key expires, or changes how a header is read. The
     /// timestamp is an RFC 3339 date and time with its offset, a Unix time in seconds (or in
     /// milliseconds, if it has 13 digits), or an HTTP-date as in RFC 9110, section 5.6.7.
     ///
@@ -169,7 +152,7 @@ impl ExpiryHeaders {
                     earliest = Some((at, header));
                 }
                 Some(Ok(_)) | None => {}
-                Some(Err(Refused(why))) => {
+                Some(Err(InvalidTime(why))) => {
                     refused.get_or_insert((header, why));
                 }
             }
@@ -191,11 +174,11 @@ impl Form {
         headers: &HeaderMap,
         name: &HeaderName,
         now: SystemTime,
-    ) -> Option<Result<SystemTime, Refused>> {
+    ) -> Option<Result<SystemTime, InvalidTime>> {
         headers.get_all(name).iter().map(|line| self.read(line.as_bytes(), now)).reduce(
             |first, next| match (first, next) {
                 (Ok(first), Ok(next)) if first != next => {
-                    Err(Refused("it is repeated with different values"))
+                    Err(InvalidTime("it is repeated with different values"))
                 }
                 (Err(refused), _) | (_, Err(refused)) => Err(refused),
                 (agreed, _) => agreed,
@@ -203,9 +186,9 @@ impl Form {
         )
     }
 
-    fn read(self, line: &[u8], now: SystemTime) -> Result<SystemTime, Refused> {
+    fn read(self, line: &[u8], now: SystemTime) -> Result<SystemTime, InvalidTime> {
         let text = std::str::from_utf8(line).ok().filter(|text| text.is_ascii());
-        let text = text.ok_or(Refused("it is not ASCII text"))?;
+        let text = text.ok_or(InvalidTime("it is not ASCII text"))?;
         match self {
             Self::Remaining(unit) => parse_remaining(text, unit, now),
             Self::Timestamp => parse_timestamp(text, now),
@@ -218,21 +201,21 @@ pub(crate) fn parse_remaining(
     text: &str,
     unit: ExpiryUnit,
     now: SystemTime,
-) -> Result<SystemTime, Refused> {
+) -> Result<SystemTime, InvalidTime> {
     let left = timestamp::parse_duration(text, unit)?;
     check_plausible(now.checked_add(left).ok_or(TOO_FAR)?, now)
 }
 
 /// The timestamp in `text`, if that is plausible.
-pub(crate) fn parse_timestamp(text: &str, now: SystemTime) -> Result<SystemTime, Refused> {
+pub(crate) fn parse_timestamp(text: &str, now: SystemTime) -> Result<SystemTime, InvalidTime> {
     check_plausible(timestamp::parse_timestamp(text)?, now)
 }
 
-fn check_plausible(at: SystemTime, now: SystemTime) -> Result<SystemTime, Refused> {
+fn check_plausible(at: SystemTime, now: SystemTime) -> Result<SystemTime, InvalidTime> {
     match at.duration_since(now) {
         Ok(ahead) if ahead > FURTHEST_AHEAD => Err(TOO_FAR),
         Err(back) if back.duration() > FURTHEST_BACK => {
-            Err(Refused("it lies more than a day back"))
+            Err(InvalidTime("it lies more than a day back"))
         }
         _ => Ok(at),
     }

@@ -20,7 +20,7 @@ use self::config::{CheckedConfig, Pointers};
 use self::error::{Purpose, error, permanent};
 use super::header::{self, ExpiryObservation};
 use super::issuer::{IssueAttempt, IssuedKey, KeyIssuer};
-use super::timestamp::Refused;
+use super::timestamp::InvalidTime;
 
 pub use self::config::{HttpEndpoints, HttpIssuerConfig, HttpResponseFormat};
 
@@ -63,7 +63,7 @@ impl HttpIssuer {
     /// Sends a GET request, and fails if the response is no success.
     async fn get(&self, purpose: Purpose, path: &str, key: &SecretValue) -> Result<Response> {
         let response = self.client.send(Request::new(&Method::GET, path, key)?).await?;
-        if response.is_success() { Ok(response) } else { Err(purpose.status_error(&response)) }
+        if response.is_success() { Ok(response) } else { Err(response.to_error(purpose, path)) }
     }
 
     /// Parses the new key and its expiry from a response.
@@ -78,7 +78,7 @@ impl HttpIssuer {
         let key = found.ok_or_else(|| {
             error(
                 ErrorKind::Config,
-                "the response has no key at any of the configured places",
+                "the response has no key at any of `response.key_pointers`",
                 "set `response.key_pointers` to where the response holds it; an unused key may be left \
                  at the issuer",
             )
@@ -122,7 +122,9 @@ impl HttpIssuer {
         let expiry_headers = self.config.response.expiry_headers.as_ref();
         let in_headers = match expiry_headers.map(|own| own.read(headers, now)) {
             Some(ExpiryObservation::Expiry { at, .. }) => Some(at),
-            Some(ExpiryObservation::Implausible { why, .. }) => skip_implausible(Err(Refused(why))),
+            Some(ExpiryObservation::Implausible { why, .. }) => {
+                skip_implausible(Err(InvalidTime(why)))
+            }
             Some(ExpiryObservation::Nothing) | None => None,
         };
         [at, within, in_headers].into_iter().flatten().min()
@@ -134,7 +136,7 @@ impl HttpIssuer {
         let items = list.find(parse_text(body)?).and_then(pointer::items).ok_or_else(|| {
             error(
                 ErrorKind::Config,
-                "the response has no list at the configured place",
+                "the response has no list at `response.list_pointer`",
                 "set `response.list_pointer` to where the response holds the keys",
             )
         })?;
@@ -154,10 +156,10 @@ impl HttpIssuer {
     }
 }
 
-/// Ignores an implausible expiry with a warning: the key exists, and the rotation must go on.
-fn skip_implausible(expiry: Result<SystemTime, Refused>) -> Option<SystemTime> {
+/// Ignores an implausible expiry with a warning: the key exists, and the rotation must continue.
+fn skip_implausible(expiry: Result<SystemTime, InvalidTime>) -> Option<SystemTime> {
     expiry
-        .map_err(|Refused(why)| {
+        .map_err(|InvalidTime(why)| {
             tracing::warn!(
                 why,
                 "the expiry of the new key in the issuer's response is implausible"
@@ -180,7 +182,7 @@ fn not_json() -> Error {
     )
 }
 
-/// Whether the bytes are the same, in whichever format: a store may keep a key as binary.
+/// Whether the bytes are the same, as text or binary: a store may keep a key as binary.
 fn is_same(one: &SecretValue, other: &SecretValue) -> bool {
     let bytes = |key: &SecretValue| SecretValue::from(key.expose_bytes());
     bytes(one).constant_time_eq(&bytes(other))
@@ -211,7 +213,7 @@ impl KeyIssuer for HttpIssuer {
         }
         let mut response = self.client.send(request).await?;
         if !response.is_success() {
-            return Err(Purpose::Issue.status_error(&response));
+            return Err(response.to_error(Purpose::Issue, issue_path));
         }
         let headers = std::mem::take(&mut response.headers);
         let body = response.body().await?;
@@ -225,7 +227,7 @@ impl KeyIssuer for HttpIssuer {
         if response.is_success() || matches!(response.status, 404 | 410) {
             return Ok(());
         }
-        Err(Purpose::Revoke.status_error(&response))
+        Err(response.to_error(Purpose::Revoke, revoke_path))
     }
 
     async fn verify(&self, key: &SecretValue) -> Result<()> {

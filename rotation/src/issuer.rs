@@ -56,7 +56,7 @@ pub struct IssueAttempt {
     /// A fencing token. Each claim of the attempt, by the same instance or another one, gets a larger
     /// token, and at least the time in milliseconds since 1970. An issuer that remembers the largest token
     /// it has seen rejects a call with a smaller one, with a permanent [`Conflict`](ErrorKind::Conflict):
-    /// the instance that makes the call stood still while another one went on.
+    /// the instance that makes the call was paused while another one went on.
     pub fencing_token: u64,
 }
 

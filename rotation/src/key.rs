@@ -16,13 +16,13 @@ use super::clock;
 use super::drain::Drained;
 use super::fingerprint::Fingerprint;
 use super::header::{ExpiryHeaders, ExpiryObservation};
-use super::key_header::CachedHeader;
+use super::key_header::{CachedHeader, KeyHeader};
 use super::store_checks::StoreChecks;
 
-/// Expiries that are closer together count as one: headers tell whole seconds, or whole days.
-const SAME_EXPIRY: Duration = Duration::from_secs(60);
+/// Expiries closer together than this count as one, because headers report whole seconds or whole days.
+const SAME_EXPIRY_WINDOW: Duration = Duration::from_secs(60);
 
-/// What is known of a key, without the key.
+/// The state of a key, without its value.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KeyState {
@@ -32,10 +32,10 @@ pub struct KeyState {
     pub fingerprint: Fingerprint,
     /// When the key stops working, if that is known.
     pub expires_at: Option<SystemTime>,
-    /// When the key took the place of the one before it.
+    /// When the key replaced the previous one.
     pub rotated_at: Option<SystemTime>,
-    /// Why the last rotation failed, as long as one is wanted, or why a header of the key's responses is
-    /// not plausible. The last good key stays in use.
+    /// Why the last rotation failed, until one succeeds or is no longer due, or why a header of the key's
+    /// responses is implausible. The last good key stays in use.
     pub last_error: Option<Error>,
 }
 
@@ -48,7 +48,7 @@ pub struct KeyState {
 pub(crate) struct KeyGeneration {
     pub(crate) value: SecretValue,
     pub(crate) generation: u64,
-    /// Counts the keys that this process has used, also one that an operator has put in the store.
+    /// Counts the keys that this process has used, also those that an operator has stored.
     pub(crate) serial: u64,
     pub(crate) fingerprint: Fingerprint,
     /// The key as a header, once a request has needed it.
@@ -70,39 +70,39 @@ impl KeyGeneration {
     }
 }
 
-/// A key that is replaced while it is used: what a service holds on to.
+/// A handle of a key that is replaced while it is in use. Clones share the key.
 #[derive(Clone)]
 pub struct RotatingKey(pub(crate) Arc<SharedKey>);
 
-/// What a key's handles share with the task that rotates it.
+/// The state that a key's handles share with the task that rotates it.
 ///
 /// Aligned as [`KeyGeneration`] is: a service that clones its handle for each request changes the
 /// reference count, which would slow down all threads that acquire the key.
 #[repr(align(128))]
 pub(crate) struct SharedKey {
     pub(crate) current: ArcSwap<KeyGeneration>,
-    /// The key before, as long as the store holds it. No request is tracked through it.
+    /// The previous key, while the store holds it. It tracks no requests.
     pub(crate) previous: ArcSwapOption<KeyGeneration>,
     pub(crate) state: watch::Sender<KeyState>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) checks: StoreChecks,
     pub(crate) headers: ExpiryHeaders,
-    /// Whether the task knows of an implausible header of this key's responses.
-    pub(crate) has_complained: AtomicBool,
+    /// Whether the task has received an implausible header of this key's responses.
+    pub(crate) has_reported_implausible: AtomicBool,
     /// How many responses were observed.
     #[cfg(test)]
     pub(crate) observed: std::sync::atomic::AtomicU64,
 }
 
-/// What the task that rotates a key is asked for.
+/// A command for the task that rotates a key.
 pub(crate) enum Command {
     /// Replace the key.
     Rotate(Answer),
     /// Replace the key and revoke it.
     RotateCompromised(Answer),
-    /// A response tells when the key expires.
+    /// A response reports when the key expires.
     ObserveExpiry { serial: u64, at: SystemTime },
-    /// A response tells an expiry that cannot be.
+    /// A response reports an implausible expiry.
     ObserveImplausible { serial: u64, why: &'static str },
     /// Read the store: a request was refused.
     CheckStore,
@@ -122,7 +122,7 @@ impl SharedKey {
             commands,
             checks: StoreChecks::default(),
             headers,
-            has_complained: AtomicBool::new(false),
+            has_reported_implausible: AtomicBool::new(false),
             #[cfg(test)]
             observed: std::sync::atomic::AtomicU64::new(0),
         }
@@ -130,7 +130,7 @@ impl SharedKey {
 }
 
 impl RotatingKey {
-    /// The current key, for one request. Never waits.
+    /// Returns the current key for one request. Never waits.
     ///
     /// Keep the guard until the response has been read: as long as it is kept, the key is not revoked
     /// (within [`drain_timeout`](super::RotationPolicy::drain_timeout)).
@@ -140,13 +140,11 @@ impl RotatingKey {
         KeyGuard(self.0.current.load())
     }
 
-    /// The key before the current one, while it still works: until it is revoked. For verifiers of
-    /// signatures and webhooks, which have to accept what was signed just before the rotation. Never waits,
-    /// and does not keep the key from being revoked.
+    /// Returns the previous key until it is revoked, for verifiers of signatures and webhooks, which have to
+    /// accept what was signed just before the rotation. Never waits, and does not delay the revocation.
     ///
-    /// A verifier in another instance may see signatures of a key that it has not noticed yet: call
-    /// [`refresh_after_rejection`](Self::refresh_after_rejection) and verify once more before you reject
-    /// one.
+    /// A verifier in another instance may receive signatures by a key that it has not noticed yet. Before you
+    /// reject one, call [`refresh_after_rejection`](Self::refresh_after_rejection) and verify once more.
     ///
     /// # Examples
     /// ```
@@ -167,17 +165,17 @@ impl RotatingKey {
         self.0.previous.load_full().map(|previous| KeyGuard(Guard::from_inner(previous)))
     }
 
-    /// Whether no other key has taken the place of this one.
+    /// Whether this key is still the current one.
     #[must_use]
     pub fn is_current(&self, guard: &KeyGuard) -> bool {
         self.0.current.load().serial == guard.generation_of().serial
     }
 
     /// Replaces the key now, and returns the new generation as soon as this instance uses it. The old key
-    /// is revoked afterwards, in the background. A rotation that is under way ends first.
+    /// is revoked afterwards, in the background. A running rotation ends first.
     ///
     /// # Errors
-    /// What the issuer or the store answers: the last good key stays in use.
+    /// The error of the issuer or the store: the last good key stays in use.
     /// [`Closed`](strongroom_core::ErrorKind::Closed) once the key is removed from its engine, or the
     /// engine is shut down.
     pub async fn rotate(&self) -> Result<u64> {
@@ -197,47 +195,51 @@ impl RotatingKey {
     /// [`attempt_lease`](super::RotationPolicy::attempt_lease) at most.
     ///
     /// After an error, the engine keeps trying, also after a restart or in another instance, if the
-    /// store could note it. Where the store replaces the secret by its own means, this is the same as
+    /// store could note it. If the store itself replaces the secret, this is the same as
     /// [`rotate`](Self::rotate).
     ///
     /// # Errors
-    /// As [`rotate`](Self::rotate); what the issuer answers to the revocation: then the new key is in use.
+    /// As [`rotate`](Self::rotate). If the issuer does not revoke the old key, its error: the new key is in use.
     pub async fn rotate_compromised(&self) -> Result<u64> {
         self.ask(Command::RotateCompromised).await
     }
 
     async fn ask(&self, command: fn(Answer) -> Command) -> Result<u64> {
         let (answer, answered) = oneshot::channel();
-        self.0.commands.send(command(answer)).await.map_err(|_| not_managed())?;
-        answered.await.unwrap_or_else(|_| Err(not_managed()))
+        self.0.commands.send(command(answer)).await.map_err(|_| not_managed_error())?;
+        answered.await.unwrap_or_else(|_| Err(not_managed_error()))
     }
 
-    /// Learns from the headers of a response when the key expires. If that is soon, the engine replaces the
+    /// Reads from the headers of a response when the key expires. If that is soon, the engine replaces the
     /// key in the background, once. Never waits. Pass the headers of responses to requests with the
     /// current key.
     pub fn observe(&self, headers: &http::HeaderMap) {
         #[cfg(test)]
         self.0.observed.fetch_add(1, Relaxed);
-        let has_complained = self.0.has_complained.load(Relaxed);
+        let has_reported_implausible = self.0.has_reported_implausible.load(Relaxed);
         let serial = self.0.current.load().serial;
         let command = match self.0.headers.read(headers, clock::wall()) {
             ExpiryObservation::Nothing => return,
-            ExpiryObservation::Expiry { at, .. } if self.is_known(at) && !has_complained => return,
+            ExpiryObservation::Expiry { at, .. }
+                if self.repeats_expiry(at) && !has_reported_implausible =>
+            {
+                return;
+            }
             ExpiryObservation::Expiry { at, .. } => Command::ObserveExpiry { serial, at },
-            ExpiryObservation::Implausible { .. } if has_complained => return,
+            ExpiryObservation::Implausible { .. } if has_reported_implausible => return,
             ExpiryObservation::Implausible { why, .. } => {
                 Command::ObserveImplausible { serial, why }
             }
         };
-        let is_complaint = matches!(command, Command::ObserveImplausible { .. });
-        // A task that is busy hears it from the next response.
+        let is_implausible = matches!(command, Command::ObserveImplausible { .. });
+        // A busy task receives it with the next response.
         let is_sent = self.0.commands.try_send(command).is_ok();
-        if is_sent && is_complaint {
-            self.0.has_complained.store(true, Relaxed);
+        if is_sent && is_implausible {
+            self.0.has_reported_implausible.store(true, Relaxed);
         }
     }
 
-    /// Observes the response to a request that carried this key. It says nothing about a newer key.
+    /// Observes the response to a request that carried this key, unless the key has been replaced.
     pub fn observe_response(&self, guard: &KeyGuard, headers: &http::HeaderMap) {
         if self.is_current(guard) {
             self.observe(headers);
@@ -249,7 +251,7 @@ impl RotatingKey {
         let _ = self.0.commands.try_send(Command::CheckStore);
     }
 
-    /// Call this after a request with this key was refused: whether there is another key to try.
+    /// Call this after a service rejected this key. Returns whether there is another key to try.
     ///
     /// If the key is the current one here, another instance may have replaced it and revoked it: this call
     /// reads the store first, which takes 2 seconds at most. Fruitless reads become rarer, up to one in 8
@@ -261,12 +263,12 @@ impl RotatingKey {
         !self.is_current(rejected)
     }
 
-    /// Asks for a read of the store, and waits for it for a limited time.
+    /// Requests a read of the store, and waits for it for a limited time.
     pub(super) fn wait_for_store_check(&self) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::clone(&self.0);
         let next = shared.checks.next();
         let sent = shared.commands.try_send(Command::CheckStore);
-        // A task that is busy reads the store when it can.
+        // A busy task reads the store when it can.
         let is_managed = !matches!(sent, Err(TrySendError::Closed(_)));
         async move {
             if is_managed && !next.await {
@@ -275,16 +277,16 @@ impl RotatingKey {
         }
     }
 
-    /// Whether a response says what the one before it said, except for the seconds in between.
-    fn is_known(&self, expiry: SystemTime) -> bool {
+    /// Whether a response reports the same expiry as the previous one, apart from rounding.
+    fn repeats_expiry(&self, expiry: SystemTime) -> bool {
         let known = self.0.state.borrow().expires_at;
         known.is_some_and(|known| {
             let apart = known.duration_since(expiry).or_else(|_| expiry.duration_since(known));
-            apart.is_ok_and(|apart| apart < SAME_EXPIRY)
+            apart.is_ok_and(|apart| apart < SAME_EXPIRY_WINDOW)
         })
     }
 
-    /// What is known of the key now.
+    /// The current state of the key.
     #[must_use]
     pub fn state(&self) -> KeyState {
         self.0.state.borrow().clone()
@@ -344,13 +346,31 @@ impl KeyGuard {
     }
 }
 
+impl KeyHeader {
+    /// Puts a key into the headers of a request, and replaces all values that the header has there.
+    ///
+    /// Keep the guard until the response has been read.
+    ///
+    /// # Errors
+    /// [`WrongType`](ErrorKind::WrongType) if the key cannot be in a header: it is empty, is not
+    /// printable ASCII, or begins or ends with a space. [`InvalidInput`](ErrorKind::InvalidInput) if the
+    /// request already has the maximum number of headers.
+    pub fn put(&self, guard: &KeyGuard, headers: &mut http::HeaderMap) -> Result<()> {
+        let value = guard.header().value(self, guard.value())?;
+        match headers.try_insert(self.name().clone(), value) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::new(ErrorKind::InvalidInput, "send fewer headers")),
+        }
+    }
+}
+
 impl fmt::Debug for KeyGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyGuard(generation {}, {})", self.generation(), self.fingerprint())
     }
 }
 
-fn not_managed() -> Error {
+fn not_managed_error() -> Error {
     Error::new(ErrorKind::Closed, "add it to a rotation engine, and keep the engine")
         .because("no rotation engine manages the key any more")
 }

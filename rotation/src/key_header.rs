@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
-
-use super::KeyGuard;
 
 /// The header that carries a key: `Authorization: Bearer …` by default.
 ///
@@ -73,22 +71,6 @@ impl KeyHeader {
         &self.name
     }
 
-    /// Puts a key into the headers of a request, and replaces all values that the header has there.
-    ///
-    /// Keep the guard until the response has been read.
-    ///
-    /// # Errors
-    /// [`WrongType`](ErrorKind::WrongType) if the key cannot be in a header: it is empty, is not
-    /// printable ASCII, or begins or ends with a space. [`InvalidInput`](ErrorKind::InvalidInput) if the
-    /// request already has the maximum number of headers.
-    pub fn put(&self, guard: &KeyGuard, headers: &mut HeaderMap) -> Result<()> {
-        let value = guard.header().value(self, guard.value())?;
-        match headers.try_insert(self.name.clone(), value) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::new(ErrorKind::InvalidInput, "send fewer headers")),
-        }
-    }
-
     fn build(&self, key: &SecretValue) -> Result<HeaderValue> {
         let unfit = || {
             let advice = "store the key as printable ASCII, without line ends or spaces around it";
@@ -139,7 +121,7 @@ impl AsRef<[u8]> for Wiped {
 pub(super) struct CachedHeader(OnceLock<(KeyHeader, HeaderValue)>);
 
 impl CachedHeader {
-    fn value(&self, header: &KeyHeader, key: &SecretValue) -> Result<HeaderValue> {
+    pub(super) fn value(&self, header: &KeyHeader, key: &SecretValue) -> Result<HeaderValue> {
         if let Some((built_for, value)) = self.0.get()
             && built_for == header
         {
@@ -154,6 +136,7 @@ impl CachedHeader {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
     use strongroom_testkit::memory::Planted;
 
     use super::*;

@@ -1,4 +1,4 @@
-//! The keys that the protocol speaks of by number.
+//! The keys that the protocol refers to by number.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -16,12 +16,12 @@ pub(crate) struct KeyTable {
 }
 
 impl KeyTable {
-    /// The number of a key.
-    pub(crate) fn number(&mut self, value: &SecretValue) -> KeyRef {
+    /// Returns the number of a key, a new one for a key that is not in the table.
+    pub(crate) fn intern(&mut self, value: &SecretValue) -> KeyRef {
         self.add(value, None)
     }
 
-    /// The number of a key that the issuer has given.
+    /// Returns the number of a key that the issuer has issued.
     pub(crate) fn add_issued(&mut self, issued: &IssuedKey) -> KeyRef {
         self.add(&issued.value, issued.expires_at)
     }
@@ -63,18 +63,18 @@ mod tests {
     #[test]
     fn one_key_has_one_number_as_text_and_as_binary() {
         let mut keys = KeyTable::default();
-        let text = keys.number(&"key".into());
-        assert_eq!(keys.number(&SecretValue::binary(b"key".to_vec())), text);
-        assert_ne!(keys.number(&"other".into()), text);
+        let text = keys.intern(&"key".into());
+        assert_eq!(keys.intern(&SecretValue::binary(b"key".to_vec())), text);
+        assert_ne!(keys.intern(&"other".into()), text);
     }
 
     #[test]
     fn a_forgotten_key_gets_another_number() {
         let mut keys = KeyTable::default();
-        let (one, two) = (keys.number(&"one".into()), keys.number(&"two".into()));
+        let (one, two) = (keys.intern(&"one".into()), keys.intern(&"two".into()));
         keys.retain([two].into_iter());
         assert!(keys.get(one).is_none());
-        assert_eq!(keys.number(&"two".into()), two);
-        assert!(![one, two].contains(&keys.number(&"one".into())));
+        assert_eq!(keys.intern(&"two".into()), two);
+        assert!(![one, two].contains(&keys.intern(&"one".into())));
     }
 }

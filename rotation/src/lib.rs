@@ -36,18 +36,17 @@
 //! |---|---|---|
 //! | | `rotation` | the engine, [`RotatingKey`], [`PasswordIssuer`], and issuers of your own ([`KeyIssuer`]) |
 //! | `http` | `rotation-http` | `HttpIssuer`, which calls an HTTP API |
-//! | `postgres` | `rotation-postgres` | `PostgresIssuer`, which gives two roles new passwords in turn |
-//! | `pool-sqlx`, `pool-deadpool` | the same | `pool`: connections to PostgreSQL that log in with the current key |
-//! | `reqwest-middleware`, `tower` | the same | `RotatingKeyMiddleware`, `RotatingKeyLayer`: the current key in each request |
-//! | `metrics` | `metrics` | counters and gauges through the facade crate `metrics` |
+//! | `postgres` | `rotation-postgres` | `PostgresIssuer`, which alternates between two roles |
+//! | `sqlx`, `deadpool` | `rotation-sqlx`, `rotation-deadpool` | `pool`: connections to PostgreSQL that log in with the current key |
+//! | `reqwest`, `tower` | `rotation-reqwest`, `rotation-tower` | `RotatingKeyMiddleware`, `RotatingKeyLayer`: the current key in each request |
 //!
 //! # Metrics
-//! Each has the label `secret`, the path of the managed key.
+//! They go to the recorder of the crate `metrics`. Each has the label `secret`, the path of the managed key.
 //!
 //! | metric | meaning |
 //! |---|---|
-//! | `strongroom_rotations_total` | how often requests of this instance have switched to another key |
-//! | `strongroom_rotation_failures_total` | how often a rotation could not go on; the label `kind` is the kind of the error |
+//! | `strongroom_rotations_total` | how often this instance has switched to another key |
+//! | `strongroom_rotation_failures_total` | how often a step of a rotation failed; the label `kind` is the kind of the error |
 //! | `strongroom_unrevoked_keys_total` | keys that an operator has to revoke or look for at the issuer |
 //! | `strongroom_key_age_seconds` | the age of the current key |
 //! | `strongroom_key_expires_in_seconds` | the time until it expires, if that is known; negative afterwards |
@@ -72,7 +71,7 @@
 //! | `rotation_fencing_token` | the fencing token of the last attempt, a whole number that only grows: at least the time in milliseconds since 1970 | as above; stays when the attempt is removed |
 //! | `rotation_not_before` | no instance asks the issuer for a key before that time (RFC 3339), unless a caller of `rotate` or `rotate_compromised` waits | an attempt has failed; removed when a key is stored |
 //! | `rotation_failures` | how many attempts have failed since the last rotation | as above |
-//! | `rotation_untracked_keys` | `true` if the issuer may have given a key that is not stored | an attempt may have lost a key; removed once the issuer's keys were looked through or the operator was told |
+//! | `rotation_untracked_keys` | `true` if the issuer may have issued a key that is not stored | an attempt may have lost a key; removed once the issuer's keys were looked through or the operator was told |
 //! | `rotation_compromised` | the generation whose key is compromised, if it is the one that is to be replaced | `rotate_compromised`; removed when that key is revoked |
 //! | `rotation_fixed_expiry` | the expiry of the secret itself that the store did not let the engine change with the key (RFC 3339): it belongs to an earlier key | a new key is stored |
 //!
@@ -90,7 +89,7 @@ mod engine;
 mod event;
 mod failures;
 mod fingerprint;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod guarded_body;
 mod header;
 #[cfg(feature = "http")]
@@ -98,24 +97,24 @@ mod http_issuer;
 mod issuer;
 mod key;
 mod key_header;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod key_injector;
 mod key_table;
 mod managed_key;
 mod metrics;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod origin;
 mod password;
 mod permit;
 mod policy;
-#[cfg(any(feature = "pool-deadpool", feature = "pool-sqlx"))]
+#[cfg(any(feature = "deadpool", feature = "sqlx"))]
 pub mod pool;
 #[cfg(feature = "postgres")]
 mod postgres_issuer;
 mod record;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 mod rejection;
-#[cfg(feature = "reqwest-middleware")]
+#[cfg(feature = "reqwest")]
 mod reqwest;
 mod schedule;
 mod store;
@@ -134,9 +133,9 @@ mod worker;
 pub use engine::RotationEngine;
 pub use event::{RotationEvent, RotationStep};
 pub use fingerprint::Fingerprint;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 pub use guarded_body::GuardedBody;
-pub use header::{ExpiryHeaders, ExpiryObservation, ExpiryUnit};
+pub use header::{ExpiryHeaders, ExpiryObservation};
 #[cfg(feature = "http")]
 pub use http_issuer::{HttpEndpoints, HttpIssuer, HttpIssuerConfig, HttpResponseFormat};
 pub use issuer::{IssueAttempt, IssueId, IssuedKey, KeyIssuer};
@@ -149,12 +148,13 @@ pub use policy::RotationPolicy;
 pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub use timeouts::Timeouts;
+pub use timestamp::ExpiryUnit;
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub use tls::{CaCertificates, ClientCertificate, TlsConfig};
 
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 pub use self::rejection::Rejection;
-#[cfg(feature = "reqwest-middleware")]
+#[cfg(feature = "reqwest")]
 pub use self::reqwest::RotatingKeyMiddleware;
 #[cfg(feature = "tower")]
 pub use self::tower::{

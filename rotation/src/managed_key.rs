@@ -1,15 +1,16 @@
-//! What an engine needs to know about a key that it manages.
+//! The configuration of a managed key.
 
 use std::sync::Arc;
 
 use strongroom_core::{Error, ErrorKind, Result, SecretKind};
 
-use super::header::{ExpiryHeaders, ExpiryUnit};
+use super::header::ExpiryHeaders;
 use super::issuer::KeyIssuer;
 use super::password::PasswordIssuer;
 use super::policy::RotationPolicy;
+use super::timestamp::ExpiryUnit;
 
-/// A key that an engine is to manage: where it is stored, which issuer makes new ones, and when.
+/// A key that an engine manages: where it is stored, which issuer makes new ones, and when.
 #[derive(Clone, Debug)]
 pub struct ManagedKey {
     pub(super) path: String,

@@ -26,7 +26,7 @@ impl<'a> Origin<'a> {
         Some(Self { scheme, host, port })
     }
 
-    #[cfg(feature = "reqwest-middleware")]
+    #[cfg(feature = "reqwest")]
     pub(super) fn of_url(url: &'a reqwest::Url) -> Option<Self> {
         let (host, port) = (url.host_str()?, url.port_or_known_default()?);
         Some(Self { scheme: url.scheme(), host, port })

@@ -1,4 +1,4 @@
-//! A permit to replace a key, of which there are a few for all keys of an engine.
+//! Permits to replace a key: they limit how many keys of an engine rotate at a time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 type Queued =
     Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
 
-/// One key's permit, or its place in the queue for one.
+/// The permit of one key, or its position in the queue.
 pub(super) struct ConcurrencyPermit {
     permits: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
@@ -24,7 +24,7 @@ impl ConcurrencyPermit {
         self.held.is_some()
     }
 
-    /// Takes a permit if there is one, or keeps a place in the queue. Whether the permit is held.
+    /// Takes a permit if one is free, or else queues. Returns whether the permit is held.
     pub(super) fn take(&mut self) -> bool {
         self.queue();
         if let Some(permit) = self.queued.as_mut().and_then(futures_util::FutureExt::now_or_never) {
@@ -44,7 +44,7 @@ impl ConcurrencyPermit {
         self.queued.is_some()
     }
 
-    /// Waits for the permit that is queued for.
+    /// Waits for the queued permit.
     pub(super) async fn wait(&mut self) {
         match &mut self.queued {
             Some(queued) => {
@@ -55,14 +55,14 @@ impl ConcurrencyPermit {
         }
     }
 
-    /// Gives the permit back, or leaves the queue.
+    /// Releases the permit, or leaves the queue.
     pub(super) fn release(&mut self) {
         (self.held, self.queued) = (None, None);
     }
 
     fn hold(&mut self, permit: Result<OwnedSemaphorePermit, AcquireError>) {
         self.queued = None;
-        // No code closes the semaphore.
+        // Acquiring fails only if the semaphore is closed, and it never is.
         self.held = permit.ok();
     }
 }

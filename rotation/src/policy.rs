@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use strongroom_core::{Error, ErrorKind, Result};
 
-use super::calls::bound;
+use super::calls::cap_duration;
 use super::record::{KEY, RECORD_PREFIX};
 
-/// When a key is replaced, and how long each step of that may take.
+/// When a key is replaced, and how long each step may take.
 ///
 /// # Examples
 /// ```
@@ -22,17 +22,17 @@ use super::record::{KEY, RECORD_PREFIX};
 pub struct RotationPolicy {
     /// The member of the secret that holds the key. `key` unless set.
     pub member: String,
-    /// How long before a key stops working it is replaced. 7 days unless set.
+    /// How long before its expiry a key is replaced. 7 days unless set.
     pub rotate_before: Duration,
     /// How long requests in flight may go on with the old key. 30 seconds unless set.
     pub drain_timeout: Duration,
     /// How long other instances may take to notice a new key, and so how much longer the old one
-    /// works. Each instance reads the store three times in it. 90 seconds unless set; zero if there are
+    /// works. Each instance reads the store three times within it. 90 seconds unless set; zero if there are
     /// no other instances.
     pub propagation_timeout: Duration,
-    /// The age of a key before its expiry can make it due. Without it, an issuer that gives every new
-    /// key a near expiry would be asked for keys again and again. 1 hour unless set. For a key that lives
-    /// shorter than twice that, half its life is enough, but at least 10 seconds, or 10 minutes where only
+    /// The minimum age of a key that is replaced because of its expiry. It protects an issuer whose new keys
+    /// all expire soon from a request for each. 1 hour unless set. For a key with a lifetime of less than
+    /// twice that, half its lifetime is enough, but at least 10 seconds, or 10 minutes where only
     /// response headers tell the expiry.
     pub min_key_age: Duration,
     /// How long an attempt to get a key belongs to the instance that has started it, before another
@@ -70,7 +70,7 @@ impl RotationPolicy {
         self
     }
 
-    /// Sets how long before a key stops working it is replaced.
+    /// Sets how long before its expiry a key is replaced.
     #[must_use]
     pub fn rotate_before(mut self, ahead: Duration) -> Self {
         self.rotate_before = ahead;
@@ -98,7 +98,7 @@ impl RotationPolicy {
         self.propagation_timeout(Duration::ZERO)
     }
 
-    /// Sets the age of a key before its expiry can make it due.
+    /// Sets the minimum age of a key that is replaced because of its expiry.
     #[must_use]
     pub fn min_key_age(mut self, age: Duration) -> Self {
         self.min_key_age = age;
@@ -108,7 +108,7 @@ impl RotationPolicy {
     /// Checks the policy, and caps its times, so that adding them to an instant cannot overflow.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the member is one of the record's own, or the lease is zero.
+    /// [`ErrorKind::InvalidInput`] if the member has a reserved name, or the lease is zero.
     pub(crate) fn check(mut self) -> Result<Self> {
         if self.member.starts_with(RECORD_PREFIX) {
             return Err(Error::new(
@@ -120,7 +120,7 @@ impl RotationPolicy {
         if self.attempt_lease.is_zero() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "leave the issuer and the store some time to answer, such as 60 seconds",
+                "give the issuer and the store time to respond, such as 60 seconds",
             )
             .because("the policy's `attempt_lease` is zero"));
         }
@@ -134,7 +134,7 @@ impl RotationPolicy {
         } = &mut self;
         for time in [rotate_before, drain_timeout, propagation_timeout, min_key_age, attempt_lease]
         {
-            *time = bound(*time);
+            *time = cap_duration(*time);
         }
         Ok(self)
     }

@@ -1,7 +1,7 @@
 //! Pools of PostgreSQL connections whose key rotates.
 //!
-//! A new connection logs in with the key of that moment. If the server refuses it, the store is checked for
-//! a newer key, and the login is tried once more. Connections that logged in with an earlier key leave the
+//! A new connection logs in with the current key. If the server rejects it, the pool checks the store for
+//! a newer key, and tries the login once more. Connections that logged in with an earlier key leave the
 //! pool: idle ones as soon as the key is replaced, the others when they are returned. Each connection counts
 //! as a request in flight with its key, so a rotation revokes the old key when the last of them is closed, or
 //! after [`drain_timeout`](crate::RotationPolicy::drain_timeout). PostgreSQL itself keeps open sessions
@@ -16,9 +16,9 @@
 //! Queries and transactions have to end within `drain_timeout`. When the engine is shut down, a pool keeps
 //! logging in with the last good key.
 
-#[cfg(feature = "pool-deadpool")]
+#[cfg(feature = "deadpool")]
 pub mod deadpool;
-#[cfg(feature = "pool-sqlx")]
+#[cfg(feature = "sqlx")]
 pub mod sqlx;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! An issuer of passwords for two PostgreSQL roles, which take turns.
+//! An issuer of passwords for two PostgreSQL roles, which alternate.
 //!
 //! Passwords are masked and wiped as far as this library holds them. The driver below copies those that it
 //! logs in with into buffers of its own, which it frees without wiping.
@@ -9,6 +9,7 @@ mod error;
 mod fencing;
 mod host;
 mod passwords;
+mod percent;
 mod session;
 mod statements;
 mod url;
@@ -16,12 +17,14 @@ mod url;
 use std::fmt;
 use std::sync::Arc;
 
-use strongroom_core::{Backend, ErrorKind, Result, SecretPath, SecretValue, async_trait};
+use strongroom_core::{
+    Backend, ErrorKind, Operation, Result, SecretPath, SecretValue, async_trait,
+};
 
 use self::admin::{AdminSession, Administrator};
 use self::config::CheckedConfig;
 use self::error::{
-    Principal, keep_permanent, login_error, permanent, statement_error, timeout_error,
+    BACKEND, Principal, keep_permanent, login_error, permanent, statement_error, timeout_error,
 };
 use self::session::{Connector, Login};
 use self::statements::Verifier;
@@ -31,8 +34,8 @@ use super::password::PasswordIssuer;
 
 pub use self::config::PostgresIssuerConfig;
 
-/// Gives two roles of a PostgreSQL server (10 or newer) new passwords in turn: while one is in use, the
-/// other gets its next password.
+/// Rotates the passwords of two roles of a PostgreSQL server (10 or newer) alternately: while one is in use,
+/// the other gets its next password.
 ///
 /// The key is a connection URL, `postgresql://role:password@host:5432/database`, which a service passes
 /// to its driver as it is. A new key has another role and password and stays the same byte for byte
@@ -45,8 +48,8 @@ pub use self::config::PostgresIssuerConfig;
 ///
 /// The comments of both roles hold the fencing token of the newest attempt, as
 /// `[strongroom: fencing token 17]` behind your own text. An attempt with a smaller one is rejected: its
-/// instance stood still while another one went on, and would replace the password in use. If you store a
-/// secret again whose tokens are smaller, remove that text with `COMMENT ON ROLE`.
+/// instance was paused while another one went on, and would replace the password in use. If you set up the
+/// secret again with smaller tokens, remove that text with `COMMENT ON ROLE`.
 ///
 /// Connections to other hosts use TLS regardless of `sslmode`, and always check the certificate in full;
 /// connections to this host use TLS if `sslmode` asks for it. [`tls`](PostgresIssuerConfig::tls) names the
@@ -102,7 +105,7 @@ impl PostgresIssuer {
         let CheckedConfig { passwords, connector } = config.check()?;
         let administrator = Administrator {
             backend: Arc::new(backend),
-            path: SecretPath::parse(admin_path.as_ref())?,
+            path: parse_admin_path(admin_path.as_ref())?,
             field: config.admin_field.clone(),
             roles: config.roles.clone(),
         };
@@ -140,7 +143,9 @@ impl PostgresIssuer {
                     session.close().await;
                     return Ok(());
                 }
-                Err(error) => keep_permanent(&mut failure, login_error(&error, Principal::Key)),
+                Err(error) => {
+                    keep_permanent(&mut failure, login_error(&error, Principal::Key, &key.role));
+                }
             }
         }
         Err(failure.unwrap_or_else(timeout_error))
@@ -150,6 +155,13 @@ impl PostgresIssuer {
         let call = tokio::time::timeout(self.config.timeouts.call, Box::pin(call));
         call.await.unwrap_or_else(|_| Err(timeout_error()))
     }
+}
+
+fn parse_admin_path(path: &str) -> Result<SecretPath> {
+    SecretPath::parse(path).map_err(|error| {
+        let advice = format!("correct `admin_path`: {}", error.advice());
+        error.advise(advice).during(Operation::Rotate).from_backend(BACKEND)
+    })
 }
 
 impl fmt::Debug for PostgresIssuer {

@@ -1,4 +1,4 @@
-//! A secret that rotates, as the store holds it: [the record](crate#the-record).
+//! The secret of a rotating key, as the store holds it: [the record](crate#the-record).
 
 mod compose;
 mod parse;
@@ -23,7 +23,7 @@ pub(crate) use self::compose::Writer;
 pub(crate) const FORMAT_VERSION: u32 = 1;
 /// The member that holds the current key, unless the policy names another.
 pub(crate) const KEY: &str = "key";
-/// What the names of all other members begin with.
+/// The prefix of the names of all other members.
 pub(crate) const RECORD_PREFIX: &str = "rotation_";
 const VERSION: &str = "rotation_version";
 const PREVIOUS: &str = "rotation_previous";
@@ -41,7 +41,7 @@ const UNTRACKED: &str = "rotation_untracked_keys";
 const COMPROMISED: &str = "rotation_compromised";
 const FIXED_EXPIRY: &str = "rotation_fixed_expiry";
 
-/// The members of records from before version 1, and the members that took their places.
+/// The members of records before version 1, and the members that replaced them.
 const LEGACY: [(&str, &str); 5] = [
     ("rotation_intent", ATTEMPT),
     ("rotation_intent_at", ATTEMPT_AT),
@@ -50,10 +50,10 @@ const LEGACY: [(&str, &str); 5] = [
     ("rotation_leaked", COMPROMISED),
 ];
 
-/// How far ahead the clock of the instance that has postponed an attempt may be.
-const LONGEST_POSTPONEMENT: Duration = Duration::from_secs(25 * 3600);
+/// The longest postponement that counts: the clock of the instance that wrote it may be ahead.
+const MAX_POSTPONEMENT: Duration = Duration::from_secs(25 * 3600);
 
-/// A secret that rotates, as it was read or written.
+/// The record of a rotating key, as it was read or written.
 #[derive(Clone)]
 pub(crate) struct StoredRecord {
     /// The version of the secret in its store.
@@ -67,9 +67,9 @@ pub(crate) struct StoredRecord {
     token: u64,
     flags: Flags,
     salt: Salt,
-    /// All that is stored.
+    /// The whole secret.
     document: SecretValue,
-    /// Whether that is the key alone, and no object.
+    /// Whether the secret is the key alone, not an object.
     is_plain: bool,
 }
 
@@ -96,14 +96,14 @@ struct Flags {
     failures: u32,
 }
 
-/// What keys the fingerprints. A key that stays keeps its fingerprint, also before a salt is stored.
+/// The salt of the fingerprints. Before one is stored, the instance keeps its own, so that fingerprints stay.
 #[derive(Clone)]
 struct Salt {
     value: String,
     is_stored: bool,
 }
 
-/// Neither keys nor the salt of their fingerprints.
+/// Shows neither keys nor the salt of their fingerprints.
 impl fmt::Debug for StoredRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredRecord")
@@ -114,14 +114,14 @@ impl fmt::Debug for StoredRecord {
 }
 
 impl StoredRecord {
-    /// The record as the protocol sees it at `now`, when the calendar says `wall`.
+    /// Converts the record for the protocol, whose clock shows `now` while the wall clock shows `wall`.
     pub(crate) fn view(
         &self,
         keys: &mut KeyTable,
         (now, wall): (Time, SystemTime),
     ) -> protocol::Record {
         let stage = match (&self.previous, &self.attempt) {
-            (Some(previous), _) => Stage::Overlap { previous: keys.number(previous) },
+            (Some(previous), _) => Stage::Overlap { previous: keys.intern(previous) },
             (None, Some(attempt)) => Stage::Attempt(protocol::Attempt {
                 id: AttemptId(attempt.id.as_u128()),
                 holder: instance_id(&attempt.by),
@@ -132,18 +132,18 @@ impl StoredRecord {
         let ahead = |at: SystemTime| at.duration_since(wall).ok();
         let not_before = self.times.not_before.and_then(ahead);
         protocol::Record {
-            key: keys.number(&self.key),
+            key: keys.intern(&self.key),
             generation: self.generation,
             stored_as: self.times.rotated_at.map_or(0, milliseconds),
             stage,
             has_untracked_keys: self.flags.has_untracked_keys,
             is_compromised: self.flags.is_compromised,
-            not_before: not_before.map(|left| now.after(left.min(LONGEST_POSTPONEMENT))),
+            not_before: not_before.map(|left| now.after(left.min(MAX_POSTPONEMENT))),
             failures: self.flags.failures,
         }
     }
 
-    /// The record with the salt of an earlier read, as long as the store holds none.
+    /// Keeps the salt of an earlier read while the store holds none.
     pub(crate) fn keep_salt(mut self, earlier: Option<&Self>) -> Self {
         if let Some(earlier) = earlier
             && !self.salt.is_stored
@@ -158,8 +158,7 @@ impl StoredRecord {
     }
 }
 
-/// The number of an instance that calls itself so. Instances call themselves by a UUID; other names are
-/// told apart by a hash.
+/// The id of the instance that a record names. Instances write a UUID; another name is hashed.
 fn instance_id(name: &str) -> InstanceId {
     let id = Uuid::try_parse(name).map(|id| id.as_u128());
     InstanceId(id.unwrap_or_else(|_| {
@@ -169,7 +168,7 @@ fn instance_id(name: &str) -> InstanceId {
     }))
 }
 
-/// Whether two times are the same, as precisely as a record holds them.
+/// Whether two times are the same to the millisecond, the precision of a record.
 pub(crate) fn is_same_time(one: Option<SystemTime>, other: Option<SystemTime>) -> bool {
     one.map(milliseconds) == other.map(milliseconds)
 }

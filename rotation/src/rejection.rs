@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode};
 ///
 /// After a rejection, [`RotatingKeyLayer`](crate::RotatingKeyLayer) and
 /// [`RotatingKeyMiddleware`](crate::RotatingKeyMiddleware) check the store for a newer key, and send the
-/// request once more if there is one. They send it whatever its method is, so name only responses to
+/// request once more if there is one. They do so for every method, so name only responses to
 /// requests that the service **has not carried out**.
 ///
 /// # 403
@@ -59,7 +59,7 @@ impl Rejection {
     /// Responses for which this function returns `true`. It sees the status and the headers of each
     /// response to a request with the key, not the body, and must not block.
     ///
-    /// If it panics, the layer and the middleware log an error and take the response for accepted.
+    /// If it panics, the layer and the middleware log an error and pass the response on.
     #[must_use]
     pub fn when(
         is_rejection: impl Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static,
@@ -71,7 +71,7 @@ impl Rejection {
         match &self.0 {
             Rule::Statuses(statuses) => statuses.contains(&status),
             Rule::When(is_rejection) => {
-                // The response is a good one; a bug in the function must not lose it.
+                // A bug in the function must not lose the response.
                 let matched = catch_unwind(AssertUnwindSafe(|| is_rejection(status, headers)));
                 matched.unwrap_or_else(|_| {
                     tracing::error!(

@@ -1,4 +1,4 @@
-//! The one secret of a rotating key, in its store.
+//! The secret of a rotating key in its store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use strongroom_core::{
     SecretPath, SecretValue, Version, VersionSelector,
 };
 
-use super::calls::within;
+use super::calls::with_timeout;
 
 /// One secret in its store. Errors name the secret and the store.
 #[derive(Debug)]
@@ -40,10 +40,10 @@ impl StoredSecret {
 
     pub(crate) async fn read(&self, limit: Duration) -> Result<Secret> {
         let read = self.backend.get(&self.path, &VersionSelector::Active);
-        within(limit, read).await.map_err(|error| self.with_context(error, Operation::Get))
+        with_timeout(limit, read).await.map_err(|error| self.with_context(error, Operation::Get))
     }
 
-    /// Writes a new version if the active one still is `version`. `None` if it is not.
+    /// Writes a new version if the active one still is `version`, or else returns `None`.
     pub(crate) async fn write(
         &self,
         version: &Version,
@@ -52,7 +52,7 @@ impl StoredSecret {
         limit: Duration,
     ) -> Result<Option<Version>> {
         let options = PutOptions::new().must_be_version(version).metadata(patch);
-        match within(limit, self.backend.put(&self.path, value, options)).await {
+        match with_timeout(limit, self.backend.put(&self.path, value, options)).await {
             Ok(version) => Ok(Some(version)),
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
             Err(error) => Err(self.with_context(error, Operation::Put)),
@@ -61,13 +61,13 @@ impl StoredSecret {
 
     /// Asks the store to replace the secret itself.
     pub(crate) async fn rotate(&self, limit: Duration) -> Result<()> {
-        let rotated = within(limit, self.backend.rotate(&self.path)).await;
+        let rotated = with_timeout(limit, self.backend.rotate(&self.path)).await;
         rotated.map(drop).map_err(|error| self.with_context(error, Operation::Rotate))
     }
 
     /// When the secret was last changed, as its metadata says: many stores do not return times with a read.
     pub(crate) async fn describe_change(&self, limit: Duration) -> Option<std::time::SystemTime> {
-        let described = within(limit, self.backend.describe(&self.path)).await.ok()?;
+        let described = with_timeout(limit, self.backend.describe(&self.path)).await.ok()?;
         described.metadata.updated_at.or(described.metadata.created_at)
     }
 

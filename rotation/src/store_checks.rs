@@ -1,4 +1,4 @@
-//! Reads of the store that follow a refused request, and the requests that wait for one.
+//! Reads of the store after a service rejected a key, and the requests that wait for one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// How long a request waits for a read of the store.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// Delay between two reads after refused requests. It doubles after each fruitless one, so many times.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// Delay between two reads after rejections. It doubles after each fruitless read, up to so many times.
 const DELAY: Duration = Duration::from_millis(250);
-const MOST_DOUBLINGS: u32 = 5;
-/// How many reads in a row may be fruitless before requests do not wait for the next one.
+const MAX_DOUBLINGS: u32 = 5;
+/// How many reads in a row may be fruitless before requests stop waiting for the next one.
 const MOST_AWAITED: u32 = 2;
 
-/// Numbers the reads of one task: a read that began before a question does not answer it.
+/// Numbers the reads of one task: a read that began before a rejection does not count for it.
 #[derive(Debug, Default)]
 pub(crate) struct StoreChecks {
     begun: AtomicU64,
@@ -24,7 +24,7 @@ pub(crate) struct StoreChecks {
 }
 
 impl StoreChecks {
-    /// A read begins; its number.
+    /// Begins a read, and returns its number.
     pub(super) fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::SeqCst) + 1
     }
@@ -34,12 +34,12 @@ impl StoreChecks {
         self.ended.send_replace(number);
     }
 
-    /// The last read that has begun.
+    /// The number of the last read that has begun.
     pub(super) fn last(&self) -> u64 {
         self.begun.load(Ordering::SeqCst)
     }
 
-    /// Lets all requests go on that wait.
+    /// Releases all waiting requests.
     pub(super) fn release(&self) {
         let number = self.begin();
         self.ended.send_replace(number);
@@ -51,20 +51,20 @@ impl StoreChecks {
         let is_late = self.is_late.load(Ordering::Relaxed);
         async move {
             let next = async { ended.wait_for(|number| *number > last).await.is_ok() };
-            is_late || timeout(LONGEST_WAIT, next).await.is_ok()
+            is_late || timeout(MAX_WAIT, next).await.is_ok()
         }
     }
 
-    /// A request has waited too long.
+    /// Records that a request has waited too long.
     pub(super) fn give_up(&self) {
         self.is_late.store(true, Ordering::Relaxed);
     }
 }
 
-/// Spaces the reads that follow refused requests.
+/// Spaces the reads after rejections.
 #[derive(Debug, Default)]
 pub(crate) struct CheckPacer {
-    /// The serial number of a key that was refused, and the last read that had begun before.
+    /// The serial number of a rejected key, and the last read that had begun before the rejection.
     rejected: Option<(u64, u64)>,
     last_check: Option<Instant>,
     /// How many reads in a row have found no other key.
@@ -72,10 +72,10 @@ pub(crate) struct CheckPacer {
 }
 
 impl CheckPacer {
-    /// A request with the key of this serial number was refused: when to read the store.
+    /// Returns when to read the store after a service rejected the key with this serial number.
     pub(crate) fn plan(&mut self, serial: u64, checks: &StoreChecks) -> Instant {
         let now = Instant::now();
-        let delay = DELAY * 2_u32.saturating_pow(self.fruitless.min(MOST_DOUBLINGS));
+        let delay = DELAY * 2_u32.saturating_pow(self.fruitless.min(MAX_DOUBLINGS));
         let next = self.last_check.map_or(now, |at| now.max(at + delay));
         if next > now && self.fruitless > MOST_AWAITED {
             checks.release();
@@ -84,7 +84,7 @@ impl CheckPacer {
         next
     }
 
-    /// The store was read: whether the refused key was replaced.
+    /// Records the result of a read: whether the rejected key was replaced.
     pub(crate) fn note(&mut self, serial: u64, checks: &StoreChecks) {
         let last = checks.last();
         let Some((rejected, _)) = self.rejected.take_if(|(_, before)| last > *before) else {

@@ -11,7 +11,7 @@ pub(crate) mod fixed_key;
 mod instances;
 mod issuer;
 mod killable;
-#[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(all(feature = "reqwest", feature = "tower"))]
 mod leaks;
 mod order;
 mod overlap;

@@ -2,19 +2,34 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::header::ExpiryUnit;
+/// The unit of a number in a header. Services differ, so each issuer has its own setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExpiryUnit {
+    /// Seconds.
+    Seconds,
+    /// Minutes of 60 seconds.
+    Minutes,
+    /// Hours of 60 minutes.
+    Hours,
+    /// Days of 24 hours.
+    Days,
+    /// The header names the unit behind the number, such as `5d`, `36h`, `90m` or `3600s`. A number
+    /// without a unit is refused.
+    Suffixed,
+}
 
-/// Why a text is refused, as a clause.
+/// Why a timestamp or duration is rejected, as a clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) &'static str);
+pub(crate) struct InvalidTime(pub(crate) &'static str);
 
-const NOT_A_TIMESTAMP: Refused =
-    Refused("it is neither an RFC 3339 date and time, nor a Unix time, nor an HTTP-date");
-const NOT_A_DURATION: Refused = Refused("it is not a whole number with or without a unit");
-pub(super) const TOO_FAR: Refused = Refused("it lies more than ten years ahead");
+const NOT_A_TIMESTAMP: InvalidTime =
+    InvalidTime("it is neither an RFC 3339 date and time, nor a Unix time, nor an HTTP-date");
+const NOT_A_DURATION: InvalidTime = InvalidTime("it is not a whole number with or without a unit");
+pub(super) const TOO_FAR: InvalidTime = InvalidTime("it lies more than ten years ahead");
 
 /// Parses a whole number in `unit`, or one followed by its own unit.
-pub(super) fn parse_duration(text: &str, unit: ExpiryUnit) -> Result<Duration, Refused> {
+pub(super) fn parse_duration(text: &str, unit: ExpiryUnit) -> Result<Duration, InvalidTime> {
     let text = trim(text)?;
     let suffix = text.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let (number, suffix) = text.split_at(text.len() - suffix.len());
@@ -22,16 +37,16 @@ pub(super) fn parse_duration(text: &str, unit: ExpiryUnit) -> Result<Duration, R
         return Err(NOT_A_DURATION);
     }
     if suffix.starts_with(['.', ',']) {
-        return Err(Refused("it is not a whole number"));
+        return Err(InvalidTime("it is not a whole number"));
     }
     let seconds = match (suffix.trim_start(), unit) {
-        ("", ExpiryUnit::Suffixed) => return Err(Refused("it names no unit")),
+        ("", ExpiryUnit::Suffixed) => return Err(InvalidTime("it names no unit")),
         ("", ExpiryUnit::Seconds) => 1,
         ("", ExpiryUnit::Minutes) => 60,
         ("", ExpiryUnit::Hours) => 3600,
         ("", ExpiryUnit::Days) => 86_400,
         ("m", ExpiryUnit::Days) | ("M", _) => {
-            return Err(Refused("its unit may be minutes or months"));
+            return Err(InvalidTime("its unit may be minutes or months"));
         }
         (suffix, _) => seconds_per(suffix)?,
     };
@@ -40,7 +55,7 @@ pub(super) fn parse_duration(text: &str, unit: ExpiryUnit) -> Result<Duration, R
     number.checked_mul(seconds).map(Duration::from_secs).ok_or(TOO_FAR)
 }
 
-fn seconds_per(unit: &str) -> Result<u64, Refused> {
+fn seconds_per(unit: &str) -> Result<u64, InvalidTime> {
     match unit.to_ascii_lowercase().as_str() {
         "s" | "sec" | "secs" | "second" | "seconds" => Ok(1),
         "m" | "min" | "mins" | "minute" | "minutes" => Ok(60),
@@ -52,7 +67,7 @@ fn seconds_per(unit: &str) -> Result<u64, Refused> {
 
 /// Parses an RFC 3339 date and time, a Unix time in seconds or (with 13 digits) in milliseconds, or
 /// an HTTP-date.
-pub(super) fn parse_timestamp(text: &str) -> Result<SystemTime, Refused> {
+pub(super) fn parse_timestamp(text: &str) -> Result<SystemTime, InvalidTime> {
     let text = trim(text)?;
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         let number: u64 = text.parse().map_err(|_| TOO_FAR)?;
@@ -92,12 +107,12 @@ fn parse_offset(text: &str) -> Option<(char, Duration)> {
     Some((sign, Duration::from_secs(minutes * 60)))
 }
 
-/// The text without the spaces around it, unless it is empty or negative.
-fn trim(text: &str) -> Result<&str, Refused> {
+/// Trims a text, and rejects an empty or negative one.
+fn trim(text: &str) -> Result<&str, InvalidTime> {
     let text = text.trim();
     match text.as_bytes().first() {
-        None => Err(Refused("it is empty")),
-        Some(b'-') => Err(Refused("it is negative")),
+        None => Err(InvalidTime("it is empty")),
+        Some(b'-') => Err(InvalidTime("it is negative")),
         Some(_) => Ok(text),
     }
 }

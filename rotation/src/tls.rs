@@ -3,12 +3,10 @@
 
 mod certificates;
 mod client_config;
-mod failure;
 mod reload;
 
 #[cfg(feature = "http")]
 pub(crate) use self::client_config::LoadedTls;
-pub(crate) use self::failure::TlsFailure;
 pub(crate) use self::reload::ReloadingClient;
 
 pub use self::certificates::{CaCertificates, ClientCertificate};

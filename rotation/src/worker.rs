@@ -1,4 +1,4 @@
-//! The task that rotates one key: it hears what happens, has the protocol decide, and carries that out.
+//! The task that rotates one key: it receives events, asks the protocol what to do next, and does it.
 
 mod carry_out;
 mod inbox;
@@ -32,15 +32,16 @@ use super::store::StoredSecret;
 pub(crate) use self::inbox::Inbox;
 use self::inbox::Input;
 
-/// One key in the hands of one instance.
+/// Rotates one key in one instance.
 pub(crate) struct RotationWorker {
-    pub(crate) outside: Outside,
+    pub(crate) context: WorkerContext,
     pub(crate) policy: RotationPolicy,
     rules: Rules,
-    /// The instance as the protocol sees it, and the zero of its clock.
+    /// The instance's state in the protocol.
     instance: Instance,
+    /// When the clock of the protocol started.
     start: Instant,
-    known: Known,
+    state: WorkerState,
     schedule: Schedule,
     drain: DrainTracker,
     permit: ConcurrencyPermit,
@@ -48,34 +49,34 @@ pub(crate) struct RotationWorker {
     callers: Callers,
 }
 
-/// What the worker acts on.
-pub(crate) struct Outside {
+/// The store, the issuer and the handles that a worker acts on.
+pub(crate) struct WorkerContext {
     pub(crate) store: StoredSecret,
-    /// Who makes new keys; `None` if the store does that by its own means.
+    /// The source of new keys; `None` if the store itself replaces the secret.
     pub(crate) issuer: Option<Arc<dyn KeyIssuer>>,
     pub(crate) key: Arc<SharedKey>,
     pub(crate) events: Events,
 }
 
-/// What the numbers of the protocol stand for.
-struct Known {
+/// What the worker has read, and the keys and errors that the protocol refers to by number.
+struct WorkerState {
     record: StoredRecord,
     keys: KeyTable,
     failures: FailureTable,
     /// When the secret itself expires in the store.
     expiry: Option<SystemTime>,
-    /// The same, before the key was stored that it is to follow.
+    /// The expiry of the secret before this instance stored the current key.
     expiry_before: Option<SystemTime>,
     /// How often the key is to be replaced.
     interval: Option<Duration>,
-    /// The last read of the store, until what it shows is in use.
+    /// The last read of the store, until its key is in use.
     check: Option<u64>,
-    /// The stored time before which no attempt is made, and until when it counts here.
+    /// The stored time before which no attempt may be made, and until when this instance honours it.
     postponed: Option<(Option<SystemTime>, Time)>,
 }
 
-/// What a worker begins with.
-pub(crate) struct Beginning {
+/// The state in which a worker starts.
+pub(crate) struct InitialState {
     pub(crate) secret: Secret,
     pub(crate) record: StoredRecord,
     pub(crate) baseline: SystemTime,
@@ -86,23 +87,23 @@ pub(crate) struct Beginning {
 
 impl RotationWorker {
     pub(crate) fn new(
-        outside: Outside,
+        context: WorkerContext,
         policy: RotationPolicy,
         rules: Rules,
-        beginning: Beginning,
+        initial: InitialState,
     ) -> Self {
-        let Beginning { secret, record, baseline, drain, permit, inbox } = beginning;
+        let InitialState { secret, record, baseline, drain, permit, inbox } = initial;
         let mut keys = KeyTable::default();
         let view = record.view(&mut keys, (Time::START, clock::wall()));
-        // Each task has another name: it does not know what an earlier one remembers of its attempts.
+        // Each task gets its own id, because it knows nothing about the attempts of an earlier task.
         let id = InstanceId(Uuid::new_v4().as_u128());
         let mut worker = Self {
             instance: Instance::new(id, view, Time::START, &rules),
-            outside,
+            context,
             policy,
             rules,
             start: Instant::now(),
-            known: Known {
+            state: WorkerState {
                 record,
                 keys,
                 failures: FailureTable::default(),
@@ -131,7 +132,7 @@ impl RotationWorker {
             let event = match inbox.next(&wake, drain, permit).await {
                 Input::Stop => return,
                 Input::Wake => self.wake_event(),
-                Input::Command(command) => match self.take_all(command, &mut wake) {
+                Input::Command(command) => match self.merge_commands(command, &mut wake) {
                     Some(event) => event,
                     None => continue,
                 },
@@ -148,36 +149,41 @@ impl RotationWorker {
         Time::since_start(self.start.elapsed())
     }
 
-    fn may_act(&self) -> bool {
+    fn is_backoff_over(&self) -> bool {
         self.instance.backoff.not_before.is_none_or(|time| time.has_come(self.now()))
     }
 
-    /// What a timer means: the key is due, or the store is to be read.
+    /// The event for a timer: the key is due, or it is time to read the store.
     fn wake_event(&mut self) -> Event {
         if let Some(left) = self.schedule.notice() {
-            self.tell(RotationStep::Expiring { left });
+            self.report(RotationStep::Expiring { left });
         }
-        let wants = self.instance.goal.replace.is_some();
-        if !wants && self.may_act() && self.schedule.is_due(&self.policy) && !self.is_postponed() {
-            self.tell(RotationStep::Due);
+        let is_rotating = self.instance.goal.replace.is_some();
+        if !is_rotating
+            && self.is_backoff_over()
+            && self.schedule.is_due(&self.policy)
+            && !self.is_postponed()
+        {
+            self.report(RotationStep::Due);
             return Event::Due;
         }
         Event::Wake
     }
 
-    /// Whether another instance has failed, and the store says when to try again.
+    /// Whether the record postpones the next attempt because an attempt failed.
     fn is_postponed(&self) -> bool {
         let record = &self.instance.record;
         let is_settled = record.stage == Stage::Settled;
         is_settled && record.not_before.is_some_and(|time| !time.has_come(self.now()))
     }
 
-    /// Carries out what the protocol decides, until it waits. When to wake; `None` if the task ends.
+    /// Carries out the decisions of the protocol until it waits. Returns when to wake, or `None` if the task
+    /// ends.
     async fn drive(&mut self, event: Event) -> Option<Wake> {
         let mut event = event;
-        let mut asked_for = None;
+        let mut requested = None;
         loop {
-            let now = self.gather(&event);
+            let now = self.snapshot(&event);
             let decision = decide(&self.rules, self.instance.clone(), &now, event);
             self.instance = decision.instance;
             for effect in decision.effects {
@@ -191,7 +197,7 @@ impl RotationWorker {
                         return None;
                     }
                     event = self.perform(call).await;
-                    if let Some(error) = self.closed_error(&event) {
+                    if let Some(error) = self.store_closed_error(&event) {
                         self.fail(error);
                         return None;
                     }
@@ -204,32 +210,34 @@ impl RotationWorker {
                     return self.pause(Wake { at: Instant::now() + left, for_drain });
                 }
                 Next::Rest => match self.callers.first() {
-                    // A caller may want a newer key than the one that has just come into use.
-                    Some(replace) if self.may_act() && asked_for != Some(replace) => {
-                        asked_for = Some(replace);
+                    // A caller may ask for a newer key than the one that has just come into use.
+                    Some(replace) if self.is_backoff_over() && requested != Some(replace) => {
+                        requested = Some(replace);
                         event = Event::Rotate { replace };
                     }
-                    _ => return self.pause(Wake::at(Instant::now() + self.rest())),
+                    _ => return self.pause(Wake::at(Instant::now() + self.sleep_duration())),
                 },
             }
         }
     }
 
     fn pause(&mut self, wake: Wake) -> Option<Wake> {
-        self.known.keys.retain(self.instance.keys());
+        self.state.keys.retain(self.instance.keys());
         let (since, expiry) = (self.schedule.key_since(), self.schedule.expiry());
-        metrics::set_times(&self.outside.store.path, since, expiry);
+        metrics::set_times(&self.context.store.path, since, expiry);
         (!self.inbox.is_stopped()).then_some(wake)
     }
 
-    /// What the protocol cannot know by itself.
-    fn gather(&mut self, event: &Event) -> Now {
-        let wants = self.instance.goal.replace.is_some()
+    /// The inputs of a decision besides the event: time, requests in flight, the permit, random numbers.
+    fn snapshot(&mut self, event: &Event) -> Now {
+        let is_rotating = self.instance.goal.replace.is_some()
             || matches!(self.instance.phase, Phase::Attempting { .. } | Phase::Issued(_));
-        // A key that waits after a failure, or that the store replaces, keeps no other key waiting.
-        let may_need_it = self.outside.issuer.is_some() && self.may_act();
+        // A key that backs off, or that the store replaces, needs no permit.
+        let may_need_permit = self.context.issuer.is_some() && self.is_backoff_over();
         let has_permit = match event {
-            Event::Read(record) if may_need_it && (wants || record.attempt().is_some()) => {
+            Event::Read(record)
+                if may_need_permit && (is_rotating || record.attempt().is_some()) =>
+            {
                 self.permit.take()
             }
             _ => self.permit.is_held(),
@@ -238,56 +246,57 @@ impl RotationWorker {
             at: self.now(),
             in_flight: self.drain.is_in_flight(),
             has_permit,
-            unused: AttemptId(Uuid::now_v7().as_u128()),
+            next_attempt: AttemptId(Uuid::now_v7().as_u128()),
             jitter: fastrand::u32(50..=100),
         }
     }
 
-    /// Whether the task may end before the call that it would make next: nothing is lost then, and the
-    /// next instance resumes.
+    /// Whether the task may end before its next call. Nothing is lost then, and the next instance resumes.
     fn may_stop(&self) -> bool {
         match self.instance.pending {
-            Pending::Read | Pending::Issue | Pending::RetireVerify | Pending::Request => true,
+            Pending::Read | Pending::Issue | Pending::OverlapVerify | Pending::Request => true,
             Pending::Claim(_) => matches!(self.instance.phase, Phase::Claiming { .. }),
             _ => false,
         }
     }
 
-    /// The error of a store that has been closed.
-    fn closed_error(&self, event: &Event) -> Option<Error> {
+    /// The error of a call to a store that has been closed.
+    fn store_closed_error(&self, event: &Event) -> Option<Error> {
         match event {
-            Event::Failed(failure) if self.outside.store.is_closed() => {
-                self.known.failures.get(failure)
+            Event::Failed(failure) if self.context.store.is_closed() => {
+                self.state.failures.get(failure)
             }
             _ => None,
         }
     }
 
-    /// How long to rest.
-    fn rest(&self) -> Duration {
+    /// How long to sleep while nothing is to be done.
+    fn sleep_duration(&self) -> Duration {
         let postponed = self.instance.record.not_before.filter(|_| self.is_postponed());
         let retry = self.instance.backoff.not_before.max(postponed);
         let retry = retry.map(|time| time.left(self.now())).filter(|left| !left.is_zero());
-        self.schedule.rest(&self.policy, self.rules.check_interval(), retry)
+        self.schedule.sleep_duration(&self.policy, self.rules.check_interval(), retry)
     }
 
-    /// Whether the record that was read or written last is the one that the instance goes by.
+    /// Whether the protocol has accepted the record that was read or written last.
     fn is_accepted(&self) -> bool {
-        let (read, accepted) = (&self.known.record, &self.instance.record);
-        let key = self.known.keys.get(accepted.key);
+        let (read, accepted) = (&self.state.record, &self.instance.record);
+        let key = self.state.keys.get(accepted.key);
         let is_same_key = key.is_some_and(|key| is_same_key(&key.value, &read.key));
-        self.outside.issuer.is_none() || is_same_key && read.generation == accepted.generation
+        self.context.issuer.is_none() || is_same_key && read.generation == accepted.generation
     }
 
-    fn tell(&self, step: RotationStep) {
-        self.outside.events.tell(&self.outside.store.path, step);
+    fn report(&self, step: RotationStep) {
+        let path = &self.context.store.path;
+        metrics::count(path, &step);
+        self.context.events.send(path, step);
     }
 }
 
-/// When a worker that waits goes on.
+/// When to wake a waiting worker.
 pub(crate) struct Wake {
     at: Instant,
-    /// Also when no request carries an old key.
+    /// Wake also when no request carries an old key any more.
     for_drain: bool,
 }
 
@@ -297,10 +306,10 @@ impl Wake {
     }
 }
 
-/// Lets no request or caller wait for a task that has ended.
+/// Releases the requests and callers that wait for this task.
 impl Drop for RotationWorker {
     fn drop(&mut self) {
         self.inbox.close();
-        self.outside.key.checks.release();
+        self.context.key.checks.release();
     }
 }

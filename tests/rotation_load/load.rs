@@ -18,7 +18,7 @@ use crate::issued::{self, Records};
 use crate::stores::Store;
 
 const PATH: &str = "partner/api-key";
-/// How long after a switch a request may go on with the old key.
+/// How long after a switch a request may still carry the old key.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often the test asks for a new key.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -138,7 +138,7 @@ async fn a_suspended_server_causes_a_timeout() {
     for backend in [&backend, &fresh] {
         let begin = Instant::now();
         let error = passing(Operation::Get, ErrorKind::Timeout, read(backend, &key).await);
-        assert!(error.to_string().contains("no answer within"), "{error}");
+        assert!(error.to_string().contains("no response within"), "{error}");
         assert!((TIMEOUT..LIMIT / 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
         passing(Operation::Health, ErrorKind::Timeout, backend.health().await);
     }

@@ -92,7 +92,7 @@ async fn sends_the_client_certificate() {
         config
     };
     assert_eq!(read_with(with(Some(identity(&server)))).await.unwrap(), "kept");
-    assert_rejected(with(None), "does not accept the client certificate").await;
+    assert_rejected(with(None), "demands a client certificate").await;
     let mut wrong = with(Some(identity(&server)));
     wrong.ca_cert = Some(server.other_ca_file().to_owned());
     assert_rejected(wrong, "not signed by an authority trusted here").await;

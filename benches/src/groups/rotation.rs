@@ -1,8 +1,8 @@
-//! Taking a rotating key for a request and letting go of it: alone, on two threads at once, and while
-//! this thread has a hundred other requests under way, as a server has.
+//! Acquires a rotating key and drops its guard: on one thread, on two threads, and while this thread holds a
+//! hundred other guards, as a server does.
 //!
 //! Two threads may each be slower than one alone although they share no memory: they may be two threads
-//! of one processor core, or the core's clock may be lower. A control tells by how much.
+//! of one processor core, or the core's clock may be lower. A control measures by how much.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ const IN_FLIGHT: usize = 100;
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_time().build()?;
-    let (_engine, key) = runtime.block_on(rotating())?;
+    let (_engine, key) = runtime.block_on(managed_key())?;
     let acquire = || {
         let guard = key.acquire();
         black_box(guard.value().len())
@@ -30,8 +30,8 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         Subject::on_threads(1, control),
         Subject::on_threads(2, control),
     ]);
-    // On a busy machine both threads may share one processor for most rounds. Each round is the median
-    // of many batches already, so the fastest round is not a lucky one.
+    // On a busy machine, both threads may share one core for most rounds. Each round is the median of many
+    // batches, so the fastest round is not an outlier.
     let ratio = shared.min() / alone.min();
     let control_ratio = control_shared.min() / control_alone.min();
     report.add("rotating_key_acquire_ns", alone.median(), "ns", Target::Max(30.0))?;
@@ -44,11 +44,11 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     report.add("rotating_key_acquire_2_threads_over_control", over_control, "x", target)?;
 
     let _others: Vec<_> = (0..IN_FLIGHT).map(|_| key.acquire()).collect();
-    let [crowded] = compare([Subject::new(acquire)]);
-    report.add("rotating_key_acquire_ns_100_in_flight", crowded.median(), "ns", None)
+    let [among_many] = compare([Subject::new(acquire)]);
+    report.add("rotating_key_acquire_ns_100_in_flight", among_many.median(), "ns", None)
 }
 
-/// What taking a key and letting go of it costs at least: two atomic exchanges, here in memory that no
+/// The least that acquiring a key and dropping its guard can cost: two atomic exchanges, here in memory that no
 /// other thread uses.
 fn control() -> usize {
     let slot = AtomicUsize::new(0);
@@ -57,7 +57,7 @@ fn control() -> usize {
     slot.compare_exchange(1, 0, Ordering::SeqCst, Ordering::SeqCst).unwrap_or(before)
 }
 
-async fn rotating() -> Result<(RotationEngine, RotatingKey)> {
+async fn managed_key() -> Result<(RotationEngine, RotatingKey)> {
     let secrets = SecretsManager::with_backend(MemoryBackend::new());
     secrets.put(PATH, "sk-0123456789abcdef").await?;
     let engine = RotationEngine::new(secrets);

@@ -1,4 +1,4 @@
-//! Two roles of a PostgreSQL server that take turns, for one run of an example.
+//! Two alternating roles of a PostgreSQL server, for one run of an example.
 
 use std::env;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl Demo {
         admin.batch_execute(&sql).await?;
         let first_key = format!("{scheme}://{one}:{password}@{place}");
 
-        // A service has a store that lasts in place of memory.
+        // A service uses a persistent store instead of memory.
         let store = Arc::new(MemoryBackend::new());
         for (path, url) in [("db/administrator", admin_url.as_str()), ("db/demo", &*first_key)] {
             store.put(&SecretPath::parse(path)?, url.into(), PutOptions::new()).await?;

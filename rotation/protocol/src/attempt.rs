@@ -1,73 +1,74 @@
-//! Getting a new key: claim an attempt, ask the issuer, verify the key, store it.
+//! Gets a new key: claims an attempt, asks the issuer, verifies the key, and stores it.
 
 use core::time::Duration;
 
 use crate::decide::Step;
-use crate::rules::{ENOUGH, REFUSAL, TRIAL_PAUSES};
+use crate::rules::{MAX_SCORE, REFUSAL_SCORE, VERIFICATION_PAUSES};
 use crate::{
-    AttemptId, Call, Cause, Change, Effect, Failure, Issued, KeyRef, Next, Overlap, Pending, Phase,
-    Reluctance, Reserved, Stage, Trial,
+    AttemptId, Call, Cause, Change, Effect, Failure, Issued, KeyRef, Next, Overlap, OwnLease,
+    Pending, Phase, RevocationFailures, Stage, Verification,
 };
 
 impl Step<'_> {
-    /// Goes on with the attempt of this instance that the store shows.
+    /// Resumes this instance's attempt.
     pub(crate) fn resume(&mut self, id: AttemptId) -> Next {
-        match &self.me.phase {
+        match &self.instance.phase {
             Phase::Attempting { attempt, .. } | Phase::Issued(Issued { attempt, .. })
                 if *attempt == id =>
             {
                 self.advance()
             }
             Phase::Claiming { attempt, takes_over } if *attempt == id => {
-                // It was written some time ago.
-                let reserved = Reserved { renew_at: self.now.at, answer_by: self.now.at };
+                // The lease has been running since the write, for an unknown time.
+                let own_lease = OwnLease { renew_at: self.now.at, call_deadline: self.now.at };
                 let (attempt, may_have_issued) = (id, *takes_over);
-                self.me.phase = Phase::Attempting { attempt, reserved, may_have_issued };
+                self.instance.phase = Phase::Attempting { attempt, own_lease, may_have_issued };
                 self.advance()
             }
             Phase::Withdrawing { attempt, untracked } if *attempt == id => {
                 let untracked = *untracked;
                 self.withdraw(untracked, None)
             }
-            // An operator has put back what was stored while the attempt was under way.
+            // An operator has put back a record from during the attempt.
             _ => {
-                self.me.phase = Phase::Withdrawing { attempt: id, untracked: true };
+                self.instance.phase = Phase::Withdrawing { attempt: id, untracked: true };
                 self.withdraw(true, None)
             }
         }
     }
 
-    /// Writes to the store that this instance gets a key. The name of an attempt that it takes over stays,
-    /// so that an idempotent issuer gives the key that it may have given before.
+    /// Writes this instance's claim to the store. An attempt that it takes over keeps its id, so that an
+    /// idempotent issuer returns the same key again.
     pub(crate) fn claim(&mut self, id: AttemptId) -> Next {
         if !self.has_permit() {
             return self.queue();
         }
-        let takes_over = self.me.record.attempt().is_some();
-        // Of an attempt that the record has lost, the issuer may have given a key, too.
-        let is_lost = matches!(self.me.phase, Phase::Attempting { attempt, may_have_issued: true, .. }
+        let takes_over = self.instance.record.attempt().is_some();
+        // The issuer may also have issued a key for an attempt that the record has lost.
+        let is_lost = matches!(self.instance.phase, Phase::Attempting { attempt, may_have_issued: true, .. }
             if attempt != id);
-        // An idempotent issuer is asked again: the instance before may have got a newer key.
-        let keeps_key = matches!(self.me.phase, Phase::Issued(_)) && !self.rules.is_idempotent();
+        // Ask an idempotent issuer again: the previous holder may have received a newer key.
+        let keeps_key =
+            matches!(self.instance.phase, Phase::Issued(_)) && !self.rules.is_idempotent();
         if !keeps_key {
-            self.me.phase = Phase::Claiming { attempt: id, takes_over };
+            self.instance.phase = Phase::Claiming { attempt: id, takes_over };
         }
         let untracked = is_lost || takes_over && !self.rules.is_idempotent();
-        let reserved = self.reserve(Duration::ZERO);
-        self.write_claim(id, untracked, Pending::Claim(reserved))
+        let own_lease = self.reserve(Duration::ZERO);
+        self.write_claim(id, untracked, Pending::Claim(own_lease))
     }
 
     fn write_claim(&mut self, id: AttemptId, untracked: bool, pending: Pending) -> Next {
         let change = Change::Claim {
             id,
             untracked,
-            compromised: self.me.goal.compromised == Some(self.me.record.key),
+            compromised: self.instance.goal.compromised == Some(self.instance.record.key),
         };
         self.write(change, pending)
     }
 
     fn has_permit(&self) -> bool {
-        self.now.has_permit || self.me.goal.compromised.is_some()
+        self.now.has_permit || self.instance.goal.compromised.is_some()
     }
 
     fn queue(&self) -> Next {
@@ -75,121 +76,133 @@ impl Step<'_> {
         Next::Wait { until, for_drain: false, for_permit: true }
     }
 
-    /// The attempt is this instance's since the write was sent: from then on, others count its lease.
-    pub(crate) fn start_attempt(&mut self, reserved: Reserved) -> Next {
-        match &mut self.me.phase {
-            Phase::Attempting { reserved: known, .. }
-            | Phase::Issued(Issued { reserved: known, .. }) => *known = reserved,
+    /// Starts the lease when the write is sent, because other instances may count it from then on.
+    pub(crate) fn start_attempt(&mut self, own_lease: OwnLease) -> Next {
+        match &mut self.instance.phase {
+            Phase::Attempting { own_lease: known, .. }
+            | Phase::Issued(Issued { own_lease: known, .. }) => *known = own_lease,
             Phase::Claiming { attempt, takes_over } => {
                 let (attempt, may_have_issued) = (*attempt, *takes_over);
-                self.me.phase = Phase::Attempting { attempt, reserved, may_have_issued };
+                self.instance.phase = Phase::Attempting { attempt, own_lease, may_have_issued };
             }
             _ => return self.read(),
         }
-        self.call(reserved)
+        self.call(own_lease)
     }
 
-    /// For how long the attempt belongs to this instance once it is written, or once its pause is over.
-    fn reserve(&self, pause: Duration) -> Reserved {
+    /// The lease of an attempt that is written now, or whose pause ends now.
+    fn reserve(&self, pause: Duration) -> OwnLease {
         let (start, lease) = (self.now.at.after(pause), self.rules.attempt_lease);
-        Reserved { renew_at: start.after(lease / 4), answer_by: start.after(lease * 3 / 4) }
+        OwnLease { renew_at: start.after(lease / 4), call_deadline: start.after(lease * 3 / 4) }
     }
 
-    /// How long a call to the issuer may take, so that the attempt is over before others go on with it.
-    fn limit(&self, reserved: Reserved) -> Duration {
+    /// The time limit of a call to the issuer, which ends before others take the attempt over.
+    fn limit(&self, own_lease: OwnLease) -> Duration {
         let lease = self.rules.attempt_lease;
         if !self.rules.is_shared() {
             return lease;
         }
-        reserved.answer_by.left(self.now.at).max(lease / 4)
+        own_lease.call_deadline.left(self.now.at).max(lease / 4)
     }
 
-    /// Makes the next call of an attempt that the store shows as this instance's.
+    /// Makes the next call of this instance's attempt.
     fn advance(&mut self) -> Next {
         if !self.has_permit() {
             return self.queue();
         }
-        let (attempt, reserved) = match &self.me.phase {
-            Phase::Issued(Issued { trial: Trial::Running { next, .. }, .. })
+        let (attempt, own_lease) = match &self.instance.phase {
+            Phase::Issued(Issued { verification: Verification::Running { next, .. }, .. })
                 if !next.has_come(self.now.at) =>
             {
                 return Next::wait(*next);
             }
-            Phase::Attempting { attempt, reserved, .. }
-            | Phase::Issued(Issued { attempt, reserved, .. }) => (*attempt, *reserved),
+            Phase::Attempting { attempt, own_lease, .. }
+            | Phase::Issued(Issued { attempt, own_lease, .. }) => (*attempt, *own_lease),
             _ => return self.read(),
         };
-        if self.rules.is_shared() && !self.is_covered(reserved) {
-            let reserved = self.reserve(Duration::ZERO);
-            return self.write_claim(attempt, false, Pending::Claim(reserved));
+        if self.rules.is_shared() && !self.is_covered(own_lease) {
+            let own_lease = self.reserve(Duration::ZERO);
+            return self.write_claim(attempt, false, Pending::Claim(own_lease));
         }
-        self.call(reserved)
+        self.call(own_lease)
     }
 
-    /// Whether the lease was extended lately, and not for a time after a pause that a caller has cut short.
-    fn is_covered(&self, reserved: Reserved) -> bool {
+    /// Whether the lease was extended recently, and does not start after a pause that a caller has cut short.
+    fn is_covered(&self, own_lease: OwnLease) -> bool {
         let now = self.now.at;
-        !reserved.renew_at.has_come(now)
-            && reserved.renew_at.left(now) <= self.rules.attempt_lease / 4
+        !own_lease.renew_at.has_come(now)
+            && own_lease.renew_at.left(now) <= self.rules.attempt_lease / 4
     }
 
-    /// Makes the call, also if the store has taken much of the lease to extend it: it would again.
-    fn call(&mut self, reserved: Reserved) -> Next {
-        let Some(attempt) = self.me.record.attempt().copied() else { return self.read() };
-        let limit = self.limit(reserved);
-        match &self.me.phase {
+    /// Makes the call even if extending the lease took much of it, because it would again.
+    fn call(&mut self, own_lease: OwnLease) -> Next {
+        let Some(attempt) = self.instance.record.attempt().copied() else { return self.read() };
+        let limit = self.limit(own_lease);
+        match &self.instance.phase {
             Phase::Attempting { .. } => {
                 self.effects.push(Effect::Started);
-                self.me.pending = Pending::Issue;
-                Next::Call(Call::Issue { attempt, current: self.me.record.key, limit })
+                self.instance.pending = Pending::Issue;
+                Next::Call(Call::Issue { attempt, current: self.instance.record.key, limit })
             }
-            Phase::Issued(issued) => match (issued.key, issued.trial) {
-                (key, Trial::Running { .. }) => self.verify(key, limit, Pending::VerifyNew),
-                (_, Trial::Unusable { failure }) => self.give_up(failure),
+            Phase::Issued(issued) => match (issued.key, issued.verification) {
+                (key, Verification::Running { .. }) => self.verify(key, limit, Pending::VerifyNew),
+                (_, Verification::Unusable { failure }) => self.give_up(failure),
             },
             _ => self.read(),
         }
     }
 
-    /// Keeps the key that the issuer has given.
+    /// Keeps the key that the issuer has issued.
     pub(crate) fn keep_issued(
         &mut self,
         key: KeyRef,
         unusable: Option<Failure>,
         repeated: bool,
     ) -> Next {
-        let Phase::Attempting { attempt, reserved, may_have_issued } = self.me.phase else {
+        let Phase::Attempting { attempt, own_lease, may_have_issued } = self.instance.phase else {
             return self.read();
         };
         let (now, lease) = (self.now.at, self.rules.attempt_lease);
-        let trial = match unusable {
-            Some(failure) => Trial::Unusable { failure },
-            None => Trial::Running { next: now, pause: TRIAL_PAUSES.0, until: now.after(lease) },
+        let verification = match unusable {
+            Some(failure) => Verification::Unusable { failure },
+            None => Verification::Running {
+                next: now,
+                pause: VERIFICATION_PAUSES.0,
+                until: now.after(lease),
+            },
         };
         let untracked = (may_have_issued || repeated) && !self.rules.is_idempotent();
-        let reluctance = Reluctance::default();
+        let revocation_failures = RevocationFailures::default();
         let may_be_stored = false;
-        let issued = Issued { attempt, key, reserved, untracked, trial, may_be_stored, reluctance };
-        self.me.phase = Phase::Issued(issued);
+        let issued = Issued {
+            attempt,
+            key,
+            own_lease,
+            untracked,
+            verification,
+            may_be_stored,
+            revocation_failures,
+        };
+        self.instance.phase = Phase::Issued(issued);
         self.advance()
     }
 
-    /// The issuer has given no key, as far as is known.
+    /// Handles a failed call for a key. The issuer may still have issued one.
     pub(crate) fn handle_issue_failure(&mut self, failure: Failure) -> Next {
-        let Phase::Attempting { attempt, reserved, may_have_issued } = self.me.phase else {
+        let Phase::Attempting { attempt, own_lease, may_have_issued } = self.instance.phase else {
             return self.fail(failure);
         };
         let may_have_issued = may_have_issued || !failure.is_refusal();
-        self.me.phase = Phase::Attempting { attempt, reserved, may_have_issued };
+        self.instance.phase = Phase::Attempting { attempt, own_lease, may_have_issued };
         if may_have_issued {
-            // The same attempt is made again, later.
+            // Repeat the same attempt later.
             return self.postpone(failure);
         }
-        self.me.phase = Phase::Withdrawing { attempt, untracked: false };
+        self.instance.phase = Phase::Withdrawing { attempt, untracked: false };
         self.withdraw(false, Some(failure))
     }
 
-    /// Lets all instances wait before the attempt is repeated.
+    /// Makes all instances wait before the attempt is repeated.
     fn postpone(&mut self, failure: Failure) -> Next {
         let pause = self.next_pause(failure.retry_after);
         if !self.rules.is_shared() {
@@ -200,23 +213,23 @@ impl Step<'_> {
 
     pub(crate) fn wait_out_pause(&mut self, failure: Failure, pause: Duration) -> Next {
         let later = self.reserve(pause);
-        if let Phase::Attempting { reserved, .. } | Phase::Issued(Issued { reserved, .. }) =
-            &mut self.me.phase
+        if let Phase::Attempting { own_lease, .. } | Phase::Issued(Issued { own_lease, .. }) =
+            &mut self.instance.phase
         {
-            *reserved = later;
+            *own_lease = later;
         }
         self.back_off(Cause::Call(failure), pause)
     }
 
-    /// The issuer does not accept its new key. Some keys work only after some time.
-    pub(crate) fn handle_trial_failure(&mut self, failure: Failure) -> Next {
-        let (now, longest) = (self.now.at, TRIAL_PAUSES.1.min(self.rules.attempt_lease / 4));
-        let Phase::Issued(issued) = &mut self.me.phase else { return self.fail(failure) };
+    /// Verifies a rejected new key again after a pause: some keys work only after some time.
+    pub(crate) fn handle_verification_failure(&mut self, failure: Failure) -> Next {
+        let (now, longest) = (self.now.at, VERIFICATION_PAUSES.1.min(self.rules.attempt_lease / 4));
+        let Phase::Issued(issued) = &mut self.instance.phase else { return self.fail(failure) };
         if failure.is_temporary() {
             return self.postpone(failure);
         }
-        match &mut issued.trial {
-            Trial::Running { next, pause, until } if !until.has_come(now) => {
+        match &mut issued.verification {
+            Verification::Running { next, pause, until } if !until.has_come(now) => {
                 *next = now.after(*pause).min(*until);
                 *pause = (*pause * 2).min(longest);
                 Next::wait(*next)
@@ -228,36 +241,36 @@ impl Step<'_> {
     /// Gives up a key that does not work. Another instance may have stored the same key: claim the attempt
     /// once more before the key is revoked.
     fn give_up(&mut self, failure: Failure) -> Next {
-        let Phase::Issued(issued) = &self.me.phase else { return self.fail(failure) };
-        let reserved = self.reserve(Duration::ZERO);
-        self.write_claim(issued.attempt, false, Pending::GiveUpClaim(failure, reserved))
+        let Phase::Issued(issued) = &self.instance.phase else { return self.fail(failure) };
+        let own_lease = self.reserve(Duration::ZERO);
+        self.write_claim(issued.attempt, false, Pending::GiveUpClaim(failure, own_lease))
     }
 
-    pub(crate) fn give_up_revoke(&mut self, failure: Failure, reserved: Reserved) -> Next {
-        let Phase::Issued(issued) = &mut self.me.phase else { return self.fail(failure) };
-        if reserved.answer_by.has_come(self.now.at) {
-            // Another instance may have taken the attempt over meanwhile, and stored the key.
+    pub(crate) fn give_up_revoke(&mut self, failure: Failure, own_lease: OwnLease) -> Next {
+        let Phase::Issued(issued) = &mut self.instance.phase else { return self.fail(failure) };
+        if own_lease.call_deadline.has_come(self.now.at) {
+            // Another instance may have taken the attempt over and stored the key.
             return self.fail(failure);
         }
-        issued.reserved = reserved;
+        issued.own_lease = own_lease;
         let key = issued.key;
-        let limit = self.limit(reserved);
+        let limit = self.limit(own_lease);
         self.revoke(key, limit, Pending::GiveUpRevoke(failure))
     }
 
     pub(crate) fn withdraw_rejected(&mut self, failure: Failure, is_revoked: bool) -> Next {
-        let Phase::Issued(issued) = &self.me.phase else { return self.fail(failure) };
+        let Phase::Issued(issued) = &self.instance.phase else { return self.fail(failure) };
         let (attempt, untracked) = (issued.attempt, issued.untracked || !is_revoked);
-        self.me.phase = Phase::Withdrawing { attempt, untracked };
+        self.instance.phase = Phase::Withdrawing { attempt, untracked };
         self.withdraw(untracked, Some(failure))
     }
 
-    /// The issuer does not revoke a key that does not work.
+    /// Handles a failure to revoke a key that does not work.
     pub(crate) fn handle_give_up_failure(&mut self, rejection: Failure, failure: Failure) -> Next {
         let again = self.now.at.after(self.rules.revocation_pause);
-        let Phase::Issued(issued) = &mut self.me.phase else { return self.fail(failure) };
-        if !issued.reluctance.add(&failure, again, Some(ENOUGH)) {
-            // Otherwise instances take the attempt over from each other, and each begins to count.
+        let Phase::Issued(issued) = &mut self.instance.phase else { return self.fail(failure) };
+        if !issued.revocation_failures.add(&failure, again, Some(MAX_SCORE)) {
+            // Otherwise instances would take the attempt over from each other, and each would start to count.
             return self.postpone(failure);
         }
         self.effects.push(Effect::RevocationFailed(issued.key, failure));
@@ -271,58 +284,57 @@ impl Step<'_> {
         self.write(change, Pending::Withdraw(failed))
     }
 
-    /// Makes a key that works the current one.
+    /// Stores a verified key as the current one.
     pub(crate) fn store(&mut self) -> Next {
-        let Phase::Issued(issued) = &mut self.me.phase else { return self.read() };
+        let Phase::Issued(issued) = &mut self.instance.phase else { return self.read() };
         issued.may_be_stored = true;
         let (key, untracked) = (issued.key, issued.untracked);
         self.effects.push(Effect::Issued(key));
-        let compromised = self.me.goal.compromised == Some(self.me.record.key);
+        let compromised = self.instance.goal.compromised == Some(self.instance.record.key);
         self.write(Change::Store { key, untracked, compromised }, Pending::Store)
     }
 
     pub(crate) fn switch_over(&mut self) -> Next {
-        let generation = self.me.record.generation;
-        self.me.phase = Phase::Overlap(Overlap::of(generation, true));
+        let generation = self.instance.record.generation;
+        self.instance.phase = Phase::Overlap(Overlap::of(generation, true));
         self.effects.extend([Effect::ReleasePermit, Effect::Stored { generation }]);
-        self.accept(self.me.record.clone())
+        self.accept(self.instance.record.clone())
     }
 
-    /// Finds out what became of a key that the issuer has given: it is stored, it is to be stored, or it
-    /// will never be used.
+    /// Determines whether an issued key is stored, must still be stored, or will never be used.
     pub(crate) fn settle_issued(&mut self) -> Option<Next> {
-        let (issued, missing) = match &self.me.phase {
+        let (issued, missing) = match &self.instance.phase {
             Phase::Issued(issued) => (issued.clone(), None),
-            Phase::Missing { issued, believed_at, until } => {
-                (issued.clone(), Some((*believed_at, *until)))
+            Phase::Missing { issued, accepted_at, until } => {
+                (issued.clone(), Some((*accepted_at, *until)))
             }
             _ => return None,
         };
-        let record = &self.me.record;
+        let record = &self.instance.record;
         if record.attempt().is_some_and(|attempt| attempt.id == issued.attempt) {
-            self.me.phase = Phase::Issued(issued);
+            self.instance.phase = Phase::Issued(issued);
             return None;
         }
         if record.key == issued.key {
-            self.me.phase = Phase::Overlap(Overlap::of(record.generation, true));
+            self.instance.phase = Phase::Overlap(Overlap::of(record.generation, true));
             return None;
         }
         if matches!(record.stage, Stage::Overlap { previous } if previous == issued.key) {
-            self.me.phase = Phase::Idle;
+            self.instance.phase = Phase::Idle;
             return None;
         }
-        let (believed_at, until) = missing.unwrap_or_else(|| {
-            // If it was stored, by this instance or by one that took the attempt over and got the same key,
+        let (accepted_at, until) = missing.unwrap_or_else(|| {
+            // If the key was stored, by this instance or by one that took the attempt over and got the same key,
             // other instances use it until they notice that it is gone.
             let may_be_used = issued.may_be_stored || self.rules.is_idempotent();
-            let others = if may_be_used { self.rules.others() } else { Duration::ZERO };
-            let believed_at = self.now.at.after(self.rules.believed_after);
-            (believed_at, believed_at.after(others))
+            let others = if may_be_used { self.rules.grace_for_others() } else { Duration::ZERO };
+            let accepted_at = self.now.at.after(self.rules.max_read_lag);
+            (accepted_at, accepted_at.after(others))
         });
-        self.me.phase = Phase::Missing { issued, believed_at, until };
-        // The replacement of a compromised key waits for no other instance.
-        let is_urgent = self.me.goal.compromised.is_some();
-        let due = if is_urgent { believed_at } else { until };
+        self.instance.phase = Phase::Missing { issued, accepted_at, until };
+        // Replace a compromised key without waiting for other instances.
+        let is_urgent = self.instance.goal.compromised.is_some();
+        let due = if is_urgent { accepted_at } else { until };
         if due.has_come(self.now.at) {
             return Some(self.write(Change::Confirm, Pending::MissingConfirm));
         }
@@ -330,46 +342,48 @@ impl Step<'_> {
     }
 
     pub(crate) fn revoke_missing(&mut self) -> Next {
-        let Phase::Missing { issued, .. } = &self.me.phase else { return self.read() };
+        let Phase::Missing { issued, .. } = &self.instance.phase else { return self.read() };
         let key = issued.key;
         self.revoke(key, self.rules.attempt_lease, Pending::MissingRevoke)
     }
 
     pub(crate) fn handle_missing_failure(&mut self, failure: Failure) -> Next {
         let again = self.now.at.after(self.rules.revocation_pause);
-        let Phase::Missing { issued, .. } = &mut self.me.phase else { return self.fail(failure) };
-        if !issued.reluctance.add(&failure, again, Some(ENOUGH)) {
+        let Phase::Missing { issued, .. } = &mut self.instance.phase else {
+            return self.fail(failure);
+        };
+        if !issued.revocation_failures.add(&failure, again, Some(MAX_SCORE)) {
             return self.fail(failure);
         }
         self.effects.push(Effect::RevocationFailed(issued.key, failure));
-        self.me.phase = Phase::Idle;
+        self.instance.phase = Phase::Idle;
         self.read()
     }
 
     pub(crate) fn revoke(&mut self, key: KeyRef, limit: Duration, pending: Pending) -> Next {
-        self.me.pending = pending;
-        Next::Call(Call::Revoke { key, current: self.me.record.key, limit })
+        self.instance.pending = pending;
+        Next::Call(Call::Revoke { key, current: self.instance.record.key, limit })
     }
 }
 
-impl Reluctance {
-    /// Counts a failure to revoke a key. Whether the score has reached `most`, so that the key is left to
-    /// an operator.
+impl RevocationFailures {
+    /// Counts a failure to revoke a key. Returns whether the score has reached `most`, so that the key is left
+    /// to an operator.
     pub(crate) fn add(
         &mut self,
         failure: &Failure,
-        ask_again_at: crate::Time,
+        retry_at: crate::Time,
         most: Option<u32>,
     ) -> bool {
-        let more = if failure.is_temporary() { 1 } else { REFUSAL };
-        // More than enough says no more.
-        self.score = self.score.saturating_add(more).min(ENOUGH);
-        self.ask_again_at = Some(ask_again_at);
+        let more = if failure.is_temporary() { 1 } else { REFUSAL_SCORE };
+        // Keep the score bounded, for the exploration.
+        self.score = self.score.saturating_add(more).min(MAX_SCORE);
+        self.retry_at = Some(retry_at);
         most.is_some_and(|most| self.score >= most)
     }
 
-    /// Whether the issuer is not asked again for now: each time costs a version in the store.
-    pub(crate) fn is_parked(&self, now: crate::Time) -> bool {
-        self.score >= ENOUGH && self.ask_again_at.is_some_and(|time| !time.has_come(now))
+    /// Whether asking the issuer is suspended, because each call costs a version in the store.
+    pub(crate) fn is_suspended(&self, now: crate::Time) -> bool {
+        self.score >= MAX_SCORE && self.retry_at.is_some_and(|time| !time.has_come(now))
     }
 }

@@ -1,18 +1,18 @@
-//! What an instance hears, and what it does about it.
+//! The events, calls and effects of an instance.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::{Attempt, Change, Failure, KeyRef, Record, Time};
 
-/// What an instance hears.
+/// An event that an instance receives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A time has come that it waits for, or the store is to be read for another reason.
+    /// A wait is over, or it is time to read the store.
     Wake,
     /// The key is due.
     Due,
-    /// A caller wants a newer key than this generation.
+    /// A caller asks for a newer key than this generation.
     Rotate {
         /// The generation.
         replace: u64,
@@ -25,13 +25,13 @@ pub enum Event {
     Written(Record),
     /// Another instance has written first.
     Conflict,
-    /// The issuer has given a key.
+    /// The issuer has issued a key.
     Issued {
         /// The key.
         key: KeyRef,
         /// Why it cannot be stored, if it cannot.
         unusable: Option<Failure>,
-        /// Whether an answer was lost before that one.
+        /// Whether an earlier response of the issuer was lost.
         is_repeated: bool,
     },
     /// The issuer accepts the key that it was asked about.
@@ -46,12 +46,12 @@ pub enum Event {
     Failed(Failure),
 }
 
-/// A call that an instance makes. One is under way at a time.
+/// A call that an instance makes, one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Call {
     /// Read the record. Answered by [`Event::Read`].
     Read,
-    /// Write the record, if it is still the one that the instance knows. Answered by [`Event::Written`] or
+    /// Write the record, if the store still holds the version that the instance has read. Answered by [`Event::Written`] or
     /// [`Event::Conflict`].
     Write(Change),
     /// Ask the issuer for a key. Answered by [`Event::Issued`].
@@ -93,7 +93,7 @@ pub enum Call {
     },
 }
 
-/// What an instance tells, and changes in its own process. Each is done before the next call.
+/// An effect in the instance's own process, carried out before the next call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Requests carry this key from now on.
@@ -105,7 +105,7 @@ pub enum Effect {
     },
     /// An attempt to get a key begins.
     Started,
-    /// The issuer has given a key, and accepts it.
+    /// The issuer has issued a key, and accepts it.
     Issued(KeyRef),
     /// The new key is stored.
     Stored {
@@ -114,14 +114,14 @@ pub enum Effect {
     },
     /// No request carries the old key.
     Drained {
-        /// Whether requests were still under way when the time was over.
+        /// Whether requests were still in flight when the time was over.
         timed_out: bool,
     },
     /// The issuer does not accept a key any more.
     Revoked(KeyRef),
-    /// The issuer does not revoke a key, and is not asked again.
+    /// The issuer does not revoke a key, and the instance stops asking.
     RevocationFailed(KeyRef, Failure),
-    /// The issuer may have given keys that the store does not hold.
+    /// The issuer may have issued keys that the store does not hold.
     Orphaned {
         /// How many of them were revoked; `None` if the issuer cannot list them.
         revoked: Option<usize>,
@@ -131,22 +131,22 @@ pub enum Effect {
         /// Its generation.
         generation: u64,
     },
-    /// The rotation could not go on.
+    /// A step of the rotation failed.
     Failed(Cause),
-    /// Nothing is left to do, and nothing is wrong.
+    /// Nothing is left to do, and the last error is resolved.
     Healthy,
-    /// Other keys may be replaced.
+    /// Release the permit, so that other keys may be replaced.
     ReleasePermit,
 }
 
-/// Why a rotation could not go on.
+/// Why a step of a rotation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// A call has failed.
     Call(Failure),
-    /// Each write has found that another instance had written first.
+    /// Each write failed because another instance had written first.
     Conflicts,
-    /// The store was asked to replace the secret, and has not.
+    /// The store did not replace the secret in time.
     NotReplaced,
 }
 
@@ -164,7 +164,7 @@ pub enum Next {
         /// Or until this key may be replaced.
         for_permit: bool,
     },
-    /// Wait until the key is due, a caller wants something, or the store is to be read.
+    /// Wait until the key is due, a command arrives, or it is time to read the store.
     Rest,
 }
 

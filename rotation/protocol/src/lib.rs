@@ -6,9 +6,9 @@
 //! follows the needs of `strongroom-rotation` and is not stable.
 //!
 //! Instances share one thing, the secret in its store. They write it only if the version that they have
-//! read is still the active one, so that of several instances one wins. [`decide`] goes from what an
-//! instance knows ([`Instance`]) and hears ([`Event`]) to what it does next ([`Next`]), with what it tells
-//! on the way ([`Effect`]).
+//! read is still the active one, so that of several instances one wins. [`decide`] maps the state of an
+//! instance ([`Instance`]) and an event ([`Event`]) to the next state, effects ([`Effect`]), and what to do
+//! next ([`Next`]).
 //!
 //! # What the store says
 //!
@@ -20,12 +20,12 @@
 //!
 //! | [`Change`] | from | to | when |
 //! |---|---|---|---|
-//! | `Claim` | `Settled` | `Attempt` | The key is due, a caller wants another one, or it is compromised; `not_before` has passed, or a caller waits. |
+//! | `Claim` | `Settled` | `Attempt` | The key is due, a caller asks for another one, or it is compromised; `not_before` has passed, or a caller waits. |
 //! | `Claim` | `Attempt` | `Attempt` | The holder extends its lease; or the lease is over, and another instance takes the attempt over under the same name. The fencing token grows. |
 //! | `Postpone` | `Attempt` | `Attempt` | The issuer does not answer, or may have given a key: all instances wait before the attempt is repeated. |
 //! | `Withdraw` | `Attempt` | `Settled` | The issuer has refused; or its key does not work and is revoked; or an operator has put back an attempt that is over. |
 //! | `Store` | `Attempt` | `Overlap` | The issuer has given a key, and accepts it. |
-//! | `Confirm` | any | the same | Before a key is revoked: only a write tells for certain that the record is what the store holds, since reads may lag. |
+//! | `Confirm` | any | the same | Before a key is revoked: only a write confirms what the store holds, because reads may lag. |
 //! | `Finish` | `Overlap` | `Settled` | The old key is revoked, or left to an operator. |
 //!
 //! # The phases of an instance
@@ -39,16 +39,16 @@
 //! | `Missing` | Wait until that is believed, and until instances that may use the key have noticed. Confirm, revoke the key. | `Idle`; `Issued` or `Overlap` if a later read shows that the first one lagged. |
 //! | `Withdrawing` | Remove the attempt. | `Idle` |
 //! | `Overlap` | Wait for requests with the old key and for other instances. Verify the new key, list the issuer's keys if one may be untracked, confirm, revoke the old key and the untracked ones, remove it. | `Idle` |
-//! | `Requested` | Where the store replaces the secret by its own means: read it until it has. | `Idle` |
+//! | `Requested` | If the store itself replaces the secret: read it until it has. | `Idle` |
 //!
-//! A compromised key ([`Goal::compromised`]) makes `Overlap` wait for nothing. An instance that has not stored
+//! A compromised key ([`Goal::compromised`]) ends `Overlap` without waiting. An instance that has not stored
 //! the new key waits one lease longer in `Overlap`, so that the one that has is first.
 //!
-//! # What holds
+//! # Invariants
 //!
 //! The exploration in `tests/explore` visits each state that two or three instances, a store and an issuer
-//! can reach, with a fault at each point: a crash before and after each call, an instance that stands
-//! still, writes that time out and were made, were not, or are made later, reads that lag, lost answers,
+//! can reach, with a fault at each point: a crash before and after each call, an instance that is
+//! paused, writes that time out and were made, were not, or are made later, reads that lag, lost answers,
 //! refusals, keys that never work or work late, an issuer that never revokes, a compromised key, a rollback
 //! by an operator. Three things may go wrong in one history of one instance, two or one in those of several
 //! (`tests/explore/setups.rs`); `cargo xtask explore` adds one more to each.
@@ -59,17 +59,16 @@
 //! - Once faults stop, each rotation ends; no key is live then that is neither stored nor reported.
 //! - A rotation costs one key, and each fault at most one more.
 //!
-//! Limits remain, because the issuer and the store know nothing of each other, and the exploration excuses
-//! them:
+//! Limits remain, because the issuer and the store are not coordinated, and the exploration permits them:
 //! - An operator who puts back an earlier state between the confirming write and the revocation after it
 //!   puts back a key that is about to be revoked.
-//! - An issuer without fencing can give a key to an instance that stood still for longer than its lease
+//! - An issuer without fencing can issue a key to an instance that was paused for longer than its lease
 //!   between its decision and its call. If the instance then dies, no instance knows of that key.
-//! - An instance that stands still, or cannot read the store, for longer than `propagation_timeout` may use
+//! - An instance that is paused, or cannot read the store, for longer than `propagation_timeout` may use
 //!   a revoked key until its next read.
 //! - After a rollback by an operator, a key that the operator has taken out of the record stays live, and
 //!   the operator has to revoke it.
-//! - A compromised key, and the key in the way of its replacement, are revoked while instances use them.
+//! - A compromised key, and a key that blocks its replacement, are revoked while instances use them.
 
 #![no_std]
 
@@ -89,9 +88,9 @@ mod time;
 pub use decide::{Decision, decide};
 pub use event::{Call, Cause, Effect, Event, Next};
 pub use record::{Attempt, AttemptId, Change, InstanceId, KeyRef, Record, Stage};
-pub use rules::{BELIEVED_AFTER, Issuer, Now, REVOCATION_PAUSE, Rules};
+pub use rules::{Issuer, MAX_READ_LAG, Now, REVOCATION_PAUSE, Rules};
 pub use state::{
-    Backoff, Failure, FailureKind, Goal, InUse, Instance, Issued, Lease, Overlap, Pending, Phase,
-    Reluctance, Reserved, Trial, Untracked,
+    Backoff, Failure, FailureKind, Goal, InUse, Instance, Issued, Lease, Overlap, OwnLease,
+    Pending, Phase, RevocationFailures, Untracked, Verification,
 };
 pub use time::Time;

@@ -1,111 +1,111 @@
-//! Revoking the old key, once the new one is stored, works, and is used everywhere.
+//! Revokes the old key once the new one is stored, works, and is used everywhere.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::decide::Step;
-use crate::rules::ENOUGH;
+use crate::rules::MAX_SCORE;
 use crate::{
-    Call, Change, Effect, Failure, KeyRef, Next, Overlap, Pending, Phase, Reluctance, Stage,
-    Untracked,
+    Call, Change, Effect, Failure, KeyRef, Next, Overlap, Pending, Phase, RevocationFailures,
+    Stage, Untracked,
 };
 
 impl Overlap {
     pub(crate) fn of(generation: u64, is_own: bool) -> Self {
-        let reluctance = Reluctance::default();
-        Self { generation, is_own, is_drained: false, is_revoked: false, reluctance }
+        let revocation_failures = RevocationFailures::default();
+        Self { generation, is_own, is_drained: false, is_revoked: false, revocation_failures }
     }
 }
 
 impl Step<'_> {
-    /// Revokes the old key, or waits for those who may need it.
-    pub(crate) fn retire(&mut self, previous: KeyRef) -> Next {
-        let (record, now) = (self.me.record.clone(), self.now.at);
-        let overlap = match &self.me.phase {
+    /// Revokes the old key, or waits for requests and instances that may need it.
+    pub(crate) fn advance_overlap(&mut self, previous: KeyRef) -> Next {
+        let (record, now) = (self.instance.record.clone(), self.now.at);
+        let overlap = match &self.instance.phase {
             Phase::Overlap(overlap) if overlap.generation == record.generation => overlap.clone(),
             _ => Overlap::of(record.generation, false),
         };
-        self.me.phase = Phase::Overlap(overlap.clone());
+        self.instance.phase = Phase::Overlap(overlap.clone());
         if previous == record.key {
-            // An operator has put the old key back: the key that was in between is in no record.
+            // An operator has put the old key back: no record holds the newer key any more.
             self.effects.push(Effect::Orphaned { revoked: None });
             return self.write(Change::Finish { untracked: false }, Pending::Finish);
         }
         let is_urgent =
-            record.is_compromised || self.is_compromised(previous) || self.is_in_the_way();
+            record.is_compromised || self.is_compromised(previous) || self.blocks_replacement();
         if !is_urgent {
-            let others = self.others_need(&overlap);
+            let others = self.remaining_for_others(&overlap);
             if !others.is_zero() {
                 return self.wait_for_others(others);
             }
-            let until = self.me.in_use.drain_until;
+            let until = self.instance.in_use.drain_until;
             if self.in_flight && !until.has_come(now) {
                 return Next::Wait { until, for_drain: true, for_permit: false };
             }
-            if overlap.reluctance.is_parked(now) && !self.wants_next() {
+            if overlap.revocation_failures.is_suspended(now) && !self.needs_replacement() {
                 return Next::Rest;
             }
         }
         if !overlap.is_drained {
             self.effects.push(Effect::Drained { timed_out: self.in_flight });
-            self.me.phase = Phase::Overlap(Overlap { is_drained: true, ..overlap });
+            self.instance.phase = Phase::Overlap(Overlap { is_drained: true, ..overlap });
         }
-        // Never before it is certain that the new key works.
-        self.verify(record.key, self.rules.attempt_lease, Pending::RetireVerify)
+        // Revoke the old key only after the new one has been verified.
+        self.verify(record.key, self.rules.attempt_lease, Pending::OverlapVerify)
     }
 
     /// How much longer other instances need the old key. An instance that has not stored the new key waits
     /// longer, for the one that has.
-    fn others_need(&self, overlap: &Overlap) -> Duration {
-        let in_use = &self.me.in_use;
+    fn remaining_for_others(&self, overlap: &Overlap) -> Duration {
+        let in_use = &self.instance.in_use;
         let until = if overlap.is_own { in_use.others_until } else { in_use.takeover_at };
         until.left(self.now.at)
     }
 
     fn is_compromised(&self, key: KeyRef) -> bool {
-        self.me.goal.compromised == Some(key)
+        self.instance.goal.compromised == Some(key)
     }
 
-    /// Whether the new key is compromised already, and the old one in the way of its replacement.
-    fn is_in_the_way(&self) -> bool {
-        self.is_compromised(self.me.record.key)
+    /// Whether the new key is already compromised, so that the old one blocks its replacement.
+    fn blocks_replacement(&self) -> bool {
+        self.is_compromised(self.instance.record.key)
     }
 
-    /// Whether the new key is to be replaced as well.
-    fn wants_next(&self) -> bool {
-        self.me.goal.replace.is_some_and(|wanted| wanted >= self.me.record.generation)
+    /// Whether the new key is due for replacement as well.
+    fn needs_replacement(&self) -> bool {
+        self.instance.goal.replace.is_some_and(|replace| replace >= self.instance.record.generation)
     }
 
-    /// The score at which the old key is left to an operator; none while nothing waits for it.
-    fn most(&self) -> Option<u32> {
+    /// The score at which the old key is left to an operator; `None` while no rotation waits for it.
+    fn max_score(&self) -> Option<u32> {
         let previous = self.previous()?;
-        let is_only_in_the_way = self.is_in_the_way()
-            && !self.me.record.is_compromised
+        let only_blocks_replacement = self.blocks_replacement()
+            && !self.instance.record.is_compromised
             && !self.is_compromised(previous);
-        self.wants_next().then_some(if is_only_in_the_way { 1 } else { ENOUGH })
+        self.needs_replacement().then_some(if only_blocks_replacement { 1 } else { MAX_SCORE })
     }
 
     fn previous(&self) -> Option<KeyRef> {
-        match self.me.record.stage {
+        match self.instance.record.stage {
             Stage::Overlap { previous } => Some(previous),
             _ => None,
         }
     }
 
-    pub(crate) fn retire_list(&mut self) -> Next {
-        if !self.me.record.has_untracked_keys {
-            return self.write(Change::Confirm, Pending::RetireConfirm(Untracked::None));
+    pub(crate) fn list_keys(&mut self) -> Next {
+        if !self.instance.record.has_untracked_keys {
+            return self.write(Change::Confirm, Pending::OverlapConfirm(Untracked::None));
         }
-        self.me.pending = Pending::RetireList;
+        self.instance.pending = Pending::OverlapList;
         let limit = self.rules.attempt_lease;
-        Next::Call(Call::List { current: self.me.record.key, limit })
+        Next::Call(Call::List { current: self.instance.record.key, limit })
     }
 
     /// Writes the record once more, after the issuer has listed its keys: each attempt is written before
     /// the issuer is asked, so none of the keys belongs to a later attempt.
-    pub(crate) fn confirm_retire(&mut self, listed: Option<Vec<KeyRef>>) -> Next {
-        let (current, previous) = (self.me.record.key, self.previous());
-        // A list without the current key is a list of something else.
+    pub(crate) fn confirm_overlap(&mut self, listed: Option<Vec<KeyRef>>) -> Next {
+        let (current, previous) = (self.instance.record.key, self.previous());
+        // A list without the current key does not hold keys.
         let untracked = match listed.filter(|keys| keys.contains(&current)) {
             None => Untracked::Unknown,
             Some(mut keys) => {
@@ -113,31 +113,31 @@ impl Step<'_> {
                 Untracked::Keys(keys)
             }
         };
-        self.write(Change::Confirm, Pending::RetireConfirm(untracked))
+        self.write(Change::Confirm, Pending::OverlapConfirm(untracked))
     }
 
-    pub(crate) fn retire_revoke(&mut self, untracked: Untracked) -> Next {
+    pub(crate) fn revoke_previous(&mut self, untracked: Untracked) -> Next {
         let Some(previous) = self.previous() else { return self.read() };
-        self.revoke(previous, self.rules.attempt_lease, Pending::RetireRevoke(untracked))
+        self.revoke(previous, self.rules.attempt_lease, Pending::OverlapRevoke(untracked))
     }
 
     pub(crate) fn continue_after_revocation(&mut self, pending: Pending) -> Next {
         match pending {
             Pending::GiveUpRevoke(failure) => self.withdraw_rejected(failure, true),
             Pending::MissingRevoke => {
-                self.me.phase = Phase::Idle;
+                self.instance.phase = Phase::Idle;
                 self.read()
             }
-            Pending::RetireRevoke(untracked) => {
+            Pending::OverlapRevoke(untracked) => {
                 let previous = self.previous();
-                if let Phase::Overlap(overlap) = &mut self.me.phase
+                if let Phase::Overlap(overlap) = &mut self.instance.phase
                     && !core::mem::replace(&mut overlap.is_revoked, true)
                 {
                     self.effects.extend(previous.map(Effect::Revoked));
                 }
-                self.retire_untracked(untracked)
+                self.revoke_untracked(untracked)
             }
-            Pending::RetireUntracked { mut left, revoked, some_stay } => {
+            Pending::OverlapRevokeUntracked { mut left, revoked, some_stay } => {
                 left.pop();
                 self.revoke_next(left, revoked + 1, some_stay)
             }
@@ -145,7 +145,7 @@ impl Step<'_> {
         }
     }
 
-    fn retire_untracked(&mut self, untracked: Untracked) -> Next {
+    fn revoke_untracked(&mut self, untracked: Untracked) -> Next {
         match untracked {
             Untracked::None => self.finish(false),
             Untracked::Unknown => {
@@ -164,18 +164,26 @@ impl Step<'_> {
             }
             Some(key) => {
                 let (key, limit) = (*key, self.rules.attempt_lease);
-                self.revoke(key, limit, Pending::RetireUntracked { left, revoked, some_stay })
+                self.revoke(
+                    key,
+                    limit,
+                    Pending::OverlapRevokeUntracked { left, revoked, some_stay },
+                )
             }
         }
     }
 
     /// The issuer does not revoke the old key.
-    pub(crate) fn handle_retire_failure(&mut self, untracked: Untracked, failure: Failure) -> Next {
+    pub(crate) fn handle_overlap_failure(
+        &mut self,
+        untracked: Untracked,
+        failure: Failure,
+    ) -> Next {
         let Some(previous) = self.previous() else { return self.fail(failure) };
-        if !self.is_left(previous, failure) {
+        if !self.count_revocation_failure(previous, failure) {
             return self.fail(failure);
         }
-        self.retire_untracked(untracked)
+        self.revoke_untracked(untracked)
     }
 
     /// The issuer does not revoke a key that the store does not hold.
@@ -186,21 +194,21 @@ impl Step<'_> {
         failure: Failure,
     ) -> Next {
         let Some(key) = left.pop() else { return self.fail(failure) };
-        if !self.is_left(key, failure) {
+        if !self.count_revocation_failure(key, failure) {
             return self.fail(failure);
         }
         self.revoke_next(left, revoked, true)
     }
 
-    /// Counts a failure to revoke a key. Whether the key is left to an operator.
-    fn is_left(&mut self, key: KeyRef, failure: Failure) -> bool {
-        let (most, again) = (self.most(), self.now.at.after(self.rules.revocation_pause));
-        let Phase::Overlap(overlap) = &mut self.me.phase else { return false };
-        let is_left = overlap.reluctance.add(&failure, again, most);
-        if is_left {
+    /// Counts a failure to revoke a key. Returns whether the key is left to an operator.
+    fn count_revocation_failure(&mut self, key: KeyRef, failure: Failure) -> bool {
+        let (most, again) = (self.max_score(), self.now.at.after(self.rules.revocation_pause));
+        let Phase::Overlap(overlap) = &mut self.instance.phase else { return false };
+        let count_revocation_failure = overlap.revocation_failures.add(&failure, again, most);
+        if count_revocation_failure {
             self.effects.push(Effect::RevocationFailed(key, failure));
         }
-        is_left
+        count_revocation_failure
     }
 
     fn finish(&mut self, untracked: bool) -> Next {

@@ -1,9 +1,10 @@
-//! The same state on a clock that started later: what the exploration compares states by.
+//! Moves a state to a clock that started later, so that the exploration can compare states.
 
 use core::time::Duration;
 
 use crate::{
-    InUse, Instance, Issued, Overlap, Pending, Phase, Record, Reluctance, Reserved, Time, Trial,
+    InUse, Instance, Issued, Overlap, OwnLease, Pending, Phase, Record, RevocationFailures, Time,
+    Verification,
 };
 
 impl Instance {
@@ -14,11 +15,11 @@ impl Instance {
         self.record = self.record.rebase(by);
         self.phase = self.phase.rebase(by);
         self.pending = match self.pending {
-            Pending::DistrustInUse(record) => Pending::DistrustInUse(record.rebase(by)),
-            Pending::DistrustRead(record) => Pending::DistrustRead(record.rebase(by)),
-            Pending::Claim(reserved) => Pending::Claim(reserved.rebase(by)),
-            Pending::GiveUpClaim(failure, reserved) => {
-                Pending::GiveUpClaim(failure, reserved.rebase(by))
+            Pending::VerifyInUse(record) => Pending::VerifyInUse(record.rebase(by)),
+            Pending::VerifyRead(record) => Pending::VerifyRead(record.rebase(by)),
+            Pending::Claim(own_lease) => Pending::Claim(own_lease.rebase(by)),
+            Pending::GiveUpClaim(failure, own_lease) => {
+                Pending::GiveUpClaim(failure, own_lease.rebase(by))
             }
             pending => pending,
         };
@@ -29,7 +30,7 @@ impl Instance {
         if let Some(lease) = &mut self.lease {
             (lease.until, lease.urgent_until) = (earlier(lease.until), earlier(lease.urgent_until));
         }
-        self.distrust_until = self.distrust_until.map(earlier);
+        self.ignore_stale_until = self.ignore_stale_until.map(earlier);
         self.backoff.not_before = self.backoff.not_before.map(earlier);
         self
     }
@@ -39,18 +40,19 @@ impl Phase {
     fn rebase(self, by: Duration) -> Self {
         match self {
             Self::Idle | Self::Claiming { .. } | Self::Withdrawing { .. } => self,
-            Self::Attempting { attempt, reserved, may_have_issued } => {
-                Self::Attempting { attempt, reserved: reserved.rebase(by), may_have_issued }
+            Self::Attempting { attempt, own_lease, may_have_issued } => {
+                Self::Attempting { attempt, own_lease: own_lease.rebase(by), may_have_issued }
             }
             Self::Issued(issued) => Self::Issued(issued.rebase(by)),
-            Self::Missing { issued, believed_at, until } => Self::Missing {
+            Self::Missing { issued, accepted_at, until } => Self::Missing {
                 issued: issued.rebase(by),
-                believed_at: believed_at.rebase(by),
+                accepted_at: accepted_at.rebase(by),
                 until: until.rebase(by),
             },
-            Self::Overlap(overlap) => {
-                Self::Overlap(Overlap { reluctance: overlap.reluctance.rebase(by), ..overlap })
-            }
+            Self::Overlap(overlap) => Self::Overlap(Overlap {
+                revocation_failures: overlap.revocation_failures.rebase(by),
+                ..overlap
+            }),
             Self::Requested { until } => Self::Requested { until: until.rebase(by) },
         }
     }
@@ -58,24 +60,24 @@ impl Phase {
 
 impl Issued {
     fn rebase(mut self, by: Duration) -> Self {
-        self.reserved = self.reserved.rebase(by);
-        self.reluctance = self.reluctance.rebase(by);
-        if let Trial::Running { next, until, .. } = &mut self.trial {
+        self.own_lease = self.own_lease.rebase(by);
+        self.revocation_failures = self.revocation_failures.rebase(by);
+        if let Verification::Running { next, until, .. } = &mut self.verification {
             (*next, *until) = (next.rebase(by), until.rebase(by));
         }
         self
     }
 }
 
-impl Reserved {
+impl OwnLease {
     fn rebase(self, by: Duration) -> Self {
-        Self { renew_at: self.renew_at.rebase(by), answer_by: self.answer_by.rebase(by) }
+        Self { renew_at: self.renew_at.rebase(by), call_deadline: self.call_deadline.rebase(by) }
     }
 }
 
-impl Reluctance {
+impl RevocationFailures {
     fn rebase(self, by: Duration) -> Self {
-        Self { ask_again_at: self.ask_again_at.map(|time| time.rebase(by)), ..self }
+        Self { retry_at: self.retry_at.map(|time| time.rebase(by)), ..self }
     }
 }
 

@@ -1,18 +1,18 @@
-//! What the store says about a key.
+//! The record of a rotating key in the store.
 
 use core::time::Duration;
 
 use crate::Time;
 
-/// Stands for a key. Two keys with the same bytes have the same number; the number says nothing else.
+/// The number of a key. Keys with the same bytes have the same number, which means nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyRef(pub u32);
 
-/// Names one attempt to get a key: a UUID.
+/// The id of an attempt to get a key, a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId(pub u128);
 
-/// Names one instance: a UUID.
+/// The id of an instance, a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub u128);
 
@@ -23,11 +23,11 @@ pub struct Record {
     pub key: KeyRef,
     /// How often the key was replaced.
     pub generation: u64,
-    /// A number of the write that made the key the current one. It tells two writes of one key apart.
+    /// The number of the write that stored the current key. It distinguishes two writes of one key.
     pub stored_as: u64,
-    /// How far a rotation has come.
+    /// The stage of the rotation.
     pub stage: Stage,
-    /// Whether the issuer may have given a key that the store does not hold.
+    /// Whether the issuer may have issued a key that the store does not hold.
     pub has_untracked_keys: bool,
     /// Whether the key that is being replaced is compromised.
     pub is_compromised: bool,
@@ -37,10 +37,10 @@ pub struct Record {
     pub failures: u32,
 }
 
-/// How far a rotation has come, as the store tells it.
+/// The stage of a rotation in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// The store holds one key. No rotation is under way.
+    /// The store holds one key, and no rotation runs.
     Settled,
     /// An instance gets a new key, or stopped while it did.
     Attempt(Attempt),
@@ -54,7 +54,7 @@ pub enum Stage {
 /// An attempt to get a new key, written to the store before the issuer is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
-    /// Its name. It stays the same when another instance takes the attempt over.
+    /// Its id. It stays the same when another instance takes the attempt over.
     pub id: AttemptId,
     /// The instance that makes the attempt.
     pub holder: InstanceId,
@@ -62,16 +62,16 @@ pub struct Attempt {
     pub token: u64,
 }
 
-/// A change of the record. The store makes it only if the record is still the one that the instance knows.
+/// A change of the record. The store accepts it only if it still holds the version that the instance has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Start an attempt, take one over, or extend the lease of one.
     Claim {
-        /// The name of the attempt.
+        /// The id of the attempt.
         id: AttemptId,
-        /// Whether the holder before may have got a key that it did not store.
+        /// Whether the previous holder may have received a key that it did not store.
         untracked: bool,
-        /// Whether the key that is to be replaced is compromised.
+        /// Whether the key to be replaced is compromised.
         compromised: bool,
     },
     /// Keep the attempt, but make no call to the issuer for some time.
@@ -81,7 +81,7 @@ pub enum Change {
     },
     /// Remove the attempt.
     Withdraw {
-        /// Whether the attempt may have got a key that is not stored.
+        /// Whether the issuer may have issued a key that is not stored.
         untracked: bool,
         /// How long no instance starts another attempt.
         pause: Option<Duration>,
@@ -90,12 +90,12 @@ pub enum Change {
     Store {
         /// The new key.
         key: KeyRef,
-        /// Whether the attempt may have got another key, too.
+        /// Whether the issuer may have issued another key for the attempt.
         untracked: bool,
         /// Whether the key that it replaces is compromised.
         compromised: bool,
     },
-    /// Write the same record again, to be certain that it is what the store holds.
+    /// Write the same record again, to confirm that the store still holds it.
     Confirm,
     /// Remove the previous key.
     Finish {
@@ -120,7 +120,7 @@ impl Record {
         }
     }
 
-    /// The attempt that the record notes, unless it holds a previous key.
+    /// The attempt in the record, unless the record holds a previous key.
     #[must_use]
     pub const fn attempt(&self) -> Option<&Attempt> {
         match &self.stage {
@@ -129,7 +129,7 @@ impl Record {
         }
     }
 
-    /// The record after a change that `by` makes at `now`; `number` is the fencing token of an attempt that
+    /// Applies a change that `by` makes at `now`; `number` is the fencing token of an attempt that
     /// is claimed, or the number of a write that stores a key.
     #[must_use]
     pub fn apply(mut self, change: &Change, by: InstanceId, number: u64, now: Time) -> Self {

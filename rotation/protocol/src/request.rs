@@ -1,40 +1,40 @@
-//! Secrets that the store replaces by its own means.
+//! Secrets that the store itself replaces.
 
 use crate::decide::Step;
 use crate::rules::REQUEST_CHECK;
 use crate::{Call, Cause, Effect, Goal, Next, Pending, Phase};
 
 impl Step<'_> {
-    /// Has the store replace the secret, and waits until it has.
+    /// Asks the store to replace the secret, and waits until it has.
     pub(crate) fn request(&mut self) -> Next {
-        let generation = self.me.in_use.generation;
-        let until = match self.me.phase {
+        let generation = self.instance.in_use.generation;
+        let until = match self.instance.phase {
             Phase::Requested { until } => Some(until),
             _ => None,
         };
-        let Some(wanted) = self.me.goal.replace else {
+        let Some(wanted) = self.instance.goal.replace else {
             if until.is_some_and(|until| until.has_come(self.now.at)) {
-                self.me.phase = Phase::Idle;
+                self.instance.phase = Phase::Idle;
             }
-            return if self.may_act() { self.rest() } else { Next::Rest };
+            return if self.is_backoff_over() { self.rest() } else { Next::Rest };
         };
         if generation > wanted {
-            (self.me.goal, self.me.phase) = (Goal::default(), Phase::Idle);
+            (self.instance.goal, self.instance.phase) = (Goal::default(), Phase::Idle);
             self.effects.push(Effect::Finished { generation });
             return self.rest();
         }
         match until {
-            None if !self.may_act() => Next::Rest,
+            None if !self.is_backoff_over() => Next::Rest,
             None => {
                 self.effects.push(Effect::Started);
-                self.me.pending = Pending::Request;
+                self.instance.pending = Pending::Request;
                 let limit = self.rules.attempt_lease;
-                self.me.phase = Phase::Requested { until: self.now.at.after(limit) };
+                self.instance.phase = Phase::Requested { until: self.now.at.after(limit) };
                 Next::Call(Call::Request { limit })
             }
             Some(until) if !until.has_come(self.now.at) => self.await_request(),
             Some(_) => {
-                self.me.phase = Phase::Idle;
+                self.instance.phase = Phase::Idle;
                 self.back_off(Cause::NotReplaced, self.next_pause(None))
             }
         }

@@ -1,4 +1,4 @@
-//! What one instance knows: the phase that it is in, and what it has seen of the store.
+//! The state of one instance: its phase, and what it has read from the store.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,144 +11,144 @@ use crate::{Attempt, AttemptId, InstanceId, KeyRef, Record, Rules, Time};
 pub struct Instance {
     /// Its name in the store.
     pub id: InstanceId,
-    /// How far it has come with a rotation.
+    /// The phase of its rotation.
     pub phase: Phase,
-    /// The call that it has made and that has not been answered.
+    /// The call in progress.
     pub pending: Pending,
     /// The record as the instance has last read or written it.
     pub record: Record,
     /// The key that requests carry.
     pub in_use: InUse,
-    /// What it wants.
+    /// The rotation that it is asked for.
     pub goal: Goal,
     /// The lease of another instance's attempt.
     pub lease: Option<Lease>,
-    /// Until when the instance does not believe reads that show an earlier key than the one in use.
-    pub distrust_until: Option<Time>,
-    /// How many writes in a row have found that another instance had written first.
+    /// Until when the instance ignores reads that show an earlier key than the one in use: they may lag.
+    pub ignore_stale_until: Option<Time>,
+    /// How many writes in a row have failed because another instance had written first.
     pub conflicts: u32,
     /// When it may act again after a failure.
     pub backoff: Backoff,
 }
 
-/// How far an instance has come with a rotation. Each phase holds what is known only in it.
+/// The phase of an instance's rotation, with the state that belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// The instance takes no part in a rotation.
     Idle,
-    /// It writes its attempt to the store, and does not know yet whether that was done.
+    /// The instance writes its attempt to the store; the outcome is unknown so far.
     Claiming {
         /// The attempt.
         attempt: AttemptId,
-        /// Whether another instance may have asked the issuer under this name.
+        /// Whether another instance may have asked the issuer with this attempt's id.
         takes_over: bool,
     },
-    /// The store holds its attempt, and the issuer has given no key yet, as far as the instance knows.
+    /// The store holds the attempt, and the instance has received no key yet.
     Attempting {
         /// The attempt.
         attempt: AttemptId,
-        /// For how long others leave the attempt alone.
-        reserved: Reserved,
-        /// Whether the issuer may have given a key all the same: an answer was lost, or another instance
-        /// has asked under this name before.
+        /// How long the attempt belongs to this instance.
+        own_lease: OwnLease,
+        /// Whether the issuer may still have issued a key: a response was lost, or another instance has asked
+        /// with this attempt's id before.
         may_have_issued: bool,
     },
-    /// The issuer has given a key that is not known to be stored. The store shows the attempt.
+    /// The issuer has issued a key that is not known to be stored. The store shows the attempt.
     Issued(Issued),
-    /// The issuer has given a key, and the store shows neither the key nor the attempt.
+    /// The issuer has issued a key, and the store shows neither the key nor the attempt.
     Missing {
         /// The key.
         issued: Issued,
-        /// When that is believed: reads may lag.
-        believed_at: Time,
-        /// When instances that may use the key have noticed that it is gone.
+        /// When the instance accepts that: reads may lag.
+        accepted_at: Time,
+        /// When all instances that may use the key have noticed that it is gone.
         until: Time,
     },
-    /// The attempt has failed for good. It is to be removed from the store.
+    /// The attempt has failed permanently; the instance removes it from the store.
     Withdrawing {
         /// The attempt.
         attempt: AttemptId,
-        /// Whether the attempt may have got a key that is not stored.
+        /// Whether the issuer may have issued a key that is not stored.
         untracked: bool,
     },
-    /// The store holds a new key, and the old one is to be revoked.
+    /// The store holds a new key, and the old one until it is revoked.
     Overlap(Overlap),
-    /// The store was asked to replace the secret by its own means.
+    /// The store was asked to replace the secret itself.
     Requested {
         /// How long it may take.
         until: Time,
     },
 }
 
-/// A key that an attempt has got.
+/// A key that the issuer has issued for an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Issued {
     /// The attempt.
     pub attempt: AttemptId,
     /// The key.
     pub key: KeyRef,
-    /// For how long others leave the attempt alone.
-    pub reserved: Reserved,
-    /// Whether the attempt may have got another key before this one.
+    /// How long the attempt belongs to this instance.
+    pub own_lease: OwnLease,
+    /// Whether the issuer may have issued another key for this attempt before.
     pub untracked: bool,
     /// Whether the key works.
-    pub trial: Trial,
+    pub verification: Verification,
     /// Whether the key may have been stored, so that other instances may use it.
     pub may_be_stored: bool,
-    /// How often the issuer has declined to revoke it.
-    pub reluctance: Reluctance,
+    /// The failed attempts to revoke it.
+    pub revocation_failures: RevocationFailures,
 }
 
 /// Whether a new key works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trial {
-    /// It is not known yet. Some keys work only some seconds after they were issued.
+pub enum Verification {
+    /// The key is being verified. Some keys work only some seconds after they were issued.
     Running {
         /// When the key is verified next.
         next: Time,
         /// The pause before the verification after that.
         pause: Duration,
-        /// When the key is given up.
+        /// When the instance gives the key up.
         until: Time,
     },
-    /// It can never work, because it is not text.
+    /// The key can never be stored, because it is not text.
     Unusable {
-        /// The error that says so.
+        /// The error.
         failure: Failure,
     },
 }
 
-/// For how long an attempt belongs to its holder.
+/// The lease of this instance's own attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Reserved {
+pub struct OwnLease {
     /// When the holder extends the lease before it makes another call.
     pub renew_at: Time,
-    /// When a call to the issuer is to end, so that it ends before others take the attempt over.
-    pub answer_by: Time,
+    /// The deadline of calls to the issuer: they end before others take the attempt over.
+    pub call_deadline: Time,
 }
 
-/// A key and its predecessor, which is to be revoked.
+/// The overlap of a new key and its predecessor, until that is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Overlap {
     /// The generation of the new key.
     pub generation: u64,
     /// Whether this instance has stored the new key, and so is the first to revoke the old one.
     pub is_own: bool,
-    /// Whether an event has told that no request carries the old key.
+    /// Whether an event has reported that no request carries the old key.
     pub is_drained: bool,
-    /// Whether an event has told that the old key is revoked.
+    /// Whether an event has reported that the old key is revoked.
     pub is_revoked: bool,
-    /// How often the issuer has declined to revoke it.
-    pub reluctance: Reluctance,
+    /// The failed attempts to revoke it.
+    pub revocation_failures: RevocationFailures,
 }
 
-/// How reluctant the issuer is to revoke a key.
+/// The failed attempts to revoke a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Reluctance {
+pub struct RevocationFailures {
     /// Temporary failures count one, refusals four.
     pub score: u32,
-    /// When the issuer is asked again once the score is too high.
-    pub ask_again_at: Option<Time>,
+    /// When to ask the issuer again once the score has reached its limit.
+    pub retry_at: Option<Time>,
 }
 
 /// The key that requests of this instance carry, and who may still use the one before it.
@@ -160,12 +160,12 @@ pub struct InUse {
     pub generation: u64,
     /// The number of the write that stored it.
     pub stored_as: u64,
-    /// How long requests of this instance may go on with the key before.
+    /// How long requests of this instance may go on with the previous key.
     pub drain_until: Time,
-    /// How long other instances may need the key before: to notice the new one, and to let their requests
+    /// How long other instances may need the previous key: to notice the new one, and to let their requests
     /// end.
     pub others_until: Time,
-    /// When an instance that has not stored the key revokes the one before it.
+    /// When an instance that has not stored the key revokes the previous one.
     pub takeover_at: Time,
 }
 
@@ -174,7 +174,7 @@ impl InUse {
     #[must_use]
     pub fn since(now: Time, record: &Record, rules: &Rules) -> Self {
         let Record { key, generation, stored_as, .. } = *record;
-        let others_until = now.after(rules.others());
+        let others_until = now.after(rules.grace_for_others());
         Self {
             key,
             generation,
@@ -186,19 +186,19 @@ impl InUse {
     }
 }
 
-/// What an instance wants.
+/// The rotation that an instance is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Goal {
-    /// The generation that is to be replaced.
+    /// The generation to replace.
     pub replace: Option<u64>,
-    /// The key that is compromised: it is replaced and revoked without waiting for anything else.
+    /// The compromised key: it is replaced and revoked without any delay.
     pub compromised: Option<KeyRef>,
-    /// Whether a caller waits, so that back-off does not count.
+    /// Whether a caller waits, which skips the back-off.
     pub is_urgent: bool,
 }
 
-/// How long another instance's attempt is left to it, from when it was first seen here: clocks of two
-/// machines differ.
+/// The lease of another instance's attempt, counted from when this instance first read it, because clocks of
+/// two machines differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The attempt.
@@ -216,23 +216,23 @@ pub struct Lease {
 pub struct Backoff {
     /// How many.
     pub failures: u32,
-    /// Nothing is done before this time, but the store is read.
+    /// Until this time, the instance only reads the store.
     pub not_before: Option<Time>,
 }
 
-/// What the call that is under way is for. The call itself is a [`Call`](crate::Call).
+/// The purpose of the [`Call`](crate::Call) in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Pending {
-    /// No call is under way.
+    /// No call is in progress.
     None,
     /// The record is read.
     Read,
     /// A read has shown an earlier key: the issuer is asked about the key in use.
-    DistrustInUse(Record),
+    VerifyInUse(Record),
     /// A read has shown an earlier key, and the issuer refuses the key in use: it is asked about the key that was read.
-    DistrustRead(Record),
+    VerifyRead(Record),
     /// The attempt is claimed, or its lease extended.
-    Claim(Reserved),
+    Claim(OwnLease),
     /// The issuer is asked for a key.
     Issue,
     /// The new key is verified.
@@ -240,7 +240,7 @@ pub enum Pending {
     /// The new key is stored.
     Store,
     /// Before a key that does not work is revoked, the attempt is claimed once more.
-    GiveUpClaim(Failure, Reserved),
+    GiveUpClaim(Failure, OwnLease),
     /// A key that does not work is revoked.
     GiveUpRevoke(Failure),
     /// The attempt is removed: because it has failed, with the pause after that, or because it is over.
@@ -257,16 +257,16 @@ pub enum Pending {
     /// A missing key is revoked.
     MissingRevoke,
     /// Before the old key is revoked, the new one is verified.
-    RetireVerify,
+    OverlapVerify,
     /// Before the old key is revoked, the issuer lists its keys.
-    RetireList,
+    OverlapList,
     /// Before the old key is revoked, the record is written once more.
-    RetireConfirm(Untracked),
+    OverlapConfirm(Untracked),
     /// The old key is revoked.
-    RetireRevoke(Untracked),
+    OverlapRevoke(Untracked),
     /// Keys that the store does not hold are revoked.
-    RetireUntracked {
-        /// Those left; the last is the one under way.
+    OverlapRevokeUntracked {
+        /// The remaining keys; the last one is being revoked.
         left: Vec<KeyRef>,
         /// How many have been revoked.
         revoked: usize,
@@ -290,25 +290,25 @@ pub enum Untracked {
     Keys(Vec<KeyRef>),
 }
 
-/// Why a call did not succeed.
+/// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failure {
-    /// What follows from it.
+    /// The consequence for the protocol.
     pub kind: FailureKind,
     /// How long the other side asks to wait.
     pub retry_after: Option<Duration>,
-    /// Which error it was, in the table of the program that makes the calls.
+    /// The number of the error in the caller's table.
     pub error: u32,
 }
 
-/// What follows from a failure.
+/// What the protocol needs to know about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// The same call may succeed later. It is not known what the call did.
+    /// The same call may succeed later. Its effect is unknown.
     Temporary,
-    /// The other side has declined, and did nothing.
+    /// The other side refused the call, and did nothing.
     Refused,
-    /// The same call will fail again. It is not known what the call did.
+    /// The same call will fail again. Its effect is unknown.
     Permanent,
 }
 
@@ -319,7 +319,7 @@ impl Failure {
         self.kind == FailureKind::Temporary
     }
 
-    /// Whether it is certain that nothing was done.
+    /// Whether the call certainly had no effect.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         self.kind == FailureKind::Refused
@@ -338,7 +338,7 @@ impl Instance {
             record,
             goal: Goal::default(),
             lease: None,
-            distrust_until: None,
+            ignore_stale_until: None,
             conflicts: 0,
             backoff: Backoff::default(),
         }
@@ -351,10 +351,10 @@ impl Instance {
             _ => None,
         };
         let listed = match &self.pending {
-            Pending::RetireConfirm(Untracked::Keys(keys))
-            | Pending::RetireRevoke(Untracked::Keys(keys))
-            | Pending::RetireUntracked { left: keys, .. } => keys.clone(),
-            Pending::DistrustInUse(record) | Pending::DistrustRead(record) => {
+            Pending::OverlapConfirm(Untracked::Keys(keys))
+            | Pending::OverlapRevoke(Untracked::Keys(keys))
+            | Pending::OverlapRevokeUntracked { left: keys, .. } => keys.clone(),
+            Pending::VerifyInUse(record) | Pending::VerifyRead(record) => {
                 vec![record.key]
             }
             _ => Vec::new(),

@@ -1,8 +1,8 @@
-//! Points in time, as one instance counts them.
+//! Points in time on the clock of one instance.
 
 use core::time::Duration;
 
-/// A point in time: how long after the start of the instance, on a clock that never goes back.
+/// A point in time on a monotonic clock, counted from the start of the instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(Duration);
 
@@ -10,13 +10,13 @@ impl Time {
     /// The start of the instance.
     pub const START: Self = Self(Duration::ZERO);
 
-    /// So long after the start.
+    /// The time this long after the start.
     #[must_use]
     pub const fn since_start(elapsed: Duration) -> Self {
         Self(elapsed)
     }
 
-    /// So much later.
+    /// The time this much later.
     #[must_use]
     pub const fn after(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(delay))
@@ -34,7 +34,7 @@ impl Time {
         self <= now
     }
 
-    /// The same time on a clock that started `by` later. What has passed by then stays in the past.
+    /// The same time on a clock that started `by` later. Past times stay in the past.
     #[must_use]
     pub const fn rebase(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(by))

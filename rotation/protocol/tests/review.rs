@@ -1,4 +1,4 @@
-//! What a review of the decisions has found, so that it stays found.
+//! Regressions that reviews of the decisions have found.
 #![expect(clippy::panic, reason = "a test stops at a surprise")]
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use strongroom_rotation_protocol::{
 const ME: InstanceId = InstanceId(1);
 const LOST: Failure = Failure { kind: FailureKind::Temporary, retry_after: None, error: 0 };
 
-/// One instance, and what it wants to do next.
+/// One instance, and its next step.
 struct Driven {
     rules: Rules,
     instance: Instance,
@@ -27,18 +27,18 @@ impl Driven {
             drain_timeout: seconds(3),
             propagation_timeout: seconds(30),
             attempt_lease: seconds(20),
-            believed_after: seconds(5),
+            max_read_lag: seconds(5),
             revocation_pause: seconds(120),
         };
         let instance = Instance::new(ME, Record::settled(KeyRef(0)), Time::START, &rules);
         Self { rules, instance, now: Time::START, next: Next::Rest, names: 100 }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn receive(&mut self, event: Event) {
         self.names += 1;
-        let unused = AttemptId(self.names);
+        let next_attempt = AttemptId(self.names);
         let at = self.now;
-        let now = Now { at, in_flight: false, has_permit: true, unused, jitter: 100 };
+        let now = Now { at, in_flight: false, has_permit: true, next_attempt, jitter: 100 };
         let Decision { instance, next, .. } =
             decide(&self.rules, self.instance.clone(), &now, event);
         (self.instance, self.next) = (instance, next);
@@ -48,15 +48,15 @@ impl Driven {
     fn written(&mut self) -> Record {
         let Next::Call(Call::Write(change)) = &self.next else { panic!("{:?}", self.next) };
         let record = self.instance.record.clone().apply(change, ME, 1, self.now);
-        self.hear(Event::Written(record.clone()));
+        self.receive(Event::Written(record.clone()));
         record
     }
 
-    /// A caller wants another key, and the store holds this record.
+    /// A caller asks for another key while the store holds this record.
     fn rotate(&mut self, record: &Record) {
         let replace = self.instance.in_use.generation;
-        self.hear(Event::Rotate { replace });
-        self.hear(Event::Read(record.clone()));
+        self.receive(Event::Rotate { replace });
+        self.receive(Event::Read(record.clone()));
     }
 
     fn wait(&mut self, time: Duration) {
@@ -69,12 +69,12 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
-fn an_attempt_that_a_caller_cuts_the_pause_of_is_claimed_first() {
+fn claims_an_attempt_again_after_a_caller_cut_its_pause_short() {
     let mut driven = Driven::new(Issuer::Remote { is_idempotent: false });
     driven.rotate(&Record::settled(KeyRef(0)));
     driven.written();
     assert!(matches!(driven.next, Next::Call(Call::Issue { .. })));
-    driven.hear(Event::Failed(LOST));
+    driven.receive(Event::Failed(LOST));
     let postponed = driven.written();
     assert!(matches!(driven.next, Next::Rest));
     // Another instance whose caller waits takes the attempt over before the pause and the lease are over.
@@ -87,7 +87,7 @@ fn an_attempt_that_a_caller_cuts_the_pause_of_is_claimed_first() {
 }
 
 #[test]
-fn a_name_of_an_attempt_that_others_may_have_ended_is_not_used_again() {
+fn does_not_reuse_the_id_of_an_attempt_that_another_instance_may_have_ended() {
     let mut driven = Driven::new(Issuer::Remote { is_idempotent: true });
     driven.rotate(&Record::settled(KeyRef(0)));
     let claim = |next: &Next| match next {
@@ -95,12 +95,12 @@ fn a_name_of_an_attempt_that_others_may_have_ended_is_not_used_again() {
         other => panic!("{other:?}"),
     };
     let first = claim(&driven.next);
-    driven.hear(Event::Failed(LOST));
+    driven.receive(Event::Failed(LOST));
     // The claim was written, and another instance has ended the attempt.
     let ended = Record { generation: 1, stored_as: 9, ..Record::settled(KeyRef(1)) };
     driven.wait(seconds(60));
-    driven.hear(Event::Wake);
-    driven.hear(Event::Read(ended.clone()));
+    driven.receive(Event::Wake);
+    driven.receive(Event::Read(ended.clone()));
     driven.rotate(&ended);
     assert_ne!(claim(&driven.next), first, "an idempotent issuer would give the current key");
 }
@@ -110,25 +110,25 @@ fn a_secret_that_the_store_has_replaced_late_can_be_replaced_again() {
     let mut driven = Driven::new(Issuer::Store);
     driven.rotate(&Record::settled(KeyRef(0)));
     assert!(matches!(driven.next, Next::Call(Call::Request { .. })));
-    driven.hear(Event::Requested);
-    driven.hear(Event::Wake);
-    driven.hear(Event::Failed(LOST));
+    driven.receive(Event::Requested);
+    driven.receive(Event::Wake);
+    driven.receive(Event::Failed(LOST));
     driven.wait(seconds(11));
     let replaced = Record { generation: 1, ..Record::settled(KeyRef(1)) };
-    driven.hear(Event::Wake);
-    driven.hear(Event::Read(replaced.clone()));
+    driven.receive(Event::Wake);
+    driven.receive(Event::Read(replaced.clone()));
     driven.rotate(&replaced);
     assert!(matches!(driven.next, Next::Call(Call::Request { .. })), "{:?}", driven.next);
 }
 
 #[test]
-fn the_store_is_not_read_without_a_pause_while_others_are_waited_for() {
+fn pauses_between_reads_while_it_waits_for_others() {
     let mut driven = Driven::new(Issuer::Remote { is_idempotent: true });
     driven.rules.propagation_timeout = Duration::from_nanos(3);
     let previous = Stage::Overlap { previous: KeyRef(0) };
     let record = Record { generation: 1, stage: previous, ..Record::settled(KeyRef(1)) };
-    driven.hear(Event::Wake);
-    driven.hear(Event::Read(record));
+    driven.receive(Event::Wake);
+    driven.receive(Event::Read(record));
     let Next::Wait { until, .. } = driven.next else { panic!("{:?}", driven.next) };
     assert!(until.left(driven.now) >= Duration::from_millis(50));
     assert!(matches!(driven.instance.phase, Phase::Overlap(_)));

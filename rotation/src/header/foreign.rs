@@ -40,7 +40,7 @@ const REGISTERED: [(&str, &str); 18] = [
 const FAMILIES: [(&str, &str); 3] =
     [("ratelimit", QUOTA), ("rate-limit", QUOTA), ("retry-after", RETRY)];
 
-/// What this header tells, if that is never the expiry of a key.
+/// What this header is defined to mean, if it is never the expiry of a key.
 pub(super) fn meaning(name: &HeaderName) -> Option<&'static str> {
     let name = name.as_str();
     let registered = REGISTERED.iter().find(|(other, _)| *other == name);

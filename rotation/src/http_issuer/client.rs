@@ -2,25 +2,20 @@
 //!
 //! Errors never keep the texts of the HTTP library, which may quote a key.
 
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use reqwest::redirect;
 use rustls::ClientConfig;
-use strongroom_core::{ErrorKind, Result, SecretValue};
+use strongroom_core::{Error, ErrorKind, Result, SecretValue};
+use strongroom_transport::{ClientOptions, RequestFailure, read_body, retry_after};
 use zeroize::Zeroizing;
 
 use super::config::{HttpIssuerConfig, KEY, is_plaintext};
-use super::error::{body_error, error, permanent, request_error, tls_setup_error};
-use crate::timeouts::Timeouts;
+use super::error::{Purpose, permanent, request_error, tls_setup_error};
 use crate::tls::{LoadedTls, ReloadingClient};
 
 /// The largest response that is read, in bytes.
 const MAX_RESPONSE: usize = 64 * 1024;
-/// The longest `Retry-After` that is passed on.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Client {
     client: ReloadingClient<reqwest::Client>,
@@ -74,14 +69,14 @@ impl<'a> Request<'a> {
         Ok(Self { method: method.clone(), path, bearer, header: None })
     }
 
-    /// Puts `key` in the place of `{key}` in the path.
+    /// Replaces `{key}` in the path with `key`.
     pub(super) fn with_key_in_path(mut self, key: &SecretValue) -> Result<Self> {
-        // A URL takes dots for steps up, also when they are encoded: they would lead to another path.
+        // A URL parser treats dot segments as steps up, even encoded ones: they would lead to another path.
         let text = key.expose_text().ok().filter(|text| text.bytes().any(|byte| byte != b'.'));
         let text = text.ok_or_else(|| {
             permanent(
                 ErrorKind::InvalidInput,
-                "the key cannot stand in a path: it is empty, only dots, or not text",
+                "the key cannot be part of a path: it is empty, only dots, or not text",
                 "revoke it at the issuer by hand",
             )
         })?;
@@ -101,22 +96,9 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Builds a client that follows no redirects and sends keys to the issuer alone.
-fn build_client(
-    timeouts: &Timeouts,
-    is_plaintext: bool,
-    mut tls: ClientConfig,
-) -> Result<reqwest::Client> {
+fn build_client(options: ClientOptions, mut tls: ClientConfig) -> Result<reqwest::Client> {
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let builder = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(timeouts.connect)
-        .timeout(timeouts.call)
-        .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")))
-        .tls_backend_preconfigured(tls);
-    // Without TLS, a proxy would see the keys.
-    let builder = if is_plaintext { builder.no_proxy() } else { builder.https_only(true) };
+    let builder = options.client_builder().tls_backend_preconfigured(tls);
     builder.build().map_err(|_| tls_setup_error())
 }
 
@@ -126,8 +108,12 @@ const RESERVED: &percent_encoding::AsciiSet =
 
 impl Client {
     pub(super) fn new(config: &HttpIssuerConfig, base_url: &str, tls: LoadedTls) -> Result<Self> {
-        let (timeouts, is_plaintext) = (config.timeouts.clone(), is_plaintext(base_url));
-        let build = move |tls| build_client(&timeouts, is_plaintext, tls);
+        let options = ClientOptions {
+            is_plaintext: is_plaintext(base_url),
+            connect_timeout: config.timeouts.connect,
+            timeout: config.timeouts.call,
+        };
+        let build = move |tls| build_client(options, tls);
         let client = ReloadingClient::new(&config.tls, tls, build)?;
         Ok(Self { client, base_url: base_url.to_owned() })
     }
@@ -150,7 +136,10 @@ impl Client {
         if let Some((name, value)) = request.header {
             builder = builder.header(name, value);
         }
-        let mut inner = builder.send().await.map_err(|error| request_error(&error))?;
+        let mut inner = builder
+            .send()
+            .await
+            .map_err(|error| request_error(RequestFailure::of_request(&error)))?;
         let status = inner.status().as_u16();
         let headers = std::mem::take(inner.headers_mut());
         Ok(Response { status, headers, inner })
@@ -162,38 +151,13 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// How long the issuer asks to wait: seconds or an HTTP-date; see RFC 9110, section 10.2.3.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        let seconds = text.parse().map(Duration::from_secs).ok();
-        let wait = seconds.or_else(|| {
-            let moment = httpdate::parse_http_date(text).ok()?;
-            Some(moment.duration_since(SystemTime::now()).unwrap_or_default())
-        });
-        wait.map(|wait| wait.min(MAX_RETRY_AFTER))
+    /// The error for a response that is no success; `path` is the configured path of the request.
+    pub(super) fn to_error(&self, purpose: Purpose, path: &str) -> Error {
+        purpose.status_error(self.status, retry_after(&self.headers), path)
     }
 
-    /// The body, in a buffer that is wiped, also when it has to grow.
-    pub(super) async fn body(mut self) -> Result<Zeroizing<Vec<u8>>> {
-        let announced = self.inner.content_length().unwrap_or(4096);
-        let capacity = usize::try_from(announced).unwrap_or(MAX_RESPONSE).min(MAX_RESPONSE);
-        let mut body = Zeroizing::new(Vec::with_capacity(capacity));
-        while let Some(chunk) = self.inner.chunk().await.map_err(|error| body_error(&error))? {
-            let length = body.len() + chunk.len();
-            if length > MAX_RESPONSE {
-                return Err(error(
-                    ErrorKind::Corrupt,
-                    "the response is over 64 KiB",
-                    "check what answers at `base_url`",
-                ));
-            }
-            if length > body.capacity() {
-                let mut larger = Vec::with_capacity(length.max(body.capacity() * 2));
-                larger.extend_from_slice(&body);
-                body = Zeroizing::new(larger);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+    /// The body, in a buffer that is wiped.
+    pub(super) async fn body(self) -> Result<Zeroizing<Vec<u8>>> {
+        read_body(self.inner, MAX_RESPONSE).await.map_err(request_error)
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use http::HeaderName;
 use reqwest::Url;
 use strongroom_core::{Problems, Result};
+use strongroom_transport::is_exposed;
 
 use crate::timeouts::Timeouts;
 use crate::tls::{LoadedTls, TlsConfig};
@@ -119,7 +120,7 @@ impl HttpIssuerConfig {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("`base_url` holds a user name or password; remove it".into());
         }
-        if url.scheme() == "http" && !self.tls.allow_plaintext && !is_loopback(&url) {
+        if !self.tls.allow_plaintext && is_exposed(&url) {
             return Err(
                 "`base_url` is plain http to another host, which shows keys to anyone on the \
                         way: use https, or set `tls.allow_plaintext` if you accept that"
@@ -147,13 +148,6 @@ impl HttpIssuerConfig {
 /// Whether a checked base URL goes without TLS.
 pub(super) fn is_plaintext(base_url: &str) -> bool {
     base_url.starts_with("http:")
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// Shows a URL only if it is valid: another text may hold a password.

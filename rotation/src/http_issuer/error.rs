@@ -1,13 +1,15 @@
 //! Failures of an issuer, translated to the kinds that mean the same everywhere.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use strongroom_core::{Error, ErrorKind, Operation};
+use strongroom_transport::{RequestFailure, TlsFailure};
 
-use super::client::Response;
-use crate::tls::TlsFailure;
+/// How errors name this issuer.
+const BACKEND: &str = "http-issuer";
 
-/// What a request is for.
+/// The purpose of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Issue,
@@ -22,7 +24,7 @@ pub(super) fn error(
     cause: impl Into<Cow<'static, str>>,
     advice: &'static str,
 ) -> Error {
-    Error::new(kind, advice).because(cause).during(Operation::Rotate).from_backend("http-issuer")
+    Error::new(kind, advice).because(cause).during(Operation::Rotate).from_backend(BACKEND)
 }
 
 pub(super) fn permanent(
@@ -35,36 +37,57 @@ pub(super) fn permanent(
 
 impl Purpose {
     /// The error for a response that is no success.
-    pub(super) fn status_error(self, response: &Response) -> Error {
-        let error = self.error_for(response.status);
-        match response.retry_after() {
+    ///
+    /// `path` is the configured path of the request; `retry_after` is how long the issuer asks to wait.
+    pub(super) fn status_error(
+        self,
+        status: u16,
+        retry_after: Option<Duration>,
+        path: &str,
+    ) -> Error {
+        // A query may hold a password.
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let error = self.error_for(status, path);
+        match retry_after {
             Some(after) if error.is_temporary() => error.with_retry_after(after),
             _ => error,
         }
     }
 
-    fn error_for(self, status: u16) -> Error {
-        let (kind, cause, advice) = match status {
+    fn error_for(self, status: u16, path: &str) -> Error {
+        let (kind, cause, advice): (_, Cow<'static, str>, _) = match status {
             401 => (
                 ErrorKind::Unauthenticated,
-                "the issuer does not accept the key",
+                "the issuer does not accept the key".into(),
                 "get a key from the issuer by hand and store it",
             ),
             403 => (
                 ErrorKind::Denied,
-                "the issuer knows the key, and denies the request",
+                "the issuer accepts the key, and denies the request".into(),
                 self.required_right(),
             ),
-            404 | 405 | 410 => (ErrorKind::Config, "the issuer has no such path", self.settings()),
-            408 => (ErrorKind::Timeout, "the issuer gave up waiting", "try again"),
+            404 | 410 => (
+                ErrorKind::Config,
+                format!("the issuer has no path `{path}`").into(),
+                self.settings(),
+            ),
+            405 => (
+                ErrorKind::Config,
+                format!("the issuer does not allow this method at `{path}`").into(),
+                self.settings(),
+            ),
+            408 => (ErrorKind::Timeout, "the issuer gave up waiting".into(), "try again"),
             // A request of the same attempt is still being processed; see the draft of the header
             // `Idempotency-Key`, section 2.7.
             409 => (
                 ErrorKind::Conflict,
-                "the issuer is busy with the same request, or it contradicts the key's state",
-                "try again; if it persists, look at the client's keys at the issuer",
+                "the issuer is busy with the same request, or it contradicts the key's state"
+                    .into(),
+                "try again; if it persists, check the client's keys at the issuer",
             ),
-            429 => (ErrorKind::RateLimited, "the issuer asks to slow down", "ask less often"),
+            429 => {
+                (ErrorKind::RateLimited, "the issuer asks to slow down".into(), "rotate less often")
+            }
             300..400 => {
                 return permanent(
                     ErrorKind::Unavailable,
@@ -75,13 +98,17 @@ impl Purpose {
             }
             425 | 500..600 => (
                 ErrorKind::Unavailable,
-                "the issuer cannot serve now",
+                "the issuer cannot serve now".into(),
                 "try again; if it persists, ask the operator of the issuer",
             ),
-            400..500 => (ErrorKind::Config, "the issuer rejects the request", self.settings()),
+            400..500 => (
+                ErrorKind::Config,
+                format!("the issuer rejects the request to `{path}`").into(),
+                self.settings(),
+            ),
             _ => (
                 ErrorKind::Corrupt,
-                "the response has a status that HTTP does not define",
+                "the response has a status that HTTP does not define".into(),
                 "check what answers at `base_url`",
             ),
         };
@@ -112,48 +139,34 @@ impl Purpose {
     }
 }
 
-/// The error for a request that got no response.
-pub(super) fn request_error(failure: &reqwest::Error) -> Error {
-    if failure.is_timeout() {
-        let cause = if failure.is_connect() {
-            "no connection within the time allowed"
-        } else {
-            "no response within the time allowed"
-        };
-        let advice = "check that the issuer answers, or raise `timeouts.call`";
-        return error(ErrorKind::Timeout, cause, advice);
-    }
-    if failure.is_builder() {
-        let cause = "the request has no valid URL";
-        return error(ErrorKind::InvalidInput, cause, "check `base_url` and the paths");
-    }
-    if let Some(tls) = TlsFailure::find(failure) {
-        return permanent(
-            ErrorKind::Unavailable,
-            tls.describe("the issuer"),
+/// The error for a request that got no complete response.
+pub(super) fn request_error(failure: RequestFailure) -> Error {
+    let advice = match failure {
+        RequestFailure::ConnectTimeout => {
+            "check that the issuer answers, or raise `timeouts.connect`"
+        }
+        RequestFailure::ResponseTimeout => {
+            "check that the issuer answers, or raise `timeouts.call`"
+        }
+        RequestFailure::InvalidUrl => "check `base_url` and the paths in `endpoints`",
+        RequestFailure::Tls(TlsFailure::NotTls) => {
+            "begin `base_url` with `http` if the issuer is meant to do without TLS, or turn TLS on there"
+        }
+        RequestFailure::Tls(_) => {
             "compare `tls.ca_certificates` or the platform's authorities, `tls.client_certificate`, and \
-             `base_url` with what the issuer presents and demands",
-        );
-    }
-    let cause = if failure.is_connect() {
-        "the issuer cannot be reached"
-    } else {
-        "the connection broke before the issuer responded"
+             `base_url` with what the issuer presents and demands"
+        }
+        RequestFailure::Unreachable | RequestFailure::Disconnected => {
+            "check `base_url` and, for https, the proxy in the environment; is the issuer up?"
+        }
+        RequestFailure::Truncated => "try again; check what lies between here and the issuer",
+        RequestFailure::TooLarge => {
+            let cause = "the response is over 64 KiB";
+            return error(ErrorKind::Corrupt, cause, "check what answers at `base_url`");
+        }
     };
-    let advice = "check `base_url` and, for https, the proxy in the environment; is the issuer up?";
-    error(ErrorKind::Unavailable, cause, advice)
-}
-
-/// The error for a response whose body could not be read.
-pub(super) fn body_error(failure: &reqwest::Error) -> Error {
-    if failure.is_timeout() {
-        return request_error(failure);
-    }
-    error(
-        ErrorKind::Unavailable,
-        "the connection broke in the middle of the response",
-        "try again; check what lies between here and the issuer",
-    )
+    let error = failure.to_error("the issuer", advice);
+    error.during(Operation::Rotate).from_backend(BACKEND)
 }
 
 /// The error for a client that cannot be set up although its configuration has no problem.

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde_json::value::RawValue;
 use strongroom_core::SecretValue;
 
-/// The place of a value in a document.
+/// The location of a value in a document.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pointer(Vec<String>);
 

@@ -120,7 +120,7 @@ impl RotatingManager {
         })
     }
 
-    /// Logs in once. A refused password comes back with the guard of its key.
+    /// Logs in once. If the server rejects the password, returns the guard of its key.
     async fn log_in(&self) -> Result<PooledClient, (ConnectError, Arc<KeyGuard>)> {
         let guard = self.acquire();
         let config = match connect_config(&guard) {
@@ -139,7 +139,7 @@ impl RotatingManager {
 
 fn connect_config(guard: &KeyGuard) -> Result<Config, ConnectError> {
     let url = connection_url(guard).map_err(ConnectError::Key)?;
-    // What the driver says may quote the URL.
+    // The driver's error may quote the URL.
     Config::from_str(url).map_err(|_| {
         ConnectError::Key(super::not_a_url("the key is not a URL that `tokio-postgres` reads"))
     })
@@ -147,7 +147,7 @@ fn connect_config(guard: &KeyGuard) -> Result<Config, ConnectError> {
 
 /// Closes the idle connections of earlier keys.
 fn retire(pool: &managed::Pool<RotatingManager>) {
-    // The lock of the pool is free again when they are dropped.
+    // Drop the connections after the pool has released its lock.
     drop(pool.retain(|client, _| client.is_current()));
 }
 
@@ -155,8 +155,8 @@ impl managed::Manager for RotatingManager {
     type Type = PooledClient;
     type Error = ConnectError;
 
-    /// Logs in with the current key. Where the server refuses the password, the store is checked for a
-    /// newer key (2 seconds at most), and one more login is tried.
+    /// Logs in with the current key. If the server rejects the password, checks the store for a newer key (2
+    /// seconds at most), and tries one more login.
     async fn create(&self) -> Result<PooledClient, ConnectError> {
         let (error, guard) = match self.log_in().await {
             Ok(client) => return Ok(client),
@@ -169,7 +169,7 @@ impl managed::Manager for RotatingManager {
         self.log_in().await.map_err(|(error, _)| error)
     }
 
-    /// Rejects a connection of an earlier key and one that is closed, and does what the configuration says.
+    /// Rejects a connection of an earlier key and a closed one, and checks the others as configured.
     async fn recycle(
         &self,
         client: &mut PooledClient,

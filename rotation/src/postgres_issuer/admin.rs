@@ -32,7 +32,7 @@ pub(super) struct AdminSession {
     host: Host,
 }
 
-/// What a server says about a password.
+/// Whether a server accepts a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PasswordStatus {
     Accepted,
@@ -94,14 +94,15 @@ impl Administrator {
     }
 }
 
-/// Connects to a server that is no standby: a standby cannot change passwords, and may hold old ones.
+/// Connects to a server and rejects a standby, which cannot change passwords and may hold old ones.
 async fn connect_to_primary(
     connector: &Connector,
     host: &Host,
     url: &ConnectionUrl,
 ) -> Result<Session> {
     let connected = connector.connect(host, url.tls, &Login::of(url)).await;
-    let session = connected.map_err(|error| login_error(&error, Principal::Administrator))?;
+    let session =
+        connected.map_err(|error| login_error(&error, Principal::Administrator, &url.role))?;
     if session.is_standby().await.map_err(|error| statement_error(&error))? {
         session.close().await;
         return Err(standby_error());
@@ -121,7 +122,7 @@ impl AdminSession {
     }
 
     /// Whether the server accepts the password of a key. This asks the administrator's server, because the
-    /// key may lead to a standby, which learns of a new password later.
+    /// key may lead to a standby, which gets a new password later.
     pub(super) async fn password_status(&self, key: &ConnectionUrl) -> Result<PasswordStatus> {
         let login = Login { options: self.url.options.as_deref(), ..Login::of(key) };
         match self.connector.connect(&self.host, self.url.tls, &login).await {
@@ -138,19 +139,19 @@ impl AdminSession {
                 {
                     Ok(PasswordStatus::Accepted)
                 }
-                _ => Err(login_error(&error, Principal::Key)),
+                _ => Err(login_error(&error, Principal::Key, &key.role)),
             },
         }
     }
 
-    /// Fails if the server lets the role of a key in without a password: then, that it accepts the key's
-    /// password proves nothing.
+    /// Fails if the server lets the role of a key in without a password, because accepting the key's password
+    /// proves nothing then.
     pub(super) async fn require_password_check(&self, key: &ConnectionUrl) -> Result<()> {
         let options = self.url.options.as_deref();
         let login = Login { password: None, options, ..Login::of(key) };
         match self.connector.connect(&self.host, self.url.tls, &login).await {
             Err(error) if is_password_request(&error) => Ok(()),
-            Err(error) => Err(login_error(&error, Principal::Key)),
+            Err(error) => Err(login_error(&error, Principal::Key, &key.role)),
             Ok(session) => {
                 session.close().await;
                 Err(permanent(
@@ -163,7 +164,7 @@ impl AdminSession {
     }
 }
 
-/// The advisory lock of two roles, in whichever order a configuration names them.
+/// The advisory lock of two roles, regardless of their order in the configuration.
 fn lock_id(roles: &[String; 2]) -> i64 {
     let mut roles = roles.clone();
     roles.sort();

@@ -1,4 +1,4 @@
-//! Which roles an issuer takes turns with, and how it connects.
+//! The roles that an issuer alternates between, and how it connects.
 
 use strongroom_core::{Error, ErrorKind, Problems, Result};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -15,7 +15,7 @@ const LONGEST_NAME: usize = 63;
 /// may show.
 const MIN_ENTROPY: f64 = 128.0;
 
-/// Which roles a [`PostgresIssuer`](super::PostgresIssuer) takes turns with, and how it connects.
+/// The roles that a [`PostgresIssuer`](super::PostgresIssuer) alternates between, and how it connects.
 ///
 /// # Examples
 /// ```

@@ -6,11 +6,13 @@ use std::borrow::Cow;
 use std::io;
 
 use strongroom_core::{Error, ErrorKind, Operation};
+use strongroom_transport::TlsFailure;
 use tokio_postgres::error::SqlState;
 
-use crate::tls::TlsFailure;
+/// How errors name this issuer.
+pub(super) const BACKEND: &str = "postgres-issuer";
 
-/// Whose URL or login an error is about.
+/// The owner of a URL or login that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Principal {
     Administrator,
@@ -18,7 +20,7 @@ pub(super) enum Principal {
 }
 
 impl Principal {
-    /// What to call the URL.
+    /// How errors name the URL.
     pub(super) fn url(self) -> &'static str {
         match self {
             Self::Administrator => "the administrator's secret",
@@ -28,7 +30,7 @@ impl Principal {
 
     fn role(self) -> &'static str {
         match self {
-            Self::Administrator => "the administrator",
+            Self::Administrator => "the administrator's role",
             Self::Key => "the key's role",
         }
     }
@@ -40,10 +42,7 @@ fn error(
     cause: impl Into<Cow<'static, str>>,
     advice: impl Into<Cow<'static, str>>,
 ) -> Error {
-    Error::new(kind, advice)
-        .because(cause)
-        .during(Operation::Rotate)
-        .from_backend("postgres-issuer")
+    Error::new(kind, advice).because(cause).during(Operation::Rotate).from_backend(BACKEND)
 }
 
 pub(super) fn permanent(
@@ -54,7 +53,7 @@ pub(super) fn permanent(
     error(kind, cause, advice).temporary(false)
 }
 
-/// Of the errors of several servers, a permanent one says more than that a server is down.
+/// Keeps the error of one of several servers: a permanent error says more than that a server is down.
 pub(super) fn keep_permanent(kept: &mut Option<Error>, error: Error) {
     if kept.as_ref().is_none_or(Error::is_temporary) {
         *kept = Some(error);
@@ -82,17 +81,23 @@ pub(super) fn standby_error() -> Error {
     )
 }
 
-/// The error for a login that failed.
-pub(super) fn login_error(error: &tokio_postgres::Error, principal: Principal) -> Error {
+/// The error for a login of `role` that failed.
+pub(super) fn login_error(
+    error: &tokio_postgres::Error,
+    principal: Principal,
+    role: &str,
+) -> Error {
     let Some(code) = error.code() else { return connection_error(error) };
-    let (role, url) = (principal.role(), principal.url());
+    let (role, url) = (format!("{} `{role}`", principal.role()), principal.url());
     if *code == SqlState::INVALID_PASSWORD {
         return permanent(
             ErrorKind::Unauthenticated,
             format!("the server does not accept the password of {role}"),
             match principal {
                 Principal::Administrator => "store the administrator's current URL",
-                Principal::Key => "set the role's password by hand, and store a URL with it",
+                Principal::Key => {
+                    "check that the role exists, set its password by hand, and store a URL with it"
+                }
             },
         );
     }
@@ -121,6 +126,18 @@ pub(super) fn login_error(error: &tokio_postgres::Error, principal: Principal) -
     server_error(error)
 }
 
+/// The error for a statement that failed to change the password of `role`.
+pub(super) fn password_error(error: &tokio_postgres::Error, role: &str) -> Error {
+    match error.code() {
+        Some(code) if *code == SqlState::UNDEFINED_OBJECT => permanent(
+            ErrorKind::Config,
+            format!("the role `{role}` does not exist"),
+            "create the role, with LOGIN and the same rights as the other of the `roles`",
+        ),
+        _ => statement_error(error),
+    }
+}
+
 /// The error for a statement of the administrator that failed.
 pub(super) fn statement_error(error: &tokio_postgres::Error) -> Error {
     match error.code() {
@@ -131,14 +148,14 @@ pub(super) fn statement_error(error: &tokio_postgres::Error) -> Error {
         ),
         Some(code) if *code == SqlState::UNDEFINED_OBJECT => permanent(
             ErrorKind::Config,
-            "a role that the issuer is configured with does not exist",
+            "one of the `roles` does not exist",
             "create both of the `roles`, with LOGIN and the same rights",
         ),
         _ => server_error(error),
     }
 }
 
-/// The error for an answer that a server may give to a login and to a statement.
+/// The error for a server's answer to a login or a statement.
 fn server_error(answer: &tokio_postgres::Error) -> Error {
     let Some(code) = answer.code() else { return connection_error(answer) };
     if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
@@ -173,7 +190,7 @@ fn with_code(cause: &'static str, code: &SqlState) -> Cow<'static, str> {
     }
 }
 
-/// The error for a connection on which the server has answered nothing.
+/// The error for a connection without an answer of the server.
 fn connection_error(failure: &tokio_postgres::Error) -> Error {
     if let Some(tls) = TlsFailure::find(failure) {
         return permanent(
@@ -185,7 +202,7 @@ fn connection_error(failure: &tokio_postgres::Error) -> Error {
     }
     let cause = std::error::Error::source(failure);
     let io = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-    // The driver tells its kinds of error apart by these texts alone.
+    // The driver distinguishes its kinds of error by these texts alone.
     match failure.to_string().as_str() {
         "error performing TLS handshake" if io.is_none() => {
             return permanent(

@@ -1,6 +1,6 @@
 //! Fencing tokens of attempts.
 //!
-//! An instance that stood still between noting an attempt and calling `issue` would set another password
+//! An instance that was paused between storing an attempt and calling `issue` would set another password
 //! over that of the key in use, because the key before it still works for a while. So the server keeps the
 //! largest token that it has seen, and an attempt with a smaller one is rejected. See Martin Kleppmann,
 //! "How to do distributed locking" (2016), section "Making the lock safe with fencing".

@@ -1,8 +1,8 @@
 //! The servers that a connection URL names.
 
-use std::net::IpAddr;
+use strongroom_transport::is_loopback;
 
-use super::url::{MISSING_HOST, decode_text};
+use super::percent::{Problem, decode_text};
 
 /// The port that IANA has registered for PostgreSQL.
 const PORT: u16 = 5432;
@@ -14,7 +14,8 @@ pub(super) struct Host {
     pub(super) port: u16,
 }
 
-type Problem = (&'static str, &'static str);
+const MISSING_HOST: Problem =
+    ("names no host, or no port from 1 to 65535", "write the host as `host:5432`");
 
 impl Host {
     fn new(name: String, port: &str) -> Result<Self, Problem> {
@@ -30,10 +31,7 @@ impl Host {
 
     /// Whether a connection to it stays on this machine.
     pub(super) fn is_local(&self) -> bool {
-        let address = self.name.parse::<IpAddr>();
-        self.is_socket()
-            || self.name == "localhost"
-            || address.is_ok_and(|address| address.is_loopback())
+        self.is_socket() || is_loopback(&self.name)
     }
 }
 

@@ -3,14 +3,13 @@
 use strongroom_core::{ErrorKind, Result};
 
 use super::admin::{AdminSession, PasswordStatus};
-use super::error::{permanent, statement_error};
+use super::error::{password_error, permanent, statement_error};
 use super::statements::Verifier;
 use super::url::ConnectionUrl;
 
 impl AdminSession {
-    /// Gives `role` a new password while the current key works. It rejects a call that comes too late: one
-    /// whose fencing token is outdated, or whose current key has been replaced and revoked, because `role`
-    /// may be in use again.
+    /// Gives `role` a new password while the current key works. Rejects a call that arrives too late, with an
+    /// outdated fencing token or a revoked current key, because `role` may be in use again.
     pub(super) async fn change_password(
         &self,
         current: &ConnectionUrl,
@@ -23,19 +22,17 @@ impl AdminSession {
             return Err(permanent(
                 ErrorKind::Unauthenticated,
                 format!("the server does not accept the current password of `{}`", current.role),
-                "find out what else changes the password; if nothing does, set it by hand and store a \
-                 URL with it",
+                "find out what else changes the password; or set it by hand and store a URL with it",
             ));
         }
-        let changed = async {
-            self.session.set_password(role, new).await?;
-            self.session.store_fencing_token(&self.roles, fencing_token).await
-        };
-        changed.await.map_err(|error| statement_error(&error))?;
+        let changed = self.session.set_password(role, new).await;
+        changed.map_err(|error| password_error(&error, role))?;
+        let fenced = self.session.store_fencing_token(&self.roles, fencing_token).await;
+        fenced.map_err(|error| statement_error(&error))?;
         self.commit().await
     }
 
-    /// Makes a key stop working. If its role has another password by now, that one stays.
+    /// Removes the password of a key from its role, unless the role has another password by now.
     pub(super) async fn revoke_password(
         &self,
         key: &ConnectionUrl,
@@ -47,7 +44,7 @@ impl AdminSession {
         }
         self.require_password_check(key).await?;
         if key.role == current.role {
-            // A late call has set the password of `key` over the one in use: set that one again.
+            // A late call has overwritten the password in use with that of `key`: restore it.
             return self.replace_password(&key.role, &Verifier::of(&current.password)).await;
         }
         if ends_sessions {
@@ -55,7 +52,7 @@ impl AdminSession {
         }
         self.replace_password(&key.role, &Verifier::none()).await?;
         if ends_sessions {
-            // Only after the commit above can no client of the role come back.
+            // Terminate sessions only after the commit, so that no client of the role can reconnect.
             self.begin().await?;
             let terminated = self.session.terminate_sessions(&key.role).await;
             terminated.map_err(|error| statement_error(&error))?;
@@ -66,7 +63,7 @@ impl AdminSession {
 
     async fn replace_password(&self, role: &str, verifier: &Verifier) -> Result<()> {
         let changed = self.session.set_password(role, verifier).await;
-        changed.map_err(|error| statement_error(&error))?;
+        changed.map_err(|error| password_error(&error, role))?;
         self.commit().await
     }
 

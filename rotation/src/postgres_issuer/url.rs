@@ -1,12 +1,13 @@
 //! Connection URLs, as PostgreSQL's own client library reads them: its documentation, section
 //! "Connection URIs".
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use strongroom_core::{ErrorKind, Result, SecretValue};
 use zeroize::Zeroizing;
 
 use super::error::{Principal, permanent};
 use super::host::{self, Host};
+use super::percent::{Problem, decode, decode_text};
 
 /// All but the unreserved characters of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -24,7 +25,7 @@ pub(super) struct ConnectionUrl {
     pub(super) tls: TlsMode,
 }
 
-/// What `sslmode` in a URL says.
+/// The `sslmode` of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TlsMode {
     Disable,
@@ -33,9 +34,6 @@ pub(super) enum TlsMode {
     /// Also the stricter ones: certificates are always checked in full.
     Require,
 }
-
-/// What is wrong with a URL, and what to do. Neither text quotes the URL.
-type Problem = (&'static str, &'static str);
 
 impl ConnectionUrl {
     /// Parses a URL of the form `postgresql://role:password@host:port/database?name=value`.
@@ -130,8 +128,6 @@ const MISSING_PASSWORD: Problem =
     ("has no password", "write role and password in front of the host, as `role:password@`");
 const REPEATED: Problem =
     ("says the same in two places", "name host, port and database once, in front of the `?`");
-pub(super) const MISSING_HOST: Problem =
-    ("names no host, or no port from 1 to 65535", "write the host as `host:5432`");
 
 /// The parameters that matter here. The driver of the service reads the others.
 struct Query {
@@ -197,26 +193,6 @@ fn parse_mode(value: &str) -> Result<TlsMode, Problem> {
 
 fn at_most_one(one: Option<String>, other: Option<String>) -> Result<Option<String>, Problem> {
     if one.is_some() && other.is_some() { Err(REPEATED) } else { Ok(one.or(other)) }
-}
-
-/// Decodes a text whose escapes are all valid and none of which is a NUL.
-fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
-    let malformed = ("has a `%` that begins no escape", "write a `%` as `%25`");
-    let mut escapes = text.split('%').skip(1).map(|rest| rest.as_bytes().first_chunk());
-    let is_escape =
-        |digits: Option<&[u8; 2]>| digits.is_some_and(|it| it.iter().all(u8::is_ascii_hexdigit));
-    if !escapes.all(is_escape) {
-        return Err(malformed);
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
-    bytes.extend(percent_decode_str(text));
-    if bytes.contains(&0) { Err(("holds `%00`", "remove it")) } else { Ok(bytes) }
-}
-
-pub(super) fn decode_text(text: &str) -> Result<String, Problem> {
-    let bytes = decode(text)?;
-    let text = std::str::from_utf8(&bytes);
-    text.map(str::to_owned).map_err(|_| ("is not UTF-8 where a name stands", "encode it again"))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::issuer::IssuedKey;
 
-/// Who writes, and when.
+/// The instance that writes, the time, and the key's member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writer<'a> {
     pub(crate) instance: Uuid,
@@ -23,7 +23,7 @@ pub(crate) struct Writer<'a> {
 }
 
 impl StoredRecord {
-    /// The record after a change; `issued` is the new key that the change stores.
+    /// Applies a change; `issued` is the new key that it stores.
     pub(crate) fn change(
         &self,
         change: &Change,
@@ -79,7 +79,7 @@ impl StoredRecord {
         self.flags.failures = self.flags.failures.saturating_add(1);
     }
 
-    /// The record with another fixed expiry.
+    /// Sets another fixed expiry.
     pub(crate) fn fix_expiry(&self, expiry: Option<SystemTime>, member: &str) -> Result<Self> {
         let mut next = self.clone();
         next.times.fixed_expiry = expiry;
@@ -87,12 +87,12 @@ impl StoredRecord {
         Ok(next)
     }
 
-    /// What is to be stored.
+    /// The secret to store.
     pub(crate) fn document(&self) -> SecretValue {
         self.document.clone()
     }
 
-    /// The record as it was written in this version.
+    /// Sets the version in which the record was written.
     pub(crate) fn at(self, version: Version) -> Self {
         Self { version, ..self }
     }
@@ -111,7 +111,7 @@ impl StoredRecord {
             (ATTEMPT, attempt.map(|attempt| attempt.id.to_string())),
             (ATTEMPT_AT, time(attempt.and_then(|attempt| attempt.at))),
             (ATTEMPT_BY, attempt.map(|attempt| attempt.by.clone())),
-            // An issuer that has seen it refuses any other that is not newer.
+            // The token stays after the attempt: an issuer that has seen it rejects smaller ones.
             (ATTEMPT_TOKEN, (self.token > 0).then(|| self.token.to_string())),
             (NOT_BEFORE, time(self.times.not_before)),
             (FAILURES, (self.flags.failures > 0).then(|| self.flags.failures.to_string())),
@@ -124,11 +124,8 @@ impl StoredRecord {
         members.extend(texts.iter().map(|(name, text)| (*name, text.as_deref())));
         members.extend(LEGACY.iter().map(|(name, _)| (*name, None)));
         if self.is_plain && self.document.format() == ValueFormat::Binary {
-            return Err(Error::new(
-                ErrorKind::WrongType,
-                "store the key as text, to have it rotated",
-            )
-            .because("a binary key cannot be kept beside another one"));
+            return Err(Error::new(ErrorKind::WrongType, "store the key as text")
+                .because("a binary key cannot be kept beside another one"));
         }
         members.push((member, Some(self.key.expose_text()?)));
         if self.is_plain {
@@ -138,10 +135,10 @@ impl StoredRecord {
     }
 }
 
-/// A time for a write at `now` that no earlier write has: two writes of one key are told apart by it.
+/// A time for a write at `now` that is later than that of the last write, so that the time identifies the write.
 fn next_time(last: Option<SystemTime>, now: SystemTime) -> SystemTime {
     let next = last.and_then(|last| last.checked_add(Duration::from_millis(1)));
-    // A time that lies ahead was written by a clock that is wrong.
+    // A time far ahead was written by a wrong clock.
     next.filter(|next| *next > now && *next <= now + Duration::from_secs(1)).unwrap_or(now)
 }
 
@@ -149,7 +146,7 @@ fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(representable(time)).to_string()
 }
 
-/// The nearest time that RFC 3339 can express: no year is beyond 9999.
+/// Clamps a time to what RFC 3339 can express: up to the year 9999.
 fn representable(time: SystemTime) -> SystemTime {
     time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(253_402_300_799))
 }

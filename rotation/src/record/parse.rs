@@ -15,17 +15,17 @@ use super::{
 struct Members<'a> {
     value: &'a SecretValue,
     names: Vec<String>,
-    /// Whether the record is from before version 1.
+    /// Whether the record was written before version 1.
     is_legacy: bool,
 }
 
 impl StoredRecord {
-    /// Reads a secret. A text is a key that was never replaced.
+    /// Parses a secret. A text is a key that was never replaced.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the secret has fields but none for the key,
     /// [`ErrorKind::Unsupported`] if a later version of this library has written it,
-    /// [`ErrorKind::Corrupt`] if a member is not what the format says.
+    /// [`ErrorKind::Corrupt`] if a member does not follow the format.
     pub(crate) fn parse(secret: &Secret, member: &str) -> Result<Self> {
         let value = secret.value();
         let Ok(names) = value.field_names() else { return Ok(Self::plain(secret)) };
@@ -34,7 +34,7 @@ impl StoredRecord {
         members.read(secret, member).map_err(|error| error.at(secret.path()))
     }
 
-    /// Reads a secret that the store replaces by its own means: the member with the key, or all of it.
+    /// Parses a secret that the store itself replaces: the key is the member of that name, or the whole secret.
     pub(crate) fn parse_store_managed(secret: &Secret, member: &str) -> Self {
         let mut record = Self::plain(secret);
         record.times.rotated_at = secret.metadata().updated_at;
@@ -79,7 +79,7 @@ impl Members<'_> {
         }
         let generation = self.number(GENERATION)?.unwrap_or(0);
         let previous = self.field(PREVIOUS)?;
-        // The generation that is being replaced.
+        // The generation to be replaced.
         let replaced = generation - u64::from(previous.is_some() && generation > 0);
         let attempt = self.attempt()?;
         let salt = match self.text(SALT)? {
@@ -101,7 +101,7 @@ impl Members<'_> {
             attempt,
             flags: Flags {
                 has_untracked_keys: self.has(self.stored_name(UNTRACKED)),
-                // What names another generation was written by a version that did not know of it.
+                // A mark of another generation is outdated: an older version of this library kept it.
                 is_compromised: self.number(COMPROMISED).ok().flatten() == Some(replaced),
                 failures: self.number(FAILURES)?.unwrap_or(0),
             },
@@ -115,10 +115,10 @@ impl Members<'_> {
         match self.number::<u32>(VERSION)? {
             Some(version) if version > FORMAT_VERSION => Err(Error::new(
                 ErrorKind::Unsupported,
-                "update this instance; the secret is left as it is",
+                "update this library; the secret is left as it is",
             )
             .because(format!(
-                "the state of the rotation has version {version}, and this library knows \
+                "the state of the rotation has version {version}, and this library supports \
                  {FORMAT_VERSION}"
             ))),
             _ => Ok(()),
@@ -134,13 +134,13 @@ impl Members<'_> {
         }))
     }
 
-    /// The fencing token. Before version 1, the time of the attempt stood for it.
+    /// The fencing token. Before version 1, it was the time of the attempt.
     fn token(&self, attempt: Option<&StoredAttempt>) -> Result<u64> {
         let at = attempt.and_then(|attempt| attempt.at);
         Ok(self.number(ATTEMPT_TOKEN)?.or(at.map(milliseconds)).unwrap_or(0))
     }
 
-    /// What a member is called in this record.
+    /// The name of a member in this record.
     fn stored_name<'a>(&self, name: &'a str) -> &'a str {
         let legacy = LEGACY.iter().find(|(_, current)| *current == name);
         legacy.filter(|(legacy, _)| self.is_legacy && self.has(legacy)).map_or(name, |it| it.0)

@@ -61,7 +61,7 @@ fn a_record_goes_through_a_rotation_and_keeps_what_is_not_its_own() {
 #[test]
 fn each_change_of_a_record_is_the_one_that_the_protocol_makes() {
     let mut keys = KeyTable::default();
-    let (old, new) = (keys.number(&"k1".into()), keys.number(&"k2".into()));
+    let (old, new) = (keys.intern(&"k1".into()), keys.intern(&"k2".into()));
     let pause = Duration::from_secs(40);
     let store = |untracked, compromised| Change::Store { key: new, untracked, compromised };
     let claim = |untracked, compromised| Change::Claim { id: AttemptId(9), untracked, compromised };
@@ -112,7 +112,7 @@ fn a_postponement_by_a_wrong_clock_is_bounded() {
     let pause = Duration::from_secs(86_400 * 365);
     let record = change(&parse("k1"), Change::Postpone { pause }, 0);
     let view = record.view(&mut KeyTable::default(), (Time::START, UNIX_EPOCH));
-    assert_eq!(view.not_before, Some(Time::START.after(LONGEST_POSTPONEMENT)));
+    assert_eq!(view.not_before, Some(Time::START.after(MAX_POSTPONEMENT)));
     let later = UNIX_EPOCH + 2 * pause;
     assert_eq!(record.view(&mut KeyTable::default(), (Time::START, later)).not_before, None);
 }

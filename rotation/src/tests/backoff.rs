@@ -113,7 +113,7 @@ async fn a_record_of_a_later_version_is_refused_and_left_as_it_is() {
     let again = super::issuer::engine(&store);
     let error = again.add(single_instance_key(&issuer)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("update this instance"), "{error}");
+    assert!(error.to_string().contains("update this library"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! A store whose reads lag and whose calls fail as a test wants.
+//! A store whose reads lag and whose calls fail as a test configures.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Keys without an engine, which a test replaces.
 
 use std::sync::Arc;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+#[cfg(any(feature = "reqwest", feature = "tower"))]
 use std::sync::atomic::Ordering;
 
 use strongroom_core::SecretValue;
@@ -24,7 +24,7 @@ impl RotatingKey {
     }
 
     /// A key that a read of the store replaces with `newer`, or leaves as it is.
-    #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+    #[cfg(any(feature = "reqwest", feature = "tower"))]
     pub(crate) fn looking(value: &str, newer: Option<&'static str>) -> Self {
         let (commands, mut received) = mpsc::channel(1);
         let (key, _) = Self::with_commands(value, 1, commands);
@@ -66,7 +66,7 @@ impl RotatingKey {
     }
 
     /// How many responses have been observed.
-    #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+    #[cfg(any(feature = "reqwest", feature = "tower"))]
     pub(crate) fn observed(&self) -> u64 {
         self.0.observed.load(Ordering::Relaxed)
     }

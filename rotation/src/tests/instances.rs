@@ -31,8 +31,8 @@ async fn one_of_eight_instances_gets_the_key_and_all_use_it_in_time() {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        let noticed = start.elapsed();
-        assert!(noticed < Duration::from_secs(30), "{noticed:?}");
+        let noticed_after = start.elapsed();
+        assert!(noticed_after < Duration::from_secs(30), "{noticed_after:?}");
         assert_live_for(Duration::from_secs(60), &issuer, &keys).await;
         assert_eq!(issuer.issue_calls(), 1);
         assert_settled(&store, &issuer, "key-1").await;

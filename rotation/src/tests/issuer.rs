@@ -1,4 +1,4 @@
-//! An issuer in memory that counts its calls and fails as a test wants.
+//! An issuer in memory that counts its calls and fails as a test configures.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};

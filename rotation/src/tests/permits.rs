@@ -98,7 +98,7 @@ async fn a_key_that_waits_for_a_permit_starts_at_once_and_causes_few_reads() {
     let before = store.reads.load(Ordering::Relaxed);
     for _ in 0..490 {
         sleep(Duration::from_secs(1)).await;
-        // Commands do not cost it its place in the queue.
+        // The key keeps its position in the queue when commands arrive.
         fast_key.check_store();
     }
     let reads = store.reads.load(Ordering::Relaxed) - before;

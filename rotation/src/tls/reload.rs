@@ -9,7 +9,7 @@ use strongroom_core::{Problems, Result};
 use super::TlsConfig;
 use super::client_config::{ContentDigest, LoadedTls};
 
-/// How long files are believed to be unchanged.
+/// The shortest time between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A client over TLS whose certificates may be renewed on disk.
@@ -60,12 +60,12 @@ impl<T: Clone + Send + 'static> ReloadingClient<T> {
         Ok(Self { source, state: Mutex::new(state) })
     }
 
-    /// The client for the next call, built again if the files have changed. While they are being read for
-    /// one call, the others go on with the client that there is.
+    /// The client for the next call, built again if the files have changed. While one call
+    /// reads them, the others use the current client.
     pub(crate) async fn current(&self) -> T {
-        if let Some(known) = self.begin_check() {
+        if let Some(seen) = self.begin_check() {
             let source = Arc::clone(&self.source);
-            let checked = tokio::task::spawn_blocking(move || source.check(known)).await;
+            let checked = tokio::task::spawn_blocking(move || source.check(seen)).await;
             // It fails only if the runtime shuts down.
             if let Ok(check) = checked {
                 self.apply(check);
@@ -74,7 +74,7 @@ impl<T: Clone + Send + 'static> ReloadingClient<T> {
         self.state().client.clone()
     }
 
-    /// The contents that are known, if the files are to be read again.
+    /// Returns the digests of the contents in use and rejected, if it is time to check the files.
     fn begin_check(&self) -> Option<[Option<ContentDigest>; 2]> {
         if !self.source.tls.has_files() {
             return None;
@@ -118,11 +118,11 @@ impl<T: Clone + Send + 'static> ReloadingClient<T> {
 }
 
 impl<T> Source<T> {
-    /// Reads the files, and builds a client if their contents are not known yet. It blocks.
-    fn check(&self, known: [Option<ContentDigest>; 2]) -> Check<T> {
+    /// Reads the files, and builds a client if their contents are new. It blocks.
+    fn check(&self, seen: [Option<ContentDigest>; 2]) -> Check<T> {
         let contents = self.tls.read_contents();
         let digest = contents.digest;
-        if known.contains(&Some(digest)) {
+        if seen.contains(&Some(digest)) {
             return Check::Unchanged(digest);
         }
         let mut problems = Problems::new();

@@ -1,4 +1,4 @@
-//! What a worker changes and tells when the protocol has decided.
+//! Effects of a decision: the handles get the key, and events are sent.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,57 +17,57 @@ impl RotationWorker {
     pub(super) fn carry_out(&mut self, effect: &Effect) {
         match *effect {
             Effect::Use { key, generation } => self.use_key(key, generation),
-            Effect::Started => self.tell(RotationStep::Started),
+            Effect::Started => self.report(RotationStep::Started),
             Effect::Issued(key) => {
                 if let Some(fingerprint) = self.fingerprint(key) {
-                    self.tell(RotationStep::Issued { fingerprint });
+                    self.report(RotationStep::Issued { fingerprint });
                 }
             }
-            Effect::Stored { generation } => self.tell(RotationStep::Stored { generation }),
+            Effect::Stored { generation } => self.report(RotationStep::Stored { generation }),
             Effect::Drained { timed_out } => {
-                // The protocol takes it that requests carry a key that has just gone out of use.
+                // The protocol assumes that requests carry the key that has just been replaced.
                 let timed_out = timed_out && self.drain.is_in_flight();
                 self.drain.forget();
-                self.tell(RotationStep::Drained { timed_out });
+                self.report(RotationStep::Drained { timed_out });
             }
             Effect::Revoked(key) => {
                 if let Some(fingerprint) = self.fingerprint(key) {
-                    self.tell(RotationStep::Revoked { fingerprint });
+                    self.report(RotationStep::Revoked { fingerprint });
                 }
             }
             Effect::RevocationFailed(key, ref failure) => {
                 let error = self.error(failure);
                 self.callers.note_revocation_error(error.clone());
                 if let Some(fingerprint) = self.fingerprint(key) {
-                    self.tell(RotationStep::RevocationFailed { fingerprint, error });
+                    self.report(RotationStep::RevocationFailed { fingerprint, error });
                 }
             }
-            Effect::Orphaned { revoked } => self.tell(RotationStep::Orphaned { revoked }),
-            Effect::Finished { generation } => self.tell(RotationStep::Finished { generation }),
+            Effect::Orphaned { revoked } => self.report(RotationStep::Orphaned { revoked }),
+            Effect::Finished { generation } => self.report(RotationStep::Finished { generation }),
             Effect::Failed(cause) => {
                 let error = self.cause(cause);
                 self.fail(error);
             }
             Effect::Healthy => {
-                let complaint = self.schedule.complaint();
-                self.outside.key.state.send_if_modified(|state| {
-                    std::mem::replace(&mut state.last_error, complaint.cloned()).is_some()
+                let implausible_expiry = self.schedule.implausible_expiry();
+                self.context.key.state.send_if_modified(|state| {
+                    std::mem::replace(&mut state.last_error, implausible_expiry.cloned()).is_some()
                 });
             }
             Effect::ReleasePermit => self.permit.release(),
         }
     }
 
-    /// What the last read has shown is in use: requests that waited for it go on.
+    /// Ends the last read of the store, once its key is in use: this releases the waiting requests.
     pub(super) fn finish_check(&mut self) {
         if self.is_accepted() {
             self.publish_record();
         }
-        // The issuer is asked first whether an earlier key is in use again.
+        // While the issuer verifies whether an earlier key is in use again, the read is not over.
         let is_in_doubt =
-            matches!(self.instance.pending, Pending::DistrustInUse(_) | Pending::DistrustRead(_));
-        if let Some(check) = self.known.check.take_if(|_| !is_in_doubt) {
-            let key = &self.outside.key;
+            matches!(self.instance.pending, Pending::VerifyInUse(_) | Pending::VerifyRead(_));
+        if let Some(check) = self.state.check.take_if(|_| !is_in_doubt) {
+            let key = &self.context.key;
             key.checks.end(check);
             self.inbox.pacer.note(key.current.load().serial, &key.checks);
         }
@@ -78,86 +78,87 @@ impl RotationWorker {
         self.callers.answer(self.instance.in_use.generation, has_previous);
     }
 
-    /// Reports that a rotation cannot go on for now.
+    /// Reports that a step of a rotation failed.
     pub(super) fn fail(&mut self, error: Error) {
-        let error = error.at(&self.outside.store.path);
+        let error = error.at(&self.context.store.path);
         self.callers.fail(&error);
-        self.outside.key.state.send_modify(|state| state.last_error = Some(error.clone()));
-        self.tell(RotationStep::Failed { error });
+        self.context.key.state.send_modify(|state| state.last_error = Some(error.clone()));
+        self.report(RotationStep::Failed { error });
     }
 
     fn cause(&self, cause: Cause) -> Error {
         match cause {
             Cause::Call(failure) => self.error(&failure),
             Cause::Conflicts => {
-                Error::new(ErrorKind::Conflict, "see which other program writes this secret")
-                    .because("before each write, another one was made")
+                Error::new(ErrorKind::Conflict, "find out which other program writes this secret")
+                    .because("another program changed the secret before each write")
             }
-            Cause::NotReplaced => {
-                Error::new(ErrorKind::Timeout, "see in the store why, or raise `attempt_lease`")
-                    .because("the store was asked to replace the secret and has not")
-            }
+            Cause::NotReplaced => Error::new(
+                ErrorKind::Timeout,
+                "look for the cause in the store, or raise `attempt_lease`",
+            )
+            .because("the store did not replace the secret in time"),
         }
     }
 
     fn error(&self, failure: &Failure) -> Error {
-        self.known.failures.get(failure).unwrap_or_else(|| {
-            Error::new(ErrorKind::Internal, "see the errors before this one")
+        self.state.failures.get(failure).unwrap_or_else(|| {
+            Error::new(ErrorKind::Internal, "look at the errors before this one")
                 .because("a step of the rotation failed")
         })
     }
 
     fn fingerprint(&self, key: KeyRef) -> Option<Fingerprint> {
-        let key = self.known.keys.get(key)?;
-        Some(self.known.record.fingerprint(&key.value))
+        let key = self.state.keys.get(key)?;
+        Some(self.state.record.fingerprint(&key.value))
     }
 
-    /// Requests carry this key from now on.
+    /// Makes new requests carry this key.
     fn use_key(&mut self, key: KeyRef, generation: u64) {
-        let Some(value) = self.known.keys.get(key).map(|key| key.value.clone()) else { return };
+        let Some(value) = self.state.keys.get(key).map(|key| key.value.clone()) else { return };
         let is_new = self.publish(value, generation);
         if is_new {
             self.callers.start_key();
             self.schedule.start_key();
-            self.outside.key.has_complained.store(false, Ordering::Relaxed);
-            self.tell(RotationStep::Switched { generation });
+            self.context.key.has_reported_implausible.store(false, Ordering::Relaxed);
+            self.report(RotationStep::Switched { generation });
         }
     }
 
-    /// Lets the schedule and the handles know what the record says besides the key.
+    /// Publishes what the record says besides the key to the schedule and the handles.
     pub(super) fn publish_record(&mut self) {
-        let times = self.known.record.times;
-        // Where the store replaces the secret and does not tell when, this instance has seen it.
-        let seen_at = self.outside.key.state.borrow().rotated_at;
+        let times = self.state.record.times;
+        // If the store replaces the secret and reports no time, the time when this instance saw it counts.
+        let seen_at = self.context.key.state.borrow().rotated_at;
         self.schedule.times = KeyTimes {
             rotated_at: times.rotated_at.or(seen_at),
             expires_at: times.expires_at,
-            secret_expires_at: self.known.expiry,
+            secret_expires_at: self.state.expiry,
             fixed_expiry: times.fixed_expiry,
-            interval: self.known.interval,
+            interval: self.state.interval,
         };
         self.publish_fingerprint();
         self.publish_previous();
     }
 
-    /// A salt that another instance has stored changes the fingerprint of a key that stays.
+    /// Publishes the key's new fingerprint if another instance has stored another salt.
     fn publish_fingerprint(&mut self) {
-        let current = self.outside.key.current.load_full();
-        let is_known = current.value.constant_time_eq(&self.known.record.key);
-        if is_known && current.fingerprint != self.known.record.fingerprint(&current.value) {
+        let current = self.context.key.current.load_full();
+        let is_same = current.value.constant_time_eq(&self.state.record.key);
+        if is_same && current.fingerprint != self.state.record.fingerprint(&current.value) {
             self.publish(current.value.clone(), current.generation);
         }
     }
 
-    /// Puts a key in the place of the current one. Whether it is another key.
+    /// Replaces the current key of the handles. Returns whether the key is another one.
     fn publish(&mut self, value: SecretValue, generation: u64) -> bool {
-        let key = Arc::clone(&self.outside.key);
+        let key = Arc::clone(&self.context.key);
         let current = key.current.load_full();
         let is_new = !crate::key_table::is_same_key(&current.value, &value);
-        let record = &self.known.record;
+        let record = &self.state.record;
         let fingerprint = record.fingerprint(&value);
-        // Many stores do not tell with a secret when they have replaced it.
-        let seen_now = (self.outside.issuer.is_none() && is_new).then(clock::wall);
+        // Many stores do not report when they replaced a secret.
+        let seen_now = (self.context.issuer.is_none() && is_new).then(clock::wall);
         let serial = current.serial + u64::from(is_new);
         let (next, drained) = KeyGeneration::new(value, generation, serial, fingerprint.clone());
         key.current.store(Arc::new(next));
@@ -173,11 +174,11 @@ impl RotationWorker {
         is_new
     }
 
-    /// Lets verifiers have the key before the current one, as long as the store holds it.
+    /// Publishes the previous key for verifiers, while the store holds it.
     fn publish_previous(&mut self) {
-        let record = &self.known.record;
+        let record = &self.state.record;
         let is_in_use = matches!(self.instance.record.stage, Stage::Overlap { .. });
-        let shared = &self.outside.key.previous;
+        let shared = &self.context.key.previous;
         match record.previous.as_ref().filter(|_| is_in_use) {
             None if shared.load().is_some() => shared.store(None),
             Some(value)

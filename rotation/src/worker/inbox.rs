@@ -1,4 +1,4 @@
-//! What a worker hears from the engine, from handles of the key, and from time.
+//! The inputs of a worker: commands of handles, the stop signal of the engine, and timers.
 
 use std::sync::atomic::Ordering;
 
@@ -13,14 +13,14 @@ use crate::key::Command;
 use crate::permit::ConcurrencyPermit;
 use crate::store_checks::CheckPacer;
 
-/// What a worker hears.
+/// An input of a worker.
 pub(super) enum Input {
     Stop,
     Command(Command),
     Wake,
 }
 
-/// Where a worker hears it.
+/// Receives the inputs of a worker.
 pub(crate) struct Inbox {
     commands: mpsc::Receiver<Command>,
     stop: watch::Receiver<bool>,
@@ -41,7 +41,7 @@ impl Inbox {
         tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop) => Input::Stop,
-            // The channel stays open, since this task holds a sender, too.
+            // The channel stays open, because this task also holds a sender.
             Some(command) = self.commands.recv() => Input::Command(command),
             () = drain.wait(), if wake.for_drain => Input::Wake,
             () = permit.wait(), if permit.is_queued() => Input::Wake,
@@ -59,13 +59,13 @@ impl Inbox {
 }
 
 impl RotationWorker {
-    /// Takes a command, and those that wait behind it: callers that come together share a rotation. The
-    /// event that they mean.
-    pub(super) fn take_all(&mut self, first: Command, wake: &mut Wake) -> Option<Event> {
+    /// Handles a command and those queued behind it, so that concurrent callers share a rotation. Returns the
+    /// event for the protocol.
+    pub(super) fn merge_commands(&mut self, first: Command, wake: &mut Wake) -> Option<Event> {
         let mut event = None;
         let mut next = Some(first);
         while let Some(command) = next {
-            match self.take(command) {
+            match self.handle_command(command) {
                 Ok(Event::Rotate { .. }) if event == Some(Event::RotateCompromised) => {}
                 Ok(other) => event = Some(other),
                 Err(at) => wake.at = at.map_or(wake.at, |at| at.min(wake.at)),
@@ -75,9 +75,9 @@ impl RotationWorker {
         event
     }
 
-    /// The event that a command means, or when to wake for it.
-    fn take(&mut self, command: Command) -> Result<Event, Option<Instant>> {
-        let serial = self.outside.key.current.load().serial;
+    /// Returns the event for a command, or when to wake for it.
+    fn handle_command(&mut self, command: Command) -> Result<Event, Option<Instant>> {
+        let serial = self.context.key.current.load().serial;
         match command {
             Command::Rotate(answer) => {
                 let replace = self.instance.in_use.generation;
@@ -89,10 +89,10 @@ impl RotationWorker {
                 Ok(Event::RotateCompromised)
             }
             Command::CheckStore => {
-                let checks = &self.outside.key.checks;
+                let checks = &self.context.key.checks;
                 Err(Some(self.inbox.pacer.plan(serial, checks)))
             }
-            // What a response says of an earlier key says nothing of this one.
+            // Ignore what a response says about an earlier key.
             Command::ObserveExpiry { serial: of, .. }
             | Command::ObserveImplausible { serial: of, .. }
                 if of != serial =>
@@ -100,20 +100,20 @@ impl RotationWorker {
                 Err(None)
             }
             Command::ObserveExpiry { at, .. } => {
-                self.outside.key.state.send_modify(|state| state.expires_at = Some(at));
+                self.context.key.state.send_modify(|state| state.expires_at = Some(at));
                 self.schedule.observe_expiry(at);
-                self.outside.key.has_complained.store(false, Ordering::Relaxed);
-                // How long to rest depends on it.
-                Err(Some(Instant::now() + self.rest()))
+                self.context.key.has_reported_implausible.store(false, Ordering::Relaxed);
+                // The expiry determines how long to sleep.
+                Err(Some(Instant::now() + self.sleep_duration()))
             }
             Command::ObserveImplausible { why, .. } => {
-                let path = &self.outside.store.path;
+                let path = &self.context.store.path;
                 let advice = "set the unit of the issuer's headers in `ExpiryHeaders`";
                 let error = Error::new(ErrorKind::InvalidInput, advice).because(why).at(path);
                 if self.schedule.observe_implausible(error.clone()) {
                     tracing::warn!(%path, %error, "an expiry header is not plausible");
                 }
-                self.outside.key.state.send_modify(|state| state.last_error = Some(error));
+                self.context.key.state.send_modify(|state| state.last_error = Some(error));
                 Err(None)
             }
         }

@@ -1,4 +1,4 @@
-//! Making the calls that the protocol asks for.
+//! The calls that the protocol decides on.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,16 +21,16 @@ use crate::{calls, clock};
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl RotationWorker {
-    /// Makes a call; what the protocol hears of it. A panic of an issuer or a store is an error.
+    /// Makes a call and returns its event for the protocol. A panic of an issuer or a store is an error.
     pub(super) async fn perform(&mut self, call: Call) -> Event {
         let event = AssertUnwindSafe(self.try_perform(call)).catch_unwind().await;
         let Ok(event) = event else {
-            let mut failure = self.known.failures.add(panicked());
-            // It is no answer: it does not tell what the issuer does with a key.
+            let mut failure = self.state.failures.add(panic_error());
+            // A panic does not say whether the issuer has done anything.
             failure.kind = FailureKind::Temporary;
             return Event::Failed(failure);
         };
-        event.unwrap_or_else(|error| Event::Failed(self.known.failures.add(error)))
+        event.unwrap_or_else(|error| Event::Failed(self.state.failures.add(error)))
     }
 
     async fn try_perform(&mut self, call: Call) -> Result<Event> {
@@ -41,21 +41,21 @@ impl RotationWorker {
             Call::Verify { key, limit } => self.verify(key, limit).await,
             Call::List { current, limit } => {
                 let (issuer, current) = (self.issuer()?, self.key(current)?.value);
-                let listed = ask(limit, || issuer.list(&current)).await?;
-                let numbers = listed.iter().map(|key| self.known.keys.number(key)).collect();
+                let listed = call_issuer(limit, || issuer.list(&current)).await?;
+                let numbers = listed.iter().map(|key| self.state.keys.intern(key)).collect();
                 Ok(Event::Listed(numbers))
             }
             Call::Revoke { key, current, limit } => {
                 let issuer = self.issuer()?;
                 let (key, current) = (self.key(key)?.value, self.key(current)?.value);
-                let revoked = ask(limit, || issuer.revoke(&key, &current)).await;
+                let revoked = call_issuer(limit, || issuer.revoke(&key, &current)).await;
                 revoked.map(|()| Event::Revoked).map_err(|error| {
                     let advice = format!("the issuer has not revoked a key: {}", error.advice());
                     error.advise(advice)
                 })
             }
-            Call::Request { limit } => match self.outside.store.rotate(limit).await {
-                // The store may be replacing the secret all the same.
+            Call::Request { limit } => match self.context.store.rotate(limit).await {
+                // The store may still be replacing the secret.
                 Err(error) if error.kind() == ErrorKind::Timeout => Ok(Event::Requested),
                 result => result.map(|()| Event::Requested),
             },
@@ -63,34 +63,34 @@ impl RotationWorker {
     }
 
     fn issuer(&self) -> Result<std::sync::Arc<dyn crate::issuer::KeyIssuer>> {
-        self.outside.issuer.clone().ok_or_else(lost)
+        self.context.issuer.clone().ok_or_else(missing_key)
     }
 
     fn key(&self, number: KeyRef) -> Result<IssuedKey> {
-        self.known.keys.get(number).cloned().ok_or_else(lost)
+        self.state.keys.get(number).cloned().ok_or_else(missing_key)
     }
 
     async fn read(&mut self) -> Result<Event> {
-        self.known.check = Some(self.outside.key.checks.begin());
-        let secret = self.outside.store.read(READ_TIMEOUT).await?;
+        self.state.check = Some(self.context.key.checks.begin());
+        let secret = self.context.store.read(READ_TIMEOUT).await?;
         let member = &self.policy.member;
-        let record = match self.outside.issuer {
+        let record = match self.context.issuer {
             Some(_) => StoredRecord::parse(&secret, member)?,
             None => StoredRecord::parse_store_managed(&secret, member),
         };
-        self.known.record = record.keep_salt(Some(&self.known.record));
+        self.state.record = record.keep_salt(Some(&self.state.record));
         let metadata = secret.metadata();
-        self.known.expiry = metadata.expires_at;
-        self.known.interval = metadata.rotation_interval;
+        self.state.expiry = metadata.expires_at;
+        self.state.interval = metadata.rotation_interval;
         Ok(Event::Read(self.view()))
     }
 
     /// The record as the protocol sees it.
     pub(super) fn view(&mut self) -> Record {
         let now = (self.now(), clock::wall());
-        let mut view = self.known.record.view(&mut self.known.keys, now);
-        if self.outside.issuer.is_none() {
-            // The store counts nothing where it replaces the secret.
+        let mut view = self.state.record.view(&mut self.state.keys, now);
+        if self.context.issuer.is_none() {
+            // The store counts no generations.
             let in_use = self.instance.in_use;
             view.generation = in_use.generation + u64::from(in_use.key != view.key);
             view.stored_as = in_use.stored_as;
@@ -99,13 +99,13 @@ impl RotationWorker {
         view
     }
 
-    /// Until when attempts are postponed, from when the stored time was first seen: a wrong clock may have
-    /// written it, and it must not move on with each read.
+    /// Until when attempts are postponed, counted from when this instance first read the stored time. An
+    /// instance with a wrong clock may have written it, so the limit must not move with each read.
     fn bound_postponement(&mut self, until: Time) -> Time {
-        let stored = self.known.record.times.not_before;
-        let known = self.known.postponed.filter(|(known, _)| is_same_time(*known, stored));
-        let until = known.map_or(until, |(_, known)| known.min(until));
-        self.known.postponed = Some((stored, until));
+        let stored = self.state.record.times.not_before;
+        let earlier = self.state.postponed.filter(|(earlier, _)| is_same_time(*earlier, stored));
+        let until = earlier.map_or(until, |(_, earlier)| earlier.min(until));
+        self.state.postponed = Some((stored, until));
         until
     }
 
@@ -119,19 +119,19 @@ impl RotationWorker {
             now: clock::wall(),
             member: &self.policy.member,
         };
-        let next = self.known.record.change(change, issued.as_ref(), &writer)?;
+        let next = self.state.record.change(change, issued.as_ref(), &writer)?;
         let patch = match change {
             Change::Store { .. } => self.expiry_patch(issued.and_then(|issued| issued.expires_at)),
             Change::Finish { .. } => self.late_expiry_patch(),
             _ => MetadataPatch::new(),
         };
         if matches!(change, Change::Store { .. }) {
-            self.known.expiry_before = self.known.expiry;
+            self.state.expiry_before = self.state.expiry;
         }
         let Some(written) = self.write_record(next, patch).await? else {
             return Ok(Event::Conflict);
         };
-        self.known.record = written;
+        self.state.record = written;
         Ok(Event::Written(self.view()))
     }
 
@@ -141,8 +141,8 @@ impl RotationWorker {
         next: StoredRecord,
         patch: MetadataPatch,
     ) -> Result<Option<StoredRecord>> {
-        let (store, limit) = (&self.outside.store, self.policy.attempt_lease);
-        let version = &self.known.record.version;
+        let (store, limit) = (&self.context.store, self.policy.attempt_lease);
+        let version = &self.state.record.version;
         if patch.is_empty() {
             let written = store.write(version, next.document(), patch, limit).await?;
             return Ok(written.map(|version| next.at(version)));
@@ -155,7 +155,7 @@ impl RotationWorker {
                 let path = &store.path;
                 tracing::warn!(%path, %error, "the expiry of the secret cannot follow its key's");
                 // All instances learn that this expiry belongs to an earlier key.
-                let next = next.fix_expiry(self.known.expiry, member)?;
+                let next = next.fix_expiry(self.state.expiry, member)?;
                 let written =
                     store.write(version, next.document(), MetadataPatch::new(), limit).await?;
                 Ok(written.map(|version| next.at(version)))
@@ -163,7 +163,7 @@ impl RotationWorker {
             written => {
                 let written = written?;
                 if written.is_some() {
-                    self.known.expiry = expiry;
+                    self.state.expiry = expiry;
                 }
                 Ok(written.map(|version| next.at(version)))
             }
@@ -173,21 +173,21 @@ impl RotationWorker {
     /// The secret's own expiry, if it has one, follows the key's.
     fn expiry_patch(&self, expiry: Option<std::time::SystemTime>) -> MetadataPatch {
         match expiry {
-            _ if self.known.expiry.is_none() => MetadataPatch::new(),
+            _ if self.state.expiry.is_none() => MetadataPatch::new(),
             Some(expiry) => MetadataPatch::new().expires_at(expiry),
             None => MetadataPatch::new().clear_expires_at(),
         }
     }
 
-    /// The same, if it has not followed yet: some stores keep it apart from the value, and can fail
-    /// between the two.
+    /// The same patch, if the expiry has not followed yet: some stores write it separately from the value, and
+    /// can fail in between.
     fn late_expiry_patch(&self) -> MetadataPatch {
-        let (kept, before) = (self.known.expiry, self.known.expiry_before);
-        let fixed = self.known.record.times.fixed_expiry;
+        let (kept, before) = (self.state.expiry, self.state.expiry_before);
+        let fixed = self.state.record.times.fixed_expiry;
         if kept.is_none() || kept != before || is_same_time(kept, fixed) {
             return MetadataPatch::new();
         }
-        self.expiry_patch(self.known.record.times.expires_at)
+        self.expiry_patch(self.state.record.times.expires_at)
     }
 
     async fn issue(
@@ -199,7 +199,7 @@ impl RotationWorker {
         let (issuer, current) = (self.issuer()?, self.key(current)?.value);
         let id = IssueId::from_uuid(Uuid::from_u128(attempt.id.0));
         let request = &IssueAttempt::new(id, attempt.token);
-        // Until an answer says otherwise, the issuer may have given a key.
+        // Until the issuer says otherwise, it may have issued a key.
         let (is_in_doubt, was_in_doubt) = (&AtomicBool::new(false), &AtomicBool::new(false));
         let call = async || {
             was_in_doubt.store(is_in_doubt.swap(true, Ordering::Relaxed), Ordering::Relaxed);
@@ -209,11 +209,11 @@ impl RotationWorker {
             is_in_doubt.store(before || !is_clear, Ordering::Relaxed);
             result
         };
-        let issued = match ask(limit, call).await {
+        let issued = match call_issuer(limit, call).await {
             Ok(issued) => issued,
             Err(error) if is_refusal(&error) && is_in_doubt.load(Ordering::Relaxed) => {
-                // It will be refused again, but an earlier call may have got a key.
-                let mut failure = self.known.failures.add(error);
+                // The issuer would refuse again, but an earlier call may have issued a key.
+                let mut failure = self.state.failures.add(error);
                 failure.kind = FailureKind::Permanent;
                 return Ok(Event::Failed(failure));
             }
@@ -221,54 +221,61 @@ impl RotationWorker {
         };
         let is_repeated = was_in_doubt.load(Ordering::Relaxed);
         if issued.value.is_empty() || crate::key_table::is_same_key(&issued.value, &current) {
-            let error = Error::new(ErrorKind::Corrupt, "look at the issuer's answers")
-                .because("the issuer gave no new key");
-            let mut failure = self.known.failures.add(error);
+            let error = Error::new(ErrorKind::Corrupt, "check what the issuer returns")
+                .because("the issuer returned no new key");
+            let mut failure = self.state.failures.add(error);
             if !is_repeated {
-                // An idempotent issuer would give the same answer to the same attempt.
+                // An idempotent issuer would respond to the same attempt in the same way.
                 failure.kind = FailureKind::Refused;
             }
             return Ok(Event::Failed(failure));
         }
-        // As the record will hold it: text and binary are not the same.
+        // Convert the key to text, as the record will hold it: text and binary values differ.
         let (issued, unusable) = match issued.value.expose_text() {
             Ok(text) => (IssuedKey { value: SecretValue::from(text), ..issued }, None),
-            Err(error) => (issued, Some(self.known.failures.add(error))),
+            Err(error) => (issued, Some(self.state.failures.add(error))),
         };
-        let key = self.known.keys.add_issued(&issued);
+        let key = self.state.keys.add_issued(&issued);
         Ok(Event::Issued { key, unusable, is_repeated })
     }
 
     async fn verify(&mut self, key: KeyRef, limit: Duration) -> Result<Event> {
         let (issuer, key) = (self.issuer()?, self.key(key)?.value);
-        let result = ask(limit, || issuer.verify(&key)).await;
+        let result = call_issuer(limit, || issuer.verify(&key)).await;
         if self.instance.pending != Pending::VerifyNew {
             return result.map(|()| Event::Verified);
         }
         result.map(|()| Event::Verified).map_err(|error| {
-            let advice = format!("see why the issuer refuses the key it gave: {}", error.advice());
+            let advice =
+                format!("find out why the issuer refuses its own new key: {}", error.advice());
             error.advise(advice)
         })
     }
 }
 
-/// Asks the issuer, again if that may help.
-async fn ask<T, F: Future<Output = Result<T>>>(
+/// Calls the issuer, and retries after temporary errors.
+async fn call_issuer<T, F: Future<Output = Result<T>>>(
     limit: Duration,
     request: impl FnMut() -> F,
 ) -> Result<T> {
-    calls::repeat(limit, request).await.unwrap_or_else(|| {
-        Err(Error::new(ErrorKind::Timeout, "see whether the issuer of the key is well")
-            .because("the issuer did not answer in time"))
+    calls::retry(limit, request).await.unwrap_or_else(|| {
+        Err(Error::new(
+            ErrorKind::Timeout,
+            "check that the issuer responds, or raise `attempt_lease`",
+        )
+        .because("the issuer did not respond in time"))
     })
 }
 
-fn panicked() -> Error {
-    Error::new(ErrorKind::Internal, "see what the panic said, in the issuer or the store")
-        .because("a step of the rotation panicked")
+fn panic_error() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "look for the panic's message in the log; fix the issuer or the store",
+    )
+    .because("a step of the rotation panicked")
 }
 
-fn lost() -> Error {
+fn missing_key() -> Error {
     Error::new(ErrorKind::Internal, "report this with the events before it")
         .because("the rotation has lost track of a key")
 }

@@ -61,6 +61,9 @@ async fn maps_each_status_to_a_kind() {
             "{error}"
         );
         failed(kind, issuer.verify(&key).await);
+        if status == 404 {
+            assert!(error.to_string().contains("`/api/keys/rotate`"), "{error}");
+        }
         let revoked = issuer.revoke(&key, &current()).await;
         if matches!(status, 404 | 410) {
             revoked.unwrap();

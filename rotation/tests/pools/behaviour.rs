@@ -7,11 +7,11 @@ use sqlx::{Executor as _, Row as _};
 use strongroom_rotation::RotationPolicy;
 use strongroom_testkit::canary;
 
-use crate::setting::{Instance, Setting};
+use crate::fixture::{Fixture, Instance};
 use crate::{BOUND, Pool};
 
-async fn instance(setting: &Setting) -> Instance {
-    setting.instance(RotationPolicy::new().single_instance().drain_timeout(2 * BOUND)).await
+async fn instance(fixture: &Fixture) -> Instance {
+    fixture.instance(RotationPolicy::new().single_instance().drain_timeout(2 * BOUND)).await
 }
 
 fn pools(instance: &Instance) -> [Pool; 2] {
@@ -20,27 +20,27 @@ fn pools(instance: &Instance) -> [Pool; 2] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_pool_closes_the_connections_of_an_earlier_key() {
-    let setting = Setting::start().await;
-    let mut instance = instance(&setting).await;
+    let fixture = Fixture::start().await;
+    let mut instance = instance(&fixture).await;
     let pools = pools(&instance);
     for pool in &pools {
         pool.execute("SELECT 1").await.unwrap();
     }
-    setting.wait_for("usename = 'orders_a'", 2).await;
+    fixture.wait_for("usename = 'orders_a'", 2).await;
     instance.rotate().await;
-    setting.wait_for("true", 0).await;
+    fixture.wait_for("true", 0).await;
     for pool in &pools {
         pool.execute("SELECT 1").await.unwrap();
     }
-    setting.wait_for("usename = 'orders_b'", 2).await;
+    fixture.wait_for("usename = 'orders_b'", 2).await;
     instance.engine.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_in_use_outlives_the_rotation_and_is_closed_when_it_is_returned() {
-    let mut setting = Setting::start().await;
-    setting.end_sessions = true;
-    let mut instance = instance(&setting).await;
+    let mut fixture = Fixture::start().await;
+    fixture.end_sessions = true;
+    let mut instance = instance(&fixture).await;
     let [Pool::Sqlx(sqlx), Pool::Deadpool(deadpool)] = pools(&instance) else { unreachable!() };
     let mut transaction = sqlx.begin().await.unwrap();
     let client = deadpool.get().await.unwrap();
@@ -53,8 +53,8 @@ async fn a_connection_in_use_outlives_the_rotation_and_is_closed_when_it_is_retu
     client.batch_execute("SELECT 1").await.unwrap();
     transaction.commit().await.unwrap();
     drop(client);
-    setting.wait_for("usename = 'orders_a'", 0).await;
-    setting.wait_for("usename = 'orders_b'", 2).await;
+    fixture.wait_for("usename = 'orders_a'", 0).await;
+    fixture.wait_for("usename = 'orders_b'", 2).await;
     // The rotation that is under way ends first.
     instance.rotate().await;
     instance.engine.shutdown().await;
@@ -62,8 +62,8 @@ async fn a_connection_in_use_outlives_the_rotation_and_is_closed_when_it_is_retu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_pools_still_log_in_when_the_engine_is_shut_down() {
-    let setting = Setting::start().await;
-    let instance = instance(&setting).await;
+    let fixture = Fixture::start().await;
+    let instance = instance(&fixture).await;
     let pools = pools(&instance);
     instance.engine.shutdown().await;
     drop(instance);
@@ -76,10 +76,10 @@ async fn the_pools_still_log_in_when_the_engine_is_shut_down() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_password_that_nothing_replaced_is_an_error_without_the_password() {
-    let setting = Setting::start().await;
-    let instance = instance(&setting).await;
+    let fixture = Fixture::start().await;
+    let instance = instance(&fixture).await;
     let pools = pools(&instance);
-    setting.server.sql("ALTER ROLE orders_a PASSWORD NULL");
+    fixture.server.sql("ALTER ROLE orders_a PASSWORD NULL");
     for pool in &pools {
         let error = pool.execute("SELECT 1").await.unwrap_err();
         assert!(error.contains("28P01"), "{error}");
@@ -92,8 +92,8 @@ async fn a_refused_password_that_nothing_replaced_is_an_error_without_the_passwo
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_of_sqlx_is_an_executor_and_closes_its_connections() {
-    let setting = Setting::start().await;
-    let instance = instance(&setting).await;
+    let fixture = Fixture::start().await;
+    let instance = instance(&fixture).await;
     let [Pool::Sqlx(pool), _] = pools(&instance) else { unreachable!() };
     let rows: Vec<i32> =
         sqlx::query_scalar("SELECT generate_series(1, 100)").fetch_all(&pool).await.unwrap();
@@ -113,6 +113,6 @@ async fn a_pool_of_sqlx_is_an_executor_and_closes_its_connections() {
     tokio::time::timeout(Duration::from_secs(10), pool.close()).await.unwrap();
     assert!(pool.is_closed());
     assert!(matches!(pool.acquire().await, Err(sqlx::Error::PoolClosed)));
-    setting.wait_for("true", 0).await;
+    fixture.wait_for("true", 0).await;
     instance.engine.shutdown().await;
 }

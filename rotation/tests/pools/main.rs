@@ -3,9 +3,9 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod behaviour;
+mod fixture;
 mod load;
 mod rotation;
-mod setting;
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Pool {
         Self::Deadpool(manager.create_pool(config).unwrap())
     }
 
-    /// Runs one statement on one connection. A failure is told with its causes.
+    /// Runs one statement on one connection. An error includes its causes.
     async fn execute(&self, sql: &'static str) -> Result<(), String> {
         match self {
             Self::Sqlx(pool) => {

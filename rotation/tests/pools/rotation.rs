@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use strongroom_rotation::{RotatingKey, RotationPolicy};
 use strongroom_testkit::report;
 
-use crate::setting::Setting;
+use crate::fixture::Fixture;
 use crate::{BOUND, Pool};
 
 const CLIENTS: usize = 40;
@@ -16,22 +16,22 @@ fn policy() -> RotationPolicy {
     RotationPolicy::new().single_instance().drain_timeout(2 * BOUND)
 }
 
-/// 40 clients query while the two roles take turns, about once a second.
+/// 40 clients query while the two roles alternate about once a second.
 async fn query_while_roles_take_turns(
     name: &str,
     open: fn(&RotatingKey) -> Pool,
     end_sessions: bool,
 ) {
-    let mut setting = Setting::start().await;
-    setting.end_sessions = end_sessions;
-    let mut instance = setting.instance(policy()).await;
+    let mut fixture = Fixture::start().await;
+    fixture.end_sessions = end_sessions;
+    let mut instance = fixture.instance(policy()).await;
     let pool = open(&instance.key);
     let mut load = crate::load::Load::start(CLIENTS, pool.query("SELECT pg_sleep(0.005)"));
     let start = Instant::now();
     let mut begin = String::new();
     for turn in 1..=ROTATIONS {
         load.progress(2 * CLIENTS as u64).await;
-        begin = setting.now();
+        begin = fixture.now();
         instance.rotate().await;
         tokio::time::sleep_until((start + turn * Duration::from_millis(900)).into()).await;
     }
@@ -42,9 +42,9 @@ async fn query_while_roles_take_turns(
         "{name}, sessions ended: {end_sessions}: {ROTATIONS} rotations in {took:.1} s under {CLIENTS} \
          clients: {queries} queries, none failed"
     ));
-    assert!(setting.connections() > 0);
-    setting.only_current(&instance.key, &begin).await;
-    assert!(!setting.server.log().contains("password authentication failed"));
+    assert!(fixture.connections() > 0);
+    fixture.only_current(&instance.key, &begin).await;
+    assert!(!fixture.server.log().contains("password authentication failed"));
     instance.engine.shutdown().await;
 }
 
@@ -70,10 +70,10 @@ async fn no_query_through_deadpool_fails_when_revocations_end_sessions() {
 
 /// Another instance has the key revoked before this one knows of the new key.
 async fn query_while_another_instance_revokes(name: &str, open: fn(&RotatingKey) -> Pool) {
-    let setting = Setting::start().await;
+    let fixture = Fixture::start().await;
     // Left alone, an instance notices a new key after a third of this time.
     let policy = RotationPolicy::new().propagation_timeout(30 * BOUND).drain_timeout(BOUND);
-    let (one, other) = (setting.instance(policy.clone()).await, setting.instance(policy).await);
+    let (one, other) = (fixture.instance(policy.clone()).await, fixture.instance(policy).await);
     let pool = open(&one.key);
     let mut load = crate::load::Load::start(CLIENTS, pool.query_after_login("SELECT 1"));
     for _ in 0..4 {
@@ -83,7 +83,7 @@ async fn query_while_another_instance_revokes(name: &str, open: fn(&RotatingKey)
     }
     load.progress(2 * CLIENTS as u64).await;
     let queries = load.stop().await;
-    let refused = setting.server.log().matches("password authentication failed").count();
+    let refused = fixture.server.log().matches("password authentication failed").count();
     report(format!(
         "{name}: 4 revocations by another instance under {CLIENTS} clients: {queries} queries, none \
          failed; {refused} logins were refused and tried once more"

@@ -52,15 +52,16 @@ fn names_every_problem() {
     ] {
         assert!(found.iter().any(|problem| problem.contains(name)), "{name}: {found:?}");
     }
-    // Of passwords that are accepted elsewhere, some are too short here.
+    // This issuer needs more entropy than `PasswordIssuer`.
     let short = problems(|config| config.password.length = 21);
     assert!(short.len() == 1 && short[0].contains("128 bits"), "{short:?}");
     assert!(problems(|config| config.password.length = 22).is_empty());
 }
 
 #[test]
-fn rejects_a_malformed_path() {
+fn names_a_malformed_admin_path() {
     let config = PostgresIssuerConfig::new("one", "other");
     let error = PostgresIssuer::new(MemoryBackend::new(), "/no path/", &config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("`admin_path`"), "{error}");
 }

@@ -7,7 +7,7 @@ use strongroom_rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
 use strongroom_testkit::{canary, planted};
 
 use crate::failed;
-use crate::setting::{ADMIN, FIRST, Setting, url};
+use crate::fixture::{ADMIN, FIRST, Fixture, url};
 use crate::stub::{self, Stub};
 
 const SERVER_TEXT: &str = planted!(" is what the server says");
@@ -18,8 +18,8 @@ async fn issue(issuer: &PostgresIssuer, key: &SecretValue) -> strongroom_core::R
 
 #[tokio::test]
 async fn maps_each_answer_to_a_login_to_a_kind() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer();
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer();
     for (code, kind, is_temporary) in [
         ("28P01", ErrorKind::Unauthenticated, false),
         ("28000", ErrorKind::Unauthenticated, false),
@@ -36,11 +36,11 @@ async fn maps_each_answer_to_a_login_to_a_kind() {
     ] {
         let stub = Stub::new(stub::error(code, SERVER_TEXT)).await;
         let host = stub.address.to_string();
-        setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
-        let first = setting.first();
+        fixture.store_admin_url(&url(&host, "keeper", FIRST)).await;
+        let first = fixture.first();
         let of_admin = failed(kind, issue(&issuer, &first).await);
         let of_revocation =
-            failed(kind, issuer.revoke(&first, &setting.url("orders_b", "p")).await);
+            failed(kind, issuer.revoke(&first, &fixture.url("orders_b", "p")).await);
         let of_key = failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
         for error in [&of_admin, &of_revocation, &of_key] {
             assert_eq!(error.is_temporary(), is_temporary, "{error}");
@@ -54,8 +54,8 @@ async fn maps_each_answer_to_a_login_to_a_kind() {
 
 #[tokio::test]
 async fn a_server_that_does_not_speak_the_protocol_is_unavailable() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(500));
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer_with(|config| config.timeouts.call = Duration::from_millis(500));
     let garbage = Stub::new(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()).await;
     let closes = Stub::new(Vec::new()).await;
     for (host, kind) in [
@@ -65,8 +65,8 @@ async fn a_server_that_does_not_speak_the_protocol_is_unavailable() {
         ("%2Fno%2Fsuch%2Fsocket".to_owned(), ErrorKind::Unavailable),
         ("no-such-host.invalid".to_owned(), ErrorKind::Unavailable),
     ] {
-        setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
-        let error = failed(kind, issue(&issuer, &setting.first()).await);
+        fixture.store_admin_url(&url(&host, "keeper", FIRST)).await;
+        let error = failed(kind, issue(&issuer, &fixture.first()).await);
         assert!(error.is_temporary(), "{error}");
         failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
     }
@@ -74,73 +74,75 @@ async fn a_server_that_does_not_speak_the_protocol_is_unavailable() {
 
 #[tokio::test]
 async fn a_server_that_hangs_is_a_timeout() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(300));
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer_with(|config| config.timeouts.call = Duration::from_millis(300));
     let silent = Stub::serving(|stream| async move {
         let _stream = stream;
         std::future::pending::<()>().await;
     })
     .await;
     let host = silent.address.to_string();
-    setting.store_admin_url(&url(&host, "keeper", FIRST)).await;
-    let error = failed(ErrorKind::Timeout, issue(&issuer, &setting.first()).await);
+    fixture.store_admin_url(&url(&host, "keeper", FIRST)).await;
+    let error = failed(ErrorKind::Timeout, issue(&issuer, &fixture.first()).await);
     assert!(error.is_temporary());
     failed(ErrorKind::Timeout, issuer.verify(&url(&host, "orders_a", FIRST)).await);
 }
 
 #[tokio::test]
 async fn rolls_back_a_call_that_takes_too_long() {
-    let setting = Setting::start().await;
-    let (first, key) = (setting.first(), setting.url("orders_b", FIRST));
-    setting.server.sql(&format!("ALTER ROLE orders_b PASSWORD '{FIRST}'"));
+    let fixture = Fixture::start().await;
+    let (first, key) = (fixture.first(), fixture.url("orders_b", FIRST));
+    fixture.server.sql(&format!("ALTER ROLE orders_b PASSWORD '{FIRST}'"));
     let connect = format!(
         "host=127.0.0.1 port={} user=postgres dbname=postgres password={}",
-        setting.server.address().port(),
-        setting.server.password()
+        fixture.server.address().port(),
+        fixture.server.password()
     );
     let (client, connection) =
         tokio_postgres::connect(&connect, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client.batch_execute("BEGIN; ALTER ROLE orders_b CONNECTION LIMIT 7").await.unwrap();
-    let impatient = setting.issuer_with(|config| config.timeouts.call = Duration::from_millis(700));
+    let impatient = fixture.issuer_with(|config| config.timeouts.call = Duration::from_millis(700));
     failed(ErrorKind::Timeout, issue(&impatient, &first).await);
     client.batch_execute("ROLLBACK").await.unwrap();
     // The server notices that the client has gone, and releases the lock.
-    let issued = setting.issuer().issue(&first, &IssueAttempt::random()).await.unwrap();
-    assert!(setting.accepts(&issued.value) && !setting.accepts(&key));
+    let issued = fixture.issuer().issue(&first, &IssueAttempt::random()).await.unwrap();
+    assert!(fixture.accepts(&issued.value) && !fixture.accepts(&key));
 }
 
 #[tokio::test]
 async fn names_the_rights_that_the_administrator_lacks() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
-    setting.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
+    fixture.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
     let error = failed(ErrorKind::Denied, issue(&issuer, &first).await);
     assert!(error.to_string().contains("ADMIN OPTION"), "{error}");
     assert!(!error.is_temporary());
-    setting.server.sql("GRANT orders_b TO keeper WITH ADMIN TRUE; ALTER ROLE keeper NOCREATEROLE");
+    fixture.server.sql("GRANT orders_b TO keeper WITH ADMIN TRUE; ALTER ROLE keeper NOCREATEROLE");
     let error = failed(ErrorKind::Denied, issue(&issuer, &first).await);
     assert!(error.to_string().contains("CREATEROLE"), "{error}");
-    setting.server.sql("ALTER ROLE keeper CREATEROLE");
+    fixture.server.sql("ALTER ROLE keeper CREATEROLE");
     issue(&issuer, &first).await.unwrap();
-    setting.server.sql("ALTER ROLE keeper SET default_transaction_read_only = on");
+    fixture.server.sql("ALTER ROLE keeper SET default_transaction_read_only = on");
     let error = failed(ErrorKind::Unavailable, issue(&issuer, &first).await);
     assert!(error.to_string().contains("read-only"), "{error}");
 }
 
 #[tokio::test]
 async fn names_a_role_that_is_missing_or_may_not_log_in() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
-    setting.server.sql("ALTER ROLE orders_b NOLOGIN");
+    fixture.server.sql("ALTER ROLE orders_b NOLOGIN");
     let error = failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
     assert!(error.to_string().contains("LOGIN"), "{error}");
-    // Without LOGIN, the server does not tell whether the password still is this one.
+    // Without LOGIN, the server does not reveal whether the role still has this password.
     failed(ErrorKind::Unauthenticated, issuer.revoke(&next, &first).await);
-    setting.server.sql("DROP ROLE orders_b");
-    failed(ErrorKind::Config, issue(&issuer, &first).await);
-    failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
+    fixture.server.sql("DROP ROLE orders_b");
+    let error = failed(ErrorKind::Config, issue(&issuer, &first).await);
+    assert!(error.to_string().contains("the role `orders_b` does not exist"), "{error}");
+    let error = failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
+    assert!(error.to_string().contains("`orders_b`"), "{error}");
     issuer.revoke(&next, &first).await.unwrap();
     let other_database = first.expose_text().unwrap().replace("/postgres?", "/nowhere?");
     failed(ErrorKind::Config, issuer.verify(&other_database.as_str().into()).await);
@@ -148,53 +150,53 @@ async fn names_a_role_that_is_missing_or_may_not_log_in() {
 
 #[tokio::test]
 async fn rejects_wrong_passwords_and_urls() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer();
-    let wrong = setting.url("orders_a", planted!("-wrong"));
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer();
+    let wrong = fixture.url("orders_a", planted!("-wrong"));
     failed(ErrorKind::Unauthenticated, issue(&issuer, &wrong).await);
     failed(ErrorKind::Unauthenticated, issuer.verify(&wrong).await);
-    assert!(!setting.has_password("orders_b"));
-    let stranger = setting.url("keeper", FIRST);
+    assert!(!fixture.has_password("orders_b"));
+    let other_role = fixture.url("keeper", FIRST);
     for result in [
-        issue(&issuer, &stranger).await,
-        issuer.verify(&stranger).await,
-        issuer.revoke(&stranger, &setting.first()).await,
-        issuer.revoke(&setting.first(), &stranger).await,
+        issue(&issuer, &other_role).await,
+        issuer.verify(&other_role).await,
+        issuer.revoke(&other_role, &fixture.first()).await,
+        issuer.revoke(&fixture.first(), &other_role).await,
         issue(&issuer, &"host=db user=orders_a password=hunter2".into()).await,
     ] {
         failed(ErrorKind::InvalidInput, result);
     }
     for (admin, kind) in [
-        (setting.url("keeper", planted!("-wrong")), ErrorKind::Unauthenticated),
-        (setting.first(), ErrorKind::Config),
+        (fixture.url("keeper", planted!("-wrong")), ErrorKind::Unauthenticated),
+        (fixture.first(), ErrorKind::Config),
         (canary::text(" is no URL"), ErrorKind::InvalidInput),
     ] {
-        setting.store_admin_url(&admin).await;
-        failed(kind, issue(&issuer, &setting.first()).await);
+        fixture.store_admin_url(&admin).await;
+        failed(kind, issue(&issuer, &fixture.first()).await);
     }
-    setting.store.delete(&SecretPath::parse(ADMIN).unwrap()).await.unwrap();
-    let missing = issue(&issuer, &setting.first()).await.unwrap_err();
+    fixture.store.delete(&SecretPath::parse(ADMIN).unwrap()).await.unwrap();
+    let missing = issue(&issuer, &fixture.first()).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     assert!(missing.to_string().contains(ADMIN), "{missing}");
 }
 
-/// If a server accepts any password, the issuer cannot tell the one to revoke from a newer one.
+/// If a server accepts any password, the issuer cannot distinguish the one to revoke from a newer one.
 #[tokio::test]
 async fn revokes_nothing_at_a_server_that_asks_for_no_password() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     let second = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
-    setting.admit(&["host all orders_a,orders_b all trust", "host all all all scram-sha-256"]);
+    fixture.admit(&["host all orders_a,orders_b all trust", "host all all all scram-sha-256"]);
     let error = failed(ErrorKind::Config, issuer.revoke(&first, &second).await);
     assert!(error.to_string().contains("pg_hba.conf"), "{error}");
-    assert!(setting.has_password("orders_a"));
+    assert!(fixture.has_password("orders_a"));
     for method in ["md5", "password"] {
-        setting.admit(&[&format!("host all all all {method}")]);
+        fixture.admit(&[&format!("host all all all {method}")]);
         let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
         issuer.verify(&next).await.unwrap();
         issuer.revoke(&second, &first).await.unwrap();
-        assert!(setting.accepts(&next) && setting.has_password("orders_a"));
+        assert!(fixture.accepts(&next) && fixture.has_password("orders_a"));
     }
-    setting.admit(&["host all orders_a all reject", "host all all all scram-sha-256"]);
+    fixture.admit(&["host all orders_a all reject", "host all all all scram-sha-256"]);
     failed(ErrorKind::Unauthenticated, issue(&issuer, &first).await);
 }

@@ -1,4 +1,4 @@
-//! The fencing token: an instance that stood still never replaces the password in use.
+//! The fencing token: an instance that was paused never replaces the password in use.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use strongroom_core::{ErrorKind, SecretValue};
 use strongroom_rotation::{IssueAttempt, IssueId, KeyIssuer as _, PostgresIssuer};
 
 use crate::failed;
-use crate::setting::{Setting, quoted};
+use crate::fixture::{Fixture, quoted};
 
 fn attempt(token: u64) -> IssueAttempt {
     IssueAttempt::new(IssueId::random(), token)
@@ -19,44 +19,44 @@ async fn issued(issuer: &PostgresIssuer, current: &SecretValue, token: u64) -> S
 
 #[tokio::test]
 async fn rejects_an_attempt_that_is_older_than_that_of_the_key_in_use() {
-    let setting = Setting::start().await;
-    let (paused, other) = (setting.issuer(), setting.issuer());
-    let first = setting.first();
+    let fixture = Fixture::start().await;
+    let (paused, other) = (fixture.issuer(), fixture.issuer());
+    let first = fixture.first();
     // The administrator has no more rights than changing a password takes.
     let rights = "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = 'keeper'";
-    assert_eq!(setting.server.sql(rights), "f|t");
-    // One instance notes token 5 and stands still; another takes over, and its key is stored.
+    assert_eq!(fixture.server.sql(rights), "f|t");
+    // One instance stores token 5 and is paused; another takes over and stores its key.
     let stored = issued(&other, &first, 6).await;
     let error = failed(ErrorKind::Conflict, paused.issue(&first, &attempt(5)).await);
     assert!(!error.is_temporary());
     for part in ["another instance", "6", "5", "COMMENT ON ROLE", "[strongroom: fencing token"] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    assert!(setting.accepts(&stored) && setting.accepts(&first));
+    assert!(fixture.accepts(&stored) && fixture.accepts(&first));
     // After the old key is revoked, the answer is the same.
     other.revoke(&first, &stored).await.unwrap();
     failed(ErrorKind::Conflict, paused.issue(&first, &attempt(5)).await);
-    assert!(setting.accepts(&stored));
-    // The roles have taken turns, and the token still counts for both.
+    assert!(fixture.accepts(&stored));
+    // The roles have alternated, and the token still counts for both.
     let next = issued(&other, &stored, 7).await;
     for (current, token) in [(&stored, 6), (&next, 6), (&first, 5)] {
         failed(ErrorKind::Conflict, paused.issue(current, &attempt(token)).await);
     }
-    assert!(setting.accepts(&stored) && setting.accepts(&next));
+    assert!(fixture.accepts(&stored) && fixture.accepts(&next));
 }
 
 #[tokio::test]
 async fn accepts_the_same_token_again_and_any_larger_one() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     for token in [0, 0, 1, 1, 9, 10, u64::MAX, u64::MAX] {
         let next = issued(&issuer, &first, token).await;
-        assert!(setting.accepts(&next) && setting.accepts(&first), "{token}");
+        assert!(fixture.accepts(&next) && fixture.accepts(&first), "{token}");
     }
     failed(ErrorKind::Conflict, issuer.issue(&first, &attempt(u64::MAX - 1)).await);
     let expected = format!("[strongroom: fencing token {}]", u64::MAX);
-    for role in setting.roles {
-        assert_eq!(setting.comment(role), expected.as_bytes());
+    for role in fixture.roles {
+        assert_eq!(fixture.comment(role), expected.as_bytes());
     }
 }
 
@@ -65,49 +65,49 @@ async fn keeps_the_operators_comment_byte_for_byte() {
     let odd =
         " It's \\ a \"$strongroom$\"\n%I %L \\1 & \\\\n 🔑 [strongroom] {} [strongroom: role]\t ";
     for roles in [["orders_a", "orders_b"], ["it's %I $1; --", "\\ünïcode\\ \"%L"]] {
-        let setting = Setting::of(roles).await;
+        let fixture = Fixture::of(roles).await;
         let literal = odd.replace('\'', "''");
-        setting.server.sql(&format!("COMMENT ON ROLE {} IS '{literal}'", quoted(roles[0])));
-        let (issuer, first) = (setting.issuer(), setting.first());
+        fixture.server.sql(&format!("COMMENT ON ROLE {} IS '{literal}'", quoted(roles[0])));
+        let (issuer, first) = (fixture.issuer(), fixture.first());
         for token in [17, 18, 4_000_000_000_000] {
             issued(&issuer, &first, token).await;
             let marker = format!("[strongroom: fencing token {token}]");
-            assert_eq!(setting.comment(roles[0]), format!("{odd} {marker}").as_bytes());
-            assert_eq!(setting.comment(roles[1]), marker.as_bytes());
+            assert_eq!(fixture.comment(roles[0]), format!("{odd} {marker}").as_bytes());
+            assert_eq!(fixture.comment(roles[1]), marker.as_bytes());
         }
         // The operator may write behind the marker, too.
         let text = "before [strongroom: fencing token 4000000000000] behind";
-        setting.server.sql(&format!("COMMENT ON ROLE {} IS '{text}'", quoted(roles[1])));
+        fixture.server.sql(&format!("COMMENT ON ROLE {} IS '{text}'", quoted(roles[1])));
         issued(&issuer, &first, 4_000_000_000_001).await;
         let expected = "before [strongroom: fencing token 4000000000001] behind";
-        assert_eq!(setting.comment(roles[1]), expected.as_bytes());
+        assert_eq!(fixture.comment(roles[1]), expected.as_bytes());
     }
 }
 
 #[tokio::test]
 async fn the_comment_of_one_role_is_enough() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     let (mut current, mut token) = (first, 20);
     for lost in [0, 1, 0, 1] {
         let next = issued(&issuer, &current, token).await;
-        setting.server.sql(&format!("COMMENT ON ROLE {} IS 'mine'", setting.roles[lost]));
+        fixture.server.sql(&format!("COMMENT ON ROLE {} IS 'mine'", fixture.roles[lost]));
         failed(ErrorKind::Conflict, issuer.issue(&current, &attempt(token - 1)).await);
-        assert!(setting.accepts(&next));
+        assert!(fixture.accepts(&next));
         issuer.revoke(&current, &next).await.unwrap();
         (current, token) = (next, token + 1);
     }
     // Without both, any token is accepted: that is how to begin again.
-    for role in setting.roles {
-        setting.server.sql(&format!("COMMENT ON ROLE {role} IS NULL"));
+    for role in fixture.roles {
+        fixture.server.sql(&format!("COMMENT ON ROLE {role} IS NULL"));
     }
     issued(&issuer, &current, 1).await;
 }
 
 #[tokio::test]
 async fn names_the_role_whose_comment_holds_a_damaged_token() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     let next = issued(&issuer, &first, 3).await;
     for (role, number) in [
         ("orders_a", ""),
@@ -120,73 +120,73 @@ async fn names_the_role_whose_comment_holds_a_damaged_token() {
         ("orders_b", " 5] [strongroom: fencing token 5 ]"),
     ] {
         let text = format!("mine [strongroom: fencing token{number}");
-        setting.server.sql(&format!("COMMENT ON ROLE {role} IS '{text}'"));
+        fixture.server.sql(&format!("COMMENT ON ROLE {role} IS '{text}'"));
         let error = failed(ErrorKind::Config, issuer.issue(&first, &attempt(9)).await);
         assert!(!error.is_temporary());
         assert!(error.to_string().contains(role), "{error}");
         assert!(error.to_string().contains("COMMENT ON ROLE"), "{error}");
-        assert!(setting.accepts(&next) && setting.comment(role) == text.as_bytes());
+        assert!(fixture.accepts(&next) && fixture.comment(role) == text.as_bytes());
         // Nothing else depends on it.
         issuer.verify(&next).await.unwrap();
-        setting.server.sql(&format!("COMMENT ON ROLE {role} IS 'mine'"));
+        fixture.server.sql(&format!("COMMENT ON ROLE {role} IS 'mine'"));
     }
     issued(&issuer, &first, 9).await;
 }
 
 #[tokio::test]
 async fn the_largest_of_several_tokens_counts() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     let two = "[strongroom: fencing token 30] copied [strongroom: fencing token 4]";
-    setting.server.sql(&format!("COMMENT ON ROLE orders_b IS '{two}'"));
-    setting.server.sql("COMMENT ON ROLE orders_a IS '[strongroom: fencing token 7]'");
+    fixture.server.sql(&format!("COMMENT ON ROLE orders_b IS '{two}'"));
+    fixture.server.sql("COMMENT ON ROLE orders_a IS '[strongroom: fencing token 7]'");
     failed(ErrorKind::Conflict, issuer.issue(&first, &attempt(29)).await);
     issued(&issuer, &first, 30).await;
     let expected = "[strongroom: fencing token 30] copied [strongroom: fencing token 30]";
-    assert_eq!(setting.comment("orders_b"), expected.as_bytes());
+    assert_eq!(fixture.comment("orders_b"), expected.as_bytes());
 }
 
 /// Also where the administrator's transactions are stricter by default, and would read what was there
 /// before the lock was free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_the_token_after_it_has_the_lock() {
-    let setting = Arc::new(Setting::start().await);
-    setting.server.sql("ALTER ROLE keeper SET default_transaction_isolation = 'serializable'");
-    let first = setting.first();
-    issued(&setting.issuer(), &first, 1).await;
+    let fixture = Arc::new(Fixture::start().await);
+    fixture.server.sql("ALTER ROLE keeper SET default_transaction_isolation = 'serializable'");
+    let first = fixture.first();
+    issued(&fixture.issuer(), &first, 1).await;
     let connect = format!(
         "host=127.0.0.1 port={} user=postgres dbname=postgres password={}",
-        setting.server.address().port(),
-        setting.server.password()
+        fixture.server.address().port(),
+        fixture.server.password()
     );
     let (blocker, connection) =
         tokio_postgres::connect(&connect, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     blocker.batch_execute("BEGIN; ALTER ROLE orders_b CONNECTION LIMIT 7").await.unwrap();
     let call = |token| {
-        let (setting, first) = (Arc::clone(&setting), first.clone());
+        let (fixture, first) = (Arc::clone(&fixture), first.clone());
         tokio::spawn(async move {
             let issuer =
-                setting.issuer_with(|config| config.timeouts.call = Duration::from_secs(60));
+                fixture.issuer_with(|config| config.timeouts.call = Duration::from_secs(60));
             issuer.issue(&first, &attempt(token)).await
         })
     };
     // The newer attempt has the lock of the issuer and waits for the role; the older one waits for the
     // lock.
     let newer = call(6);
-    wait_for_waiters(&setting, "locktype <> 'advisory'").await;
+    wait_for_waiters(&fixture, "locktype <> 'advisory'").await;
     let older = call(5);
-    wait_for_waiters(&setting, "locktype = 'advisory'").await;
+    wait_for_waiters(&fixture, "locktype = 'advisory'").await;
     blocker.batch_execute("ROLLBACK").await.unwrap();
     let stored = newer.await.unwrap().unwrap().value;
     failed(ErrorKind::Conflict, older.await.unwrap());
-    assert!(setting.accepts(&stored));
+    assert!(fixture.accepts(&stored));
 }
 
-async fn wait_for_waiters(setting: &Setting, which: &str) {
+async fn wait_for_waiters(fixture: &Fixture, which: &str) {
     let ask = format!("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND {which}");
     let begin = Instant::now();
-    while setting.server.sql(&ask) != "t" {
+    while fixture.server.sql(&ask) != "t" {
         assert!(begin.elapsed() < Duration::from_secs(60), "nothing waits");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -10,7 +10,7 @@ use strongroom_rotation::{
 use strongroom_testkit::certificates::{Authority, Signed};
 
 use crate::failed;
-use crate::setting::Setting;
+use crate::fixture::Fixture;
 use crate::tls::{acceptor, at, terminator};
 
 /// Far longer than the issuer takes to read its files again.
@@ -26,13 +26,13 @@ async fn wait_until(issuer: &PostgresIssuer, key: &SecretValue, succeeds: bool) 
 
 #[tokio::test]
 async fn uses_renewed_certificates_from_the_next_call_on() {
-    let setting = Setting::start().await;
+    let fixture = Fixture::start().await;
     let (authority, clients) = (Authority::new("An authority"), Authority::new("Of clients"));
     let acceptor = acceptor(&authority, "localhost", Some(&clients));
-    let (server, _made) = terminator(acceptor, setting.server.address()).await;
+    let (server, _made) = terminator(acceptor, fixture.server.address()).await;
     let host = format!("localhost:{}", server.address.port());
-    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=verify-full")).await;
-    let first = at(&setting.first(), &host, "sslmode=verify-full");
+    fixture.store_admin_url(&at(&fixture.admin_url(), &host, "sslmode=verify-full")).await;
+    let first = at(&fixture.first(), &host, "sslmode=verify-full");
 
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
@@ -42,7 +42,7 @@ async fn uses_renewed_certificates_from_the_next_call_on() {
     };
     fs::write(path("ca.pem"), authority.pem()).unwrap();
     write(&clients.expired_client());
-    let issuer = setting.issuer_with(|config| {
+    let issuer = fixture.issuer_with(|config| {
         config.tls.ca_certificates = Some(CaCertificates::from_file(path("ca.pem")));
         config.tls.client_certificate =
             Some(ClientCertificate::from_files(path("tls.crt"), path("tls.key")));
@@ -54,7 +54,7 @@ async fn uses_renewed_certificates_from_the_next_call_on() {
     wait_until(&issuer, &first, true).await;
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.revoke(&first, &next).await.unwrap();
-    assert!(setting.accepts(&next) && !setting.accepts(&first));
+    assert!(fixture.accepts(&next) && !fixture.accepts(&first));
 
     // A key that belongs to another certificate changes nothing; other authorities do.
     fs::write(path("tls.key"), clients.client().key).unwrap();

@@ -13,7 +13,7 @@ use strongroom_testkit::report;
 use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 
-use crate::setting::{PATH, Setting};
+use crate::fixture::{Fixture, PATH};
 
 const CLIENTS: u64 = 50;
 const ROTATIONS: u64 = 25;
@@ -46,13 +46,13 @@ async fn client(key: RotatingKey, tally: Arc<Tally>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_login_fails_while_the_roles_take_turns() {
-    let setting = Setting::start().await;
-    setting.put(PATH, setting.first()).await;
-    let engine = RotationEngine::new(Arc::clone(&setting.store));
+    let fixture = Fixture::start().await;
+    fixture.put(PATH, fixture.first()).await;
+    let engine = RotationEngine::new(Arc::clone(&fixture.store));
     let mut events = engine.events();
     // The issuer ends no sessions; the clients close the connections that a guard covers.
     let policy = RotationPolicy::new().single_instance();
-    let issuer = setting.issuer();
+    let issuer = fixture.issuer();
     let key = engine.add(ManagedKey::new(PATH, issuer).policy(policy)).await.unwrap();
     let tally = Arc::new(Tally::default());
     let mut clients = JoinSet::new();
@@ -93,26 +93,26 @@ async fn no_login_fails_while_the_roles_take_turns() {
     ));
     assert_eq!(logins, tally.queries.load(Ordering::Relaxed));
     assert_eq!(revoked, ROTATIONS);
-    let stored = setting.stored_key().await;
-    assert!(setting.accepts(&stored));
-    let with_password = setting.roles.iter().filter(|role| setting.has_password(role)).count();
+    let stored = fixture.stored_key().await;
+    assert!(fixture.accepts(&stored));
+    let with_password = fixture.roles.iter().filter(|role| fixture.has_password(role)).count();
     assert_eq!(with_password, 1);
     // All of the engine's own connections have ended.
     let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'strongroom'";
-    assert_eq!(setting.server.sql(left), "0");
+    assert_eq!(fixture.server.sql(left), "0");
 }
 
 /// Each of them uses the password that is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_that_rotate_at_the_same_time_agree_on_one_password() {
-    let setting = Setting::start().await;
-    setting.put(PATH, setting.first()).await;
+    let fixture = Fixture::start().await;
+    fixture.put(PATH, fixture.first()).await;
     let short = Duration::from_millis(300);
     let policy = RotationPolicy::new().propagation_timeout(short).drain_timeout(short);
     let mut instances = Vec::new();
     for _ in 0..3 {
-        let engine = RotationEngine::new(Arc::clone(&setting.store));
-        let rotation = ManagedKey::new(PATH, setting.issuer()).policy(policy.clone());
+        let engine = RotationEngine::new(Arc::clone(&fixture.store));
+        let rotation = ManagedKey::new(PATH, fixture.issuer()).policy(policy.clone());
         let key = engine.add(rotation).await.unwrap();
         instances.push((engine, key));
     }
@@ -120,10 +120,10 @@ async fn instances_that_rotate_at_the_same_time_agree_on_one_password() {
         let [one, two, three] = [0, 1, 2].map(|at| instances[at].1.clone());
         let (one, two, three) = tokio::join!(one.rotate(), two.rotate(), three.rotate());
         assert!([one, two, three].into_iter().all(|it| it.unwrap() >= generation));
-        let stored = setting.stored_key().await;
-        assert!(setting.accepts(&stored));
+        let stored = fixture.stored_key().await;
+        assert!(fixture.accepts(&stored));
         for (_, key) in &instances {
-            assert!(setting.accepts(key.acquire().value()));
+            assert!(fixture.accepts(key.acquire().value()));
         }
     }
     for (engine, _) in instances {
@@ -134,19 +134,19 @@ async fn instances_that_rotate_at_the_same_time_agree_on_one_password() {
 /// A process that died after it had set a password, and before it could store it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resumes_the_attempt_of_an_instance_that_has_died() {
-    let setting = Setting::start().await;
-    let (first, id) = (setting.first(), IssueAttempt::random());
-    let lost = setting.issuer().issue(&first, &id).await.unwrap().value;
+    let fixture = Fixture::start().await;
+    let (first, id) = (fixture.first(), IssueAttempt::random());
+    let lost = fixture.issuer().issue(&first, &id).await.unwrap().value;
     let stored = [
         ("key", first.expose_text().unwrap()),
         ("rotation_intent", id.id.as_str()),
         ("rotation_intent_by", "gone"),
     ];
-    setting.put(PATH, SecretValue::fields(stored)).await;
-    let engine = RotationEngine::new(Arc::clone(&setting.store));
+    fixture.put(PATH, SecretValue::fields(stored)).await;
+    let engine = RotationEngine::new(Arc::clone(&fixture.store));
     let mut events = engine.events();
     let policy = RotationPolicy::new().single_instance().attempt_lease(Duration::from_secs(2));
-    let rotation = ManagedKey::new(PATH, setting.issuer()).policy(policy);
+    let rotation = ManagedKey::new(PATH, fixture.issuer()).policy(policy);
     let key = engine.add(rotation).await.unwrap();
     loop {
         match events.recv().await.unwrap().step {
@@ -155,7 +155,7 @@ async fn resumes_the_attempt_of_an_instance_that_has_died() {
             _ => {}
         }
     }
-    assert!(setting.accepts(key.acquire().value()));
-    assert!(!setting.accepts(&first) && !setting.accepts(&lost));
+    assert!(fixture.accepts(key.acquire().value()));
+    assert!(!fixture.accepts(&first) && !fixture.accepts(&lost));
     engine.shutdown().await;
 }

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::failed;
-use crate::setting::Setting;
+use crate::fixture::Fixture;
 use crate::stub::Stub;
 
 /// The TLS of a server with a certificate for `name`, which demands client certificates of an authority or
@@ -91,38 +91,38 @@ pub(crate) fn at(key: &SecretValue, host: &str, mode: &str) -> SecretValue {
 
 #[tokio::test]
 async fn changes_and_verifies_passwords_through_tls() {
-    let setting = Setting::start().await;
+    let fixture = Fixture::start().await;
     let authority = Authority::new("An authority");
     let (server, made) =
-        terminator(acceptor(&authority, "localhost", None), setting.server.address()).await;
+        terminator(acceptor(&authority, "localhost", None), fixture.server.address()).await;
     let host = format!("localhost:{}", server.address.port());
-    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=require")).await;
-    let issuer = setting.issuer_with(|config| {
+    fixture.store_admin_url(&at(&fixture.admin_url(), &host, "sslmode=require")).await;
+    let issuer = fixture.issuer_with(|config| {
         config.tls.ca_certificates = Some(CaCertificates::from_pem(authority.pem()));
     });
-    let first = at(&setting.first(), &host, "sslmode=verify-full");
+    let first = at(&fixture.first(), &host, "sslmode=verify-full");
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
     issuer.revoke(&first, &next).await.unwrap();
-    assert!(setting.accepts(&next) && !setting.accepts(&first));
+    assert!(fixture.accepts(&next) && !fixture.accepts(&first));
     // The administrator twice, each key, and one login without a password.
     assert_eq!(made.load(Ordering::Relaxed), 6);
 }
 
 #[tokio::test]
 async fn rejects_a_certificate_of_another_authority_or_name() {
-    let setting = Setting::start().await;
+    let fixture = Fixture::start().await;
     let (authority, other) = (Authority::new("An authority"), Authority::new("Another"));
-    let first = setting.first();
+    let first = fixture.first();
     for (name, ca, says) in [
         ("localhost", Some(&other), "not signed by an authority trusted here"),
         ("localhost", None, "not signed by an authority trusted here"),
         ("db.example.com", Some(&authority), "for another name"),
     ] {
         let (server, made) =
-            terminator(acceptor(&authority, name, None), setting.server.address()).await;
+            terminator(acceptor(&authority, name, None), fixture.server.address()).await;
         let host = format!("localhost:{}", server.address.port());
-        let issuer = setting.issuer_with(|config| {
+        let issuer = fixture.issuer_with(|config| {
             config.tls.ca_certificates = ca.map(|it| CaCertificates::from_pem(it.pem()));
         });
         for mode in ["sslmode=require", "sslmode=verify-ca", "ssl=true"] {
@@ -139,9 +139,9 @@ const ELSEWHERE: &str = "0.0.0.0";
 
 #[tokio::test]
 async fn sends_nothing_to_another_host_without_tls() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
-    let host = format!("{ELSEWHERE}:{}", setting.server.address().port());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
+    let host = format!("{ELSEWHERE}:{}", fixture.server.address().port());
     for mode in ["", "sslmode=prefer", "sslmode=allow", "sslmode=require"] {
         let error = failed(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, mode)).await);
         assert!(error.to_string().contains("no TLS"), "{error}");
@@ -149,26 +149,26 @@ async fn sends_nothing_to_another_host_without_tls() {
     }
     failed(
         ErrorKind::Unavailable,
-        issuer.verify(&at(&first, &setting.server.address().to_string(), "sslmode=require")).await,
+        issuer.verify(&at(&first, &fixture.server.address().to_string(), "sslmode=require")).await,
     );
     // The issuer does not even connect.
     let (server, _made) =
-        terminator(acceptor(&Authority::new("x"), "x", None), setting.server.address()).await;
+        terminator(acceptor(&Authority::new("x"), "x", None), fixture.server.address()).await;
     let host = format!("{ELSEWHERE}:{}", server.address.port());
     let open = at(&first, &host, "sslmode=disable");
     failed(ErrorKind::InvalidInput, issuer.verify(&open).await);
     failed(ErrorKind::InvalidInput, issuer.issue(&open, &IssueAttempt::random()).await.map(drop));
-    failed(ErrorKind::InvalidInput, issuer.revoke(&open, &setting.url("orders_b", "p")).await);
-    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=disable")).await;
+    failed(ErrorKind::InvalidInput, issuer.revoke(&open, &fixture.url("orders_b", "p")).await);
+    fixture.store_admin_url(&at(&fixture.admin_url(), &host, "sslmode=disable")).await;
     failed(ErrorKind::InvalidInput, issuer.issue(&first, &IssueAttempt::random()).await.map(drop));
 }
 
 #[tokio::test]
 async fn connects_without_tls_if_url_and_configuration_allow_it() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer_with(|config| config.tls.allow_plaintext = true);
-    let host = format!("{ELSEWHERE}:{}", setting.server.address().port());
-    let first = setting.first();
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer_with(|config| config.tls.allow_plaintext = true);
+    let host = format!("{ELSEWHERE}:{}", fixture.server.address().port());
+    let first = fixture.first();
     issuer.verify(&at(&first, &host, "sslmode=disable")).await.unwrap();
     // The configuration alone does not suffice.
     failed(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, "sslmode=prefer")).await);
@@ -176,19 +176,19 @@ async fn connects_without_tls_if_url_and_configuration_allow_it() {
 
 #[tokio::test]
 async fn presents_its_certificate_to_a_server_that_demands_one() {
-    let setting = Setting::start().await;
+    let fixture = Fixture::start().await;
     let (authority, clients) = (Authority::new("An authority"), Authority::new("Of clients"));
     let acceptor = acceptor(&authority, "localhost", Some(&clients));
-    let (server, made) = terminator(acceptor, setting.server.address()).await;
+    let (server, made) = terminator(acceptor, fixture.server.address()).await;
     let host = format!("localhost:{}", server.address.port());
-    setting.store_admin_url(&at(&setting.admin_url(), &host, "sslmode=verify-full")).await;
-    let first = at(&setting.first(), &host, "sslmode=verify-full");
+    fixture.store_admin_url(&at(&fixture.admin_url(), &host, "sslmode=verify-full")).await;
+    let first = at(&fixture.first(), &host, "sslmode=verify-full");
     for (client, says) in [
         (None, "demands a client certificate"),
         (Some(authority.client()), "does not accept the client certificate"),
         (Some(clients.expired_client()), "does not accept the client certificate"),
     ] {
-        let issuer = issuer(&setting, &authority, client);
+        let issuer = issuer(&fixture, &authority, client);
         for result in [
             issuer.verify(&first).await,
             issuer.issue(&first, &IssueAttempt::random()).await.map(drop),
@@ -200,19 +200,19 @@ async fn presents_its_certificate_to_a_server_that_demands_one() {
     }
     // In TLS 1.3 the handshake ends for the client before the server has seen its certificate.
     assert_eq!(made.load(Ordering::Relaxed), 0);
-    let issuer = issuer(&setting, &authority, Some(clients.client()));
+    let issuer = issuer(&fixture, &authority, Some(clients.client()));
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
     issuer.revoke(&first, &next).await.unwrap();
-    assert!(setting.accepts(&next) && !setting.accepts(&first));
+    assert!(fixture.accepts(&next) && !fixture.accepts(&first));
 }
 
 fn issuer(
-    setting: &Setting,
+    fixture: &Fixture,
     authority: &Authority,
     client: Option<Signed>,
 ) -> strongroom_rotation::PostgresIssuer {
-    setting.issuer_with(|config| {
+    fixture.issuer_with(|config| {
         config.tls.ca_certificates = Some(CaCertificates::from_pem(authority.pem()));
         config.tls.client_certificate =
             client.map(|client| ClientCertificate::from_pem(client.certificate, client.key));

@@ -6,35 +6,35 @@ use strongroom_testkit::canary;
 use strongroom_testkit::log::Log;
 
 use crate::failed;
-use crate::setting::{Setting, credentials};
+use crate::fixture::{Fixture, credentials};
 
 #[tokio::test]
 async fn a_server_that_logs_all_statements_logs_no_password() {
-    let setting = Setting::start().await;
-    setting.server.sql("GRANT pg_signal_backend TO keeper");
+    let fixture = Fixture::start().await;
+    fixture.server.sql("GRANT pg_signal_backend TO keeper");
     for (name, value) in [
         ("log_statement", "all"),
         ("log_min_duration_statement", "0"),
         ("log_error_verbosity", "verbose"),
         ("log_connections", "on"),
     ] {
-        setting.server.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        fixture.server.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
     }
-    setting.reload();
-    let before = setting.server.log().len();
-    let issuer = setting.issuer_with(|config| config.end_sessions = true);
-    let first = setting.first();
+    fixture.reload();
+    let before = fixture.server.log().len();
+    let issuer = fixture.issuer_with(|config| config.end_sessions = true);
+    let first = fixture.first();
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
     issuer.revoke(&first, &next).await.unwrap();
     failed(ErrorKind::Unauthenticated, issuer.verify(&first).await);
     let last = issuer.issue(&next, &IssueAttempt::random()).await.unwrap().value;
     // The server logs failed statements in full.
-    setting.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
+    fixture.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
     failed(ErrorKind::Denied, issuer.issue(&last, &IssueAttempt::random()).await);
-    setting.server.sql("DROP ROLE orders_b");
+    fixture.server.sql("DROP ROLE orders_b");
     failed(ErrorKind::Config, issuer.issue(&last, &IssueAttempt::random()).await);
-    let log = setting.server.log().split_off(before);
+    let log = fixture.server.log().split_off(before);
     assert!(log.contains("DO $strongroom$") && log.contains("42704"), "statements are not logged");
     assert_eq!(canary::find(log.as_bytes()), None);
     for key in [&next, &last] {
@@ -52,11 +52,11 @@ async fn a_server_that_logs_all_statements_logs_no_password() {
 
 #[tokio::test]
 async fn the_driver_logs_and_shows_no_password() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer();
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer();
     let log = Log::default();
     let capturing = log.capture();
-    let first = setting.first();
+    let first = fixture.first();
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
     issuer.revoke(&first, &next).await.unwrap();

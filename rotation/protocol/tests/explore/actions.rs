@@ -1,4 +1,4 @@
-//! What can happen in a world.
+//! The actions that are possible in a world.
 
 use strongroom_rotation_protocol::{Call, Event, Record, Time};
 
@@ -16,7 +16,7 @@ const FAULTS: [Fault; 6] = [
 ];
 
 impl World {
-    /// What can happen next.
+    /// The possible next actions.
     pub(crate) fn actions(&self, setup: &Setup, actions: &mut Vec<Action>) {
         let mut is_busy = false;
         for (i, node) in self.nodes.iter().enumerate() {
@@ -58,8 +58,8 @@ impl World {
         if self.late.is_some() {
             actions.push(Action::LandLate);
         }
-        // Between the write that confirms the record and the revocation after it, no read or write of an
-        // instance can tell that an operator puts back what was stored before.
+        // No instance can detect a rollback by an operator between its confirming write and the revocation after
+        // it.
         let revokes = |node: &Node| {
             let is_confirmed = matches!(node.answer, Some(Event::Written(_)));
             is_confirmed || matches!(node.call, Some(Call::Revoke { .. }))

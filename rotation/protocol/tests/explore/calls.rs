@@ -1,4 +1,4 @@
-//! What becomes of the calls that instances make.
+//! The outcomes of the calls that instances make.
 
 use strongroom_rotation_protocol::{Call, Change, Event, Failure, FailureKind, KeyRef, Time};
 
@@ -7,31 +7,31 @@ use crate::mutant::Mutant;
 use crate::world::{Node, Setup, World};
 
 const FAILURE: Failure = Failure { kind: FailureKind::Temporary, retry_after: None, error: 0 };
-const REFUSAL: Failure = Failure { kind: FailureKind::Refused, retry_after: None, error: 0 };
+const REFUSAL_SCORE: Failure = Failure { kind: FailureKind::Refused, retry_after: None, error: 0 };
 /// How often each instance reads the store in the propagation time.
 const READS: u8 = 3;
 /// More writes than any history here needs.
 const MOST_WRITES: u8 = 120;
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fault {
-    /// Nothing is done, and the caller does not know.
+    /// The call has no effect, and fails.
     Fail,
-    /// It is done, and the answer is lost.
+    /// The call takes effect, and its response is lost.
     LoseAnswer,
-    /// A write is made later, if nothing was written until then.
+    /// A write takes effect later, if nothing was written until then.
     WriteLate,
-    /// A read shows what was stored before.
+    /// A read returns an earlier state.
     ReadPast,
-    /// The other side declines.
+    /// The other side refuses the call.
     Refuse,
-    /// The issuer gives a key that never works.
+    /// The issuer issues a key that never works.
     GiveBrokenKey,
 }
 
 impl World {
-    /// Makes the call of an instance; the answer.
+    /// Makes the call of an instance, and returns the response.
     pub(crate) fn perform(&mut self, setup: &Setup, i: usize, fault: Option<Fault>) -> Event {
         let call = self.nodes[i].call.take().expect("a call is under way");
         if call == Call::Read && fault.is_some() {
@@ -41,7 +41,7 @@ impl World {
         }
         match (&call, fault) {
             (_, Some(Fault::Fail)) => return Event::Failed(FAILURE),
-            (_, Some(Fault::Refuse)) => return Event::Failed(REFUSAL),
+            (_, Some(Fault::Refuse)) => return Event::Failed(REFUSAL_SCORE),
             _ => {}
         }
         let event = match call {
@@ -51,7 +51,7 @@ impl World {
                 let is_fenced = !Mutant::is(setup, Mutant::IgnoreFencing);
                 match self.issuer.issue(setup.kind, &attempt, current, setup.works_after, is_fenced)
                 {
-                    None => Event::Failed(REFUSAL),
+                    None => Event::Failed(REFUSAL_SCORE),
                     Some(key) => {
                         let is_unfenced = matches!(setup.kind, Kind::Listing | Kind::Opaque);
                         if self.nodes[i].was_late && is_unfenced {
@@ -72,8 +72,8 @@ impl World {
             Call::List { .. } if setup.kind == Kind::Listing => {
                 Event::Listed(self.issuer.live.all().collect())
             }
-            Call::Verify { .. } | Call::List { .. } => Event::Failed(REFUSAL),
-            Call::Revoke { .. } if setup.never_revokes => Event::Failed(REFUSAL),
+            Call::Verify { .. } | Call::List { .. } => Event::Failed(REFUSAL_SCORE),
+            Call::Revoke { .. } if setup.never_revokes => Event::Failed(REFUSAL_SCORE),
             Call::Revoke { key, current, .. } => self.revoke(key, current),
             Call::Request { .. } => unreachable!("an issuer makes the keys"),
         };
@@ -133,19 +133,19 @@ impl World {
 
     fn revoke(&mut self, key: KeyRef, current: KeyRef) -> Event {
         if !self.issuer.live.has(current) {
-            return Event::Failed(REFUSAL);
+            return Event::Failed(REFUSAL_SCORE);
         }
         self.check_revocation(key);
         self.issuer.live.remove(key);
         Event::Revoked
     }
 
-    /// Notes what must never happen when a key is revoked.
+    /// Records a violation if a key must not be revoked.
     fn check_revocation(&mut self, key: KeyRef) {
         if !self.issuer.live.has(key) {
             return;
         }
-        // A compromised key is replaced at once, and a key that is in the way of that goes first.
+        // A compromised key is replaced immediately, and a key that blocks the replacement is revoked first.
         let compromised = self.facts.compromised.with(self.facts.disowned);
         let is_compromised = compromised.has(key) || compromised.has(self.record.key);
         if is_compromised {

@@ -1,4 +1,4 @@
-//! What becomes of a state when nothing goes wrong any more and each instance gets its turn.
+//! Runs a state to its end without further faults, with each instance scheduled in turn (fairness).
 
 use std::fmt::Write as _;
 
@@ -6,9 +6,9 @@ use strongroom_rotation_protocol::{Phase, Stage, Time};
 
 use crate::world::{Action, Budget, Node, Setup, World};
 
-/// How many things may happen until all is settled. A rotation takes about 30 with two instances.
+/// How many actions may happen until the world settles. A rotation takes about 30 with two instances.
 const MOST: usize = 8_000;
-/// How much of it a trace shows.
+/// How many of the last actions a trace shows.
 const LINES: usize = 40;
 
 /// Why the world does not settle, if it does not.
@@ -27,7 +27,7 @@ pub(crate) fn settle(setup: &Setup, world: &World) -> Option<&'static str> {
     Some("a rotation does not end")
 }
 
-/// How a world goes on until it settles, to show why a property does not hold.
+/// The actions until a world settles, to explain why a property fails.
 pub(crate) fn trace(setup: &Setup, world: &World) -> String {
     let mut world = world.clone();
     world.budget = Budget::default();
@@ -54,7 +54,7 @@ pub(crate) fn trace(setup: &Setup, world: &World) -> String {
     lines
 }
 
-/// The next thing that happens; nothing once all is settled.
+/// The next action; `None` once the world has settled.
 fn next(setup: &Setup, world: &World) -> Option<Action> {
     let mut actions = Vec::new();
     world.actions(setup, &mut actions);
@@ -69,12 +69,12 @@ fn next(setup: &Setup, world: &World) -> Option<Action> {
     if let Some(action) = actions.iter().find(wake) {
         return Some(*action);
     }
-    // A key that the issuer does not revoke stays in the record until the next one is wanted.
-    let is_parked = |node: &Node| {
+    // A key that the issuer does not revoke stays in the record until the next rotation.
+    let is_suspended = |node: &Node| {
         let phase = node.instance.as_ref().map(|instance| &instance.phase);
-        matches!(phase, Some(Phase::Overlap(overlap)) if overlap.reluctance.ask_again_at.is_some())
+        matches!(phase, Some(Phase::Overlap(overlap)) if overlap.revocation_failures.retry_at.is_some())
     };
-    let is_kept = setup.never_revokes && world.nodes.iter().all(is_parked);
+    let is_kept = setup.never_revokes && world.nodes.iter().all(is_suspended);
     let is_settled = (world.record.stage == Stage::Settled || is_kept)
         && world.nodes.iter().all(|node| node.known == world.version)
         && world.nodes.iter().all(|node| {
@@ -89,10 +89,10 @@ fn next(setup: &Setup, world: &World) -> Option<Action> {
     if is_settled { None } else { Some(Action::Tick) }
 }
 
-/// What is wrong with a settled world.
+/// The violation in a settled world, if there is one.
 fn verdict(world: &World) -> Option<&'static str> {
     let (issuer, facts) = (&world.issuer, &world.facts);
-    // An issuer without fencing can give a key to an instance that stood still for longer than its lease
+    // An issuer without fencing can issue a key to an instance that was paused for longer than its lease
     // and then dies: no instance can know of that key.
     let mut known = facts.reported.with(facts.late);
     known.add(world.record.key);

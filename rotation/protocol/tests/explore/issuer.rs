@@ -8,14 +8,14 @@ use strongroom_rotation_protocol::{Attempt, AttemptId, KeyRef, Time};
 /// How an issuer behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// The same attempt gives the same key.
+    /// Returns the same key for the same attempt.
     Idempotent,
-    /// Each call gives another key; all can be listed.
+    /// Returns another key for each call, and lists its keys.
     Listing,
-    /// Each call gives another key; none can be listed.
+    /// Returns another key for each call, and lists none.
     Opaque,
-    /// Two roles take turns. A call gives the other role a new password, which ends the one before, and
-    /// refuses a fencing token that is not the newest.
+    /// Alternates between two roles. A call gives the other role a new password, which replaces its old one, and
+    /// refuses an outdated fencing token.
     TwoRoles,
 }
 
@@ -65,7 +65,7 @@ impl Keys {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Issuer {
-    /// All keys that were made, but the first.
+    /// All issued keys except the first.
     pub(crate) made: Keys,
     pub(crate) live: Keys,
     /// Keys that never work.
@@ -90,11 +90,11 @@ impl Issuer {
         }
     }
 
-    /// The key of a role: even and odd numbers take turns where two roles do.
+    /// The key of a role: even and odd numbers if two roles alternate.
     fn next_key(&self, kind: Kind, current: KeyRef) -> KeyRef {
         let mut next = self.made.len() + 1;
         if kind == Kind::TwoRoles {
-            // Numbers are spent so that the parity names the role.
+            // Skip a number so that the parity identifies the role.
             next = self.made.all().last().map_or(0, |key| key.0) + 1;
             if next % 2 == current.0 % 2 {
                 next += 1;
@@ -103,7 +103,7 @@ impl Issuer {
         KeyRef(next)
     }
 
-    /// The key for an attempt, or nothing if the call is refused.
+    /// The key for an attempt, or `None` if the issuer refuses the call.
     pub(crate) fn issue(
         &mut self,
         kind: Kind,

@@ -21,7 +21,7 @@ use stateright::{Checker as _, HasDiscoveries, Model, Property};
 use mutant::Mutant;
 use world::{Action, Setup, World};
 
-/// How many steps are explored where a rotation does not end.
+/// The depth of explorations in which a rotation does not end.
 const DEPTH: usize = 400;
 
 /// All worlds of one setup.
@@ -74,7 +74,7 @@ fn explore(setup: &Setup) -> Result<usize, String> {
     let worlds = Worlds(setup.clone());
     let mut checker = worlds.checker().threads(2).finish_when(HasDiscoveries::Any);
     if setup.never_revokes {
-        // The engine asks such an issuer again and again, so that there is no end of states.
+        // The engine asks such an issuer repeatedly, so the number of states is infinite.
         checker = checker.target_max_depth(DEPTH);
     }
     let checker = checker.spawn_bfs().join();

@@ -1,8 +1,8 @@
-//! Planted defects of the protocol: each must be found.
+//! Mutants of the protocol: the exploration must find each of these defects.
 
 use strongroom_rotation_protocol::{
     AttemptId, Call, Change, Decision, Effect, Event, Instance, Next, Now, Pending, Phase, Rules,
-    Stage, Time, Trial, decide,
+    Stage, Time, Verification, decide,
 };
 
 use crate::world::Setup;
@@ -14,7 +14,7 @@ pub(crate) enum Mutant {
     StoreUnverified,
     /// The old key is revoked without writing the record once more.
     RetireUnconfirmed,
-    /// A missing key is revoked on the word of one read.
+    /// A missing key is revoked after a single read.
     RevokeMissingAtOnce,
     /// The attempt is written without a condition.
     ClaimUnconditionally,
@@ -22,15 +22,15 @@ pub(crate) enum Mutant {
     StoreUnconditionally,
     /// The issuer is asked before the attempt is written.
     IssueUnclaimed,
-    /// An attempt that is taken over gets another name.
+    /// An attempt that is taken over gets another id.
     RenameOnTakeover,
     /// An instance that takes an attempt over does not note that there may be untracked keys.
     ForgetUntrackedOnTakeover,
-    /// A lost answer of the issuer is taken for a refusal.
+    /// A lost response of the issuer counts as a refusal.
     TakeLossForRefusal,
     /// Other instances' attempts are taken over at once.
     IgnoreLease,
-    /// A read of an earlier generation is believed at once.
+    /// A read of an earlier generation is accepted immediately.
     BelieveAnyRead,
     /// Other instances get no time to notice a new key.
     IgnoreOthers,
@@ -44,13 +44,13 @@ pub(crate) enum Mutant {
     IgnoreUntracked,
     /// The previous key is dropped from the record without being revoked.
     FinishUnrevoked,
-    /// Only the instance that hears of a compromised key knows of it.
+    /// The report of a compromised key is not stored for other instances.
     KeepCompromiseToOneself,
-    /// An attempt that an operator put back is made again.
+    /// An attempt that an operator put back is repeated.
     RepeatEndedAttempt,
-    /// The issuer does not look at fencing tokens.
+    /// The issuer ignores fencing tokens.
     IgnoreFencing,
-    /// After a failure nothing is tried again.
+    /// A failed step is never tried again.
     NeverResume,
 }
 
@@ -79,7 +79,7 @@ impl Mutant {
         Self::NeverResume,
     ];
 
-    /// The setup in which it is found.
+    /// The setup that finds the defect.
     pub(crate) fn setup(self) -> &'static str {
         match self {
             Self::StoreUnverified
@@ -108,7 +108,7 @@ impl Mutant {
         setup.mutant == Some(mutant)
     }
 
-    /// Whether the defect is that this change is made without its condition.
+    /// Whether the defect makes this change without its condition.
     pub(crate) fn writes_without_condition(setup: &Setup, change: &Change) -> bool {
         match setup.mutant {
             Some(Self::ClaimUnconditionally) => matches!(change, Change::Claim { .. }),
@@ -141,7 +141,7 @@ impl Mutant {
         let zero = std::time::Duration::ZERO;
         match self {
             Self::IgnoreLease => rules.attempt_lease = zero,
-            Self::BelieveAnyRead | Self::RevokeMissingAtOnce => rules.believed_after = zero,
+            Self::BelieveAnyRead | Self::RevokeMissingAtOnce => rules.max_read_lag = zero,
             Self::IgnoreOthers => rules.propagation_timeout = zero,
             Self::IgnoreRequests => rules.drain_timeout = zero,
             _ => {}
@@ -153,7 +153,7 @@ impl Mutant {
         Now { in_flight: now.in_flight && self != Self::IgnoreRequests, ..now }
     }
 
-    /// The event as the defect has it, and the instance that hears it.
+    /// The event and the receiving instance, changed by the defect.
     fn before(self, mut instance: Instance, event: Event) -> (Instance, Event) {
         match (self, &event, &instance.pending) {
             (Self::TakeLossForRefusal, Event::Failed(failure), Pending::Issue) => {
@@ -171,7 +171,7 @@ impl Mutant {
             }
             (Self::GiveUpAtOnce, Event::Failed(_), Pending::VerifyNew) => {
                 if let Phase::Issued(issued) = &mut instance.phase
-                    && let Trial::Running { until, .. } = &mut issued.trial
+                    && let Verification::Running { until, .. } = &mut issued.verification
                 {
                     *until = Time::START;
                 }
@@ -181,13 +181,13 @@ impl Mutant {
         (instance, event)
     }
 
-    /// Changes what was decided.
+    /// Applies the defect to a decision.
     fn change(self, decision: &mut Decision, now: &Now) {
         match (self, &mut decision.next) {
             (Self::RenameOnTakeover, Next::Call(Call::Write(Change::Claim { id, .. }))) => {
                 let attempt = decision.instance.record.attempt();
                 if attempt.is_some_and(|attempt| attempt.holder != decision.instance.id) {
-                    *id = AttemptId(now.unused.0 + 50);
+                    *id = AttemptId(now.next_attempt.0 + 50);
                     let (attempt, takes_over) = (*id, false);
                     decision.instance.phase = Phase::Claiming { attempt, takes_over };
                 }
@@ -212,17 +212,17 @@ impl Mutant {
         }
     }
 
-    /// The answer to a call that the defect does not make.
+    /// The response to a call that the defect skips.
     fn skip(self, decision: &Decision) -> Option<Event> {
         let Next::Call(call) = &decision.next else { return None };
         let written = || Some(Event::Written(decision.instance.record.clone()));
         match (self, &decision.instance.pending, call) {
             (Self::StoreUnverified, Pending::VerifyNew, _) => Some(Event::Verified),
-            (Self::RetireUnconfirmed, Pending::RetireConfirm(_), _)
+            (Self::RetireUnconfirmed, Pending::OverlapConfirm(_), _)
             | (Self::RevokeMissingAtOnce, Pending::MissingConfirm, _) => written(),
             (Self::ForgetRejectedKey, Pending::GiveUpRevoke(_), _)
-            | (Self::FinishUnrevoked, Pending::RetireRevoke(_), _) => Some(Event::Revoked),
-            (Self::IgnoreUntracked, Pending::RetireList, _) => {
+            | (Self::FinishUnrevoked, Pending::OverlapRevoke(_), _) => Some(Event::Revoked),
+            (Self::IgnoreUntracked, Pending::OverlapList, _) => {
                 Some(Event::Listed(vec![decision.instance.record.key]))
             }
             (Self::IssueUnclaimed, Pending::Claim(_), Call::Write(change)) => {

@@ -1,4 +1,4 @@
-//! What is explored: kinds of issuers, numbers of instances, and how much goes wrong.
+//! The setups to explore: kinds of issuers, numbers of instances, and numbers of faults.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn setup(name: &'static str, kind: Kind, nodes: usize, budget: Budget) -> Setup 
         drain_timeout: seconds(3),
         propagation_timeout: if nodes > 1 { seconds(30) } else { Duration::ZERO },
         attempt_lease: seconds(20),
-        believed_after: seconds(5),
+        max_read_lag: seconds(5),
         revocation_pause: seconds(120),
     };
     Setup {
@@ -37,7 +37,7 @@ const ONE: Budget = Budget { rotations: 1, compromises: 0, rollbacks: 0, faults:
 const COMPROMISE: Budget = Budget { rotations: 0, compromises: 1, rollbacks: 0, faults: 0 };
 const ROLLBACK: Budget = Budget { rotations: 1, compromises: 0, rollbacks: 1, faults: 0 };
 
-/// All setups; deeper ones let one more thing go wrong.
+/// All setups; the deep ones have one more fault.
 pub(crate) fn all(is_deep: bool) -> Vec<Setup> {
     let with = |budget: Budget, faults: u8| Budget { faults: faults + u8::from(is_deep), ..budget };
     let slow = |setup: Setup| Setup { works_after: seconds(7), ..setup };

@@ -1,4 +1,4 @@
-//! The store, the issuer and the instances, and what can happen to them.
+//! The world of the model: the store, the issuer, the instances, and the actions on them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::calls::Fault;
 use crate::issuer::{Issuer, Keys, Kind};
 use crate::mutant::Mutant;
 
-/// What is explored.
+/// The setup of an exploration.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
@@ -19,38 +19,38 @@ pub(crate) struct Setup {
     pub(crate) rules: Rules,
     pub(crate) nodes: usize,
     pub(crate) budget: Budget,
-    /// How long a new key does not work.
+    /// How long a new key takes to work.
     pub(crate) works_after: Duration,
-    /// Whether requests carry a key for as long as they can.
+    /// Whether requests carry a key as long as possible.
     pub(crate) long_requests: bool,
     /// Whether the issuer refuses to revoke any key.
     pub(crate) never_revokes: bool,
     pub(crate) mutant: Option<Mutant>,
 }
 
-/// How much can still happen.
+/// The budget of actions that may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Budget {
     /// Rotations that a caller asks for.
     pub(crate) rotations: u8,
     /// Reports that the key in use is compromised.
     pub(crate) compromises: u8,
-    /// An operator puts back what was stored before.
+    /// Rollbacks by an operator.
     pub(crate) rollbacks: u8,
-    /// Anything that goes wrong.
+    /// Faults of any kind.
     pub(crate) faults: u8,
 }
 
-/// Something that happens.
+/// An action in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     /// The call of an instance is made and answered.
     Answer(usize),
-    /// The same, and something goes wrong.
+    /// The same, with a fault.
     Fault(usize, Fault),
-    /// An instance stands still before its call is made, or before it hears the answer.
+    /// An instance is paused before its call, or before it receives the response.
     StandStill(usize, bool),
-    /// An instance that stood still goes on.
+    /// A paused instance continues.
     Continue(usize),
     /// The timer of an instance ends.
     Wake(usize),
@@ -59,9 +59,9 @@ pub(crate) enum Action {
     Restart(usize),
     Rotate(usize),
     RotateCompromised(usize),
-    /// An operator puts back what was stored before.
+    /// Rollbacks by an operator.
     RollBack(usize),
-    /// A write that was believed lost is made.
+    /// A late write takes effect.
     LandLate,
     /// Requests that carry an old key end.
     Drain(usize),
@@ -69,13 +69,13 @@ pub(crate) enum Action {
     Tick,
 }
 
-/// One instance and what is under way with it.
+/// One instance with its calls and timers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the process")]
 pub(crate) struct Node {
-    /// Nothing if it is down.
+    /// `None` if the instance is down.
     pub(crate) instance: Option<Instance>,
-    /// The version that it knows.
+    /// The version that it has read.
     pub(crate) known: u16,
     pub(crate) call: Option<Call>,
     pub(crate) answer: Option<Event>,
@@ -85,7 +85,7 @@ pub(crate) struct Node {
     /// How long requests may carry an old key.
     pub(crate) drain_until: Time,
     pub(crate) stands_still: bool,
-    /// Whether it stood still, or could not read the store for the whole propagation time, and has not
+    /// Whether it was paused, or could not read the store for the whole propagation time, and has not
     /// read it since, so that it may use an old key.
     pub(crate) was_late: bool,
     /// How many reads in a row have failed, or shown an earlier state.
@@ -113,10 +113,10 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
 }
 
-/// What has happened, as far as the properties ask.
+/// The history that the properties need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Facts {
-    /// How many names were given to instances and attempts.
+    /// How many ids instances and attempts have used.
     names: u8,
     pub(crate) token: u8,
     pub(crate) rotations: u8,
@@ -124,21 +124,21 @@ pub(crate) struct Facts {
     pub(crate) was_rolled_back: bool,
     /// Keys that the issuer has accepted.
     pub(crate) verified: Keys,
-    /// Keys that an operator was told of.
+    /// Keys that were reported to an operator.
     pub(crate) reported: Keys,
     /// Keys whose record says that they are compromised.
     pub(crate) compromised: Keys,
     /// Keys that a caller has reported as compromised.
     pub(crate) disowned: Keys,
-    /// Keys that an issuer without fencing has given to an instance that stood still before it asked.
+    /// Keys that an issuer without fencing has issued to an instance that was paused before its call.
     pub(crate) late: Keys,
     /// Keys that were revoked although they were in use, because they or their successors are compromised.
     pub(crate) excused: Keys,
-    /// What must never happen, and did.
+    /// The violation that has happened.
     pub(crate) violation: Option<&'static str>,
 }
 
-/// How long reads lag at most: shorter than what an instance believes.
+/// How long reads lag at most: shorter than `max_read_lag` of the instances.
 const LAG: Duration = Duration::from_secs(2);
 const BACKUPS: usize = 3;
 
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// The world after something has happened.
+    /// The world after an action.
     pub(crate) fn after(&self, setup: &Setup, action: Action) -> Self {
         let mut world = self.clone();
         world.act(setup, action);
@@ -203,11 +203,11 @@ impl World {
         match action {
             Action::Answer(i) => {
                 let event = self.perform(setup, i, None);
-                self.hear(setup, i, event);
+                self.receive(setup, i, event);
             }
             Action::Fault(i, fault) => {
                 let event = self.perform(setup, i, Some(fault));
-                self.hear(setup, i, event);
+                self.receive(setup, i, event);
             }
             Action::StandStill(i, is_made) => {
                 if is_made {
@@ -220,10 +220,10 @@ impl World {
             Action::Continue(i) => {
                 self.nodes[i].stands_still = false;
                 if let Some(event) = self.nodes[i].answer.take() {
-                    self.hear(setup, i, event);
+                    self.receive(setup, i, event);
                 }
             }
-            Action::Wake(i) => self.hear(setup, i, Event::Wake),
+            Action::Wake(i) => self.receive(setup, i, Event::Wake),
             Action::Crash(i, is_made) => {
                 if is_made {
                     let _ = self.perform(setup, i, None);
@@ -236,13 +236,13 @@ impl World {
             Action::Rotate(i) => {
                 self.budget.rotations -= 1;
                 let replace = self.instance(i).in_use.generation;
-                self.hear(setup, i, Event::Rotate { replace });
+                self.receive(setup, i, Event::Rotate { replace });
             }
             Action::RotateCompromised(i) => {
                 self.budget.compromises -= 1;
                 let key = self.instance(i).in_use.key;
                 self.facts.disowned.add(key);
-                self.hear(setup, i, Event::RotateCompromised);
+                self.receive(setup, i, Event::RotateCompromised);
             }
             Action::RollBack(backup) => {
                 self.budget.rollbacks -= 1;
@@ -292,7 +292,7 @@ impl World {
         self.nodes[i].instance.as_ref().expect("only a running instance acts")
     }
 
-    /// Puts another record in place.
+    /// Stores another record.
     pub(crate) fn replace(&mut self, record: Record) {
         let before = std::mem::replace(&mut self.record, record);
         if !self.backups.contains(&before) && self.budget.rollbacks > 0 {
@@ -318,7 +318,7 @@ impl World {
         }
     }
 
-    /// Notes a key in use that does not work.
+    /// Records a violation if a key in use does not work.
     fn check_use(&mut self) {
         let uses_dead = |node: &Node| {
             let usable = self.issuer.live.with(self.facts.excused);
@@ -330,13 +330,13 @@ impl World {
         }
     }
 
-    /// Lets an instance hear an event, and does what it decides.
-    fn hear(&mut self, setup: &Setup, i: usize, event: Event) {
+    /// Delivers an event to an instance, and applies its decision.
+    fn receive(&mut self, setup: &Setup, i: usize, event: Event) {
         let now = Now {
             at: Time::START,
             in_flight: self.nodes[i].in_flight,
             has_permit: true,
-            unused: AttemptId(u128::from(self.facts.names) + 100),
+            next_attempt: AttemptId(u128::from(self.facts.names) + 100),
             jitter: 100,
         };
         let Some(instance) = self.nodes[i].instance.take() else { return };
@@ -346,7 +346,7 @@ impl World {
             self.apply(setup, i, &effect);
         }
         if let Next::Call(Call::Write(Change::Claim { id, .. })) = &next
-            && *id == now.unused
+            && *id == now.next_attempt
         {
             self.facts.names += 1;
         }

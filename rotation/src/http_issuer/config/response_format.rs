@@ -2,8 +2,9 @@
 
 use strongroom_core::Problems;
 
-use crate::header::{ExpiryHeaders, ExpiryUnit};
+use crate::header::ExpiryHeaders;
 use crate::http_issuer::pointer::Pointer;
+use crate::timestamp::ExpiryUnit;
 
 /// Where the responses of an issuer hold keys and their expiry.
 ///

@@ -5,7 +5,7 @@ use strongroom_rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
 use strongroom_testkit::canary;
 
 use crate::failed;
-use crate::setting::{ADMIN, FIRST, Setting, credentials};
+use crate::fixture::{ADMIN, FIRST, Fixture, credentials};
 
 async fn issued(issuer: &PostgresIssuer, current: &SecretValue) -> SecretValue {
     let issued = issuer.issue(current, &IssueAttempt::random()).await.unwrap();
@@ -16,23 +16,23 @@ async fn issued(issuer: &PostgresIssuer, current: &SecretValue) -> SecretValue {
 
 #[tokio::test]
 async fn alternates_between_two_roles_and_keeps_the_old_key_until_it_is_revoked() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer();
-    let mut current = setting.first();
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer();
+    let mut current = fixture.first();
     for turn in 1..=4 {
         let next = issued(&issuer, &current).await;
         let (role, password) = credentials(&next);
-        assert_eq!(role, setting.roles[turn % 2]);
+        assert_eq!(role, fixture.roles[turn % 2]);
         assert_eq!(password.len(), 32);
         issuer.verify(&next).await.unwrap();
-        assert!(setting.accepts(&next) && setting.accepts(&current));
+        assert!(fixture.accepts(&next) && fixture.accepts(&current));
         issuer.revoke(&current, &next).await.unwrap();
-        assert!(setting.accepts(&next) && !setting.accepts(&current));
-        assert!(!setting.has_password(setting.roles[(turn + 1) % 2]));
+        assert!(fixture.accepts(&next) && !fixture.accepts(&current));
+        assert!(!fixture.has_password(fixture.roles[(turn + 1) % 2]));
         failed(ErrorKind::Unauthenticated, issuer.verify(&current).await);
         // Revoking it again changes nothing.
         issuer.revoke(&current, &next).await.unwrap();
-        assert!(setting.accepts(&next));
+        assert!(fixture.accepts(&next));
         current = next;
     }
     assert!(issuer.is_idempotent());
@@ -40,8 +40,8 @@ async fn alternates_between_two_roles_and_keeps_the_old_key_until_it_is_revoked(
 
 #[tokio::test]
 async fn changes_only_role_and_password_of_the_url() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     let next = issued(&issuer, &first).await;
     let parts = |key: &SecretValue| {
         let (before, after) = key.expose_text().unwrap().split_once('@').unwrap();
@@ -50,18 +50,18 @@ async fn changes_only_role_and_password_of_the_url() {
     assert_eq!(parts(&next), parts(&first));
     assert!(next.expose_text().unwrap().ends_with("?application_name=o%72ders&sslmode=prefer"));
     // Several hosts, of which the first one is down.
-    let address = setting.server.address().to_string();
+    let address = fixture.server.address().to_string();
     let several = format!("127.0.0.1:1,{address}");
     let text = next.expose_text().unwrap().replace(&address, &several);
     let key = issued(&issuer, &text.as_str().into()).await;
     assert!(key.expose_text().unwrap().contains(&format!("@{several}/postgres?")));
     issuer.verify(&key).await.unwrap();
-    let admin = setting.admin_url();
+    let admin = fixture.admin_url();
     let admin = admin.expose_text().unwrap().replace(&address, &several);
-    setting.store_admin_url(&admin.as_str().into()).await;
+    fixture.store_admin_url(&admin.as_str().into()).await;
     let after = issued(&issuer, &key).await;
     issuer.revoke(&key, &after).await.unwrap();
-    assert!(setting.accepts(&after) && !setting.accepts(&key));
+    assert!(fixture.accepts(&after) && !fixture.accepts(&key));
 }
 
 #[tokio::test]
@@ -71,16 +71,16 @@ async fn quotes_names_of_any_kind() {
         ["it's %I $1; --", "\\ünïcode\\ %L"],
         ["select", "$strongroom$"],
     ] {
-        let setting = Setting::of(roles).await;
-        let issuer = setting.issuer_with(|config| config.end_sessions = true);
-        setting.server.sql("GRANT pg_signal_backend TO keeper");
-        let first = setting.first();
+        let fixture = Fixture::of(roles).await;
+        let issuer = fixture.issuer_with(|config| config.end_sessions = true);
+        fixture.server.sql("GRANT pg_signal_backend TO keeper");
+        let first = fixture.first();
         let next = issued(&issuer, &first).await;
         issuer.verify(&next).await.unwrap();
         issuer.revoke(&first, &next).await.unwrap();
         let last = issued(&issuer, &next).await;
         issuer.revoke(&next, &last).await.unwrap();
-        assert!(setting.accepts(&last) && !setting.accepts(&next) && !setting.accepts(&first));
+        assert!(fixture.accepts(&last) && !fixture.accepts(&next) && !fixture.accepts(&first));
         assert_eq!(credentials(&last).0, roles[0]);
     }
 }
@@ -88,7 +88,7 @@ async fn quotes_names_of_any_kind() {
 /// Otherwise a user who may create functions in a schema that comes first could act as the administrator.
 #[tokio::test]
 async fn never_calls_functions_of_the_same_name_in_other_schemas() {
-    let setting = Setting::start().await;
+    let fixture = Fixture::start().await;
     let fails = "LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$called$$; END'";
     for (name, returned) in [
         ("format(text, text, text)", "text"),
@@ -102,36 +102,36 @@ async fn never_calls_functions_of_the_same_name_in_other_schemas() {
         ("regexp_replace(text, text, text, text)", "text"),
         ("pg_terminate_backend(integer)", "boolean"),
     ] {
-        setting.server.sql(&format!("CREATE FUNCTION public.{name} RETURNS {returned} {fails}"));
+        fixture.server.sql(&format!("CREATE FUNCTION public.{name} RETURNS {returned} {fails}"));
     }
-    setting.server.sql("GRANT pg_signal_backend TO keeper");
-    setting.server.sql("ALTER ROLE keeper SET search_path = public, pg_catalog");
-    let issuer = setting.issuer_with(|config| config.end_sessions = true);
-    let first = setting.first();
+    fixture.server.sql("GRANT pg_signal_backend TO keeper");
+    fixture.server.sql("ALTER ROLE keeper SET search_path = public, pg_catalog");
+    let issuer = fixture.issuer_with(|config| config.end_sessions = true);
+    let first = fixture.first();
     let next = issued(&issuer, &first).await;
     issuer.revoke(&first, &next).await.unwrap();
-    assert!(setting.accepts(&next) && !setting.accepts(&first));
+    assert!(fixture.accepts(&next) && !fixture.accepts(&first));
 }
 
 #[tokio::test]
 async fn a_repeated_attempt_leaves_no_other_password_behind() {
-    let setting = Setting::start().await;
-    let (issuer, first, id) = (setting.issuer(), setting.first(), IssueAttempt::random());
+    let fixture = Fixture::start().await;
+    let (issuer, first, id) = (fixture.issuer(), fixture.first(), IssueAttempt::random());
     let lost = issuer.issue(&first, &id).await.unwrap().value;
-    let again = setting.issuer().issue(&first, &id).await.unwrap().value;
-    assert!(!setting.accepts(&lost) && setting.accepts(&again) && setting.accepts(&first));
+    let again = fixture.issuer().issue(&first, &id).await.unwrap().value;
+    assert!(!fixture.accepts(&lost) && fixture.accepts(&again) && fixture.accepts(&first));
     failed(ErrorKind::Unauthenticated, issuer.verify(&lost).await);
     // An instance that finds another key in the store revokes its own.
     issuer.revoke(&lost, &first).await.unwrap();
     issuer.revoke(&lost, &again).await.unwrap();
-    assert!(setting.accepts(&again) && setting.accepts(&first));
+    assert!(fixture.accepts(&again) && fixture.accepts(&first));
 }
 
 #[tokio::test]
 async fn revoking_never_removes_a_newer_password() {
-    let setting = Setting::start().await;
-    let issuer = setting.issuer();
-    let (mut current, mut olds) = (setting.first(), Vec::new());
+    let fixture = Fixture::start().await;
+    let issuer = fixture.issuer();
+    let (mut current, mut olds) = (fixture.first(), Vec::new());
     for _ in 0..3 {
         let next = issued(&issuer, &current).await;
         olds.push(std::mem::replace(&mut current, next));
@@ -141,18 +141,18 @@ async fn revoking_never_removes_a_newer_password() {
             issuer.revoke(old, &current).await.unwrap();
             issuer.revoke(old, former).await.unwrap();
         }
-        assert!(setting.accepts(&current) && setting.accepts(former));
+        assert!(fixture.accepts(&current) && fixture.accepts(former));
     }
     let same = failed(ErrorKind::InvalidInput, issuer.revoke(&current, &current).await);
     assert!(!same.is_temporary());
-    assert!(setting.accepts(&current));
+    assert!(fixture.accepts(&current));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoking_during_an_issue_never_removes_the_new_password() {
-    let setting = Setting::start().await;
-    let (one, other) = (setting.issuer(), setting.issuer());
-    let current = setting.first();
+    let fixture = Fixture::start().await;
+    let (one, other) = (fixture.issuer(), fixture.issuer());
+    let current = fixture.first();
     let mut old = issued(&one, &current).await;
     for _ in 0..15 {
         let id = IssueAttempt::random();
@@ -160,7 +160,7 @@ async fn revoking_during_an_issue_never_removes_the_new_password() {
             tokio::join!(one.revoke(&old, &current), other.issue(&current, &id));
         revoked.unwrap();
         let new = issued.unwrap().value;
-        assert!(setting.accepts(&new) && !setting.accepts(&old) && setting.accepts(&current));
+        assert!(fixture.accepts(&new) && !fixture.accepts(&old) && fixture.accepts(&current));
         old = new;
     }
 }
@@ -168,58 +168,58 @@ async fn revoking_during_an_issue_never_removes_the_new_password() {
 /// The first call of an attempt may reach the server after its repetition, whose key is stored.
 #[tokio::test]
 async fn puts_the_stored_key_back_when_the_key_of_a_repeated_attempt_is_revoked() {
-    let setting = Setting::start().await;
-    let (issuer, first, attempt) = (setting.issuer(), setting.first(), IssueAttempt::random());
+    let fixture = Fixture::start().await;
+    let (issuer, first, attempt) = (fixture.issuer(), fixture.first(), IssueAttempt::random());
     let stored = issuer.issue(&first, &attempt).await.unwrap().value;
     let late = issuer.issue(&first, &attempt).await.unwrap().value;
-    assert!(!setting.accepts(&stored));
+    assert!(!fixture.accepts(&stored));
     issuer.revoke(&late, &stored).await.unwrap();
-    assert!(setting.accepts(&stored) && !setting.accepts(&late));
+    assert!(fixture.accepts(&stored) && !fixture.accepts(&late));
     // Once the old key is revoked, the attempt is over.
     issuer.revoke(&first, &stored).await.unwrap();
     let rejected = failed(ErrorKind::Unauthenticated, issuer.issue(&first, &attempt).await);
-    assert!(!rejected.is_temporary() && setting.accepts(&stored));
+    assert!(!rejected.is_temporary() && fixture.accepts(&stored));
 }
 
 #[tokio::test]
 async fn reads_the_administrators_url_from_the_store_at_each_call() {
-    let setting = Setting::start().await;
-    let (issuer, first) = (setting.issuer(), setting.first());
+    let fixture = Fixture::start().await;
+    let (issuer, first) = (fixture.issuer(), fixture.first());
     let next = issued(&issuer, &first).await;
-    setting.server.sql(&format!("ALTER ROLE keeper PASSWORD '{FIRST}2'"));
+    fixture.server.sql(&format!("ALTER ROLE keeper PASSWORD '{FIRST}2'"));
     failed(ErrorKind::Unauthenticated, issuer.revoke(&first, &next).await);
     // In a secret that rotates, the URL is a field.
-    let url = setting.url("keeper", &format!("{FIRST}2"));
+    let url = fixture.url("keeper", &format!("{FIRST}2"));
     let fields = [("key", url.expose_text().unwrap()), ("rotation_salt", "x")];
-    setting.put(ADMIN, SecretValue::fields(fields)).await;
+    fixture.put(ADMIN, SecretValue::fields(fields)).await;
     issuer.revoke(&first, &next).await.unwrap();
-    assert!(setting.accepts(&next) && !setting.accepts(&first));
+    assert!(fixture.accepts(&next) && !fixture.accepts(&first));
 }
 
 #[tokio::test]
 async fn ends_sessions_only_if_configured() {
-    let setting = Setting::start().await;
-    let keep = setting.issuer();
-    let end = setting.issuer_with(|config| config.end_sessions = true);
-    let first = setting.first();
+    let fixture = Fixture::start().await;
+    let keep = fixture.issuer();
+    let end = fixture.issuer_with(|config| config.end_sessions = true);
+    let first = fixture.first();
     let second = issued(&keep, &first).await;
     let (session, _task) = connect(&first).await;
     keep.revoke(&first, &second).await.unwrap();
     session.batch_execute("SELECT 1").await.unwrap();
-    assert!(!setting.accepts(&first));
+    assert!(!fixture.accepts(&first));
 
     let third = issued(&keep, &second).await;
     let (other, _task) = connect(&second).await;
     // If it may not end the sessions, it keeps the password, too.
     let denied = failed(ErrorKind::Denied, end.revoke(&second, &third).await);
     assert!(denied.to_string().contains("pg_signal_backend"), "{denied}");
-    assert!(setting.accepts(&second));
-    setting.server.sql("GRANT pg_signal_backend TO keeper");
+    assert!(fixture.accepts(&second));
+    fixture.server.sql("GRANT pg_signal_backend TO keeper");
     end.revoke(&second, &third).await.unwrap();
     assert!(other.batch_execute("SELECT 1").await.is_err());
-    // The sessions of the other role go on.
+    // The sessions of the other role stay open.
     session.batch_execute("SELECT 1").await.unwrap();
-    assert!(setting.accepts(&third) && !setting.accepts(&second));
+    assert!(fixture.accepts(&third) && !fixture.accepts(&second));
 }
 
 async fn connect(key: &SecretValue) -> (tokio_postgres::Client, tokio::task::JoinHandle<()>) {

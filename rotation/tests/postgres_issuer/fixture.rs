@@ -1,4 +1,4 @@
-//! A server with two roles that take turns, and an administrator with the least privileges that suffice.
+//! A server with two alternating roles, and an administrator with the least privileges.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ pub(crate) const PATH: &str = "db/orders";
 pub(crate) const FIRST: &str = planted!("/first:@%?#");
 const ADMIN_PASSWORD: &str = planted!(" admin's");
 
-pub(crate) struct Setting {
+pub(crate) struct Fixture {
     pub(crate) server: Server,
     pub(crate) store: Arc<MemoryBackend>,
     pub(crate) roles: [&'static str; 2],
 }
 
-impl Setting {
+impl Fixture {
     pub(crate) async fn start() -> Self {
         Self::of(["orders_a", "orders_b"]).await
     }
@@ -42,9 +42,9 @@ impl Setting {
         server.sql(&format!(
             "GRANT {one}, {other} TO keeper WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
         ));
-        let setting = Self { server, store: Arc::new(MemoryBackend::new()), roles };
-        setting.store_admin_url(&setting.admin_url()).await;
-        setting
+        let fixture = Self { server, store: Arc::new(MemoryBackend::new()), roles };
+        fixture.store_admin_url(&fixture.admin_url()).await;
+        fixture
     }
 
     /// The administrator's URL in the beginning.

@@ -1,4 +1,4 @@
-//! A server with two roles that take turns, and an engine over them.
+//! A server with two alternating roles, and an engine over them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::BOUND;
 const PATH: &str = "db/orders";
 const PASSWORD: &str = planted!("pools");
 
-pub(crate) struct Setting {
+pub(crate) struct Fixture {
     pub(crate) server: Server,
     pub(crate) store: Arc<MemoryBackend>,
     /// Whether a revocation ends the sessions of the old role.
@@ -32,7 +32,7 @@ pub(crate) struct Instance {
     events: broadcast::Receiver<RotationEvent>,
 }
 
-impl Setting {
+impl Fixture {
     pub(crate) async fn start() -> Self {
         canary::watch();
         let server = Server::start().await;

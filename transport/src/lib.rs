@@ -1,0 +1,23 @@
+//! How the crates of Strongroom send secrets over a network.
+//!
+//! This is an implementation detail: it is published because published crates depend on it, and it changes
+//! without notice. Use the crate `strongroom`.
+//!
+//! # Cargo features
+//! - `http`: [`ClientOptions`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
+//! - `tls`: [`TlsFailure`], over the crate `rustls`.
+//! - `url`: [`is_exposed`], over the crate `url`.
+
+#[cfg(feature = "http")]
+mod http;
+mod loopback;
+#[cfg(feature = "tls")]
+mod tls;
+
+#[cfg(feature = "http")]
+pub use self::http::{ClientOptions, RequestFailure, read_body, retry_after};
+#[cfg(feature = "url")]
+pub use self::loopback::is_exposed;
+pub use self::loopback::is_loopback;
+#[cfg(feature = "tls")]
+pub use self::tls::TlsFailure;
