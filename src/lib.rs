@@ -39,29 +39,33 @@
 mod backend_impl;
 mod backends;
 mod batch;
+mod builder;
 mod cache;
 mod change;
 mod clock;
 mod config;
+mod config_value;
 mod declared;
 mod expiry;
 mod flight;
 mod listing;
 mod load;
 mod manager;
-mod misspelt;
 mod numbers;
 mod options;
 mod policy;
 mod read;
 mod retry;
 mod runtime;
-mod source;
+#[cfg(all(test, feature = "aws", feature = "env", feature = "hashicorp", feature = "native"))]
+mod settings_reference;
+mod suggest;
 #[cfg(test)]
 mod tests;
 mod watch;
 mod write;
 
+pub use builder::SecretsManagerBuilder;
 pub use config::Config;
 pub use declared::Declared;
 pub use listing::Listing;
@@ -72,8 +76,8 @@ pub use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
     ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,
     MetadataPatch, Operation, PageToken, PutOptions, Result, RotateOutcome, Secret, SecretKind,
-    SecretPath, SecretString, SecretValue, Tier, ValueFormat, Version, VersionInfo,
-    VersionSelector, async_trait,
+    SecretPath, SecretString, SecretValue, Setting, SettingKind, SettingNames, Settings,
+    SettingsSource, Tier, ValueFormat, Version, VersionInfo, VersionSelector, async_trait,
 };
 #[cfg(feature = "rotation")]
 pub use strongroom_rotation as rotation;

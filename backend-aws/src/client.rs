@@ -14,7 +14,7 @@ use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_secretsmanager::error::BoxError;
-use strongroom_core::{ExposeSecret as _, Problems, Result};
+use strongroom_core::{ExposeSecret as _, Problems, Result, Setting};
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -54,15 +54,19 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
         let mut problems = Problems::new();
-        config.check(&mut problems);
+        problems.collect(config.validate());
         // An empty variable is none to other tools of AWS, but a region to the SDK.
         let region = sdk.region().map(AsRef::as_ref).filter(|region: &&str| !region.is_empty());
         let region = region.map(str::to_owned);
         let endpoint = sdk.endpoint_url().filter(|url| !url.is_empty());
-        if let Some(Err(problem)) = endpoint.map(|url| config.check_endpoint(ENDPOINT_URL, url)) {
+        // Of another endpoint than that of the configuration the SDK has found the variable.
+        if let Some(url) = endpoint.filter(|url| config.endpoint_url.as_deref() != Some(url))
+            && let Err(problem) = config.check_endpoint(ENDPOINT_URL.variable(), url)
+        {
             problems.add(problem);
         }
         if region.is_none() {
+            // These are the places where the SDK looks for it.
             problems
                 .add(format!("no region was found; set `{REGION}`, or `region` in the profile"));
         }
@@ -116,9 +120,7 @@ impl Client {
 /// Loads what the SDK's default chain finds, with the settings of `config`. Credentials are looked
 /// for later, by the first request.
 pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
-    let mut problems = Problems::new();
-    config.check(&mut problems);
-    problems.into_result()?;
+    config.validate()?;
     check_sts_endpoint(config)?;
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http::client())
@@ -134,7 +136,7 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
         loader = loader.profile_name(profile);
     }
     let url = config.endpoint_url.as_deref();
-    if let Some(url) = url.filter(|url| !is_in_environment(ENDPOINT_URL, url)) {
+    if let Some(url) = url.filter(|url| !is_in_environment(ENDPOINT_URL.variable(), url)) {
         loader = loader.endpoint_url(url);
     }
     if let Some(given) = &config.credentials {
@@ -162,7 +164,7 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
 /// for web identities.
 fn check_sts_endpoint(config: &AwsConfig) -> Result<()> {
     let mut problems = Problems::new();
-    for name in [STS_ENDPOINT_URL, ENDPOINT_URL] {
+    for name in [STS_ENDPOINT_URL, ENDPOINT_URL.variable()] {
         let Some(url) = std::env::var_os(name) else { continue };
         let url = url.to_string_lossy();
         if !url.is_empty() {
@@ -181,12 +183,15 @@ fn check_sts_endpoint(config: &AwsConfig) -> Result<()> {
 /// Sets the endpoint where it is not to be as the SDK finds it: it was given elsewhere than in the
 /// environment, or a variable is empty. Other tools of AWS take that for none; the SDK panics.
 fn set_endpoint(builder: &mut Builder, sdk: &SdkConfig, config: &AwsConfig) {
-    let is_empty = |name| std::env::var_os(name).is_some_and(|url| url.is_empty());
+    let is_empty =
+        |setting: Setting| std::env::var_os(setting.variable()).is_some_and(|url| url.is_empty());
     let own = config.secrets_manager_endpoint_url.as_deref();
     if [SERVICE_ENDPOINT_URL, ENDPOINT_URL].into_iter().any(is_empty) {
         let url = own.or(sdk.endpoint_url()).filter(|url| !url.is_empty());
         builder.set_endpoint_url(url.map(str::to_owned));
-    } else if let Some(url) = own.filter(|url| !is_in_environment(SERVICE_ENDPOINT_URL, url)) {
+    } else if let Some(url) =
+        own.filter(|url| !is_in_environment(SERVICE_ENDPOINT_URL.variable(), url))
+    {
         builder.set_endpoint_url(Some(url.to_owned()));
     }
 }

@@ -125,6 +125,8 @@ mod settings;
 mod value;
 mod versions;
 
+/// The SDK's configuration, for applications that load it themselves and call
+/// [`AwsBackend::with_sdk_config`]: the one type of another crate in this API.
 pub use aws_config::SdkConfig;
 pub use backend::AwsBackend;
 pub use config::{AssumedRole, AwsConfig, StaticCredentials};

@@ -55,8 +55,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(config: HashicorpConfig) -> Result<Self> {
-        let http = Arc::new(Http::new(config.checked()?)?);
-        let login = VaultLogin::new(Arc::clone(&http), config.auth);
+        let resolved = config.resolve()?;
+        let http = Http::new(resolved.http).map_err(|error| config.names.rename(error))?;
+        let http = Arc::new(http);
+        let login = VaultLogin::new(Arc::clone(&http), resolved.auth);
         // A login takes a file and up to three requests; one that came too late is revoked.
         let patience = config.timeout.saturating_mul(5) + secret_id::LIMIT;
         Ok(Self {

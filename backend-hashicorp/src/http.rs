@@ -10,7 +10,7 @@ use reqwest::redirect;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 use zeroize::Zeroizing;
 
-use crate::config::Checked;
+use crate::config::HttpConfig;
 use crate::token::TokenHeader;
 
 pub(crate) use reqwest::Method;
@@ -98,7 +98,7 @@ impl Request {
 }
 
 impl Http {
-    pub(crate) fn new(config: Checked) -> Result<Self> {
+    pub(crate) fn new(config: HttpConfig) -> Result<Self> {
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)

@@ -4,18 +4,19 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, Setting};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::crypto;
 use crate::error::io_phrase;
+use crate::settings::PATH;
 
 /// Key and passphrase files larger than this are surely something else.
 const MAX_SECRET_FILE: u64 = 4096;
 
 /// Reads a small file that holds a key or passphrase. Symbolic links are followed, since
 /// orchestrators mount secrets behind them; what counts is who may read the file they lead to.
-pub(crate) fn read_secret(path: &Path, setting: &str) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_secret(path: &Path, setting: Setting) -> Result<Zeroizing<Vec<u8>>> {
     let refused =
         |complaint: &str| Error::config(vec![format!("`{setting}`: {}{complaint}", shown(path))]);
     let failed = |error: io::Error| refused(io_phrase(&error));
@@ -138,11 +139,11 @@ pub(crate) fn check_store(path: &Path) -> Result<()> {
             Some("it is not a regular file; remove it")
         };
         if let Some(complaint) = complaint {
-            return Err(problem("SECRETS_NATIVE_PATH", &beside, complaint));
+            return Err(problem(PATH, &beside, complaint));
         }
     }
-    let metadata = fs::symlink_metadata(path)
-        .map_err(|error| problem("SECRETS_NATIVE_PATH", path, io_phrase(&error)))?;
+    let metadata =
+        fs::symlink_metadata(path).map_err(|error| problem(PATH, path, io_phrase(&error)))?;
     let complaint = if !metadata.is_file() {
         Some("it is not a regular file; name the file itself, not a link or directory")
     } else if metadata.len() == 1 {
@@ -152,7 +153,7 @@ pub(crate) fn check_store(path: &Path) -> Result<()> {
         exposure(&metadata)
     };
     if let Some(complaint) = complaint {
-        return Err(problem("SECRETS_NATIVE_PATH", path, complaint));
+        return Err(problem(PATH, path, complaint));
     }
     #[cfg(unix)]
     if rustix::fs::access(path, rustix::fs::Access::READ_OK).is_err() {
@@ -211,7 +212,7 @@ fn exposure(_metadata: &fs::Metadata) -> Option<&'static str> {
     None
 }
 
-fn problem(setting: &str, path: &Path, complaint: &str) -> Error {
+fn problem(setting: Setting, path: &Path, complaint: &str) -> Error {
     Error::config(vec![format!("`{setting}`: {}: {complaint}", path.display())])
 }
 
@@ -232,7 +233,7 @@ pub(crate) fn is_out_of_room(error: &io::Error) -> bool {
 }
 
 /// A failure to create the store or to find its directory.
-pub(crate) fn unusable(setting: &str, path: &Path, error: &io::Error) -> Error {
+pub(crate) fn unusable(setting: Setting, path: &Path, error: &io::Error) -> Error {
     if is_out_of_room(error) {
         return Error::new(ErrorKind::Unavailable, "free space and try again")
             .because("the disk is full");

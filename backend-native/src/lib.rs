@@ -124,12 +124,14 @@ mod ring;
 mod root;
 mod row;
 mod schema;
+mod settings;
 mod store;
 mod write;
 mod writer;
 
 pub use backend::NativeBackend;
-pub use config::{KeySource, NativeConfig, SETTINGS};
+pub use config::{KeySource, NativeConfig};
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
 pub use rewrap::KekRotation;
+pub use settings::SETTINGS;

@@ -7,13 +7,14 @@ use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{alphabet, engine};
 use secrecy::{ExposeSecret, SecretString};
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, Setting};
 use zeroize::Zeroizing;
 
-use crate::config::{KEY, KEY_FILE, KeySource, PASSPHRASE, PASSPHRASE_FILE};
+use crate::config::KeySource;
 use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes};
 use crate::error::{corrupt, io_phrase};
 use crate::file;
+use crate::settings::{KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE};
 
 const RING_KEY: &[u8] = b"strongroom v1 ring key";
 const CHECK: &[u8] = b"strongroom v1 root check";
@@ -198,7 +199,7 @@ fn passphrase_from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     long_enough(&passphrase, PASSPHRASE_FILE).map(|()| passphrase)
 }
 
-fn long_enough(passphrase: &[u8], setting: &str) -> Result<()> {
+fn long_enough(passphrase: &[u8], setting: Setting) -> Result<()> {
     if passphrase.len() < MIN_PASSPHRASE {
         return Err(Error::config(vec![format!(
             "`{setting}` is shorter than {MIN_PASSPHRASE} bytes; choose a longer passphrase"
@@ -207,14 +208,14 @@ fn long_enough(passphrase: &[u8], setting: &str) -> Result<()> {
     Ok(())
 }
 
-fn not_a_key(setting: &str) -> Error {
+fn not_a_key(setting: Setting) -> Error {
     Error::config(vec![format!(
         "`{setting}` is not a key: it must hold 32 random bytes in base64, as from \
          `openssl rand -base64 32`"
     )])
 }
 
-fn other_source(with: &str, one: &str, other: &str) -> Error {
+fn other_source(with: &str, one: Setting, other: Setting) -> Error {
     Error::config(vec![format!("this store is opened with {with}: set `{one}` or `{other}`")])
 }
 

@@ -10,11 +10,12 @@ use rusqlite::Connection;
 use strongroom_core::{Error, ErrorKind, Result};
 use tracing::warn;
 
-use crate::config::{KEY_FILE, KeySource, NativeConfig, PATH};
+use crate::config::{KeySource, NativeConfig};
 use crate::file::Identity;
 use crate::ring::{self, Ring, StoreRow};
 use crate::root::{self, Derivation, RootKey};
 use crate::schema::{self, Ownership, READ_WAIT, WRITE_WAIT};
+use crate::settings::{KEY_FILE, PATH};
 use crate::{file, row};
 
 /// What stays the same while a store is open.
@@ -30,21 +31,22 @@ impl Store {
     /// with it.
     /// Blocks: deriving a key from a passphrase takes about 0.2 s.
     pub(crate) fn open(config: &NativeConfig) -> Result<(Self, Connection)> {
+        let key = config.validate()?;
         let path = resolve(config.path.as_deref())?;
-        if let KeySource::KeyFile(key_file) = &config.key {
+        if let KeySource::KeyFile(key_file) = key {
             root::check_is_no_key(key_file)?;
         }
-        create_files(&path, &config.key)?;
+        create_files(&path, key)?;
         file::check_store(&path)?;
         let mut connection = schema::connect(&path, WRITE_WAIT)?;
         if schema::ownership(&connection)? == Ownership::Empty {
-            create(&mut connection, &config.key, &path)?;
+            create(&mut connection, key, &path)?;
         }
         schema::use_write_ahead_log(&connection)?;
         let row = StoreRow::load(&connection)?;
-        check_key_is_there(&config.key, &row.derivation, &path)?;
-        let root = RootKey::derive(&config.key, &row.derivation)?;
-        ring::load(&connection, &row, &root).map_err(|error| naming_key(error, config, &path))?;
+        check_key_is_there(key, &row.derivation, &path)?;
+        let root = RootKey::derive(key, &row.derivation)?;
+        ring::load(&connection, &row, &root).map_err(|error| naming_key(error, key, &path))?;
         let identities = file::identities(&path).map_err(|_| replaced())?;
         let store = Self { path, identities, row, root };
         Ok((store, connection))
@@ -126,7 +128,7 @@ fn create_key(source: &KeySource) -> Result<()> {
     let KeySource::KeyFile(key_file) = source else { return Ok(()) };
     if is_missing(key_file) && root::create_key_file(key_file)? {
         warn!(
-            setting = KEY_FILE,
+            setting = KEY_FILE.variable(),
             "{}created a new key; back it up apart from the store, which cannot be read without it",
             file::shown(key_file)
         );
@@ -159,9 +161,9 @@ fn replaced() -> Error {
 }
 
 /// Says which setting does not open which store.
-fn naming_key(error: Error, config: &NativeConfig, path: &Path) -> Error {
+fn naming_key(error: Error, key: &KeySource, path: &Path) -> Error {
     if error.kind() == ErrorKind::Unauthenticated {
-        let setting = config.key.setting();
+        let setting = key.setting();
         return error.because(format!("`{setting}` does not open {}", path.display()));
     }
     error

@@ -25,7 +25,7 @@ async fn an_endpoint_of_the_application_that_is_exposed_is_refused() {
         let result = AwsBackend::with_sdk_config(&at(&network, endpoint), bare());
         let error = lasting(Operation::Open, ErrorKind::Config, result);
         assert!(error.to_string().contains("plain http to another host"), "{error}");
-        assert!(error.to_string().contains("`SECRETS_AWS_ALLOW_HTTP`"), "{error}");
+        assert!(error.to_string().contains("`AwsConfig::allow_http`"), "{error}");
         assert_eq!(network.sent(), 0, "{endpoint}");
     }
 }

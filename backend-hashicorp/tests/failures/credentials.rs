@@ -34,7 +34,7 @@ impl Mailbox {
 
     fn open(&self, account: &Account) -> HashicorpBackend {
         let mut config = account.config();
-        config.auth = account.login(SecretId::File(self.file())).into();
+        config.auth = Some(account.login(SecretId::File(self.file())).into());
         open(config)
     }
 }
@@ -53,7 +53,7 @@ async fn a_wrong_role_id_or_secret_id_is_not_authenticated() {
     wrong_role.role_id.push('x');
     for login in [wrong_role, account.login(wrong)] {
         let mut config = account.config();
-        config.auth = login.into();
+        config.auth = Some(login.into());
         let backend = open(config);
         for _ in 0..2 {
             let error = unauthenticated(read(&backend, &account.path()).await);
@@ -165,7 +165,7 @@ async fn a_wrapped_secret_id_is_unwrapped_once_and_used_for_later_logins() {
         let mut config = account.config();
         let mut login = account.login(SecretId::File(mailbox.file()));
         login.wrapped = true;
-        config.auth = login.into();
+        config.auth = Some(login.into());
         open(config)
     };
     mailbox.deliver(&account.wrapped_secret_id().await);
@@ -198,7 +198,7 @@ async fn something_else_than_a_wrapping_token_is_not_authenticated() {
     let secret_id = SecretId::Text(account.credentials.secret_id.clone().into());
     let mut login = account.login(secret_id);
     login.wrapped = true;
-    config.auth = login.into();
+    config.auth = Some(login.into());
     unauthenticated(read(&open(config), &account.path()).await);
 }
 

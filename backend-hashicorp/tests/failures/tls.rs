@@ -53,7 +53,7 @@ async fn only_the_given_authority_is_trusted() {
     let mut plain = with(None);
     plain.address = server.address().replace("https:", "http:");
     passing(Operation::Get, ErrorKind::Unavailable, result(plain.clone()).await);
-    plain.auth = AppRole::new("role", SecretId::Text(CANARY.into())).into();
+    plain.auth = Some(AppRole::new("role", SecretId::Text(CANARY.into())).into());
     passing(Operation::Get, ErrorKind::Unavailable, result(plain.clone()).await);
     passing(Operation::Health, ErrorKind::Unavailable, open(plain).health().await);
 }
@@ -84,10 +84,10 @@ async fn a_certificate_that_has_expired_is_told_apart() {
 async fn a_server_that_demands_a_client_certificate_gets_it() {
     let server = Server::client_certs().await;
     write(&server, "secret", "key", "kept").await;
-    let with = |client_cert| {
+    let with = |identity: Option<(PathBuf, PathBuf)>| {
         let mut config = config(&server, root(&server));
         config.ca_cert = Some(server.ca_file().to_owned());
-        config.client_cert = client_cert;
+        (config.client_cert, config.client_key) = identity.unzip();
         config
     };
     assert_eq!(result(with(Some(identity(&server)))).await.unwrap(), "kept");
@@ -102,7 +102,7 @@ async fn a_client_certificate_of_another_authority_is_refused() {
     let (server, other) = tokio::join!(Server::client_certs(), Server::client_certs());
     let mut config = config(&server, root(&server));
     config.ca_cert = Some(server.ca_file().to_owned());
-    config.client_cert = Some(identity(&other));
+    (config.client_cert, config.client_key) = Some(identity(&other)).unzip();
     refused(config, "does not accept the client certificate").await;
 }
 
@@ -131,7 +131,7 @@ async fn files_that_cannot_be_used_are_found_when_opening() {
     for file in [&none, &empty, &text, &garbage, &key] {
         let mut config = config();
         config.ca_cert = Some(file.clone());
-        unusable(config, "VAULT_CACERT");
+        unusable(config, "`HashicorpConfig::ca_cert`");
     }
     for (cert, key) in [
         (&cert, &none),
@@ -146,13 +146,14 @@ async fn files_that_cannot_be_used_are_found_when_opening() {
     ] {
         let mut config = config();
         config.ca_cert = Some(server.ca_file().to_owned());
-        config.client_cert = Some((cert.clone(), key.clone()));
-        unusable(config, "VAULT_CLIENT_");
+        config.client_cert = Some(cert.clone());
+        config.client_key = Some(key.clone());
+        unusable(config, "`HashicorpConfig::client_");
     }
     // All problems at once.
     let mut config = config();
     config.ca_cert = Some(empty.clone());
-    config.client_cert = Some((none, empty));
+    (config.client_cert, config.client_key) = (Some(none), Some(empty));
     let error = lasting(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
     assert_eq!(error.problems().len(), 2, "{error}");
 }
