@@ -1,4 +1,4 @@
-//! Secrets that a service declares, so that what is missing or malformed is known at startup.
+//! Secrets that a service declares, so that a missing or malformed one is reported at startup.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use strongroom_core::{
 };
 
 use crate::SecretsManager;
-use crate::source::Source;
+use crate::config_value::ConfigValue;
 
 /// A secret that the service will read. When the manager is opened, every declared secret is read
 /// and checked, and one error names all that are missing, malformed or cannot be read.
@@ -24,7 +24,7 @@ use crate::source::Source;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Declared {
-    /// `None` if what was given is not a path; it may have been a value.
+    /// `None` if the text is not a path; errors do not repeat it, since it may be a value.
     path: Option<SecretPath>,
     required: bool,
     default_value: Option<SecretString>,
@@ -49,9 +49,9 @@ impl Declared {
         Self { required: false, ..Self::required(path) }
     }
 
-    /// What `get` answers, as version `default`, while the store has no such secret; `exists` is
-    /// true then, but nothing is listed or described. A secret that is expired or may not be read is
-    /// never replaced by it.
+    /// The value that `get` returns, as version `default`, while the store has no such secret;
+    /// `exists` is true then, but `list` and `describe` do not show it. It never replaces a secret that
+    /// is expired or may not be read.
     #[must_use]
     pub fn default_value(mut self, value: impl Into<SecretString>) -> Self {
         self.default_value = Some(value.into());
@@ -66,37 +66,38 @@ impl Declared {
         self
     }
 
-    /// Understands an entry of `declare` in a configuration file; `None` if a problem was noted.
-    pub(crate) fn from_source(
-        source: Source,
+    /// Reads an entry of `declare` in a configuration file; `None` after a problem.
+    pub(crate) fn from_value(
+        value: ConfigValue,
         index: usize,
-        problems: &mut Vec<String>,
+        problems: &mut Problems,
     ) -> Option<Self> {
         let entry = format!("`declare[{index}]`");
-        let Source::Table(members) = source else {
-            problems.push(format!("{entry} is not a table with a `path`"));
+        let ConfigValue::Table(members) = value else {
+            problems.add(format!("{entry} is not a table with a `path`"));
             return None;
         };
         let mut declared = Self::required("");
         for (key, value) in members {
             match (key.as_str(), value) {
-                ("path", Source::Scalar(path)) => {
+                ("path", ConfigValue::Scalar(path)) => {
                     declared.path = SecretPath::parse(path.expose_secret()).ok();
                 }
-                ("default", Source::Scalar(value)) => declared.default_value = Some(value),
-                ("pattern", Source::Scalar(pattern)) => {
+                ("default", ConfigValue::Scalar(value)) => declared.default_value = Some(value),
+                ("pattern", ConfigValue::Scalar(pattern)) => {
                     declared.pattern = Some(pattern.expose_secret().to_owned());
                 }
-                ("required", Source::Scalar(flag)) => match flag.expose_secret() {
+                ("required", ConfigValue::Scalar(flag)) => match flag.expose_secret() {
                     "true" => declared.required = true,
                     "false" => declared.required = false,
-                    _ => problems.push(format!("`required` in {entry} is not true or false")),
+                    _ => problems.add(format!("`required` in {entry} is not true or false")),
                 },
                 ("path" | "default" | "pattern" | "required", _) => {
-                    problems.push(format!("`{key}` in {entry} is not a plain value"));
+                    problems.add(format!("`{key}` in {entry} is not a plain value"));
                 }
-                _ => problems.push(format!(
-                    "`{key}` in {entry} is not known; use `path`, `required`, `default`, `pattern`"
+                _ => problems.add(format!(
+                    "`{key}` in {entry} is not a key of it; use `path`, `required`, `default` or \
+                     `pattern`"
                 )),
             }
         }
@@ -104,7 +105,7 @@ impl Declared {
     }
 }
 
-/// Declarations whose paths and patterns have been understood.
+/// Declarations with valid paths and patterns.
 #[derive(Debug, Default)]
 pub(crate) struct Declarations(Vec<Declaration>);
 
@@ -117,7 +118,8 @@ struct Declaration {
 }
 
 impl Declarations {
-    pub(crate) fn understand(declared: Vec<Declared>, problems: &mut Problems) -> Self {
+    /// Checks paths and patterns.
+    pub(crate) fn validate(declared: Vec<Declared>, problems: &mut Problems) -> Self {
         let mut declarations = Vec::with_capacity(declared.len());
         for (index, Declared { path, required, default_value, pattern }) in
             declared.into_iter().enumerate()
@@ -141,11 +143,11 @@ impl Declarations {
         Self(declarations)
     }
 
-    /// Reads and checks every declared secret, and gives the defaults.
+    /// Reads and checks every declared secret, and returns the defaults.
     ///
     /// # Errors
-    /// `Config` with everything that is missing, malformed or cannot be read. An error that concerns
-    /// the whole store, or may be gone later, as it is.
+    /// `Config` with every secret that is missing, malformed or cannot be read. An error that concerns
+    /// the whole store, or is temporary, is returned as it is.
     pub(crate) async fn check(
         self,
         secrets: &SecretsManager,
@@ -156,7 +158,7 @@ impl Declarations {
         for (declaration, result) in self.0.iter().zip(secrets.get_many(&paths).await) {
             match result {
                 Ok(secret) => declaration.check_pattern(&secret, backend, &mut problems),
-                Err(error) if concerns_the_store(&error) => return Err(error),
+                Err(error) if is_about_the_store(&error) => return Err(error),
                 Err(error) => declaration.check_absence(&error, backend, &mut problems),
             }
         }
@@ -167,30 +169,32 @@ impl Declarations {
     }
 }
 
-fn concerns_the_store(error: &Error) -> bool {
+fn is_about_the_store(error: &Error) -> bool {
     error.is_temporary() || matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unauthenticated)
 }
 
 impl Declaration {
     fn check_absence(&self, error: &Error, backend: &dyn Backend, problems: &mut Problems) {
         let Self { path, required, default_value, .. } = self;
-        let place = backend.locate(path);
+        let location = backend.locate(path);
         match error.kind() {
             ErrorKind::NotFound if *required && default_value.is_none() => {
-                problems.add(format!("`{path}` is missing: set {place}"));
+                problems.add(format!("`{path}` is missing: set {location}"));
             }
             ErrorKind::NotFound => {}
-            kind => problems
-                .add(format!("`{path}` cannot be read: {kind}; {}; it is {place}", error.advice())),
+            kind => problems.add(format!(
+                "`{path}` cannot be read: {kind}; {}; it is {location}",
+                error.advice()
+            )),
         }
     }
 
     fn check_pattern(&self, secret: &Secret, backend: &dyn Backend, problems: &mut Problems) {
         let Some(pattern) = &self.pattern else { return };
         if !secret.expose_text().is_ok_and(|text| pattern.is_match(text)) {
-            let place = backend.locate(&self.path);
+            let location = backend.locate(&self.path);
             problems.add(format!(
-                "`{}` does not match the pattern `{}`: correct {place}",
+                "`{}` does not match the pattern `{}`: correct {location}",
                 self.path,
                 pattern.as_str()
             ));
@@ -229,7 +233,7 @@ mod tests {
                     return Ok(Secret::new(path.clone(), 1.into(), metadata, "hunter2".into()));
                 }
             };
-            Err(Error::new(kind, "do something about it"))
+            Err(Error::new(kind, "take action"))
         }
 
         async fn health(&self) -> Result<Health> {
@@ -241,7 +245,7 @@ mod tests {
         let info = BackendInfo::new("scripted", "the script", Capabilities::none());
         let secrets = SecretsManager::with_backend(Scripted(info));
         let mut problems = Problems::new();
-        let declarations = Declarations::understand(declared, &mut problems);
+        let declarations = Declarations::validate(declared, &mut problems);
         problems.into_result().unwrap();
         declarations.check(&secrets).await.unwrap_err()
     }
@@ -261,12 +265,12 @@ mod tests {
         assert_eq!(
             error.problems(),
             [
-                "`expired/a` cannot be read: expired; do something about it; it is `expired/a` in \
+                "`expired/a` cannot be read: expired; take action; it is `expired/a` in \
                  the script",
                 "`missing/a` is missing: set `missing/a` in the script",
-                "`denied/a` cannot be read: permission denied; do something about it; it is \
+                "`denied/a` cannot be read: permission denied; take action; it is \
                  `denied/a` in the script",
-                "`corrupt/a` cannot be read: corrupt; do something about it; it is `corrupt/a` in \
+                "`corrupt/a` cannot be read: corrupt; take action; it is `corrupt/a` in \
                  the script",
                 "`there/a` does not match the pattern `^sk-`: correct `there/a` in the script",
             ]
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_concerns_the_whole_store_is_no_problem_of_a_secret() {
+    async fn an_error_of_the_whole_store_is_not_a_problem_of_a_secret() {
         for (path, kind) in
             [("down/a", ErrorKind::Unavailable), ("stranger/a", ErrorKind::Unauthenticated)]
         {

@@ -41,9 +41,11 @@
 mod backend_impl;
 mod backends;
 mod batch;
+mod builder;
 mod cache;
 mod clock;
 mod config;
+mod config_value;
 mod declared;
 mod error;
 mod expiry;
@@ -51,14 +53,15 @@ mod listing;
 mod load;
 mod manager;
 mod metrics;
-mod misspelt;
 mod options;
 mod policy;
 mod read;
 mod retry;
 mod runtime;
 mod shared;
-mod source;
+#[cfg(all(test, feature = "aws", feature = "env", feature = "hashicorp", feature = "native"))]
+mod settings_reference;
+mod suggest;
 mod sweeper;
 mod sync;
 #[cfg(test)]
@@ -67,6 +70,7 @@ mod watch;
 mod write;
 mod write_guard;
 
+pub use builder::SecretsManagerBuilder;
 pub use config::Config;
 pub use declared::Declared;
 pub use listing::Listing;
@@ -77,8 +81,8 @@ pub use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
     ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,
     MetadataPatch, Operation, PageToken, PutOptions, Result, RotateOutcome, Secret, SecretKind,
-    SecretPath, SecretString, SecretValue, Tier, ValueFormat, Version, VersionInfo,
-    VersionSelector, async_trait,
+    SecretPath, SecretString, SecretValue, Setting, SettingKind, SettingNames, Settings,
+    SettingsSource, Tier, ValueFormat, Version, VersionInfo, VersionSelector, async_trait,
 };
 #[cfg(feature = "rotation")]
 pub use strongroom_rotation as rotation;

@@ -45,13 +45,7 @@ impl SecretsManager {
     /// declared secret that is missing, malformed or cannot be read; otherwise what opening the
     /// store answers.
     pub async fn from_config(config: Config) -> Result<Self> {
-        let understood = config.understand()?;
-        let backend = understood.backend.open().await?;
-        let secrets = Self::new(backend, understood.policy);
-        let defaults = understood.declarations.check(&secrets).await?;
-        // Nobody else has it yet.
-        let _ = secrets.shared.defaults.set(defaults);
-        Ok(secrets)
+        Self::builder().config(config).build().await
     }
 
     /// Uses a store of any kind, such as one that is not part of Strongroom, with the default
@@ -76,7 +70,7 @@ impl SecretsManager {
         Self::new(Arc::new(backend), policy)
     }
 
-    fn new(backend: Arc<dyn Backend>, policy: ReadPolicy) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, policy: ReadPolicy) -> Self {
         Self { shared: Arc::new(Shared::new(backend, policy)), namespace: None }
     }
 

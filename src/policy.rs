@@ -1,44 +1,64 @@
-//! How reads are cached, repeated and bounded in time.
+//! How reads are cached, retried and limited in time.
 
 use std::time::Duration;
 
-use strongroom_core::{BackendInfo, Problems, Settings};
+use strongroom_core::{
+    BackendInfo, Problems, Result, Setting, SettingNames, Settings, setting_table,
+};
 
-const CACHE_TTL: &str = "SECRETS_CACHE_TTL";
-const STALE_IF_ERROR: &str = "SECRETS_CACHE_STALE_IF_ERROR";
-const NEGATIVE_TTL: &str = "SECRETS_CACHE_NEGATIVE_TTL";
-const MAX_ENTRIES: &str = "SECRETS_CACHE_MAX_ENTRIES";
-const MAX_BYTES: &str = "SECRETS_CACHE_MAX_BYTES";
-pub(crate) const TIMEOUT: &str = "SECRETS_READ_TIMEOUT";
-const RETRIES: &str = "SECRETS_READ_RETRIES";
-const STALE_FALLBACK_TIMEOUT: &str = "SECRETS_CACHE_STALE_FALLBACK_TIMEOUT";
-const WATCH_INTERVAL: &str = "SECRETS_WATCH_INTERVAL";
+setting_table! {
+    /// The settings of a [`ReadPolicy`].
+    pub(crate) const SETTINGS = {
+        CACHE_TTL = Setting::duration("SECRETS_CACHE_TTL", "ReadPolicy::cache_ttl").meaning(
+            "how long secrets are served from the cache, `0`: no cache; unless it is set, `5m` with \
+             `aws`, `1m` with `hashicorp`, no cache with the local stores",
+        );
+        STALE_IF_ERROR =
+            Setting::duration("SECRETS_CACHE_STALE_IF_ERROR", "ReadPolicy::stale_if_error")
+                .meaning("how much longer they are served while the store is unavailable")
+                .default_value("10m");
+        STALE_FALLBACK_TIMEOUT = Setting::duration(
+            "SECRETS_CACHE_STALE_FALLBACK_TIMEOUT",
+            "ReadPolicy::stale_fallback_timeout",
+        )
+        .meaning("how long a read waits for the store while there is such a copy")
+        .default_value("2s");
+        NEGATIVE_TTL = Setting::duration("SECRETS_CACHE_NEGATIVE_TTL", "ReadPolicy::negative_ttl")
+            .meaning("how long the cache keeps that a path has no secret")
+            .default_value("5s");
+        MAX_ENTRIES =
+            Setting::number("SECRETS_CACHE_MAX_ENTRIES", "ReadPolicy::max_entries", "entries")
+                .meaning("the most entries in the cache")
+                .default_value("10000");
+        MAX_BYTES = Setting::number("SECRETS_CACHE_MAX_BYTES", "ReadPolicy::max_bytes", "bytes")
+            .meaning("the most memory that the cache takes")
+            .default_value("67108864");
+        TIMEOUT = Setting::duration("SECRETS_READ_TIMEOUT", "ReadPolicy::timeout")
+            .meaning("the time limit for a read, retries included")
+            .default_value("30s");
+        RETRIES = Setting::number("SECRETS_READ_RETRIES", "ReadPolicy::retries", "retries")
+            .meaning("how often a read is retried after a temporary error; `aws` retries by itself")
+            .default_value("3");
+        WATCH_INTERVAL = Setting::duration("SECRETS_WATCH_INTERVAL", "ReadPolicy::watch_interval")
+            .meaning(
+                "how often a handle checks for a new version; unless it is set, ¾ of the cache's \
+                 time, or `10s` without a cache",
+            );
+    }
+}
 
-/// What the names of the cache's settings begin with.
+/// The prefix of the cache's variables.
 pub(crate) const CACHE_PREFIX: &str = "SECRETS_CACHE_";
 
-/// The settings of a [`ReadPolicy`].
-pub(crate) const SETTINGS: &[&str] = &[
-    CACHE_TTL,
-    STALE_IF_ERROR,
-    NEGATIVE_TTL,
-    MAX_ENTRIES,
-    MAX_BYTES,
-    TIMEOUT,
-    RETRIES,
-    STALE_FALLBACK_TIMEOUT,
-    WATCH_INTERVAL,
-];
-
-/// How often a handle of a store without a cache looks for a new version.
+/// How often a handle checks a store without a cache for a new version.
 const LOCAL_WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A time that can be added to a moment, and multiplied: of what is longer nobody sees the end.
+/// Caps a duration at ten years, so that adding and multiplying it cannot overflow.
 pub(crate) fn bounded(time: Duration) -> Duration {
     time.min(Duration::from_secs(10 * 365 * 86_400))
 }
 
-/// How reads are cached, repeated and bounded in time. The default serves most services.
+/// How reads are cached, retried and limited in time. The default suits most services.
 ///
 /// # Examples
 /// ```
@@ -52,7 +72,7 @@ pub(crate) fn bounded(time: Duration) -> Duration {
 #[non_exhaustive]
 pub struct ReadPolicy {
     /// How long a secret is served from the cache; never beyond its expiry or lease. `None`, the
-    /// default, is what the store's kind suggests: 5 minutes for `aws`, 1 minute for `hashicorp`, no
+    /// default, depends on the kind of the store: 5 minutes for `aws`, 1 minute for `hashicorp`, no
     /// cache for `env` and `native`, which are local. Zero turns the cache off.
     pub cache_ttl: Option<Duration>,
     /// How much longer a secret is served, marked as stale, while the store is unavailable: it cannot
@@ -60,21 +80,20 @@ pub struct ReadPolicy {
     /// minutes unless set; zero turns it off.
     pub stale_if_error: Duration,
     /// How long a read waits for the store while there is a copy that would be served as stale. 2
-    /// seconds unless set. The store is waited for in the background then.
+    /// seconds unless set. The read of the store continues in the background.
     pub stale_fallback_timeout: Duration,
-    /// How long it is remembered that there is no secret at a path. 5 seconds unless set.
+    /// How long the cache keeps that a path has no secret. 5 seconds unless set.
     pub negative_ttl: Duration,
     /// The most entries in the cache. 10,000 unless set.
     pub max_entries: usize,
     /// The most bytes that the cache takes, estimated with its own overhead. 64 MiB unless set.
     pub max_bytes: usize,
-    /// The longest time that a read takes in all, with waiting and further attempts. 30 seconds
-    /// unless set.
+    /// The time limit for a read, with waiting and retries. 30 seconds unless set.
     pub timeout: Duration,
-    /// How often a read is tried again after an error that is marked temporary. 3 times unless set;
-    /// `aws` tries again by itself, and never here.
+    /// How often a read is retried after a temporary error. 3 times unless set; `aws` retries by itself,
+    /// and reads of it are never retried here.
     pub retries: u32,
-    /// How often a [`SecretHandle`](crate::SecretHandle) looks for a new version. Unless set, three
+    /// How often a [`SecretHandle`](crate::SecretHandle) checks for a new version. Unless set, three
     /// quarters of the cache's time, and 10 seconds without a cache.
     pub watch_interval: Option<Duration>,
 }
@@ -123,7 +142,7 @@ impl ReadPolicy {
         self
     }
 
-    /// Sets how long it is remembered that there is no secret at a path; zero turns it off.
+    /// Sets how long the cache keeps that a path has no secret; zero turns it off.
     #[must_use]
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.negative_ttl = ttl;
@@ -144,65 +163,83 @@ impl ReadPolicy {
         self
     }
 
-    /// Sets the longest time that a read takes in all.
+    /// Sets the time limit for a read.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets how often a read is tried again.
+    /// Sets how often a read is retried.
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
     }
 
-    /// Sets how often a handle looks for a new version.
+    /// Sets how often a handle checks for a new version.
     #[must_use]
     pub fn watch_interval(mut self, interval: Duration) -> Self {
         self.watch_interval = Some(interval);
         self
     }
 
-    /// Understands the settings of the read path; what is wrong with them is noted.
-    pub(crate) fn from_settings(settings: &Settings, problems: &mut Problems) -> Self {
-        let cache_ttl = settings.duration(CACHE_TTL, problems);
-        let mut policy = Self { cache_ttl, ..Self::default() };
-        let set = |target: &mut Duration, name, problems: &mut Problems| {
-            if let Some(duration) = settings.duration(name, problems) {
-                *target = duration;
-            }
+    /// Builds a policy from [`SETTINGS`]; errors name settings as they are named there.
+    pub(crate) fn from_settings(settings: &Settings) -> Result<Self> {
+        let mut problems = Problems::new();
+        settings.validate(SETTINGS, &mut problems);
+        let mut policy = Self {
+            cache_ttl: settings.duration(&CACHE_TTL, &mut problems),
+            watch_interval: settings.duration(&WATCH_INTERVAL, &mut problems),
+            ..Self::default()
         };
-        set(&mut policy.stale_if_error, STALE_IF_ERROR, problems);
-        set(&mut policy.negative_ttl, NEGATIVE_TTL, problems);
-        set(&mut policy.timeout, TIMEOUT, problems);
-        set(&mut policy.stale_fallback_timeout, STALE_FALLBACK_TIMEOUT, problems);
-        policy.watch_interval = settings.duration(WATCH_INTERVAL, problems);
-        let count = |name, unit, problems: &mut Problems| {
-            let number = settings.number(name, unit, problems)?;
-            let number = usize::try_from(number).ok().filter(|number| *number > 0);
-            if number.is_none() {
-                problems.add(format!(
-                    "`{name}` is not a number of {unit} that can be held; `{CACHE_TTL}` = `0` turns \
-                     the cache off"
-                ));
+        for (setting, field) in [
+            (STALE_IF_ERROR, &mut policy.stale_if_error),
+            (STALE_FALLBACK_TIMEOUT, &mut policy.stale_fallback_timeout),
+            (NEGATIVE_TTL, &mut policy.negative_ttl),
+            (TIMEOUT, &mut policy.timeout),
+        ] {
+            *field = settings.duration(&setting, &mut problems).unwrap_or(*field);
+        }
+        for (setting, field) in
+            [(MAX_ENTRIES, &mut policy.max_entries), (MAX_BYTES, &mut policy.max_bytes)]
+        {
+            if let Some(number) = settings.number(&setting, &mut problems) {
+                *field = usize::try_from(number).unwrap_or(usize::MAX);
             }
-            number
-        };
-        policy.max_entries = count(MAX_ENTRIES, "entries", problems).unwrap_or(policy.max_entries);
-        policy.max_bytes = count(MAX_BYTES, "bytes", problems).unwrap_or(policy.max_bytes);
-        if let Some(retries) = settings.number(RETRIES, "retries", problems) {
+        }
+        if let Some(retries) = settings.number(&RETRIES, &mut problems) {
             policy.retries = u32::try_from(retries).unwrap_or(u32::MAX);
         }
-        for (name, duration) in
-            [(TIMEOUT, Some(policy.timeout)), (WATCH_INTERVAL, policy.watch_interval)]
-        {
-            if duration.is_some_and(|duration| duration.is_zero()) {
-                problems.add(format!("`{name}` is zero; give it a time such as `10s`"));
+        policy.check(&mut problems);
+        problems.into_result().map_err(|error| settings.names(SETTINGS).rename(error))?;
+        Ok(policy)
+    }
+
+    /// Checks a policy that was built in code.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let mut problems = Problems::new();
+        self.check(&mut problems);
+        let names = SettingNames::of_fields(SETTINGS);
+        problems.into_result().map_err(|error| names.rename(error))
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        for (setting, number) in [(MAX_ENTRIES, self.max_entries), (MAX_BYTES, self.max_bytes)] {
+            if number == 0 {
+                problems.add(format!(
+                    "`{setting}` must be at least 1; set `{CACHE_TTL}` to zero to turn the cache \
+                     off"
+                ));
             }
         }
-        policy
+        for (setting, duration) in
+            [(TIMEOUT, Some(self.timeout)), (WATCH_INTERVAL, self.watch_interval)]
+        {
+            if duration.is_some_and(|duration| duration.is_zero()) {
+                problems.add(format!("`{setting}` is zero; give it a duration such as `10s`"));
+            }
+        }
     }
 
     /// How long a secret of this store is served from the cache; `None` without one.
@@ -211,7 +248,7 @@ impl ReadPolicy {
         ttl.filter(|ttl| !ttl.is_zero()).map(bounded)
     }
 
-    /// How often a handle looks for a new version in this store.
+    /// How often a handle checks this store for a new version.
     pub(crate) fn watch_interval_of(&self, info: &BackendInfo) -> Duration {
         let beside_cache = || self.ttl(info).map(|ttl| ttl * 3 / 4);
         let interval = self.watch_interval.or_else(beside_cache);
@@ -219,8 +256,47 @@ impl ReadPolicy {
         bounded(interval.unwrap_or(LOCAL_WATCH_INTERVAL))
     }
 
-    /// How often a read of this store is tried again.
+    /// How often a read of this store is retried.
     pub(crate) fn retries_of(&self, info: &BackendInfo) -> u32 {
         if info.retries { 0 } else { self.retries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::{Error, SettingsSource};
+
+    use super::*;
+
+    fn parse(pairs: &[(Setting, &str)]) -> Result<ReadPolicy> {
+        let mut settings = Settings::new();
+        for (setting, value) in pairs {
+            settings.set(setting.variable(), value);
+        }
+        ReadPolicy::from_settings(&settings)
+    }
+
+    #[test]
+    fn defaults_of_the_table_are_those_of_the_struct() {
+        let defaults = SETTINGS.iter().filter(|setting| !setting.default_text().is_empty());
+        let pairs: Vec<_> = defaults.map(|setting| (*setting, setting.default_text())).collect();
+        assert_eq!(parse(&pairs).unwrap(), ReadPolicy::default());
+    }
+
+    #[test]
+    fn an_error_names_what_the_caller_set() {
+        let mut file = Settings::with_source(SettingsSource::File);
+        file.set_by_name(&TIMEOUT, "read_timeout", "0");
+        let in_code = ReadPolicy::new().timeout(Duration::ZERO);
+        let problem = |result: Result<(), Error>| result.unwrap_err().problems().concat();
+        for (problem, name) in [
+            (problem(in_code.validate()), "ReadPolicy::timeout"),
+            (problem(ReadPolicy::from_settings(&file).map(drop)), "read_timeout"),
+            (problem(parse(&[(TIMEOUT, "0")]).map(drop)), "SECRETS_READ_TIMEOUT"),
+        ] {
+            assert_eq!(problem, format!("`{name}` is zero; give it a duration such as `10s`"));
+        }
+        let problem = problem(ReadPolicy::new().max_bytes(0).validate());
+        assert!(problem.contains("set `ReadPolicy::cache_ttl` to zero"), "{problem}");
     }
 }

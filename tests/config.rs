@@ -18,7 +18,7 @@ async fn problems(config: Config) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_is_named_at_once() {
+async fn all_problems_are_named_at_once() {
     let text = format!(
         r#"
         backend = "nativ"
@@ -37,7 +37,7 @@ async fn everything_that_is_wrong_is_named_at_once() {
     );
     let problems = problems(toml::from_str(&text).unwrap()).await;
     for expected in [
-        "`SECRETS_BACKEND` names no backend that is known: use `env`, `hashicorp`, `aws` or `native`; did you mean `native`?",
+        "`backend` is not the name of a backend: use `env`, `hashicorp`, `aws` or `native`; did you mean `native`?",
         "`native_kye` is not a setting; did you mean `native_key`?",
         "`native_path` is neither text",
         "`native_key` is empty",
@@ -45,7 +45,7 @@ async fn everything_that_is_wrong_is_named_at_once() {
         "`colour` is not a setting",
         "`declare[0]` has no valid path",
         "the pattern declared for `a/b` is not a valid regular expression",
-        "`requird` in `declare[1]` is not known",
+        "`requird` in `declare[1]` is not a key of it",
         "`declare[2]` is not a table",
     ] {
         assert!(problems.iter().any(|p| p.contains(expected)), "{expected}: {problems:#?}");
@@ -65,17 +65,38 @@ async fn settings_of_reads_are_checked_like_others() {
         .set("cache_tll", "1m");
     let problems = problems(config).await;
     for expected in [
-        "`SECRETS_CACHE_TTL` is not a time such as",
-        "`SECRETS_CACHE_MAX_ENTRIES` is not a number of entries that can be held",
-        "`SECRETS_CACHE_MAX_BYTES` is not a whole number of bytes",
-        "`SECRETS_READ_TIMEOUT` is zero",
-        "`SECRETS_READ_RETRIES` is not a whole number of retries",
-        "`SECRETS_WATCH_INTERVAL` is zero",
+        "`cache_ttl` is not a duration such as",
+        "`SECRETS_CACHE_MAX_ENTRIES` must be at least 1; set `cache_ttl` to zero",
+        "`cache_max_bytes` is not a whole number of bytes",
+        "`read_timeout` is zero",
+        "`read_retries` is not a whole number of retries",
+        "`watch_interval` is zero",
         "`cache_tll` is not a setting; did you mean `cache_ttl`?",
     ] {
         assert!(problems.iter().any(|p| p.contains(expected)), "{expected}: {problems:#?}");
     }
     assert_eq!(problems.len(), 7, "{problems:#?}");
+}
+
+#[tokio::test]
+async fn an_error_about_a_file_names_its_keys() {
+    for (text, expected) in [
+        ("backend = 'native'", "set one of `native_key_file`, `native_key`, "),
+        ("native_path = '/x'", "`native_path` is set, but `backend` is not: set it to `native`"),
+        ("env_file = '/absent'", "the file `/absent` (`env_file`) does not exist"),
+        ("SECRETS_ENV_FILE = '/absent'", "(`SECRETS_ENV_FILE`) does not exist"),
+        (
+            "backend = 'native'\nnative_key_file = '/absent/key'\nnative_path = '/absent/db'",
+            "`native_path`: /absent: ",
+        ),
+        #[cfg(feature = "hashicorp")]
+        ("backend = 'vault'", "`vault_addr` is not set"),
+        #[cfg(feature = "aws")]
+        ("backend = 'aws'\naws_timeout = 0", "`aws_timeout` must be more than zero"),
+    ] {
+        let problems = problems(toml::from_str(text).unwrap()).await;
+        assert!(problems[0].contains(expected), "{text}: {problems:?}");
+    }
 }
 
 #[tokio::test]
@@ -209,7 +230,7 @@ async fn environments() {
             vec![("SECRETS_VAULT_MOUNT", "kv")],
             "is set, but `SECRETS_BACKEND` is not: set it to `hashicorp`",
         ),
-        // Nobody has chosen the backend that would read it.
+        // The backend that reads it was not chosen.
         (vec![("VAULT_TOKNE", CANARY), ("OPENAI_API_KEY", "12345")], "5 bytes from"),
         (
             vec![("SECRETS_NATIVE_KEY", CANARY)],
@@ -268,9 +289,9 @@ fn a_service_finds_its_vault_in_the_environment() {
 #[cfg(feature = "aws")]
 #[test]
 fn a_service_finds_its_aws_in_the_environment() {
-    let place = [("AWS_REGION", "eu-central-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")];
+    let location = [("AWS_REGION", "eu-central-1"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")];
     let keys = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", CANARY)];
-    let with = |more: &[(&'static str, &'static str)]| [&place[..], &keys[..], more].concat();
+    let with = |more: &[(&'static str, &'static str)]| [&location[..], &keys[..], more].concat();
     for (environment, expected) in [
         (with(&[]), "from aws: store unavailable"),
         (with(&[("AWS_REGOIN", "x")]), "did you mean `AWS_REGION`?"),
@@ -278,7 +299,7 @@ fn a_service_finds_its_aws_in_the_environment() {
         (with(&[("SECRETS_AWS_PREFIX", "")]), "set but empty"),
         (with(&[("AWS_ENDPOINT_URL", "http://localstack:4566")]), "SECRETS_AWS_ALLOW_HTTP"),
         (with(&[("AWS_REGION", "a.b"), ("SECRETS_AWS_TIMEOUT", "soon")]), "2 problems"),
-        (place.to_vec(), "not authenticated: no credentials were found"),
+        (location.to_vec(), "not authenticated: no credentials were found"),
         (keys.to_vec(), "no region was found"),
         (with(&[("AWS_REGION", "")]), "no region was found"),
     ] {
@@ -296,7 +317,7 @@ fn a_service_finds_its_aws_in_the_environment() {
 fn run(environment: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "service", "--nocapture"]).env("CONFIG_TEST_SERVICE", "1");
-    // Whoever runs the tests may have a store of their own.
+    // The environment of the test itself may configure a store.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let is_ours = ["SECRET", "VAULT_", "AWS_"].iter().any(|prefix| text.starts_with(prefix));
@@ -304,7 +325,7 @@ fn run(environment: &[(&str, &str)]) -> String {
             command.env_remove(&name);
         }
     }
-    // Files of theirs, too.
+    // So may files.
     command.env("AWS_CONFIG_FILE", "/nowhere").env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere");
     let Output { status, stdout, .. } = command.envs(environment.iter().copied()).output().unwrap();
     assert!(status.success());

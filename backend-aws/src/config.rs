@@ -1,26 +1,31 @@
-//! What to open.
+//! How to open AWS Secrets Manager.
+
+mod parse;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use strongroom_core::{ExposeSecret, Problems, SecretString};
+use strongroom_core::{ExposeSecret, Problems, Result, SecretString, SettingNames};
 use strongroom_transport::is_exposed;
 use url::Url;
 
 use crate::metadata::is_storable;
 use crate::name::is_prefix;
 use crate::settings::{
-    ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, ENDPOINT_URL, EXTERNAL_ID, METADATA_TTL, PREFIX,
-    RECOVERY_WINDOW, REGION, ROLE_ARN, ROLE_SESSION_NAME, SERVICE_ENDPOINT_URL, TAGS, TIMEOUT,
+    ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, DEFAULT_REGION, ENDPOINT_URL, EXTERNAL_ID,
+    METADATA_TTL, PREFIX, RECOVERY_WINDOW, REGION, ROLE_ARN, ROLE_SESSION_NAME,
+    SERVICE_ENDPOINT_URL, SETTINGS, TAGS, TIMEOUT,
 };
 
 const ONE_DAY: Duration = Duration::from_hours(24);
-/// How many tags of the operator fit beside those of a secret: the service allows 50, we 32 and 4
-/// of our own.
-const MOST_TAGS: usize = 14;
+/// How many tags of the operator a secret can have: the service allows 50, of which 32 are for
+/// callers and 4 for this library.
+const MAX_TAGS: usize = 14;
 
-/// Opens AWS Secrets Manager.
+/// How to open AWS Secrets Manager. `Debug` shows no secret.
+///
+/// An error about a configuration names its fields, or the settings that it was built from.
 ///
 /// # Examples
 /// ```
@@ -38,11 +43,11 @@ pub struct AwsConfig {
     pub region: Option<String>,
     /// The profile in the shared configuration files. `None`: `AWS_PROFILE`, or `default`.
     pub profile: Option<String>,
-    /// Where all services of AWS are that are used, if it is not AWS itself, such as LocalStack.
+    /// The address of all services, if it is not that of AWS, such as LocalStack's.
     pub endpoint_url: Option<String>,
-    /// Where Secrets Manager is, if that is elsewhere again, such as an interface endpoint of a VPC.
+    /// The address of Secrets Manager alone, such as an interface endpoint of a VPC.
     pub secrets_manager_endpoint_url: Option<String>,
-    /// What the names of all secrets begin with: the path `db/main` is the name
+    /// The beginning of the names of all secrets: the path `db/main` is the name
     /// `production/db/main` with the prefix `production`, and `/db/main` with `/`.
     pub prefix: Option<String>,
     /// The KMS key for secrets that are created: an id, an ARN or an alias. `None`:
@@ -50,58 +55,59 @@ pub struct AwsConfig {
     pub kms_key_id: Option<String>,
     /// Tags for secrets that are created, besides their own.
     pub tags: BTreeMap<String, String>,
-    /// Credentials. `None`, which is better: those that the SDK's default chain finds.
+    /// Credentials. `None`, which is better: the SDK's default chain finds them.
     pub credentials: Option<StaticCredentials>,
     /// A role to assume with the credentials.
     pub role: Option<AssumedRole>,
-    /// How long a connection may take to come about; default 3 s.
+    /// The time limit for a connection; default 3 s.
     pub connect_timeout: Duration,
-    /// How long one attempt at a request may take, with fetching credentials for it; default 5 s.
+    /// The time limit for one attempt at a request, fetching credentials included; default 5 s.
     pub attempt_timeout: Duration,
-    /// How long a request may take in all, with up to three attempts; default 15 s.
+    /// The time limit for a whole request, with up to three attempts; default 15 s.
     pub timeout: Duration,
     /// How many days a deleted secret can be undeleted: 7 to 30, default 30.
     pub recovery_window_days: u8,
     /// Whether reads look up metadata, which the service keeps apart from the value; default
     /// `true`. Without it, a secret that is read has no metadata and never expires.
     pub read_metadata: bool,
-    /// How long metadata is remembered for reads; default 5 min. With zero, each read takes a second
+    /// How long reads use cached metadata; default 5 min. With zero, each read makes a second
     /// request.
     pub metadata_ttl: Duration,
-    /// Whether `http` is accepted for other hosts than this one. Anyone on the way reads values
+    /// Whether plain `http` to other hosts is allowed; default `false`. The network reads values
     /// then.
     pub allow_http: bool,
+    pub(crate) names: SettingNames,
 }
 
-/// An access key that does not change while it is used. `Debug` shows its id alone.
+/// A static access key. `Debug` shows its id alone.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StaticCredentials {
-    /// Which key it is.
+    /// The id of the key.
     pub access_key_id: String,
-    /// The key itself.
+    /// The key.
     pub secret_access_key: SecretString,
-    /// What belongs to a key that is given for a time.
+    /// The session token, if the key is temporary.
     pub session_token: Option<SecretString>,
 }
 
 impl StaticCredentials {
-    /// A key that is given until it is revoked.
+    /// A long-term key, without a session token.
     #[must_use]
     pub fn new(access_key_id: impl Into<String>, secret_access_key: SecretString) -> Self {
         Self { access_key_id: access_key_id.into(), secret_access_key, session_token: None }
     }
 }
 
-/// A role that is assumed through AWS STS before anything is asked.
+/// A role that the backend assumes through AWS STS before its first request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AssumedRole {
     /// The role, such as `arn:aws:iam::123456789012:role/secrets-reader`.
     pub arn: String,
-    /// What the session is called in audit logs; default `strongroom`.
+    /// The name of the session in audit logs; default `strongroom`.
     pub session_name: String,
-    /// What the owner of the role demands to hear, if it belongs to another account.
+    /// The external id that the owner of the role demands, if it belongs to another account.
     pub external_id: Option<SecretString>,
 }
 
@@ -140,7 +146,7 @@ impl AssumedRole {
     }
 }
 
-/// Endpoints without anything that may be a password.
+/// Shows addresses without user names and passwords.
 impl fmt::Debug for AwsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |url: &Option<String>| url.as_deref().map(origin);
@@ -184,26 +190,37 @@ impl Default for AwsConfig {
             read_metadata: true,
             metadata_ttl: Duration::from_mins(5),
             allow_http: false,
+            names: SettingNames::of_fields(SETTINGS),
         }
     }
 }
 
 impl AwsConfig {
-    /// Notes what is wrong.
-    pub(crate) fn check(&self, problems: &mut Problems) {
+    /// Checks the configuration; an error names settings as the caller set them.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let mut problems = Problems::new();
+        self.check(&mut problems);
+        problems.into_result().map_err(|error| self.names.rename(error))
+    }
+
+    /// Adds a problem for everything that is wrong.
+    fn check(&self, problems: &mut Problems) {
         // A region becomes part of a host name.
         let is_label = |text: &str| {
             !text.is_empty()
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         };
         if self.region.as_deref().is_some_and(|region| !is_label(region)) {
-            problems.add(format!("`{REGION}` is not a region such as `eu-central-1`"));
+            let is_default = self.names.is_set(&DEFAULT_REGION) && !self.names.is_set(&REGION);
+            let setting = if is_default { DEFAULT_REGION } else { REGION };
+            problems.add(format!("`{setting}` is not a region such as `eu-central-1`"));
         }
-        for (name, url) in [
+        for (setting, url) in [
             (ENDPOINT_URL, &self.endpoint_url),
             (SERVICE_ENDPOINT_URL, &self.secrets_manager_endpoint_url),
         ] {
-            if let Some(Err(problem)) = url.as_ref().map(|url| self.check_endpoint(name, url)) {
+            let checked = url.as_ref().map(|url| self.check_endpoint(setting.variable(), url));
+            if let Some(Err(problem)) = checked {
                 problems.add(problem);
             }
         }
@@ -221,9 +238,9 @@ impl AwsConfig {
                 && value.chars().count() <= 256
                 && is_storable(value)
         };
-        if self.tags.len() > MOST_TAGS || !self.tags.iter().all(is_tag) {
+        if self.tags.len() > MAX_TAGS || !self.tags.iter().all(is_tag) {
             problems.add(format!(
-                "`{TAGS}` holds a tag that AWS does not take, or more than {MOST_TAGS}: use \
+                "`{TAGS}` holds a tag that AWS does not accept, or more than {MAX_TAGS}: use \
                  letters, digits, spaces and `_ . : / = + - @`"
             ));
         }
@@ -247,6 +264,7 @@ impl AwsConfig {
         }
     }
 
+    /// Checks an address that the variable `name` holds.
     pub(crate) fn check_endpoint(&self, name: &str, text: &str) -> Result<(), String> {
         let url = Url::parse(text)
             .ok()
@@ -257,15 +275,16 @@ impl AwsConfig {
         }
         if !self.allow_http && is_exposed(&url) {
             return Err(format!(
-                "`{name}` is plain http to another host, which shows values to anyone on the way: \
-                 use https, or set `{ALLOW_HTTP}` to `true` if you accept that"
+                "`{name}` is plain http to another host, which shows values to the network: use \
+                 https, or set `{}` to `true` if you accept that",
+                self.names.name(&ALLOW_HTTP)
             ));
         }
         Ok(())
     }
 }
 
-/// An address without what may be secret in it: scheme, host and port.
+/// An address without what may be secret: scheme, host and port.
 pub(crate) fn origin(url: &str) -> String {
     Url::parse(url).map_or_else(|_| "…".to_owned(), |url| url.origin().ascii_serialization())
 }

@@ -132,6 +132,8 @@ mod value;
 mod versions;
 mod write_task;
 
+/// The SDK's configuration, for applications that load it themselves and call
+/// [`AwsBackend::with_sdk_config`]: the one type of another crate in this API.
 pub use aws_config::SdkConfig;
 pub use backend::AwsBackend;
 pub use config::{AssumedRole, AwsConfig, StaticCredentials};

@@ -11,7 +11,7 @@ use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
 use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_secretsmanager::error::BoxError;
-use strongroom_core::{ExposeSecret as _, Problems, Result};
+use strongroom_core::{ExposeSecret as _, Problems, Result, Setting};
 use strongroom_transport::is_exposed;
 use url::Url;
 
@@ -35,9 +35,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Loads the SDK's default chain with the settings of `config`. The first request fetches
 /// credentials.
 pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
-    let mut problems = Problems::new();
-    config.check(&mut problems);
-    problems.into_result()?;
+    config.validate()?;
     check_sts_endpoint(config)?;
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http::client())
@@ -53,7 +51,7 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
         loader = loader.profile_name(profile);
     }
     let url = config.endpoint_url.as_deref();
-    if let Some(url) = url.filter(|url| !is_in_environment(ENDPOINT_URL, url)) {
+    if let Some(url) = url.filter(|url| !is_in_environment(ENDPOINT_URL.variable(), url)) {
         loader = loader.endpoint_url(url);
     }
     if let Some(given) = &config.credentials {
@@ -86,15 +84,19 @@ pub(crate) fn build_client(
     config: &AwsConfig,
 ) -> Result<(aws_sdk_secretsmanager::Client, String)> {
     let mut problems = Problems::new();
-    config.check(&mut problems);
+    problems.collect(config.validate());
     // Other AWS tools ignore an empty variable; the SDK takes it for a region.
     let region = sdk.region().map(AsRef::as_ref).filter(|region: &&str| !region.is_empty());
     let region = region.map(str::to_owned);
     let endpoint = sdk.endpoint_url().filter(|url| !url.is_empty());
-    if let Some(Err(problem)) = endpoint.map(|url| config.check_endpoint(ENDPOINT_URL, url)) {
+    // An endpoint that is not the configuration's comes from the SDK, so the error names the variable.
+    if let Some(url) = endpoint.filter(|url| config.endpoint_url.as_deref() != Some(url))
+        && let Err(problem) = config.check_endpoint(ENDPOINT_URL.variable(), url)
+    {
         problems.add(problem);
     }
     if region.is_none() {
+        // The error names the places where the SDK looks for the region.
         problems.add(format!("no region was found; set `{REGION}`, or `region` in the profile"));
     }
     problems.into_result()?;
@@ -117,7 +119,7 @@ pub(crate) fn build_client(
 /// role, whether it is set here or in a profile, and for web identities.
 fn check_sts_endpoint(config: &AwsConfig) -> Result<()> {
     let mut problems = Problems::new();
-    for name in [STS_ENDPOINT_URL, ENDPOINT_URL] {
+    for name in [STS_ENDPOINT_URL, ENDPOINT_URL.variable()] {
         let Some(url) = std::env::var_os(name) else { continue };
         let url = url.to_string_lossy();
         if !url.is_empty() {
@@ -136,12 +138,15 @@ fn check_sts_endpoint(config: &AwsConfig) -> Result<()> {
 /// Sets the endpoint where the SDK would find another one than `config` has, and where a variable is
 /// empty: other AWS tools ignore that, but the SDK panics.
 fn set_endpoint(builder: &mut Builder, sdk: &SdkConfig, config: &AwsConfig) {
-    let is_empty = |name| std::env::var_os(name).is_some_and(|url| url.is_empty());
+    let is_empty =
+        |setting: Setting| std::env::var_os(setting.variable()).is_some_and(|url| url.is_empty());
     let own = config.secrets_manager_endpoint_url.as_deref();
     if [SERVICE_ENDPOINT_URL, ENDPOINT_URL].into_iter().any(is_empty) {
         let url = own.or(sdk.endpoint_url()).filter(|url| !url.is_empty());
         builder.set_endpoint_url(url.map(str::to_owned));
-    } else if let Some(url) = own.filter(|url| !is_in_environment(SERVICE_ENDPOINT_URL, url)) {
+    } else if let Some(url) =
+        own.filter(|url| !is_in_environment(SERVICE_ENDPOINT_URL.variable(), url))
+    {
         builder.set_endpoint_url(Some(url.to_owned()));
     }
 }

@@ -11,8 +11,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use strongroom_backend_aws::{AwsBackend, AwsConfig, SETTINGS};
-use strongroom_core::{Backend as _, Problems, Result, SecretPath, Settings, VersionSelector};
+use strongroom_backend_aws::{AwsBackend, AwsConfig};
+use strongroom_core::{Backend as _, Result, SecretPath, VersionSelector};
 use strongroom_testkit::localstack::Server;
 use strongroom_testkit::report;
 use strongroom_testkit::stub::{Reply, Stub};
@@ -43,11 +43,7 @@ async fn child() {
 }
 
 async fn open_and_read() -> Result<String> {
-    let settings = Settings::from_env(SETTINGS.iter().copied());
-    let mut problems = Problems::new();
-    let config = AwsConfig::from_settings(&settings, &mut problems);
-    problems.into_result()?;
-    let backend = AwsBackend::open(config.unwrap()).await?;
+    let backend = AwsBackend::open(AwsConfig::from_env()?).await?;
     let path = SecretPath::parse(SECRET).unwrap();
     let secret = backend.get(&path, &VersionSelector::Active).await?;
     Ok(secret.expose_text().unwrap().to_owned())

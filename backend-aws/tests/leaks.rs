@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use strongroom_backend_aws::{AwsBackend, AwsConfig, SETTINGS};
 use strongroom_core::{
-    Backend, Error, ListOptions, MetadataPatch, Problems, PutOptions, Result, SecretPath,
-    SecretValue, Settings, VersionSelector,
+    Backend, Error, ListOptions, MetadataPatch, PutOptions, Result, SecretPath, SecretValue,
+    Settings, VersionSelector,
 };
 use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::report;
@@ -228,12 +228,12 @@ async fn open_and_use(config: AwsConfig) {
 
 /// Opens a backend from the child's environment, and uses it briefly.
 async fn open_and_use_environment() {
-    let settings = Settings::from_env(SETTINGS.iter().copied());
+    let settings = Settings::from_env(SETTINGS);
     canary::witness(&settings);
-    let mut problems = Problems::new();
-    let config = AwsConfig::from_settings(&settings, &mut problems);
-    note(problems.into_result());
-    let Some(config) = config else { return };
+    let config = match AwsConfig::from_settings(&settings) {
+        Ok(config) => config,
+        Err(error) => return witness_error(&error),
+    };
     let backend = match AwsBackend::open(config).await {
         Ok(backend) => backend,
         Err(error) => return witness_error(&error),

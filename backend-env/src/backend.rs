@@ -11,17 +11,16 @@ use strongroom_core::{
 };
 
 use crate::EnvConfig;
-use crate::config::is_acceptable;
 use crate::dotenv::FileVariables;
 use crate::variable::Naming;
 
 const KIND: &str = "env";
-/// The version of everything.
+/// The version of every secret.
 const ONLY_VERSION: u64 = 1;
 
 /// Environment variables, and those of a `.env` file, as a read-only store.
 ///
-/// The crate's documentation tells which variable a path reads and what its value can be. `Debug`
+/// The crate's documentation says which variable a path reads and which values it can have. `Debug`
 /// shows no values.
 ///
 /// # Examples
@@ -30,7 +29,7 @@ const ONLY_VERSION: u64 = 1;
 /// use strongroom_core::{Backend, ErrorKind, SecretPath, VersionSelector};
 ///
 /// # async fn run() -> strongroom_core::Result<()> {
-/// let backend = EnvBackend::open(EnvConfig::default())?;
+/// let backend = EnvBackend::open(EnvConfig::default()).await?;
 /// let path = SecretPath::parse("doc-example/openai/api-key")?;
 /// let error = backend.get(&path, &VersionSelector::Active).await.unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -44,7 +43,7 @@ pub struct EnvBackend {
     info: BackendInfo,
     naming: Naming,
     file: Option<PathBuf>,
-    /// What the file sets; empty without a file, `None` once closed.
+    /// The variables of the file; empty without a file, `None` once closed.
     variables: RwLock<Option<FileVariables>>,
 }
 
@@ -55,17 +54,18 @@ impl EnvBackend {
     /// [`ErrorKind::Config`] with every problem: a prefix that no variable can begin with; a file
     /// that is missing, unreadable, larger than 1 MiB, not UTF-8 or malformed, or sets a variable
     /// twice.
-    pub fn open(config: EnvConfig) -> Result<Self> {
-        let EnvConfig { prefix, fallback, file } = config;
+    #[expect(clippy::unused_async, reason = "every backend is opened by the same call")]
+    pub async fn open(config: EnvConfig) -> Result<Self> {
         let mut problems = Problems::new();
-        if let Some(prefix) = &prefix {
-            is_acceptable(prefix, &mut problems);
-        }
+        config.check(&mut problems);
+        let EnvConfig { prefix, fallback, file, names } = config;
         let variables = file
             .as_deref()
             .map(|file| FileVariables::read(file, &mut problems))
             .unwrap_or_default();
-        problems.into_result().map_err(|error| error.during(Operation::Open).from_backend(KIND))?;
+        problems
+            .into_result()
+            .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
         let naming = Naming::new(prefix.as_deref(), fallback);
         let instance = instance(&naming, file.as_deref());
         let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
@@ -93,15 +93,15 @@ impl EnvBackend {
     }
 
     fn not_found(&self, full: &str, fallback: Option<&str>) -> Error {
-        let place = self
+        let location = self
             .file
             .as_deref()
             .map(|file| format!(" in the environment or in `{}`", file.display()))
             .unwrap_or_default();
-        Error::new(ErrorKind::NotFound, format!("set {}{place}", variables(full, fallback)))
+        Error::new(ErrorKind::NotFound, format!("set {}{location}", variables(full, fallback)))
     }
 
-    /// Gives what the file sets, unless this backend is closed.
+    /// Calls `act` with the variables of the file, unless this backend is closed.
     fn with_file<T>(&self, act: impl FnOnce(&FileVariables) -> Result<T>) -> Result<T> {
         match &*self.variables.read().unwrap_or_else(PoisonError::into_inner) {
             Some(variables) => act(variables),
@@ -156,7 +156,7 @@ fn instance(naming: &Naming, file: Option<&Path>) -> String {
     format!("the variables of this process{file}{prefix}")
 }
 
-/// A variable of this process. The value is taken over, not copied.
+/// A variable of this process. The value is moved, not copied.
 fn in_environment(name: &str) -> Option<SecretValue> {
     Some(match env::var_os(name)?.into_string() {
         Ok(text) => SecretValue::from(text),

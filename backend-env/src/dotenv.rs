@@ -10,15 +10,15 @@ use std::path::Path;
 use strongroom_core::{Problems, SecretValue};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::config::FILE;
+use crate::settings::FILE;
 
 /// The largest file, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
 /// How many lines of a kind one problem names.
 const NAMED_LINES: usize = 10;
 
-/// What a file sets. `Debug` does not show names either: a malformed file can make a piece of a
-/// value look like one.
+/// The variables of a file. `Debug` does not show names either: in a malformed file, a piece of a value
+/// can look like one.
 #[derive(Default)]
 pub(crate) struct FileVariables(BTreeMap<String, Entry>);
 
@@ -28,7 +28,7 @@ struct Entry {
 }
 
 impl FileVariables {
-    /// Reads a file. Whatever is wrong with it becomes a problem that names no content.
+    /// Reads a file. Problems with it never quote its content.
     pub(crate) fn read(path: &Path, problems: &mut Problems) -> Self {
         let file = format!("the file `{}` (`{FILE}`)", path.display());
         let problem = match contents(path) {
@@ -97,8 +97,8 @@ impl fmt::Debug for FileVariables {
     }
 }
 
-/// Gives the parser at most one line per call. So it never reads ahead, and what it has taken tells
-/// where it is.
+/// Gives the parser at most one line per call. So it never reads ahead, and the number of bytes that it
+/// has taken is its position.
 struct LineReader<'a>(Cell<&'a [u8]>);
 
 impl Read for &LineReader<'_> {
@@ -116,17 +116,17 @@ impl Read for &LineReader<'_> {
     }
 }
 
-/// How far the parser has come.
+/// The position of the parser.
 struct Position<'a> {
     rest: &'a str,
     lines: usize,
 }
 
 impl Position<'_> {
-    /// Moves to where `left` bytes are left, and gives the number of the line where the entry in
+    /// Moves to where `remaining` bytes are left, and returns the number of the line where the entry in
     /// between begins, after empty lines and comments.
-    fn advance_to(&mut self, left: usize) -> usize {
-        let taken = self.rest.len().saturating_sub(left);
+    fn advance_to(&mut self, remaining: usize) -> usize {
+        let taken = self.rest.len().saturating_sub(remaining);
         let (entry, rest) = self.rest.split_at_checked(taken).unwrap_or((self.rest, ""));
         let is_filler = |line: &&str| matches!(line.trim_start().chars().next(), None | Some('#'));
         let filler = entry.split_inclusive('\n').take_while(is_filler).count();
@@ -137,7 +137,7 @@ impl Position<'_> {
     }
 }
 
-/// Drops what the parser says, which repeats the line.
+/// Wipes the error of the parser, which repeats the line.
 fn wipe(error: dotenvy::Error) {
     if let dotenvy::Error::LineParse(mut content, _) = error {
         content.zeroize();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_the_syntax_allows() {
+    fn reads_every_form_of_the_syntax() {
         let (variables, problems) = read(
             b"\xef\xbb\xbfFIRST=plain\r\n# comment\n\nexport SECOND = \"two words\\n\"  # why\n\
               THIRD='a #\n$b'\nEMPTY=\nLAST=no-break ",
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_text_file_is_refused() {
+    fn a_file_that_is_not_text_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let (_, problems) = read_path(&directory.path().join("absent"));
         assert!(problems[0].contains("does not exist"), "{problems:?}");

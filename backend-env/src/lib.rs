@@ -1,14 +1,16 @@
 //! Strongroom's `env` backend: secrets from environment variables and an optional `.env` file.
 //!
-//! It reads, and nothing else: every write, listing and rotation answers
-//! [`Unsupported`](strongroom_core::ErrorKind::Unsupported) and names backends that can.
+//! It only reads: every write, listing and rotation fails with
+//! [`Unsupported`](strongroom_core::ErrorKind::Unsupported), and the error names backends that can.
 //!
 //! ```
 //! use strongroom_backend_env::{EnvBackend, EnvConfig};
 //! use strongroom_core::{Backend, ErrorKind, SecretPath, VersionSelector};
 //!
 //! # async fn run() -> strongroom_core::Result<()> {
-//! let backend = EnvBackend::open(EnvConfig::default().prefix("BILLING"))?;
+//! let mut config = EnvConfig::default();
+//! config.prefix = Some("BILLING".into());
+//! let backend = EnvBackend::open(config).await?;
 //! let path = SecretPath::parse("openai/api-key")?;
 //! let secret = backend.get(&path, &VersionSelector::Active).await; // BILLING_OPENAI_API_KEY
 //! # assert_eq!(secret.unwrap_err().kind(), ErrorKind::NotFound);
@@ -48,10 +50,10 @@
 //!
 //! With `SECRETS_ENV_FALLBACK`, a path whose own variable is set nowhere reads the variable of its
 //! last segment alone. It is off by default, because it finds variables that were never meant: a
-//! missing `db/user` would silently read `USER`, the name of whoever started the process. Turn it
+//! missing `db/user` would silently read `USER`, the user who started the process. Turn it
 //! on together with a prefix.
 //!
-//! # What a read gives
+//! # What a read returns
 //!
 //! - The environment of the process is read at every `get`; it wins over the `.env` file.
 //! - A variable that is set but empty is a secret with an empty value, and is found. Thus an empty
@@ -61,7 +63,7 @@
 //! - The size is limited by the system alone. Linux takes at most 128 KiB for one `NAME=value` and
 //!   its closing NUL (`MAX_ARG_STRLEN`, 32 pages, execve(2)), Windows 32,767 characters. A `.env`
 //!   file may have up to 1 MiB.
-//! - The environment keeps no versions: each secret says version `1`, whatever its value, and a
+//! - The environment keeps no versions: each secret has version `1`, also after its value changed, and a
 //!   read of an exact version, even of that one, is `Unsupported`. Metadata is all default.
 //!
 //! # The `.env` file
@@ -85,7 +87,7 @@
 //! The environment is the weakest place for a secret, and this backend cannot change that: it stays
 //! in the process's memory as long as the process lives, where `/proc/<pid>/environ`, debuggers and
 //! core dumps show it; child processes inherit it; container tools print it. A `.env` file is
-//! readable by whoever may read the file: give it mode 0600 and keep it out of version control.
+//! readable by every process that may read the file: give it mode 0600 and keep it out of version control.
 //! Use both for development, and a store for production.
 //!
 //! The values of the file are kept in wiped memory, and are wiped when the backend is closed or
@@ -96,7 +98,9 @@
 mod backend;
 mod config;
 mod dotenv;
+mod settings;
 mod variable;
 
 pub use backend::EnvBackend;
-pub use config::{EnvConfig, SETTINGS};
+pub use config::EnvConfig;
+pub use settings::SETTINGS;

@@ -1,4 +1,4 @@
-//! What the backend reads from the environment of a process and from a file beside it.
+//! Reads from the environment of a process and from a `.env` file.
 //!
 //! A process cannot safely change its own environment, so each test runs itself again as a child
 //! process with the variables that it needs.
@@ -11,14 +11,12 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use strongroom_backend_env::{EnvBackend, EnvConfig, SETTINGS};
 use strongroom_core::{
     Backend, Capabilities, Error, ErrorKind, HealthStatus, ListOptions, MetadataPatch, Operation,
-    Problems, PutOptions, Result, Secret, SecretPath, Settings, ValueFormat, Version,
-    VersionSelector,
+    PutOptions, Result, Secret, SecretPath, ValueFormat, Version, VersionSelector,
 };
 
 const IN_CHILD: &str = "STRONGROOM_TEST_IN_CHILD";
@@ -34,8 +32,8 @@ fn with_environment(test: &str, variables: &[(&str, OsString)], body: impl Async
         return;
     }
     let mut command = Command::new(env::current_exe().unwrap());
-    for name in SETTINGS {
-        command.env_remove(name);
+    for setting in SETTINGS {
+        command.env_remove(setting.variable());
     }
     let output = command
         .args([test, "--exact", "--nocapture"])
@@ -60,12 +58,12 @@ async fn get(backend: &EnvBackend, text: &str) -> Result<Secret> {
 }
 
 async fn read(config: EnvConfig, text: &str) -> String {
-    let backend = EnvBackend::open(config).unwrap();
+    let backend = EnvBackend::open(config).await.unwrap();
     get(&backend, text).await.unwrap().expose_text().unwrap().to_owned()
 }
 
 async fn failure(config: EnvConfig, text: &str) -> Error {
-    get(&EnvBackend::open(config).unwrap(), text).await.unwrap_err()
+    get(&EnvBackend::open(config).await.unwrap(), text).await.unwrap_err()
 }
 
 /// A `.env` file that lives until the test's end, and the variable that names it.
@@ -76,15 +74,23 @@ fn env_file(content: &str) -> (tempfile::TempDir, (&'static str, OsString)) {
     (directory, (FILE, file.into()))
 }
 
+fn with(change: impl FnOnce(&mut EnvConfig)) -> EnvConfig {
+    let mut config = EnvConfig::default();
+    change(&mut config);
+    config
+}
+
 fn with_file() -> EnvConfig {
-    EnvConfig::default().file(PathBuf::from(env::var_os(FILE).unwrap()))
+    let mut config = EnvConfig::default();
+    config.file = Some(env::var_os(FILE).unwrap().into());
+    config
 }
 
 #[test]
 fn a_path_reads_its_variable() {
     let variables = [("PRODUCTION_OPENAI_API_KEY", "sk-1".into())];
     with_environment("a_path_reads_its_variable", &variables, async || {
-        let backend = EnvBackend::open(EnvConfig::default()).unwrap();
+        let backend = EnvBackend::open(EnvConfig::default()).await.unwrap();
         let secret = get(&backend, "production/openai/api-key").await.unwrap();
         assert_eq!(secret.expose_text().unwrap(), "sk-1");
         assert_eq!(secret.value().format(), ValueFormat::Text);
@@ -101,7 +107,7 @@ fn values_that_are_not_utf8_are_binary_and_exact() {
     let bytes: Vec<u8> = (1..=255).collect();
     let variables = [("ZZ_RAW", OsString::from_vec(bytes.clone()))];
     with_environment("values_that_are_not_utf8_are_binary_and_exact", &variables, async || {
-        let backend = EnvBackend::open(EnvConfig::default()).unwrap();
+        let backend = EnvBackend::open(EnvConfig::default()).await.unwrap();
         let secret = get(&backend, "zz/raw").await.unwrap();
         assert_eq!(secret.value().format(), ValueFormat::Binary);
         assert_eq!(secret.expose_bytes(), bytes);
@@ -140,13 +146,13 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn the_fallback_is_off_unless_asked_for() {
+fn the_fallback_is_off_by_default() {
     let variables = [("USER", CANARY.into())];
-    with_environment("the_fallback_is_off_unless_asked_for", &variables, async || {
+    with_environment("the_fallback_is_off_by_default", &variables, async || {
         let error = failure(EnvConfig::default(), "zz/user").await;
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(error.advice(), "set the variable `ZZ_USER`");
-        assert_eq!(read(EnvConfig::default().fallback(true), "zz/user").await, CANARY);
+        assert_eq!(read(with(|config| config.fallback = true), "zz/user").await, CANARY);
     });
 }
 
@@ -156,7 +162,8 @@ fn the_fallback_comes_after_everything_that_names_the_path() {
     let variables = [("KEY", "short-from-environment".into()), file];
     let test = "the_fallback_comes_after_everything_that_names_the_path";
     with_environment(test, &variables, async || {
-        let config = with_file().fallback(true);
+        let mut config = with_file();
+        config.fallback = true;
         assert_eq!(read(config.clone(), "zz/key").await, "full-from-file");
         assert_eq!(read(config.clone(), "other/key").await, "short-from-environment");
         assert_eq!(read(config, "other/zzkey2").await, "short-from-file");
@@ -164,18 +171,21 @@ fn the_fallback_comes_after_everything_that_names_the_path() {
 }
 
 #[test]
-fn a_prefix_hides_what_does_not_carry_it() {
+fn a_prefix_hides_variables_without_it() {
     let variables = [
         ("ZZ_KEY", "bare".into()),
         ("KEY", "bare".into()),
         ("App_ZZ_KEY", "full".into()),
         ("App_KEY", "short".into()),
     ];
-    with_environment("a_prefix_hides_what_does_not_carry_it", &variables, async || {
-        let config = EnvConfig::default().prefix("App").fallback(true);
+    with_environment("a_prefix_hides_variables_without_it", &variables, async || {
+        let config = with(|config| {
+            config.prefix = Some("App".into());
+            config.fallback = true;
+        });
         assert_eq!(read(config.clone(), "zz/key").await, "full");
         assert_eq!(read(config, "other/key").await, "short");
-        let error = failure(EnvConfig::default().prefix("APP"), "zz/key").await;
+        let error = failure(with(|config| config.prefix = Some("APP".into())), "zz/key").await;
         assert_eq!(error.advice(), "set the variable `APP_ZZ_KEY`");
     });
 }
@@ -190,12 +200,7 @@ fn settings_of_the_environment_become_the_configuration() {
     ];
     let test = "settings_of_the_environment_become_the_configuration";
     with_environment(test, &variables, async || {
-        let mut problems = Problems::new();
-        let settings = Settings::from_env(SETTINGS.iter().copied());
-        settings.check(SETTINGS.iter().copied(), &mut problems);
-        let config = EnvConfig::from_settings(&settings, &mut problems);
-        problems.into_result().unwrap();
-        assert_eq!(read(config, "zz/key").await, "from-file");
+        assert_eq!(read(EnvConfig::from_env().unwrap(), "zz/key").await, "from-file");
     });
 }
 
@@ -208,7 +213,8 @@ fn a_missing_variable_is_named_with_where_to_set_it() {
             error.to_string(),
             "get `zz/api-key` from env: not found; set the variable `ZZ_API_KEY`"
         );
-        let config = with_file().fallback(true);
+        let mut config = with_file();
+        config.fallback = true;
         let file = config.file.clone().unwrap();
         assert_eq!(
             failure(config, "zz/api-key").await.advice(),
@@ -221,14 +227,14 @@ fn a_missing_variable_is_named_with_where_to_set_it() {
 }
 
 #[test]
-fn health_tells_of_the_file_and_close_ends_all() {
+fn health_reports_the_file_and_close_ends_reads() {
     let (_directory, file) = env_file(&format!("ZZ_A={CANARY}\nZZ_B=2\n"));
-    with_environment("health_tells_of_the_file_and_close_ends_all", &[file], async || {
-        let bare = EnvBackend::open(EnvConfig::default()).unwrap().health().await.unwrap();
+    with_environment("health_reports_the_file_and_close_ends_reads", &[file], async || {
+        let bare = EnvBackend::open(EnvConfig::default()).await.unwrap().health().await.unwrap();
         assert_eq!(bare.status, HealthStatus::Ready);
         assert_eq!(bare.details["file"], "none");
 
-        let backend = EnvBackend::open(with_file()).unwrap();
+        let backend = EnvBackend::open(with_file()).await.unwrap();
         let health = backend.health().await.unwrap();
         assert_eq!(health.status, HealthStatus::Ready);
         assert_eq!(health.details["file"], env::var(FILE).unwrap());
@@ -244,38 +250,46 @@ fn health_tells_of_the_file_and_close_ends_all() {
 }
 
 #[test]
-fn what_it_cannot_do_names_backends_that_can() {
+fn an_unsupported_operation_names_backends_that_have_it() {
     let variables = [("ZZ_KEY", CANARY.into())];
-    with_environment("what_it_cannot_do_names_backends_that_can", &variables, async || {
-        let backend = EnvBackend::open(EnvConfig::default()).unwrap();
-        assert_eq!(backend.info().kind, "env");
-        assert_eq!(backend.info().capabilities, Capabilities::none());
-        let (key, one) = (path("zz/key"), Version::from(1));
-        let options = ListOptions::default();
-        let exact = VersionSelector::Exact(one.clone());
-        let errors = [
-            backend.get(&key, &exact).await.unwrap_err(),
-            backend.put(&key, CANARY.into(), PutOptions::new()).await.unwrap_err(),
-            backend.delete(&key).await.unwrap_err(),
-            backend.undelete(&key).await.unwrap_err(),
-            backend.destroy(&key).await.unwrap_err(),
-            backend.list(None, &options).await.unwrap_err(),
-            backend.versions(&key).await.unwrap_err(),
-            backend.rollback(&key, &one).await.unwrap_err(),
-            backend.describe(&key).await.unwrap_err(),
-            backend.annotate(&key, &MetadataPatch::default()).await.unwrap_err(),
-            backend.rotate(&key).await.unwrap_err(),
-        ];
-        for error in errors {
-            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-            assert_eq!(error.advice(), "use the backend `hashicorp`, `aws` or `native`", "{error}");
-            assert_eq!(error.backend(), Some("env"), "{error}");
-            let listing = error.operation() == Some(Operation::List);
-            assert!(listing || error.path() == Some(&key), "{error}");
-            assert!(!format!("{error} {error:?}").contains(CANARY));
-        }
-        assert_eq!(read(EnvConfig::default(), "zz/key").await, CANARY);
-    });
+    with_environment(
+        "an_unsupported_operation_names_backends_that_have_it",
+        &variables,
+        async || {
+            let backend = EnvBackend::open(EnvConfig::default()).await.unwrap();
+            assert_eq!(backend.info().kind, "env");
+            assert_eq!(backend.info().capabilities, Capabilities::none());
+            let (key, one) = (path("zz/key"), Version::from(1));
+            let options = ListOptions::default();
+            let exact = VersionSelector::Exact(one.clone());
+            let errors = [
+                backend.get(&key, &exact).await.unwrap_err(),
+                backend.put(&key, CANARY.into(), PutOptions::new()).await.unwrap_err(),
+                backend.delete(&key).await.unwrap_err(),
+                backend.undelete(&key).await.unwrap_err(),
+                backend.destroy(&key).await.unwrap_err(),
+                backend.list(None, &options).await.unwrap_err(),
+                backend.versions(&key).await.unwrap_err(),
+                backend.rollback(&key, &one).await.unwrap_err(),
+                backend.describe(&key).await.unwrap_err(),
+                backend.annotate(&key, &MetadataPatch::default()).await.unwrap_err(),
+                backend.rotate(&key).await.unwrap_err(),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                assert_eq!(
+                    error.advice(),
+                    "use the backend `hashicorp`, `aws` or `native`",
+                    "{error}"
+                );
+                assert_eq!(error.backend(), Some("env"), "{error}");
+                let listing = error.operation() == Some(Operation::List);
+                assert!(listing || error.path() == Some(&key), "{error}");
+                assert!(!format!("{error} {error:?}").contains(CANARY));
+            }
+            assert_eq!(read(EnvConfig::default(), "zz/key").await, CANARY);
+        },
+    );
 }
 
 #[test]
@@ -283,13 +297,15 @@ fn all_problems_of_opening_are_one_error_without_content() {
     let (_directory, file) = env_file(&format!("A={CANARY}\n{CANARY}\nA='{CANARY}'\nB=\"{CANARY}"));
     let test = "all_problems_of_opening_are_one_error_without_content";
     with_environment(test, &[file], async || {
-        let error = EnvBackend::open(with_file().prefix("2-bad")).unwrap_err();
+        let mut config = with_file();
+        config.prefix = Some("2-bad".into());
+        let error = EnvBackend::open(config).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert_eq!(error.operation(), Some(Operation::Open));
         assert_eq!(error.backend(), Some("env"));
         let problems = error.problems();
         assert_eq!(problems.len(), 3, "{error}");
-        assert!(problems[0].contains("`SECRETS_ENV_PREFIX`"), "{error}");
+        assert!(problems[0].contains("`EnvConfig::prefix`"), "{error}");
         assert!(problems[1].contains("lines 2, 4;"), "{error}");
         assert!(problems[2].contains("line 3 (as line 1);"), "{error}");
         let shown = format!("{error} {error:?} {error:#?}");
@@ -302,7 +318,9 @@ fn debug_shows_no_values() {
     let (_directory, file) = env_file(&format!("ZZ_A={CANARY}\n"));
     let variables = [("ZZ_B", CANARY.into()), file];
     with_environment("debug_shows_no_values", &variables, async || {
-        let backend = EnvBackend::open(with_file().prefix("ZZ")).unwrap();
+        let mut config = with_file();
+        config.prefix = Some("ZZ".into());
+        let backend = EnvBackend::open(config).await.unwrap();
         let (a, b) = (get(&backend, "a").await.unwrap(), get(&backend, "b").await.unwrap());
         assert_eq!((a.expose_text().unwrap(), b.expose_text().unwrap()), (CANARY, CANARY));
         let shown = format!("{backend:?} {backend:#?} {a:?} {b:?} {:?}", backend.health().await);

@@ -32,8 +32,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(config: HashicorpConfig) -> Result<Self> {
-        let http = Arc::new(Http::new(config.checked()?)?);
-        let authenticator = VaultAuthenticator::new(Arc::clone(&http), config.auth);
+        let resolved = config.resolve()?;
+        let http = Http::new(resolved.http).map_err(|error| config.names.rename(error))?;
+        let http = Arc::new(http);
+        let authenticator = VaultAuthenticator::new(Arc::clone(&http), resolved.auth);
         // A login reads a file and sends up to three requests; one that ends too late revokes its
         // token.
         let login_timeout = config.timeout.saturating_mul(5) + READ_TIMEOUT;

@@ -45,7 +45,7 @@ impl Client {
         let version = Version::new(&info.last_vault_rotation);
         let secret = Secret::new(path.clone(), version, metadata, value);
         Ok(match info.ttl {
-            Some(seconds) => secret.leased_for(Duration::from_secs(seconds)),
+            Some(seconds) => secret.with_lease(Duration::from_secs(seconds)),
             None => secret,
         })
     }

@@ -10,7 +10,7 @@ use strongroom_core::{Error, Result, SecretValue};
 use strongroom_transport::{ClientOptions, RequestFailure, TlsFailure, read_body, retry_after};
 use zeroize::Zeroizing;
 
-use crate::config::Checked;
+use crate::config::HttpConfig;
 use crate::token::TokenHeader;
 
 pub(crate) use reqwest::Method;
@@ -95,7 +95,7 @@ impl Request {
 }
 
 impl Http {
-    pub(crate) fn new(config: Checked) -> Result<Self> {
+    pub(crate) fn new(config: HttpConfig) -> Result<Self> {
         let options = ClientOptions {
             is_plaintext: config.is_plain,
             connect_timeout: config.connect_timeout,

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::json;
 use strongroom_backend_hashicorp::{Auth, HashicorpBackend, HashicorpConfig, SETTINGS};
 use strongroom_core::{
-    Backend, Capability, Error, ErrorKind, ListOptions, MetadataPatch, Operation, Problems,
-    PutOptions, Secret, SecretKind, SecretPath, SecretValue, Settings, Version, VersionSelector,
+    Backend, Capability, Error, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions,
+    Secret, SecretKind, SecretPath, SecretValue, Settings, Version, VersionSelector,
 };
 use strongroom_testkit::{openbao, postgres};
 
@@ -146,11 +146,9 @@ async fn parses_static_roles_from_settings() {
     settings.set("VAULT_TOKEN", setup.store.root_token());
     let roles = "db/orders=database/orders, billing = team/db/billing";
     settings.set("SECRETS_VAULT_STATIC_ROLES", roles);
-    assert!(settings.names().all(|name| SETTINGS.contains(&name)));
-    let mut problems = Problems::new();
-    let config = HashicorpConfig::from_settings(&settings, &mut problems);
-    problems.into_result().unwrap();
-    let backend = HashicorpBackend::open(config.unwrap()).unwrap();
+    assert!(settings.variables().all(|name| SETTINGS.iter().any(|known| known.variable() == name)));
+    let config = HashicorpConfig::from_settings(&settings).unwrap();
+    let backend = HashicorpBackend::open(config).unwrap();
     assert_rotation(&setup, &backend, "db/orders").await;
     assert_rotation(&setup, &backend, "billing").await;
 }
@@ -168,9 +166,7 @@ fn rejects_malformed_static_roles_in_settings() {
         settings.set("VAULT_ADDR", "https://127.0.0.1:1");
         settings.set("VAULT_TOKEN", "token");
         settings.set("SECRETS_VAULT_STATIC_ROLES", roles);
-        let mut problems = Problems::new();
-        assert!(HashicorpConfig::from_settings(&settings, &mut problems).is_none(), "{roles}");
-        let error = problems.into_result().unwrap_err();
+        let error = HashicorpConfig::from_settings(&settings).unwrap_err();
         let [only] = error.problems() else { panic!("not one problem: {error}") };
         assert!(only.contains("`SECRETS_VAULT_STATIC_ROLES`") && only.contains(problem), "{only}");
     }

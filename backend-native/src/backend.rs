@@ -36,9 +36,10 @@ impl NativeBackend {
     /// release wrote it. [`Corrupt`](strongroom_core::ErrorKind::Corrupt): it is damaged.
     pub async fn open(config: NativeConfig) -> Result<Self> {
         let retention = Retention { versions: config.keep_versions, days: config.keep_days };
+        let names = config.names.clone();
         let (writer, store) = Writer::start(config)
             .await
-            .map_err(|error| error.during(Operation::Open).from_backend(KIND))?;
+            .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
         let capabilities = Capabilities::none().with_all(&[
             Capability::Put,
             Capability::Conditions,

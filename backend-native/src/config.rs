@@ -1,27 +1,21 @@
-//! Where the store is, what opens it and how much it keeps.
+//! Where the store is, which key opens it and how much it keeps.
 
+mod parse;
+
+use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
-use strongroom_core::{Problems, Settings};
+use strongroom_core::{Error, Problems, Result, Setting, SettingNames};
 
-use crate::key_text;
+use crate::settings::{
+    KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, SETTINGS,
+};
 
-pub(crate) const PATH: &str = "SECRETS_NATIVE_PATH";
-pub(crate) const KEY_FILE: &str = "SECRETS_NATIVE_KEY_FILE";
-pub(crate) const KEY: &str = "SECRETS_NATIVE_KEY";
-pub(crate) const PASSPHRASE: &str = "SECRETS_NATIVE_PASSPHRASE";
-pub(crate) const PASSPHRASE_FILE: &str = "SECRETS_NATIVE_PASSPHRASE_FILE";
-const KEEP_VERSIONS: &str = "SECRETS_NATIVE_KEEP_VERSIONS";
-const KEEP_DAYS: &str = "SECRETS_NATIVE_KEEP_DAYS";
+/// The settings of which exactly one opens a store.
+const KEY_SETTINGS: [Setting; 4] = [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE];
 
-const SOURCES: [&str; 4] = [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE];
-
-/// The settings of this backend, by the names of their environment variables.
-pub const SETTINGS: &[&str] =
-    &[PATH, KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KEEP_VERSIONS, KEEP_DAYS];
-
-/// What opens a store. `Debug` shows no key and no passphrase.
+/// The key of a store, or where it is. `Debug` shows no key and no passphrase.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum KeySource {
@@ -38,8 +32,8 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// The setting that it comes from.
-    pub(crate) fn setting(&self) -> &'static str {
+    /// The setting for this source.
+    pub(crate) fn setting(&self) -> Setting {
         match self {
             Self::KeyFile(_) => KEY_FILE,
             Self::Key(_) => KEY,
@@ -49,7 +43,9 @@ impl KeySource {
     }
 }
 
-/// Opens one native store.
+/// How to open one native store. `Debug` shows no key and no passphrase.
+///
+/// An error about a configuration names its fields, or the settings that it was built from.
 ///
 /// # Examples
 /// ```
@@ -59,125 +55,79 @@ impl KeySource {
 /// config.path = Some("/var/lib/app/secrets.db".into());
 /// config.keep_versions = Some(10);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct NativeConfig {
     /// The store's file. Default: `secrets.db` in the platform's data directory for `strongroom`
     /// (`~/.local/share/strongroom` on Linux, `~/Library/Application Support/strongroom` on macOS).
     pub path: Option<PathBuf>,
-    /// What opens the store.
-    pub key: KeySource,
+    /// The key of the store, or where it is. Required.
+    pub key: Option<KeySource>,
     /// The most versions of a secret to keep, at least 1. `None`: all.
     pub keep_versions: Option<u64>,
-    /// How many days a version is kept after another has replaced it; it is removed at the next
-    /// write of its secret. `None`: for ever.
+    /// How many days a version is kept after another has replaced it, at least 1; the next write of
+    /// its secret removes it. `None`: for ever.
     pub keep_days: Option<u64>,
+    pub(crate) names: SettingNames,
+}
+
+impl Default for NativeConfig {
+    fn default() -> Self {
+        let names = SettingNames::of_fields(SETTINGS);
+        Self { path: None, key: None, keep_versions: None, keep_days: None, names }
+    }
 }
 
 impl NativeConfig {
-    /// A store at the default place that keeps every version.
+    /// A store in the default file that keeps every version.
     #[must_use]
     pub fn new(key: KeySource) -> Self {
-        Self { path: None, key, keep_versions: None, keep_days: None }
+        Self { key: Some(key), ..Self::default() }
     }
 
-    /// Builds the configuration from settings; `None` if a problem was noted.
-    #[must_use]
-    pub fn from_settings(settings: &Settings, problems: &mut Problems) -> Option<Self> {
-        let keep = |name, unit, problems: &mut Problems| {
-            let number = settings.number(name, unit, problems);
-            if number == Some(0) {
-                problems.add(format!("`{name}` must be at least 1"));
-            }
-            number
-        };
-        let keep_versions = keep(KEEP_VERSIONS, "versions", problems);
-        let keep_days = keep(KEEP_DAYS, "days", problems);
-        let key = key_source(settings, problems)?;
-        Some(Self { path: settings.expose(PATH).map(PathBuf::from), key, keep_versions, keep_days })
-    }
-}
-
-fn key_source(settings: &Settings, problems: &mut Problems) -> Option<KeySource> {
-    let given: Vec<_> = SOURCES.into_iter().filter(|name| settings.has(name)).collect();
-    let [name] = given.as_slice() else {
-        let quoted = |names: &[&str]| names.map_quoted();
-        problems.add(if given.is_empty() {
-            format!(
-                "nothing opens the native store: set one of {}; with `{KEY_FILE}` a new key is \
-                 created for a new store",
-                quoted(&SOURCES)
-            )
-        } else {
-            format!("{} are set together; keep one of them", quoted(&given))
-        });
-        return None;
-    };
-    let value = settings.expose(name)?;
-    let source = match *name {
-        KEY_FILE => KeySource::KeyFile(value.into()),
-        KEY => KeySource::Key(value.into()),
-        PASSPHRASE => KeySource::Passphrase(value.into()),
-        _ => KeySource::PassphraseFile(value.into()),
-    };
-    // Checks the value itself, which needs no file.
-    let checked = match &source {
-        KeySource::Key(text) => key_text::parse_key(text, KEY).map(drop),
-        KeySource::Passphrase(text) => key_text::parse_passphrase(text, PASSPHRASE).map(drop),
-        KeySource::KeyFile(_) | KeySource::PassphraseFile(_) => Ok(()),
-    };
-    if let Err(error) = checked {
-        error.problems().iter().for_each(|problem| problems.add(problem));
-    }
-    Some(source)
-}
-
-trait Quoted {
-    fn map_quoted(&self) -> String;
-}
-
-impl Quoted for [&str] {
-    fn map_quoted(&self) -> String {
-        self.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(pairs: &[(&str, &str)]) -> Result<NativeConfig, Vec<String>> {
-        let mut settings = Settings::new();
-        for (name, value) in pairs {
-            settings.set(name, value);
-        }
+    /// Checks the configuration without looking at any file, and returns its key.
+    pub(crate) fn validate(&self) -> Result<&KeySource> {
         let mut problems = Problems::new();
-        let config = NativeConfig::from_settings(&settings, &mut problems);
-        match problems.into_result() {
-            Ok(()) => Ok(config.unwrap()),
-            Err(error) => Err(error.problems().to_vec()),
+        self.check_retention(&mut problems);
+        if self.key.is_none() {
+            problems.add(no_key());
+        }
+        problems.into_result()?;
+        // Without a problem there is a key.
+        self.key.as_ref().ok_or_else(|| Error::config(Vec::new()))
+    }
+
+    fn check_retention(&self, problems: &mut Problems) {
+        for (setting, number) in [(KEEP_VERSIONS, self.keep_versions), (KEEP_DAYS, self.keep_days)]
+        {
+            if number == Some(0) {
+                problems.add(format!("`{setting}` must be at least 1"));
+            }
         }
     }
+}
 
-    #[test]
-    fn one_source_of_the_key_is_needed() {
-        let missing = parsed(&[]).unwrap_err();
-        assert!(SOURCES.iter().all(|name| missing[0].contains(name)), "{missing:?}");
-        let both = parsed(&[(KEY, "hunter2"), (PASSPHRASE, "hunter2")]).unwrap_err();
-        assert!(both[0].contains(KEY) && both[0].contains(PASSPHRASE), "{both:?}");
-        assert!(!format!("{both:?}").contains("hunter2"));
+impl fmt::Debug for NativeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeConfig")
+            .field("path", &self.path)
+            .field("key", &self.key)
+            .field("keep_versions", &self.keep_versions)
+            .field("keep_days", &self.keep_days)
+            .finish()
     }
+}
 
-    #[test]
-    fn all_problems_are_named_at_once() {
-        let problems = parsed(&[(KEEP_VERSIONS, "0"), (KEEP_DAYS, "many")]).unwrap_err();
-        assert_eq!(problems.len(), 3, "{problems:?}");
-    }
+fn no_key() -> String {
+    format!(
+        "nothing opens the native store: set one of {}; with `{KEY_FILE}` a new key is created for \
+         a new store",
+        quote(&KEY_SETTINGS)
+    )
+}
 
-    #[test]
-    fn debug_hides_the_key() {
-        let config = parsed(&[(PASSPHRASE, "hunter2-hunter2"), (KEEP_VERSIONS, "3")]).unwrap();
-        assert_eq!(config.keep_versions, Some(3));
-        assert!(!format!("{config:?}").contains("hunter2"));
-    }
+/// The names of settings in backticks, with commas.
+fn quote(settings: &[Setting]) -> String {
+    let quoted = settings.iter().map(|setting| format!("`{setting}`"));
+    quoted.collect::<Vec<_>>().join(", ")
 }

@@ -4,18 +4,19 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, Setting};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::crypto;
 use crate::error::describe_io_error;
+use crate::settings::PATH;
 
 /// A larger file is not a key or passphrase file, in bytes.
 const MAX_SECRET_FILE: u64 = 4096;
 
 /// Reads a key or passphrase file. Follows symbolic links, since orchestrators mount secrets behind
 /// them, and checks the permissions of the target.
-pub(crate) fn read_secret(path: &Path, setting: &str) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_secret(path: &Path, setting: Setting) -> Result<Zeroizing<Vec<u8>>> {
     let reject = |complaint: &str| {
         Error::config(vec![format!("`{setting}`: {}{complaint}", describe_path(path))])
     };
@@ -138,11 +139,11 @@ pub(crate) fn check_store_files(path: &Path) -> Result<()> {
             Some("it is not a regular file; remove it")
         };
         if let Some(complaint) = complaint {
-            return Err(path_error("SECRETS_NATIVE_PATH", &beside, complaint));
+            return Err(path_error(PATH, &beside, complaint));
         }
     }
     let metadata = fs::symlink_metadata(path)
-        .map_err(|error| path_error("SECRETS_NATIVE_PATH", path, describe_io_error(&error)))?;
+        .map_err(|error| path_error(PATH, path, describe_io_error(&error)))?;
     let complaint = if !metadata.is_file() {
         Some("it is not a regular file; name the file itself, not a link or directory")
     } else if metadata.len() == 1 {
@@ -152,7 +153,7 @@ pub(crate) fn check_store_files(path: &Path) -> Result<()> {
         permission_problem(&metadata)
     };
     if let Some(complaint) = complaint {
-        return Err(path_error("SECRETS_NATIVE_PATH", path, complaint));
+        return Err(path_error(PATH, path, complaint));
     }
     #[cfg(unix)]
     if rustix::fs::access(path, rustix::fs::Access::READ_OK).is_err() {
@@ -229,7 +230,7 @@ fn permission_problem(_metadata: &fs::Metadata) -> Option<&'static str> {
     None
 }
 
-fn path_error(setting: &str, path: &Path, complaint: &str) -> Error {
+fn path_error(setting: Setting, path: &Path, complaint: &str) -> Error {
     Error::config(vec![format!("`{setting}`: {}: {complaint}", path.display())])
 }
 
@@ -250,7 +251,7 @@ pub(crate) fn is_disk_full(error: &io::Error) -> bool {
 }
 
 /// Maps a failure to create a file or to find its directory.
-pub(crate) fn cannot_create(setting: &str, path: &Path, error: &io::Error) -> Error {
+pub(crate) fn cannot_create(setting: Setting, path: &Path, error: &io::Error) -> Error {
     if is_disk_full(error) {
         return Error::new(ErrorKind::Unavailable, "free space and try again")
             .because("the disk is full");

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretString};
-use strongroom_core::{Error, Result};
+use strongroom_core::{Error, Result, Setting};
 use zeroize::Zeroizing;
 
 use crate::crypto::{KEY_LEN, KeyBytes};
@@ -18,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Parses a key in base64. An error names `setting`, from which the text comes.
-pub(crate) fn parse_key(text: &SecretString, setting: &str) -> Result<KeyBytes> {
+pub(crate) fn parse_key(text: &SecretString, setting: Setting) -> Result<KeyBytes> {
     decode_key(text.expose_secret().as_bytes()).ok_or_else(|| invalid_key(setting))
 }
 
@@ -31,12 +31,12 @@ pub(crate) fn decode_key(text: &[u8]) -> Option<KeyBytes> {
 }
 
 /// Returns a passphrase of sufficient length. An error names `setting`, from which it comes.
-pub(crate) fn parse_passphrase<'a>(text: &'a SecretString, setting: &str) -> Result<&'a [u8]> {
+pub(crate) fn parse_passphrase<'a>(text: &'a SecretString, setting: Setting) -> Result<&'a [u8]> {
     let passphrase = text.expose_secret().as_bytes();
     check_length(passphrase, setting).map(|()| passphrase)
 }
 
-pub(crate) fn check_length(passphrase: &[u8], setting: &str) -> Result<()> {
+pub(crate) fn check_length(passphrase: &[u8], setting: Setting) -> Result<()> {
     if passphrase.len() < MIN_PASSPHRASE {
         return Err(Error::config(vec![format!(
             "`{setting}` is shorter than {MIN_PASSPHRASE} bytes; choose a longer passphrase"
@@ -45,7 +45,7 @@ pub(crate) fn check_length(passphrase: &[u8], setting: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn invalid_key(setting: &str) -> Error {
+pub(crate) fn invalid_key(setting: Setting) -> Error {
     Error::config(vec![format!(
         "`{setting}` is not a key: it must hold 32 random bytes in base64, as from \
          `openssl rand -base64 32`"

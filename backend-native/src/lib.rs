@@ -126,12 +126,14 @@ mod rewrap;
 mod root_key;
 mod schema;
 mod secret_row;
+mod settings;
 mod store;
 mod write;
 mod writer;
 
 pub use backend::NativeBackend;
-pub use config::{KeySource, NativeConfig, SETTINGS};
+pub use config::{KeySource, NativeConfig};
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
 pub use rewrap::KekRotation;
+pub use settings::SETTINGS;

@@ -5,12 +5,13 @@ use std::path::Path;
 use argon2::{Algorithm, Argon2, Params};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, Setting};
 use zeroize::Zeroizing;
 
-use crate::config::{KEY, KEY_FILE, KeySource, PASSPHRASE, PASSPHRASE_FILE};
+use crate::config::KeySource;
 use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes};
 use crate::error::{describe_io_error, record_corrupt};
+use crate::settings::{KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE};
 use crate::{file, key_text};
 
 const RING_KEY: &[u8] = b"strongroom v1 ring key";
@@ -171,7 +172,7 @@ fn passphrase_from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     key_text::check_length(&passphrase, PASSPHRASE_FILE).map(|()| passphrase)
 }
 
-fn wrong_source(with: &str, one: &str, other: &str) -> Error {
+fn wrong_source(with: &str, one: Setting, other: Setting) -> Error {
     Error::config(vec![format!("this store is opened with {with}: set `{one}` or `{other}`")])
 }
 

@@ -8,8 +8,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use strongroom_core::{Error, ErrorKind, Result};
 
-use crate::config::PATH;
 use crate::error::{from_sqlite, store_corrupt};
+use crate::settings::PATH;
 
 /// `SROM` in ASCII: marks a SQLite file as a Strongroom store (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x5352_4f4d;

@@ -10,11 +10,12 @@ use rusqlite::Connection;
 use strongroom_core::{Error, ErrorKind, Result};
 use tracing::warn;
 
-use crate::config::{KEY_FILE, KeySource, NativeConfig, PATH};
+use crate::config::{KeySource, NativeConfig};
 use crate::file::OpenedFile;
 use crate::key_ring::{self, KeyRing, StoreRow};
 use crate::root_key::{self, Derivation, RootKey};
 use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
+use crate::settings::{KEY_FILE, PATH};
 use crate::{file, secret_row};
 
 /// The parts of a store that do not change while it is open.
@@ -29,22 +30,23 @@ impl Store {
     /// Opens the store that `config` describes. Creates it and its key file if the store does not
     /// exist. Blocks: deriving a key from a passphrase takes about 0.2 s.
     pub(crate) fn open(config: &NativeConfig) -> Result<(Self, Connection)> {
+        let key = config.validate()?;
         let path = resolve_path(config.path.as_deref())?;
-        if let KeySource::KeyFile(key_file) = &config.key {
+        if let KeySource::KeyFile(key_file) = key {
             root_key::reject_key_as_path(key_file)?;
         }
-        create_files(&path, &config.key)?;
+        create_files(&path, key)?;
         file::check_store_files(&path)?;
         let mut connection = schema::connect(&path, WRITE_WAIT)?;
         if schema::identify(&connection)? == FileContent::Empty {
-            create(&mut connection, &config.key, &path)?;
+            create(&mut connection, key, &path)?;
         }
         schema::use_write_ahead_log(&connection)?;
         let row = StoreRow::load(&connection)?;
-        check_key_file_exists(&config.key, &row.derivation, &path)?;
-        let root = RootKey::derive(&config.key, &row.derivation)?;
+        check_key_file_exists(key, &row.derivation, &path)?;
+        let root = RootKey::derive(key, &row.derivation)?;
         key_ring::load(&connection, &row, &root)
-            .map_err(|error| name_key_setting(error, config, &path))?;
+            .map_err(|error| name_key_setting(error, key, &path))?;
         let [database, log] = OpenedFile::of_store(&path).map_err(|_| store_replaced())?;
         let store = Self { database, log, row, root };
         Ok((store, connection))
@@ -128,7 +130,7 @@ fn create_key(source: &KeySource) -> Result<()> {
     let KeySource::KeyFile(key_file) = source else { return Ok(()) };
     if is_missing(key_file) && root_key::create_key_file(key_file)? {
         warn!(
-            setting = KEY_FILE,
+            setting = KEY_FILE.variable(),
             "{}created a new key; back it up apart from the store, which cannot be read without it",
             file::describe_path(key_file)
         );
@@ -161,9 +163,9 @@ fn store_replaced() -> Error {
 }
 
 /// Names the setting and the store in the error of a wrong key.
-fn name_key_setting(error: Error, config: &NativeConfig, path: &Path) -> Error {
+fn name_key_setting(error: Error, key: &KeySource, path: &Path) -> Error {
     if error.kind() == ErrorKind::Unauthenticated {
-        let setting = config.key.setting();
+        let setting = key.setting();
         return error.because(format!("`{setting}` does not open {}", path.display()));
     }
     error

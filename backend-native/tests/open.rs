@@ -40,7 +40,7 @@ async fn refuses_files_that_are_not_a_store() {
     let directory = directory_in_memory();
     let key = private(&key_file(directory.path()), STANDARD.encode(KEY));
     let store = store_file(directory.path());
-    let words = ["`SECRETS_NATIVE_PATH`", "not a Strongroom store", "Nothing was changed"];
+    let words = ["`NativeConfig::path`", "not a Strongroom store", "Nothing was changed"];
 
     let foreign = raw(directory.path());
     foreign.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").unwrap();
@@ -93,12 +93,12 @@ async fn distinguishes_a_wrong_key_from_damage() {
 #[tokio::test]
 async fn distinguishes_a_key_from_a_passphrase() {
     let directory = existing(|_| key()).await;
-    let words = ["a key, not a passphrase", "`SECRETS_NATIVE_KEY_FILE`", "`SECRETS_NATIVE_KEY`"];
+    let words = ["a key, not a passphrase", "`KeySource::KeyFile`", "`KeySource::Key`"];
     let other = with(directory.path(), passphrase());
     refused(directory.path(), other, ErrorKind::Config, &words).await;
 
     let directory = existing(|_| passphrase()).await;
-    let words = ["a passphrase, not a key", "`SECRETS_NATIVE_PASSPHRASE`"];
+    let words = ["a passphrase, not a key", "`KeySource::Passphrase`"];
     refused(directory.path(), with(directory.path(), key()), ErrorKind::Config, &words).await;
     let file = private(&key_file(directory.path()), STANDARD.encode(KEY));
     let other = with(directory.path(), KeySource::KeyFile(file));
@@ -109,8 +109,8 @@ async fn distinguishes_a_key_from_a_passphrase() {
 async fn refuses_files_that_others_can_access() {
     let directory = existing_with_key_file().await;
     for (path, setting) in [
-        (store_file(directory.path()), "`SECRETS_NATIVE_PATH`"),
-        (key_file(directory.path()), "`SECRETS_NATIVE_KEY_FILE`"),
+        (store_file(directory.path()), "`NativeConfig::path`"),
+        (key_file(directory.path()), "`KeySource::KeyFile`"),
     ] {
         for exposed in [0o640, 0o604, 0o620, 0o601, 0o666] {
             fs::set_permissions(&path, Permissions::from_mode(exposed)).unwrap();
@@ -126,7 +126,7 @@ async fn refuses_files_that_others_can_access() {
     let file = private(&directory.path().join("passphrase"), PASSPHRASE);
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let exposed = with(directory.path(), KeySource::PassphraseFile(file));
-    let words = ["`SECRETS_NATIVE_PASSPHRASE_FILE`", "group or others"];
+    let words = ["`KeySource::PassphraseFile`", "group or others"];
     refused(directory.path(), exposed, ErrorKind::Config, &words).await;
 }
 
@@ -136,7 +136,7 @@ async fn creates_no_new_key_for_an_existing_store() {
     let key = key_file(directory.path());
     let content = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
-    let words = ["`SECRETS_NATIVE_KEY_FILE`", "is missing", "restore", "secrets.db"];
+    let words = ["`KeySource::KeyFile`", "is missing", "restore", "secrets.db"];
     refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
     private(&key, content);
     opens(config(directory.path())).await;
@@ -150,7 +150,7 @@ async fn refuses_paths_that_cannot_hold_a_store() {
         config.path = Some(path);
         config
     };
-    let words = |complaint| ["`SECRETS_NATIVE_PATH`", complaint];
+    let words = |complaint| ["`NativeConfig::path`", complaint];
     let file = private(&directory.path().join("file"), "");
     let cases = [
         (directory.path().join("missing/secrets.db"), "does not exist"),
@@ -170,7 +170,7 @@ async fn refuses_paths_that_cannot_hold_a_store() {
     refused(directory.path(), config, ErrorKind::Config, &complaint).await;
     let key = KeySource::KeyFile(directory.path().join("missing/secrets.key"));
     let config = with(directory.path(), key);
-    let complaint = ["`SECRETS_NATIVE_KEY_FILE`", "does not exist"];
+    let complaint = ["`KeySource::KeyFile`", "does not exist"];
     refused(directory.path(), config, ErrorKind::Config, &complaint).await;
 }
 
@@ -180,7 +180,7 @@ async fn refuses_a_link_to_the_store_but_follows_links_in_its_directory() {
     let key = || KeySource::KeyFile(key_file(directory.path()));
     let elsewhere = directory_in_memory();
     symlink(store_file(directory.path()), store_file(elsewhere.path())).unwrap();
-    let words = ["`SECRETS_NATIVE_PATH`", "not a link"];
+    let words = ["`NativeConfig::path`", "not a link"];
     let linked = with(elsewhere.path(), key());
     refused(directory.path(), linked, ErrorKind::Config, &words).await;
 
@@ -194,7 +194,7 @@ async fn refuses_a_link_to_the_store_but_follows_links_in_its_directory() {
     let dangling = elsewhere.path().join("dangling.key");
     symlink("/nowhere/at/all", &dangling).unwrap();
     let config = with(directory.path(), KeySource::KeyFile(dangling));
-    let words = ["`SECRETS_NATIVE_KEY_FILE`", "does not exist"];
+    let words = ["`KeySource::KeyFile`", "does not exist"];
     refused(directory.path(), config, ErrorKind::Config, &words).await;
 }
 
@@ -230,7 +230,7 @@ async fn refuses_a_truncated_store() {
 #[tokio::test]
 async fn refuses_an_invalid_key_without_showing_it() {
     let directory = directory_in_memory();
-    let words = ["`SECRETS_NATIVE_KEY_FILE`", "not a key", "openssl rand -base64 32"];
+    let words = ["`KeySource::KeyFile`", "not a key", "openssl rand -base64 32"];
     let not_keys = ["", "\n", "hunter2", &"hunter2/".repeat(6), &STANDARD.encode([7; 31])];
     for content in not_keys {
         private(&key_file(directory.path()), content);
@@ -239,28 +239,28 @@ async fn refuses_an_invalid_key_without_showing_it() {
         assert!(!error.to_string().contains("hunter2"), "{error}");
 
         let given = with(directory.path(), KeySource::Key(content.into()));
-        let words = ["`SECRETS_NATIVE_KEY`", "not a key"];
+        let words = ["`KeySource::Key`", "not a key"];
         let error = refused(directory.path(), given, ErrorKind::Config, &words).await;
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
     private(&key_file(directory.path()), [b'A'; 5000]);
-    let words = ["`SECRETS_NATIVE_KEY_FILE`", "larger than 4,096 bytes"];
+    let words = ["`KeySource::KeyFile`", "larger than 4,096 bytes"];
     refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
     let directory_as_key = with(directory.path(), KeySource::KeyFile(directory.path().into()));
-    let words = ["`SECRETS_NATIVE_KEY_FILE`", "not a regular file"];
+    let words = ["`KeySource::KeyFile`", "not a regular file"];
     refused(directory.path(), directory_as_key, ErrorKind::Config, &words).await;
 }
 
 #[tokio::test]
 async fn refuses_a_short_passphrase() {
     let directory = directory_in_memory();
-    let words = ["`SECRETS_NATIVE_PASSPHRASE`", "shorter than 8 bytes"];
+    let words = ["`KeySource::Passphrase`", "shorter than 8 bytes"];
     let short = with(directory.path(), KeySource::Passphrase("hunter2".into()));
     let error = refused(directory.path(), short, ErrorKind::Config, &words).await;
     assert!(!error.to_string().contains("hunter2"));
     let file = private(&directory.path().join("passphrase"), "hunter2\n");
     let short = with(directory.path(), KeySource::PassphraseFile(file));
-    let words = ["`SECRETS_NATIVE_PASSPHRASE_FILE`", "shorter than 8 bytes"];
+    let words = ["`KeySource::PassphraseFile`", "shorter than 8 bytes"];
     refused(directory.path(), short, ErrorKind::Config, &words).await;
 }
 
@@ -268,8 +268,8 @@ async fn refuses_a_short_passphrase() {
 async fn reports_files_that_this_process_may_not_read() {
     let directory = existing_with_key_file().await;
     for (path, setting) in [
-        (store_file(directory.path()), "SECRETS_NATIVE_PATH"),
-        (key_file(directory.path()), "SECRETS_NATIVE_KEY_FILE"),
+        (store_file(directory.path()), "NativeConfig::path"),
+        (key_file(directory.path()), "KeySource::KeyFile"),
     ] {
         fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
         // Permissions do not bind root; they must not keep it from opening either.

@@ -18,8 +18,8 @@ use crate::{
 
 /// How many reads the default [`Backend::get_many`] keeps under way at once.
 const CONCURRENT_READS: usize = 16;
-/// How many of them it makes before it lets other tasks have a turn.
-const READS_PER_TURN: usize = 64;
+/// How many reads it makes before it yields to other tasks.
+const READS_PER_YIELD: usize = 64;
 
 /// A store behind the API.
 ///
@@ -31,21 +31,21 @@ const READS_PER_TURN: usize = 64;
 /// - [`put`](Self::put) gives each write a new version, which never changes again. Metadata belongs
 ///   to the secret, not to a version. A `put` on a deleted secret makes it live again.
 /// - [`delete`](Self::delete) makes all reads of the secret, also by version, answer `NotFound`.
-///   It and [`destroy`](Self::destroy) succeed if there is nothing to do; after `destroy` the
-///   secret is as if it had never existed.
-/// - A call that failed has changed nothing. Dropping a future midway leaves nothing half-written.
-/// - What the declared [`Capabilities`] do not contain answers [`ErrorKind::Unsupported`], as the
-///   default methods do.
+///   It and [`destroy`](Self::destroy) are idempotent; after `destroy` the secret is as if it had
+///   never existed.
+/// - A failed call has changed nothing. Dropping a future midway leaves no half-written secret.
+/// - A call that needs a [`Capability`](crate::Capability) that the backend does not declare fails with
+///   [`ErrorKind::Unsupported`], as the default methods do.
 ///
 /// No error may carry a value or anything that a client library said; build an [`Error`] from its
 /// kind and text of your own.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
-    /// What kind of store this is and what it can do.
+    /// The kind of this store and its capabilities.
     fn info(&self) -> &BackendInfo;
 
-    /// Says in the store's own terms where a secret lives, for messages to operators: the name of
-    /// an environment variable, a path with its mount.
+    /// The location of a secret in the store's own terms, for messages to operators: the name of an
+    /// environment variable, a path with its mount.
     fn locate(&self, path: &SecretPath) -> String {
         format!("`{path}` in {}", self.info().instance)
     }
@@ -54,13 +54,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// times of creation and of the last change are left out; [`describe`](Self::describe) has them.
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret>;
 
-    /// Asks the store how it is. A store that does not answer is an error; one that answers that
+    /// Checks the health of the store. A store that does not answer is an error; one that answers that
     /// it cannot serve is a [`HealthStatus`].
     async fn health(&self) -> Result<Health>;
 
     /// Reads the active versions of several secrets: one result per path, in their order. Unless
-    /// the backend has a better way, at most 16 reads are under way at once, and other tasks have
-    /// a turn after every 64.
+    /// the backend has a better way, at most 16 reads run at once, and the call yields to other tasks
+    /// after every 64.
     async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
         let reads: Vec<_> =
             paths.iter().map(|path| self.get(path, &VersionSelector::Active)).collect();
@@ -68,7 +68,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         let mut results = Vec::with_capacity(paths.len());
         while let Some(result) = reads.next().await {
             results.push(result);
-            if results.len().is_multiple_of(READS_PER_TURN) {
+            if results.len().is_multiple_of(READS_PER_YIELD) {
                 yield_now().await;
             }
         }
@@ -91,17 +91,17 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Err(self.info().unsupported(Operation::Delete).at(path))
     }
 
-    /// Takes a delete back. Succeeds on a live secret; `NotFound` if nothing is there.
+    /// Restores a deleted secret. Succeeds on a live one; `NotFound` if the path holds none.
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
         Err(self.info().unsupported(Operation::Undelete).at(path))
     }
 
-    /// Removes a secret and all its versions for good.
+    /// Removes a secret and all its versions irreversibly.
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
         Err(self.info().unsupported(Operation::Destroy).at(path))
     }
 
-    /// Gives some of the paths below `prefix` (of all paths without one), at any depth, not
+    /// Returns a page of the paths below `prefix` (of all paths without one), at any depth, not
     /// `prefix` itself. All pages together hold every secret that existed throughout.
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
         let _ = (prefix, options);
@@ -120,7 +120,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Err(self.info().unsupported(Operation::Rollback).at(path))
     }
 
-    /// Reads what is known about a secret, also an expired one, without its value.
+    /// Reads the version and the metadata of a secret, also of an expired one, without its value.
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
         Err(self.info().unsupported(Operation::Describe).at(path))
     }
@@ -131,124 +131,135 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Err(self.info().unsupported(Operation::Annotate).at(path))
     }
 
-    /// Has the store rotate a secret by its own means.
+    /// Makes the store rotate a secret.
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         Err(self.info().unsupported(Operation::Rotate).at(path))
     }
 
-    /// Lets go of connections, tokens and keys. Later calls answer [`ErrorKind::Closed`].
+    /// Releases connections, tokens and keys. Later calls fail with [`ErrorKind::Closed`].
     ///
-    /// It may be called again: after it has ended, while an earlier call is under way, or after
-    /// the future of one was dropped midway. Each call ends when there is nothing left to let go.
+    /// It may be called again: after it has returned, while an earlier call is running, or after the
+    /// future of one was dropped midway. Each call returns when everything is released.
     async fn close(&self) -> Result<()> {
         Ok(())
     }
 }
 
-/// Lets the executor turn to other tasks once. For long loops over calls that never wait.
+/// Yields to other tasks once, in long loops over calls that never wait.
 async fn yield_now() {
-    let mut had_its_turn = false;
+    let mut has_yielded = false;
     poll_fn(|context| {
-        if had_its_turn {
+        if has_yielded {
             return Poll::Ready(());
         }
-        had_its_turn = true;
+        has_yielded = true;
         context.waker().wake_by_ref();
         Poll::Pending
     })
     .await;
 }
 
-/// Forwards every method, so that a shared backend is a backend.
-#[deny(clippy::missing_trait_methods)]
-#[async_trait]
-impl<B: Backend + ?Sized> Backend for Arc<B> {
-    fn info(&self) -> &BackendInfo {
-        (**self).info()
-    }
+/// Forwards every method, so that a pointer to a backend is a backend.
+macro_rules! forward {
+    ($pointer:ident) => {
+        #[deny(clippy::missing_trait_methods)]
+        #[async_trait]
+        impl<B: Backend + ?Sized> Backend for $pointer<B> {
+            fn info(&self) -> &BackendInfo {
+                (**self).info()
+            }
 
-    fn locate(&self, path: &SecretPath) -> String {
-        (**self).locate(path)
-    }
+            fn locate(&self, path: &SecretPath) -> String {
+                (**self).locate(path)
+            }
 
-    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        (**self).get(path, version).await
-    }
+            async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+                (**self).get(path, version).await
+            }
 
-    async fn health(&self) -> Result<Health> {
-        (**self).health().await
-    }
+            async fn health(&self) -> Result<Health> {
+                (**self).health().await
+            }
 
-    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
-        (**self).get_many(paths).await
-    }
+            async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+                (**self).get_many(paths).await
+            }
 
-    async fn put(
-        &self,
-        path: &SecretPath,
-        value: SecretValue,
-        options: PutOptions,
-    ) -> Result<Version> {
-        (**self).put(path, value, options).await
-    }
+            async fn put(
+                &self,
+                path: &SecretPath,
+                value: SecretValue,
+                options: PutOptions,
+            ) -> Result<Version> {
+                (**self).put(path, value, options).await
+            }
 
-    async fn delete(&self, path: &SecretPath) -> Result<()> {
-        (**self).delete(path).await
-    }
+            async fn delete(&self, path: &SecretPath) -> Result<()> {
+                (**self).delete(path).await
+            }
 
-    async fn undelete(&self, path: &SecretPath) -> Result<()> {
-        (**self).undelete(path).await
-    }
+            async fn undelete(&self, path: &SecretPath) -> Result<()> {
+                (**self).undelete(path).await
+            }
 
-    async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        (**self).destroy(path).await
-    }
+            async fn destroy(&self, path: &SecretPath) -> Result<()> {
+                (**self).destroy(path).await
+            }
 
-    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
-        (**self).list(prefix, options).await
-    }
+            async fn list(
+                &self,
+                prefix: Option<&SecretPath>,
+                options: &ListOptions,
+            ) -> Result<ListPage> {
+                (**self).list(prefix, options).await
+            }
 
-    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        (**self).versions(path).await
-    }
+            async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+                (**self).versions(path).await
+            }
 
-    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
-        (**self).rollback(path, version).await
-    }
+            async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+                (**self).rollback(path, version).await
+            }
 
-    async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        (**self).describe(path).await
-    }
+            async fn describe(&self, path: &SecretPath) -> Result<Description> {
+                (**self).describe(path).await
+            }
 
-    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
-        (**self).annotate(path, patch).await
-    }
+            async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+                (**self).annotate(path, patch).await
+            }
 
-    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
-        (**self).rotate(path).await
-    }
+            async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
+                (**self).rotate(path).await
+            }
 
-    async fn close(&self) -> Result<()> {
-        (**self).close().await
-    }
+            async fn close(&self) -> Result<()> {
+                (**self).close().await
+            }
+        }
+    };
 }
 
-/// What kind of store a backend is and what it can do.
+forward!(Arc);
+forward!(Box);
+
+/// The kind of a store and its capabilities.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BackendInfo {
-    /// The kind, as `SECRETS_BACKEND` names it.
+    /// The kind: its name in `SECRETS_BACKEND`.
     pub kind: &'static str,
-    /// Which store of that kind, without credentials: a file's path, an address.
+    /// The store, without credentials: a file's path, an address.
     pub instance: String,
-    /// What it can do.
+    /// Its capabilities.
     pub capabilities: Capabilities,
     /// How long a read may be served from a cache, unless the operator says otherwise. `None`: the
     /// store is local and needs no cache.
     pub default_cache_ttl: Option<Duration>,
-    /// Whether the backend itself tries failed requests again, so that nobody else should.
+    /// Whether the backend itself retries failed requests, so that its callers should not.
     pub retries: bool,
-    /// Which backends to turn to for what this one cannot do, for the advice in errors.
+    /// The backends that have what this one lacks, for the advice in errors.
     pub alternatives: &'static str,
 }
 
@@ -280,7 +291,7 @@ impl BackendInfo {
     }
 }
 
-/// How a store answered when asked how it is.
+/// The health of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
@@ -298,7 +309,7 @@ pub enum HealthStatus {
     Ready,
     /// It serves, but something needs attention; see the details.
     Degraded,
-    /// It answers, but cannot serve; see the details.
+    /// It answers, but cannot serve requests; see the details.
     Unavailable,
 }
 
@@ -326,18 +337,18 @@ mod tests {
     use crate::MemoryBackend;
 
     #[test]
-    fn many_reads_let_other_tasks_have_their_turn() {
+    fn many_reads_yield_to_other_tasks() {
         let paths: Vec<_> = (0..640).map(|i| SecretPath::parse(&i.to_string()).unwrap()).collect();
         let store = MemoryBackend::new();
         let mut reads = pin!(store.get_many(&paths));
         let mut context = Context::from_waker(Waker::noop());
-        let mut turns = 1;
+        let mut polls = 1;
         let results = loop {
             match reads.as_mut().poll(&mut context) {
                 Poll::Ready(results) => break results,
-                Poll::Pending => turns += 1,
+                Poll::Pending => polls += 1,
             }
         };
-        assert_eq!((results.len(), turns), (640, 11));
+        assert_eq!((results.len(), polls), (640, 11));
     }
 }

@@ -1,14 +1,14 @@
-//! What a backend can do, declared as data.
+//! The capabilities of a backend, declared as data.
 
 use std::fmt;
 
-/// One thing that a backend can or cannot do. Every backend can `get` and tell its `health`.
+/// An operation that not every store has. Every backend has `get` and `health`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {
     /// Writing secrets.
     Put,
-    /// [`Condition`](crate::Condition)s on a write that hold against all other writers.
+    /// Writes with a [`Condition`](crate::Condition), atomic against all other writers.
     Conditions,
     /// Binary values, byte for byte.
     Binary,
@@ -18,7 +18,7 @@ pub enum Capability {
     Rollback,
     /// Deleting and destroying secrets.
     Delete,
-    /// Taking a delete back.
+    /// Restoring a deleted secret.
     Undelete,
     /// Listing paths.
     List,
@@ -51,7 +51,7 @@ impl Capability {
     }
 }
 
-/// The set of what one backend can do.
+/// The set of the capabilities of one backend.
 ///
 /// # Examples
 /// ```
@@ -70,13 +70,13 @@ impl Capabilities {
         Self(0)
     }
 
-    /// This set and one more.
+    /// This set with one more capability.
     #[must_use]
     pub const fn with(self, capability: Capability) -> Self {
         Self(self.0 | capability.bit())
     }
 
-    /// This set and several more.
+    /// This set with several more capabilities.
     #[must_use]
     pub fn with_all(self, capabilities: &[Capability]) -> Self {
         capabilities.iter().fold(self, |set, capability| set.with(*capability))
@@ -88,7 +88,7 @@ impl Capabilities {
         self.0 & capability.bit() != 0
     }
 
-    /// What is in the set.
+    /// The capabilities in the set.
     pub fn iter(self) -> impl Iterator<Item = Capability> {
         Capability::ALL.iter().copied().filter(move |capability| self.has(*capability))
     }

@@ -9,7 +9,7 @@ use crate::SecretPath;
 /// The result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in terms that mean the same on every backend.
+/// The kind of an error, with the same meaning on every backend.
 ///
 /// Match on the kind to decide what to do; print the [`Error`] to tell a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,33 +19,33 @@ pub enum ErrorKind {
     NotFound,
     /// The secret exists, but its value has no such field.
     FieldNotFound,
-    /// The secret's expiry has passed. Its value is kept, but not handed out.
+    /// The secret's expiry has passed. The store keeps its value, but does not return it.
     Expired,
-    /// The store knows who asks, and refuses.
+    /// The store has authenticated the caller and does not permit the call.
     Denied,
     /// The store does not accept the credentials (or, for the native store, the key).
     Unauthenticated,
     /// The condition of a `put` did not hold; nothing was written.
     Conflict,
-    /// What is stored fails authentication or cannot be parsed: damaged or tampered with.
+    /// The stored data fails authentication or cannot be parsed: it is damaged or was tampered with.
     Corrupt,
-    /// This backend, or this version of it, cannot do that.
+    /// This backend, or this version of it, lacks the operation.
     Unsupported,
-    /// An argument is not acceptable: a malformed path, a value over a limit, too many tags.
+    /// An argument is invalid: a malformed path, a value over a limit, too many tags.
     InvalidInput,
-    /// The value is intact, but not of the asked form: not text, not a JSON object, not a `T`.
+    /// The value is intact, but not of the requested type: not text, not a JSON object, not a `T`.
     WrongType,
     /// The configuration is incomplete or contradicts itself; the error names every problem.
     Config,
     /// The store cannot be reached or cannot serve now: down, sealed, locked, disk full.
     Unavailable,
-    /// The store asks to slow down.
+    /// The store limits the rate of requests.
     RateLimited,
-    /// No answer within the time allowed.
+    /// The store did not answer within the time limit.
     Timeout,
     /// The manager or the backend has been closed.
     Closed,
-    /// A defect in Strongroom or a state nobody foresaw. Please report it.
+    /// A defect in Strongroom. Please report it.
     Internal,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What was being done when an error arose.
+/// The operation that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -94,11 +94,11 @@ pub enum Operation {
     Get,
     /// Writing a new version.
     Put,
-    /// Making reads answer [`ErrorKind::NotFound`], recoverably.
+    /// Deleting a secret, recoverably where the store can.
     Delete,
-    /// Taking a delete back.
+    /// Restoring a deleted secret.
     Undelete,
-    /// Removing a secret and all its versions for good.
+    /// Removing a secret and all its versions irreversibly.
     Destroy,
     /// Listing paths.
     List,
@@ -112,9 +112,9 @@ pub enum Operation {
     Annotate,
     /// Rotation by the store.
     Rotate,
-    /// Asking the store how it is.
+    /// Checking the health of the store.
     Health,
-    /// Letting go of a backend.
+    /// Closing a backend.
     Close,
 }
 
@@ -194,7 +194,7 @@ impl Error {
         error
     }
 
-    /// Says more precisely what happened, as a clause.
+    /// Sets the cause: what happened, as a clause.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
         self.0.cause = cause.into();
@@ -208,28 +208,28 @@ impl Error {
         self
     }
 
-    /// Names the operation, unless a deeper layer already has.
+    /// Sets the operation, unless a deeper layer has set it.
     #[must_use]
     pub fn during(mut self, operation: Operation) -> Self {
         self.0.operation.get_or_insert(operation);
         self
     }
 
-    /// Names the path, unless a deeper layer already has.
+    /// Sets the path, unless a deeper layer has set it.
     #[must_use]
     pub fn at(mut self, path: &SecretPath) -> Self {
         self.0.path.get_or_insert_with(|| path.clone());
         self
     }
 
-    /// Names the kind of backend, unless a deeper layer already has.
+    /// Sets the kind of backend, unless a deeper layer has set it.
     #[must_use]
     pub fn from_backend(mut self, backend: &'static str) -> Self {
         self.0.backend.get_or_insert(backend);
         self
     }
 
-    /// Carries the store's wish on when to come back; marks the error as temporary.
+    /// Sets how long the store asked to wait; marks the error as temporary.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
@@ -237,20 +237,29 @@ impl Error {
         self
     }
 
-    /// Overrides whether trying again can help.
+    /// Overrides whether a retry can help.
     #[must_use]
     pub fn temporary(mut self, temporary: bool) -> Self {
         self.0.temporary = temporary;
         self
     }
 
-    /// What went wrong.
+    /// Replaces every text of the error.
+    pub(crate) fn map_text(mut self, map: impl Fn(&str) -> String) -> Self {
+        for text in [&mut self.0.cause, &mut self.0.advice] {
+            *text = Cow::Owned(map(text));
+        }
+        self.0.problems.iter_mut().for_each(|problem| *problem = map(problem));
+        self
+    }
+
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was being done.
+    /// The operation that failed.
     #[must_use]
     pub fn operation(&self) -> Option<Operation> {
         self.0.operation
@@ -287,7 +296,7 @@ impl Error {
         self.0.retry_after
     }
 
-    /// Whether the same call may succeed later without anyone changing anything.
+    /// Whether a retry of the same call can succeed without a change by the caller or an operator.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         self.0.temporary
@@ -382,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn only_passing_troubles_are_temporary() {
+    fn only_transient_errors_are_temporary() {
         assert!(Error::new(ErrorKind::Unavailable, "").is_temporary());
         assert!(!Error::new(ErrorKind::Denied, "").is_temporary());
         let throttled =

@@ -1,4 +1,4 @@
-//! JSON without leftovers.
+//! JSON without unwiped copies.
 //!
 //! `serde_json` unescapes strings in a scratch buffer that it frees unwiped, its writer grows a
 //! vector, and its errors quote what they found. Here the structure is found with borrowed raw
@@ -18,7 +18,7 @@ use zeroize::Zeroize;
 use crate::value::wrong_type;
 use crate::{Error, ErrorKind, Result};
 
-/// Serialises into a vector whose capacity is its length, writing once.
+/// Serializes into a vector whose capacity is its length, writing once.
 pub(crate) fn to_exact_vec<T: Serialize + ?Sized>(source: &T) -> Result<Vec<u8>> {
     let mut length = Length(0);
     serde_json::to_writer(&mut length, source).map_err(|_| not_json())?;
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_json_is_refused() {
+    fn data_without_json_is_refused() {
         let map = BTreeMap::from([((1, 2), "value")]);
         assert_eq!(to_exact_vec(&map).unwrap_err().kind(), ErrorKind::WrongType);
     }

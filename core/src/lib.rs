@@ -1,16 +1,17 @@
-//! What a Strongroom backend author meets: the vocabulary that every store shares.
+//! What a backend of Strongroom implements: the vocabulary that every store shares.
 //!
 //! Applications depend on the `strongroom` facade, which re-exports what they need. A backend
 //! depends on this crate alone, implements [`Backend`], and is handed to
 //! `SecretsManager::with_backend`.
 //!
-//! - [`SecretPath`]: where a secret lives.
-//! - [`SecretValue`]: its bytes, masked in every format and wiped when the last owner lets go.
+//! - [`SecretPath`]: the path of a secret.
+//! - [`SecretValue`]: its bytes, masked in every format and wiped when the last owner is dropped.
 //! - [`Secret`]: a value with its [`Version`] and [`Metadata`].
 //! - [`Error`]: one error type with an [`ErrorKind`] that means the same on every store.
 //! - [`Backend`]: the trait itself, with [`Capabilities`] declared as data.
 //! - [`MemoryBackend`]: the reference backend; it does everything the contract describes.
-//! - [`Settings`]: named settings from which a backend builds its configuration.
+//! - [`Settings`]: named settings from which a backend builds its configuration, as the table of its
+//!   [`Setting`]s describes them.
 
 mod backend;
 mod capability;
@@ -38,5 +39,5 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use secret::{
     Description, RotateOutcome, Secret, Version, VersionInfo, VersionSelector, WeakSecret,
 };
-pub use settings::{Problems, Settings};
+pub use settings::{Problems, Setting, SettingKind, SettingNames, Settings, SettingsSource};
 pub use value::{SecretValue, ValueFormat};

@@ -15,8 +15,8 @@ use crate::{
 
 const PAGE: usize = 100;
 
-/// A store in memory, for tests and as the reference for what a backend does. Its secrets are
-/// wiped when it is closed or dropped.
+/// A store in memory, for tests and as the reference for backends. Closing or dropping it wipes its
+/// secrets.
 ///
 /// # Examples
 /// ```
@@ -120,7 +120,7 @@ impl Backend for MemoryBackend {
             record.metadata.ensure_not_expired(SystemTime::now())?;
             let number = match version {
                 VersionSelector::Active => record.active,
-                VersionSelector::Exact(version) => known_version(record, version)?,
+                VersionSelector::Exact(version) => find_version(record, version)?,
                 VersionSelector::Stage(_) => return Err(self.info.unsupported(Operation::Get)),
             };
             let (_, value) = record.versions.get(&number).ok_or_else(not_found)?;
@@ -197,7 +197,7 @@ impl Backend for MemoryBackend {
             let mut matching = records
                 .range((from, Bound::Unbounded))
                 .filter(|(path, _)| prefix.is_none_or(|prefix| path.below(prefix).is_some()))
-                .filter(|(_, record)| wanted(record, options))
+                .filter(|(_, record)| matches(record, options))
                 .map(|(path, _)| path.clone());
             let paths: Vec<_> = matching.by_ref().take(PAGE).collect();
             let more = matching.next().is_some();
@@ -218,7 +218,7 @@ impl Backend for MemoryBackend {
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
         self.with(Operation::Rollback, Some(path), |records| {
-            let number = known_version(live(records, path)?, version)?;
+            let number = find_version(live(records, path)?, version)?;
             let record = records.get_mut(path).ok_or_else(not_found)?;
             record.active = number;
             record.metadata.updated_at = Some(now());
@@ -253,7 +253,7 @@ fn live<'a>(records: &'a BTreeMap<SecretPath, Record>, path: &SecretPath) -> Res
     records.get(path).filter(|record| !record.deleted).ok_or_else(not_found)
 }
 
-fn known_version(record: &Record, version: &Version) -> Result<u64> {
+fn find_version(record: &Record, version: &Version) -> Result<u64> {
     version.number().filter(|number| record.versions.contains_key(number)).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, "list the versions that exist with `versions`")
             .because("no such version")
@@ -270,10 +270,10 @@ fn check(condition: &Condition, active: Option<u64>) -> Result<()> {
         (Condition::MustBeVersion(_), Some(_)) => "another version is active",
         (Condition::MustBeVersion(_), None) => "the path holds no secret",
     };
-    Err(Error::new(ErrorKind::Conflict, "read the secret again and decide anew").because(cause))
+    Err(Error::new(ErrorKind::Conflict, "read the secret again and retry").because(cause))
 }
 
-fn wanted(record: &Record, options: &ListOptions) -> bool {
+fn matches(record: &Record, options: &ListOptions) -> bool {
     let metadata = &record.metadata;
     (options.include_deleted || !record.deleted)
         && options.kind.is_none_or(|kind| kind == metadata.kind)

@@ -1,4 +1,4 @@
-//! What is known about a secret besides its value.
+//! Metadata of secrets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, ErrorKind};
 
-/// What is known about a secret besides its value. Not secret: stores keep it readable.
+/// The metadata of a secret. Not secret: stores keep it readable.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// What sort of credential it is.
+    /// The kind of credential.
     pub kind: SecretKind,
     /// How sensitive it is.
     pub tier: Tier,
     /// Labels, such as `team` = `payments`.
     pub tags: BTreeMap<String, String>,
-    /// A sentence for people.
+    /// A description for people.
     pub description: Option<String>,
     /// When the secret was first written, if the store knows. A read leaves it out where it would
     /// take a second request; `describe` has it.
@@ -27,13 +27,13 @@ pub struct Metadata {
     /// When a version was last written or metadata last changed, also by `delete`, `undelete` and
     /// `rollback`, if the store knows. A read may leave it out like `created_at`.
     pub updated_at: Option<SystemTime>,
-    /// From this moment on, reads answer `Expired`.
+    /// The expiry: from this time on, reads fail with `Expired`.
     pub expires_at: Option<SystemTime>,
     /// How often the secret should be replaced.
     pub rotation_interval: Option<Duration>,
 }
 
-/// Times as RFC 3339, and only what is set.
+/// Shows times as RFC 3339, and omits fields that are not set.
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Metadata");
@@ -89,7 +89,7 @@ macro_rules! named {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
-                Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or_else(|| {
+                Self::ALL.iter().copied().find(|variant| variant.as_str() == text).ok_or_else(|| {
                     Error::new(ErrorKind::InvalidInput, concat!("use one of: ", $($text, " "),+))
                         .because(concat!("not a ", $what))
                 })
@@ -99,7 +99,7 @@ macro_rules! named {
 }
 
 named! {
-    /// What sort of credential a secret is.
+    /// The kind of credential that a secret is.
     SecretKind: "kind of secret" {
         /// A key for an API.
         ApiKey = "api_key",

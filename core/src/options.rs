@@ -1,15 +1,15 @@
-//! What callers can ask for beyond a path.
+//! Options of writes and listings.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::{MetadataPatch, SecretKind, SecretPath, Version};
 
-/// What must hold for a `put` to write.
+/// The condition under which a `put` writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Condition {
-    /// Write in any case.
+    /// Write unconditionally.
     #[default]
     None,
     /// The path must hold no secret, not even a deleted one that could be undeleted.
@@ -18,13 +18,13 @@ pub enum Condition {
     MustBeVersion(Version),
 }
 
-/// How to `put`.
+/// Options of a `put`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PutOptions {
-    /// What must hold for anything to be written.
+    /// The condition under which the `put` writes.
     pub condition: Condition,
-    /// Metadata to set in the same write; what it does not mention stays as it is.
+    /// Changes to metadata in the same write.
     pub metadata: MetadataPatch,
 }
 
@@ -57,7 +57,7 @@ impl PutOptions {
     }
 }
 
-/// Which paths to list.
+/// Options of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListOptions {
@@ -67,7 +67,7 @@ pub struct ListOptions {
     pub kind: Option<SecretKind>,
     /// Also secrets that are deleted and can be undeleted.
     pub include_deleted: bool,
-    /// Where to go on; from [`ListPage::next`].
+    /// The page to continue with, from [`ListPage::next`].
     pub page: Option<PageToken>,
 }
 
@@ -99,7 +99,7 @@ impl ListOptions {
         self
     }
 
-    /// Goes on after an earlier page.
+    /// Continues after an earlier page.
     #[must_use]
     pub fn page(mut self, token: Option<PageToken>) -> Self {
         self.page = token;
@@ -107,7 +107,7 @@ impl ListOptions {
     }
 }
 
-/// Where a listing goes on. Opaque: only the backend that gave it can read it.
+/// The position where a listing continues. Opaque: only the backend that returned it can read it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PageToken(String);
 
@@ -131,13 +131,13 @@ impl fmt::Debug for PageToken {
     }
 }
 
-/// Some of the paths asked for, in no promised order. A page may be empty and still have a next.
+/// A page of paths, in no particular order. An empty page may have a next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListPage {
     /// The paths.
     pub paths: Vec<SecretPath>,
-    /// Where to go on, or `None` after the last page.
+    /// The next page, or `None` after the last one.
     pub next: Option<PageToken>,
 }
 

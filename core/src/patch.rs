@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{Error, ErrorKind, Metadata, Result, SecretKind, Tier};
 
-/// A change to metadata: what it does not mention stays as it is.
+/// A change to metadata. Fields and tags that it does not mention stay as they are.
 ///
 /// Limits, so that every store can hold it: 32 tags; a tag's name 1 to 100 bytes of
 /// `A-Z a-z 0-9 _ . : / = + - @`, not beginning with `aws:` or `strongroom`; a tag's value and the
@@ -98,10 +98,10 @@ impl MetadataPatch {
         self
     }
 
-    /// Sets the moment from which reads answer `Expired`.
+    /// Sets the expiry, from which on reads fail with `Expired`.
     #[must_use]
-    pub fn expires_at(mut self, moment: SystemTime) -> Self {
-        self.expires_at = Change::Set(to_millisecond(moment));
+    pub fn expires_at(mut self, time: SystemTime) -> Self {
+        self.expires_at = Change::Set(to_millisecond(time));
         self
     }
 
@@ -186,8 +186,8 @@ impl MetadataPatch {
                 "the description is empty, over 512 bytes or has control characters",
             ));
         }
-        if let Change::Set(moment) = self.expires_at
-            && moment.duration_since(UNIX_EPOCH).map_or(true, |d| d.as_millis() > LAST_MILLISECOND)
+        if let Change::Set(time) = self.expires_at
+            && time.duration_since(UNIX_EPOCH).map_or(true, |d| d.as_millis() > LAST_MILLISECOND)
         {
             return Err(invalid("the expiry is before the year 1970 or after 9999"));
         }
@@ -219,11 +219,11 @@ fn whole_milliseconds(interval: Duration) -> Duration {
     Duration::new(interval.as_secs(), interval.subsec_millis() * 1_000_000)
 }
 
-/// Cuts a moment off to the millisecond; one before 1970 is left for `validate` to refuse.
-fn to_millisecond(moment: SystemTime) -> SystemTime {
-    match moment.duration_since(UNIX_EPOCH) {
+/// Truncates a time to the millisecond; `validate` refuses one before 1970.
+fn to_millisecond(time: SystemTime) -> SystemTime {
+    match time.duration_since(UNIX_EPOCH) {
         Ok(since) => UNIX_EPOCH + whole_milliseconds(since),
-        Err(_) => moment,
+        Err(_) => time,
     }
 }
 
@@ -235,15 +235,15 @@ fn invalid(cause: &'static str) -> Error {
 mod tests {
     use super::*;
 
-    fn applied(patch: &MetadataPatch) -> Result<Metadata> {
+    fn apply(patch: &MetadataPatch) -> Result<Metadata> {
         let mut metadata = Metadata::default();
         patch.apply(&mut metadata)?;
         Ok(metadata)
     }
 
     #[test]
-    fn what_is_not_mentioned_stays() {
-        let mut metadata = applied(
+    fn fields_that_a_patch_does_not_mention_stay() {
+        let mut metadata = apply(
             &MetadataPatch::new().tag("a", "1").tag("b", "2").description("d").tier(Tier::Critical),
         )
         .unwrap();
@@ -254,15 +254,15 @@ mod tests {
     }
 
     #[test]
-    fn limits_hold_and_a_refused_patch_changes_nothing() {
+    fn a_patch_over_a_limit_is_refused_and_changes_nothing() {
         let mut full = Metadata::default();
         for i in 0..32 {
             MetadataPatch::new().tag(i.to_string(), "").apply(&mut full).unwrap();
         }
-        let mut foreign = full.clone();
-        foreign.tags.insert("set-by-another-tool".into(), String::new());
-        assert!(MetadataPatch::new().tag("0", "changed").apply(&mut foreign).is_ok());
-        assert!(MetadataPatch::new().tag("one-more", "").apply(&mut foreign).is_err());
+        let mut over_limit = full.clone();
+        over_limit.tags.insert("set-by-another-tool".into(), String::new());
+        assert!(MetadataPatch::new().tag("0", "changed").apply(&mut over_limit).is_ok());
+        assert!(MetadataPatch::new().tag("one-more", "").apply(&mut over_limit).is_err());
         let before = full.clone();
         assert!(MetadataPatch::new().tag("one-more", "").apply(&mut full).is_err());
         assert!(MetadataPatch::new().tag("one-more", "").remove_tag("0").apply(&mut full).is_ok());
@@ -281,14 +281,14 @@ mod tests {
             MetadataPatch::new().expires_at(UNIX_EPOCH + Duration::from_secs(300_000_000_000)),
             MetadataPatch::new().rotation_interval(Duration::from_millis(999)),
         ] {
-            assert_eq!(applied(&patch).unwrap_err().kind(), ErrorKind::InvalidInput, "{patch:?}");
+            assert_eq!(apply(&patch).unwrap_err().kind(), ErrorKind::InvalidInput, "{patch:?}");
         }
     }
 
     #[test]
     fn times_are_kept_to_the_millisecond() {
-        let moment = UNIX_EPOCH + Duration::from_nanos(1_234_567_891);
-        let metadata = applied(&MetadataPatch::new().expires_at(moment)).unwrap();
+        let time = UNIX_EPOCH + Duration::from_nanos(1_234_567_891);
+        let metadata = apply(&MetadataPatch::new().expires_at(time)).unwrap();
         assert_eq!(metadata.expires_at, Some(UNIX_EPOCH + Duration::from_millis(1234)));
     }
 }

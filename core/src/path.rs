@@ -1,4 +1,4 @@
-//! Where a secret lives.
+//! The path of a secret.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -35,7 +35,7 @@ impl SecretPath {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] with the rule that was broken and where. The text itself is not
-    /// repeated: it may be a value given in the place of a path.
+    /// repeated: it may be a value that was passed by mistake.
     pub fn parse(path: &str) -> Result<Self> {
         validate(path)?;
         Ok(Self(Arc::from(path)))
@@ -120,7 +120,7 @@ impl AsRef<str> for SecretPath {
     }
 }
 
-/// Lets a map with paths for keys be asked with text; hash and order are those of the text.
+/// Looks up text in a map with paths as keys; hash and order are those of the text.
 impl Borrow<str> for SecretPath {
     fn borrow(&self) -> &str {
         &self.0
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_a_store_could_read_differently() {
+    fn refuses_paths_that_a_store_could_read_differently() {
         for path in [
             "",
             "/",
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_of_paths_is_asked_with_text() {
+    fn a_set_of_paths_is_searched_by_text() {
         let paths = ["b", "a/b", "a-b"].map(|path| SecretPath::parse(path).unwrap());
         let (hashed, ordered) = (HashSet::from(paths.clone()), BTreeSet::from(paths));
         assert!(hashed.contains("a/b") && ordered.contains("a/b"));
@@ -254,7 +254,7 @@ mod tests {
         }
 
         #[test]
-        fn everything_of_allowed_segments_parses(
+        fn every_path_of_allowed_segments_parses(
             segments in prop::collection::vec("[A-Za-z0-9_@:+-][A-Za-z0-9._@:+-]{0,20}", 1..8)
         ) {
             let joined = segments.join("/");

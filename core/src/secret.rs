@@ -93,10 +93,11 @@ pub enum VersionSelector {
 #[derive(Clone)]
 pub struct Secret(Arc<Reading>);
 
-/// One reading of a secret. Several can share what was read, each with a reference count of its own.
+/// One reading of a secret. Several readings can share the content, each with a reference count of its
+/// own.
 ///
-/// What a reader needs comes first, beside the count: the end may share a cache line with the count
-/// of another reading, which another thread changes.
+/// The fields that a reader needs come first, beside the count: the last ones may share a cache line
+/// with the count of another reading, which another thread changes.
 #[repr(C)]
 struct Reading {
     content: Arc<Content>,
@@ -113,7 +114,7 @@ struct Content {
 }
 
 impl Secret {
-    /// Assembles what a backend has read, just now.
+    /// A secret that a backend has just read.
     #[must_use]
     pub fn new(path: SecretPath, version: Version, metadata: Metadata, value: SecretValue) -> Self {
         let content = Arc::new(Content { path, version, metadata, value });
@@ -121,17 +122,17 @@ impl Secret {
         Self(Arc::new(Reading { content, read_at, lease: None, is_stale: false }))
     }
 
-    /// Says that the store itself replaces this version after such a time, as it does with the
-    /// password of a static database role. No cache keeps it longer.
+    /// Sets the time after which the store itself replaces this version, as it does with the password
+    /// of a static database role. No cache keeps it longer.
     #[must_use]
-    pub fn leased_for(self, lease: Duration) -> Self {
+    pub fn with_lease(self, lease: Duration) -> Self {
         let Reading { content, read_at, is_stale, .. } = &*self.0;
         let (content, lease) = (Arc::clone(content), Some(lease));
         Self(Arc::new(Reading { content, read_at: *read_at, lease, is_stale: *is_stale }))
     }
 
     /// The same secret, with a reference count of its own, as read at `read_at`; stale if the store
-    /// could not be asked whether it still is the current one. For caches.
+    /// was unavailable when it was requested. For caches.
     #[must_use]
     pub fn reissue(&self, read_at: Instant, is_stale: bool) -> Self {
         let Reading { content, lease, .. } = &*self.0;
@@ -145,20 +146,20 @@ impl Secret {
         WeakSecret(Arc::downgrade(&self.0))
     }
 
-    /// How long ago the store was asked for it.
+    /// The time since the store was asked for it.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.0.read_at.elapsed()
     }
 
-    /// When the store was asked for it.
+    /// The time at which the store was asked for it.
     #[must_use]
     pub fn read_at(&self) -> Instant {
         self.0.read_at
     }
 
-    /// Whether it is a copy from before, handed out because the store cannot be reached: it may have
-    /// been replaced meanwhile. [`age`](Self::age) tells from how long before.
+    /// Whether it is a stale copy from the cache, returned because the store is unavailable; the store
+    /// may have a newer version. [`age`](Self::age) is its age.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.0.is_stale
@@ -170,7 +171,7 @@ impl Secret {
         self.0.lease
     }
 
-    /// Where the secret lives in its store.
+    /// The full path of the secret in its store.
     #[must_use]
     pub fn path(&self) -> &SecretPath {
         &self.0.content.path
@@ -182,7 +183,7 @@ impl Secret {
         &self.0.content.version
     }
 
-    /// What is known about the secret besides its value.
+    /// The metadata of the secret.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.0.content.metadata
@@ -262,18 +263,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a store tells about a secret without its value.
+/// The version and the metadata of a secret, without its value.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Description {
-    /// Where the secret lives.
+    /// The path.
     pub path: SecretPath,
     /// The active version.
     pub version: Version,
-    /// What is known about the secret.
+    /// The metadata.
     pub metadata: Metadata,
-    /// Facts that only this kind of store has, for operators, such as where a secret is replicated
-    /// to. Never a secret.
+    /// Details that only this kind of store has, for operators, such as the regions of replicas. Never
+    /// a secret.
     pub details: BTreeMap<&'static str, String>,
 }
 
@@ -284,7 +285,7 @@ impl Description {
         Self { path, version, metadata, details: BTreeMap::new() }
     }
 
-    /// Adds a fact for operators.
+    /// Adds a detail for operators.
     #[must_use]
     pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.details.insert(name, value.into());
@@ -315,11 +316,11 @@ impl VersionInfo {
     }
 }
 
-/// What a rotation by the store led to.
+/// The outcome of a rotation by the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotateOutcome {
-    /// The version that the rotation made, if the store tells.
+    /// The version that the rotation created, if the store reports it.
     pub version: Option<Version>,
 }
 
@@ -361,7 +362,7 @@ mod tests {
         assert!(secret.age() < Duration::from_secs(60));
 
         let before = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
-        let stale = secret.leased_for(Duration::from_secs(5)).reissue(before, true);
+        let stale = secret.with_lease(Duration::from_secs(5)).reissue(before, true);
         assert!(stale.is_stale() && stale.age() >= Duration::from_millis(50));
         assert_eq!((stale.read_at(), stale.lease()), (before, Some(Duration::from_secs(5))));
         assert_eq!(stale.expose_text().unwrap(), "hunter2");
@@ -370,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_expires_at_the_moment_itself() {
+    fn a_secret_expires_exactly_at_its_expiry() {
         let now = SystemTime::now();
         let mut metadata = Metadata::default();
         assert!(metadata.ensure_not_expired(now).is_ok());

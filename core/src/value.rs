@@ -12,10 +12,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{Error, ErrorKind, Result, json};
 
-/// How a value was given, so that a store can keep it in its most natural form.
+/// The form of a value, so that a store can keep it in its most natural form.
 ///
-/// A store that knows only text and binary gives [`Fields`](Self::Fields) back as
-/// [`Text`](Self::Text); both are read alike.
+/// A store that has only text and binary returns [`Fields`](Self::Fields) back as
+/// [`Text`](Self::Text); both are read in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ValueFormat {
@@ -62,7 +62,7 @@ struct Inner {
 }
 
 impl SecretValue {
-    /// A value of any bytes. A vector with spare capacity is copied and wiped.
+    /// A value of any bytes. A vector with excess capacity is copied and wiped.
     #[must_use]
     pub fn binary(bytes: Vec<u8>) -> Self {
         Self::new(ValueFormat::Binary, bytes)
@@ -114,7 +114,7 @@ impl SecretValue {
     }
 
     fn new(format: ValueFormat, mut bytes: Vec<u8>) -> Self {
-        // Shrinking could move the bytes and leave the old place unwiped.
+        // Shrinking could move the bytes and leave the old memory unwiped.
         let exact = if bytes.capacity() == bytes.len() {
             bytes.into_boxed_slice()
         } else {
@@ -125,7 +125,7 @@ impl SecretValue {
         Self(Arc::new(Inner { format, bytes: SecretSlice::new(exact) }))
     }
 
-    /// How the value was given.
+    /// The form of the value.
     #[must_use]
     pub fn format(&self) -> ValueFormat {
         self.0.format
@@ -179,7 +179,7 @@ impl SecretValue {
     }
 
     /// A value with the same members, but for text members that are set, or removed where there is
-    /// no text. What is not mentioned stays as it stands.
+    /// no text. Other members stay as they are.
     ///
     /// # Errors
     /// [`ErrorKind::WrongType`] if the value is not a JSON object.
@@ -206,7 +206,7 @@ impl SecretValue {
         json::field_names(self.expose_text()?)
     }
 
-    /// The value as `T`, from its JSON. Keep what is secret in `T` in `SecretString`
+    /// The value as `T`, from its JSON. Keep secret members of `T` in `SecretString`
     /// (`secrecy`'s `serde` feature), so that it is masked and wiped there as well.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ impl From<&str> for SecretValue {
     }
 }
 
-/// Takes the text over; a string with spare capacity is copied and wiped.
+/// Takes ownership of the text; a string with excess capacity is copied and wiped.
 impl From<String> for SecretValue {
     fn from(text: String) -> Self {
         Self::new(ValueFormat::Text, text.into_bytes())
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn spare_capacity_changes_nothing_for_the_reader() {
+    fn excess_capacity_does_not_change_the_value() {
         let mut text = String::with_capacity(100);
         text.push_str("short");
         assert_eq!(SecretValue::from(text).expose_text().unwrap(), "short");

@@ -141,7 +141,7 @@ impl Store {
         }
         let lease = *self.lease.lock().unwrap();
         let leased = |secret: Secret| match lease {
-            Some(lease) => secret.leased_for(lease),
+            Some(lease) => secret.with_lease(lease),
             None => secret,
         };
         let alone = self.failing_alone.lock().unwrap().clone();

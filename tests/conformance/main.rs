@@ -136,9 +136,10 @@ impl Target for Env {
             writeln!(lines, "{variable}=\"{escaped}\"").unwrap();
         }
         std::fs::write(&file, lines).unwrap();
-        let config = EnvConfig::default().file(file);
+        let mut config = EnvConfig::default();
+        config.file = Some(file);
         canary::witness(&config);
-        let backend = EnvBackend::open(config).unwrap();
+        let backend = EnvBackend::open(config).await.unwrap();
         Fixture::new(backend).keep(folder)
     }
 }

@@ -267,7 +267,7 @@ async fn read_own_variable() {
     let before = needle.count_in_own_memory();
     assert_ne!(before, 0, "the environment block holds the value");
 
-    let store = EnvBackend::open(EnvConfig::default()).unwrap();
+    let store = EnvBackend::open(EnvConfig::default()).await.unwrap();
     let secret = get(&store).await;
     assert_eq!(needle.count_in_own_memory(), before + 1);
     drop(secret);

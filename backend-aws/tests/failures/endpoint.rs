@@ -25,7 +25,7 @@ async fn rejects_plain_http_to_another_host_in_an_sdk_config() {
         let result = AwsBackend::with_sdk_config(&sdk_at(&network, endpoint), without_metadata());
         let error = permanent(Operation::Open, ErrorKind::Config, result);
         assert!(error.to_string().contains("plain http to another host"), "{error}");
-        assert!(error.to_string().contains("`SECRETS_AWS_ALLOW_HTTP`"), "{error}");
+        assert!(error.to_string().contains("`AwsConfig::allow_http`"), "{error}");
         assert_eq!(network.request_count(), 0, "{endpoint}");
     }
 }

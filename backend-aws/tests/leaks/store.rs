@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use strongroom_backend_aws::{AssumedRole, AwsBackend, AwsConfig, SETTINGS, StaticCredentials};
-use strongroom_core::{Backend as _, Problems, PutOptions, SecretPath, Settings, VersionSelector};
+use strongroom_core::{Backend as _, PutOptions, SecretPath, Settings, VersionSelector};
 use strongroom_testkit::canary;
 use strongroom_testkit::localstack::Server;
 use strongroom_testkit::planted;
@@ -43,13 +43,11 @@ pub(super) fn credentials() -> StaticCredentials {
 
 /// Settings whose malformed values hold the canary.
 fn settings() {
-    for name in SETTINGS {
+    for setting in SETTINGS {
         let mut settings = Settings::new();
-        settings.set(name, planted!(" two words?"));
+        settings.set(setting.variable(), planted!(" two words?"));
         canary::witness(&settings);
-        let mut problems = Problems::new();
-        drop(AwsConfig::from_settings(&settings, &mut problems));
-        if let Err(error) = problems.into_result() {
+        if let Err(error) = AwsConfig::from_settings(&settings) {
             witness_error(&error);
         }
     }

@@ -36,7 +36,7 @@ impl SecretIdFile {
 
     fn open(&self, account: &Account) -> HashicorpBackend {
         let mut config = account.config();
-        config.auth = account.login(SecretId::File(self.path())).into();
+        config.auth = Some(account.login(SecretId::File(self.path())).into());
         open(config)
     }
 }
@@ -55,7 +55,7 @@ async fn an_invalid_role_id_or_secret_id_is_unauthenticated() {
     wrong_role.role_id.push('x');
     for login in [wrong_role, account.login(wrong)] {
         let mut config = account.config();
-        config.auth = login.into();
+        config.auth = Some(login.into());
         let backend = open(config);
         for _ in 0..2 {
             let error = unauthenticated(read(&backend, &account.path()).await);
@@ -167,7 +167,7 @@ async fn unwraps_a_secret_id_once_and_reuses_it() {
         let mut config = account.config();
         let mut login = account.login(SecretId::File(secret_id_file.path()));
         login.wrapped = true;
-        config.auth = login.into();
+        config.auth = Some(login.into());
         open(config)
     };
     secret_id_file.write(&account.wrapped_secret_id().await);
@@ -200,7 +200,7 @@ async fn a_secret_id_in_place_of_a_wrapping_token_is_unauthenticated() {
     let secret_id = SecretId::Text(account.credentials.secret_id.clone().into());
     let mut login = account.login(secret_id);
     login.wrapped = true;
-    config.auth = login.into();
+    config.auth = Some(login.into());
     unauthenticated(read(&open(config), &account.path()).await);
 }
 

@@ -68,7 +68,7 @@ async fn a_missing_namespace_is_a_configuration_error() {
     let (server, _) = shared().await;
     let account = Account::new("in-namespace").await;
     let key = path("key");
-    let backends = [root(server), account.config().auth].map(|auth| {
+    let backends = [root(server), account.config().auth.unwrap()].map(|auth| {
         let mut config = config(server, auth);
         config.namespace = Some("team/".into());
         open(config)

@@ -54,7 +54,7 @@ async fn trusts_only_the_given_authority() {
     let mut plain = with(None);
     plain.address = server.address().replace("https:", "http:");
     passing(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
-    plain.auth = AppRole::new("role", SecretId::Text(CANARY.into())).into();
+    plain.auth = Some(AppRole::new("role", SecretId::Text(CANARY.into())).into());
     passing(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
     passing(Operation::Health, ErrorKind::Unavailable, open(plain).health().await);
 }
@@ -85,10 +85,10 @@ async fn the_error_of_an_expired_certificate_says_so() {
 async fn sends_the_client_certificate() {
     let server = Server::client_certs().await;
     write(&server, "secret", "key", "kept").await;
-    let with = |client_cert| {
+    let with = |identity: Option<(PathBuf, PathBuf)>| {
         let mut config = config(&server, root(&server));
         config.ca_cert = Some(server.ca_file().to_owned());
-        config.client_cert = client_cert;
+        (config.client_cert, config.client_key) = identity.unzip();
         config
     };
     assert_eq!(read_with(with(Some(identity(&server)))).await.unwrap(), "kept");
@@ -103,7 +103,7 @@ async fn a_client_certificate_of_another_authority_is_rejected() {
     let (server, other) = tokio::join!(Server::client_certs(), Server::client_certs());
     let mut config = config(&server, root(&server));
     config.ca_cert = Some(server.ca_file().to_owned());
-    config.client_cert = Some(identity(&other));
+    (config.client_cert, config.client_key) = Some(identity(&other)).unzip();
     assert_rejected(config, "does not accept the client certificate").await;
 }
 
@@ -132,7 +132,7 @@ async fn open_rejects_unusable_certificate_files() {
     for file in [&none, &empty, &text, &garbage, &key] {
         let mut config = config();
         config.ca_cert = Some(file.clone());
-        assert_unusable(config, "VAULT_CACERT");
+        assert_unusable(config, "`HashicorpConfig::ca_cert`");
     }
     for (cert, key) in [
         (&cert, &none),
@@ -147,13 +147,14 @@ async fn open_rejects_unusable_certificate_files() {
     ] {
         let mut config = config();
         config.ca_cert = Some(server.ca_file().to_owned());
-        config.client_cert = Some((cert.clone(), key.clone()));
-        assert_unusable(config, "VAULT_CLIENT_");
+        config.client_cert = Some(cert.clone());
+        config.client_key = Some(key.clone());
+        assert_unusable(config, "`HashicorpConfig::client_");
     }
     // All problems at once.
     let mut config = config();
     config.ca_cert = Some(empty.clone());
-    config.client_cert = Some((none, empty));
+    (config.client_cert, config.client_key) = (Some(none), Some(empty));
     let error = lasting(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
     assert_eq!(error.problems().len(), 2, "{error}");
 }

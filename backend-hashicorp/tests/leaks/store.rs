@@ -9,7 +9,7 @@ use serde_json::json;
 use strongroom_backend_hashicorp::{
     AppRole, Auth, HashicorpBackend, HashicorpConfig, SETTINGS, SecretId,
 };
-use strongroom_core::{Backend, Problems, PutOptions, SecretPath, Settings, VersionSelector};
+use strongroom_core::{Backend, PutOptions, SecretPath, Setting, Settings, VersionSelector};
 use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
 use strongroom_testkit::planted;
@@ -60,7 +60,7 @@ fn settings() {
         ("VAULT_ROLE_ID", "role"),
         ("VAULT_SECRET_ID", planted!("secretid")),
     ];
-    for name in [&[""], SETTINGS].concat() {
+    for name in SETTINGS.iter().map(Setting::variable).chain([""]) {
         let mut settings = Settings::new();
         for (name, value) in good {
             settings.set(name, value);
@@ -69,12 +69,11 @@ fn settings() {
             settings.set(name, planted!(" two words"));
         }
         canary::witness(&settings);
-        let mut problems = Problems::new();
-        let config = HashicorpConfig::from_settings(&settings, &mut problems);
+        let config = HashicorpConfig::from_settings(&settings);
         // `Debug` may show the other settings, which are not credentials.
         if matches!(name, "" | "VAULT_ADDR" | "VAULT_TOKEN" | "VAULT_SECRET_ID") {
             canary::witness(&config);
-            if let Err(error) = problems.into_result() {
+            if let Err(error) = config {
                 witness_error(&error);
             }
         }
@@ -112,7 +111,8 @@ async fn files(folder: &Path) {
     }
     for identity in [(&cert, &key), (&key, &cert), (&words, &binary)] {
         let mut config = config();
-        config.client_cert = Some((identity.0.clone(), identity.1.clone()));
+        config.client_cert = Some(identity.0.clone());
+        config.client_key = Some(identity.1.clone());
         open_and_use(config).await;
     }
 }
@@ -154,8 +154,8 @@ async fn certificates(server: &Server, credentials: &Credentials) {
     let auth = || Auth::Token(planted!("token").into());
     open_and_use(over_tls(&mtls, auth())).await;
     let mut config = over_tls(&mtls, auth());
-    let files = [mtls.client_cert_file(), mtls.client_key_file()];
-    config.client_cert = Some(files.map(PathBuf::from).into());
+    config.client_cert = Some(mtls.client_cert_file().into());
+    config.client_key = Some(mtls.client_key_file().into());
     open_and_use(config).await;
 }
 

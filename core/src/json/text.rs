@@ -2,10 +2,10 @@
 
 /// The token is not JSON text, or names a code point that does not exist.
 #[derive(Debug)]
-pub(super) struct Malformed;
+pub(super) struct MalformedText;
 
 /// The content of a string token, quotes included in `token`, as UTF-8 bytes.
-pub(super) fn unescape(token: &str) -> Result<Vec<u8>, Malformed> {
+pub(super) fn unescape(token: &str) -> Result<Vec<u8>, MalformedText> {
     let mut length = 0;
     each_piece(token, |piece| length += piece.len())?;
     let mut bytes = Vec::with_capacity(length);
@@ -19,9 +19,9 @@ pub(super) fn plain(token: &str) -> Option<&str> {
     (!content.contains('\\')).then_some(content)
 }
 
-fn each_piece(token: &str, mut sink: impl FnMut(&str)) -> Result<(), Malformed> {
+fn each_piece(token: &str, mut sink: impl FnMut(&str)) -> Result<(), MalformedText> {
     let content =
-        token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(Malformed)?;
+        token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(MalformedText)?;
     let mut rest = content;
     while let Some((before, escape)) = rest.split_once('\\') {
         sink(before);
@@ -34,9 +34,9 @@ fn each_piece(token: &str, mut sink: impl FnMut(&str)) -> Result<(), Malformed> 
 }
 
 /// The character that an escape stands for, and the text after it. `text` begins behind the `\`.
-fn escaped(text: &str) -> Result<(char, &str), Malformed> {
+fn escaped(text: &str) -> Result<(char, &str), MalformedText> {
     let mut rest = text.chars();
-    let character = match rest.next().ok_or(Malformed)? {
+    let character = match rest.next().ok_or(MalformedText)? {
         '"' => '"',
         '\\' => '\\',
         '/' => '/',
@@ -46,33 +46,33 @@ fn escaped(text: &str) -> Result<(char, &str), Malformed> {
         'r' => '\r',
         't' => '\t',
         'u' => return code_point(rest.as_str()),
-        _ => return Err(Malformed),
+        _ => return Err(MalformedText),
     };
     Ok((character, rest.as_str()))
 }
 
-fn code_point(text: &str) -> Result<(char, &str), Malformed> {
+fn code_point(text: &str) -> Result<(char, &str), MalformedText> {
     let (first, rest) = four_hex(text)?;
     if let Some(character) = char::from_u32(first) {
         return Ok((character, rest));
     }
-    let (second, rest) = four_hex(rest.strip_prefix("\\u").ok_or(Malformed)?)?;
+    let (second, rest) = four_hex(rest.strip_prefix("\\u").ok_or(MalformedText)?)?;
     let pair = char::decode_utf16([first, second].map(|unit| u16::try_from(unit).unwrap_or(0)));
     let mut characters = pair.filter_map(Result::ok);
     match (characters.next(), characters.next()) {
         (Some(character), None) if second >= 0xdc00 && u32::from(character) > 0xffff => {
             Ok((character, rest))
         }
-        _ => Err(Malformed),
+        _ => Err(MalformedText),
     }
 }
 
-fn four_hex(text: &str) -> Result<(u32, &str), Malformed> {
-    let (digits, rest) = text.split_at_checked(4).ok_or(Malformed)?;
+fn four_hex(text: &str) -> Result<(u32, &str), MalformedText> {
+    let (digits, rest) = text.split_at_checked(4).ok_or(MalformedText)?;
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Malformed);
+        return Err(MalformedText);
     }
-    Ok((u32::from_str_radix(digits, 16).map_err(|_| Malformed)?, rest))
+    Ok((u32::from_str_radix(digits, 16).map_err(|_| MalformedText)?, rest))
 }
 
 #[cfg(test)]

@@ -27,12 +27,12 @@ pub(super) enum Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn parse(json: &'a str) -> Result<Self, Silent> {
+    pub(super) fn parse(json: &'a str) -> Result<Self, RedactedError> {
         Self::build(serde_json::from_str::<&RawValue>(json)?.get(), MAX_DEPTH)
     }
 
-    fn build(raw: &'a str, depth: usize) -> Result<Self, Silent> {
-        let depth = depth.checked_sub(1).ok_or(Silent)?;
+    fn build(raw: &'a str, depth: usize) -> Result<Self, RedactedError> {
+        let depth = depth.checked_sub(1).ok_or(RedactedError)?;
         Ok(match raw.as_bytes().first() {
             Some(b'n') => Self::Null,
             Some(b't') => Self::Bool(true),
@@ -52,22 +52,22 @@ impl<'a> Node<'a> {
                 let nodes = members
                     .into_iter()
                     .map(|(key, value)| Ok((key, Self::build(value.get(), depth)?)));
-                Self::Object(nodes.collect::<Result<_, Silent>>()?)
+                Self::Object(nodes.collect::<Result<_, RedactedError>>()?)
             }
             _ => Self::Number(raw),
         })
     }
 }
 
-fn unescaped(raw: &str) -> Result<Zeroizing<String>, Silent> {
-    let bytes = text::unescape(raw).map_err(|_| Silent)?;
-    String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| Silent)
+fn unescaped(raw: &str) -> Result<Zeroizing<String>, RedactedError> {
+    let bytes = text::unescape(raw).map_err(|_| RedactedError)?;
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| RedactedError)
 }
 
 impl<'de> de::Deserializer<'de> for Node<'de> {
-    type Error = Silent;
+    type Error = RedactedError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RedactedError> {
         match self {
             Self::Null => visitor.visit_unit(),
             Self::Bool(value) => visitor.visit_bool(value),
@@ -88,25 +88,28 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
         }
     }
 
-    fn deserialize_i128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+    fn deserialize_i128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RedactedError> {
         match self {
-            Self::Number(raw) => visitor.visit_i128(raw.parse().map_err(|_| Silent)?),
-            _ => Err(Silent),
+            Self::Number(raw) => visitor.visit_i128(raw.parse().map_err(|_| RedactedError)?),
+            _ => Err(RedactedError),
         }
     }
 
-    fn deserialize_u128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+    fn deserialize_u128<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RedactedError> {
         match self {
-            Self::Number(raw) => visitor.visit_u128(raw.parse().map_err(|_| Silent)?),
-            _ => Err(Silent),
+            Self::Number(raw) => visitor.visit_u128(raw.parse().map_err(|_| RedactedError)?),
+            _ => Err(RedactedError),
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, RedactedError> {
         visitor.visit_unit()
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RedactedError> {
         match self {
             Self::Null => visitor.visit_none(),
             other => visitor.visit_some(other),
@@ -117,7 +120,7 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Silent> {
+    ) -> Result<V::Value, RedactedError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -126,7 +129,7 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Silent> {
+    ) -> Result<V::Value, RedactedError> {
         match self {
             Self::Plain(variant) => {
                 variant.into_deserializer().deserialize_enum(name, variants, visitor)
@@ -138,7 +141,7 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
                 let members = MapDeserializer::new(members.into_iter());
                 MapAccessDeserializer::new(members).deserialize_enum(name, variants, visitor)
             }
-            _ => Err(Silent),
+            _ => Err(RedactedError),
         }
     }
 
@@ -148,7 +151,7 @@ impl<'de> de::Deserializer<'de> for Node<'de> {
     }
 }
 
-impl<'de> IntoDeserializer<'de, Silent> for Node<'de> {
+impl<'de> IntoDeserializer<'de, RedactedError> for Node<'de> {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -156,25 +159,25 @@ impl<'de> IntoDeserializer<'de, Silent> for Node<'de> {
     }
 }
 
-/// An error that keeps nothing of what serde has to say: its messages quote values.
+/// An error without the message of serde, which quotes values.
 #[derive(Debug)]
-pub(super) struct Silent;
+pub(super) struct RedactedError;
 
-impl fmt::Display for Silent {
+impl fmt::Display for RedactedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not JSON of the requested type")
     }
 }
 
-impl std::error::Error for Silent {}
+impl std::error::Error for RedactedError {}
 
-impl de::Error for Silent {
+impl de::Error for RedactedError {
     fn custom<T: fmt::Display>(_message: T) -> Self {
         Self
     }
 }
 
-impl From<serde_json::Error> for Silent {
+impl From<serde_json::Error> for RedactedError {
     fn from(_error: serde_json::Error) -> Self {
         Self
     }
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_type_leaves_out_is_not_looked_at() {
+    fn members_that_a_type_ignores_are_not_parsed() {
         #[derive(Debug, PartialEq, Deserialize)]
         struct Only {
             a: u8,

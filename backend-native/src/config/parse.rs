@@ -1,0 +1,154 @@
+//! The configuration from named settings.
+
+use std::path::PathBuf;
+
+use strongroom_core::{Problems, Result, Settings};
+
+use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key, quote};
+use crate::key_text;
+use crate::settings::{
+    KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
+};
+
+impl NativeConfig {
+    /// Builds a configuration from those of [`SETTINGS`] that are set in the environment.
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong.
+    pub fn from_env() -> Result<Self> {
+        Self::from_settings(&Settings::from_env(SETTINGS))
+    }
+
+    /// Builds a configuration from [`SETTINGS`]. Errors, also later ones about this configuration,
+    /// name settings as they are named there.
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong.
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        let mut problems = Problems::new();
+        settings.validate(SETTINGS, &mut problems);
+        let config = Self {
+            path: settings.expose(&PATH).map(PathBuf::from),
+            keep_versions: settings.number(&KEEP_VERSIONS, &mut problems),
+            keep_days: settings.number(&KEEP_DAYS, &mut problems),
+            key: key_source(settings, &mut problems),
+            names: settings.names(SETTINGS),
+        };
+        config.check_retention(&mut problems);
+        problems.into_result().map_err(|error| config.names.rename(error))?;
+        Ok(config)
+    }
+}
+
+fn key_source(settings: &Settings, problems: &mut Problems) -> Option<KeySource> {
+    let given: Vec<_> =
+        KEY_SETTINGS.into_iter().filter(|setting| settings.contains(setting)).collect();
+    let [setting] = given.as_slice() else {
+        problems.add(if given.is_empty() {
+            no_key()
+        } else {
+            format!("{} are set together; keep one of them", quote(&given))
+        });
+        return None;
+    };
+    let value = settings.expose(setting)?;
+    let source = match *setting {
+        KEY_FILE => KeySource::KeyFile(value.into()),
+        KEY => KeySource::Key(value.into()),
+        PASSPHRASE => KeySource::Passphrase(value.into()),
+        PASSPHRASE_FILE => KeySource::PassphraseFile(value.into()),
+        _ => return None,
+    };
+    // Checks the value itself, which needs no file.
+    problems.collect(match &source {
+        KeySource::Key(text) => key_text::parse_key(text, KEY).map(drop),
+        KeySource::Passphrase(text) => key_text::parse_passphrase(text, PASSPHRASE).map(drop),
+        KeySource::KeyFile(_) | KeySource::PassphraseFile(_) => Ok(()),
+    })?;
+    Some(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::{Error, Setting, SettingsSource};
+
+    use super::*;
+
+    fn parse(pairs: &[(Setting, &str)]) -> Result<NativeConfig, Vec<String>> {
+        let mut settings = Settings::new();
+        for (setting, value) in pairs {
+            settings.set(setting.variable(), value);
+        }
+        NativeConfig::from_settings(&settings).map_err(|error| error.problems().to_vec())
+    }
+
+    #[test]
+    fn one_source_of_the_key_is_needed() {
+        let missing = parse(&[]).unwrap_err();
+        assert!(
+            KEY_SETTINGS.iter().all(|setting| missing[0].contains(setting.variable())),
+            "{missing:?}"
+        );
+        let both = parse(&[(KEY, "hunter2"), (PASSPHRASE, "hunter2")]).unwrap_err();
+        assert!(
+            both[0].contains(KEY.variable()) && both[0].contains(PASSPHRASE.variable()),
+            "{both:?}"
+        );
+        assert!(!format!("{both:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let config = parse(&[
+            (PATH, "/data/secrets.db"),
+            (KEY_FILE, "/data/key"),
+            (KEEP_VERSIONS, "3"),
+            (KEEP_DAYS, "30"),
+        ])
+        .unwrap();
+        assert_eq!(config.path, Some("/data/secrets.db".into()));
+        assert_eq!((config.keep_versions, config.keep_days), (Some(3), Some(30)));
+        assert!(matches!(config.key, Some(KeySource::KeyFile(file)) if file.ends_with("key")));
+        let key = parse(&[(KEY, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")]).unwrap().key;
+        assert!(matches!(key, Some(KeySource::Key(_))));
+        let key = parse(&[(PASSPHRASE_FILE, "/data/passphrase")]).unwrap().key;
+        assert!(matches!(key, Some(KeySource::PassphraseFile(_))));
+        assert_eq!(SETTINGS.len(), 7, "a setting is missing above or below");
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let problems = parse(&[(KEEP_VERSIONS, "0"), (KEEP_DAYS, "many")]).unwrap_err();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+    }
+
+    #[test]
+    fn an_error_names_what_the_caller_set() {
+        let in_code = NativeConfig { keep_days: Some(0), ..NativeConfig::default() };
+        let in_code = in_code.validate().map(drop).map_err(|error| in_code.names.rename(error));
+        let mut file = Settings::with_source(SettingsSource::File);
+        file.set_by_name(&KEEP_DAYS, "native_keep_days", "0");
+        let variables = parse(&[(KEEP_DAYS, "0")]);
+        for (error, days, key_file) in [
+            (in_code, "NativeConfig::keep_days", "KeySource::KeyFile"),
+            (NativeConfig::from_settings(&file).map(drop), "native_keep_days", "native_key_file"),
+            (
+                Err(Error::config(variables.unwrap_err())),
+                "SECRETS_NATIVE_KEEP_DAYS",
+                "SECRETS_NATIVE_KEY_FILE",
+            ),
+        ] {
+            let mut problems = error.unwrap_err().problems().to_vec();
+            problems.sort();
+            assert_eq!(problems[0], format!("`{days}` must be at least 1"));
+            assert!(problems[1].contains(&format!("set one of `{key_file}`, ")), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_key() {
+        let config = parse(&[(PASSPHRASE, "hunter2-hunter2"), (KEEP_VERSIONS, "3")]).unwrap();
+        assert_eq!(config.keep_versions, Some(3));
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,33 @@
+//! The settings of this backend.
+
+use strongroom_core::{Setting, setting_table};
+
+setting_table! {
+    /// The settings from which [`NativeConfig::from_settings`](crate::NativeConfig::from_settings)
+    /// builds a configuration.
+    pub const SETTINGS = {
+        PATH = Setting::file("SECRETS_NATIVE_PATH", "NativeConfig::path")
+            .meaning("the store's file; unless it is set, in the platform's data directory");
+        KEY_FILE = Setting::file("SECRETS_NATIVE_KEY_FILE", "KeySource::KeyFile")
+            .meaning("a file with the key; one of the four settings that open the store is required");
+        KEY = Setting::text("SECRETS_NATIVE_KEY", "KeySource::Key")
+            .meaning("the key, in base64")
+            .secret();
+        PASSPHRASE = Setting::text("SECRETS_NATIVE_PASSPHRASE", "KeySource::Passphrase")
+            .meaning("a passphrase")
+            .secret();
+        PASSPHRASE_FILE =
+            Setting::file("SECRETS_NATIVE_PASSPHRASE_FILE", "KeySource::PassphraseFile")
+                .meaning("a file with a passphrase");
+        KEEP_VERSIONS = Setting::number(
+            "SECRETS_NATIVE_KEEP_VERSIONS",
+            "NativeConfig::keep_versions",
+            "versions",
+        )
+        .meaning("the most versions of a secret to keep; unless it is set, all");
+        KEEP_DAYS = Setting::number("SECRETS_NATIVE_KEEP_DAYS", "NativeConfig::keep_days", "days")
+            .meaning(
+                "how long a version is kept after another has replaced it; unless it is set, for ever",
+            );
+    }
+}
