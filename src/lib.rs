@@ -35,6 +35,7 @@
 //!
 //! A store that is not listed needs only the crate `strongroom-core` and
 //! [`SecretsManager::with_backend`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend_impl;
 mod backends;

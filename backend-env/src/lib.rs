@@ -100,3 +100,8 @@ mod variable;
 
 pub use backend::EnvBackend;
 pub use config::{EnvConfig, SETTINGS};
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -133,3 +133,8 @@ pub use config::{KeySource, NativeConfig, SETTINGS};
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
 pub use rewrap::KekRotation;
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

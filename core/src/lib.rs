@@ -38,3 +38,8 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use secret::{Description, RotateOutcome, Secret, Version, VersionInfo, VersionSelector};
 pub use settings::{Problems, Settings};
 pub use value::{SecretValue, ValueFormat};
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
