@@ -5,7 +5,7 @@
 //! until curl -sf http://localhost:4566/_localstack/health > /dev/null; do sleep 1; done
 //! AWS_ENDPOINT_URL=http://localhost:4566 AWS_REGION=us-east-1 \
 //! AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \
-//!     cargo run --example aws --features aws
+//!     cargo example aws --features aws
 //! ```
 //!
 //! Without `AWS_ENDPOINT_URL` it calls AWS, with the credentials that the SDK finds. It writes only below

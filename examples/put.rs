@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! printf %s "$KEY" | SECRETS_BACKEND=native SECRETS_NATIVE_KEY_FILE=strongroom.key \
-//!     cargo run --example put -- openai/api-key
+//!     cargo example put -- openai/api-key
 //! ```
 //!
 //! The program strips one line break from the end of the value. It reads standard input and not an

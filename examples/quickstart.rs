@@ -1,6 +1,6 @@
 //! The main job: a service keeps its secrets in the embedded encrypted store.
 //!
-//! Run it with `cargo run --example quickstart`. It uses a temporary folder and no server.
+//! Run it with `cargo example quickstart`. It uses a temporary folder and no server.
 #![expect(clippy::print_stdout, reason = "the user reads its output")]
 
 use strongroom::{Config, MetadataPatch, PutOptions, SecretKind, SecretsManager};

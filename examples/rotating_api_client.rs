@@ -1,6 +1,6 @@
 //! Rotates an API key while a service sends requests with it; no request fails.
 //!
-//! Run it with `cargo run --example rotating_api_client --features rotation-http,reqwest-middleware`. It
+//! Run it with `cargo example rotating_api_client --features rotation-http,reqwest-middleware`. It
 //! uses a temporary folder and starts an API service with an issuer of keys on this machine.
 #![expect(clippy::print_stdout, reason = "the user reads its output")]
 

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! DATABASE_ADMIN_URL=postgresql://postgres:password@localhost/postgres \
-//!     cargo run --example rotating_deadpool --features pool-deadpool
+//!     cargo example rotating_deadpool --features pool-deadpool
 //! ```
 #![expect(clippy::print_stdout, reason = "the user reads its output")]
 

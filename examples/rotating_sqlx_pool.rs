@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! DATABASE_ADMIN_URL=postgresql://postgres:password@localhost/postgres \
-//!     cargo run --example rotating_sqlx_pool --features pool-sqlx
+//!     cargo example rotating_sqlx_pool --features pool-sqlx
 //! ```
 #![expect(clippy::print_stdout, reason = "the user reads its output")]
 

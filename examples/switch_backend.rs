@@ -1,6 +1,6 @@
 //! The same service under two values of `SECRETS_BACKEND`.
 //!
-//! Run it with `cargo run --example switch_backend`. It starts itself as the service
+//! Run it with `cargo example switch_backend`. It starts itself as the service
 //! twice, each time with another environment, as an operator would.
 #![expect(clippy::print_stdout, reason = "the user reads its output")]
 

@@ -1,6 +1,6 @@
 //! A handle gives a service the newest password while an operator replaces it.
 //!
-//! Run it with `cargo run --example watch`. It uses a temporary folder and no server. Service and operator
+//! Run it with `cargo example watch`. It uses a temporary folder and no server. Service and operator
 //! open the same store, as two processes would.
 #![expect(clippy::print_stdout, reason = "the user reads its output")]
 
