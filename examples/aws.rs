@@ -1,16 +1,16 @@
-//! Versions, labels and many secrets at once in AWS Secrets Manager, or in LocalStack.
+//! Versions, stages and batches in AWS Secrets Manager, or in LocalStack.
 //!
 //! ```sh
 //! docker run --rm --detach --publish 127.0.0.1:4566:4566 localstack/localstack:4
 //! until curl -sf http://localhost:4566/_localstack/health > /dev/null; do sleep 1; done
 //! AWS_ENDPOINT_URL=http://localhost:4566 AWS_REGION=us-east-1 \
 //! AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \
-//!     cargo run --features aws --example aws
+//!     cargo example aws --features aws
 //! ```
 //!
-//! Without `AWS_ENDPOINT_URL` it asks AWS itself, with the credentials that the SDK finds. What it
-//! writes lies below `strongroom-example/` and is destroyed in the end.
-#![expect(clippy::print_stdout, reason = "it says what it does")]
+//! Without `AWS_ENDPOINT_URL` it calls AWS, with the credentials that the SDK finds. It writes only below
+//! `strongroom-example/`, and destroys those secrets at the end.
+#![expect(clippy::print_stdout, reason = "the user reads its output")]
 
 use anyhow::ensure;
 use strongroom::{Config, MetadataPatch, PutOptions, SecretKind, SecretsManager};
@@ -20,12 +20,12 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env().set("SECRETS_BACKEND", "aws");
     let secrets = SecretsManager::from_config(config).await?;
     println!("{}: {:?}", secrets.backend().instance, secrets.health().await?);
-    let shown = show(&secrets.namespace("strongroom-example")?).await;
+    let result = show(&secrets.namespace("strongroom-example")?).await;
     for path in ["api-key", "database"] {
         secrets.destroy(format!("strongroom-example/{path}")).await?;
     }
     secrets.close().await?;
-    shown
+    result
 }
 
 async fn show(secrets: &SecretsManager) -> anyhow::Result<()> {
@@ -33,9 +33,9 @@ async fn show(secrets: &SecretsManager) -> anyhow::Result<()> {
     secrets.put_with("api-key", "sk-1", PutOptions::new().metadata(kind)).await?;
     secrets.put("api-key", "sk-2").await?;
     let previous = secrets.get_stage("api-key", "AWSPREVIOUS").await?;
-    ensure!(previous.expose_text()? == "sk-1", "the label leads to another version");
+    ensure!(previous.expose_text()? == "sk-1", "the stage AWSPREVIOUS holds another value");
     for version in secrets.versions("api-key").await? {
-        println!("version {} carries {:?}", version.version, version.stages);
+        println!("version {} has the stages {:?}", version.version, version.stages);
     }
     println!("metadata: {:?}", secrets.get("api-key").await?.metadata());
 

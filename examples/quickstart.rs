@@ -1,7 +1,7 @@
 //! The main job: a service keeps its secrets in the embedded encrypted store.
 //!
-//! Run it with `cargo run --example quickstart`. It works in a temporary folder and needs nothing.
-#![expect(clippy::print_stdout, reason = "it says what it does")]
+//! Run it with `cargo example quickstart`. It uses a temporary folder and no server.
+#![expect(clippy::print_stdout, reason = "the user reads its output")]
 
 use strongroom::{Config, MetadataPatch, PutOptions, SecretKind, SecretsManager};
 

@@ -1,8 +1,8 @@
-//! An API key that is replaced while a service sends requests with it, and none fails.
+//! Rotates an API key while a service sends requests with it; no request fails.
 //!
-//! Run it with `cargo run --features rotation-http,rotation-reqwest --example rotating_api_client`. It works in a
-//! temporary folder, with an issuer of keys on this machine, and needs nothing.
-#![expect(clippy::print_stdout, reason = "it says what it does")]
+//! Run it with `cargo example rotating_api_client --features rotation-http,rotation-reqwest`. It
+//! uses a temporary folder and starts an API service with an issuer of keys on this machine.
+#![expect(clippy::print_stdout, reason = "the user reads its output")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +16,7 @@ use strongroom::rotation::{
 use strongroom::{Config, SecretsManager};
 use strongroom_testkit::issuer::{Issuer, Options};
 
-/// How many requests are sent at a time.
+/// How many clients send requests concurrently.
 const CLIENTS: usize = 20;
 
 type Count = Arc<AtomicU32>;
@@ -38,11 +38,11 @@ async fn main() -> anyhow::Result<()> {
     let policy = RotationPolicy::new().single_instance().drain_timeout(Duration::from_secs(5));
     let key = engine.add(ManagedKey::new("example/api-key", issuer).policy(policy)).await?;
 
-    let (answered, failed) = (Count::default(), Count::default());
+    let (succeeded, failed) = (Count::default(), Count::default());
     let with_key = RotatingKeyMiddleware::new(key.clone()).allow_origin(&service.base())?;
     let client = ClientBuilder::new(reqwest::Client::new()).with(with_key).build();
     let url = format!("{}/work", service.base());
-    let one = || send(client.clone(), url.clone(), answered.clone(), failed.clone());
+    let one = || send(client.clone(), url.clone(), succeeded.clone(), failed.clone());
     let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(one())).collect();
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -59,10 +59,10 @@ async fn main() -> anyhow::Result<()> {
     engine.shutdown().await;
 
     let counts = service.counts();
-    let (answered, failed) = (answered.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
+    let (succeeded, failed) = (succeeded.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
     println!(
-        "{answered} requests were answered and {failed} failed; {} were refused for the leaked key and \
-         sent once more; the issuer knows {} live key",
+        "{succeeded} requests succeeded and {failed} failed; the service rejected the leaked key {} times and \
+         the client repeated the request with the new key; live keys at the issuer: {}",
         counts.revoked_uses,
         service.live_keys().len()
     );
@@ -74,14 +74,14 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends one request after the other, each with the key that is current when it begins.
-async fn send(client: ClientWithMiddleware, url: String, answered: Count, failed: Count) {
+/// Sends one request after the other, each with the key that is current when the request starts.
+async fn send(client: ClientWithMiddleware, url: String, succeeded: Count, failed: Count) {
     loop {
         let whole = async {
             let response = client.get(&url).send().await.ok()?.error_for_status().ok()?;
             response.bytes().await.ok()
         };
-        let counter = if whole.await.is_some() { &answered } else { &failed };
+        let counter = if whole.await.is_some() { &succeeded } else { &failed };
         counter.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

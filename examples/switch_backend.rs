@@ -1,8 +1,8 @@
 //! The same service under two values of `SECRETS_BACKEND`.
 //!
-//! Run it with `cargo run --example switch_backend`. It starts itself twice as the service, with
-//! different environments, as an operator would.
-#![expect(clippy::print_stdout, reason = "it says what it does")]
+//! Run it with `cargo example switch_backend`. It starts itself as the service
+//! twice, each time with another environment, as an operator would.
+#![expect(clippy::print_stdout, reason = "the user reads its output")]
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ async fn main() -> anyhow::Result<()> {
     })
 }
 
-/// What an application author writes: it does not know where its secrets are.
+/// The code of the application, which is the same for every store.
 async fn service() -> anyhow::Result<()> {
     let secrets = SecretsManager::from_env().await?;
     let key = secrets.get("openai/api-key").await?;
@@ -45,7 +45,7 @@ async fn service() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an operator does once: put the secret into the encrypted store.
+/// The operator puts the secret into the encrypted store once.
 async fn prepare(store: &Path, key: &Path) -> anyhow::Result<()> {
     let config = Config::new()
         .set("SECRETS_BACKEND", "native")
@@ -54,7 +54,7 @@ async fn prepare(store: &Path, key: &Path) -> anyhow::Result<()> {
     let secrets = SecretsManager::from_config(config).await?;
     secrets.put("openai/api-key", "sk-from-the-store").await?;
     secrets.close().await?;
-    println!("operator: put openai/api-key into {}", store.display());
+    println!("operator: stored openai/api-key in {}", store.display());
     Ok(())
 }
 

@@ -1,8 +1,8 @@
-//! A handle: a service goes on with the newest password while an operator replaces it.
+//! A handle gives a service the newest password while an operator replaces it.
 //!
-//! Run it with `cargo run --example watch`. It works in a temporary folder and needs nothing. Service
-//! and operator open the same store, as two processes would.
-#![expect(clippy::print_stdout, reason = "it says what it does")]
+//! Run it with `cargo example watch`. It uses a temporary folder and no server. Service and operator
+//! open the same store, as two processes would.
+#![expect(clippy::print_stdout, reason = "the user reads its output")]
 
 use std::time::{Duration, Instant};
 
@@ -28,28 +28,28 @@ async fn main() -> anyhow::Result<()> {
         async move { serve(|| password.current().expose_bytes().len()).await }
     });
     operator.put("db/password", "second").await?;
-    println!("operator: has written a new version");
+    println!("operator: wrote a new version");
     let start = Instant::now();
     let changed = password.changed().await?;
     assert_eq!(changed.expose_text()?, "second");
-    println!("service: knows version {} after {:.1?}", changed.version(), start.elapsed());
+    println!("service: received version {} after {:.1?}", changed.version(), start.elapsed());
 
     let (count, longest) = requests.await?;
     println!(
-        "service: {count} requests meanwhile; the slowest look at the password took {longest:?}"
+        "service: {count} requests meanwhile; the slowest read of the password took {longest:?}"
     );
     service.close().await?;
     operator.close().await?;
     Ok(())
 }
 
-/// Serves requests for two seconds. Each looks at the password, which never waits.
-async fn serve(look: impl Fn() -> usize) -> (u32, Duration) {
+/// Serves requests for two seconds. Each reads the password, which never waits.
+async fn serve(read: impl Fn() -> usize) -> (u32, Duration) {
     let (end, mut count, mut longest) =
         (Instant::now() + Duration::from_secs(2), 0, Duration::ZERO);
     while Instant::now() < end {
         let start = Instant::now();
-        assert!(look() > 0);
+        assert!(read() > 0);
         longest = longest.max(start.elapsed());
         count += 1;
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -37,6 +37,7 @@
 //!
 //! A store that is not listed needs only the crate `strongroom-core` and
 //! [`SecretsManager::with_backend`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend_impl;
 mod backends;
@@ -58,9 +59,9 @@ mod policy;
 mod read;
 mod retry;
 mod runtime;
-mod shared;
 #[cfg(all(test, feature = "aws", feature = "env", feature = "hashicorp", feature = "native"))]
 mod settings_reference;
+mod shared;
 mod suggest;
 mod sweeper;
 mod sync;

@@ -1,5 +1,5 @@
-//! What a read that the cache answers takes from the allocator: nothing.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
+//! A cache hit allocates nothing.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test reports a failure with a panic")]
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -11,8 +11,8 @@ use strongroom::{MemoryBackend, ReadOptions, ReadPolicy, SecretsManager};
 
 const PATH: &str = "production/openai/api-key";
 
-/// The result of what is ready at once.
-fn now<T>(future: impl Future<Output = T>) -> T {
+/// Polls a future that is ready immediately.
+fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
@@ -38,14 +38,14 @@ async fn a_hit_allocates_nothing() {
     let hour = ReadOptions::new().max_age(Duration::from_secs(3600));
     let handle = secrets.watch(PATH).await.unwrap();
 
-    let missed = allocations(|| drop(now(SecretsManager::get(&secrets, "none"))));
+    let missed = allocations(|| drop(poll_ready(SecretsManager::get(&secrets, "none"))));
     assert!(missed > 0, "allocations are counted");
     let hits = allocations(|| {
         for _ in 0..1000 {
-            black_box(now(secrets.get(PATH)).unwrap().expose_bytes());
-            black_box(now(clone.get(PATH)).unwrap().version());
-            black_box(now(production.get("openai/api-key")).unwrap().metadata());
-            black_box(now(secrets.get_with(PATH, hour.clone())).unwrap().age());
+            black_box(poll_ready(secrets.get(PATH)).unwrap().expose_bytes());
+            black_box(poll_ready(clone.get(PATH)).unwrap().version());
+            black_box(poll_ready(production.get("openai/api-key")).unwrap().metadata());
+            black_box(poll_ready(secrets.get_with(PATH, hour.clone())).unwrap().age());
             black_box(handle.current().expose_bytes());
         }
     });
@@ -54,13 +54,13 @@ async fn a_hit_allocates_nothing() {
 }
 
 #[tokio::test]
-async fn a_hit_on_another_thread_allocates_nothing_either() {
+async fn a_hit_on_another_thread_allocates_nothing() {
     let secrets = cached().await;
     secrets.get(PATH).await.unwrap();
     let reader = std::thread::spawn(move || {
-        // The first one makes what a thread needs once.
-        drop(now(secrets.get(PATH)));
-        allocations(|| drop(black_box(now(secrets.get(PATH)))))
+        // The first read allocates the thread-local state.
+        drop(poll_ready(secrets.get(PATH)));
+        allocations(|| drop(black_box(poll_ready(secrets.get(PATH)))))
     });
     assert_eq!(reader.join().unwrap(), 0);
 }

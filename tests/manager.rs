@@ -1,5 +1,5 @@
-//! What the facade adds to a backend: namespaces, order, defaults, refusals, expiry, closing.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+//! The manager over a backend: namespaces, order, defaults, unsupported operations, expiry, closing.
+#![expect(clippy::unwrap_used, reason = "a test reports a failure with a panic")]
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -74,7 +74,7 @@ async fn get_many_answers_each_path_in_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_default_stands_in_for_not_found_only() -> Result<()> {
+async fn a_default_replaces_only_not_found() -> Result<()> {
     let secrets = manager();
     assert_eq!(secrets.get_or("missing", "fallback").await?.expose_text()?, "fallback");
     secrets.put_with("old", "x", expiring(Duration::ZERO)).await?;
@@ -85,7 +85,7 @@ async fn a_default_stands_in_for_not_found_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn json_goes_in_and_out_typed() -> Result<()> {
+async fn typed_json_round_trips() -> Result<()> {
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Database {
         user: String,
@@ -109,7 +109,7 @@ async fn json_goes_in_and_out_typed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn expiry_is_warned_of_once_a_week_and_once_a_day_ahead() -> Result<()> {
+async fn warns_of_expiry_once_a_week_and_once_a_day_ahead() -> Result<()> {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -169,7 +169,7 @@ async fn after_close_every_call_of_every_clone_answers_closed() -> Result<()> {
 }
 
 #[test]
-fn a_long_listing_lets_other_tasks_have_their_turn() {
+fn a_long_listing_yields_to_other_tasks() {
     const PAGES: usize = 5;
     let secrets = manager();
     let mut context = Context::from_waker(Waker::noop());
@@ -190,8 +190,8 @@ fn a_long_listing_lets_other_tasks_have_their_turn() {
 }
 
 #[tokio::test]
-async fn a_close_that_was_given_up_is_made_good_by_the_next() -> Result<()> {
-    let (secrets, calls) = careless(Capabilities::none());
+async fn a_close_completes_one_that_was_cancelled() -> Result<()> {
+    let (secrets, calls) = recording(Capabilities::none());
     let mut context = Context::from_waker(Waker::noop());
     let mut given_up = Box::pin(secrets.close());
     assert!(given_up.as_mut().poll(&mut context).is_pending());
@@ -207,15 +207,15 @@ async fn a_close_that_was_given_up_is_made_good_by_the_next() -> Result<()> {
     Ok(())
 }
 
-/// A store that can only read, and counts what reaches it; its answers are careless.
+/// A read-only store that records its calls, and returns secrets without a check of their expiry.
 #[derive(Debug)]
-struct Careless {
+struct RecordingStore {
     info: BackendInfo,
     calls: Arc<Mutex<Vec<Operation>>>,
 }
 
 #[async_trait]
-impl Backend for Careless {
+impl Backend for RecordingStore {
     fn info(&self) -> &BackendInfo {
         &self.info
     }
@@ -245,15 +245,15 @@ impl Backend for Careless {
     }
 }
 
-fn careless(capabilities: Capabilities) -> (SecretsManager, Arc<Mutex<Vec<Operation>>>) {
+fn recording(capabilities: Capabilities) -> (SecretsManager, Arc<Mutex<Vec<Operation>>>) {
     let calls = Arc::default();
     let info = BackendInfo::new("careless", "test", capabilities);
-    (SecretsManager::with_backend(Careless { info, calls: Arc::clone(&calls) }), calls)
+    (SecretsManager::with_backend(RecordingStore { info, calls: Arc::clone(&calls) }), calls)
 }
 
 #[tokio::test]
-async fn what_a_store_cannot_do_never_reaches_it() {
-    let (secrets, calls) = careless(Capabilities::none());
+async fn unsupported_operations_never_reach_the_store() {
+    let (secrets, calls) = recording(Capabilities::none());
     let errors = [
         secrets.put("a", "x").await.unwrap_err(),
         secrets.get_version("a", 1).await.unwrap_err(),
@@ -275,8 +275,8 @@ async fn what_a_store_cannot_do_never_reaches_it() {
 }
 
 #[tokio::test]
-async fn parts_of_a_write_that_a_store_cannot_keep_are_refused() {
-    let (secrets, calls) = careless(Capabilities::none().with(Capability::Put));
+async fn rejects_a_write_with_parts_that_the_store_does_not_support() {
+    let (secrets, calls) = recording(Capabilities::none().with(Capability::Put));
     let tag = PutOptions::new().metadata(MetadataPatch::new().tag("a", "b"));
     let refused = [
         secrets.put_with("a", "x", PutOptions::new().must_not_exist()).await,
@@ -292,8 +292,8 @@ async fn parts_of_a_write_that_a_store_cannot_keep_are_refused() {
 }
 
 #[tokio::test]
-async fn expiry_holds_even_if_a_store_does_not_look() {
-    let (secrets, _) = careless(Capabilities::none());
+async fn enforces_expiry_even_if_the_store_does_not() {
+    let (secrets, _) = recording(Capabilities::none());
     assert!(secrets.get("fresh").await.is_ok());
     let error = secrets.get("expired").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);

@@ -138,3 +138,8 @@ pub use aws_config::SdkConfig;
 pub use backend::AwsBackend;
 pub use config::{AssumedRole, AwsConfig, StaticCredentials};
 pub use settings::SETTINGS;
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -104,3 +104,8 @@ mod variable;
 pub use backend::EnvBackend;
 pub use config::EnvConfig;
 pub use settings::SETTINGS;
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -117,3 +117,8 @@ mod write;
 pub use backend::HashicorpBackend;
 pub use config::{AppRole, Auth, HashicorpConfig, SecretId};
 pub use settings::SETTINGS;
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

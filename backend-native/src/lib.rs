@@ -137,3 +137,8 @@ pub use config::{KeySource, NativeConfig};
 pub use record::fuzz_record;
 pub use rewrap::KekRotation;
 pub use settings::SETTINGS;
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -245,15 +245,16 @@ mod tests {
     use crate::store::Store;
 
     const DAY: i64 = 86_400_000;
+    const MONTH: Retention = Retention { versions: None, days: Some(30) };
 
     /// Writes one version on each of these days with a retention of 30 days, and returns the
     /// versions that remain.
     fn remaining_after(days: &[i64]) -> Vec<u64> {
-        remaining_after_rollback(days, None)
+        remaining_with(MONTH, days, None)
     }
 
-    /// The same, with a rollback before the last write.
-    fn remaining_after_rollback(days: &[i64], to: Option<u64>) -> Vec<u64> {
+    /// The same with another retention, and with a rollback before the last write.
+    fn remaining_with(retention: Retention, days: &[i64], to: Option<u64>) -> Vec<u64> {
         let folder = tempfile::tempdir().unwrap();
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
@@ -270,7 +271,6 @@ mod tests {
                 truncate_log: &truncate_log,
                 key_ring_changed: &key_ring_changed,
             };
-            let retention = Retention { versions: None, days: Some(30) };
             if let Some(version) = to.filter(|_| Some(day) == days.last()) {
                 rollback(&transaction, &path, &version.into()).unwrap();
             }
@@ -286,7 +286,15 @@ mod tests {
         assert_eq!(remaining_after(&[1000, 1090, 1119]), [1, 2, 3], "replaced 29 days ago");
         assert_eq!(remaining_after(&[1000, 1090, 1121]), [2, 3], "replaced 31 days ago");
         assert_eq!(remaining_after(&[1000, 1001, 1002, 1300]), [3, 4]);
-        let rolled_back = remaining_after_rollback(&[1000, 1001, 1002, 1300], Some(1));
+        assert_eq!(remaining_after(&[1000, 1100, 1200, 1300]), [3, 4], "3 was just replaced");
+        let rolled_back = remaining_with(MONTH, &[1000, 1001, 1002, 1300], Some(1));
         assert_eq!(rolled_back, [1, 2, 3, 4], "1 was active until this write");
+    }
+
+    #[test]
+    fn the_stricter_of_two_limits_counts() {
+        let keeping = |versions| Retention { versions: Some(versions), ..MONTH };
+        assert_eq!(remaining_with(keeping(2), &[1000, 1001, 1002], None), [2, 3]);
+        assert_eq!(remaining_with(keeping(3), &[1000, 1001, 1002, 1300], None), [3, 4]);
     }
 }

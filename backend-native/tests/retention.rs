@@ -1,8 +1,8 @@
 //! The retention of versions.
 //!
 //! The age of a version cannot be set from outside: it is part of what authenticates the record,
-//! and the clock is the system's. So the rule on age is tested with its smallest and largest
-//! bounds, between which only the number differs.
+//! and the clock is the system's. So what the rule on age removes is tested in `write.rs`, with times
+//! of its own.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
@@ -93,21 +93,6 @@ fn next_millisecond() {
 }
 
 #[tokio::test]
-async fn versions_replaced_long_enough_ago_are_removed_but_never_the_one_just_replaced() {
-    let directory = directory_in_memory();
-    let backend = keeping(directory.path(), None, Some(0)).await;
-    put_next(&backend, "a", 1).await;
-    for version in 2..=4 {
-        next_millisecond();
-        put_next(&backend, "a", version).await;
-        assert_eq!(numbers(&backend, "a").await, [version, version - 1]);
-        assert!(is_intact(&backend, "a", version).await);
-    }
-    next_millisecond();
-    assert!(is_intact(&backend, "a", 3).await, "time alone removes nothing");
-}
-
-#[tokio::test]
 async fn versions_within_their_age_are_kept() {
     for days in [1, 36_500, u64::MAX] {
         let directory = directory_in_memory();
@@ -121,15 +106,13 @@ async fn versions_within_their_age_are_kept() {
 }
 
 #[tokio::test]
-async fn the_stricter_of_two_limits_counts() {
+async fn limits_of_zero_are_refused() {
     let directory = directory_in_memory();
-    let backend = keeping(directory.path(), Some(2), Some(1)).await;
-    for version in 1..=3 {
-        put_next(&backend, "a", version).await;
-    }
-    assert_eq!(numbers(&backend, "a").await, [3, 2]);
-    let backend = keeping(directory.path(), Some(3), Some(0)).await;
-    next_millisecond();
-    put_next(&backend, "a", 4).await;
-    assert_eq!(numbers(&backend, "a").await, [4, 3]);
+    let mut config = config(directory.path());
+    config.keep_versions = Some(0);
+    config.keep_days = Some(0);
+    let error = NativeBackend::open(config).await.unwrap_err();
+    let problems = ["keep_versions", "keep_days"]
+        .map(|field| format!("`NativeConfig::{field}` must be at least 1"));
+    assert_eq!(error.problems(), problems);
 }

@@ -1,4 +1,4 @@
-//! What the benches share: fair timing, and a report that can be compared over time.
+//! What the benches share: comparable timings, and a report for comparison over time.
 
 pub mod measure;
 pub mod report;

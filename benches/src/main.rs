@@ -1,8 +1,8 @@
 //! The benches: `cargo xtask bench [group]`.
 //!
-//! Without an argument every group runs and the report is written anew. With one, the groups whose
+//! Without an argument, every group runs and a new report is written. With an argument, the groups whose
 //! name contains it run, and their figures replace those of the last report.
-#![expect(clippy::print_stdout, reason = "the table is for whoever runs it")]
+#![expect(clippy::print_stdout, reason = "the user reads the table")]
 
 mod groups {
     pub(crate) mod aws;
@@ -38,12 +38,12 @@ fn main() -> Result<()> {
         return groups::cached::play(&role);
     }
     let filter = env::args().nth(1);
-    let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter));
+    let is_selected = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter));
     let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
-    ensure!(names.iter().any(|name| wanted(name)), "no such group; there are: {names:?}");
+    ensure!(names.iter().any(|name| is_selected(name)), "no such group; the groups are {names:?}");
 
     let mut report = Report::default();
-    for (name, group) in GROUPS.iter().filter(|(name, _)| wanted(name)) {
+    for (name, group) in GROUPS.iter().filter(|(name, _)| is_selected(name)) {
         println!("measuring {name} …");
         group(&mut report).with_context(|| format!("group {name}"))?;
     }
@@ -61,6 +61,6 @@ fn main() -> Result<()> {
 
 fn report_file() -> Result<PathBuf> {
     let package = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask bench`")?;
-    let root = Path::new(&package).parent().context("the benches lie outside a workspace")?;
+    let root = Path::new(&package).parent().context("the benches are outside of a workspace")?;
     Ok(root.join("target/bench/report.json"))
 }

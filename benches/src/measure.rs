@@ -1,12 +1,12 @@
-//! Fair timing within one process.
+//! Comparable timings within one process.
 //!
-//! A machine's speed drifts while it measures. Subjects that are compared therefore take turns,
-//! round by round, and a ratio is computed within each round before the median is taken.
+//! The speed of a machine drifts during a measurement. Therefore each round takes one sample of each subject,
+//! ratios are computed within a round, and the median over the rounds counts.
 //!
-//! Several threads only hinder each other while they run at the same time. The scheduler often gives
-//! a thread that has just been woken the processor of the thread that woke it, and another program
-//! may take a processor away: both look as if each operation cost twice as much. Threads therefore
-//! spin until all of them run, in many short batches, and the median batch counts.
+//! Threads contend only while they run at the same time. The scheduler often runs a woken thread on the
+//! processor of the thread that woke it, and another program can occupy a processor; both make each operation
+//! look twice as expensive. Therefore threads spin until all of them run, in many short batches, and the
+//! median batch counts.
 
 use std::hint::{black_box, spin_loop};
 use std::panic::resume_unwind;
@@ -17,32 +17,32 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use tokio::runtime::Runtime;
 
-/// How many turns each subject gets, and how long they are.
+/// The number and the length of the samples of each subject.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// How many turns.
+pub struct Sampling {
+    /// The number of samples.
     pub rounds: usize,
-    /// How long a turn lasts at least; an operation that is slower alone is run once per turn.
-    pub turn: Duration,
+    /// The minimum length of a sample. A slower operation runs once per sample.
+    pub sample_time: Duration,
 }
 
 /// For operations within this process.
-pub const BRISK: Pace = Pace { rounds: 41, turn: Duration::from_millis(5) };
+pub const IN_PROCESS: Sampling = Sampling { rounds: 41, sample_time: Duration::from_millis(5) };
 
-/// How many batches a turn of several threads has, at most.
+/// The maximum number of batches in a sample of several threads.
 const BATCHES: u32 = 64;
-/// How often threads meet before the first batch. Two threads on one processor need a time slice to
-/// meet once, so the scheduler has about 100 ms to give each thread a processor.
-const MEETINGS: u32 = 32;
+/// How often threads synchronize before the first batch. Two threads on one processor need a time slice to
+/// synchronize once, so the scheduler has about 100 ms to give each thread its own processor.
+const WARM_UP_BARRIERS: u32 = 32;
 
-/// An operation to time. What it returns is dropped within the measured time.
-pub struct Subject<'a>(Turn<'a>);
+/// An operation to time. The time includes the drop of its result.
+pub struct Subject<'a>(Sample<'a>);
 
-/// Runs the operation so many times, on at most so many threads, and returns the time taken.
-type Turn<'a> = Box<dyn FnMut(u32, usize) -> Duration + 'a>;
+/// Takes the number of iterations and the maximum number of threads, runs the operation, and returns the time.
+type Sample<'a> = Box<dyn FnMut(u32, usize) -> Duration + 'a>;
 
 impl<'a> Subject<'a> {
-    /// A plain function.
+    /// A synchronous function.
     pub fn new<T>(mut operation: impl FnMut() -> T + 'a) -> Self {
         Self(Box::new(move |times, _| {
             let start = Instant::now();
@@ -53,7 +53,7 @@ impl<'a> Subject<'a> {
         }))
     }
 
-    /// An asynchronous function. The runtime is entered once per turn, not once per operation.
+    /// An asynchronous function. Each sample enters the runtime once.
     pub fn awaiting<F: Future>(
         runtime: &'a Runtime,
         mut operation: impl FnMut() -> F + 'a,
@@ -69,19 +69,19 @@ impl<'a> Subject<'a> {
         }))
     }
 
-    /// An asynchronous function of which so many are under way at a time.
+    /// An asynchronous function with this number of concurrent calls.
     ///
-    /// The time of one operation is then the inverse of how many are done per second.
-    pub fn at_once<F: Future>(
+    /// The time of one operation is the inverse of the throughput.
+    pub fn concurrent<F: Future>(
         runtime: &'a Runtime,
-        at_once: usize,
+        concurrency: usize,
         mut operation: impl FnMut() -> F + 'a,
     ) -> Self {
         Self(Box::new(move |times, _| {
             runtime.block_on(async {
                 let start = Instant::now();
                 let operations = stream::iter(0..times).map(|_| operation());
-                let mut done = operations.buffer_unordered(at_once);
+                let mut done = operations.buffer_unordered(concurrency);
                 while let Some(result) = done.next().await {
                     black_box(result);
                 }
@@ -90,11 +90,11 @@ impl<'a> Subject<'a> {
         }))
     }
 
-    /// A function that so many threads run at once, each of them as often as one alone would.
+    /// A function that this number of threads run concurrently, each of them as often as a single thread.
     ///
-    /// The threads live for a turn and begin each batch together. The time of one operation is that
-    /// from the first beginning to the last end of the median batch, divided by how often each
-    /// thread ran it: threads that do not hinder each other take as long as one.
+    /// The threads live for one sample and start each batch together. The time of one operation is the time
+    /// from the first start to the last end of the median batch, divided by the iterations of each thread:
+    /// threads without contention take as long as one.
     pub fn on_threads<T>(threads: usize, operation: impl Fn() -> T + Sync + 'a) -> Self {
         Self(Box::new(move |times, most_threads| {
             let work = |times| {
@@ -102,12 +102,12 @@ impl<'a> Subject<'a> {
                     black_box(operation());
                 }
             };
-            together((0..threads.min(most_threads)).map(|_| &work), times)
+            run_threads((0..threads.min(most_threads)).map(|_| &work), times)
         }))
     }
 
-    /// As [`on_threads`](Self::on_threads), for an asynchronous function: one thread for each of
-    /// the runtimes, which it enters once per batch.
+    /// Like [`on_threads`](Self::on_threads), for an asynchronous function: one thread per runtime, which
+    /// enters its runtime once per batch.
     pub fn awaiting_on_threads<F: Future>(
         runtimes: &'a [Runtime],
         operation: impl Fn() -> F + Sync + 'a,
@@ -123,16 +123,16 @@ impl<'a> Subject<'a> {
                     });
                 }
             };
-            together(runtimes.iter().take(most_threads).map(work), times)
+            run_threads(runtimes.iter().take(most_threads).map(work), times)
         }))
     }
 
-    /// How many operations fill a turn of one thread. Trying it out warms the caches, too.
-    fn times_per_turn(&mut self, turn: Duration) -> u32 {
+    /// The number of iterations that fill a sample of one thread. The trial runs also warm the caches.
+    fn iterations_per_sample(&mut self, sample_time: Duration) -> u32 {
         let mut times = 1;
         loop {
             let taken = (self.0)(times, 1);
-            if taken >= turn || times > u32::MAX / 2 {
+            if taken >= sample_time || times > u32::MAX / 2 {
                 return times;
             }
             times *= 2;
@@ -140,19 +140,18 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Gives each piece of work a thread and runs it so many times there, in batches that begin together.
-/// Returns the time from the first beginning to the last end of the median batch, times the number of
-/// batches.
-fn together<W: Fn(u32) + Send>(work: impl Iterator<Item = W>, times: u32) -> Duration {
+/// Runs each piece of work on its own thread, in batches that start together. Returns the time from the first
+/// start to the last end of the median batch, multiplied by the number of batches.
+fn run_threads<W: Fn(u32) + Send>(work: impl Iterator<Item = W>, times: u32) -> Duration {
     let work: Vec<_> = work.collect();
     let batches = times.clamp(1, BATCHES);
     let times_per_batch = times.div_ceil(batches);
     let barrier = &SpinBarrier::new(work.len());
     let threads: Vec<Vec<(Instant, Instant)>> = thread::scope(|scope| {
-        let begin = |work: W| {
+        let spawn = |work: W| {
             scope.spawn(move || {
                 let mut member = barrier.join();
-                for _ in 0..MEETINGS {
+                for _ in 0..WARM_UP_BARRIERS {
                     member.wait();
                 }
                 let batch = |_| {
@@ -164,7 +163,7 @@ fn together<W: Fn(u32) + Send>(work: impl Iterator<Item = W>, times: u32) -> Dur
                 (0..batches).map(batch).collect()
             })
         };
-        let threads: Vec<_> = work.into_iter().map(begin).collect();
+        let threads: Vec<_> = work.into_iter().map(spawn).collect();
         let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
         ended.map(|spans| spans.unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
@@ -178,14 +177,14 @@ fn together<W: Fn(u32) + Send>(work: impl Iterator<Item = W>, times: u32) -> Dur
     Duration::from_secs_f64(median * f64::from(times) / f64::from(times_per_batch.max(1)))
 }
 
-/// Lets threads meet again and again, and go on within nanoseconds of each other.
+/// A reusable barrier that releases its threads within nanoseconds of each other.
 struct SpinBarrier {
     threads: usize,
     arrivals: AtomicUsize,
 }
 
 impl SpinBarrier {
-    /// More arrivals than any number of meetings needs.
+    /// More arrivals than any number of barriers needs.
     const OPEN: usize = usize::MAX / 1024;
 
     fn new(threads: usize) -> Self {
@@ -197,14 +196,14 @@ impl SpinBarrier {
     }
 }
 
-/// A thread that meets others. The others do not wait for it once it is dropped, as by a panic.
+/// A thread at the barrier. The others do not wait for it after its drop, for example in a panic.
 struct BarrierMember<'a> {
     barrier: &'a SpinBarrier,
     awaited: usize,
 }
 
 impl BarrierMember<'_> {
-    /// Waits until all threads wait, without giving the processor to another thread.
+    /// Waits until all threads wait, and does not yield the processor.
     fn wait(&mut self) {
         self.awaited += self.barrier.threads;
         self.barrier.arrivals.fetch_add(1, Ordering::AcqRel);
@@ -256,23 +255,28 @@ impl Timing {
     }
 }
 
-/// Times the subjects in turns, A B C, A B C, …, at the pace [`BRISK`].
+/// Samples the subjects in the order A B C, A B C, … with [`IN_PROCESS`].
 #[must_use]
 pub fn compare<const N: usize>(mut subjects: [Subject<'_>; N]) -> [Timing; N] {
-    let times = subjects.each_mut().map(|subject| subject.times_per_turn(BRISK.turn));
-    take_turns(BRISK.rounds, subjects, times)
+    let times =
+        subjects.each_mut().map(|subject| subject.iterations_per_sample(IN_PROCESS.sample_time));
+    run_rounds(IN_PROCESS.rounds, subjects, times)
 }
 
-/// As [`compare`], at another pace, for subjects that take about the same time: every turn is of
-/// as many operations, so that what a turn costs at its ends weighs on all alike.
+/// Like [`compare`], with another sampling, for subjects of about the same speed. All samples have the same
+/// number of iterations, so the overhead of a sample is the same for all subjects.
 #[must_use]
-pub fn compare_alike<const N: usize>(pace: Pace, mut subjects: [Subject<'_>; N]) -> [Timing; N] {
-    let times = subjects.each_mut().map(|subject| subject.times_per_turn(pace.turn));
+pub fn compare_alike<const N: usize>(
+    sampling: Sampling,
+    mut subjects: [Subject<'_>; N],
+) -> [Timing; N] {
+    let times =
+        subjects.each_mut().map(|subject| subject.iterations_per_sample(sampling.sample_time));
     let most = times.into_iter().max().unwrap_or(1);
-    take_turns(pace.rounds, subjects, [most; N])
+    run_rounds(sampling.rounds, subjects, [most; N])
 }
 
-fn take_turns<const N: usize>(
+fn run_rounds<const N: usize>(
     rounds: usize,
     mut subjects: [Subject<'_>; N],
     times: [u32; N],

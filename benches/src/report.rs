@@ -7,13 +7,13 @@ use std::{fmt, fs, io};
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// What a figure should at most or at least be.
+/// The upper or lower limit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// This much or less.
+    /// At most this value.
     Max(f64),
-    /// This much or more.
+    /// At least this value.
     Min(f64),
 }
 
@@ -57,11 +57,11 @@ pub struct Report {
 impl Report {
     /// Adds a figure, kept to three decimal places.
     ///
-    /// A name says what was measured, such as `native_get_over_parts`, and stays the same from then
-    /// on; the unit of a ratio is `x`.
+    /// A name says what was measured, such as `native_get_over_parts`, and never changes. The unit of a
+    /// ratio is `x`.
     ///
     /// # Errors
-    /// If the value is no finite number or the name is already taken.
+    /// If the value is not a finite number or the name is already in use.
     pub fn add(
         &mut self,
         name: &str,
@@ -77,7 +77,7 @@ impl Report {
         Ok(())
     }
 
-    /// Writes the report, in place of an earlier one.
+    /// Writes the report and replaces an earlier one.
     ///
     /// # Errors
     /// If the file or its directory cannot be written.
@@ -91,14 +91,14 @@ impl Report {
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// Writes these figures into an earlier report, whose other figures stay.
+    /// Writes these figures into an earlier report and keeps its other figures.
     ///
     /// # Errors
-    /// If the earlier report cannot be read as one, or the new one cannot be written.
+    /// If the earlier file is not a report, or the new one cannot be written.
     pub fn merge_into(&self, file: &Path) -> Result<()> {
         let mut merged = match fs::read_to_string(file) {
             Ok(text) => serde_json::from_str(&text)
-                .with_context(|| format!("{} is no report; delete it", file.display()))?,
+                .with_context(|| format!("{} is not a report; delete it", file.display()))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(error).context(format!("cannot read {}", file.display())),
         };
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_aligned_and_judges_targets() {
+    fn the_table_is_aligned_and_marks_missed_targets() {
         let expected = "\
 name               value  unit  target         met?
 get_per_second   999.000  1/s   at least 1000  NO
@@ -163,7 +163,7 @@ put_over_sqlite    1.500  x     at most 1.5    yes
     }
 
     #[test]
-    fn the_file_has_the_agreed_form() {
+    fn the_file_has_the_documented_format() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("bench/report.json");
         sample().write(&file).unwrap();
@@ -178,7 +178,7 @@ put_over_sqlite    1.500  x     at most 1.5    yes
     }
 
     #[test]
-    fn merging_replaces_what_was_measured_again_and_keeps_the_rest() {
+    fn merging_replaces_repeated_figures_and_keeps_the_others() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("report.json");
         sample().merge_into(&file).unwrap();
@@ -197,7 +197,7 @@ put_over_sqlite    1.500  x     at most 1.5    yes
     }
 
     #[test]
-    fn a_figure_is_a_number_and_has_one_value() {
+    fn rejects_figures_that_are_not_numbers_or_repeated() {
         let mut report = sample();
         assert!(report.add("ratio", f64::NAN, "x", None).is_err());
         assert!(report.add("open_ms", 1.0, "ms", None).is_err());

@@ -41,3 +41,8 @@ pub use secret::{
 };
 pub use settings::{Problems, Setting, SettingKind, SettingNames, Settings, SettingsSource};
 pub use value::{SecretValue, ValueFormat};
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,4 @@
-//! Reads the expiry of a key from any headers: never panics, and gives only a plausible expiry.
+//! Reading the expiry of a key from any headers never panics and returns only a plausible expiry.
 #![no_main]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! Reading a value's JSON agrees with `serde_json` on everything that `serde_json` accepts.
+//! Reading the JSON of a value agrees with `serde_json` on all input that `serde_json` accepts.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ fuzz_target!(|text: &str| {
     let secret = SecretValue::from(text);
     let parsed = secret.parse_json::<Value>();
     let Ok(expected) = serde_json::from_str::<Value>(text) else {
-        // Malformed text must only not panic.
+        // Malformed text must not panic.
         let _ = secret.field("a");
         let _ = secret.field_names();
         return;

@@ -1,4 +1,4 @@
-//! Bytes that were not sealed with the key never open, and never make the reader panic.
+//! Opening bytes that were not sealed with the key always fails and never panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

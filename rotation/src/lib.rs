@@ -80,6 +80,7 @@
 //! `rotation_intent_by`, `rotation_intent_at`, `rotation_unsure` and `rotation_leaked` stand in them for
 //! the attempt, the untracked keys and the compromised generation. They are read, and the next write makes
 //! them version 1. A record of a later version is refused, and never written.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod callers;
 mod calls;
@@ -160,3 +161,8 @@ pub use self::reqwest::RotatingKeyMiddleware;
 pub use self::tower::{
     CloneBody, NoRetry, ResponseFuture, RetryBody, RotatingKeyLayer, RotatingKeyService,
 };
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

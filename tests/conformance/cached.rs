@@ -1,4 +1,4 @@
-//! The methods of a manager that applications call, as a backend: the contract holds through the cache, too.
+//! The application methods of a manager as a backend: the contract must hold through the cache, too.
 
 use strongroom::{
     Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, PutOptions,
@@ -6,7 +6,7 @@ use strongroom::{
     VersionInfo, VersionSelector, async_trait,
 };
 
-/// Reads through the cache of a manager; the manager's own `Backend` implementation does not.
+/// Reads through the cache of a manager. The manager's own `Backend` implementation bypasses the cache.
 #[derive(Debug)]
 pub(crate) struct Cached {
     secrets: SecretsManager,

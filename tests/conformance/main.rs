@@ -1,6 +1,6 @@
-//! The backend contract, for every backend, alone and through a manager that caches, and for a manager as
-//! a backend; see `strongroom_testkit::conformance`.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+//! The backend contract for every backend, bare and through a manager with a cache, and for a manager as a
+//! backend; see `strongroom_testkit::conformance`.
+#![expect(clippy::unwrap_used, reason = "a test reports a failure with a panic")]
 
 mod cached;
 
@@ -27,33 +27,33 @@ use cached::Cached;
 
 fn main() -> ExitCode {
     conformance::main(vec![
-        Box::new(Memory(Way::Bare)),
-        Box::new(Memory(Way::Cached)),
-        Box::new(Memory(Way::Manager)),
+        Box::new(Memory(Access::Bare)),
+        Box::new(Memory(Access::Cached)),
+        Box::new(Memory(Access::Manager)),
         Box::new(Env),
-        Box::new(Native(Way::Bare)),
-        Box::new(Native(Way::Cached)),
-        Box::new(Native(Way::Manager)),
-        Box::new(Hashicorp::new(Way::Bare)),
-        Box::new(Hashicorp::new(Way::Cached)),
-        Box::new(Aws::new(Way::Bare)),
-        Box::new(Aws::new(Way::Cached)),
+        Box::new(Native(Access::Bare)),
+        Box::new(Native(Access::Cached)),
+        Box::new(Native(Access::Manager)),
+        Box::new(Hashicorp::new(Access::Bare)),
+        Box::new(Hashicorp::new(Access::Cached)),
+        Box::new(Aws::new(Access::Bare)),
+        Box::new(Aws::new(Access::Cached)),
     ])
 }
 
-/// How the cases reach a store.
+/// How the cases access a store.
 #[derive(Clone, Copy)]
-enum Way {
-    /// The backend alone.
+enum Access {
+    /// The bare backend.
     Bare,
-    /// The reads and writes of a manager that caches, as an application makes them.
+    /// The reads and writes of a manager with a cache, as in an application.
     Cached,
-    /// A manager that caches, as a backend: its reads are fresh.
+    /// A manager with a cache, as a backend: its reads bypass the cache.
     Manager,
 }
 
-impl Way {
-    /// One of the names of a target, in the order above.
+impl Access {
+    /// Selects one of the names of a target, in the order of the variants.
     fn name(self, [bare, cached, manager]: [&'static str; 3]) -> &'static str {
         match self {
             Self::Bare => bare,
@@ -65,20 +65,19 @@ impl Way {
     fn to(self, backend: impl Backend) -> Fixture {
         match self {
             Self::Bare => Fixture::new(backend),
-            Self::Cached => Fixture::new(Cached::new(caching(backend))),
-            Self::Manager => Fixture::new(caching(backend)),
+            Self::Cached => Fixture::new(Cached::new(with_cache(backend))),
+            Self::Manager => Fixture::new(with_cache(backend)),
         }
     }
 }
 
-/// A manager whose cache keeps a copy for longer than a case takes: a case that sees a write does not see
-/// it because an entry has expired.
-fn caching(backend: impl Backend) -> SecretsManager {
+/// A manager whose cache outlasts a case: when a case sees a write, the reason is not an expired entry.
+fn with_cache(backend: impl Backend) -> SecretsManager {
     let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(60));
     SecretsManager::with_policy(backend, policy)
 }
 
-/// Everything but rotation by the store itself.
+/// All capabilities except rotation by the store itself.
 const COMPLETE: &[Capability] = &[
     Capability::Put,
     Capability::Conditions,
@@ -91,7 +90,7 @@ const COMPLETE: &[Capability] = &[
     Capability::Metadata,
 ];
 
-struct Memory(Way);
+struct Memory(Access);
 
 #[async_trait]
 impl Target for Memory {
@@ -108,7 +107,7 @@ impl Target for Memory {
     }
 }
 
-/// Reads a `.env` file: the environment of a process cannot be changed without `unsafe`.
+/// Reads a `.env` file, because a process cannot change its environment without `unsafe`.
 struct Env;
 
 #[async_trait]
@@ -144,7 +143,7 @@ impl Target for Env {
     }
 }
 
-struct Native(Way);
+struct Native(Access);
 
 #[async_trait]
 impl Target for Native {
@@ -165,16 +164,16 @@ impl Target for Native {
     }
 }
 
-/// One OpenBao for all cases; each case has a session and a prefix of its own.
+/// One OpenBao server for all cases; each case has its own session and prefix.
 struct Hashicorp {
-    way: Way,
+    access: Access,
     server: OnceCell<(Server, Credentials)>,
     cases: AtomicU32,
 }
 
 impl Hashicorp {
-    fn new(way: Way) -> Self {
-        Self { way, server: OnceCell::new(), cases: AtomicU32::new(0) }
+    fn new(access: Access) -> Self {
+        Self { access, server: OnceCell::new(), cases: AtomicU32::new(0) }
     }
 
     async fn start() -> (Server, Credentials) {
@@ -188,7 +187,7 @@ impl Hashicorp {
 #[async_trait]
 impl Target for Hashicorp {
     fn name(&self) -> &'static str {
-        self.way.name(["hashicorp", "hashicorp+cache", "hashicorp+manager"])
+        self.access.name(["hashicorp", "hashicorp+cache", "hashicorp+manager"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -203,28 +202,28 @@ impl Target for Hashicorp {
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
-        self.way.to(HashicorpBackend::open(config).unwrap()).below(prefix)
+        self.access.to(HashicorpBackend::open(config).unwrap()).below(prefix)
     }
 }
 
-/// One LocalStack for all cases, with documented behaviour of AWS put right in it; see
+/// One LocalStack for all cases, corrected to the documented behaviour of AWS; see
 /// `tests/testkit/src/localstack`.
 struct Aws {
-    way: Way,
+    access: Access,
     server: OnceCell<localstack::Server>,
     cases: AtomicU32,
 }
 
 impl Aws {
-    fn new(way: Way) -> Self {
-        Self { way, server: OnceCell::new(), cases: AtomicU32::new(0) }
+    fn new(access: Access) -> Self {
+        Self { access, server: OnceCell::new(), cases: AtomicU32::new(0) }
     }
 }
 
 #[async_trait]
 impl Target for Aws {
     fn name(&self) -> &'static str {
-        self.way.name(["aws", "aws+cache", "aws+manager"])
+        self.access.name(["aws", "aws+cache", "aws+manager"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -241,6 +240,6 @@ impl Target for Aws {
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
-        self.way.to(AwsBackend::open(config).await.unwrap()).below(prefix)
+        self.access.to(AwsBackend::open(config).await.unwrap()).below(prefix)
     }
 }

@@ -1,17 +1,17 @@
-//! What a manager has cached, or a handle holds.
+//! Values in the cache of a manager, and in handles.
 
 use std::time::{Duration, Instant};
 
 use strongroom::{ErrorKind, ReadPolicy, SecretsManager};
 use strongroom_testkit::memory::Planted;
 
-use crate::{alone, leaves_nothing, native};
+use crate::{leaves_nothing, native, run_exclusively};
 
-/// How long the cache of a flow keeps what it has read.
+/// The TTL of the cache in a flow.
 const TTL: Duration = Duration::from_secs(300);
 
-/// Runs `flow` with a manager that has the value in its cache, and nowhere else: the store beneath
-/// it holds none.
+/// Runs `flow` with a manager that holds the only copy of the value, in its cache: the store below it holds
+/// none.
 fn cached_leaves_nothing(policy: ReadPolicy, flow: impl AsyncFnOnce(&SecretsManager, &Planted)) {
     leaves_nothing(async |planted| {
         let folder = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ fn cached_and_invalidated() {
         assert_eq!(planted.count_in_own_memory(), 1, "a reader keeps it");
         drop(kept);
         assert_eq!(planted.count_in_own_memory(), 0);
-        // Read again, it is in the cache again.
+        // The next read caches the value again.
         drop(secrets.get("key").await.unwrap());
         assert_eq!(planted.count_in_own_memory(), 1);
         secrets.invalidate("key").unwrap();
@@ -58,7 +58,7 @@ fn cached_and_closed() {
 
 #[test]
 fn cached_and_dropped() {
-    alone(async |planted| {
+    run_exclusively(async |planted| {
         let folder = tempfile::tempdir().unwrap();
         let policy = ReadPolicy::new().cache_ttl(TTL);
         let secrets = SecretsManager::with_policy(native(folder.path()).await, policy);
@@ -71,7 +71,7 @@ fn cached_and_dropped() {
 }
 
 #[test]
-fn cached_and_written_anew() {
+fn cached_and_overwritten() {
     cached_leaves_nothing(ReadPolicy::new(), async |secrets, planted| {
         secrets.put("key", "another").await.unwrap();
         assert_eq!(planted.count_in_own_memory(), 0);
@@ -102,7 +102,7 @@ fn cached_and_evicted() {
 #[test]
 fn cached_and_refreshed() {
     cached_leaves_nothing(ReadPolicy::new(), async |secrets, planted| {
-        // Each reading has a buffer of its own; the last one stays.
+        // Each read has its own buffer; the cache keeps the last one.
         drop(secrets.refresh("key").await.unwrap());
         drop(secrets.refresh("key").await.unwrap());
         assert_eq!(planted.count_in_own_memory(), 1);
@@ -111,7 +111,7 @@ fn cached_and_refreshed() {
 }
 
 #[test]
-fn cached_by_a_read_of_many() {
+fn cached_by_get_many() {
     cached_leaves_nothing(ReadPolicy::new(), async |secrets, planted| {
         for _ in 0..2 {
             secrets.invalidate("key").unwrap();
@@ -124,15 +124,15 @@ fn cached_by_a_read_of_many() {
 }
 
 #[test]
-fn cached_for_its_time() {
-    alone(async |planted| {
+fn cached_until_its_ttl() {
+    run_exclusively(async |planted| {
         let folder = tempfile::tempdir().unwrap();
         let policy = ReadPolicy::new().cache_ttl(Duration::from_millis(50));
         let policy = policy.stale_if_error(Duration::ZERO);
         let secrets = SecretsManager::with_policy(native(folder.path()).await, policy);
         secrets.put("key", planted.expose()).await.unwrap();
         drop(secrets.get("key").await.unwrap());
-        // Nobody asks for it any more: it is swept away, within a second or two.
+        // Without further reads, the sweeper removes the entry within two seconds.
         let begin = Instant::now();
         while planted.count_in_own_memory() != 0 {
             assert!(begin.elapsed() < Duration::from_secs(20), "it stays after its time");
@@ -142,7 +142,7 @@ fn cached_for_its_time() {
 }
 
 #[test]
-fn watched_and_written_anew() {
+fn watched_and_overwritten() {
     cached_leaves_nothing(ReadPolicy::new(), async |secrets, planted| {
         let mut handle = secrets.watch("key").await.unwrap();
         assert!(handle.current().expose_text().unwrap() == planted.expose().as_str());

@@ -1,8 +1,8 @@
-//! After a secret is dropped, this process's memory holds no copy of its value.
+//! The memory of this process contains no copy of a value after the secret is dropped.
 //!
-//! Each flow plants a fresh value, lets go of everything and searches for a fragment from the
-//! value's middle; see `strongroom_testkit::memory`. One flow runs at a time.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+//! Each flow plants a unique value, drops all owners of it and searches for a fragment from its middle; see
+//! `strongroom_testkit::memory`. One flow runs at a time.
+#![expect(clippy::unwrap_used, reason = "a test reports a failure with a panic")]
 
 mod cached;
 
@@ -19,19 +19,19 @@ use strongroom::{
 use strongroom_testkit::memory::{Needle, Planted};
 use strongroom_testkit::process::{Role, role};
 
-/// Runs `flow` with a fresh value; nothing of it may be left afterwards.
+/// Runs `flow` with a unique value and asserts that no copy is left.
 fn leaves_nothing(flow: impl AsyncFnOnce(&Planted)) {
-    alone(async |planted| {
+    run_exclusively(async |planted| {
         flow(planted).await;
-        assert_eq!(planted.count_in_own_memory(), 0, "copies of the value were left in memory");
+        assert_eq!(planted.count_in_own_memory(), 0, "memory still contains copies of the value");
     });
 }
 
-/// Runs `flow` with a fresh value while no other flow runs.
-fn alone(flow: impl AsyncFnOnce(&Planted)) {
+/// Runs `flow` with a unique value while no other flow runs.
+fn run_exclusively(flow: impl AsyncFnOnce(&Planted)) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    // A cache and handles need a clock.
+    // The cache and handles need timers.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(flow(&Planted::new()));
 }
@@ -55,13 +55,13 @@ struct Credentials {
 
 #[derive(Debug, Deserialize)]
 struct OtherType {
-    #[expect(dead_code, reason = "only the attempt to read it counts")]
+    #[expect(dead_code, reason = "the test only tries to deserialize it")]
     password: u64,
 }
 
 #[test]
-fn finds_a_value_kept_on_purpose() {
-    alone(async |planted| {
+fn finds_a_live_value() {
+    run_exclusively(async |planted| {
         let store = MemoryBackend::new();
         put(&store, &planted.expose()).await;
         let kept = get(&store).await;
@@ -73,11 +73,11 @@ fn finds_a_value_kept_on_purpose() {
 }
 
 #[test]
-fn finds_values_dropped_unwiped() {
-    alone(async |planted| {
+fn finds_values_freed_without_wiping() {
+    run_exclusively(async |planted| {
         let text = planted.expose_in(r#"{"password":"\n"#, r#""}"#);
         let parse = || serde_json::from_str::<serde_json::Value>(&text).unwrap();
-        // Some of the freed blocks may be reused before the scan.
+        // Other threads may reuse some blocks before the scan.
         drop((0..100).map(|_| parse()).collect::<Vec<_>>());
         drop(text);
         assert_ne!(planted.count_in_own_memory(), 0);
@@ -118,7 +118,7 @@ fn a_string_with_spare_capacity() {
 }
 
 #[test]
-fn a_copy_for_secrecy() {
+fn a_secrecy_string() {
     leaves_nothing(async |planted| {
         let value = SecretValue::from(planted.expose());
         let copy = value.to_secret_string().unwrap();
@@ -184,7 +184,7 @@ fn typed_json_of_another_type() {
 }
 
 #[test]
-fn data_serialised_as_json() {
+fn data_serialized_as_json() {
     leaves_nothing(async |planted| {
         let value = planted.expose();
         let data = std::collections::BTreeMap::from([("password", value.as_str())]);
@@ -214,7 +214,7 @@ fn native_read() {
         let folder = tempfile::tempdir().unwrap();
         let store = native(folder.path()).await;
         put(&store, &planted.expose()).await;
-        assert_eq!(planted.count_in_own_memory(), 0, "an open store holds no value");
+        assert_eq!(planted.count_in_own_memory(), 0, "an open store must not hold a value");
         let secret = get(&store).await;
         assert_eq!(planted.count_in_own_memory(), 1);
         assert!(secret.expose_text().unwrap() == planted.expose().as_str());
@@ -236,15 +236,15 @@ fn native_typed_json_through_the_facade() {
     });
 }
 
-/// What the fragment is masked with on its way to the child.
+/// The mask of the fragment that the child receives.
 const MASK: u8 = 0x5a;
 
-/// The environment block of a process holds its variables as long as it lives; a read must not add
-/// to that.
+/// The environment block of a process holds its variables until the process ends. A read must not add
+/// another copy.
 #[test]
 fn environment_read() {
     if role().as_deref() == Some("service") {
-        return alone(async |_| read_own_variable().await);
+        return run_exclusively(async |_| read_own_variable().await);
     }
     let planted = Planted::new();
     let value = planted.expose();
@@ -271,5 +271,5 @@ async fn read_own_variable() {
     let secret = get(&store).await;
     assert_eq!(needle.count_in_own_memory(), before + 1);
     drop(secret);
-    assert_eq!(needle.count_in_own_memory(), before, "a copy of the value was left in memory");
+    assert_eq!(needle.count_in_own_memory(), before, "memory contains another copy of the value");
 }

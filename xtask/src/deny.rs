@@ -1,4 +1,4 @@
-//! cargo-deny: licences, sources, duplicate versions and known vulnerabilities.
+//! cargo-deny: checks licences, sources, duplicate versions and known vulnerabilities.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -16,26 +16,28 @@ pub(crate) fn run() -> Result<()> {
     let deny = || Step::new(&program);
     deny()?.args(GRAPH).args(["check", "bans", "licenses", "sources"]).run()?;
 
-    // Without a terminal, git would ask for a password where a host cannot be read.
+    // Keeps git from asking for a password if the host requires one.
     let fetch = deny()?.args(["deny", "fetch", "db"]).env("GIT_TERMINAL_PROMPT", "0");
-    let fetched = fetch.succeeds()?;
+    let is_fresh = fetch.succeeds()?;
     let Some(database) = advisory_database() else {
         println!(
-            "ADVISORIES WERE NOT CHECKED: the advisory database cannot be fetched from here (see \
-             above) and there is no earlier copy of it. Run `cargo xtask lint` on a machine that \
-             reaches it before a release."
+            "ADVISORIES WERE NOT CHECKED: the advisory database cannot be fetched (see above) and \
+             there is no earlier copy of it. Before a release, run `cargo xtask lint` on a machine \
+             that can fetch it."
         );
         return Ok(());
     };
-    if !fetched {
-        println!("The advisory database cannot be refreshed from here; its newest entry is of:");
+    if !is_fresh {
+        println!(
+            "The advisory database cannot be refreshed; this is the date of its newest entry:"
+        );
         let show = ["log", "-1", "--format=%cd", "--date=short"];
         Step::new("git")?.args(["-C".as_ref(), database.as_os_str()]).args(show).run()?;
     }
     deny()?.args(GRAPH).args(["--offline", "check", "advisories"]).run()
 }
 
-/// The copy of the database that cargo-deny keeps in its default place.
+/// The copy of the database in the default directory of cargo-deny.
 fn advisory_database() -> Option<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask explore`: the rotation protocol, explored deeper than the tests do.
+//! `cargo xtask explore`: explores the rotation protocol deeper than its tests do.
 
 use anyhow::Result;
 

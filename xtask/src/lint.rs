@@ -1,10 +1,10 @@
-//! `cargo xtask lint`: everything that must be clean before a change is merged.
+//! `cargo xtask lint`: checks everything that must hold before a change is merged, except the tests.
 
-use anyhow::{Context as _, Result};
-use serde_json::Value;
+use anyhow::Result;
 
-use crate::deny;
+use crate::metadata::Workspace;
 use crate::step::Step;
+use crate::{deny, package};
 
 const FACADE: &str = "strongroom";
 
@@ -16,7 +16,9 @@ pub(crate) fn run() -> Result<()> {
     cargo(&clippy)?.args(["--", "-D", "warnings"]).run()?;
     let doc = ["doc", "--workspace", "--no-deps", "--all-features", "--locked"];
     cargo(&doc)?.env("RUSTDOCFLAGS", "-D warnings").run()?;
-    feature_combinations()?;
+    let workspace = Workspace::load()?;
+    check_features(&workspace)?;
+    package::run(&workspace)?;
     deny::run()
 }
 
@@ -24,7 +26,7 @@ fn cargo(args: &[&str]) -> Result<Step> {
     Ok(Step::cargo()?.args(args))
 }
 
-/// A minimal toolchain comes without the linter and the formatter.
+/// Installs the linter and the formatter, which a minimal toolchain does not contain.
 fn install_components() -> Result<()> {
     for component in ["rustfmt", "clippy"] {
         let subcommand = if component == "rustfmt" { "fmt" } else { component };
@@ -35,10 +37,8 @@ fn install_components() -> Result<()> {
     Ok(())
 }
 
-/// The facade as its users would build it: the default, nothing, each feature alone, everything.
-fn feature_combinations() -> Result<()> {
-    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1", "--locked"])?;
-    let features = features(&metadata.output()?)?;
+/// Checks the facade as its users build it: with the default features, none, each alone, and all.
+fn check_features(workspace: &Workspace) -> Result<()> {
     let check = |choice: &[&str]| {
         cargo(&["clippy", "--locked", "--package", FACADE])?
             .args(choice)
@@ -47,36 +47,8 @@ fn feature_combinations() -> Result<()> {
     };
     check(&[])?;
     check(&["--no-default-features"])?;
-    for feature in &features {
+    for feature in workspace.package(FACADE)?.optional_features() {
         check(&["--no-default-features", "--features", feature])?;
     }
     check(&["--all-features"])
-}
-
-/// The facade's features besides `default`, from cargo's description of the workspace.
-fn features(metadata: &str) -> Result<Vec<String>> {
-    let metadata: Value = serde_json::from_str(metadata).context("`cargo metadata`")?;
-    let packages = metadata.get("packages").and_then(Value::as_array);
-    let features = packages
-        .into_iter()
-        .flatten()
-        .find(|package| package.get("name").is_some_and(|name| name == FACADE))
-        .and_then(|facade| facade.get("features")?.as_object())
-        .with_context(|| format!("no package `{FACADE}` in this workspace"))?;
-    Ok(features.keys().filter(|name| *name != "default").cloned().collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn features_are_those_of_the_facade_without_default() {
-        let metadata = r#"{"packages": [
-            {"name": "strongroom-core", "features": {"other": []}},
-            {"name": "strongroom", "features": {"default": ["env"], "env": [], "native": []}}
-        ]}"#;
-        assert_eq!(features(metadata).unwrap(), ["env", "native"]);
-        assert!(features(r#"{"packages": []}"#).is_err());
-    }
 }

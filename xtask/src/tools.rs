@@ -11,27 +11,27 @@ use crate::step::Step;
 
 /// An extension of cargo, pinned.
 pub(crate) struct Tool {
-    /// Its subcommand: `deny` for `cargo deny`.
+    /// The subcommand: `deny` for `cargo deny`.
     pub(crate) subcommand: &'static str,
     pub(crate) version: &'static str,
 }
 
 impl Tool {
-    /// The program: the one on the search path if its version is the pinned one, else a copy in
-    /// `target/tools`, built once.
+    /// Finds the program on the search path if it has the pinned version. Otherwise installs a copy in
+    /// `target/tools`, once.
     pub(crate) fn program(&self) -> Result<OsString> {
         let crate_name = format!("cargo-{}", self.subcommand);
-        if self.is_version_of(crate_name.as_ref()) {
+        if self.has_version(crate_name.as_ref()) {
             return Ok(crate_name.into());
         }
-        let own = root()?.join("target/tools/bin").join(format!("{crate_name}{EXE_SUFFIX}"));
-        if !self.is_version_of(own.as_ref()) {
+        let copy = root()?.join("target/tools/bin").join(format!("{crate_name}{EXE_SUFFIX}"));
+        if !self.has_version(copy.as_ref()) {
             self.install(&crate_name)?;
         }
-        Ok(own.into())
+        Ok(copy.into())
     }
 
-    fn is_version_of(&self, program: &std::ffi::OsStr) -> bool {
+    fn has_version(&self, program: &std::ffi::OsStr) -> bool {
         let output = Command::new(program)
             .args([self.subcommand, "--version"])
             .stdin(Stdio::null())
@@ -47,9 +47,9 @@ impl Tool {
         Step::cargo()?
             .args(["install", "--locked", "--force", "--root", "target/tools"])
             .args([format!("{crate_name}@{}", self.version)])
-            // A tool that runs for seconds is not worth minutes of optimising.
+            // The tool runs for seconds; optimizing it would take minutes.
             .env("CARGO_PROFILE_RELEASE_LTO", "false")
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .run()
     }

@@ -16,7 +16,7 @@ use reqwest::redirect;
 use secrecy::SecretString;
 use serde::Deserialize;
 use strongroom_backend_hashicorp::{Auth, HashicorpBackend, HashicorpConfig};
-use strongroom_benches::measure::{Pace, Subject, compare_alike};
+use strongroom_benches::measure::{Sampling, Subject, compare_alike};
 use strongroom_benches::report::{Report, Target};
 use strongroom_core::{Backend, PutOptions, SecretPath, VersionSelector};
 use strongroom_testkit::openbao::Server;
@@ -29,9 +29,9 @@ const VALUE: &str = "sk-0123456789abcdef0123456789abcdef0123456789abcdef01234567
 
 /// Short turns and many of them, since the server is another process, which the machine may run
 /// later.
-const ALONE: Pace = Pace { rounds: 301, turn: Duration::from_millis(25) };
+const ALONE: Sampling = Sampling { rounds: 301, sample_time: Duration::from_millis(25) };
 /// Longer turns, since each of them begins and ends with fewer reads under way.
-const CROWDED: Pace = Pace { rounds: 81, turn: Duration::from_millis(150) };
+const CROWDED: Sampling = Sampling { rounds: 81, sample_time: Duration::from_millis(150) };
 /// The backend's own default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -77,20 +77,20 @@ impl Readers {
         report: &mut Report,
         runtime: &Runtime,
         at_once: usize,
-        pace: Pace,
+        pace: Sampling,
     ) -> Result<()> {
         let subjects = [
-            Subject::at_once(runtime, at_once, || async {
+            Subject::concurrent(runtime, at_once, || async {
                 let read = self.backend.get(&self.path, &VersionSelector::Active).await;
                 self.check(read.as_ref().ok().and_then(|secret| secret.expose_text().ok()));
                 read
             }),
-            Subject::at_once(runtime, at_once, || async {
+            Subject::concurrent(runtime, at_once, || async {
                 let read = self.bare.get(PATH).await;
                 self.check(read.as_deref().ok());
                 read
             }),
-            Subject::at_once(runtime, at_once, || async {
+            Subject::concurrent(runtime, at_once, || async {
                 let read = vaultrs::kv2::read::<Data>(&self.vaultrs, MOUNT, PATH).await;
                 self.check(read.as_ref().ok().map(|data| data.value.as_str()));
                 read

@@ -1,4 +1,4 @@
-//! The harness on threads that share nothing, a cache line, or a counter.
+//! Tests of the harness, on threads that share nothing, a cache line, or a counter.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Barrier;
@@ -28,26 +28,26 @@ fn the_median_of_an_even_number_lies_between() {
 }
 
 #[test]
-fn turns_are_of_as_many_operations_where_asked_for() {
+fn samples_of_similar_subjects_have_the_same_number_of_iterations() {
     let latest = RefCell::new([0; 2]);
-    // One operation takes a fraction of a turn: a half, and a quarter.
+    // One operation takes a half and a quarter of a sample.
     let subject = |index: usize, fraction| {
         let latest = &latest;
         Subject(Box::new(move |times, _| {
             latest.borrow_mut()[index] = times;
-            BRISK.turn * times / fraction
+            IN_PROCESS.sample_time * times / fraction
         }))
     };
-    let timings = compare_alike(BRISK, [subject(0, 2), subject(1, 4)]);
-    assert_eq!(timings.map(|timing| timing.0.len()), [BRISK.rounds; 2]);
+    let timings = compare_alike(IN_PROCESS, [subject(0, 2), subject(1, 4)]);
+    assert_eq!(timings.map(|timing| timing.0.len()), [IN_PROCESS.rounds; 2]);
     assert_eq!(latest.into_inner(), [4, 4]);
 }
 
 #[test]
-fn operations_overlap_as_often_as_asked_for() {
+fn concurrent_operations_overlap() {
     let runtime = Builder::new_current_thread().build().unwrap();
     let (started, under_way, most) = (Cell::new(0), Cell::new(0), Cell::new(0));
-    let mut subject = Subject::at_once(&runtime, 3, || async {
+    let mut subject = Subject::concurrent(&runtime, 3, || async {
         started.set(started.get() + 1);
         under_way.set(under_way.get() + 1);
         most.set(most.get().max(under_way.get()));
@@ -60,9 +60,9 @@ fn operations_overlap_as_often_as_asked_for() {
 }
 
 #[test]
-fn threads_run_at_once_and_as_often_as_one_alone() {
+fn threads_run_concurrently_and_as_often_as_one() {
     const PAUSE: Duration = Duration::from_millis(1);
-    // None gets past the barrier before the other has come there, too.
+    // No thread passes the barrier before the other arrives.
     let (both, done) = (Barrier::new(2), AtomicU32::new(0));
     let operation = || {
         both.wait();
@@ -81,7 +81,7 @@ fn threads_run_at_once_and_as_often_as_one_alone() {
 }
 
 #[test]
-fn a_batch_that_is_held_up_does_not_count() {
+fn a_delayed_batch_does_not_count() {
     const PAUSE: Duration = Duration::from_millis(50);
     let calls = AtomicU32::new(0);
     let mut subject = Subject::on_threads(1, || {
@@ -104,20 +104,20 @@ fn a_thread_that_panics_does_not_keep_the_others_waiting() {
 }
 
 #[test]
-fn subjects_take_turns() {
+fn each_round_samples_every_subject() {
     let order = RefCell::new(Vec::new());
-    // Slow enough to fill a turn alone, so that every turn is one operation.
+    // One operation fills a sample, so each sample has one iteration.
     let subject = |name| {
         Subject(Box::new({
             let order = &order;
             move |_, _| {
                 order.borrow_mut().push(name);
-                BRISK.turn
+                IN_PROCESS.sample_time
             }
         }))
     };
     let [a, b] = compare([subject('a'), subject('b')]);
-    assert_eq!((a.0.len(), b.0.len()), (BRISK.rounds, BRISK.rounds));
+    assert_eq!((a.0.len(), b.0.len()), (IN_PROCESS.rounds, IN_PROCESS.rounds));
     let order: String = order.into_inner().into_iter().collect();
-    assert_eq!(order, "ab".repeat(BRISK.rounds + 1));
+    assert_eq!(order, "ab".repeat(IN_PROCESS.rounds + 1));
 }

@@ -1,4 +1,4 @@
-//! The planted value, and the search for it in everything that a test run said.
+//! The planted value, and the search for it in all output of a test run.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -18,14 +18,14 @@ macro_rules! planted {
     };
 }
 
-/// The text that every value in the conformance cases contains. Letters and digits only, so that
+/// The text that every value in the conformance cases contains. It has letters and digits only, so that
 /// no escaping changes it.
 pub const CANARY: &str = planted!("");
 
-/// How much of the canary is enough to be a leak, in bytes: logs may cut a value short.
+/// The part of the canary that counts as a leak, in bytes: logs may truncate a value.
 const FRAGMENT: usize = CANARY.len() / 2;
 
-/// How much of the output around a finding is shown, in bytes to each side.
+/// How much of the output a finding shows on each side, in bytes.
 const CONTEXT: usize = 160;
 
 /// A text value with the canary in it.
@@ -34,10 +34,10 @@ pub fn text(rest: &str) -> SecretValue {
     SecretValue::from(format!("{CANARY}{rest}"))
 }
 
-/// Where and in which form the canary was found.
+/// An occurrence of the canary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The form.
+    /// The encoding of the canary.
     pub encoding: &'static str,
     /// The output around it.
     pub context: String,
@@ -45,30 +45,30 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the canary was found as {}, in: {}", self.encoding, self.context)
+        write!(f, "found the canary as {}, in: {}", self.encoding, self.context)
     }
 }
 
 /// Searches for either half of the canary: plain in any case, in base64 (standard and URL-safe, at
 /// each of the three alignments, padded or not, also wrapped), in hex, with `\u` escapes, and as a
-/// byte array such as `Debug` and JSON write it.
+/// byte array in the format of `Debug` and JSON.
 #[must_use]
 pub fn find(haystack: &[u8]) -> Option<Finding> {
     let text = String::from_utf8_lossy(haystack);
-    // Pretty printing and line wrapping put white space inside a value; no form has any.
-    let packed: String = text.split_ascii_whitespace().collect();
-    let lowered = packed.to_ascii_lowercase();
+    // Pretty printing and line wrapping add white space to a value; no form contains any.
+    let compact: String = text.split_ascii_whitespace().collect();
+    let lowercase = compact.to_ascii_lowercase();
     forms().into_iter().find_map(|form| {
-        let searched = if form.any_case { &lowered } else { &packed };
-        let at = searched.find(&form.text)?;
+        let output = if form.ignores_case { &lowercase } else { &compact };
+        let at = output.find(&form.text)?;
         Some(Finding { encoding: form.encoding, context: context(&text, at) })
     })
 }
 
 struct Form {
     encoding: &'static str,
-    /// Whether to search without regard to case; `text` is in lower case then.
-    any_case: bool,
+    /// Whether the search ignores case; `text` is then in lower case.
+    ignores_case: bool,
     text: String,
 }
 
@@ -80,7 +80,7 @@ fn forms_of(fragment: &[u8]) -> Vec<Form> {
     let joined = |separator: &str, write: fn(&u8) -> String| {
         fragment.iter().map(write).collect::<Vec<_>>().join(separator)
     };
-    let in_any_case = [
+    let ignoring_case = [
         ("plain text", String::from_utf8_lossy(fragment).to_ascii_lowercase()),
         ("hex", hex::encode(fragment)),
         ("JSON with escapes", joined("", |byte| format!("\\u{byte:04x}"))),
@@ -89,24 +89,24 @@ fn forms_of(fragment: &[u8]) -> Vec<Form> {
         ("a byte array in hex", joined(",", |byte| format!("{byte:02x}"))),
         ("a byte array in hex", joined(",", |byte| format!("0x{byte:02x}"))),
     ];
-    let mut forms: Vec<_> = in_any_case
+    let mut forms: Vec<_> = ignoring_case
         .into_iter()
-        .map(|(encoding, text)| Form { encoding, any_case: true, text })
+        .map(|(encoding, text)| Form { encoding, ignores_case: true, text })
         .collect();
     for alignment in 0..3 {
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {
             let shifted = [&[0; 2][..alignment], fragment].concat();
             let encoded = engine.encode(&shifted);
-            // Digits that also hold bits of a neighbour are left out.
-            let own = (alignment * 8).div_ceil(6)..shifted.len() * 8 / 6;
-            let text = encoded[own].to_owned();
-            forms.push(Form { encoding: "base64", any_case: false, text });
+            // Omit the digits that also encode bits of a neighbouring byte.
+            let digits = (alignment * 8).div_ceil(6)..shifted.len() * 8 / 6;
+            let text = encoded[digits].to_owned();
+            forms.push(Form { encoding: "base64", ignores_case: false, text });
         }
     }
     forms
 }
 
-/// What stands in `text` around the byte that is number `at` when white space is not counted.
+/// The part of `text` around byte number `at`, counted without white space.
 fn context(text: &str, at: usize) -> String {
     let solid = text.bytes().enumerate().filter(|(_, byte)| !byte.is_ascii_whitespace());
     let middle = solid.map(|(position, _)| position).nth(at).unwrap_or_default();
@@ -114,33 +114,33 @@ fn context(text: &str, at: usize) -> String {
     String::from_utf8_lossy(&text.as_bytes()[shown]).trim().to_owned()
 }
 
-/// Formats something into the captured output, in every way it can be printed.
-pub fn witness(seen: &dyn fmt::Debug) {
-    tracing::trace!(target: "witness", "{seen:?} {seen:#?}");
+/// Writes a value to the captured output in every format.
+pub fn witness(value: &dyn fmt::Debug) {
+    tracing::trace!(target: "witness", "{value:?} {value:#?}");
 }
 
-/// Formats an error into the captured output, in every way it can be printed.
+/// Writes an error to the captured output in every format.
 pub fn witness_error(error: &Error) {
     tracing::trace!(target: "witness", "{error} {error:#} {error:?} {error:#?}");
 }
 
-/// Ends the process if a crate, at any level, logs what nobody may see. It listens for the rest of the
-/// process's life; further calls do nothing.
+/// Installs a subscriber that ends the process if any crate logs the canary, at any level. Further calls do
+/// nothing.
 pub fn watch() {
-    static WATCHED: Once = Once::new();
-    WATCHED.call_once(|| {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
         tracing_subscriber::fmt()
             .with_max_level(LevelFilter::TRACE)
             .with_span_events(FmtSpan::FULL)
             .with_ansi(false)
-            .with_writer(|| Watch)
+            .with_writer(|| LeakDetector)
             .init();
     });
 }
 
-struct Watch;
+struct LeakDetector;
 
-impl Write for Watch {
+impl Write for LeakDetector {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         if let Some(finding) = find(event) {
             crate::report(finding);

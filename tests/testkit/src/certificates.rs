@@ -9,7 +9,7 @@ use rcgen::{
 
 use crate::canary::CANARY;
 
-/// A certificate authority. What it signs is valid for as long as a test runs and longer.
+/// A certificate authority. Its certificates outlast every test.
 pub struct Authority {
     certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
@@ -24,7 +24,7 @@ pub struct Signed {
 }
 
 impl Authority {
-    /// A new authority.
+    /// Creates an authority.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
@@ -42,36 +42,36 @@ impl Authority {
         self.certificate.pem()
     }
 
-    /// A server at these names or addresses.
+    /// Signs a certificate for a server at these names or addresses.
     #[must_use]
     pub fn server(&self, names: &[&str]) -> Signed {
-        self.signed(&params(names, ExtendedKeyUsagePurpose::ServerAuth), &new_key())
+        self.sign(&params(names, ExtendedKeyUsagePurpose::ServerAuth), &new_key())
     }
 
-    /// A server whose certificate was valid until the year 2000.
+    /// Signs a server certificate that expired in the year 2000.
     #[must_use]
     pub fn expired_server(&self, names: &[&str]) -> Signed {
         let mut params = params(names, ExtendedKeyUsagePurpose::ServerAuth);
         params.not_after = rcgen::date_time_ymd(2000, 1, 1);
-        self.signed(&params, &new_key())
+        self.sign(&params, &new_key())
     }
 
-    /// A client whose private key begins with the canary.
+    /// Signs a certificate for a client whose private key begins with the canary.
     #[must_use]
     pub fn client(&self) -> Signed {
         let names = ["127.0.0.1", "localhost"];
-        self.signed(&params(&names, ExtendedKeyUsagePurpose::ClientAuth), &planted_key())
+        self.sign(&params(&names, ExtendedKeyUsagePurpose::ClientAuth), &canary_key())
     }
 
-    /// The same with a certificate that was valid until the year 2000.
+    /// Signs a client certificate that expired in the year 2000.
     #[must_use]
     pub fn expired_client(&self) -> Signed {
         let mut params = params(&["127.0.0.1"], ExtendedKeyUsagePurpose::ClientAuth);
         params.not_after = rcgen::date_time_ymd(2000, 1, 1);
-        self.signed(&params, &planted_key())
+        self.sign(&params, &canary_key())
     }
 
-    fn signed(&self, params: &CertificateParams, key: &KeyPair) -> Signed {
+    fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Signed {
         let certificate = params.signed_by(key, &self.issuer).expect("the authority signs");
         Signed { certificate: certificate.pem(), key: key.serialize_pem() }
     }
@@ -79,22 +79,22 @@ impl Authority {
 
 fn params(names: &[&str], purpose: ExtendedKeyUsagePurpose) -> CertificateParams {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-    let mut params = CertificateParams::new(names).expect("all are names of hosts");
+    let mut params = CertificateParams::new(names).expect("valid host names");
     params.distinguished_name.push(DnType::CommonName, "Strongroom test");
     params.extended_key_usages = vec![purpose];
     params
 }
 
 fn new_key() -> KeyPair {
-    KeyPair::generate().expect("keys can be made")
+    KeyPair::generate().expect("a new key")
 }
 
-/// A private key of Ed25519 is any 32 bytes: here the canary and a number.
-fn planted_key() -> KeyPair {
-    /// What PKCS #8 has before those bytes; RFC 8410, section 7.
-    const BEGINNING: &[u8] = &[0x30, 46, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 34, 4, 32];
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let number = MADE.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-    let key = [BEGINNING, CANARY.as_bytes(), &number].concat();
+/// Any 32 bytes are a private key of Ed25519; this one is the canary and a number.
+fn canary_key() -> KeyPair {
+    /// The prefix of those bytes in PKCS #8 (RFC 8410, section 7).
+    const PREFIX: &[u8] = &[0x30, 46, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 34, 4, 32];
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let key = [PREFIX, CANARY.as_bytes(), &number].concat();
     KeyPair::try_from(key).expect("the canary has 24 bytes")
 }

@@ -18,7 +18,7 @@
 //!     }
 //!
 //!     fn expected_capabilities(&self) -> Capabilities {
-//!         Capabilities::none() // what is committed to, spelled out
+//!         Capabilities::none() // written out, not taken from the backend
 //!     }
 //!
 //!     async fn open(&self) -> Fixture {
@@ -31,9 +31,9 @@
 //! }
 //! ```
 //!
-//! Every case is named `target::case`. A case runs where the committed capabilities include its
-//! needs; for each capability that a target lacks, cases check that the operations behind it
-//! answer `Unsupported`. So nothing is skipped in silence.
+//! Every case is named `target::case`. A case runs if the expected capabilities of the target include the
+//! capabilities that it needs. For each capability that a target lacks, other cases check that its
+//! operations return `Unsupported`. No capability goes unchecked.
 
 mod cases;
 mod expect;
@@ -54,13 +54,13 @@ pub trait Target: Send + Sync + 'static {
     /// The first part of the names of its cases.
     fn name(&self) -> &'static str;
 
-    /// What the backend has to declare. A case compares, so that declaring less fails.
+    /// The capabilities that the backend must declare. A case compares them, so declaring fewer fails.
     fn expected_capabilities(&self) -> Capabilities;
 
-    /// Opens a fresh, empty store, or a fresh place in a shared one; see [`Fixture::below`].
+    /// Opens an empty store, or an unused prefix in a shared store; see [`Fixture::below`].
     async fn open(&self) -> Fixture;
 
-    /// Opens a fresh store that holds `seeds`. A target that cannot be written to overrides this.
+    /// Opens a store that contains `seeds`. A read-only target overrides this.
     /// The path of a seed is [`Fixture::DEFAULT_PREFIX`] and, below it, [`Seed::path`].
     async fn open_seeded(&self, seeds: &[Seed]) -> Fixture {
         let store = self.open().await;
@@ -71,7 +71,7 @@ pub trait Target: Send + Sync + 'static {
     }
 }
 
-/// A text secret that is there before a case begins.
+/// A text secret that exists before a case starts.
 #[derive(Clone, Copy)]
 pub struct Seed {
     /// The path, below the fixture's prefix.
@@ -96,7 +96,7 @@ impl Case {
     }
 }
 
-/// Names an async function as a [`Case`], with the capabilities it needs and the seeds it reads.
+/// Defines a [`Case`] from an async function, the capabilities that it needs and the seeds that it reads.
 macro_rules! case {
     ($run:ident, [$($need:ident),*]) => {
         case!($run, [$($need),*], &[])

@@ -1,4 +1,4 @@
-//! What every error of a backend must be like.
+//! Assertions about the errors of a backend.
 
 use std::error::Error as _;
 use std::fmt::Debug;
@@ -7,10 +7,11 @@ use strongroom_core::{Error, ErrorKind, Operation, Result};
 
 use crate::canary;
 
-/// A failure that somebody has to do something about, and that says so.
+/// Asserts a permanent failure: a retry cannot help.
 ///
 /// # Panics
-/// If it is none, of another kind or operation, or temporary; so do the others.
+/// If the result is not an error of this operation and kind, or is temporary. The other functions panic
+/// likewise.
 #[track_caller]
 pub fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
     let error = failed(operation, kind, result);
@@ -19,7 +20,7 @@ pub fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T
     error
 }
 
-/// A failure that may be gone a moment later, without a time that the store names.
+/// Asserts a transient failure without a `retry_after` from the store.
 #[track_caller]
 pub fn passing<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
     let error = failed(operation, kind, result);
@@ -28,18 +29,18 @@ pub fn passing<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T
     error
 }
 
-/// A failure of a certain kind.
+/// Asserts a failure of this kind.
 #[track_caller]
 pub fn failed<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
-    let error = result.expect_err("it must fail");
+    let error = result.expect_err("the call must fail");
     check(&error);
     assert_eq!(error.kind(), kind, "{error}");
     assert_eq!(error.operation(), Some(operation), "{error}");
     error
 }
 
-/// What holds for every error: it says what was being done, where, and what to do next, and shows
-/// no canary.
+/// Asserts what holds for every error: it names the operation, the backend and the next step, and does not
+/// contain the canary.
 #[track_caller]
 pub fn check(error: &Error) {
     let shown = format!("{error} {error:#} {error:?} {error:#?}");

@@ -1,15 +1,15 @@
-//! An issuer of API keys, and the API that takes them, over real HTTP, with or without TLS.
+//! An issuer of API keys and the API that accepts them, over real HTTP, with or without TLS.
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
-//! | `POST /api/keys/rotate` | 200 `{"new_key": …}`, with `expires_at` in Unix seconds if the key ends |
-//! | `DELETE /api/keys/{key}` | 204; 410 if it was revoked before, 404 if it never was a key |
-//! | `GET /api/keys` | 200 `{"keys": [{"key": …}, …]}`, the live ones |
+//! | `POST /api/keys/rotate` | 200 `{"new_key": …}`, with `expires_at` in Unix seconds if the key expires |
+//! | `DELETE /api/keys/{key}` | 204; 410 if the key was already revoked, 404 if the issuer has never issued it |
+//! | `GET /api/keys` | 200 `{"keys": [{"key": …}, …]}` with the live keys |
 //! | `GET /api/whoami` | 204 |
-//! | `GET` or `POST /work` | 200 and some text, with `X-Key-Expires-In` if the key ends |
+//! | `GET` or `POST /work` | 200 and some text, with `X-Key-Expires-In` if the key expires |
 //!
-//! Each request needs a live key as bearer token, and gets 401 without one. All keys belong to one client.
-//! Another process needs only the address.
+//! Each request needs a live key as its bearer token; otherwise the response is 401. All keys belong to one
+//! client. Another process needs only the address.
 
 mod faults;
 mod keys;
@@ -39,15 +39,15 @@ pub struct Options {
     pub honours_ids: bool,
     /// Whether `GET /api/keys` exists; default yes.
     pub lists_keys: bool,
-    /// How long the first key works; default: without end.
+    /// How long the first key works; default: no expiry.
     pub first_key_life: Option<Duration>,
-    /// How long each other key works; default: without end.
+    /// How long each other key works; default: no expiry.
     pub key_life: Option<Duration>,
     /// The unit of `X-Key-Expires-In`; default: seconds.
     pub unit: Unit,
     /// The number of pieces of the response of `/work`; default: one.
     pub pieces: usize,
-    /// The pause before each piece but the first; default: none.
+    /// The pause before each piece except the first; default: none.
     pub pause: Duration,
     /// The certificates for `https`; default: `http`.
     pub tls: Option<Tls>,
@@ -61,7 +61,7 @@ pub enum Unit {
     Seconds,
     /// `5`
     Days,
-    /// `5d`, `36h` or `90s`: the largest unit of which there is at least one.
+    /// `5d`, `36h` or `90s`: the largest unit that is at least one.
     Suffixed,
 }
 
@@ -80,7 +80,7 @@ impl Default for Options {
     }
 }
 
-/// A server on a free loopback port with a thread of its own. It stops when it is dropped.
+/// A server on a free loopback port with its own thread. Dropping it stops it.
 pub struct Issuer {
     server: Loopback,
     shared: Arc<Shared>,
@@ -88,7 +88,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Starts an issuer that has made one key.
+    /// Starts an issuer that has issued one key.
     #[must_use]
     pub fn start(options: Options) -> Self {
         let (keys, first_key) = Keys::new(options.first_key_life);
@@ -105,30 +105,30 @@ impl Issuer {
         format!("{scheme}://{}", self.server.address())
     }
 
-    /// The key to begin with.
+    /// The key that the issuer starts with.
     #[must_use]
     pub fn first_key(&self) -> SecretValue {
         self.first_key.clone()
     }
 
-    /// The counts so far.
+    /// The counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.shared.keys().counts()
     }
 
-    /// Sets all counts to zero; keys stay as they are.
+    /// Sets all counters to zero. Keys do not change.
     pub fn reset_counts(&self) {
         self.shared.keys().reset_counts();
     }
 
-    /// The keys that work now, in the order in which they were made.
+    /// The keys that work now, in the order of their issue.
     #[must_use]
     pub fn live_keys(&self) -> Vec<SecretValue> {
         self.shared.keys().live().into_iter().map(SecretValue::from).collect()
     }
 
-    /// The status of a key; `None` if it never was one.
+    /// The status of a key; `None` if the issuer has never issued it.
     #[must_use]
     pub fn status(&self, key: &SecretValue) -> Option<KeyStatus> {
         self.shared.keys().status(key.expose_text().ok()?)
@@ -140,13 +140,13 @@ impl Issuer {
         self.status(key) == Some(KeyStatus::Live)
     }
 
-    /// How many requests to `/work` are being answered with this key.
+    /// The number of requests to `/work` in flight with this key.
     #[must_use]
     pub fn in_flight(&self, key: &SecretValue) -> usize {
         key.expose_text().map_or(0, |key| self.shared.keys().in_flight(key))
     }
 
-    /// Makes a key as a request would, without counting it.
+    /// Issues a key without counting a request.
     #[must_use]
     pub fn make_key(&self, life: Option<Duration>) -> SecretValue {
         SecretValue::from(self.shared.keys().make(life))
@@ -157,12 +157,12 @@ impl Issuer {
         self.shared.keys().expire_at(key.expose_text().expect("a key is text"), at);
     }
 
-    /// Revokes a key as a request would, without counting it.
+    /// Revokes a key without counting a request.
     pub fn revoke(&self, key: &SecretValue) {
         self.shared.keys().revoke(key.expose_text().expect("a key is text"));
     }
 
-    /// Sets the fault of the next `count` requests for a key. Faults happen in the order in which they are
+    /// Sets the fault of the next `count` requests for a key. Faults occur in the order in which they are
     /// set.
     pub fn next_issues(&self, count: usize, fault: Fault) {
         self.shared.faults().on_issue(count, fault);
@@ -173,7 +173,7 @@ impl Issuer {
         self.shared.faults().on_revocation(count, fault);
     }
 
-    /// Removes the faults that have not happened yet.
+    /// Removes the faults that have not occurred yet.
     pub fn clear_faults(&self) {
         self.shared.faults().clear();
     }

@@ -1,18 +1,18 @@
-//! The test harness that every backend shares.
+//! The test harness that all backends share.
 //!
 //! - [`conformance`]: the cases of the backend contract, run for each [`conformance::Target`].
 //! - [`canary`]: the value that those cases plant, and the search for it in captured output.
-//! - [`errors`]: what every error of a backend must be like.
-//! - [`log`]: what is logged, kept for a test to read.
-//! - [`memory`]: a scan of the process's own memory for what should have been wiped.
-//! - [`process`]: children of the test's own binary, for tests that kill one.
-//! - [`openbao`]: real OpenBao servers, and what makes them fail.
-//! - [`localstack`]: real LocalStack servers, in place of AWS.
+//! - [`errors`]: assertions about the errors of a backend.
+//! - [`log`]: captures log output for a test.
+//! - [`memory`]: scans the process's own memory for values that should have been wiped.
+//! - [`process`]: starts the test's own binary as a child, for tests that kill a process.
+//! - [`openbao`]: real OpenBao servers, and their faults.
+//! - [`localstack`]: real LocalStack servers instead of AWS.
 //! - [`postgres`]: real PostgreSQL servers.
-//! - [`stub`]: HTTP answers that no real server gives on demand.
-//! - [`issuer`]: an issuer of API keys and the API that takes them, with their faults.
-//! - [`certificates`]: certificate authorities, and what they sign.
-//! - [`proxy`]: a TCP connection that fails on demand.
+//! - [`stub`]: an HTTP server with responses that no real server gives on demand.
+//! - [`issuer`]: an issuer of API keys and the API that accepts them, with their faults.
+//! - [`certificates`]: certificate authorities and the certificates that they sign.
+//! - [`proxy`]: a TCP proxy that fails on demand.
 //!
 //! A backend plugs in with a target and one call; see [`conformance::main`].
 
@@ -22,7 +22,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
-    reason = "this is test code: a panic is how it reports a failure"
+    reason = "test code reports a failure with a panic"
 )]
 
 use std::fmt;
@@ -44,9 +44,9 @@ pub mod proxy;
 mod server;
 pub mod stub;
 
-/// Reports a figure of a test that passes: the standard harness shows what `println!` writes only
-/// of tests that fail.
+/// Reports a figure of a passing test. The standard harness shows the output of `println!` only for tests
+/// that fail.
 pub fn report(line: impl fmt::Display) {
-    // A report that nobody can read is no reason to fail.
+    // A closed standard error must not fail the test.
     let _ = writeln!(std::io::stderr(), "{line}");
 }

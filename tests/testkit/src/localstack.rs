@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use crate::canary::CANARY;
 use crate::planted;
 pub use crate::server::Paused;
-use crate::server::{LIMIT, LOOK_EVERY, PortTaken, Program, Supervised, free_port, installed};
+use crate::server::{LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, installed};
 
 /// Names the interpreter that has the packages of LocalStack and boto3.
 const PYTHON: &str = "STRONGROOM_TEST_PYTHON";
@@ -179,7 +179,7 @@ impl Server {
         let begin = Instant::now();
         while !self.is_healthy(&client).await {
             assert!(begin.elapsed() < LIMIT, "the server's services do not start");
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }

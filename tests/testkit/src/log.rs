@@ -1,4 +1,4 @@
-//! What is logged, kept for a test to read.
+//! Captures log output for a test.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -8,12 +8,12 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-/// Keeps what is written to it. Clones share it.
+/// A buffer for log output. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Keeps everything that this thread logs, at any level, as long as the guard lives.
+    /// Captures all that this thread logs, at any level, until the guard is dropped.
     #[must_use]
     pub fn capture(&self) -> DefaultGuard {
         let subscriber = tracing_subscriber::fmt()
@@ -24,7 +24,7 @@ impl Log {
         tracing::subscriber::set_default(subscriber)
     }
 
-    /// Everything so far.
+    /// The captured output so far.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()

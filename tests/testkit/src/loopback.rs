@@ -1,4 +1,4 @@
-//! A listener on a free loopback port, served by a thread of its own.
+//! A listener on a free loopback port with its own thread.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,11 +7,11 @@ use std::thread::{self, JoinHandle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-/// How many connections may wait to be accepted: the standard library's 128 are too few for hundreds of
-/// clients that begin at once.
+/// The length of the accept queue. The 128 of the standard library are too few for hundreds of clients that
+/// connect at the same time.
 const BACKLOG: i32 = 1024;
 
-/// Serves connections until it is dropped; they are all closed then.
+/// Serves connections. Dropping it closes all of them.
 pub(crate) struct Loopback {
     address: SocketAddr,
     end: Option<oneshot::Sender<()>>,
@@ -25,8 +25,8 @@ impl Loopback {
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        rustix::net::listen(&listener, BACKLOG).expect("a listener can have a longer queue");
-        listener.set_nonblocking(true).expect("a listener can be made non-blocking");
+        rustix::net::listen(&listener, BACKLOG).expect("a longer accept queue");
+        listener.set_nonblocking(true).expect("a non-blocking listener");
         let address = listener.local_addr().expect("a listener has an address");
         let (end, mut ended) = oneshot::channel();
         let run = async move {
@@ -44,12 +44,12 @@ impl Loopback {
         };
         let thread = thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime can be made").block_on(run);
+            runtime.expect("a runtime").block_on(run);
         });
         Self { address, end: Some(end), thread: Some(thread) }
     }
 
-    /// An address and a port.
+    /// The loopback address and the port.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -58,7 +58,7 @@ impl Loopback {
 impl Drop for Loopback {
     fn drop(&mut self) {
         drop(self.end.take());
-        // A panic of the thread has been printed.
+        // The thread has already printed its panic.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

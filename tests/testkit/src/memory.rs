@@ -1,10 +1,10 @@
-//! A scan of this process's own memory for what should have been wiped.
+//! Scans this process's own memory for values that should have been wiped.
 //!
-//! Linux only: it reads `/proc/self/maps` and `/proc/self/mem`. The allocator writes its own
-//! pointers over the start of a freed block, so what is searched is a fragment from the middle of
-//! the planted value. The scanner must not find itself: it keeps the fragment masked by XOR,
-//! compares without ever putting it together, and leaves its own buffer out. Nor must it overwrite
-//! what it looks for: it allocates large blocks only, which reuse no small freed one.
+//! Linux only: it reads `/proc/self/maps` and `/proc/self/mem`. The allocator writes its own pointers over
+//! the start of a freed block, so the scanner searches for a fragment from the middle of the planted value.
+//! The scanner must not find itself: it keeps the fragment masked by XOR, compares without unmasking it, and
+//! skips its own buffer. It must not overwrite freed values either: it allocates only large blocks, which do
+//! not reuse small ones.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -16,43 +16,46 @@ use zeroize::Zeroizing;
 
 /// The length of a planted value, in bytes.
 const VALUE: usize = 64;
-/// The part of it that is searched.
+/// The fragment to search for.
 const MIDDLE: Range<usize> = 20..44;
-/// How much is read at once, in bytes.
+/// The size of one read, in bytes.
 const CHUNK: usize = 1 << 18;
-/// The least that a scan must have searched to count, in bytes.
-const LEAST: usize = 1 << 16;
-/// How much is passed over at once, in bytes.
+/// The minimum that a valid scan searches, in bytes.
+const MIN_SEARCHED: usize = 1 << 16;
+/// The size of the blocks that the search skips, in bytes.
 const BLOCK: usize = 64;
 
-/// A fragment to search for, kept masked.
+/// A masked fragment to search for.
 pub struct Needle {
     masked: Vec<u8>,
     mask: Vec<u8>,
 }
 
-/// What a scan has seen.
+/// The result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// How often the fragment was found.
+    /// The number of occurrences of the fragment.
     pub found: usize,
-    /// How many bytes were searched.
+    /// The number of bytes searched.
     pub searched: usize,
 }
 
 impl Needle {
-    /// A fragment given as two parts whose XOR it is. Both are at least eight bytes long.
+    /// The fragment is the XOR of both parts, which have at least eight bytes.
     #[must_use]
     pub fn new(masked: Vec<u8>, mask: Vec<u8>) -> Self {
-        assert!(masked.len() == mask.len() && mask.len() >= 8, "not a masked fragment");
+        assert!(
+            masked.len() == mask.len() && mask.len() >= 8,
+            "both parts need the same length, at least eight bytes"
+        );
         Self { masked, mask }
     }
 
-    /// How often the fragment stands in the memory that this process can read and write.
+    /// Counts the fragment in the memory that this process can read and write.
     #[must_use]
     pub fn count_in_own_memory(&self) -> usize {
         let scan = self.scan().expect("this process can read its own memory");
-        assert!(scan.searched > LEAST, "only {} bytes could be searched", scan.searched);
+        assert!(scan.searched > MIN_SEARCHED, "searched only {} bytes", scan.searched);
         scan.found
     }
 
@@ -61,9 +64,9 @@ impl Needle {
     /// # Errors
     /// If `/proc/self` cannot be read.
     pub fn scan(&self) -> io::Result<Scan> {
-        // Another scan's buffer holds what it has just read.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        // The buffer of a concurrent scan would contain what that scan has just read.
+        static SCAN: Mutex<()> = Mutex::new(());
+        let _guard = SCAN.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = File::open("/proc/self/mem")?;
         let mut buffer = Zeroizing::new(vec![0; CHUNK]);
         let own = buffer.as_ptr().addr()..buffer.as_ptr().addr() + buffer.len();
@@ -82,9 +85,9 @@ impl Needle {
         let overlap = self.mask.len() - 1;
         let mut from = part.start;
         while from < part.end {
-            let wanted = CHUNK.min(part.end - from);
-            // Another thread may have unmapped it since the list was read.
-            let read = memory.read_at(&mut buffer[..wanted], from as u64).unwrap_or_default();
+            let size = CHUNK.min(part.end - from);
+            // Another thread may have unmapped the range since.
+            let read = memory.read_at(&mut buffer[..size], from as u64).unwrap_or_default();
             scan.found += self.count(&buffer[..read]);
             scan.searched += read;
             if read <= overlap || from + read >= part.end {
@@ -98,12 +101,15 @@ impl Needle {
         let first = self.masked[0] ^ self.mask[0];
         let starts = (haystack.len() + 1).saturating_sub(self.mask.len());
         let blocks = (0..starts).step_by(BLOCK).map(|from| from..starts.min(from + BLOCK));
-        // Most of the memory is zero; this passes over it fast, without optimisation too.
-        let near = blocks.filter(|block| haystack[block.clone()].contains(&first));
-        near.flatten().filter(|at| self.matches(&haystack[*at..*at + self.mask.len()])).count()
+        // Most of the memory is zero; skip it quickly, also in an unoptimized build.
+        let candidates = blocks.filter(|block| haystack[block.clone()].contains(&first));
+        candidates
+            .flatten()
+            .filter(|at| self.matches(&haystack[*at..*at + self.mask.len()]))
+            .count()
     }
 
-    /// Masks the memory instead of unmasking the fragment, which so never comes to exist.
+    /// Masks the memory instead of unmasking the fragment.
     fn matches(&self, window: &[u8]) -> bool {
         window
             .iter()
@@ -113,7 +119,7 @@ impl Needle {
     }
 }
 
-/// The address ranges in the text of `/proc/self/maps` that can be read and written.
+/// The readable and writable address ranges in the text of `/proc/self/maps`.
 fn writable_mappings(maps: &str) -> impl Iterator<Item = Range<usize>> {
     let parse = |line: &str| {
         let (range, rest) = line.split_once(' ')?;
@@ -124,14 +130,14 @@ fn writable_mappings(maps: &str) -> impl Iterator<Item = Range<usize>> {
     maps.lines().filter_map(parse)
 }
 
-/// What of `range` lies before and after `hole`; either may be empty.
+/// The parts of `range` before and after `hole`; either may be empty.
 fn without(range: Range<usize>, hole: &Range<usize>) -> [Range<usize>; 2] {
     let before = range.start..range.end.min(hole.start).max(range.start);
     let after = range.start.max(hole.end).min(range.end)..range.end;
     [before, after]
 }
 
-/// A fresh random value to plant: 64 letters and digits, kept masked until it is exposed.
+/// A random value to plant: 64 letters and digits, masked until it is exposed.
 pub struct Planted {
     masked: Vec<u8>,
     mask: Vec<u8>,
@@ -144,24 +150,24 @@ impl Default for Planted {
 }
 
 impl Planted {
-    /// A value that no other call has given.
+    /// Creates a unique value.
     #[must_use]
     pub fn new() -> Self {
         let mask = random();
-        // One byte after the other is masked at once: the value itself is in no buffer.
+        // Masks each byte as it is drawn, so no buffer holds the value.
         let letter = |byte: &u8| char::from_digit(u32::from(byte % 36), 36).map_or(0, |c| c as u8);
         let masked =
             random().iter().map(letter).zip(&mask).map(|(byte, mask)| byte ^ mask).collect();
         Self { masked, mask }
     }
 
-    /// The value, in a buffer of exactly its size that is wiped on drop.
+    /// The value, in a buffer of its exact size that is wiped on drop.
     #[must_use]
     pub fn expose(&self) -> Zeroizing<String> {
         self.expose_in("", "")
     }
 
-    /// The value between other text, in a buffer of exactly their size that is wiped on drop.
+    /// The value between other text, in a buffer of their exact size that is wiped on drop.
     #[must_use]
     pub fn expose_in(&self, before: &str, after: &str) -> Zeroizing<String> {
         let length = before.len() + self.masked.len() + after.len();
@@ -174,13 +180,13 @@ impl Planted {
         text
     }
 
-    /// The fragment from its middle to search for.
+    /// The fragment to search for.
     #[must_use]
     pub fn needle(&self) -> Needle {
         Needle::new(self.masked[MIDDLE].to_vec(), self.mask[MIDDLE].to_vec())
     }
 
-    /// How often the fragment stands in the memory that this process can read and write.
+    /// Counts the fragment in the memory that this process can read and write.
     #[must_use]
     pub fn count_in_own_memory(&self) -> usize {
         self.needle().count_in_own_memory()
@@ -189,8 +195,8 @@ impl Planted {
 
 fn random() -> Vec<u8> {
     let mut bytes = vec![0; VALUE];
-    let mut source = File::open("/dev/urandom").expect("the system has a source of randomness");
-    source.read_exact(&mut bytes).expect("the source of randomness can be read");
+    let mut source = File::open("/dev/urandom").expect("a source of randomness");
+    source.read_exact(&mut bytes).expect("random bytes");
     bytes
 }
 
@@ -201,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_is_kept_and_not_itself() {
+    fn counts_live_values_and_not_itself() {
         let planted = Planted::new();
         assert_eq!(planted.count_in_own_memory(), 0);
         let kept = planted.expose();
@@ -212,15 +218,15 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_was_freed_without_wiping() {
+    fn finds_values_that_were_freed_without_wiping() {
         let planted = Planted::new();
-        // Other threads may reuse some of them before the scan.
+        // Other threads may reuse some blocks before the scan.
         drop((0..100).map(|_| planted.expose().to_string()).collect::<Vec<_>>());
         assert_ne!(planted.count_in_own_memory(), 0);
     }
 
     #[test]
-    fn finds_what_lies_across_two_chunks() {
+    fn finds_values_across_two_chunks() {
         let planted = Planted::new();
         let value = planted.expose();
         let mut large = vec![0_u8; 4 * CHUNK];
@@ -234,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_fresh() {
+    fn values_are_unique() {
         let (one, other) = (Planted::new().expose(), Planted::new().expose());
         assert_eq!(one.len(), VALUE);
         assert_eq!(one.capacity(), VALUE);
@@ -245,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_list_of_mappings() {
+    fn parses_the_list_of_mappings() {
         let maps = "1000-3000 rw-p 00000000 00:00 0 [heap]\n4000-5000 r--p 0 00:00 0 /bin/x\nodd\n";
         assert_eq!(writable_mappings(maps).collect::<Vec<_>>(), vec![0x1000..0x3000; 1]);
         assert_eq!(without(10..20, &(12..14)), [10..12, 14..20]);

@@ -33,7 +33,7 @@ use self::certificates::Certificates;
 use self::config::Kind;
 use crate::planted;
 pub use crate::server::Paused;
-use crate::server::{LIMIT, LOOK_EVERY, PortTaken, Program, Supervised, free_port, installed};
+use crate::server::{LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, installed};
 
 /// Names the server's binary.
 const BINARY: &str = "STRONGROOM_TEST_BAO";
@@ -162,7 +162,7 @@ impl Server {
                 return;
             }
             // An outgoing connection of another process may hold the port for a moment.
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         panic!("the port of the killed server is taken");
     }
@@ -213,7 +213,7 @@ impl Server {
         let begin = Instant::now();
         while self.send("GET", "sys/health", None).await.is_err() {
             assert!(begin.elapsed() < LIMIT, "the server does not respond");
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         if let Some(printed) = log.split("Unseal Key: ").nth(1) {
             self.unseal_key = printed.lines().next().map(str::to_owned);
@@ -233,7 +233,7 @@ impl Server {
                 return body;
             }
             assert!(begin.elapsed() < LIMIT, "not {what}: {path} answers {answered}");
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A real PostgreSQL server of its own for each test that asks for one.
+//! A real PostgreSQL server for each test that starts one.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -8,9 +8,9 @@
 //! # }
 //! ```
 //!
-//! Servers listen on a free loopback port alone, share nothing, and are gone with their value and
-//! with the test process, also when that is killed. The superuser's password contains the canary,
-//! so that a leak of it is found.
+//! Servers listen on a free loopback port only and share nothing. A server ends when its value is dropped
+//! and when the test process ends, also if that is killed. The superuser's password contains the canary, so
+//! the search finds a leak of it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -26,17 +26,17 @@ use tempfile::Builder;
 use crate::canary::CANARY;
 use crate::server::{PortTaken, Program, Supervised, free_port, installed};
 
-/// Names the directory with `bin/postgres`.
+/// The variable with the path of the directory that contains `bin/postgres`.
 const INSTALLATION: &str = "STRONGROOM_TEST_POSTGRES";
-/// Names the interpreter that runs [`LAUNCH`].
+/// The variable with the path of the interpreter that runs [`LAUNCH`].
 const PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 const LAUNCH: &str = include_str!("postgres/launch.py");
-/// Marks a System V segment of shared memory to go with the last process that uses it:
-/// `IPC_RMID` of shmctl(2).
-const GO_WITH_LAST: &str =
+/// Marks a System V segment of shared memory for removal when the last process detaches: `IPC_RMID` of
+/// shmctl(2).
+const REMOVE_SEGMENT: &str =
     "import ctypes, sys; sys.exit(ctypes.CDLL(None).shmctl(int(sys.argv[1]), 0, None))";
 const SUPERUSER: &str = "postgres";
-/// How often a start is tried that finds its port taken.
+/// The number of attempts to start a server whose port is in use.
 const ATTEMPTS: usize = 5;
 
 /// A running PostgreSQL server.
@@ -48,8 +48,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with nothing but the superuser and the database `postgres`. Takes about 2 s, most
-    /// of it the making of that database.
+    /// Starts a server with the superuser and the database `postgres` only. Takes about 2 s, mostly for
+    /// the creation of that database.
     ///
     /// # Panics
     /// If the server does not start within 30 s.
@@ -57,14 +57,14 @@ impl Server {
         Self::start_from(installed(INSTALLATION)).await
     }
 
-    /// The same with the PostgreSQL in this directory, which has `bin/postgres`.
+    /// Starts the PostgreSQL in this directory, which contains `bin/postgres`.
     ///
     /// # Panics
     /// If the server does not start within 30 s.
     pub async fn start_from(installation: PathBuf) -> Self {
         for _ in 0..ATTEMPTS {
             let mut server = Self::new(installation.clone());
-            if server.begin().await.is_ok() {
+            if server.launch().await.is_ok() {
                 return server;
             }
         }
@@ -95,10 +95,10 @@ impl Server {
         self.process.log()
     }
 
-    /// Runs SQL as superuser in the database `postgres`; the rows, with `|` between columns.
+    /// Runs SQL as superuser in the database `postgres`. Returns the rows, with `|` between columns.
     ///
     /// # Panics
-    /// If the server answers with an error.
+    /// If the server returns an error.
     #[expect(clippy::must_use_candidate, reason = "most statements have no rows")]
     pub fn sql(&self, text: &str) -> String {
         let output = self.psql(SUPERUSER, &self.password, text);
@@ -110,13 +110,16 @@ impl Server {
     /// Whether a user can log in with a password.
     ///
     /// # Panics
-    /// If logging in fails for another reason.
+    /// If the login fails for another reason.
     #[must_use]
     pub fn accepts(&self, user: &str, password: &str) -> bool {
         let output = self.psql(user, password, "SELECT 1");
         let errors = String::from_utf8_lossy(&output.stderr);
-        let is_refused = errors.contains("password authentication failed");
-        assert!(output.status.success() || is_refused, "no login and no refusal: {errors}");
+        let is_rejected = errors.contains("password authentication failed");
+        assert!(
+            output.status.success() || is_rejected,
+            "the login failed for another reason: {errors}"
+        );
         output.status.success()
     }
 
@@ -153,11 +156,14 @@ impl Server {
         Self { process: Supervised::new(directory, program), installation, address, password }
     }
 
-    async fn begin(&mut self) -> Result<(), PortTaken> {
+    async fn launch(&mut self) -> Result<(), PortTaken> {
         self.process.start().await?;
         let id = shared_memory(&self.process.directory().join("data"));
-        let marked = Command::new(installed(PYTHON)).args(["-c", GO_WITH_LAST, &id]).status();
-        assert!(marked.is_ok_and(|status| status.success()), "shared memory would be left");
+        let marked = Command::new(installed(PYTHON)).args(["-c", REMOVE_SEGMENT, &id]).status();
+        assert!(
+            marked.is_ok_and(|status| status.success()),
+            "cannot mark the shared memory for removal"
+        );
         Ok(())
     }
 }
@@ -168,7 +174,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The id of the System V segment that a server holds, which a killed one leaves behind; see
+/// The id of the System V segment of a server, which a killed server leaves behind. See
 /// `AddToDataDirLockFile` in its source for the format of the file.
 fn shared_memory(data: &Path) -> String {
     let lock = fs::read_to_string(data.join("postmaster.pid")).expect("a server has a lock file");
@@ -183,19 +189,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_taken_port_is_told_from_other_failures() {
+    async fn reports_a_port_in_use_apart_from_other_failures() {
         let mut server = Server::new(installed(INSTALLATION));
         let taken = TcpListener::bind(server.address).unwrap();
-        server.begin().await.unwrap_err();
+        server.launch().await.unwrap_err();
         drop(taken);
-        server.begin().await.unwrap();
+        server.launch().await.unwrap();
     }
 
     #[tokio::test]
     #[should_panic(expected = "the server did not start")]
-    async fn a_server_that_cannot_start_is_reported() {
+    async fn reports_a_server_that_cannot_start() {
         let mut server = Server::new(installed(INSTALLATION));
         fs::write(server.process.directory().join("data"), "no directory").unwrap();
-        drop(server.begin().await);
+        drop(server.launch().await);
     }
 }

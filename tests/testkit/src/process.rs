@@ -1,7 +1,7 @@
-//! Children of the test's own binary.
+//! Child processes that run the test's own binary.
 //!
-//! A test that kills a writer starts its own executable again in a role, which travels in an
-//! environment variable. No child outlives its [`ChildProcess`].
+//! A test that kills a writer starts its own executable again in a role, which an environment variable
+//! names. No child outlives its [`ChildProcess`].
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 
 const ROLE: &str = "STRONGROOM_TEST_ROLE";
 
-/// How often a bounded wait looks.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The interval at which a bounded wait polls.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The role that this process was started in, or `None` in the test itself.
+/// The role of this process; `None` in the test process.
 #[must_use]
 pub fn role() -> Option<String> {
     std::env::var(ROLE).ok()
 }
 
-/// How to start this executable again in a role. Input and output are piped.
+/// A command that starts this executable again in a role. Input and output are piped.
 #[derive(Debug)]
 pub struct Role(Command);
 
 impl Role {
-    /// A child in the role `name`, without arguments: for a test target with a `main` of its own,
-    /// which asks [`role`] first.
+    /// A child in the role `name`, without arguments: for a test target whose own `main` calls [`role`]
+    /// first.
     ///
     /// # Errors
-    /// If the path of this executable is not known.
+    /// If the operating system does not return the path of this executable.
     pub fn new(name: &str) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.env(ROLE, name);
@@ -38,10 +38,10 @@ impl Role {
     }
 
     /// A child in the role `name` that runs only the test function `test`, given with its module
-    /// path: for a target with the standard harness. That function asks [`role`] first.
+    /// path: for a target with the standard harness. That function calls [`role`] first.
     ///
     /// # Errors
-    /// If the path of this executable is not known.
+    /// If the operating system does not return the path of this executable.
     pub fn in_test(name: &str, test: &str) -> io::Result<Self> {
         Ok(Self::new(name)?.arg(test).arg("--exact").arg("--nocapture"))
     }
@@ -60,7 +60,7 @@ impl Role {
         self
     }
 
-    /// Lets the child write its errors where this process writes its own.
+    /// The child shares the standard error of this process.
     #[must_use]
     pub fn inherit_stderr(mut self) -> Self {
         self.0.stderr(Stdio::inherit());
@@ -87,22 +87,22 @@ impl ChildProcess {
         self.0.id()
     }
 
-    /// The child's input, once; dropping it ends the input.
+    /// Takes the child's standard input; dropping it closes the input.
     pub fn stdin(&mut self) -> Option<ChildStdin> {
         self.0.stdin.take()
     }
 
-    /// The child's output, once.
+    /// Takes the child's standard output.
     pub fn stdout(&mut self) -> Option<ChildStdout> {
         self.0.stdout.take()
     }
 
-    /// The child's error output, once.
+    /// Takes the child's standard error.
     pub fn stderr(&mut self) -> Option<ChildStderr> {
         self.0.stderr.take()
     }
 
-    /// Kills the child with `SIGKILL`, which it cannot catch, and waits until it is gone.
+    /// Kills the child with `SIGKILL`, which it cannot catch, and waits for its end.
     ///
     /// # Errors
     /// If the operating system refuses.
@@ -111,31 +111,31 @@ impl ChildProcess {
         self.0.wait()
     }
 
-    /// Waits for the child to end by itself.
+    /// Waits for the child to exit.
     ///
     /// # Errors
-    /// [`io::ErrorKind::TimedOut`] if it still runs after `limit`; it is killed then.
+    /// [`io::ErrorKind::TimedOut`] if it still runs after `limit`; this kills it.
     pub fn wait_within(&mut self, limit: Duration) -> io::Result<ExitStatus> {
-        let begin = Instant::now();
+        let start = Instant::now();
         loop {
             if let Some(status) = self.0.try_wait()? {
                 return Ok(status);
             }
-            if begin.elapsed() >= limit {
+            if start.elapsed() >= limit {
                 self.kill()?;
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    format!("the child was still running after {limit:?}"),
+                    format!("the child still runs after {limit:?}"),
                 ));
             }
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Both fail only if the child is gone already.
+        // Fails only if the child has already ended.
         let _ = self.kill();
     }
 }
@@ -153,7 +153,7 @@ mod tests {
         Role::in_test(name, "process::tests::child").unwrap().env("GREETING", "hi").spawn().unwrap()
     }
 
-    /// What the children of the other tests do; nothing in the test process itself.
+    /// The children of the other tests run this; it does nothing in the test process.
     #[test]
     fn child() {
         let Some(role) = role() else { return };
@@ -165,8 +165,8 @@ mod tests {
         }
     }
 
-    /// Returns once the child runs in its role, with the rest of its output.
-    fn hear(child: &mut ChildProcess, expected: &str) -> Lines<BufReader<ChildStdout>> {
+    /// Waits until the child runs in its role. Returns the rest of its output.
+    fn read_until(child: &mut ChildProcess, expected: &str) -> Lines<BufReader<ChildStdout>> {
         let mut lines = BufReader::new(child.stdout().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == expected));
         lines
@@ -175,29 +175,29 @@ mod tests {
     #[test]
     fn a_child_runs_in_its_role() {
         let mut child = spawn("speaker");
-        assert!(hear(&mut child, "speaker says hi").all(|line| line.is_ok()));
+        assert!(read_until(&mut child, "speaker says hi").all(|line| line.is_ok()));
         assert!(child.wait_within(LIMIT).unwrap().success());
     }
 
     #[test]
     fn a_killed_child_ends_by_signal_nine() {
         let mut child = spawn("waiter");
-        let _rest = hear(&mut child, "waiter says hi");
+        let _rest = read_until(&mut child, "waiter says hi");
         assert_eq!(child.kill().unwrap().signal(), Some(9));
     }
 
     #[test]
-    fn waiting_is_bounded_and_no_child_is_left() {
+    fn a_child_that_exceeds_the_limit_is_killed() {
         let mut child = spawn("waiter");
-        let refused = child.wait_within(Duration::from_millis(20)).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        let error = child.wait_within(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(child.0.try_wait().unwrap().is_some());
     }
 
     #[test]
-    fn dropping_kills() {
+    fn dropping_kills_the_child() {
         let mut child = spawn("waiter");
-        let _rest = hear(&mut child, "waiter says hi");
+        let _rest = read_until(&mut child, "waiter says hi");
         let process = format!("/proc/{}", child.id());
         assert!(std::path::Path::new(&process).exists());
         drop(child);

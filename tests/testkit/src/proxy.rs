@@ -19,17 +19,17 @@ enum Mode {
 }
 
 #[derive(Clone, Copy)]
-struct Wanted {
+struct Control {
     mode: Mode,
-    /// How often existing connections were reset.
+    /// How often `reset_existing` was called.
     resets: usize,
 }
 
-/// Forwards connections from a free loopback port to another address. What a method orders holds
-/// for everything that a client sends after it returned. Everything is closed on drop.
+/// Forwards connections from a free loopback port to another address. A method takes effect for all that a
+/// client sends after the method has returned. Dropping the proxy closes all connections.
 pub struct Proxy {
     server: Loopback,
-    wanted: watch::Sender<Wanted>,
+    control: watch::Sender<Control>,
     accepted: Arc<AtomicUsize>,
 }
 
@@ -37,72 +37,72 @@ impl Proxy {
     /// A proxy that forwards to `upstream`.
     #[must_use]
     pub fn new(upstream: SocketAddr) -> Self {
-        let (wanted, watched) = watch::channel(Wanted { mode: Mode::Pass, resets: 0 });
+        let (control, receiver) = watch::channel(Control { mode: Mode::Pass, resets: 0 });
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&accepted);
         let server = Loopback::new(move |client| {
             count.fetch_add(1, Ordering::SeqCst);
-            let mut watched = watched.clone();
-            let now = *watched.borrow_and_update();
+            let mut receiver = receiver.clone();
+            let now = *receiver.borrow_and_update();
             async move {
-                // A failed connection is closed, which is all that either end has to know.
-                let _ = connection(client, upstream, watched, now).await;
+                // Both ends see a failed connection as closed.
+                let _ = connection(client, upstream, receiver, now).await;
             }
         });
-        Self { server, wanted, accepted }
+        Self { server, control, accepted }
     }
 
-    /// Where clients connect to.
+    /// The address for clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Forwards everything again, also what was held back.
+    /// Forwards again, including the data that `stall` has held back.
     pub fn pass(&self) {
         self.switch(Mode::Pass);
     }
 
-    /// Resets new connections as soon as they are made. Existing ones go on.
+    /// Resets new connections. Existing connections continue.
     pub fn refuse(&self) {
         self.switch(Mode::Refuse);
     }
 
-    /// Holds everything back, in both directions; connections are still accepted.
+    /// Holds back all data in both directions, and still accepts connections.
     pub fn stall(&self) {
         self.switch(Mode::Stall);
     }
 
-    /// Resets the connections that there are. New ones are treated as before.
+    /// Resets the existing connections. New connections are handled as before.
     pub fn reset_existing(&self) {
-        self.wanted.send_modify(|wanted| wanted.resets += 1);
+        self.control.send_modify(|control| control.resets += 1);
     }
 
-    /// How many connections were accepted so far, refused ones included.
+    /// The number of accepted connections so far, including refused ones.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 
     fn switch(&self, mode: Mode) {
-        self.wanted.send_modify(|wanted| wanted.mode = mode);
+        self.control.send_modify(|control| control.mode = mode);
     }
 }
 
 async fn connection(
     mut client: TcpStream,
     upstream: SocketAddr,
-    mut watched: watch::Receiver<Wanted>,
-    begun: Wanted,
+    mut receiver: watch::Receiver<Control>,
+    initial: Control,
 ) -> io::Result<()> {
-    if begun.mode != Mode::Refuse {
-        let gate = Gate(watched.clone());
-        let done = tokio::select! {
+    if initial.mode != Mode::Refuse {
+        let gate = Gate(receiver.clone());
+        let is_done = tokio::select! {
             biased;
-            _ = watched.wait_for(|wanted| wanted.resets != begun.resets) => false,
+            _ = receiver.wait_for(|control| control.resets != initial.resets) => false,
             done = forward(&mut client, upstream, gate) => done.is_ok(),
         };
-        if done {
+        if is_done {
             return Ok(());
         }
     }
@@ -110,21 +110,21 @@ async fn connection(
 }
 
 async fn forward(client: &mut TcpStream, upstream: SocketAddr, mut gate: Gate) -> io::Result<()> {
-    gate.open().await;
+    gate.wait_open().await;
     let mut server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let there = copy(from_client, to_server, gate.clone());
-    tokio::try_join!(there, copy(from_server, to_client, gate)).map(drop)
+    let to_upstream = copy(from_client, to_server, gate.clone());
+    tokio::try_join!(to_upstream, copy(from_server, to_client, gate)).map(drop)
 }
 
 async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut gate: Gate) -> io::Result<()> {
     let mut piece = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut piece).await?;
-        gate.open().await;
+        gate.wait_open().await;
         if length == 0 {
             return to.shutdown().await;
         }
@@ -133,12 +133,12 @@ async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut gate: Gate) -> 
 }
 
 #[derive(Clone)]
-struct Gate(watch::Receiver<Wanted>);
+struct Gate(watch::Receiver<Control>);
 
 impl Gate {
-    /// Returns once nothing is held back.
-    async fn open(&mut self) {
-        // Fails only when the proxy goes away, which ends this task.
-        let _ = self.0.wait_for(|wanted| wanted.mode != Mode::Stall).await;
+    /// Waits while the proxy stalls.
+    async fn wait_open(&mut self) {
+        // Fails only when the proxy is dropped, which ends this task.
+        let _ = self.0.wait_for(|control| control.mode != Mode::Stall).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A server program as a supervised child: it never outlives this process.
+//! A server program as a supervised child, which never outlives this process.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -14,16 +14,16 @@ use tempfile::TempDir;
 
 use crate::canary::CANARY;
 
-/// Holds the server as its child and obeys its input. However the test process ends, the pipe is
-/// closed then: the server is killed and its directory removed. A group that is left behind with a
-/// stopped member is sent a SIGHUP, which is no reason to end before that.
+/// The supervisor starts the server as its child and reads commands from its input. When the test process
+/// ends in any way, the pipe closes; the supervisor then kills the server and removes its directory. The
+/// kernel sends SIGHUP to an orphaned process group with a stopped member; the supervisor ignores it.
 const SUPERVISOR: &str = r#"
 trap '' HUP
 directory=$1
 shift
 end() { [ -z "$pid" ] || { kill -KILL "$pid"; wait "$pid"; pid=; }; }
-while read -r order; do
-    case $order in
+while read -r command; do
+    case $command in
     start)
         "$@" </dev/null >>"$directory/server.log" 2>&1 &
         pid=$!
@@ -39,29 +39,29 @@ end
 rm -rf "$directory"
 "#;
 
-/// How long a server may take for anything.
+/// The time limit for each operation of a server.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
-/// How often a bounded wait looks.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// The interval at which a bounded wait polls.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// What to run, and how it shows that it listens.
+/// A server program, and the text by which it reports that it listens.
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
     pub(crate) arguments: Vec<OsString>,
-    /// A text that the server writes once all of its ports are bound.
+    /// The server writes this text when all of its ports are bound.
     pub(crate) ready: &'static str,
-    /// A text in the message of a server whose port is taken.
+    /// The server writes this text if its port is in use.
     pub(crate) clash: &'static str,
 }
 
-/// Another process took a port that was free a moment before.
+/// Another process has bound the port since it was free.
 #[derive(Debug)]
 pub(crate) struct PortTaken;
 
 /// A server program that can be killed, stopped and started again.
 pub(crate) struct Supervised {
     supervisor: Child,
-    orders: Option<ChildStdin>,
+    commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     directory: PathBuf,
     program: Program,
@@ -69,70 +69,70 @@ pub(crate) struct Supervised {
 }
 
 impl Supervised {
-    /// Takes over `directory`, which is removed in the end. Nothing runs yet.
+    /// Owns `directory` and removes it on drop. Does not start the server.
     pub(crate) fn new(directory: TempDir, program: Program) -> Self {
         let mut supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "supervisor"])
             .arg(directory.path())
             .arg(&program.path)
             .args(&program.arguments)
-            // Settings of whoever runs the tests, such as an address or a proxy, stay out.
+            // The server must not inherit settings such as an address or a proxy.
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("HOME", directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            // A Ctrl-C reaches the test process alone.
+            // Ctrl-C signals only the test process.
             .process_group(0)
             .spawn()
             .expect("a shell supervises servers");
-        let orders = supervisor.stdin.take();
+        let commands = supervisor.stdin.take();
         let answers = BufReader::new(supervisor.stdout.take().expect("the output is piped"));
-        Self { supervisor, orders, answers, directory: directory.keep(), program, pid: None }
+        Self { supervisor, commands, answers, directory: directory.keep(), program, pid: None }
     }
 
-    /// Where the server keeps its files.
+    /// The directory with the server's files.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What the server wrote so far.
+    /// The server's output so far.
     pub(crate) fn log(&self) -> String {
         fs::read(self.directory.join("server.log"))
             .map(|log| String::from_utf8_lossy(&log).into_owned())
             .unwrap_or_default()
     }
 
-    /// Starts the server and waits until its ports are bound; its output since then.
+    /// Starts the server and waits until its ports are bound. Returns its output since the start.
     pub(crate) async fn start(&mut self) -> Result<String, PortTaken> {
         assert!(self.pid.is_none(), "the server runs already");
         let before = self.log().len();
-        let pid = self.order("start").parse().ok().and_then(Pid::from_raw);
+        let pid = self.send("start").parse().ok().and_then(Pid::from_raw);
         self.pid = Some(pid.expect("the supervisor answers with a process id"));
         let begin = Instant::now();
         loop {
-            let ended = matches!(self.states().as_slice(), [] | ['Z']);
+            let has_ended = matches!(self.states().as_slice(), [] | ['Z']);
             let written = self.log().split_off(before);
-            if written.contains(self.program.ready) && !ended {
+            if written.contains(self.program.ready) && !has_ended {
                 return Ok(written);
             }
-            if ended && written.contains(self.program.clash) {
+            if has_ended && written.contains(self.program.clash) {
                 self.kill();
                 return Err(PortTaken);
             }
             assert!(
-                !ended && begin.elapsed() < LIMIT,
+                !has_ended && begin.elapsed() < LIMIT,
                 "the server did not start; it wrote:\n{}",
                 written.replace(CANARY, "…")
             );
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Kills the server with `SIGKILL` and waits until it is gone. Its files stay.
+    /// Kills the server with `SIGKILL` and waits for its end. Its files remain.
     pub(crate) fn kill(&mut self) {
-        assert_eq!(self.order("kill"), "ended");
+        assert_eq!(self.send("kill"), "ended");
         self.pid = None;
     }
 
@@ -143,7 +143,7 @@ impl Supervised {
         let begin = Instant::now();
         while self.states().iter().any(|state| *state != 'T') {
             assert!(begin.elapsed() < LIMIT, "the server did not stop");
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         paused
     }
@@ -153,7 +153,7 @@ impl Supervised {
         kill_process(pid, signal).expect("the server can be sent a signal");
     }
 
-    /// The state of each thread, as in `ps`; none if the process is gone.
+    /// The state of each thread, as `ps` shows it; empty if the process has ended.
     fn states(&self) -> Vec<char> {
         let Some(pid) = self.pid else { return Vec::new() };
         let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
@@ -161,9 +161,9 @@ impl Supervised {
         threads.filter_map(|thread| state(&thread.path()).ok().flatten()).collect()
     }
 
-    fn order(&mut self, order: &str) -> String {
-        let orders = self.orders.as_mut().expect("the supervisor listens until the end");
-        writeln!(orders, "{order}").expect("the supervisor listens");
+    fn send(&mut self, command: &str) -> String {
+        let commands = self.commands.as_mut().expect("the supervisor runs");
+        writeln!(commands, "{command}").expect("the supervisor listens");
         let mut answer = String::new();
         self.answers.read_line(&mut answer).expect("the supervisor answers");
         answer.trim_end().to_owned()
@@ -172,17 +172,17 @@ impl Supervised {
 
 impl Drop for Supervised {
     fn drop(&mut self) {
-        drop(self.orders.take());
-        // Fails only if something else has waited for it.
+        drop(self.commands.take());
+        // Fails only if other code has waited for it.
         let _ = self.supervisor.wait();
     }
 }
 
-/// A server that stands still; it goes on when this is dropped.
+/// A paused server. Dropping this resumes it.
 pub struct Paused<'a>(&'a Supervised);
 
 impl Paused<'_> {
-    /// Lets the server go on (`SIGCONT`).
+    /// Resumes the server (`SIGCONT`).
     pub fn resume(self) {}
 }
 
@@ -198,15 +198,15 @@ fn state(thread: &Path) -> io::Result<Option<char>> {
     Ok(line.and_then(|state| state.trim_start().chars().next()))
 }
 
-/// What `cargo xtask setup` has installed and names in an environment variable.
+/// The path of a program that `cargo xtask setup` has installed, from an environment variable.
 pub(crate) fn installed(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set; run `cargo xtask test`"))
         .into()
 }
 
-/// A port of the loopback address that is free now, and the one above it as well, where some
-/// servers bind a second listener.
+/// A free port of the loopback address. The next port is free, too, because some servers bind a second
+/// listener there.
 pub(crate) fn free_port() -> u16 {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     loop {

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server whose answers a test makes up.
+//! An HTTP/1.1 server whose responses a test defines.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,9 +18,9 @@ pub struct Request {
     pub method: String,
     /// The path and the query.
     pub target: String,
-    /// Names in lower case, and values.
+    /// Names, in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// The body; chunked ones are not understood.
+    /// The body. The stub does not read chunked bodies.
     pub body: Vec<u8>,
 }
 
@@ -33,14 +33,14 @@ impl Request {
     }
 }
 
-/// Headers and bodies may hold credentials.
+/// Omits headers and body, which may contain credentials.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.target)
     }
 }
 
-/// What a [`Stub`] answers.
+/// The response of a [`Stub`].
 #[derive(Clone, Debug)]
 pub struct Reply {
     status: u16,
@@ -59,38 +59,38 @@ enum Fault {
 }
 
 impl Reply {
-    /// An answer with a body of any kind.
+    /// A response with this body.
     #[must_use]
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, headers: Vec::new(), body: body.into(), fault: Fault::None }
     }
 
-    /// An answer in JSON.
+    /// A response in JSON.
     #[must_use]
     pub fn json(status: u16, body: &Value) -> Self {
         Self::new(status, body.to_string()).header("Content-Type", "application/json")
     }
 
-    /// No answer: the connection is reset.
+    /// Resets the connection without a response.
     #[must_use]
     pub fn reset() -> Self {
         Self { fault: Fault::Reset, ..Self::new(500, "") }
     }
 
-    /// No answer: the connection stays open until the client or the stub goes away.
+    /// Sends no response and keeps the connection open until the client or the stub closes it.
     #[must_use]
     pub fn silence() -> Self {
         Self { fault: Fault::Silence, ..Self::new(500, "") }
     }
 
-    /// Adds a header. `Content-Length` is there already.
+    /// Adds a header. The stub itself sends `Content-Length`.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Announces one byte more than the body has, and closes the connection after it.
+    /// Announces one byte more than the body has, and closes the connection after the body.
     #[must_use]
     pub fn truncated(self) -> Self {
         Self { fault: Fault::Truncated, ..self }
@@ -114,14 +114,14 @@ impl Reply {
 
 type Requests = Arc<Mutex<Vec<Request>>>;
 
-/// An HTTP server on a free loopback port, gone when it is dropped.
+/// An HTTP server on a free loopback port. Dropping it stops it.
 pub struct Stub {
     server: Loopback,
     requests: Requests,
 }
 
 impl Stub {
-    /// Answers every request with what `reply` gives. It must not block.
+    /// Sends the result of `reply` for every request. `reply` must not block.
     pub fn new(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let requests = Requests::default();
         let record = Arc::clone(&requests);
@@ -129,7 +129,7 @@ impl Stub {
         let server = Loopback::new(move |stream| {
             let (record, reply) = (Arc::clone(&record), Arc::clone(&reply));
             async move {
-                // A client that goes away is none of the stub's business.
+                // The client may close the connection at any time.
                 let _ = serve(stream, &record, &*reply).await;
             }
         });
@@ -142,7 +142,7 @@ impl Stub {
         format!("http://{}", self.server.address())
     }
 
-    /// The address and the port, for a proxy before the stub.
+    /// The address and the port, for a proxy in front of the stub.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
@@ -154,10 +154,10 @@ impl Stub {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many of the requests so far are such as `counts` says.
+    /// The number of requests so far that match.
     #[must_use]
-    pub fn count(&self, counts: impl Fn(&Request) -> bool) -> usize {
-        self.requests().iter().filter(|request| counts(request)).count()
+    pub fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
+        self.requests().iter().filter(|request| matches(request)).count()
     }
 }
 
@@ -193,7 +193,7 @@ async fn serve(
     Ok(())
 }
 
-/// The next request, or `None` at the end of the connection.
+/// Reads the next request; `None` at the end of the connection.
 async fn receive(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
     let first = line(stream).await?;
     let mut words = first.split(' ').map(str::to_owned);

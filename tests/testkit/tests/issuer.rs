@@ -13,7 +13,7 @@ use strongroom_testkit::canary;
 use strongroom_testkit::issuer::{Counts, Fault, Issuer, KeyStatus, Options, Unit};
 
 const LIMIT: Duration = Duration::from_secs(30);
-const IMPATIENT: Duration = Duration::from_millis(200);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn client(limit: Duration) -> Client {
     Client::builder().no_proxy().tls_certs_only([]).timeout(limit).build().unwrap()
@@ -120,7 +120,7 @@ async fn a_list_names_the_live_keys() {
 }
 
 #[tokio::test]
-async fn a_key_ends_when_its_time_is_over_and_says_so_before() {
+async fn a_key_expires_on_time_and_announces_its_expiry() {
     let day = Duration::from_secs(86_400);
     for (unit, expected) in [(Unit::Seconds, "259199"), (Unit::Days, "2"), (Unit::Suffixed, "2d")] {
         let issuer = with(|options| {
@@ -147,12 +147,12 @@ async fn a_key_ends_when_its_time_is_over_and_says_so_before() {
 }
 
 #[tokio::test]
-async fn faults_come_in_their_order_and_pass() {
+async fn faults_occur_in_order_and_once() {
     let issuer = Issuer::start(Options::default());
     let key = issuer.first_key();
     issuer.next_issues(2, Fault::Status(503));
     issuer.next_issues(1, Fault::SlowDown(7));
-    issuer.next_issues(1, Fault::Late(IMPATIENT));
+    issuer.next_issues(1, Fault::Late(SHORT_TIMEOUT));
     issuer.next_issues(1, Fault::LoseAnswer);
     let url = || format!("{}/api/keys/rotate", issuer.base());
     for _ in 0..2 {
@@ -165,14 +165,14 @@ async fn faults_come_in_their_order_and_pass() {
     );
     let begin = Instant::now();
     rotate(&issuer, &key).await;
-    assert!(begin.elapsed() >= IMPATIENT);
+    assert!(begin.elapsed() >= SHORT_TIMEOUT);
     assert_eq!(issuer.live_keys().len(), 2);
     let lost = send(&client(LIMIT), Method::POST, url(), &key).await.unwrap_err();
     assert!(!lost.is_timeout());
     assert_eq!(issuer.live_keys().len(), 3);
     for (fault, live) in [(Fault::Hang, 3), (Fault::ActAndHang, 4)] {
         issuer.next_issues(1, fault);
-        let none = send(&client(IMPATIENT), Method::POST, url(), &key).await.unwrap_err();
+        let none = send(&client(SHORT_TIMEOUT), Method::POST, url(), &key).await.unwrap_err();
         assert!(none.is_timeout());
         assert_eq!(issuer.live_keys().len(), live);
     }
@@ -183,7 +183,7 @@ async fn faults_come_in_their_order_and_pass() {
 }
 
 #[tokio::test]
-async fn a_revocation_may_fail_or_lose_its_answer() {
+async fn a_revocation_can_fail_or_lose_its_response() {
     let issuer = Issuer::start(Options::default());
     let (key, old) = (issuer.first_key(), issuer.make_key(None));
     issuer.next_revocations(1, Fault::Status(500));
@@ -201,7 +201,7 @@ async fn a_revocation_may_fail_or_lose_its_answer() {
 async fn a_request_is_in_flight_until_the_last_piece() {
     let issuer = with(|options| {
         options.pieces = 3;
-        options.pause = IMPATIENT;
+        options.pause = SHORT_TIMEOUT;
     });
     let (key, other) = (issuer.first_key(), issuer.make_key(None));
     let mut answer = work(&issuer, &key).await;
@@ -222,7 +222,7 @@ async fn a_request_is_in_flight_until_the_last_piece() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn carries_five_hundred_clients_at_once() {
+async fn serves_five_hundred_concurrent_clients() {
     let issuer = Issuer::start(Options::default());
     let (key, url) = (issuer.first_key(), format!("{}/work", issuer.base()));
     let begin = Instant::now();
@@ -246,7 +246,7 @@ async fn carries_five_hundred_clients_at_once() {
 }
 
 #[tokio::test]
-async fn shows_no_key_and_is_gone_when_dropped() {
+async fn shows_no_key_and_stops_when_dropped() {
     let issuer = Issuer::start(Options::default());
     let first = issuer.first_key();
     assert!(canary::find(first.expose_bytes()).is_some());

@@ -23,15 +23,15 @@ use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::conformance::{self, Fixture, Target};
 use strongroom_testkit::process::Role;
 
-/// Names the way to leak. Set, this program is the conformance suite of a leaking backend.
+/// The variable with the way to leak. With it, this program is the conformance suite of a leaking backend.
 const LEAK: &str = "STRONGROOM_LEAK";
 /// A case that writes and reads.
 const READS: &str = "leaky::put_then_get_round_trips";
-/// A case that meets an error.
+/// A case that receives an error.
 const ERRS: &str = "leaky::get_of_nothing_is_not_found";
 const SEARCH: &str = "canary::nothing_leaked";
 
-/// The ways to leak, each with a case that passes all the same.
+/// The ways to leak, each with a case that passes nevertheless.
 const LEAKS: &[(&str, &str)] = &[
     ("trace", READS),
     ("log", READS),
@@ -51,29 +51,34 @@ fn main() -> ExitCode {
     }
     let mut trials = vec![
         Trial::test("a_silent_backend_passes", || {
-            expect("nothing", &[READS], true, &["1 passed", "nothing_leaked ... ok"])
+            run_suite("nothing", &[READS], true, &["1 passed", "nothing_leaked ... ok"])
         }),
         Trial::test("finds_a_value_in_a_panic", || {
-            expect("panic", &[READS], false, &["nothing_leaked ... FAILED"])
+            run_suite("panic", &[READS], false, &["nothing_leaked ... FAILED"])
         }),
         Trial::test("the_search_alone_covers_all_cases", || {
-            expect("error", &[SEARCH, "--exact"], false, &[ERRS, "nothing_leaked ... FAILED"])
+            run_suite("error", &[SEARCH, "--exact"], false, &[ERRS, "nothing_leaked ... FAILED"])
         }),
         Trial::test("the_search_is_listed", || {
-            expect("nothing", &["--list"], true, &["canary::nothing_leaked: test", READS])
+            run_suite("nothing", &["--list"], true, &["canary::nothing_leaked: test", READS])
         }),
     ];
     trials.extend(LEAKS.iter().map(|(leak, case)| {
         Trial::test(format!("finds_a_value_leaked_by_{leak}"), move || {
             let passed = format!("test {case} ... ok");
-            expect(leak, &[case, "--exact"], false, &[&passed, "nothing_leaked ... FAILED"])
+            run_suite(leak, &[case, "--exact"], false, &[&passed, "nothing_leaked ... FAILED"])
         })
     }));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// Runs the suite of a backend that leaks in this way.
-fn expect(leak: &str, arguments: &[&str], success: bool, said: &[&str]) -> Result<(), Failed> {
+fn run_suite(
+    leak: &str,
+    arguments: &[&str],
+    success: bool,
+    expected: &[&str],
+) -> Result<(), Failed> {
     let role = Role::new("suite")?.env(LEAK, leak).inherit_stderr();
     let mut child = arguments.iter().fold(role, Role::arg).spawn()?;
     let mut output = String::new();
@@ -81,10 +86,10 @@ fn expect(leak: &str, arguments: &[&str], success: bool, said: &[&str]) -> Resul
     let passed = child.wait_within(Duration::from_secs(120))?.success();
     // libtest-mimic pads the names of cases.
     let spaced = output.split_whitespace().collect::<Vec<_>>().join(" ");
-    if passed == success && said.iter().all(|part| spaced.contains(part)) {
+    if passed == success && expected.iter().all(|part| spaced.contains(part)) {
         return Ok(());
     }
-    Err(format!("expected success: {success}, and {said:?} in:\n{output}").into())
+    Err(format!("expected success: {success}, and {expected:?} in:\n{output}").into())
 }
 
 struct Leaky(String);

@@ -15,14 +15,14 @@ use strongroom_testkit::process::{self, Role};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How many processes work in a directory or below.
+/// The number of processes with a working directory in this directory or below.
 fn processes_in(directory: &Path) -> usize {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let places = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
     places.filter(|place| place.starts_with(directory)).count()
 }
 
-/// Whether a System V segment of shared memory is there.
+/// Whether a System V segment of shared memory exists.
 fn is_segment(id: &str) -> bool {
     let segments = fs::read_to_string("/proc/sysvipc/shm").unwrap();
     segments.lines().any(|line| line.split_whitespace().nth(1) == Some(id))
@@ -38,12 +38,12 @@ async fn a_server_runs_sql() {
 
 #[tokio::test]
 #[should_panic(expected = "syntax error")]
-async fn sql_that_fails_is_reported() {
+async fn reports_failed_sql() {
     Server::start().await.sql("SELEKT 1");
 }
 
 #[tokio::test]
-async fn a_login_takes_the_password_of_the_moment() {
+async fn a_login_needs_the_current_password() {
     let server = Server::start().await;
     assert!(server.accepts(server.user(), server.password()));
     assert!(!server.accepts("orders", "first"));
@@ -55,7 +55,7 @@ async fn a_login_takes_the_password_of_the_moment() {
 
 #[tokio::test]
 #[should_panic(expected = "no login and no refusal")]
-async fn a_login_that_fails_for_another_reason_is_reported() {
+async fn reports_a_login_that_fails_for_another_reason() {
     let server = Server::start().await;
     server.sql("CREATE ROLE orders PASSWORD 'first'");
     let _ = server.accepts("orders", "first");
@@ -79,9 +79,9 @@ async fn the_password_is_not_shown() {
     assert!(shown.contains(&server.address().to_string()) && server.address().ip().is_loopback());
 }
 
-/// Root cannot run the server as itself, and whom it runs it as cannot enter this directory.
+/// The server does not run as root, and the user that it runs as cannot enter this directory.
 #[tokio::test]
-async fn the_programs_may_lie_where_only_their_owner_can_go() {
+async fn starts_programs_in_a_private_directory() {
     let only_owner = Permissions::from_mode(0o700);
     let directory = tempfile::Builder::new().permissions(only_owner).tempdir().unwrap();
     let link = directory.path().join("postgres");
@@ -91,7 +91,7 @@ async fn the_programs_may_lie_where_only_their_owner_can_go() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_of_a_server() {
+async fn a_dropped_server_leaves_nothing_behind() {
     let server = Server::start().await;
     let (address, data) = (server.address(), PathBuf::from(server.sql("SHOW data_directory")));
     assert!(processes_in(&data) > 1 && TcpStream::connect(address).is_ok());
@@ -100,7 +100,7 @@ async fn nothing_is_left_of_a_server() {
     wait_until_gone(&data, &address.to_string());
 }
 
-/// In a child that the next test kills, a server; nothing in the test process itself.
+/// The next test runs this in a child and kills it; it does nothing in the test process.
 #[tokio::test]
 async fn child() {
     if process::role().is_none() {

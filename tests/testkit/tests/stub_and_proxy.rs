@@ -8,7 +8,7 @@ use strongroom_testkit::proxy::Proxy;
 use strongroom_testkit::stub::{Reply, Stub};
 
 const LIMIT: Duration = Duration::from_secs(30);
-const IMPATIENT: Duration = Duration::from_millis(100);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn client() -> ClientBuilder {
     Client::builder().no_proxy().tls_certs_only([]).timeout(LIMIT)
@@ -18,12 +18,12 @@ async fn get(url: &str) -> reqwest::Result<Response> {
     client().build()?.get(url).send().await
 }
 
-fn greeter() -> Stub {
+fn hello() -> Stub {
     Stub::new(|_| Reply::new(200, "hello"))
 }
 
 #[tokio::test]
-async fn a_stub_answers_as_told_and_records() {
+async fn a_stub_sends_its_replies_and_records_requests() {
     let stub = Stub::new(|request| match request.target.as_str() {
         "/echo?a=b" => Reply::new(201, request.body.clone()).header("Retry-After", "7"),
         _ => Reply::json(429, &json!({ "errors": ["quota"] })),
@@ -45,8 +45,8 @@ async fn a_stub_answers_as_told_and_records() {
 }
 
 #[tokio::test]
-async fn a_stub_keeps_connections() {
-    let stub = greeter();
+async fn a_stub_reuses_connections() {
+    let stub = hello();
     let proxy = Proxy::new(stub.address());
     let client = client().build().unwrap();
     for _ in 0..3 {
@@ -75,18 +75,18 @@ async fn a_reset_connection_has_no_answer() {
 }
 
 #[tokio::test]
-async fn silence_lasts_until_the_stub_is_gone() {
+async fn silence_lasts_until_the_stub_is_dropped() {
     let stub = Stub::new(|_| Reply::silence());
     let client = client().build().unwrap();
-    let impatient = client.get(stub.url()).timeout(IMPATIENT).send().await;
-    assert!(impatient.unwrap_err().is_timeout());
+    let timed_out = client.get(stub.url()).timeout(SHORT_TIMEOUT).send().await;
+    assert!(timed_out.unwrap_err().is_timeout());
     let url = stub.url();
-    let patient = tokio::spawn(async move { client.get(url).send().await });
+    let waiting = tokio::spawn(async move { client.get(url).send().await });
     while stub.requests().len() < 2 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     drop(stub);
-    assert!(!patient.await.unwrap().unwrap_err().is_timeout());
+    assert!(!waiting.await.unwrap().unwrap_err().is_timeout());
 }
 
 #[tokio::test]
@@ -99,8 +99,8 @@ async fn pieces_arrive_late_and_whole() {
 }
 
 #[tokio::test]
-async fn nothing_listens_after_the_end() {
-    let stub = greeter();
+async fn nothing_listens_after_the_drop() {
+    let stub = hello();
     let proxy = Proxy::new(stub.address());
     let (stub_url, proxy_url) = (stub.url(), format!("http://{}", proxy.address()));
     assert_eq!(get(&proxy_url).await.unwrap().status(), 200);
@@ -111,7 +111,7 @@ async fn nothing_listens_after_the_end() {
 
 #[tokio::test]
 async fn a_refusing_proxy_reaches_nothing() {
-    let stub = greeter();
+    let stub = hello();
     let proxy = Proxy::new(stub.address());
     let url = format!("http://{}", proxy.address());
     proxy.refuse();
@@ -123,14 +123,14 @@ async fn a_refusing_proxy_reaches_nothing() {
 }
 
 #[tokio::test]
-async fn a_stalled_proxy_delivers_what_it_held_back() {
-    let stub = greeter();
+async fn a_stalled_proxy_delivers_later() {
+    let stub = hello();
     let proxy = Proxy::new(stub.address());
     let url = format!("http://{}", proxy.address());
     let client = client().build().unwrap();
     client.get(&url).send().await.unwrap().bytes().await.unwrap();
     proxy.stall();
-    let existing = client.get(&url).timeout(IMPATIENT).send().await;
+    let existing = client.get(&url).timeout(SHORT_TIMEOUT).send().await;
     assert!(existing.unwrap_err().is_timeout());
     let fresh = tokio::spawn(async move { get(&url).await });
     while proxy.connections() < 2 {
@@ -142,7 +142,7 @@ async fn a_stalled_proxy_delivers_what_it_held_back() {
 }
 
 #[tokio::test]
-async fn a_proxy_resets_the_connections_that_there_are() {
+async fn a_proxy_resets_existing_connections() {
     let stub = Stub::new(|_| Reply::silence());
     let proxy = Proxy::new(stub.address());
     let url = format!("http://{}", proxy.address());

@@ -1,4 +1,4 @@
-//! A fresh store for one case, with the calls that cases make in a readable form.
+//! The store of one case, with short forms of the calls that cases make.
 
 use std::any::Any;
 use std::fmt;
@@ -11,10 +11,10 @@ use strongroom_core::{
 
 use super::witnessed::Witnessed;
 
-/// A fresh store for one case. All paths that cases use lie below a prefix of its own.
+/// The store of one case. All of its paths are below a prefix that no other case uses.
 ///
-/// The methods named like a backend's take text below that prefix for a path. Those that give no
-/// `Result` panic if the backend refuses.
+/// The methods with the names of a backend's methods take the part of a path below that prefix. Those that
+/// return no `Result` panic if the backend returns an error.
 pub struct Fixture {
     backend: Arc<dyn Backend>,
     prefix: SecretPath,
@@ -22,37 +22,37 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// The prefix of a store that no other case uses.
+    /// The prefix in a store that no other case uses.
     pub const DEFAULT_PREFIX: &'static str = "conformance";
 
-    /// A case has this backend to itself.
+    /// A backend for this case alone.
     #[must_use]
     pub fn new(backend: impl Backend) -> Self {
         let prefix = SecretPath::parse(Self::DEFAULT_PREFIX).unwrap();
         Self { backend: Arc::new(Witnessed::new(backend)), prefix, kept: Vec::new() }
     }
 
-    /// Cases share a server and use the paths below `prefix`, which differs for each.
+    /// Uses the paths below `prefix`, which differs for each case that shares a server.
     #[must_use]
     pub fn below(mut self, prefix: SecretPath) -> Self {
         self.prefix = prefix;
         self
     }
 
-    /// Keeps something alive for as long as the store is used, such as a temporary directory.
+    /// Keeps a value alive as long as the store, such as a temporary directory.
     #[must_use]
     pub fn keep(mut self, kept: impl Any + Send + Sync) -> Self {
         self.kept.push(Box::new(kept));
         self
     }
 
-    /// The backend itself.
+    /// The backend.
     #[must_use]
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
     }
 
-    /// The backend itself, for other tasks.
+    /// The backend, for other tasks.
     #[must_use]
     pub fn shared(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.backend)
@@ -119,12 +119,12 @@ impl Fixture {
         self.backend.delete(&self.path(path)).await.unwrap();
     }
 
-    /// Takes a delete back.
+    /// Undeletes.
     pub async fn undelete(&self, path: &str) {
         self.backend.undelete(&self.path(path)).await.unwrap();
     }
 
-    /// Removes for good.
+    /// Destroys.
     pub async fn destroy(&self, path: &str) {
         self.backend.destroy(&self.path(path)).await.unwrap();
     }
@@ -177,7 +177,7 @@ impl Fixture {
         path.below(&self.prefix).expect("a listed path lies below the prefix").to_owned()
     }
 
-    /// Everything that can be read about a secret, to see whether a call changed it.
+    /// Reads all about a secret, to detect whether a call changes it.
     pub async fn state(&self, path: &str) -> State {
         let path = self.path(path);
         let value = self.backend.get(&path, &VersionSelector::Active).await;
@@ -198,8 +198,7 @@ impl fmt::Debug for Fixture {
     }
 }
 
-/// Everything that can be read about a secret. What the backend does not support is recorded as
-/// such and so compares equal.
+/// All that can be read about a secret. Operations that the backend does not support compare equal.
 #[derive(Debug)]
 pub struct State {
     value: Result<(Version, SecretValue), ErrorKind>,
@@ -208,13 +207,13 @@ pub struct State {
 }
 
 impl State {
-    /// Panics unless the list of versions still is as it was.
+    /// Asserts that the list of versions is unchanged.
     #[track_caller]
     pub fn assert_same_versions(&self, later: &Self) {
         assert_eq!(self.versions, later.versions, "the versions have changed");
     }
 
-    /// Panics unless the secret still is as it was.
+    /// Asserts that the secret is unchanged.
     #[track_caller]
     pub fn assert_same(&self, later: &Self) {
         let same_value = match (&self.value, &later.value) {

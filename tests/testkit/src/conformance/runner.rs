@@ -1,4 +1,4 @@
-//! Runs the cases in a child process and searches everything it said for the canary.
+//! Runs the cases in a child process and searches its output for the canary.
 
 use std::env;
 use std::ffi::OsStr;
@@ -20,51 +20,51 @@ use crate::process::{self, Role};
 
 /// The role of the child that runs the cases.
 const ROLE: &str = "conformance";
-/// The variable that names the file for what the child traces.
+/// The variable with the path of the child's trace.
 const TRACE: &str = "STRONGROOM_CONFORMANCE_TRACE";
 /// The name of the search for the canary in lists and filters.
 const SEARCH: &str = "canary::nothing_leaked";
-/// How long one case may take.
+/// The time limit of one case.
 const CASE_LIMIT: Duration = Duration::from_secs(120);
-/// How long a whole run may take.
+/// The time limit of a run.
 const RUN_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The `main` of a test target with `harness = false`: runs all cases for `targets`.
 ///
-/// The cases run in a child process, whose output is passed on. Afterwards that output, and a
-/// trace of all crates at the most verbose level, are searched for the canary; the search has a
-/// result line of its own, `canary::nothing_leaked`, whichever cases were chosen. Chosen alone, it
-/// searches a run of all cases. Takes the arguments of the standard harness.
+/// The cases run in a child process, and this process forwards its output. Then it searches that output and
+/// a trace of all crates at the most verbose level for the canary. The search has its own result line,
+/// `canary::nothing_leaked`, for every selection of cases. If it alone is selected, it searches a run of all
+/// cases. Takes the arguments of the standard harness.
 #[must_use]
 pub fn main(targets: Vec<Box<dyn Target>>) -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = trials(targets);
     if process::role().as_deref() == Some(ROLE) {
-        trace_everything(&env::var_os(TRACE).expect("the parent names the file"));
+        trace_all(&env::var_os(TRACE).expect("the parent names the file"));
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
     if arguments.list {
         trials.push(Trial::test(SEARCH, || Ok(())));
         return libtest_mimic::run(&arguments, trials).exit_code();
     }
-    let chosen = |name: &str| match &arguments.filter {
+    let is_selected = |name: &str| match &arguments.filter {
         Some(filter) if arguments.exact => name == filter,
         Some(filter) => name.contains(filter),
         None => true,
     };
-    let search_alone = chosen(SEARCH) && !trials.iter().any(|trial| chosen(trial.name()));
+    let search_alone = is_selected(SEARCH) && !trials.iter().any(|trial| is_selected(trial.name()));
     supervise(arguments, search_alone)
 }
 
 fn supervise(mut arguments: Arguments, search_alone: bool) -> ExitCode {
-    let passed_on = env::args_os().skip(1).filter(|_| !search_alone);
-    let run = capture(passed_on).expect("the child can be run");
+    let child_arguments = env::args_os().skip(1).filter(|_| !search_alone);
+    let run = capture(child_arguments).expect("a child");
     arguments.filter = None;
     arguments.skip.clear();
-    let search = move || match canary::find(&run.said) {
+    let search = move || match canary::find(&run.output) {
         Some(finding) => Err(Failed::from(finding.to_string())),
-        None if run.traced => Ok(()),
-        None => Err(Failed::from("the trace is empty: nothing was searched")),
+        None if run.has_trace => Ok(()),
+        None => Err(Failed::from("the trace is empty, so there was nothing to search")),
     };
     let searched = libtest_mimic::run(&arguments, vec![Trial::test(SEARCH, search)]);
     if run.passed { searched.exit_code() } else { ExitCode::from(101) }
@@ -73,13 +73,13 @@ fn supervise(mut arguments: Arguments, search_alone: bool) -> ExitCode {
 /// A finished child.
 struct Run {
     passed: bool,
-    /// Whether anything came in by way of the trace.
-    traced: bool,
-    /// All that it printed and traced.
-    said: Vec<u8>,
+    /// Whether the trace has any content.
+    has_trace: bool,
+    /// All that the child printed and traced.
+    output: Vec<u8>,
 }
 
-/// Runs the child, passing on what it prints.
+/// Runs the child and forwards its output.
 fn capture(arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> io::Result<Run> {
     let folder = tempfile::tempdir()?;
     let trace = folder.path().join("trace");
@@ -87,38 +87,38 @@ fn capture(arguments: impl Iterator<Item = impl AsRef<OsStr>>) -> io::Result<Run
     let mut child = arguments.fold(role, Role::arg).spawn()?;
     drop(child.stdin());
     let (stdout, stderr) = (child.stdout(), child.stderr());
-    let other = thread::spawn(|| pass_on(stderr, &mut io::stderr()));
-    let mut said = pass_on(stdout, &mut io::stdout())?;
-    said.extend(other.join().expect("copying does not panic")?);
+    let other = thread::spawn(|| forward(stderr, &mut io::stderr()));
+    let mut output = forward(stdout, &mut io::stdout())?;
+    output.extend(other.join().expect("copying does not panic")?);
     let passed = child.wait_within(RUN_LIMIT)?.success();
-    let traced = fs::read(trace)?;
-    said.extend(&traced);
-    Ok(Run { passed, traced: !traced.is_empty(), said })
+    let trace = fs::read(trace)?;
+    output.extend(&trace);
+    Ok(Run { passed, has_trace: !trace.is_empty(), output })
 }
 
-/// Copies line by line, so that two streams do not cut into each other's lines.
-fn pass_on(source: Option<impl Read>, sink: &mut impl Write) -> io::Result<Vec<u8>> {
+/// Copies whole lines, so that two streams do not split each other's lines.
+fn forward(source: Option<impl Read>, sink: &mut impl Write) -> io::Result<Vec<u8>> {
     let mut source = BufReader::new(source.expect("the child's output is piped"));
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     loop {
-        let begin = said.len();
-        if source.read_until(b'\n', &mut said)? == 0 {
-            return Ok(said);
+        let start = output.len();
+        if source.read_until(b'\n', &mut output)? == 0 {
+            return Ok(output);
         }
-        sink.write_all(&said[begin..])?;
+        sink.write_all(&output[start..])?;
         sink.flush()?;
     }
 }
 
-/// Sends the spans, events and `log` records of all crates to a file, whatever their level.
-fn trace_everything(file: &OsStr) {
+/// Writes the spans, events and `log` records of all crates to a file, at every level.
+fn trace_all(file: &OsStr) {
     tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
         .with_span_events(FmtSpan::FULL)
         .with_ansi(false)
         .with_writer(Mutex::new(File::create(file).expect("the file can be written")))
         .init();
-    tracing::trace!("the trace begins");
+    tracing::trace!("the trace starts");
 }
 
 fn trials(targets: Vec<Box<dyn Target>>) -> Vec<Trial> {
@@ -127,7 +127,7 @@ fn trials(targets: Vec<Box<dyn Target>>) -> Vec<Trial> {
 
 fn trials_of(target: &Arc<dyn Target>) -> Vec<Trial> {
     let capabilities = target.expected_capabilities();
-    let mut trials = vec![trial(target, "capabilities_are_as_committed", as_committed)];
+    let mut trials = vec![trial(target, "capabilities_are_as_committed", check_capabilities)];
     for case in cases::all().filter(|case| case.runs_with(capabilities)) {
         trials.push(trial(target, case.name, move |target| run(target, case)));
     }
@@ -158,12 +158,12 @@ fn run(target: &dyn Target, case: &Case) {
         let store = target.open_seeded(case.seeds).await;
         (case.run)(&store).await;
         canary::witness(&store);
-        // A case may have closed it; a server's session is let go of otherwise.
+        // Ends the session at a server, unless the case has closed the backend.
         let _ = store.backend().close().await;
     });
 }
 
-fn as_committed(target: &dyn Target) {
+fn check_capabilities(target: &dyn Target) {
     in_runtime(async {
         let store = target.open().await;
         assert_eq!(store.backend().info().capabilities, target.expected_capabilities());

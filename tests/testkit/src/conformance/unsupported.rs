@@ -1,11 +1,11 @@
-//! What a target lacks must answer `Unsupported`, and change nothing.
+//! Operations of missing capabilities return `Unsupported` and change nothing.
 
 use strongroom_core::{
     Capability, ErrorKind, ListOptions, MetadataPatch, PutOptions, SecretValue, Version,
     VersionSelector,
 };
 
-use super::expect::refused;
+use super::expect::expect_error;
 use super::{Case, Fixture, Seed, case};
 use crate::canary;
 use crate::planted;
@@ -40,86 +40,92 @@ pub(super) fn cases(capability: Capability) -> &'static [Case] {
     }
 }
 
-/// The kind of refusal of `$call` is `Unsupported`, and the secret is as before.
-macro_rules! refuses {
+/// Asserts that `$call` returns `Unsupported` and does not change the secret.
+macro_rules! expect_unsupported {
     ($store:ident, $call:expr) => {{
         let before = $store.state(KEY).await;
-        refused($call.await, ErrorKind::Unsupported);
+        expect_error($call.await, ErrorKind::Unsupported);
         before.assert_same(&$store.state(KEY).await);
     }};
 }
 
 async fn put_is_unsupported(store: &Fixture) {
-    refuses!(store, store.put_with(KEY, canary::text("-new"), PutOptions::new()));
+    expect_unsupported!(store, store.put_with(KEY, canary::text("-new"), PutOptions::new()));
     let absent = store.put_with("unsupported/absent", canary::text(""), PutOptions::new());
-    refused(absent.await, ErrorKind::Unsupported);
+    expect_error(absent.await, ErrorKind::Unsupported);
 }
 
 async fn conditional_put_is_unsupported(store: &Fixture) {
     let version = store.get(KEY).await.unwrap().version().clone();
     let matching = PutOptions::new().must_be_version(version);
-    refuses!(store, store.put_with(KEY, canary::text("-new"), matching));
+    expect_unsupported!(store, store.put_with(KEY, canary::text("-new"), matching));
     let absent = PutOptions::new().must_not_exist();
-    refused(
+    expect_error(
         store.put_with("unsupported/absent", canary::text(""), absent).await,
         ErrorKind::Unsupported,
     );
 }
 
 async fn put_of_binary_is_unsupported(store: &Fixture) {
-    refuses!(store, store.put_with(KEY, SecretValue::binary(vec![0, 255]), PutOptions::new()));
+    expect_unsupported!(
+        store,
+        store.put_with(KEY, SecretValue::binary(vec![0, 255]), PutOptions::new())
+    );
 }
 
 async fn versions_is_unsupported(store: &Fixture) {
-    refused(store.backend().versions(&store.path(KEY)).await, ErrorKind::Unsupported);
+    expect_error(store.backend().versions(&store.path(KEY)).await, ErrorKind::Unsupported);
 }
 
 async fn get_of_a_version_is_unsupported(store: &Fixture) {
     let version = VersionSelector::Exact(Version::from(1));
-    refused(store.backend().get(&store.path(KEY), &version).await, ErrorKind::Unsupported);
+    expect_error(store.backend().get(&store.path(KEY), &version).await, ErrorKind::Unsupported);
 }
 
 async fn get_of_a_stage_is_unsupported(store: &Fixture) {
     let stage = VersionSelector::Stage("AWSCURRENT".into());
-    refused(store.backend().get(&store.path(KEY), &stage).await, ErrorKind::Unsupported);
+    expect_error(store.backend().get(&store.path(KEY), &stage).await, ErrorKind::Unsupported);
 }
 
 async fn rollback_is_unsupported(store: &Fixture) {
-    refuses!(store, store.backend().rollback(&store.path(KEY), &Version::from(1)));
+    expect_unsupported!(store, store.backend().rollback(&store.path(KEY), &Version::from(1)));
 }
 
 async fn delete_is_unsupported(store: &Fixture) {
-    refuses!(store, store.backend().delete(&store.path(KEY)));
+    expect_unsupported!(store, store.backend().delete(&store.path(KEY)));
 }
 
 async fn destroy_is_unsupported(store: &Fixture) {
-    refuses!(store, store.backend().destroy(&store.path(KEY)));
+    expect_unsupported!(store, store.backend().destroy(&store.path(KEY)));
 }
 
 async fn undelete_is_unsupported(store: &Fixture) {
-    refuses!(store, store.backend().undelete(&store.path(KEY)));
+    expect_unsupported!(store, store.backend().undelete(&store.path(KEY)));
 }
 
 async fn list_is_unsupported(store: &Fixture) {
     let options = ListOptions::new();
-    refused(store.backend().list(None, &options).await, ErrorKind::Unsupported);
-    refused(store.backend().list(Some(store.prefix()), &options).await, ErrorKind::Unsupported);
+    expect_error(store.backend().list(None, &options).await, ErrorKind::Unsupported);
+    expect_error(
+        store.backend().list(Some(store.prefix()), &options).await,
+        ErrorKind::Unsupported,
+    );
 }
 
 async fn describe_is_unsupported(store: &Fixture) {
-    refused(store.backend().describe(&store.path(KEY)).await, ErrorKind::Unsupported);
+    expect_error(store.backend().describe(&store.path(KEY)).await, ErrorKind::Unsupported);
 }
 
 async fn annotate_is_unsupported(store: &Fixture) {
     let patch = MetadataPatch::new().tag("team", "payments");
-    refuses!(store, store.backend().annotate(&store.path(KEY), &patch));
+    expect_unsupported!(store, store.backend().annotate(&store.path(KEY), &patch));
 }
 
 async fn put_with_metadata_is_unsupported(store: &Fixture) {
     let options = PutOptions::new().metadata(MetadataPatch::new().tag("team", "payments"));
-    refuses!(store, store.put_with(KEY, canary::text("-new"), options));
+    expect_unsupported!(store, store.put_with(KEY, canary::text("-new"), options));
 }
 
 async fn rotate_is_unsupported(store: &Fixture) {
-    refuses!(store, store.backend().rotate(&store.path(KEY)));
+    expect_unsupported!(store, store.backend().rotate(&store.path(KEY)));
 }

@@ -1,4 +1,4 @@
-//! A backend whose every answer is formatted into the captured output.
+//! A backend that writes its results to the captured output.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use strongroom_core::{
 
 use crate::canary;
 
-/// Passes calls on and prints what it gets, so that the canary search sees every way in which an
-/// answer can be printed. Panics on an error that does not say where it comes from.
+/// Forwards calls and writes each result in every format, so that the canary search covers them. Panics on
+/// an error that does not name its origin.
 pub(super) struct Witnessed<B: Backend>(B);
 
 impl<B: Backend> Witnessed<B> {
@@ -21,7 +21,7 @@ impl<B: Backend> Witnessed<B> {
         Self(backend)
     }
 
-    fn saw<T: fmt::Debug>(
+    fn record<T: fmt::Debug>(
         &self,
         operation: Operation,
         path: Option<&SecretPath>,
@@ -73,18 +73,18 @@ impl<B: Backend> Backend for Witnessed<B> {
     }
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        self.saw(Operation::Get, Some(path), self.0.get(path, version).await)
+        self.record(Operation::Get, Some(path), self.0.get(path, version).await)
     }
 
     async fn health(&self) -> Result<Health> {
-        self.saw(Operation::Health, None, self.0.health().await)
+        self.record(Operation::Health, None, self.0.health().await)
     }
 
     async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
         let answers = self.0.get_many(paths).await;
         assert_eq!(answers.len(), paths.len(), "one answer per path");
         let pairs = paths.iter().zip(answers);
-        pairs.map(|(path, answer)| self.saw(Operation::Get, Some(path), answer)).collect()
+        pairs.map(|(path, answer)| self.record(Operation::Get, Some(path), answer)).collect()
     }
 
     async fn put(
@@ -95,46 +95,46 @@ impl<B: Backend> Backend for Witnessed<B> {
     ) -> Result<Version> {
         canary::witness(&value);
         canary::witness(&options);
-        self.saw(Operation::Put, Some(path), self.0.put(path, value, options).await)
+        self.record(Operation::Put, Some(path), self.0.put(path, value, options).await)
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
-        self.saw(Operation::Delete, Some(path), self.0.delete(path).await)
+        self.record(Operation::Delete, Some(path), self.0.delete(path).await)
     }
 
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
-        self.saw(Operation::Undelete, Some(path), self.0.undelete(path).await)
+        self.record(Operation::Undelete, Some(path), self.0.undelete(path).await)
     }
 
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        self.saw(Operation::Destroy, Some(path), self.0.destroy(path).await)
+        self.record(Operation::Destroy, Some(path), self.0.destroy(path).await)
     }
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
-        self.saw(Operation::List, None, self.0.list(prefix, options).await)
+        self.record(Operation::List, None, self.0.list(prefix, options).await)
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        self.saw(Operation::Versions, Some(path), self.0.versions(path).await)
+        self.record(Operation::Versions, Some(path), self.0.versions(path).await)
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
-        self.saw(Operation::Rollback, Some(path), self.0.rollback(path, version).await)
+        self.record(Operation::Rollback, Some(path), self.0.rollback(path, version).await)
     }
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        self.saw(Operation::Describe, Some(path), self.0.describe(path).await)
+        self.record(Operation::Describe, Some(path), self.0.describe(path).await)
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
-        self.saw(Operation::Annotate, Some(path), self.0.annotate(path, patch).await)
+        self.record(Operation::Annotate, Some(path), self.0.annotate(path, patch).await)
     }
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
-        self.saw(Operation::Rotate, Some(path), self.0.rotate(path).await)
+        self.record(Operation::Rotate, Some(path), self.0.rotate(path).await)
     }
 
     async fn close(&self) -> Result<()> {
-        self.saw(Operation::Close, None, self.0.close().await)
+        self.record(Operation::Close, None, self.0.close().await)
     }
 }

@@ -3,25 +3,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What an [`Issuer`](super::Issuer) does instead of carrying out a request.
+/// A fault of an [`Issuer`](super::Issuer) in response to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Does nothing and answers with this status.
+    /// Does nothing and returns this status.
     Status(u16),
-    /// Does nothing and answers 429, with this many seconds in `Retry-After`.
+    /// Does nothing and returns 429, with this number of seconds in `Retry-After`.
     SlowDown(u64),
-    /// Waits, then carries the request out.
+    /// Waits, then performs the request.
     Late(Duration),
-    /// Carries the request out, then closes the connection without an answer.
+    /// Performs the request, then closes the connection without a response.
     LoseAnswer,
-    /// Does nothing, and never answers.
+    /// Does nothing and never responds.
     Hang,
-    /// Carries the request out, and never answers.
+    /// Performs the request and never responds.
     ActAndHang,
 }
 
-/// Faults still to come.
+/// The faults of the next requests.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     issue: VecDeque<Fault>,

@@ -12,7 +12,7 @@ use crate::canary::CANARY;
 pub struct Counts {
     /// Requests for a key, with any outcome.
     pub issue_calls: u64,
-    /// Different keys that these requests got.
+    /// Distinct keys that these requests received.
     pub issued: u64,
     /// Requests to revoke a key, with any outcome.
     pub revoke_calls: u64,
@@ -24,9 +24,9 @@ pub struct Counts {
     pub revoked_uses: u64,
     /// Requests to `/work` with a key that had expired.
     pub expired_uses: u64,
-    /// Requests to `/work` with a text that never was a key, or without any.
+    /// Requests to `/work` without a key, or with one that the issuer has never issued.
     pub unknown_uses: u64,
-    /// Requests to `/work` that were still being answered when their key was revoked.
+    /// Requests to `/work` in flight when their key was revoked.
     pub revoked_in_flight: u64,
     /// Responses with the status 401 to any request.
     pub unauthorized: u64,
@@ -45,24 +45,24 @@ pub enum KeyStatus {
 }
 
 pub(super) struct Keys {
-    /// In the order in which they were made.
+    /// In the order of their issue.
     order: Vec<String>,
-    known: HashMap<String, Key>,
-    /// The key that each attempt was given.
+    by_text: HashMap<String, Key>,
+    /// The key of each attempt.
     attempts: HashMap<String, String>,
     pub(super) counts: Counts,
 }
 
 #[derive(Default)]
 struct Key {
-    ends: Option<SystemTime>,
+    expires_at: Option<SystemTime>,
     is_revoked: bool,
     in_flight: usize,
 }
 
 impl Key {
     fn status(&self) -> KeyStatus {
-        match self.ends {
+        match self.expires_at {
             _ if self.is_revoked => KeyStatus::Revoked,
             Some(end) if end <= SystemTime::now() => KeyStatus::Expired,
             _ => KeyStatus::Live,
@@ -71,11 +71,11 @@ impl Key {
 }
 
 impl Keys {
-    /// An issuer with one key, and that key.
+    /// Creates an issuer with one key, and returns the key as well.
     pub(super) fn new(life: Option<Duration>) -> (Self, strongroom_core::SecretValue) {
         let mut keys = Self {
             order: Vec::new(),
-            known: HashMap::new(),
+            by_text: HashMap::new(),
             attempts: HashMap::new(),
             counts: Counts::default(),
         };
@@ -83,19 +83,19 @@ impl Keys {
         (keys, first.into())
     }
 
-    /// A key that no issuer of this process has made before. It begins with the canary, and holds
-    /// what has to be encoded in a path.
+    /// Creates a key that is unique in this process. It begins with the canary and contains characters that
+    /// a path has to encode.
     pub(super) fn make(&mut self, life: Option<Duration>) -> String {
-        static MADE: AtomicU64 = AtomicU64::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let key = format!("{CANARY}/{}+{number:06}==", std::process::id());
-        let ends = life.map(|life| SystemTime::now() + life);
+        let expires_at = life.map(|life| SystemTime::now() + life);
         self.order.push(key.clone());
-        self.known.insert(key.clone(), Key { ends, ..Key::default() });
+        self.by_text.insert(key.clone(), Key { expires_at, ..Key::default() });
         key
     }
 
-    /// The key for an attempt, or any new one.
+    /// Returns the key of an attempt, or issues a new one.
     pub(super) fn issue(&mut self, attempt: Option<&str>, life: Option<Duration>) -> String {
         if let Some(key) = attempt.and_then(|attempt| self.attempts.get(attempt)) {
             return key.clone();
@@ -108,10 +108,10 @@ impl Keys {
         key
     }
 
-    /// Revokes a key. Its status before; `None` if it never was a key.
+    /// Revokes a key and returns its previous status; `None` if the issuer has never issued it.
     pub(super) fn revoke(&mut self, key: &str) -> Option<KeyStatus> {
         let before = self.status(key)?;
-        let key = self.known.get_mut(key)?;
+        let key = self.by_text.get_mut(key)?;
         key.is_revoked = true;
         if before != KeyStatus::Revoked {
             self.counts.revoked_in_flight += key.in_flight as u64;
@@ -120,15 +120,15 @@ impl Keys {
     }
 
     pub(super) fn expire_at(&mut self, key: &str, at: SystemTime) {
-        self.known.get_mut(key).expect("a key of this issuer").ends = Some(at);
+        self.by_text.get_mut(key).expect("a key of this issuer").expires_at = Some(at);
     }
 
     pub(super) fn status(&self, key: &str) -> Option<KeyStatus> {
-        self.known.get(key).map(Key::status)
+        self.by_text.get(key).map(Key::status)
     }
 
     pub(super) fn end(&self, key: &str) -> Option<SystemTime> {
-        self.known.get(key)?.ends
+        self.by_text.get(key)?.expires_at
     }
 
     pub(super) fn live(&self) -> Vec<String> {
@@ -136,7 +136,7 @@ impl Keys {
         self.order.iter().filter(is_live).cloned().collect()
     }
 
-    /// Counts a request to `/work`. If it may be answered, it counts as in flight until
+    /// Counts a request to `/work`. An admitted request is in flight until
     /// [`finish`](Self::finish).
     pub(super) fn admit(&mut self, key: Option<&str>) -> bool {
         let status = key.and_then(|key| self.status(key));
@@ -148,19 +148,19 @@ impl Keys {
         };
         *count += 1;
         let live = key.filter(|_| status == Some(KeyStatus::Live));
-        let Some(key) = live.and_then(|key| self.known.get_mut(key)) else { return false };
+        let Some(key) = live.and_then(|key| self.by_text.get_mut(key)) else { return false };
         key.in_flight += 1;
         true
     }
 
     pub(super) fn finish(&mut self, key: &str) {
-        if let Some(key) = self.known.get_mut(key) {
+        if let Some(key) = self.by_text.get_mut(key) {
             key.in_flight -= 1;
         }
     }
 
     pub(super) fn in_flight(&self, key: &str) -> usize {
-        self.known.get(key).map_or(0, |key| key.in_flight)
+        self.by_text.get(key).map_or(0, |key| key.in_flight)
     }
 
     pub(super) fn counts(&self) -> Counts {

@@ -22,7 +22,7 @@ use super::faults::{Fault, Faults};
 use super::keys::{KeyStatus, Keys};
 use super::{Options, Unit, work};
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+type HttpResponse = Response<BoxBody<Bytes, Infallible>>;
 
 /// The state that all connections share.
 pub(super) struct Shared {
@@ -31,17 +31,17 @@ pub(super) struct Shared {
     faults: Mutex<Faults>,
 }
 
-/// Closes the connection without an answer.
+/// Closes the connection without a response.
 #[derive(Debug)]
-struct Lost;
+struct ResponseLost;
 
-impl fmt::Display for Lost {
+impl fmt::Display for ResponseLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the answer is lost on purpose")
+        f.write_str("the response is lost on purpose")
     }
 }
 
-impl std::error::Error for Lost {}
+impl std::error::Error for ResponseLost {}
 
 impl Shared {
     pub(super) fn new(options: Options, keys: Keys) -> Self {
@@ -70,14 +70,17 @@ pub(super) async fn connection(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, shared: Arc<Shared>) {
-    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+    let service = service_fn(move |request| respond(Arc::clone(&shared), request));
     // A client may close its connection at any time.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Lost> {
+async fn respond(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<HttpResponse, ResponseLost> {
     let (head, body) = request.into_parts();
-    // The connection can be kept only if the request has been read.
+    // The connection stays usable only if the request has been read.
     let _ = body.collect().await;
     let bearer = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
@@ -87,7 +90,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         (&Method::POST, "/api/keys/rotate") => {
             shared.keys().counts.issue_calls += 1;
             let fault = shared.faults().next_on_issue();
-            faulty(fault, || issue(&shared, bearer.as_deref(), attempt)).await
+            with_fault(fault, || issue(&shared, bearer.as_deref(), attempt)).await
         }
         (&Method::GET, "/api/keys") if shared.options.lists_keys => {
             Ok(list(&shared, bearer.as_deref()))
@@ -101,23 +104,26 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
             let key = percent_decode_str(key).decode_utf8_lossy();
             shared.keys().counts.revoke_calls += 1;
             let fault = shared.faults().next_on_revocation();
-            faulty(fault, || revoke(&shared, bearer.as_deref(), &key)).await
+            with_fault(fault, || revoke(&shared, bearer.as_deref(), &key)).await
         }
         _ => Ok(empty(StatusCode::NOT_FOUND)),
     }
 }
 
-/// Carries the request out by calling `act`, unless the fault says otherwise.
-async fn faulty(fault: Option<Fault>, act: impl FnOnce() -> Answer) -> Result<Answer, Lost> {
+/// Performs the request by calling `act`, unless a fault prevents it.
+async fn with_fault(
+    fault: Option<Fault>,
+    act: impl FnOnce() -> HttpResponse,
+) -> Result<HttpResponse, ResponseLost> {
     match fault {
         None => Ok(act()),
         Some(Fault::Status(status)) => {
             Ok(empty(StatusCode::from_u16(status).expect("a status has three digits")))
         }
         Some(Fault::SlowDown(seconds)) => {
-            let mut answer = empty(StatusCode::TOO_MANY_REQUESTS);
-            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
-            Ok(answer)
+            let mut response = empty(StatusCode::TOO_MANY_REQUESTS);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            Ok(response)
         }
         Some(Fault::Late(wait)) => {
             tokio::time::sleep(wait).await;
@@ -125,7 +131,7 @@ async fn faulty(fault: Option<Fault>, act: impl FnOnce() -> Answer) -> Result<An
         }
         Some(Fault::LoseAnswer) => {
             drop(act());
-            Err(Lost)
+            Err(ResponseLost)
         }
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::ActAndHang) => {
@@ -135,17 +141,21 @@ async fn faulty(fault: Option<Fault>, act: impl FnOnce() -> Answer) -> Result<An
     }
 }
 
-fn authorized(shared: &Shared, bearer: Option<&str>, act: impl FnOnce() -> Answer) -> Answer {
+fn authorized(
+    shared: &Shared,
+    bearer: Option<&str>,
+    act: impl FnOnce() -> HttpResponse,
+) -> HttpResponse {
     let status = bearer.and_then(|key| shared.keys().status(key));
     if status == Some(KeyStatus::Live) { act() } else { unauthorized(shared) }
 }
 
-fn unauthorized(shared: &Shared) -> Answer {
+fn unauthorized(shared: &Shared) -> HttpResponse {
     shared.keys().counts.unauthorized += 1;
     empty(StatusCode::UNAUTHORIZED)
 }
 
-fn issue(shared: &Shared, bearer: Option<&str>, attempt: Option<&str>) -> Answer {
+fn issue(shared: &Shared, bearer: Option<&str>, attempt: Option<&str>) -> HttpResponse {
     authorized(shared, bearer, || {
         let attempt = attempt.filter(|_| shared.options.honours_ids);
         let mut keys = shared.keys();
@@ -159,7 +169,7 @@ fn issue(shared: &Shared, bearer: Option<&str>, attempt: Option<&str>) -> Answer
     })
 }
 
-fn revoke(shared: &Shared, bearer: Option<&str>, key: &str) -> Answer {
+fn revoke(shared: &Shared, bearer: Option<&str>, key: &str) -> HttpResponse {
     authorized(shared, bearer, || {
         let mut keys = shared.keys();
         match keys.revoke(key) {
@@ -173,7 +183,7 @@ fn revoke(shared: &Shared, bearer: Option<&str>, key: &str) -> Answer {
     })
 }
 
-fn list(shared: &Shared, bearer: Option<&str>) -> Answer {
+fn list(shared: &Shared, bearer: Option<&str>) -> HttpResponse {
     authorized(shared, bearer, || {
         let keys: Vec<_> =
             shared.keys().live().into_iter().map(|key| json!({ "key": key })).collect();
@@ -181,18 +191,18 @@ fn list(shared: &Shared, bearer: Option<&str>) -> Answer {
     })
 }
 
-fn work(shared: Arc<Shared>, bearer: Option<String>) -> Answer {
+fn work(shared: Arc<Shared>, bearer: Option<String>) -> HttpResponse {
     let admitted = shared.keys().admit(bearer.as_deref());
     let Some(key) = bearer.filter(|_| admitted) else { return unauthorized(&shared) };
     let end = shared.keys().end(&key);
     let unit = shared.options.unit;
-    let mut answer = Response::new(work::body(shared, key));
+    let mut response = Response::new(work::body(shared, key));
     if let Some(end) = end {
         let left = end.duration_since(SystemTime::now()).unwrap_or_default();
         let left = HeaderValue::from_str(&unit.write(left)).expect("digits and a letter");
-        answer.headers_mut().insert("x-key-expires-in", left);
+        response.headers_mut().insert("x-key-expires-in", left);
     }
-    answer
+    response
 }
 
 impl Unit {
@@ -209,14 +219,14 @@ impl Unit {
     }
 }
 
-fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default().boxed());
-    *answer.status_mut() = status;
-    answer
+fn empty(status: StatusCode) -> HttpResponse {
+    let mut response = Response::new(Full::default().boxed());
+    *response.status_mut() = status;
+    response
 }
 
-fn json(body: &Value) -> Answer {
-    let mut answer = Response::new(Full::from(body.to_string()).boxed());
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+fn json(body: &Value) -> HttpResponse {
+    let mut response = Response::new(Full::from(body.to_string()).boxed());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }

@@ -35,7 +35,7 @@ impl Tls {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .expect("the provider knows TLS 1.3");
+            .expect("the provider supports TLS 1.3");
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(authority) => builder.with_client_cert_verifier(verifier(authority, provider)),
@@ -50,8 +50,8 @@ impl Tls {
         match TlsAcceptor::from(Arc::clone(&self.0)).accept(stream).into_fallible().await {
             Ok(stream) => Some(stream),
             Err((_, mut stream)) => {
-                // Closing before the client's request is read would reset the connection, and the client
-                // might lose the alert about its certificate.
+                // Closing before reading the client's request would reset the connection, and the client
+                // could lose the alert about its certificate.
                 let _ = io::copy(&mut stream, &mut io::sink()).await;
                 None
             }

@@ -1,4 +1,4 @@
-//! The response of the API that takes the keys, in slow pieces if so configured.
+//! The response of the API that accepts the keys, in slow pieces on request.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::serve::Shared;
 /// One piece of the response.
 const PIECE: &[u8] = b"some work\n";
 
-/// A request that is being answered, until it is dropped.
+/// A request in flight, until this is dropped.
 struct InFlight {
     shared: Arc<Shared>,
     key: String,
@@ -37,7 +37,7 @@ pub(super) fn body(shared: Arc<Shared>, key: String) -> BoxBody<Bytes, Infallibl
         if sent > 0 {
             wait(pause).await;
         }
-        // The client must not see the end before the request counts as answered.
+        // The request must no longer count as in flight when the client sees its end.
         let in_flight = in_flight.filter(|_| sent + 1 < pieces);
         Some((Ok(Frame::data(Bytes::from_static(PIECE))), (sent + 1, in_flight)))
     });

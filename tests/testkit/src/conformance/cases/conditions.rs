@@ -3,7 +3,7 @@
 use strongroom_core::{ErrorKind, MetadataPatch, PutOptions, Version};
 
 use crate::canary;
-use crate::conformance::expect::{holds, refused};
+use crate::conformance::expect::{expect_error, expect_value};
 use crate::conformance::{Case, Fixture, case};
 
 pub(in crate::conformance) const CASES: &[Case] = &[
@@ -35,14 +35,14 @@ fn at(version: &Version) -> PutOptions {
 /// A write of `-new` that must conflict and change nothing.
 async fn conflicts(store: &Fixture, options: PutOptions) {
     let before = store.state(KEY).await;
-    refused(store.put_with(KEY, canary::text("-new"), options).await, ErrorKind::Conflict);
+    expect_error(store.put_with(KEY, canary::text("-new"), options).await, ErrorKind::Conflict);
     before.assert_same(&store.state(KEY).await);
 }
 
 async fn must_not_exist_writes_once(store: &Fixture) {
     let version = store.put_with(KEY, canary::text("-1"), absent()).await.unwrap();
     conflicts(store, absent()).await;
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-1")).version(), &version);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-1")).version(), &version);
 }
 
 async fn must_not_exist_conflicts_with_a_deleted_secret(store: &Fixture) {
@@ -50,21 +50,21 @@ async fn must_not_exist_conflicts_with_a_deleted_secret(store: &Fixture) {
     store.delete(KEY).await;
     conflicts(store, absent()).await;
     store.undelete(KEY).await;
-    holds(store.get(KEY).await, &canary::text("-1"));
+    expect_value(store.get(KEY).await, &canary::text("-1"));
 }
 
 async fn must_not_exist_holds_after_destroy(store: &Fixture) {
     store.put(KEY, canary::text("-1")).await;
     store.destroy(KEY).await;
     store.put_with(KEY, canary::text("-2"), absent()).await.unwrap();
-    holds(store.get(KEY).await, &canary::text("-2"));
+    expect_value(store.get(KEY).await, &canary::text("-2"));
 }
 
 async fn must_be_version_holds_for_the_active_version(store: &Fixture) {
     let first = store.put(KEY, canary::text("-1")).await;
     let second = store.put_with(KEY, canary::text("-2"), at(&first)).await.unwrap();
     let third = store.put_with(KEY, canary::text("-3"), at(&second)).await.unwrap();
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-3")).version(), &third);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-3")).version(), &third);
 }
 
 async fn must_be_version_conflicts_with_an_older_version(store: &Fixture) {
@@ -78,7 +78,7 @@ async fn must_be_version_conflicts_where_nothing_is(store: &Fixture) {
     for version in [Version::from(0), Version::from(1), Version::new("no-such-version")] {
         conflicts(store, at(&version)).await;
     }
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }
 
 async fn must_be_version_conflicts_after_destroy(store: &Fixture) {
@@ -91,7 +91,7 @@ async fn must_be_version_revives_a_deleted_secret(store: &Fixture) {
     let first = store.put(KEY, canary::text("-1")).await;
     store.delete(KEY).await;
     let second = store.put_with(KEY, canary::text("-2"), at(&first)).await.unwrap();
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-2")).version(), &second);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-2")).version(), &second);
 }
 
 async fn must_be_version_follows_a_rollback(store: &Fixture) {
@@ -100,7 +100,7 @@ async fn must_be_version_follows_a_rollback(store: &Fixture) {
     let active = store.rollback(KEY, &first).await;
     conflicts(store, at(&second)).await;
     store.put_with(KEY, canary::text("-3"), at(&active)).await.unwrap();
-    holds(store.get(KEY).await, &canary::text("-3"));
+    expect_value(store.get(KEY).await, &canary::text("-3"));
 }
 
 async fn a_conflict_leaves_metadata_as_it_is(store: &Fixture) {
@@ -114,7 +114,7 @@ async fn a_conflict_leaves_a_deleted_secret_deleted(store: &Fixture) {
     store.put(KEY, canary::text("-2")).await;
     store.delete(KEY).await;
     conflicts(store, at(&first)).await;
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }
 
 async fn of_concurrent_conditional_puts_one_wins(store: &Fixture) {
@@ -145,7 +145,7 @@ async fn one_of_sixteen_wins(store: &Fixture, options: &PutOptions) -> Version {
     let [(i, version)] = winners.as_slice() else {
         panic!("not exactly one put has won: {winners:?}");
     };
-    let secret = holds(store.get(KEY).await, &canary::text(&format!("-{i}")));
+    let secret = expect_value(store.get(KEY).await, &canary::text(&format!("-{i}")));
     assert_eq!(secret.version(), version);
     version.clone()
 }

@@ -3,7 +3,7 @@
 use strongroom_core::{ErrorKind, MetadataPatch};
 
 use crate::canary;
-use crate::conformance::expect::{active, holds, ids, refused};
+use crate::conformance::expect::{active_version, expect_error, expect_value, ids};
 use crate::conformance::{Case, Fixture, case};
 
 pub(in crate::conformance) const CASES: &[Case] = &[
@@ -31,26 +31,26 @@ const KEY: &str = "delete/key";
 async fn delete_makes_get_answer_not_found(store: &Fixture) {
     store.put(KEY, canary::text("")).await;
     store.delete(KEY).await;
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
     let many = store.backend().get_many(&[store.path(KEY)]).await;
-    refused(many.into_iter().next().unwrap(), ErrorKind::NotFound);
+    expect_error(many.into_iter().next().unwrap(), ErrorKind::NotFound);
 }
 
 async fn delete_makes_get_by_version_answer_not_found(store: &Fixture) {
     let first = store.put(KEY, canary::text("-1")).await;
     let second = store.put(KEY, canary::text("-2")).await;
     store.delete(KEY).await;
-    refused(store.get_version(KEY, &first).await, ErrorKind::NotFound);
-    refused(store.get_version(KEY, &second).await, ErrorKind::NotFound);
-    refused(store.backend().versions(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.get_version(KEY, &first).await, ErrorKind::NotFound);
+    expect_error(store.get_version(KEY, &second).await, ErrorKind::NotFound);
+    expect_error(store.backend().versions(&store.path(KEY)).await, ErrorKind::NotFound);
 }
 
 async fn delete_makes_describe_answer_not_found(store: &Fixture) {
     store.put(KEY, canary::text("")).await;
     store.delete(KEY).await;
-    refused(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
     let patch = MetadataPatch::new().tag("team", "a");
-    refused(store.backend().annotate(&store.path(KEY), &patch).await, ErrorKind::NotFound);
+    expect_error(store.backend().annotate(&store.path(KEY), &patch).await, ErrorKind::NotFound);
 }
 
 async fn delete_leaves_other_secrets_alone(store: &Fixture) {
@@ -60,20 +60,20 @@ async fn delete_leaves_other_secrets_alone(store: &Fixture) {
     store.delete(KEY).await;
     store.destroy("delete/key2").await;
     for path in ["delete", "delete/key/below"] {
-        holds(store.get(path).await, &canary::text(path));
+        expect_value(store.get(path).await, &canary::text(path));
     }
 }
 
 async fn delete_is_idempotent(store: &Fixture) {
     store.delete("delete/never-written").await;
-    refused(store.get("delete/never-written").await, ErrorKind::NotFound);
+    expect_error(store.get("delete/never-written").await, ErrorKind::NotFound);
     store.put(KEY, canary::text("")).await;
     store.delete(KEY).await;
     store.delete(KEY).await;
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
     store.destroy(KEY).await;
     store.delete(KEY).await;
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }
 
 async fn destroy_is_idempotent(store: &Fixture) {
@@ -81,14 +81,14 @@ async fn destroy_is_idempotent(store: &Fixture) {
     store.put(KEY, canary::text("")).await;
     store.destroy(KEY).await;
     store.destroy(KEY).await;
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }
 
 async fn destroy_removes_a_deleted_secret(store: &Fixture) {
     store.put(KEY, canary::text("")).await;
     store.delete(KEY).await;
     store.destroy(KEY).await;
-    refused(store.backend().undelete(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.backend().undelete(&store.path(KEY)).await, ErrorKind::NotFound);
 }
 
 async fn destroy_removes_all_versions(store: &Fixture) {
@@ -97,15 +97,15 @@ async fn destroy_removes_all_versions(store: &Fixture) {
     }
     let old = store.versions(KEY).await;
     store.destroy(KEY).await;
-    refused(store.backend().versions(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.backend().versions(&store.path(KEY)).await, ErrorKind::NotFound);
     for version in ids(&old) {
-        refused(store.get_version(KEY, version).await, ErrorKind::NotFound);
+        expect_error(store.get_version(KEY, version).await, ErrorKind::NotFound);
     }
     let new = store.put(KEY, canary::text("-new")).await;
     let versions = store.versions(KEY).await;
     assert_eq!(ids(&versions), [&new]);
     for version in ids(&old).into_iter().filter(|version| **version != new) {
-        refused(store.get_version(KEY, version).await, ErrorKind::NotFound);
+        expect_error(store.get_version(KEY, version).await, ErrorKind::NotFound);
     }
 }
 
@@ -113,7 +113,7 @@ async fn destroy_removes_metadata(store: &Fixture) {
     let patch = MetadataPatch::new().tag("team", "a").description("old");
     store.put_described(KEY, canary::text("-1"), patch).await;
     store.destroy(KEY).await;
-    refused(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
     store.put(KEY, canary::text("-2")).await;
     let metadata = store.describe(KEY).await.metadata;
     assert!(metadata.tags.is_empty());
@@ -125,17 +125,17 @@ async fn put_revives_a_deleted_secret(store: &Fixture) {
     store.delete(KEY).await;
     let second = store.put(KEY, canary::text("-2")).await;
     assert_ne!(first, second);
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-2")).version(), &second);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-2")).version(), &second);
 }
 
 async fn put_on_a_deleted_secret_keeps_its_versions(store: &Fixture) {
     let first = store.put(KEY, canary::text("-1")).await;
     store.delete(KEY).await;
     let second = store.put(KEY, canary::text("-2")).await;
-    holds(store.get_version(KEY, &first).await, &canary::text("-1"));
+    expect_value(store.get_version(KEY, &first).await, &canary::text("-1"));
     let versions = store.versions(KEY).await;
     assert_eq!(ids(&versions), [&second, &first]);
-    assert_eq!(active(&versions), &second);
+    assert_eq!(active_version(&versions), &second);
 }
 
 async fn put_on_a_deleted_secret_keeps_its_metadata(store: &Fixture) {
@@ -154,7 +154,7 @@ async fn undelete_brings_everything_back(store: &Fixture) {
     let (before, secret) = (store.state(KEY).await, store.get(KEY).await.unwrap());
     store.delete(KEY).await;
     store.undelete(KEY).await;
-    let again = holds(store.get(KEY).await, &canary::text("-2"));
+    let again = expect_value(store.get(KEY).await, &canary::text("-2"));
     assert_eq!(again.version(), secret.version());
     before.assert_same_versions(&store.state(KEY).await);
 }
@@ -167,22 +167,22 @@ async fn undelete_of_a_live_secret_changes_nothing(store: &Fixture) {
 }
 
 async fn undelete_of_nothing_is_not_found(store: &Fixture) {
-    refused(store.backend().undelete(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.backend().undelete(&store.path(KEY)).await, ErrorKind::NotFound);
 }
 
 async fn undelete_of_a_destroyed_secret_is_not_found(store: &Fixture) {
     store.put(KEY, canary::text("")).await;
     store.destroy(KEY).await;
-    refused(store.backend().undelete(&store.path(KEY)).await, ErrorKind::NotFound);
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.backend().undelete(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }
 
 async fn delete_and_undelete_can_be_repeated(store: &Fixture) {
     store.put(KEY, canary::text("")).await;
     for _ in 0..3 {
         store.delete(KEY).await;
-        refused(store.get(KEY).await, ErrorKind::NotFound);
+        expect_error(store.get(KEY).await, ErrorKind::NotFound);
         store.undelete(KEY).await;
-        holds(store.get(KEY).await, &canary::text(""));
+        expect_value(store.get(KEY).await, &canary::text(""));
     }
 }

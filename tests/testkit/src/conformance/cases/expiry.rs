@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use strongroom_core::{ErrorKind, ListOptions, MetadataPatch};
 
 use crate::canary;
-use crate::conformance::expect::{holds, refused};
+use crate::conformance::expect::{expect_error, expect_value};
 use crate::conformance::{Case, Fixture, case};
 
 pub(in crate::conformance) const CASES: &[Case] = &[
@@ -31,7 +31,7 @@ fn expired() -> MetadataPatch {
 
 async fn an_expired_secret_answers_expired(store: &Fixture) {
     store.put_described(KEY, canary::text(""), expired()).await;
-    refused(store.get(KEY).await, ErrorKind::Expired);
+    expect_error(store.get(KEY).await, ErrorKind::Expired);
     let many = store.backend().get_many(&[store.path(KEY), store.path("expiry/nothing")]).await;
     let kinds: Vec<_> = many.into_iter().map(|answer| answer.unwrap_err().kind()).collect();
     assert_eq!(kinds, [ErrorKind::Expired, ErrorKind::NotFound]);
@@ -40,8 +40,8 @@ async fn an_expired_secret_answers_expired(store: &Fixture) {
 async fn all_versions_of_an_expired_secret_answer_expired(store: &Fixture) {
     let first = store.put(KEY, canary::text("-1")).await;
     let second = store.put_described(KEY, canary::text("-2"), expired()).await;
-    refused(store.get_version(KEY, &first).await, ErrorKind::Expired);
-    refused(store.get_version(KEY, &second).await, ErrorKind::Expired);
+    expect_error(store.get_version(KEY, &first).await, ErrorKind::Expired);
+    expect_error(store.get_version(KEY, &second).await, ErrorKind::Expired);
     assert_eq!(store.versions(KEY).await.len(), 2);
 }
 
@@ -84,22 +84,22 @@ async fn put_keeps_the_expiry(store: &Fixture) {
     let before = store.describe(KEY).await.metadata.expires_at;
     store.put(KEY, canary::text("-2")).await;
     assert_eq!(store.describe(KEY).await.metadata.expires_at, before);
-    refused(store.get(KEY).await, ErrorKind::Expired);
+    expect_error(store.get(KEY).await, ErrorKind::Expired);
 }
 
 async fn put_with_a_later_expiry_revives(store: &Fixture) {
     store.put_described(KEY, canary::text("-1"), expired()).await;
     let later = MetadataPatch::new().expires_at(SystemTime::now() + HOUR);
     store.put_described(KEY, canary::text("-2"), later).await;
-    holds(store.get(KEY).await, &canary::text("-2"));
+    expect_value(store.get(KEY).await, &canary::text("-2"));
 }
 
 async fn annotate_revives_an_expired_secret(store: &Fixture) {
     let version = store.put_described(KEY, canary::text(""), expired()).await;
     store.annotate(KEY, MetadataPatch::new().tag("team", "a")).await;
-    refused(store.get(KEY).await, ErrorKind::Expired);
+    expect_error(store.get(KEY).await, ErrorKind::Expired);
     store.annotate(KEY, MetadataPatch::new().clear_expires_at()).await;
-    let secret = holds(store.get(KEY).await, &canary::text(""));
+    let secret = expect_value(store.get(KEY).await, &canary::text(""));
     assert_eq!(secret.version(), &version);
     assert_eq!(secret.metadata().expires_at, None);
     assert_eq!(secret.metadata().tags["team"], "a");
@@ -108,9 +108,9 @@ async fn annotate_revives_an_expired_secret(store: &Fixture) {
 async fn annotate_expires_a_live_secret(store: &Fixture) {
     store.put(KEY, canary::text("")).await;
     store.annotate(KEY, MetadataPatch::new().expires_at(SystemTime::now() + HOUR)).await;
-    holds(store.get(KEY).await, &canary::text(""));
+    expect_value(store.get(KEY).await, &canary::text(""));
     store.annotate(KEY, expired()).await;
-    refused(store.get(KEY).await, ErrorKind::Expired);
+    expect_error(store.get(KEY).await, ErrorKind::Expired);
 }
 
 async fn the_expiry_is_kept_to_the_millisecond(store: &Fixture) {
@@ -128,5 +128,5 @@ async fn the_expiry_is_kept_to_the_millisecond(store: &Fixture) {
 async fn a_deleted_expired_secret_is_not_found(store: &Fixture) {
     store.put_described(KEY, canary::text(""), expired()).await;
     store.delete(KEY).await;
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }

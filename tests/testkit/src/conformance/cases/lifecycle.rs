@@ -6,7 +6,7 @@ use strongroom_core::{
 };
 
 use crate::canary;
-use crate::conformance::expect::refused;
+use crate::conformance::expect::expect_error;
 use crate::conformance::{Case, Fixture, Seed, case};
 use crate::planted;
 
@@ -38,57 +38,57 @@ async fn closed(store: &Fixture) -> (&dyn Backend, SecretPath) {
 
 async fn after_close_reads_answer_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
-    let error = refused(backend.get(&path, &VersionSelector::Active).await, ErrorKind::Closed);
+    let error = expect_error(backend.get(&path, &VersionSelector::Active).await, ErrorKind::Closed);
     assert_eq!(error.operation(), Some(Operation::Get));
     for answer in backend.get_many(&[path.clone(), store.path("lifecycle/nothing")]).await {
-        refused(answer, ErrorKind::Closed);
+        expect_error(answer, ErrorKind::Closed);
     }
-    refused(backend.health().await, ErrorKind::Closed);
+    expect_error(backend.health().await, ErrorKind::Closed);
 }
 
 async fn after_close_writes_answer_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
     let put = backend.put(&path, canary::text("-late"), PutOptions::new());
-    refused(put.await, ErrorKind::Closed);
+    expect_error(put.await, ErrorKind::Closed);
 }
 
 async fn after_close_deletes_answer_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
-    refused(backend.delete(&path).await, ErrorKind::Closed);
-    refused(backend.destroy(&path).await, ErrorKind::Closed);
+    expect_error(backend.delete(&path).await, ErrorKind::Closed);
+    expect_error(backend.destroy(&path).await, ErrorKind::Closed);
 }
 
 async fn after_close_undelete_answers_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
-    refused(backend.undelete(&path).await, ErrorKind::Closed);
+    expect_error(backend.undelete(&path).await, ErrorKind::Closed);
 }
 
 async fn after_close_versions_answers_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
-    refused(backend.versions(&path).await, ErrorKind::Closed);
+    expect_error(backend.versions(&path).await, ErrorKind::Closed);
 }
 
 async fn after_close_rollback_answers_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
-    refused(backend.rollback(&path, &Version::from(1)).await, ErrorKind::Closed);
+    expect_error(backend.rollback(&path, &Version::from(1)).await, ErrorKind::Closed);
 }
 
 async fn after_close_metadata_answers_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
-    refused(backend.describe(&path).await, ErrorKind::Closed);
+    expect_error(backend.describe(&path).await, ErrorKind::Closed);
     let patch = MetadataPatch::new().tag("team", "a");
-    refused(backend.annotate(&path, &patch).await, ErrorKind::Closed);
+    expect_error(backend.annotate(&path, &patch).await, ErrorKind::Closed);
 }
 
 async fn after_close_list_answers_closed(store: &Fixture) {
     let (backend, _) = closed(store).await;
-    refused(backend.list(None, &ListOptions::new()).await, ErrorKind::Closed);
-    refused(backend.list(Some(store.prefix()), &ListOptions::new()).await, ErrorKind::Closed);
+    expect_error(backend.list(None, &ListOptions::new()).await, ErrorKind::Closed);
+    expect_error(backend.list(Some(store.prefix()), &ListOptions::new()).await, ErrorKind::Closed);
 }
 
 async fn after_close_rotate_answers_closed(store: &Fixture) {
     let (backend, path) = closed(store).await;
-    refused(backend.rotate(&path).await, ErrorKind::Closed);
+    expect_error(backend.rotate(&path).await, ErrorKind::Closed);
 }
 
 async fn close_can_be_repeated(store: &Fixture) {
@@ -119,5 +119,8 @@ async fn debug_of_binary_and_fields_is_masked(store: &Fixture) {
 }
 
 async fn rotate_of_nothing_is_not_found(store: &Fixture) {
-    refused(store.backend().rotate(&store.path("lifecycle/nothing")).await, ErrorKind::NotFound);
+    expect_error(
+        store.backend().rotate(&store.path("lifecycle/nothing")).await,
+        ErrorKind::NotFound,
+    );
 }

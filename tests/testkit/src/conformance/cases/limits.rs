@@ -1,11 +1,11 @@
-//! The limits of metadata: what is over one is refused and changes nothing.
+//! The limits of metadata: a call that exceeds one fails and changes nothing.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use strongroom_core::{ErrorKind, MetadataPatch, PutOptions};
 
 use crate::canary;
-use crate::conformance::expect::{holds, refused};
+use crate::conformance::expect::{expect_error, expect_value};
 use crate::conformance::{Case, Fixture, case};
 
 pub(in crate::conformance) const CASES: &[Case] = &[
@@ -50,7 +50,7 @@ async fn put_over_a_limit_changes_nothing(store: &Fixture) {
     for patch in over() {
         let options = PutOptions::new().metadata(patch);
         let answer = store.put_with(KEY, canary::text("-2"), options).await;
-        refused(answer, ErrorKind::InvalidInput);
+        expect_error(answer, ErrorKind::InvalidInput);
     }
     before.assert_same(&store.state(KEY).await);
 }
@@ -59,10 +59,10 @@ async fn put_over_a_limit_creates_nothing(store: &Fixture) {
     for patch in over() {
         let options = PutOptions::new().metadata(patch);
         let answer = store.put_with(KEY, canary::text(""), options).await;
-        refused(answer, ErrorKind::InvalidInput);
+        expect_error(answer, ErrorKind::InvalidInput);
     }
-    refused(store.get(KEY).await, ErrorKind::NotFound);
-    refused(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
 }
 
 async fn put_over_a_limit_revives_nothing(store: &Fixture) {
@@ -71,9 +71,9 @@ async fn put_over_a_limit_revives_nothing(store: &Fixture) {
     for patch in over() {
         let options = PutOptions::new().metadata(patch);
         let answer = store.put_with(KEY, canary::text("-2"), options).await;
-        refused(answer, ErrorKind::InvalidInput);
+        expect_error(answer, ErrorKind::InvalidInput);
     }
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }
 
 async fn annotate_over_a_limit_changes_nothing(store: &Fixture) {
@@ -81,7 +81,7 @@ async fn annotate_over_a_limit_changes_nothing(store: &Fixture) {
     let before = store.state(KEY).await;
     for patch in over() {
         let answer = store.backend().annotate(&store.path(KEY), &patch).await;
-        refused(answer, ErrorKind::InvalidInput);
+        expect_error(answer, ErrorKind::InvalidInput);
     }
     before.assert_same(&store.state(KEY).await);
 }
@@ -100,7 +100,7 @@ async fn metadata_up_to_the_limits_is_kept(store: &Fixture) {
     patch.apply(&mut expected).unwrap();
     assert_eq!(metadata, expected);
     assert_eq!(metadata.tags.len(), MetadataPatch::MAX_TAGS);
-    holds(store.get(KEY).await, &canary::text(""));
+    expect_value(store.get(KEY).await, &canary::text(""));
 }
 
 async fn the_number_of_tags_counts_those_there(store: &Fixture) {
@@ -110,9 +110,9 @@ async fn the_number_of_tags_counts_those_there(store: &Fixture) {
     }
     let before = store.state(KEY).await;
     let more = MetadataPatch::new().tag("one-more", "");
-    refused(store.backend().annotate(&store.path(KEY), &more).await, ErrorKind::InvalidInput);
+    expect_error(store.backend().annotate(&store.path(KEY), &more).await, ErrorKind::InvalidInput);
     let put = store.put_with(KEY, canary::text("-2"), PutOptions::new().metadata(more.clone()));
-    refused(put.await, ErrorKind::InvalidInput);
+    expect_error(put.await, ErrorKind::InvalidInput);
     before.assert_same(&store.state(KEY).await);
     store.annotate(KEY, more.remove_tag("t0")).await;
     assert_eq!(store.describe(KEY).await.metadata.tags.len(), MetadataPatch::MAX_TAGS);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use strongroom_core::{ErrorKind, Metadata, MetadataPatch, SecretKind, Tier};
 
 use crate::canary;
-use crate::conformance::expect::{holds, refused};
+use crate::conformance::expect::{expect_error, expect_value};
 use crate::conformance::{Case, Fixture, case};
 
 pub(in crate::conformance) const CASES: &[Case] = &[
@@ -147,18 +147,18 @@ async fn annotate_changes_no_version(store: &Fixture) {
     store.annotate(KEY, full()).await;
     store.annotate(KEY, MetadataPatch::new()).await;
     assert_eq!(store.versions(KEY).await, before);
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-2")).version(), &version);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-2")).version(), &version);
     assert_full(&store.describe(KEY).await.metadata);
 }
 
 async fn annotate_of_nothing_is_not_found(store: &Fixture) {
-    refused(store.backend().annotate(&store.path(KEY), &full()).await, ErrorKind::NotFound);
-    refused(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
-    refused(store.get(KEY).await, ErrorKind::NotFound);
+    expect_error(store.backend().annotate(&store.path(KEY), &full()).await, ErrorKind::NotFound);
+    expect_error(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.get(KEY).await, ErrorKind::NotFound);
 }
 
 async fn describe_of_nothing_is_not_found(store: &Fixture) {
-    refused(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.backend().describe(&store.path(KEY)).await, ErrorKind::NotFound);
 }
 
 async fn created_stays_and_updated_advances(store: &Fixture) {

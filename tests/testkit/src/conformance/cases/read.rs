@@ -2,7 +2,7 @@
 
 use strongroom_core::{ErrorKind, HealthStatus, SecretPath, SecretValue, ValueFormat};
 
-use crate::conformance::expect::{holds, refused};
+use crate::conformance::expect::{expect_error, expect_value};
 use crate::conformance::{Case, Fixture, Seed, case};
 use crate::planted;
 
@@ -45,7 +45,7 @@ const FIELDS: &[Seed] = &[Seed {
 
 async fn get_gives_the_text_byte_for_byte(store: &Fixture) {
     for seed in TEXTS {
-        let secret = holds(store.get(seed.path).await, &SecretValue::from(seed.text));
+        let secret = expect_value(store.get(seed.path).await, &SecretValue::from(seed.text));
         assert!(secret.expose_text().unwrap() == seed.text, "{} differs", seed.path);
         assert_ne!(secret.value().format(), ValueFormat::Binary, "{}", seed.path);
     }
@@ -67,24 +67,24 @@ async fn get_gives_the_fields_of_a_json_object(store: &Fixture) {
     let nested: serde_json::Value = field("nested").parse_json().unwrap();
     assert_eq!(nested, serde_json::json!({"a": [1, 2]}));
     for absent in ["nothing", "API_KEY", ""] {
-        let error = refused(secret.field(absent), ErrorKind::FieldNotFound);
+        let error = expect_error(secret.field(absent), ErrorKind::FieldNotFound);
         assert_eq!(error.path(), Some(secret.path()));
     }
 }
 
 async fn a_value_without_fields_is_of_the_wrong_type(store: &Fixture) {
     let secret = store.get("read/plain").await.unwrap();
-    refused(secret.field("api_key"), ErrorKind::WrongType);
+    expect_error(secret.field("api_key"), ErrorKind::WrongType);
 }
 
 async fn get_of_nothing_is_not_found(store: &Fixture) {
     for path in ["read/nothing", "read", "read/plain/below", "nothing"] {
-        refused(store.get(path).await, ErrorKind::NotFound);
+        expect_error(store.get(path).await, ErrorKind::NotFound);
     }
 }
 
 async fn errors_name_operation_path_and_backend(store: &Fixture) {
-    let error = refused(store.get("read/nothing").await, ErrorKind::NotFound);
+    let error = expect_error(store.get("read/nothing").await, ErrorKind::NotFound);
     let path = store.path("read/nothing");
     let begin = format!("get `{path}` from {}: not found", store.backend().info().kind);
     assert!(error.to_string().starts_with(&begin), "{error}");
@@ -100,10 +100,10 @@ async fn get_many_answers_in_order(store: &Fixture) {
     for (asked, answer) in asked.iter().zip(answers) {
         match TEXTS.iter().find(|seed| seed.path == *asked) {
             Some(seed) => {
-                let secret = holds(answer, &SecretValue::from(seed.text));
+                let secret = expect_value(answer, &SecretValue::from(seed.text));
                 assert_eq!(secret.path(), &store.path(asked));
             }
-            None => drop(refused(answer, ErrorKind::NotFound)),
+            None => drop(expect_error(answer, ErrorKind::NotFound)),
         }
     }
 }
@@ -114,7 +114,7 @@ async fn get_many_answers_for_many_paths(store: &Fixture) {
     let answers = store.backend().get_many(&paths).await;
     assert_eq!(answers.len(), seeds.len());
     for (seed, answer) in seeds.iter().zip(answers) {
-        holds(answer, &SecretValue::from(seed.text));
+        expect_value(answer, &SecretValue::from(seed.text));
     }
 }
 

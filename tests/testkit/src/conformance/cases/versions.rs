@@ -3,7 +3,7 @@
 use strongroom_core::{ErrorKind, Version, VersionSelector};
 
 use crate::canary;
-use crate::conformance::expect::{active, holds, ids, refused};
+use crate::conformance::expect::{active_version, expect_error, expect_value, ids};
 use crate::conformance::{Case, Fixture, case};
 
 pub(in crate::conformance) const CASES: &[Case] = &[
@@ -36,7 +36,8 @@ async fn written(store: &Fixture, count: usize) -> Vec<Version> {
 /// Every version still has the value that was written as it.
 async fn assert_unchanged(store: &Fixture, versions: &[Version]) {
     for (i, version) in versions.iter().enumerate() {
-        let secret = holds(store.get_version(KEY, version).await, &canary::text(&format!("-{i}")));
+        let secret =
+            expect_value(store.get_version(KEY, version).await, &canary::text(&format!("-{i}")));
         assert_eq!(secret.version(), version);
     }
 }
@@ -45,13 +46,13 @@ async fn versions_are_listed_newest_first(store: &Fixture) {
     let written = written(store, 5).await;
     let listed = store.versions(KEY).await;
     assert_eq!(ids(&listed), written.iter().rev().collect::<Vec<_>>());
-    assert_eq!(active(&listed), written.last().unwrap());
+    assert_eq!(active_version(&listed), written.last().unwrap());
     let times: Vec<_> = listed.iter().filter_map(|info| info.created_at).collect();
     assert!(times.is_sorted_by(|newer, older| newer >= older), "{times:?}");
 }
 
 async fn versions_of_nothing_is_not_found(store: &Fixture) {
-    refused(store.backend().versions(&store.path(KEY)).await, ErrorKind::NotFound);
+    expect_error(store.backend().versions(&store.path(KEY)).await, ErrorKind::NotFound);
 }
 
 async fn old_versions_stay_readable(store: &Fixture) {
@@ -62,8 +63,8 @@ async fn old_versions_stay_readable(store: &Fixture) {
 async fn get_of_a_missing_version_is_not_found(store: &Fixture) {
     written(store, 1).await;
     for missing in [Version::from(0), Version::from(999_999), Version::new("no-such-version")] {
-        refused(store.get_version(KEY, &missing).await, ErrorKind::NotFound);
-        refused(store.get_version("versions/nothing", &missing).await, ErrorKind::NotFound);
+        expect_error(store.get_version(KEY, &missing).await, ErrorKind::NotFound);
+        expect_error(store.get_version("versions/nothing", &missing).await, ErrorKind::NotFound);
     }
 }
 
@@ -72,7 +73,7 @@ async fn versions_belong_to_their_path(store: &Fixture) {
     store.put("versions/other", canary::text("-other")).await;
     assert_eq!(store.versions("versions/other").await.len(), 1);
     let last = versions.last().unwrap();
-    refused(store.get_version("versions/other", last).await, ErrorKind::NotFound);
+    expect_error(store.get_version("versions/other", last).await, ErrorKind::NotFound);
 }
 
 async fn a_label_finds_the_version_that_carries_it(store: &Fixture) {
@@ -91,17 +92,17 @@ async fn a_label_finds_the_version_that_carries_it(store: &Fixture) {
     }
     for missing in ["no-such-label", ""] {
         let selector = VersionSelector::Stage(missing.into());
-        refused(store.backend().get(&store.path(KEY), &selector).await, ErrorKind::NotFound);
+        expect_error(store.backend().get(&store.path(KEY), &selector).await, ErrorKind::NotFound);
     }
 }
 
 async fn rollback_makes_an_earlier_value_active(store: &Fixture) {
     let versions = written(store, 3).await;
     let now_active = store.rollback(KEY, &versions[0]).await;
-    let secret = holds(store.get(KEY).await, &canary::text("-0"));
+    let secret = expect_value(store.get(KEY).await, &canary::text("-0"));
     assert_eq!(secret.version(), &now_active);
     let listed = store.versions(KEY).await;
-    assert_eq!(active(&listed), &now_active);
+    assert_eq!(active_version(&listed), &now_active);
     let mut newest_first: Vec<_> = versions.iter().rev().collect();
     if now_active != versions[0] {
         newest_first.insert(0, &now_active);
@@ -114,15 +115,15 @@ async fn rollback_can_go_forward_again(store: &Fixture) {
     let versions = written(store, 3).await;
     store.rollback(KEY, &versions[0]).await;
     let now_active = store.rollback(KEY, &versions[2]).await;
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-2")).version(), &now_active);
-    assert_eq!(active(&store.versions(KEY).await), &now_active);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-2")).version(), &now_active);
+    assert_eq!(active_version(&store.versions(KEY).await), &now_active);
     assert_unchanged(store, &versions).await;
 }
 
 async fn rollback_to_the_active_version_keeps_the_value(store: &Fixture) {
     let versions = written(store, 2).await;
     let now_active = store.rollback(KEY, &versions[1]).await;
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-1")).version(), &now_active);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-1")).version(), &now_active);
 }
 
 async fn put_after_a_rollback_is_a_new_version(store: &Fixture) {
@@ -131,10 +132,10 @@ async fn put_after_a_rollback_is_a_new_version(store: &Fixture) {
     let before = store.versions(KEY).await;
     let new = store.put(KEY, canary::text("-new")).await;
     assert!(!ids(&before).contains(&&new), "{new} was given twice");
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-new")).version(), &new);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-new")).version(), &new);
     let after = store.versions(KEY).await;
     assert_eq!(after.first().map(|info| &info.version), Some(&new));
-    assert_eq!(active(&after), &new);
+    assert_eq!(active_version(&after), &new);
     assert_unchanged(store, &versions).await;
 }
 
@@ -143,21 +144,21 @@ async fn rollback_to_a_missing_version_is_not_found(store: &Fixture) {
     let before = store.state(KEY).await;
     for missing in [Version::from(0), Version::from(999_999), Version::new("no-such-version")] {
         let answer = store.backend().rollback(&store.path(KEY), &missing).await;
-        refused(answer, ErrorKind::NotFound);
+        expect_error(answer, ErrorKind::NotFound);
     }
     before.assert_same(&store.state(KEY).await);
 }
 
 async fn rollback_of_nothing_is_not_found(store: &Fixture) {
     let answer = store.backend().rollback(&store.path(KEY), &Version::from(1)).await;
-    refused(answer, ErrorKind::NotFound);
+    expect_error(answer, ErrorKind::NotFound);
 }
 
 async fn rollback_of_a_deleted_secret_is_not_found(store: &Fixture) {
     let versions = written(store, 2).await;
     store.delete(KEY).await;
     let answer = store.backend().rollback(&store.path(KEY), &versions[0]).await;
-    refused(answer, ErrorKind::NotFound);
+    expect_error(answer, ErrorKind::NotFound);
     store.undelete(KEY).await;
-    assert_eq!(holds(store.get(KEY).await, &canary::text("-1")).version(), &versions[1]);
+    assert_eq!(expect_value(store.get(KEY).await, &canary::text("-1")).version(), &versions[1]);
 }

@@ -3,7 +3,7 @@
 use strongroom_core::{ErrorKind, PutOptions, SecretPath, SecretValue, ValueFormat};
 
 use crate::canary::{self, CANARY};
-use crate::conformance::expect::{active, holds, refused};
+use crate::conformance::expect::{active_version, expect_error, expect_value};
 use crate::conformance::{Case, Fixture, case};
 use crate::planted;
 
@@ -27,7 +27,7 @@ pub(in crate::conformance) const CASES: &[Case] = &[
 
 async fn put_then_get_round_trips(store: &Fixture) {
     let version = store.put("write/key", canary::text("-1")).await;
-    let secret = holds(store.get("write/key").await, &canary::text("-1"));
+    let secret = expect_value(store.get("write/key").await, &canary::text("-1"));
     assert_eq!(secret.version(), &version);
     assert_eq!(secret.path(), &store.path("write/key"));
     assert_eq!(secret.value().format(), ValueFormat::Text);
@@ -39,7 +39,7 @@ async fn put_gives_each_write_a_new_version(store: &Fixture) {
         let value = canary::text(&format!("-{i}"));
         let version = store.put("write/key", value.clone()).await;
         assert!(!seen.contains(&version), "{version} was given twice");
-        let secret = holds(store.get("write/key").await, &value);
+        let secret = expect_value(store.get("write/key").await, &value);
         assert_eq!(secret.version(), &version);
         seen.push(version);
     }
@@ -66,21 +66,21 @@ async fn text_round_trips_byte_for_byte(store: &Fixture) {
         "0012",
     ] {
         store.put("write/text", text).await;
-        let secret = holds(store.get("write/text").await, &SecretValue::from(text));
+        let secret = expect_value(store.get("write/text").await, &SecretValue::from(text));
         assert_eq!(secret.value().format(), ValueFormat::Text);
     }
 }
 
 async fn empty_text_is_a_value(store: &Fixture) {
     store.put("write/empty", "").await;
-    let secret = holds(store.get("write/empty").await, &SecretValue::from(""));
+    let secret = expect_value(store.get("write/empty").await, &SecretValue::from(""));
     assert_eq!(secret.value().format(), ValueFormat::Text);
 }
 
 async fn a_large_text_round_trips(store: &Fixture) {
     let value = canary::text(&"0123456789abcdef".repeat(2048));
     store.put("write/large", value.clone()).await;
-    holds(store.get("write/large").await, &value);
+    expect_value(store.get("write/large").await, &value);
 }
 
 async fn binary_round_trips_byte_for_byte(store: &Fixture) {
@@ -88,15 +88,15 @@ async fn binary_round_trips_byte_for_byte(store: &Fixture) {
     for bytes in [all, vec![0], vec![0; 48], vec![0xff, 0xfe, 0xfd]] {
         let value = SecretValue::binary(bytes);
         store.put("write/binary", value.clone()).await;
-        let secret = holds(store.get("write/binary").await, &value);
+        let secret = expect_value(store.get("write/binary").await, &value);
         assert_eq!(secret.value().format(), ValueFormat::Binary);
     }
-    refused(store.get("write/binary").await.unwrap().expose_text(), ErrorKind::WrongType);
+    expect_error(store.get("write/binary").await.unwrap().expose_text(), ErrorKind::WrongType);
 }
 
 async fn empty_binary_is_a_value(store: &Fixture) {
     store.put("write/empty", SecretValue::binary(Vec::new())).await;
-    let secret = holds(store.get("write/empty").await, &SecretValue::binary(Vec::new()));
+    let secret = expect_value(store.get("write/empty").await, &SecretValue::binary(Vec::new()));
     assert_eq!(secret.value().format(), ValueFormat::Binary);
 }
 
@@ -104,7 +104,7 @@ async fn text_and_binary_stay_apart(store: &Fixture) {
     let binary = SecretValue::binary(CANARY.into());
     for value in [canary::text(""), binary, canary::text("")] {
         store.put("write/key", value.clone()).await;
-        let secret = holds(store.get("write/key").await, &value);
+        let secret = expect_value(store.get("write/key").await, &value);
         assert_eq!(secret.value().format(), value.format());
     }
 }
@@ -120,7 +120,7 @@ async fn fields_round_trip(store: &Fixture) {
     for (name, text) in members {
         assert!(secret.field(name).unwrap().expose_text().unwrap() == text, "{name} differs");
     }
-    refused(secret.field("other"), ErrorKind::FieldNotFound);
+    expect_error(secret.field("other"), ErrorKind::FieldNotFound);
 }
 
 async fn serialised_data_round_trips(store: &Fixture) {
@@ -141,16 +141,16 @@ async fn paths_keep_their_case_and_characters(store: &Fixture) {
         store.put(path, canary::text(path)).await;
     }
     for path in paths {
-        holds(store.get(path).await, &canary::text(path));
+        expect_value(store.get(path).await, &canary::text(path));
     }
 }
 
 async fn a_secret_may_lie_below_another(store: &Fixture) {
     store.put("tree/branch", canary::text("-branch")).await;
     store.put("tree/branch/leaf", canary::text("-leaf")).await;
-    holds(store.get("tree/branch").await, &canary::text("-branch"));
-    holds(store.get("tree/branch/leaf").await, &canary::text("-leaf"));
-    refused(store.get("tree").await, ErrorKind::NotFound);
+    expect_value(store.get("tree/branch").await, &canary::text("-branch"));
+    expect_value(store.get("tree/branch/leaf").await, &canary::text("-leaf"));
+    expect_error(store.get("tree").await, ErrorKind::NotFound);
 }
 
 async fn concurrent_puts_give_distinct_versions(store: &Fixture) {
@@ -196,9 +196,9 @@ async fn a_dropped_put_leaves_nothing_half_written(store: &Fixture) {
         let known = (acknowledged..=i).find(|i| secret.value().constant_time_eq(&value(*i)));
         assert!(known.is_some(), "round {i}: neither an old nor a new value: {secret:?}");
         if let Ok(versions) = store.backend().versions(&store.path("write/dropped")).await {
-            active(&versions);
+            active_version(&versions);
         }
     }
     let version = store.put("write/dropped", value(41)).await;
-    assert_eq!(holds(store.get("write/dropped").await, &value(41)).version(), &version);
+    assert_eq!(expect_value(store.get("write/dropped").await, &value(41)).version(), &version);
 }
