@@ -1,7 +1,7 @@
 //! The primitives, all from `RustCrypto`: AES-256-GCM (NIST SP 800-38D), and HKDF-Expand (RFC 5869)
 //! and HMAC (RFC 2104) with SHA-256. Random bytes come from the operating system. Keys and their
-//! schedules are wiped on drop; a key that outlives one call is boxed, so that moves do not copy
-//! it.
+//! schedules are wiped on drop; a key that outlives one call is boxed, so that moving its owner does
+//! not copy it.
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
@@ -45,6 +45,13 @@ fn no_random_bytes() -> Error {
 
 fn crypto_failed(cause: &'static str) -> Error {
     Error::new(ErrorKind::Internal, "report this with the platform you run on").because(cause)
+}
+
+/// Overwrites the part of the stack below the caller, where setting up keys leaves copies of them.
+#[inline(never)]
+pub(crate) fn wipe_stack() {
+    let mut scratch = Zeroizing::new([0_u64; 1024]);
+    std::hint::black_box(&mut *scratch);
 }
 
 /// HMAC pads keys of up to one block with zeros (RFC 2104, section 2).

@@ -16,7 +16,7 @@ use crate::key_ring::{self, KeyRing, StoreRow};
 use crate::root_key::{self, Derivation, RootKey};
 use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
 use crate::settings::{KEY_FILE, PATH};
-use crate::{file, secret_row};
+use crate::{crypto, file, secret_row};
 
 /// The parts of a store that do not change while it is open.
 pub(crate) struct Store {
@@ -47,6 +47,7 @@ impl Store {
         let root = RootKey::derive(key, &row.derivation)?;
         key_ring::load(&connection, &row, &root)
             .map_err(|error| name_key_setting(error, key, &path))?;
+        crypto::wipe_stack();
         let [database, log] = OpenedFile::of_store(&path).map_err(|_| store_replaced())?;
         let store = Self { database, log, row, root };
         Ok((store, connection))
@@ -71,7 +72,9 @@ impl Store {
 
     /// Loads the key ring as the file has it now.
     pub(crate) fn load_key_ring(&self, connection: &Connection) -> Result<KeyRing> {
-        key_ring::load(connection, &self.row, &self.root)
+        let key_ring = key_ring::load(connection, &self.row, &self.root);
+        crypto::wipe_stack();
+        key_ring
     }
 
     pub(crate) fn root(&self) -> &RootKey {
