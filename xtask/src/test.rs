@@ -21,6 +21,8 @@ const TEST: [&str; 8] = [
 ];
 const INTERLEAVINGS: &str = "strongroom-interleavings";
 
+const TEST_PACKAGE: [&str; 3] = ["test", "--all-features", "--locked"];
+
 /// Builds all tests, then runs several suites at a time.
 pub(crate) fn run_all() -> Result<()> {
     let setup = setup::run()?;
@@ -48,8 +50,16 @@ fn interleavings() -> Result<Vec<Suite>> {
 /// Passes the arguments on to `cargo test`, which runs one suite after the other.
 pub(crate) fn run_with(arguments: &[&str]) -> Result<()> {
     let setup = setup::run()?;
-    let step = Step::cargo()?.args(TEST).args(["--no-fail-fast"]).args(arguments);
+    // With `--workspace`, cargo ignores `--package`.
+    let test = if select_package(arguments) { &TEST_PACKAGE[..] } else { &TEST[..] };
+    let step = Step::cargo()?.args(test).args(["--no-fail-fast"]).args(arguments);
     variables(&setup).into_iter().fold(step, |step, (name, value)| step.env(name, value)).run()
+}
+
+/// Whether the arguments for cargo, which end at `--`, select a package.
+fn select_package(arguments: &[&str]) -> bool {
+    let mut for_cargo = arguments.iter().take_while(|argument| **argument != "--");
+    for_cargo.any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
 
 /// The variables by which the tests find the servers.
@@ -59,4 +69,17 @@ fn variables(setup: &Setup) -> [(&'static str, &std::ffi::OsStr); 3] {
         ("STRONGROOM_TEST_BAO", setup.bao.as_os_str()),
         ("STRONGROOM_TEST_POSTGRES", setup.postgres.as_os_str()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_arguments_for_cargo_select_a_package() {
+        assert!(select_package(&["-p", "strongroom"]));
+        assert!(select_package(&["--package=strongroom", "--lib"]));
+        assert!(!select_package(&["--test", "manager", "namespaces"]));
+        assert!(!select_package(&["--", "-p"]));
+    }
 }
