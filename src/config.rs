@@ -106,12 +106,11 @@ impl Config {
             report_settings_of_others(&settings, &mut problems);
         }
         let name = settings.expose(&BACKEND).unwrap_or(BACKEND.default_text());
-        let backend = match backends::find(name) {
-            Some(kind) => problems.collect(BackendConfig::from_settings(kind, &settings)),
-            None => {
-                problems.add(names.rename_text(&suggest::unknown_backend(name)));
-                None
-            }
+        let backend = if let Some(kind) = backends::find(name) {
+            problems.collect(BackendConfig::from_settings(kind, &settings))
+        } else {
+            problems.add(names.rename_text(&suggest::unknown_backend(name)));
+            None
         };
         let policy = problems.collect(ReadPolicy::from_settings(&settings));
         let declarations = Declarations::validate(declared, &mut problems);

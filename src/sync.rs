@@ -7,15 +7,11 @@ pub(crate) use arc_swap::ArcSwap;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64};
 #[cfg(not(shuttle))]
 pub(crate) use std::sync::{Mutex, MutexGuard};
-#[cfg(not(shuttle))]
-pub(crate) use std::thread_local;
 
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64};
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::{Mutex, MutexGuard};
-#[cfg(shuttle)]
-pub(crate) use shuttle::thread_local;
 
 #[cfg(shuttle)]
 pub(crate) use swap::ArcSwap;

@@ -167,7 +167,7 @@ impl fmt::Debug for AwsConfig {
             .field("read_metadata", &self.read_metadata)
             .field("metadata_ttl", &self.metadata_ttl)
             .field("allow_http", &self.allow_http)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -86,7 +86,7 @@ impl fmt::Debug for EnvConfig {
             .field("prefix", &self.prefix)
             .field("fallback", &self.fallback)
             .field("file", &self.file)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -285,7 +285,7 @@ impl fmt::Debug for HashicorpConfig {
             .field("timeout", &self.timeout)
             .field("renew_margin", &self.renew_margin)
             .field("allow_http", &self.allow_http)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

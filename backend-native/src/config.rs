@@ -114,7 +114,7 @@ impl fmt::Debug for NativeConfig {
             .field("key", &self.key)
             .field("keep_versions", &self.keep_versions)
             .field("keep_days", &self.keep_days)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

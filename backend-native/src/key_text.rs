@@ -31,7 +31,7 @@ pub(crate) fn decode_key(text: &[u8]) -> Option<KeyBytes> {
 }
 
 /// Returns a passphrase of sufficient length. An error names `setting`, from which it comes.
-pub(crate) fn parse_passphrase<'a>(text: &'a SecretString, setting: Setting) -> Result<&'a [u8]> {
+pub(crate) fn parse_passphrase(text: &SecretString, setting: Setting) -> Result<&[u8]> {
     let passphrase = text.expose_secret().as_bytes();
     check_length(passphrase, setting).map(|()| passphrase)
 }

@@ -31,11 +31,18 @@ struct Slots {
     candidates: [u64; SLOTS],
 }
 
-crate::sync::thread_local! {
-    static RECENT: RefCell<Slots> = RefCell::new(Slots {
-        entries: [const { None }; SLOTS],
-        candidates: [0; SLOTS],
-    });
+impl Slots {
+    const EMPTY: Self = Self { entries: [const { None }; SLOTS], candidates: [0; SLOTS] };
+}
+
+#[cfg(not(shuttle))]
+thread_local! {
+    static RECENT: RefCell<Slots> = const { RefCell::new(Slots::EMPTY) };
+}
+
+#[cfg(shuttle)]
+shuttle::thread_local! {
+    static RECENT: RefCell<Slots> = RefCell::new(Slots::EMPTY);
 }
 
 /// The secret at `path`, if this thread has read it from a table that still is its shard's, as `is_current` tells.

@@ -120,9 +120,10 @@ async fn a_caller_that_joins_late_has_its_own_time() {
     let late = |is_batch: bool| {
         let secrets = secrets.clone();
         tokio::spawn(async move {
-            match is_batch {
-                true => text(secrets.get_many(["a"]).await.remove(0)),
-                false => text(secrets.get("a").await),
+            if is_batch {
+                text(secrets.get_many(["a"]).await.remove(0))
+            } else {
+                text(secrets.get("a").await)
             }
         })
     };

@@ -8,6 +8,8 @@
 //! - `tls`: [`TlsFailure`], over the crate `rustls`.
 //! - `url`: [`is_exposed`], over the crate `url`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "http")]
 mod http;
 mod loopback;

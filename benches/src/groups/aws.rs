@@ -17,7 +17,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_secretsmanager::Client;
 use futures_util::stream::{self, StreamExt as _};
 use strongroom_backend_aws::{AwsBackend, AwsConfig, StaticCredentials};
-use strongroom_benches::measure::{Pace, Subject, compare_alike};
+use strongroom_benches::measure::{Sampling, Subject, compare_alike};
 use strongroom_benches::report::{Report, Target};
 use strongroom_core::{Backend, PutOptions, Secret, SecretPath, VersionSelector};
 use strongroom_testkit::localstack::Server;
@@ -28,9 +28,9 @@ const VALUE: &str = "sk-0123456789abcdef0123456789abcdef0123456789abcdef01234567
 /// The concurrent reads of a careful user.
 const CONCURRENCY: usize = 16;
 /// Many short turns, because the machine may delay the process of the server.
-const SINGLE: Pace = Pace { rounds: 101, turn: Duration::from_millis(60) };
+const SINGLE: Sampling = Sampling { rounds: 101, sample_time: Duration::from_millis(60) };
 /// A turn reads all secrets, which takes more than a second.
-const MANY: Pace = Pace { rounds: 9, turn: Duration::ZERO };
+const MANY: Sampling = Sampling { rounds: 9, sample_time: Duration::ZERO };
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -9,10 +9,10 @@
 
 mod aws;
 mod handle;
-mod made;
 mod memory;
 mod peers;
 mod stampede;
+mod synthetic;
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use strongroom_benches::measure::{Subject, compare};
 use strongroom_benches::report::{Report, Target};
 use tokio::runtime::Builder;
 
-use super::made::Made;
+use super::synthetic::SyntheticStore;
 use super::{PATH, Value, cached_manager, first, value_of};
 
 pub(super) fn run(report: &mut Report) -> Result<()> {
@@ -31,6 +31,6 @@ pub(super) fn run(report: &mut Report) -> Result<()> {
 }
 
 async fn watch() -> Result<SecretHandle> {
-    let secrets = cached_manager(Made::new(Duration::ZERO));
+    let secrets = cached_manager(SyntheticStore::new(Duration::ZERO));
     Ok(secrets.watch(PATH).await?)
 }

@@ -15,7 +15,7 @@ use strongroom_benches::report::Report;
 use strongroom_testkit::process::Role;
 use tokio::runtime::Builder;
 
-use super::made::Made;
+use super::synthetic::SyntheticStore;
 use super::{TTL, Value, aws, cached_manager};
 use crate::groups::native::path_of;
 
@@ -60,12 +60,12 @@ pub(crate) fn play(role: &str) -> Result<()> {
 }
 
 async fn ours() -> Result<f64> {
-    let secrets = cached_manager(Made::new(Duration::ZERO));
+    let secrets = cached_manager(SyntheticStore::new(Duration::ZERO));
     growth(async |path| secrets.get(&path).await.map(drop).map_err(Into::into)).await
 }
 
 async fn moka() -> Result<f64> {
-    let store = Made::new(Duration::ZERO);
+    let store = SyntheticStore::new(Duration::ZERO);
     let cache = moka::future::Cache::builder().time_to_live(TTL).build();
     growth(async |path| {
         cache.insert(path, Value::from(store.value().await.into_bytes())).await;
@@ -77,7 +77,7 @@ async fn moka() -> Result<f64> {
 }
 
 async fn caching_client() -> Result<f64> {
-    let store = Made::new(Duration::ZERO);
+    let store = SyntheticStore::new(Duration::ZERO);
     let answer = move || {
         let store = Arc::clone(&store);
         Box::pin(async move { store.value().await }) as _

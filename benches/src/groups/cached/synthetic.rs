@@ -13,13 +13,13 @@ use super::value_of;
 
 /// Has a value of 64 bytes of its own for every question, counts them and takes its time.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct SyntheticStore {
     info: BackendInfo,
     latency: Duration,
     calls: AtomicU32,
 }
 
-impl Made {
+impl SyntheticStore {
     pub(super) fn new(latency: Duration) -> Arc<Self> {
         let info = BackendInfo::new("made", "this process", Capabilities::none());
         Arc::new(Self { info, latency, calls: AtomicU32::new(0) })
@@ -40,7 +40,7 @@ impl Made {
 }
 
 #[async_trait]
-impl Backend for Made {
+impl Backend for SyntheticStore {
     fn info(&self) -> &BackendInfo {
         &self.info
     }
