@@ -1,5 +1,6 @@
 //! The cache of metadata: what reads take from it, and what invalidates it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -191,6 +192,7 @@ async fn a_missing_secret_is_removed_from_the_cache() {
 #[derive(Clone, Debug)]
 struct HoldFirstDescription {
     actions: Arc<Mutex<Vec<String>>>,
+    has_held: Arc<AtomicBool>,
     arrived: Arc<Notify>,
     released: Arc<Notify>,
 }
@@ -201,11 +203,11 @@ impl HttpConnector for HoldFirstDescription {
         let action = target.trim_start_matches("secretsmanager.").to_owned();
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let name = body["SecretId"].as_str().unwrap().to_owned();
-        let is_first = !self.actions.lock().unwrap().contains(&action);
         self.actions.lock().unwrap().push(action.clone());
         let own = self.clone();
         HttpConnectorFuture::new(async move {
-            if is_first && action == "DescribeSecret" && name == "key" {
+            let is_description = action == "DescribeSecret" && name == "key";
+            if is_description && !own.has_held.swap(true, Ordering::SeqCst) {
                 own.arrived.notify_one();
                 own.released.notified().await;
             }
@@ -224,6 +226,7 @@ async fn annotate_during_lookup(region: &'static str, annotated: &str) -> Vec<St
     let actions = Arc::<Mutex<Vec<String>>>::default();
     let service = HoldFirstDescription {
         actions: Arc::clone(&actions),
+        has_held: Arc::default(),
         arrived: Arc::default(),
         released: Arc::default(),
     };
