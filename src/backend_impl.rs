@@ -10,7 +10,7 @@ use crate::SecretsManager;
 
 /// The store behind the manager, with the manager's deadline and retries.
 ///
-/// - A read asks the store, whatever the cache holds and whatever the configuration declares as a default. In
+/// - A read asks the store, even if the cache holds the secret or the configuration declares a default. In
 ///   an outage it is an error, not a stale copy. Reads of one secret that begin while the store is being
 ///   asked for it share the next request.
 /// - The cache and the handles take over the answer to [`get`](Backend::get), and the next read through the

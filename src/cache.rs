@@ -29,7 +29,7 @@ use self::entry::Entry;
 pub(crate) use self::entry::{Freshness, Key, Lifetimes, Lookup};
 pub(crate) use self::in_flight::{AskedAt, Flight, FlightOutcome};
 use self::in_flight::{Join, Ticket};
-use self::limits::Limits;
+use self::limits::CacheLimits;
 pub(crate) use self::outage::is_outage;
 use self::recent::Recent;
 use self::shard::{Shard, ShardState, filtered};
@@ -43,7 +43,7 @@ pub(crate) struct Cache {
     shards: Box<[Shard]>,
     hasher: RandomState,
     lifetimes: Lifetimes,
-    limits: Limits,
+    limits: CacheLimits,
     /// How long a flight asks the store.
     flight_time: Duration,
     entries: AtomicUsize,
@@ -94,7 +94,7 @@ impl Cache {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::default(),
             lifetimes: Lifetimes { ttl, stale_if_error, negative_ttl },
-            limits: Limits { entries: max_entries, bytes: max_bytes },
+            limits: CacheLimits { entries: max_entries, bytes: max_bytes },
             flight_time: bounded(policy.timeout),
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -171,7 +171,7 @@ impl Cache {
         }
     }
 
-    /// The flight to wait for, whatever the cache has.
+    /// The flight to wait for, even if the cache has an answer.
     pub(crate) fn join_or_start_refresh(
         &self,
         key: &Key,

@@ -105,7 +105,7 @@ impl Config {
         if !settings.contains(&BACKEND) {
             report_settings_of_others(&settings, &mut problems);
         }
-        let name = settings.expose(&BACKEND).unwrap_or(BACKEND.default_text());
+        let name = settings.expose_value(&BACKEND).unwrap_or(BACKEND.default_text());
         let backend = if let Some(kind) = backends::find(name) {
             problems.collect(BackendConfig::from_settings(kind, &settings))
         } else {

@@ -30,7 +30,7 @@ pub(crate) fn warn_ahead(secret: &Secret, info: &BackendInfo, now: SystemTime) {
         _ => return,
     };
     let path = secret.path();
-    if is_news(fingerprint((info.kind, &info.instance, path)), expiry, notice) {
+    if is_first_warning(fingerprint((info.kind, &info.instance, path)), expiry, notice) {
         let hours = left.as_secs() / 3600;
         warn!(%path, backend = info.kind, hours_left = hours, "a secret is about to expire");
     }
@@ -42,7 +42,7 @@ pub(crate) fn next_notice(expiry: SystemTime, now: SystemTime) -> Option<SystemT
     notices.filter(|notice| *notice > now).min()
 }
 
-fn is_news(secret: u64, expiry: SystemTime, notice: Duration) -> bool {
+fn is_first_warning(secret: u64, expiry: SystemTime, notice: Duration) -> bool {
     let warning = fingerprint((secret, expiry, notice));
     let slot = usize::try_from(warning % RECENT.len() as u64).ok().and_then(|i| RECENT.get(i));
     if slot.is_some_and(|slot| slot.load(Ordering::Relaxed) == warning) {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_notice_is_a_week_and_then_a_day_ahead() {
+    fn warns_a_week_and_a_day_ahead() {
         let expiry = SystemTime::UNIX_EPOCH + 30 * DAY;
         let next = |days: u32| next_notice(expiry, SystemTime::UNIX_EPOCH + days * DAY);
         assert_eq!(next(0), Some(expiry - WEEK));
@@ -90,20 +90,20 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_is_given_once_and_then_known_without_a_lock() {
+    fn warns_once_and_then_takes_no_lock() {
         let (secret, expiry) = (fingerprint("a secret"), SystemTime::UNIX_EPOCH);
-        assert!(is_news(secret, expiry, WEEK));
+        assert!(is_first_warning(secret, expiry, WEEK));
         let locked = WARNED.lock().unwrap();
         let (answer, answered) = mpsc::channel();
-        thread::spawn(move || answer.send(is_news(secret, expiry, WEEK)));
+        thread::spawn(move || answer.send(is_first_warning(secret, expiry, WEEK)));
         assert_eq!(answered.recv_timeout(Duration::from_secs(10)), Ok(false));
         drop(locked);
 
         forget_recent();
-        assert!(!is_news(secret, expiry, WEEK), "it has lost its slot");
-        assert!(is_news(secret, expiry, DAY));
+        assert!(!is_first_warning(secret, expiry, WEEK), "it has lost its slot");
+        assert!(is_first_warning(secret, expiry, DAY));
         forget_recent();
-        assert!(!is_news(secret, expiry, WEEK), "the clock went back");
-        assert!(is_news(secret, expiry + DAY, WEEK), "another expiry");
+        assert!(!is_first_warning(secret, expiry, WEEK), "the clock went back");
+        assert!(is_first_warning(secret, expiry + DAY, WEEK), "another expiry");
     }
 }

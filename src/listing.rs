@@ -24,7 +24,7 @@ impl Listing {
     /// The next path, or `None` at the end.
     ///
     /// # Errors
-    /// Whatever the store answers; the listing ends with it.
+    /// The error of the store; the listing ends with it.
     pub async fn next(&mut self) -> Option<Result<SecretPath>> {
         self.0.next().await
     }

@@ -50,7 +50,7 @@ impl SecretsManager {
         }
     }
 
-    /// Asks the store for the active version of a secret, whatever the cache holds. Calls that come
+    /// Asks the store for the active version of a secret, even if the cache holds it. Calls that come
     /// while the store is being asked share one further request.
     ///
     /// # Errors
@@ -381,7 +381,7 @@ impl SecretsManager {
         Ok(path)
     }
 
-    /// Reads one version from the store, whatever the cache holds and without declared defaults.
+    /// Reads one version from the store, even if the cache holds it, and without declared defaults.
     pub(crate) async fn read_fresh(
         &self,
         path: &SecretPath,

@@ -102,12 +102,12 @@ impl<T> Outcome<T> {
 pub(crate) struct Retries {
     /// How many retries a read may make.
     max: u32,
-    budget: Budget,
+    budget: RetryBudget,
 }
 
 impl Retries {
     pub(crate) fn new(max: u32) -> Self {
-        Self { max, budget: Budget::default() }
+        Self { max, budget: RetryBudget::default() }
     }
 
     /// Pauses between the attempts of one read.
@@ -154,7 +154,7 @@ impl Retries {
 pub(crate) struct Pauses<'a> {
     lengths: Box<dyn Iterator<Item = Duration> + Send>,
     left: u32,
-    budget: &'a Budget,
+    budget: &'a RetryBudget,
 }
 
 impl Pauses<'_> {
@@ -178,19 +178,19 @@ impl Pauses<'_> {
 /// How many retries the reads of a store still have together, so that an outage does not multiply the requests.
 /// Each retry costs one; ten reads that the store answers earn one.
 #[derive(Debug)]
-struct Budget(AtomicU32);
+struct RetryBudget(AtomicU32);
 
 /// In tenths of a retry.
 const RETRY: u32 = 10;
 const MAX_BUDGET: u32 = 10 * RETRY;
 
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
         Self(AtomicU32::new(MAX_BUDGET))
     }
 }
 
-impl Budget {
+impl RetryBudget {
     fn spend(&self) -> bool {
         let spent = |saved: u32| saved.checked_sub(RETRY);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent).is_ok()

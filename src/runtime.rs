@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timer_is_found_only_where_there_is_one() {
+    fn finds_a_timer_only_in_a_runtime_that_has_one() {
         assert!(with_timer().is_none());
         let without = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let with = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

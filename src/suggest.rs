@@ -29,10 +29,10 @@ pub(crate) fn find(name: &str) -> Option<&'static Setting> {
 /// or an orchestrator describes a service called `secrets` with it.
 pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
     let prefix = settings.variables().find(|name| *name == "SECRETS_ENV_PREFIX");
-    let prefix = prefix.and_then(find).and_then(|setting| settings.expose(setting));
+    let prefix = prefix.and_then(find).and_then(|setting| settings.expose_value(setting));
     let may_be_secrets = prefix.is_some_and(|prefix| prefix.starts_with("SECRETS"));
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let backend = settings.expose(&BACKEND).and_then(backends::find);
+    let backend = settings.expose_value(&BACKEND).and_then(backends::find);
     let of_backend = backend.and_then(|kind| kind.settings).unwrap_or_default();
     for name in names.filter(|name| !is_of_a_service(name) && !is_variable(name)) {
         let is_misspelt = if name.starts_with("SECRET") {

@@ -2,11 +2,11 @@
 //! run again.
 
 mod backend;
-mod bounds;
+mod batch;
 mod day;
 mod flight;
 mod lifetime;
-mod many;
+mod limits;
 mod order;
 mod refresh;
 #[cfg(feature = "rotation")]

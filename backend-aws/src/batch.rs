@@ -92,7 +92,7 @@ impl Client {
             match send(request.send(), permission).await {
                 Ok(answer) => {
                     next = answer.next_token.clone().filter(|token| !token.is_empty());
-                    add_values(&mut values, answer);
+                    collect_batch_response(&mut values, answer);
                 }
                 Err(failure) if failure.reason == Reason::Denied => {
                     self.batch_denial.record();
@@ -120,7 +120,7 @@ impl Client {
 }
 
 /// Adds the values and errors of an answer.
-fn add_values(values: &mut Values, answer: BatchGetSecretValueOutput) {
+fn collect_batch_response(values: &mut Values, answer: BatchGetSecretValueOutput) {
     for entry in answer.secret_values.unwrap_or_default() {
         let value = decode(entry.secret_string, entry.secret_binary);
         if let (Some(name), Some(id), Some(value)) = (entry.name, entry.version_id, value) {

@@ -11,7 +11,7 @@ use strongroom_core::{
 };
 
 use crate::EnvConfig;
-use crate::dotenv::FileVariables;
+use crate::dotenv::DotenvVariables;
 use crate::variable::Naming;
 
 const KIND: &str = "env";
@@ -44,7 +44,7 @@ pub struct EnvBackend {
     naming: Naming,
     file: Option<PathBuf>,
     /// The variables of the file; empty without a file, `None` once closed.
-    variables: RwLock<Option<FileVariables>>,
+    variables: RwLock<Option<DotenvVariables>>,
 }
 
 impl EnvBackend {
@@ -61,7 +61,7 @@ impl EnvBackend {
         let EnvConfig { prefix, fallback, file, names } = config;
         let variables = file
             .as_deref()
-            .map(|file| FileVariables::read(file, &mut problems))
+            .map(|file| DotenvVariables::read(file, &mut problems))
             .unwrap_or_default();
         problems
             .into_result()
@@ -102,7 +102,7 @@ impl EnvBackend {
     }
 
     /// Calls `act` with the variables of the file, unless this backend is closed.
-    fn with_file<T>(&self, act: impl FnOnce(&FileVariables) -> Result<T>) -> Result<T> {
+    fn with_file<T>(&self, act: impl FnOnce(&DotenvVariables) -> Result<T>) -> Result<T> {
         match &*self.variables.read().unwrap_or_else(PoisonError::into_inner) {
             Some(variables) => act(variables),
             None => Err(Error::new(ErrorKind::Closed, "open a new backend")),

@@ -61,7 +61,7 @@ impl EnvConfig {
         let config = Self {
             prefix: settings.expose_owned(&PREFIX),
             fallback: settings.flag(&FALLBACK, &mut problems).unwrap_or_default(),
-            file: settings.expose(&FILE).map(PathBuf::from),
+            file: settings.expose_value(&FILE).map(PathBuf::from),
             names: settings.names(SETTINGS),
         };
         config.check(&mut problems);

@@ -20,14 +20,14 @@ const NAMED_LINES: usize = 10;
 /// The variables of a file. `Debug` does not show names either: in a malformed file, a piece of a value
 /// can look like one.
 #[derive(Default)]
-pub(crate) struct FileVariables(BTreeMap<String, Entry>);
+pub(crate) struct DotenvVariables(BTreeMap<String, Entry>);
 
 struct Entry {
     line: usize,
     value: SecretValue,
 }
 
-impl FileVariables {
+impl DotenvVariables {
     /// Reads a file. Problems with it never quote its content.
     pub(crate) fn read(path: &Path, problems: &mut Problems) -> Self {
         let file = format!("the file `{}` (`{FILE}`)", path.display());
@@ -91,9 +91,9 @@ impl FileVariables {
     }
 }
 
-impl fmt::Debug for FileVariables {
+impl fmt::Debug for DotenvVariables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileVariables({}, [REDACTED])", self.len())
+        write!(f, "DotenvVariables({}, [REDACTED])", self.len())
     }
 }
 
@@ -185,15 +185,15 @@ mod tests {
 
     const CANARY: &str = "canary-f00d";
 
-    fn read(content: &[u8]) -> (FileVariables, Vec<String>) {
+    fn read(content: &[u8]) -> (DotenvVariables, Vec<String>) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
         read_path(file.path())
     }
 
-    fn read_path(path: &Path) -> (FileVariables, Vec<String>) {
+    fn read_path(path: &Path) -> (DotenvVariables, Vec<String>) {
         let mut problems = Problems::new();
-        let variables = FileVariables::read(path, &mut problems);
+        let variables = DotenvVariables::read(path, &mut problems);
         let Err(error) = problems.into_result() else {
             return (variables, Vec::new());
         };
@@ -204,7 +204,7 @@ mod tests {
         (variables, error.problems().to_vec())
     }
 
-    fn text<'a>(variables: &'a FileVariables, name: &str) -> &'a str {
+    fn text<'a>(variables: &'a DotenvVariables, name: &str) -> &'a str {
         variables.0[name].value.expose_text().unwrap()
     }
 

@@ -6,7 +6,7 @@ use strongroom_core::{Error, ErrorKind, Metadata, Result, Secret, SecretPath, Ve
 use crate::client::Client;
 use crate::error::{RequiredPermission, not_found};
 use crate::http::{Method, Request, Response};
-use crate::metadata::{Changes, from_entries};
+use crate::metadata::{Changes, parse_custom_metadata};
 use crate::mount::KvEngineVersion;
 use crate::response::{KvData, KvMetadata, MountInfo, WrittenVersion};
 use crate::value::{KvValue, from_kv};
@@ -54,7 +54,7 @@ impl Client {
         let response = self.read_v2(path, number).await?;
         let KvData { data, metadata } = response.data()?;
         let version = metadata.version.into();
-        let metadata = from_entries(metadata.custom_metadata.as_ref())?;
+        let metadata = parse_custom_metadata(metadata.custom_metadata.as_ref())?;
         Ok(Secret::new(path.clone(), version, metadata, from_kv(data)?))
     }
 

@@ -6,7 +6,7 @@ use strongroom_core::{ListOptions, ListPage, PageToken, Result, SecretKind, Secr
 use crate::client::Client;
 use crate::error::RequiredPermission;
 use crate::http::Request;
-use crate::metadata::from_entries;
+use crate::metadata::parse_custom_metadata;
 use crate::mount::KvEngineVersion;
 use crate::response::ListedKeys;
 
@@ -143,7 +143,7 @@ impl Client {
         if options.tags.is_empty() && options.kind.is_none() {
             return Ok(true);
         }
-        let metadata = from_entries(stored.custom_metadata.as_ref());
+        let metadata = parse_custom_metadata(stored.custom_metadata.as_ref());
         let metadata = metadata.map_err(|error| error.at(path))?;
         let tags = &metadata.tags;
         Ok(options.kind.is_none_or(|kind| kind == metadata.kind)

@@ -37,7 +37,7 @@ pub(crate) type Entries = BTreeMap<String, String>;
 pub(crate) type Changes = BTreeMap<String, Option<String>>;
 
 /// Parses entries. Entries of other tools become tags.
-pub(crate) fn from_entries(entries: Option<&Entries>) -> Result<Metadata> {
+pub(crate) fn parse_custom_metadata(entries: Option<&Entries>) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     for (name, text) in entries.into_iter().flatten() {
         match name.as_str() {
@@ -126,7 +126,7 @@ fn is_printable(character: char) -> bool {
 
 impl KvMetadata {
     pub(crate) fn metadata(&self) -> Result<Metadata> {
-        let mut metadata = from_entries(self.custom_metadata.as_ref())?;
+        let mut metadata = parse_custom_metadata(self.custom_metadata.as_ref())?;
         metadata.created_at = parse_time(&self.created_time);
         metadata.updated_at = parse_time(&self.updated_time);
         Ok(metadata)
@@ -264,8 +264,8 @@ mod tests {
         let metadata = metadata_of(&patch);
         let entries = to_entries(&metadata);
         assert!(entries.values().all(|text| !text.is_empty() && text.len() <= 512));
-        assert_eq!(from_entries(Some(&entries)).unwrap(), metadata);
-        assert_eq!(from_entries(None).unwrap(), Metadata::default());
+        assert_eq!(parse_custom_metadata(Some(&entries)).unwrap(), metadata);
+        assert_eq!(parse_custom_metadata(None).unwrap(), Metadata::default());
         assert!(to_entries(&Metadata::default()).is_empty());
     }
 
@@ -289,7 +289,10 @@ mod tests {
             [(EXPIRES_AT, "soon"), (KIND, "x"), (TIER, ""), (ROTATION_INTERVAL, "?")]
         {
             let entries = Entries::from([(name.to_owned(), text.to_owned())]);
-            assert_eq!(from_entries(Some(&entries)).unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(
+                parse_custom_metadata(Some(&entries)).unwrap_err().kind(),
+                ErrorKind::Corrupt
+            );
         }
     }
 

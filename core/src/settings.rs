@@ -122,14 +122,14 @@ impl Settings {
 
     /// The value of a setting, in the clear.
     #[must_use]
-    pub fn expose(&self, setting: &Setting) -> Option<&str> {
+    pub fn expose_value(&self, setting: &Setting) -> Option<&str> {
         self.values.get(setting.variable()).map(ExposeSecret::expose_secret)
     }
 
     /// The value of a setting, in the clear, as an owned text.
     #[must_use]
     pub fn expose_owned(&self, setting: &Setting) -> Option<String> {
-        self.expose(setting).map(str::to_owned)
+        self.expose_value(setting).map(str::to_owned)
     }
 
     /// Whether a setting is set.
@@ -147,7 +147,7 @@ impl Settings {
     /// problem.
     #[must_use]
     pub fn flag(&self, setting: &Setting, problems: &mut Problems) -> Option<bool> {
-        match self.expose(setting)?.to_ascii_lowercase().as_str() {
+        match self.expose_value(setting)?.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true),
             "false" | "0" | "no" | "off" => Some(false),
             _ => {
@@ -160,7 +160,7 @@ impl Settings {
     /// A setting that is a whole number; anything else is a problem.
     #[must_use]
     pub fn number(&self, setting: &Setting, problems: &mut Problems) -> Option<u64> {
-        let number = self.expose(setting)?.parse().ok();
+        let number = self.expose_value(setting)?.parse().ok();
         if number.is_none() {
             let unit = match setting.kind() {
                 SettingKind::Number(unit) => format!(" of {unit}"),
@@ -175,7 +175,7 @@ impl Settings {
     /// anything else is a problem.
     #[must_use]
     pub fn duration(&self, setting: &Setting, problems: &mut Problems) -> Option<Duration> {
-        let text = self.expose(setting)?;
+        let text = self.expose_value(setting)?;
         let seconds = text.parse().map(Duration::from_secs).ok();
         let duration = seconds.or_else(|| humantime::parse_duration(text).ok());
         if duration.is_none() {
@@ -187,7 +187,7 @@ impl Settings {
     /// The entries of a setting such as `a=1, b=2`, without white space around names and values;
     /// `None` for an entry without a `=`.
     pub fn pairs(&self, setting: &Setting) -> impl Iterator<Item = Option<(&str, &str)>> {
-        let entries = self.expose(setting).unwrap_or_default().split(',').map(str::trim);
+        let entries = self.expose_value(setting).unwrap_or_default().split(',').map(str::trim);
         entries.filter(|entry| !entry.is_empty()).map(|entry| {
             entry.split_once('=').map(|(name, value)| (name.trim_end(), value.trim_start()))
         })

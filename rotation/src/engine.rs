@@ -152,7 +152,7 @@ impl RotationEngine {
             return Ok(key);
         }
         let store = StoredSecret::new(Arc::clone(&self.backend), path.clone());
-        let with_context = |error| store.with_context(error, Operation::Rotate);
+        let with_context = |error| store.add_error_context(error, Operation::Rotate);
         if !has_timer() {
             return Err(with_context(Error::new(
                 ErrorKind::Config,

@@ -165,7 +165,7 @@ impl Schedule {
     }
 
     /// How long the key still works, if a notice is due. Each notice is due once.
-    pub(crate) fn notice(&mut self) -> Option<Duration> {
+    pub(crate) fn due_expiry_notice(&mut self) -> Option<Duration> {
         let expiry = self.expiry()?;
         let left = expiry.duration_since(clock::wall()).unwrap_or_default();
         let notice = NOTICES.iter().filter(|ahead| left <= **ahead).min().copied()?;

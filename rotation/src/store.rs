@@ -40,7 +40,9 @@ impl StoredSecret {
 
     pub(crate) async fn read(&self, limit: Duration) -> Result<Secret> {
         let read = self.backend.get(&self.path, &VersionSelector::Active);
-        with_timeout(limit, read).await.map_err(|error| self.with_context(error, Operation::Get))
+        with_timeout(limit, read)
+            .await
+            .map_err(|error| self.add_error_context(error, Operation::Get))
     }
 
     /// Writes a new version if the active one still is `version`, or else returns `None`.
@@ -55,14 +57,14 @@ impl StoredSecret {
         match with_timeout(limit, self.backend.put(&self.path, value, options)).await {
             Ok(version) => Ok(Some(version)),
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
-            Err(error) => Err(self.with_context(error, Operation::Put)),
+            Err(error) => Err(self.add_error_context(error, Operation::Put)),
         }
     }
 
     /// Asks the store to replace the secret itself.
     pub(crate) async fn rotate(&self, limit: Duration) -> Result<()> {
         let rotated = with_timeout(limit, self.backend.rotate(&self.path)).await;
-        rotated.map(drop).map_err(|error| self.with_context(error, Operation::Rotate))
+        rotated.map(drop).map_err(|error| self.add_error_context(error, Operation::Rotate))
     }
 
     /// When the secret was last changed, as its metadata says: many stores do not return times with a read.
@@ -72,7 +74,7 @@ impl StoredSecret {
     }
 
     /// Adds the secret and the store to an error that does not name them.
-    pub(crate) fn with_context(&self, error: Error, operation: Operation) -> Error {
+    pub(crate) fn add_error_context(&self, error: Error, operation: Operation) -> Error {
         if error.kind() == ErrorKind::Closed {
             self.is_closed.store(true, Ordering::Relaxed);
         }

@@ -155,7 +155,7 @@ impl RotationWorker {
 
     /// The event for a timer: the key is due, or it is time to read the store.
     fn wake_event(&mut self) -> Event {
-        if let Some(left) = self.schedule.notice() {
+        if let Some(left) = self.schedule.due_expiry_notice() {
             self.report(RotationStep::Expiring { left });
         }
         let is_rotating = self.instance.goal.replace.is_some();
@@ -236,7 +236,7 @@ impl RotationWorker {
         let may_need_permit = self.context.issuer.is_some() && self.is_backoff_over();
         let has_permit = match event {
             Event::Read(record)
-                if may_need_permit && (is_rotating || record.attempt().is_some()) =>
+                if may_need_permit && (is_rotating || record.pending_attempt().is_some()) =>
             {
                 self.permit.take()
             }

@@ -13,7 +13,7 @@ const EVICTION_ROUNDS: usize = 32;
 
 /// How much the cache holds at most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct CacheLimits {
     pub(super) entries: usize,
     pub(super) bytes: usize,
 }

@@ -65,7 +65,7 @@ pub(super) fn find(
 }
 
 /// Fills the slot of a path that was not found, if it is the second time in a row that the slot was asked for it: a
-/// thread that reads many secrets in turn does not fill slots in vain.
+/// thread that reads many secrets in turn fills no slots that it will not use.
 #[inline]
 pub(super) fn record(path: &str, hash: u64, recent: impl FnOnce() -> Recent) {
     let record = |slots: &RefCell<Slots>| {

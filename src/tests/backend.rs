@@ -26,7 +26,7 @@ async fn read_many(secrets: &SecretsManager, paths: &[&str]) -> Vec<Result<Secre
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_asks_the_store_while_the_cache_has_a_copy() {
+async fn asks_the_store_even_if_the_cache_has_a_copy() {
     let (store, secrets) = Store::with_a().await;
     assert_eq!(text(secrets.get("a").await), "1");
     store.set("a", "2").await;
@@ -45,7 +45,7 @@ async fn a_read_asks_the_store_while_the_cache_has_a_copy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_and_the_handles_take_over_what_a_read_finds() {
+async fn updates_the_cache_and_the_handles_with_each_read() {
     let (store, secrets) = Store::with_a().await;
     let mut handle = secrets.watch("a").await.unwrap();
     store.set("a", "2").await;
@@ -58,7 +58,7 @@ async fn the_cache_and_the_handles_take_over_what_a_read_finds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_and_the_handles_see_each_write() {
+async fn updates_the_cache_and_the_handles_with_each_write() {
     let (_store, secrets) = Store::with_a().await;
     let backend: &dyn Backend = &secrets;
     let (a, start) = (path("a"), Instant::now());
@@ -81,7 +81,7 @@ async fn the_cache_and_the_handles_see_each_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_wait_for_the_store_share_the_next_request() {
+async fn waiting_reads_share_the_next_request() {
     let (store, secrets) = Store::with_a().await;
     store.take(ms(20));
     let start = Instant::now();
@@ -92,7 +92,7 @@ async fn reads_that_wait_for_the_store_share_the_next_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_declared_default_is_not_an_answer() {
+async fn gives_no_declared_default() {
     let (_store, secrets) = Store::with_a().await;
     let defaults = BTreeMap::from([(path("a/b"), "default".into())]);
     secrets.shared.defaults.set(defaults).unwrap();
@@ -102,7 +102,7 @@ async fn a_declared_default_is_not_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_an_error_and_not_a_stale_copy() {
+async fn fails_in_an_outage_and_gives_no_stale_copy() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.fail(ErrorKind::Unavailable);
@@ -147,7 +147,7 @@ async fn paths_are_relative_to_the_namespace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_goes_on_from_page_to_page() {
+async fn lists_page_after_page() {
     let secrets = SecretsManager::with_backend(MemoryBackend::new());
     let production = secrets.namespace("production").unwrap();
     let mut expected: Vec<_> = (0..300).map(|number| path(&format!("key/{number:03}"))).collect();
@@ -213,7 +213,7 @@ async fn get_many_retries_temporary_failures_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_manager_answers_closed_and_does_not_ask_its_store() {
+async fn a_closed_manager_fails_without_asking_its_store() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     let backend: &dyn Backend = &secrets;

@@ -120,7 +120,7 @@ async fn a_day_with_outages_at_random() {
     total.changes = changing.await.unwrap();
 
     // A read fails only where an outage has lasted longer than copies do. Their time counts from the
-    // end of an entry, which was before the outage if nobody had used it for a while; and a request
+    // end of an entry, which was before the outage if no caller had used it for a while; and a request
     // that hangs is waited for until its time is over.
     let is_long = |(from, until): &(Instant, Instant), at: Instant| {
         *from + WINDOW <= at + secs(60) && at <= *until + secs(30)

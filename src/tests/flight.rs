@@ -36,7 +36,7 @@ async fn a_thousand_misses_of_a_key_make_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_goes_to_all_who_wait_and_the_next_call_tries_again() {
+async fn all_waiting_callers_get_a_failure_and_the_next_call_asks_again() {
     let (store, secrets) = Store::with_a().await;
     store.take(ms(20));
     store.fail(ErrorKind::Denied);
@@ -52,7 +52,7 @@ async fn a_failure_goes_to_all_who_wait_and_the_next_call_tries_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_leader_goes_away_another_carries_on() {
+async fn another_caller_carries_on_when_the_first_is_cancelled() {
     let (store, secrets) = Store::with_a().await;
     store.take(ms(20));
     let start = Instant::now();
@@ -71,7 +71,7 @@ async fn when_the_leader_goes_away_another_carries_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reading_that_nobody_waits_for_is_given_up() {
+async fn drops_a_read_without_callers() {
     let (store, secrets) = Store::with_a().await;
     store.feel(Mood::Silent);
     for _ in 0..3 {
@@ -84,7 +84,7 @@ async fn a_reading_that_nobody_waits_for_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_never_gives_what_was_asked_for_before_it() {
+async fn a_refresh_never_gives_an_answer_from_before_it() {
     let (store, secrets) = Store::with_a().await;
     store.take(ms(20));
     let mut earlier = pin!(secrets.get("a"));
@@ -103,7 +103,7 @@ async fn a_refresh_never_gives_what_was_asked_for_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_panics_leaves_nobody_waiting() {
+async fn no_caller_hangs_when_the_backend_panics() {
     let (store, secrets) = Store::with_a().await;
     store.take(ms(20));
     store.feel(Mood::Panicking);
@@ -118,7 +118,7 @@ async fn a_backend_that_panics_leaves_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_caller_waits_as_long_as_it_wants() {
+async fn each_caller_has_its_own_timeout() {
     let (store, secrets) = Store::with_a().await;
     store.take(secs(10));
     let start = Instant::now();

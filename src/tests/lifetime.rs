@@ -11,7 +11,7 @@ use crate::{ReadOptions, ReadPolicy, clock};
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_is_kept_for_its_time() {
+async fn keeps_a_secret_for_its_ttl() {
     let (store, secrets) = Store::with_a().await;
     assert_eq!(text(secrets.get("a").await), "1");
     store.set("a", "2").await;
@@ -36,7 +36,7 @@ async fn the_age_counts_from_before_the_store_was_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_without_a_time_of_its_own_is_asked_each_time() {
+async fn asks_a_store_without_a_ttl_each_time() {
     let store = Store::new();
     store.set("a", "1").await;
     let secrets = store.manager(ReadPolicy::new().cache_ttl(Duration::ZERO));
@@ -48,7 +48,7 @@ async fn a_store_without_a_time_of_its_own_is_asked_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_is_not_kept_beyond_its_expiry() {
+async fn keeps_no_secret_beyond_its_expiry() {
     let (store, secrets) = Store::with_a().await;
     let expiry = clock::wall() + secs(10);
     let patch = MetadataPatch::new().expires_at(expiry);
@@ -63,7 +63,7 @@ async fn a_secret_is_not_kept_beyond_its_expiry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_is_not_kept_beyond_its_lease() {
+async fn keeps_no_secret_beyond_its_lease() {
     let (store, secrets) = Store::with_a().await;
     store.lease_for(secs(10));
     assert_eq!(secrets.get("a").await.unwrap().lease(), Some(secs(10)));
@@ -86,7 +86,7 @@ async fn a_secret_is_not_kept_beyond_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_warning_ahead_of_the_expiry_is_not_missed() {
+async fn warns_ahead_of_the_expiry_of_a_cached_secret() {
     let (store, secrets) = Store::with_a().await;
     let patch = MetadataPatch::new().expires_at(clock::wall() + 7 * DAY + secs(10));
     store.inner.annotate(&path("a"), &patch).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_warning_ahead_of_the_expiry_is_not_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bound_on_the_age_is_kept() {
+async fn respects_the_maximum_age() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.set("a", "2").await;
@@ -111,7 +111,7 @@ async fn a_bound_on_the_age_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_longest_times_are_as_good_as_for_ever() {
+async fn accepts_the_longest_durations() {
     let store = Store::new();
     store.set("a", "1").await;
     let policy = ReadPolicy::new()
@@ -136,7 +136,7 @@ async fn the_longest_times_are_as_good_as_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_there_is_no_secret_is_remembered_for_a_short_time() {
+async fn remembers_a_missing_secret_for_the_negative_ttl() {
     let (store, secrets) = Store::with_a().await;
     for _ in 0..3 {
         let error = secrets.get("b").await.unwrap_err();
@@ -164,7 +164,7 @@ async fn that_there_is_no_secret_is_remembered_for_a_short_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn versions_are_kept_apart() {
+async fn caches_versions_separately() {
     let (store, secrets) = Store::with_a().await;
     store.set("a", "2").await;
     for _ in 0..2 {
@@ -177,7 +177,7 @@ async fn versions_are_kept_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_shares_what_is_kept() {
+async fn a_namespace_shares_the_cache() {
     let (store, secrets) = Store::with_a().await;
     store.set("production/openai/key", "sk").await;
     let openai = secrets.namespace("production").unwrap().namespace("openai").unwrap();
@@ -194,7 +194,7 @@ async fn a_namespace_shares_what_is_kept() {
 
 #[cfg(feature = "env")]
 #[tokio::test(start_paused = true)]
-async fn a_default_holds_while_it_is_remembered_that_there_is_no_secret() {
+async fn gives_the_default_while_the_cache_remembers_a_missing_secret() {
     let config = crate::Config::new()
         .set("SECRETS_CACHE_TTL", "1m")
         .declare(crate::Declared::optional("strongroom/test/absent").default_value("gpt-5"));
@@ -205,7 +205,7 @@ async fn a_default_holds_while_it_is_remembered_that_there_is_no_secret() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_invalidated_is_read_again() {
+async fn reads_an_invalidated_secret_again() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.set("a", "2").await;

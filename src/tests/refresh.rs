@@ -9,7 +9,7 @@ use super::store::{Mood, Store, TTL, ms, secs, text};
 use crate::ReadPolicy;
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_in_use_is_refreshed_once_and_nobody_waits() {
+async fn refreshes_a_secret_in_use_once_without_waiting() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.set("a", "2").await;
@@ -29,7 +29,7 @@ async fn a_secret_in_use_is_refreshed_once_and_nobody_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_nobody_uses_is_not_refreshed() {
+async fn does_not_refresh_an_unused_secret() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     sleep(10 * TTL).await;
@@ -37,7 +37,7 @@ async fn a_secret_that_nobody_uses_is_not_refreshed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_in_steady_use_costs_one_request_per_period() {
+async fn sends_one_request_per_period_for_a_secret_in_use() {
     let (store, secrets) = Store::with_a().await;
     store.take(secs(1));
     secrets.get("a").await.unwrap();
@@ -52,7 +52,7 @@ async fn a_secret_in_steady_use_costs_one_request_per_period() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_that_came_together_are_not_refreshed_together() {
+async fn spreads_the_refreshes_of_secrets_read_together() {
     fastrand::seed(7);
     let store = Store::new();
     let secrets = store.manager(ReadPolicy::new());
@@ -78,7 +78,7 @@ async fn secrets_that_came_together_are_not_refreshed_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_fails_leaves_the_value_fresh_and_is_tried_again() {
+async fn repeats_a_failed_refresh_while_the_value_is_fresh() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.fail(ErrorKind::Unavailable);
@@ -90,7 +90,7 @@ async fn a_refresh_that_fails_leaves_the_value_fresh_and_is_tried_again() {
     assert!((2..=4).contains(&store.calls("a")), "{}", store.calls("a"));
     store.feel(Mood::Well);
     sleep(secs(5)).await;
-    assert!(secrets.get("a").await.unwrap().is_stale(), "in an outage nobody waits");
+    assert!(secrets.get("a").await.unwrap().is_stale(), "in an outage no caller waits");
     sleep(ms(1)).await;
     assert!(!secrets.get("a").await.unwrap().is_stale());
 }

@@ -46,7 +46,7 @@ async fn readers_of_the_manager_see_a_new_key_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_over_a_closed_manager_answers_closed() {
+async fn an_engine_over_a_closed_manager_fails_with_closed() {
     let (_store, secrets) = Store::with_a().await;
     let engine = RotationEngine::new(secrets.clone());
     let key = engine.add(ManagedKey::new("a", Issuer)).await.unwrap();

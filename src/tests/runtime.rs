@@ -37,7 +37,7 @@ fn short_lived(store: &std::sync::Arc<Store>) -> SecretsManager {
 }
 
 #[test]
-fn without_a_timer_reads_are_made_all_the_same() {
+fn reads_work_without_a_timer() {
     let store = MemoryBackend::new();
     let paths: Vec<_> = (0..200).map(|i| format!("key/{i}")).collect();
     let fill = async {
@@ -64,7 +64,7 @@ fn without_a_timer_reads_are_made_all_the_same() {
 }
 
 #[test]
-fn without_a_runtime_each_caller_asks_for_what_is_due() {
+fn each_caller_refreshes_itself_without_a_runtime() {
     let store = Store::new();
     by_hand(store.set("a", "1"));
     let secrets = short_lived(&store);
@@ -82,7 +82,7 @@ fn without_a_runtime_each_caller_asks_for_what_is_due() {
 }
 
 #[test]
-fn a_refresh_that_is_lost_with_its_runtime_is_made_by_the_next() {
+fn the_next_reader_repeats_a_refresh_lost_with_its_runtime() {
     let store = Store::new();
     by_hand(store.set("a", "1"));
     let secrets = short_lived(&store);
@@ -100,7 +100,7 @@ fn a_refresh_that_is_lost_with_its_runtime_is_made_by_the_next() {
     with_timer().block_on(async {
         let start = Instant::now();
         while secrets.get("a").await.unwrap().is_stale() {
-            assert!(start.elapsed() < Duration::from_secs(5), "nobody asks the store");
+            assert!(start.elapsed() < Duration::from_secs(5), "no task asks the store");
             tokio::time::sleep(ms(10)).await;
         }
         assert_eq!(text(secrets.get("a").await), "2");
@@ -108,7 +108,7 @@ fn a_refresh_that_is_lost_with_its_runtime_is_made_by_the_next() {
 }
 
 #[test]
-fn a_reading_that_nobody_drives_does_not_block_its_key() {
+fn a_read_in_a_stopped_runtime_does_not_block_its_key() {
     let store = Store::new();
     by_hand(store.set("a", "1"));
     let policy = ReadPolicy::new().retries(0).timeout(ms(300)).cache_ttl(ms(50));

@@ -11,7 +11,7 @@ use crate::{ReadOptions, ReadPolicy, clock};
 const WINDOW: Duration = Duration::from_secs(600);
 
 #[tokio::test(start_paused = true)]
-async fn the_last_value_is_served_for_a_bounded_time_and_marked() {
+async fn serves_the_last_value_marked_as_stale_for_a_limited_time() {
     for outage in [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::RateLimited] {
         let (store, secrets) = Store::with_a().await;
         secrets.get("a").await.unwrap();
@@ -36,7 +36,7 @@ async fn the_last_value_is_served_for_a_bounded_time_and_marked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_says_no_ends_it_at_once() {
+async fn a_refusal_ends_stale_reads_immediately() {
     for no in [ErrorKind::Denied, ErrorKind::NotFound, ErrorKind::Expired, ErrorKind::Corrupt] {
         let (store, secrets) = Store::with_a().await;
         secrets.get("a").await.unwrap();
@@ -60,7 +60,7 @@ async fn a_store_that_says_no_ends_it_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_refresh_ends_a_value_that_would_still_be_fresh() {
+async fn a_refused_refresh_removes_a_fresh_entry() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.fail(ErrorKind::Denied);
@@ -72,7 +72,7 @@ async fn a_refused_refresh_ends_a_value_that_would_still_be_fresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_does_not_answer_costs_one_caller_its_patience() {
+async fn only_one_caller_waits_for_a_silent_store() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.feel(Mood::Silent);
@@ -90,7 +90,7 @@ async fn a_store_that_does_not_answer_costs_one_caller_its_patience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_known_outage_nobody_waits_when_an_entry_ends() {
+async fn no_caller_waits_in_a_known_outage() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.feel(Mood::Silent);
@@ -107,7 +107,7 @@ async fn in_a_known_outage_nobody_waits_when_an_entry_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_store_is_waited_for_in_the_background() {
+async fn waits_for_a_slow_store_in_the_background() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.set("a", "2").await;
@@ -123,7 +123,7 @@ async fn a_slow_store_is_waited_for_in_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_an_outage_secrets_are_fresh_again_and_nobody_has_waited() {
+async fn secrets_are_fresh_again_after_an_outage_without_waiting() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.fail(ErrorKind::Unavailable);
@@ -143,7 +143,7 @@ async fn after_an_outage_secrets_are_fresh_again_and_nobody_has_waited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_who_wait_in_vain_count_as_one() {
+async fn many_timeouts_count_as_one_failure() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.fail(ErrorKind::Unavailable);
@@ -165,7 +165,7 @@ async fn many_who_wait_in_vain_count_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_store_is_not_asked_before_the_time_it_named() {
+async fn waits_as_long_as_retry_after_says() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     let throttled = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(secs(120));
@@ -179,7 +179,7 @@ async fn the_store_is_not_asked_before_the_time_it_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_wants_no_stale_copy_gets_the_error() {
+async fn a_caller_that_rejects_stale_copies_gets_the_error() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.fail(ErrorKind::Unavailable);
@@ -207,7 +207,7 @@ async fn who_wants_no_stale_copy_gets_the_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_who_wait_count_as_one_failure() {
+async fn many_waiting_callers_count_as_one_failure() {
     let (store, secrets) = Store::with_a().await;
     secrets.get("a").await.unwrap();
     store.feel(Mood::Silent);

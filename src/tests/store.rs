@@ -101,7 +101,7 @@ impl Store {
         self.feel(Mood::Failing(Error::new(kind, "wait for the test to go on")));
     }
 
-    /// Fails for one secret, whatever the mood.
+    /// Fails for one secret, in every mood.
     pub(super) fn fail_alone(&self, at: &str, kind: ErrorKind) {
         *self.failing_alone.lock().unwrap() = Some((path(at), kind));
     }

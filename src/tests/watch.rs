@@ -17,7 +17,7 @@ async fn changes_within(handle: &mut SecretHandle, limit: Duration) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handle_follows_what_others_write() {
+async fn a_handle_follows_writes_of_other_processes() {
     let (store, secrets) = Store::with_a().await;
     let mut handle = secrets.watch("a").await.unwrap();
     assert_eq!(shown(&handle.current()), "1");
@@ -32,7 +32,7 @@ async fn a_handle_follows_what_others_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handle_follows_own_writes_at_once() {
+async fn a_handle_follows_own_writes_immediately() {
     let (_store, secrets) = Store::with_a().await;
     let mut handle = secrets.namespace("a").map(|_| secrets.watch("a")).unwrap().await.unwrap();
     for value in ["2", "3"] {
@@ -44,7 +44,7 @@ async fn a_handle_follows_own_writes_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_before_the_waiting_is_not_lost() {
+async fn reports_a_change_from_before_the_wait() {
     let (_store, secrets) = Store::with_a().await;
     let mut handle = secrets.watch("a").await.unwrap();
     secrets.put("a", "2").await.unwrap();
@@ -54,14 +54,14 @@ async fn a_change_before_the_waiting_is_not_lost() {
         assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "2");
         assert!(!changes_within(handle, secs(600)).await, "it was told once");
     }
-    // As if a pool of connections were made anew meanwhile.
+    // As if a pool of connections were rebuilt in the meantime.
     secrets.put("a", "3").await.unwrap();
     sleep(secs(10)).await;
     assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "3");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handle_does_not_begin_with_what_a_write_has_replaced() {
+async fn a_handle_does_not_start_with_a_replaced_value() {
     let (store, secrets) = Store::with_a().await;
     store.take(ms(50));
     let watching = tokio::spawn({
@@ -75,7 +75,7 @@ async fn a_handle_does_not_begin_with_what_a_write_has_replaced() {
 }
 
 #[test]
-fn readings_in_any_order_leave_the_newest() {
+fn keeps_the_newest_of_reads_in_any_order() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_time()
@@ -125,7 +125,7 @@ async fn a_handle_survives_a_panic_of_the_backend() {
 }
 
 #[test]
-fn a_handle_says_when_its_runtime_is_gone() {
+fn a_handle_reports_that_its_runtime_is_gone() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (first, second) = (runtime(), runtime());
     let (store, secrets, mut handle) = first.block_on(async {
@@ -139,7 +139,7 @@ fn a_handle_says_when_its_runtime_is_gone() {
     second.block_on(async {
         assert_eq!(handle.changed().await.unwrap_err().kind(), ErrorKind::Closed);
         store.set("a", "2").await;
-        // A new handle has somebody look again, for the old one, too.
+        // A new handle starts a task, which also serves the old one.
         let again = secrets.watch("a").await.unwrap();
         secrets.refresh("a").await.unwrap();
         assert_eq!(shown(&again.current()), "2");
@@ -169,7 +169,7 @@ async fn a_handle_learns_of_an_expiry_and_of_a_late_rotation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handle_and_the_cache_share_their_readings() {
+async fn a_handle_and_the_cache_share_their_reads() {
     let (store, secrets) = Store::with_a().await;
     let handle = secrets.watch("a").await.unwrap();
     let again = secrets.watch("a").await.unwrap();
@@ -218,7 +218,7 @@ async fn a_silent_store_does_not_stop_a_handle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_cache_a_handle_looks_as_often_as_told() {
+async fn a_handle_without_a_cache_reads_at_its_interval() {
     let store = Store::new();
     store.set("a", "1").await;
     let policy = ReadPolicy::new().cache_ttl(Duration::ZERO).watch_interval(secs(5));
@@ -243,7 +243,7 @@ async fn a_handle_reads_again_when_a_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_handles_nobody_looks() {
+async fn no_task_reads_without_handles() {
     let (store, secrets) = Store::with_a().await;
     let handle = secrets.watch("a").await.unwrap();
     let clone = handle.clone();
@@ -261,7 +261,7 @@ async fn without_handles_nobody_looks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_close_ends_the_waiting_and_leaves_the_value() {
+async fn a_close_ends_the_wait_and_keeps_the_value() {
     let (_store, secrets) = Store::with_a().await;
     let mut handle = secrets.watch("a").await.unwrap();
     let mut waiting = handle.clone();

@@ -13,7 +13,7 @@ use super::store::{Store, TTL, kind, ms, secs, text};
 use crate::{ReadPolicy, SecretsManager};
 
 #[tokio::test(start_paused = true)]
-async fn every_write_is_seen_by_the_next_read_of_all_clones() {
+async fn the_next_read_of_each_clone_sees_a_write() {
     let (store, secrets) = Store::with_a().await;
     store.set("b/c", "below").await;
     let clone = secrets.clone();
@@ -51,7 +51,7 @@ async fn every_write_is_seen_by_the_next_read_of_all_clones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_began_before_a_write_and_ends_after_it_is_not_kept() {
+async fn does_not_keep_a_read_that_a_write_overtook() {
     let (store, secrets) = Store::with_a().await;
     store.take(ms(50));
     let mut early = Box::pin(secrets.get("a"));
@@ -72,7 +72,7 @@ async fn a_read_that_began_before_a_write_and_ends_after_it_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_was_given_up_may_still_be_made() {
+async fn reads_the_store_after_a_cancelled_write() {
     let (store, secrets) = Store::with_a().await;
     assert_eq!(text(secrets.get("a").await), "1");
     *store.write_latency.lock().unwrap() = secs(1);
@@ -93,7 +93,7 @@ async fn a_write_that_was_given_up_may_still_be_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rotation_that_the_store_makes_later_is_seen() {
+async fn sees_a_rotation_that_the_store_makes_later() {
     let (store, secrets) = Store::with_a().await;
     assert_eq!(text(secrets.get("a").await), "1");
     secrets.rotate("a").await.unwrap();
@@ -103,8 +103,8 @@ async fn a_rotation_that_the_store_makes_later_is_seen() {
     assert_eq!(text(secrets.get("a").await), "rotated");
 }
 
-/// Readers and writers of one secret with random pauses: whoever starts to read after a write has
-/// returned gets that write or a later one.
+/// Readers and writers of one secret with random pauses: a read that starts after a write has
+/// returned gives that write or a later one.
 async fn race(seed: u64) {
     fastrand::seed(seed);
     let store = Store::new();
@@ -147,7 +147,7 @@ async fn read(secrets: &SecretsManager, reader: u64) -> u64 {
 }
 
 #[test]
-fn nobody_reads_an_old_value_after_a_write_has_returned() {
+fn no_read_after_a_write_gives_an_older_value() {
     for seed in 0..300 {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -160,7 +160,7 @@ fn nobody_reads_an_old_value_after_a_write_has_returned() {
 
 /// The same on threads, with the real clock: the schedule is the machine's.
 #[test]
-fn nobody_reads_an_old_value_on_other_threads() {
+fn no_other_thread_reads_an_older_value_after_a_write() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_time()

@@ -82,7 +82,7 @@ fn tags(settings: &Settings, problems: &mut Problems) -> BTreeMap<String, String
 }
 
 fn role(settings: &Settings, problems: &mut Problems) -> Option<AssumedRole> {
-    let Some(arn) = settings.expose(&ROLE_ARN) else {
+    let Some(arn) = settings.expose_value(&ROLE_ARN) else {
         for setting in [ROLE_SESSION_NAME, EXTERNAL_ID] {
             if settings.contains(&setting) {
                 problems.add(format!("`{setting}` has no effect without `{ROLE_ARN}`; set both"));
@@ -91,10 +91,10 @@ fn role(settings: &Settings, problems: &mut Problems) -> Option<AssumedRole> {
         return None;
     };
     let mut role = AssumedRole::new(arn);
-    if let Some(name) = settings.expose(&ROLE_SESSION_NAME) {
+    if let Some(name) = settings.expose_value(&ROLE_SESSION_NAME) {
         name.clone_into(&mut role.session_name);
     }
-    role.external_id = settings.expose(&EXTERNAL_ID).map(SecretString::from);
+    role.external_id = settings.expose_value(&EXTERNAL_ID).map(SecretString::from);
     Some(role)
 }
 

@@ -30,7 +30,7 @@ impl HashicorpConfig {
         let mut problems = Problems::new();
         settings.validate(SETTINGS, &mut problems);
         let owned = |setting| settings.expose_owned(setting);
-        let file = |setting| settings.expose(setting).map(PathBuf::from);
+        let file = |setting| settings.expose_value(setting).map(PathBuf::from);
         let default = Self::default();
         let mut config = Self {
             address: owned(&ADDR).unwrap_or_default(),
@@ -69,10 +69,10 @@ impl HashicorpConfig {
 
 /// How to log in; `None` if nothing is set for it.
 fn auth(settings: &Settings, wrapped: bool) -> Result<Option<Auth>, String> {
-    let token = settings.expose(&TOKEN);
-    let role_id = settings.expose(&ROLE_ID);
-    let secret_id = settings.expose(&SECRET_ID).map(|text| SecretId::Text(text.into()));
-    let file = settings.expose(&SECRET_ID_FILE).map(|file| SecretId::File(file.into()));
+    let token = settings.expose_value(&TOKEN);
+    let role_id = settings.expose_value(&ROLE_ID);
+    let secret_id = settings.expose_value(&SECRET_ID).map(|text| SecretId::Text(text.into()));
+    let file = settings.expose_value(&SECRET_ID_FILE).map(|file| SecretId::File(file.into()));
     match (token, role_id, secret_id, file) {
         (Some(_), None, None, None)
             if settings.contains(&APPROLE_MOUNT) || settings.contains(&SECRET_ID_WRAPPED) =>

@@ -28,7 +28,7 @@ impl NativeConfig {
         let mut problems = Problems::new();
         settings.validate(SETTINGS, &mut problems);
         let config = Self {
-            path: settings.expose(&PATH).map(PathBuf::from),
+            path: settings.expose_value(&PATH).map(PathBuf::from),
             keep_versions: settings.number(&KEEP_VERSIONS, &mut problems),
             keep_days: settings.number(&KEEP_DAYS, &mut problems),
             key: key_source(settings, &mut problems),
@@ -51,7 +51,7 @@ fn key_source(settings: &Settings, problems: &mut Problems) -> Option<KeySource>
         });
         return None;
     };
-    let value = settings.expose(setting)?;
+    let value = settings.expose_value(setting)?;
     let source = match *setting {
         KEY_FILE => KeySource::KeyFile(value.into()),
         KEY => KeySource::Key(value.into()),

@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::decide::Step;
 use crate::rules::{MAX_SCORE, REFUSAL_SCORE, VERIFICATION_PAUSES};
 use crate::{
-    AttemptId, Call, Cause, Change, Effect, Failure, Issued, KeyRef, Next, Overlap, OwnLease,
+    AttemptId, Call, Cause, Change, Failure, Issued, KeyRef, LocalEffect, Next, Overlap, OwnLease,
     Pending, Phase, RevocationFailures, Stage, Verification,
 };
 
@@ -43,7 +43,7 @@ impl Step<'_> {
         if !self.has_permit() {
             return self.queue();
         }
-        let takes_over = self.instance.record.attempt().is_some();
+        let takes_over = self.instance.record.pending_attempt().is_some();
         // The issuer may also have issued a key for an attempt that the record has lost.
         let is_lost = matches!(self.instance.phase, Phase::Attempting { attempt, may_have_issued: true, .. }
             if attempt != id);
@@ -136,11 +136,13 @@ impl Step<'_> {
 
     /// Makes the call even if extending the lease took much of it, because it would again.
     fn call(&mut self, own_lease: OwnLease) -> Next {
-        let Some(attempt) = self.instance.record.attempt().copied() else { return self.read() };
+        let Some(attempt) = self.instance.record.pending_attempt().copied() else {
+            return self.read();
+        };
         let limit = self.limit(own_lease);
         match &self.instance.phase {
             Phase::Attempting { .. } => {
-                self.effects.push(Effect::Started);
+                self.effects.push(LocalEffect::Started);
                 self.instance.pending = Pending::Issue;
                 Next::Call(Call::Issue { attempt, current: self.instance.record.key, limit })
             }
@@ -273,7 +275,7 @@ impl Step<'_> {
             // Otherwise instances would take the attempt over from each other, and each would start to count.
             return self.postpone(failure);
         }
-        self.effects.push(Effect::RevocationFailed(issued.key, failure));
+        self.effects.push(LocalEffect::RevocationFailed(issued.key, failure));
         self.withdraw_rejected(rejection, false)
     }
 
@@ -289,7 +291,7 @@ impl Step<'_> {
         let Phase::Issued(issued) = &mut self.instance.phase else { return self.read() };
         issued.may_be_stored = true;
         let (key, untracked) = (issued.key, issued.untracked);
-        self.effects.push(Effect::Issued(key));
+        self.effects.push(LocalEffect::Issued(key));
         let compromised = self.instance.goal.compromised == Some(self.instance.record.key);
         self.write(Change::Store { key, untracked, compromised }, Pending::Store)
     }
@@ -297,7 +299,7 @@ impl Step<'_> {
     pub(crate) fn switch_over(&mut self) -> Next {
         let generation = self.instance.record.generation;
         self.instance.phase = Phase::Overlap(Overlap::of(generation, true));
-        self.effects.extend([Effect::ReleasePermit, Effect::Stored { generation }]);
+        self.effects.extend([LocalEffect::ReleasePermit, LocalEffect::Stored { generation }]);
         self.accept(self.instance.record.clone())
     }
 
@@ -311,7 +313,7 @@ impl Step<'_> {
             _ => return None,
         };
         let record = &self.instance.record;
-        if record.attempt().is_some_and(|attempt| attempt.id == issued.attempt) {
+        if record.pending_attempt().is_some_and(|attempt| attempt.id == issued.attempt) {
             self.instance.phase = Phase::Issued(issued);
             return None;
         }
@@ -355,7 +357,7 @@ impl Step<'_> {
         if !issued.revocation_failures.add(&failure, again, Some(MAX_SCORE)) {
             return self.fail(failure);
         }
-        self.effects.push(Effect::RevocationFailed(issued.key, failure));
+        self.effects.push(LocalEffect::RevocationFailed(issued.key, failure));
         self.instance.phase = Phase::Idle;
         self.read()
     }

@@ -7,8 +7,8 @@ use crate::rules::{
     CONFLICT_PAUSE, FAILURE_PAUSES, MAX_CONFLICTS, MAX_DOUBLINGS, MAX_WAIT, MIN_WAIT, REREAD_PAUSE,
 };
 use crate::{
-    Backoff, Call, Cause, Change, Effect, Event, Failure, Goal, InUse, Instance, Issuer, Lease,
-    Next, Now, Pending, Phase, Record, Rules, Stage, Time,
+    Backoff, Call, Cause, Change, Event, Failure, Goal, InUse, Instance, Issuer, Lease,
+    LocalEffect, Next, Now, Pending, Phase, Record, Rules, Stage, Time,
 };
 
 /// The decision about an event.
@@ -17,7 +17,7 @@ pub struct Decision {
     /// The new state of the instance.
     pub instance: Instance,
     /// The effects to carry out first, in this order.
-    pub effects: Vec<Effect>,
+    pub effects: Vec<LocalEffect>,
     /// What to do after the effects.
     pub next: Next,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Step<'a> {
     /// Whether a request may carry an earlier key than the one in use.
     pub(crate) in_flight: bool,
     pub(crate) instance: Instance,
-    pub(crate) effects: Vec<Effect>,
+    pub(crate) effects: Vec<LocalEffect>,
 }
 
 impl Step<'_> {
@@ -196,7 +196,7 @@ impl Step<'_> {
             self.instance.phase = Phase::Idle;
         }
         self.in_flight |= key != record.key;
-        self.effects.push(Effect::Use { key: record.key, generation: record.generation });
+        self.effects.push(LocalEffect::Use { key: record.key, generation: record.generation });
     }
 
     /// Keeps the goal to replace a compromised key until it is done, also if another instance reported it.
@@ -237,7 +237,7 @@ impl Step<'_> {
         }
         match self.instance.record.stage {
             Stage::Overlap { previous } => {
-                self.effects.push(Effect::ReleasePermit);
+                self.effects.push(LocalEffect::ReleasePermit);
                 self.advance_overlap(previous)
             }
             Stage::Attempt(attempt) if attempt.holder == self.instance.id => {
@@ -248,7 +248,7 @@ impl Step<'_> {
                 if left.is_zero() {
                     return self.claim(attempt.id);
                 }
-                self.effects.push(Effect::ReleasePermit);
+                self.effects.push(LocalEffect::ReleasePermit);
                 // While an attempt is postponed, no other instance acts.
                 match left.saturating_sub(self.rules.attempt_lease) {
                     Duration::ZERO => self.wait_for_others(left),
@@ -261,7 +261,7 @@ impl Step<'_> {
                     self.instance.record.not_before.filter(|_| !self.instance.goal.is_urgent);
                 match not_before.map(|time| time.left(self.now.at)).filter(|left| !left.is_zero()) {
                     Some(left) => {
-                        self.effects.push(Effect::ReleasePermit);
+                        self.effects.push(LocalEffect::ReleasePermit);
                         Next::wait(self.now.at.after(left))
                     }
                     None => self.claim(self.now.next_attempt),
@@ -272,7 +272,7 @@ impl Step<'_> {
 
     pub(crate) fn rest(&mut self) -> Next {
         self.instance.backoff = Backoff::default();
-        self.effects.extend([Effect::ReleasePermit, Effect::Healthy]);
+        self.effects.extend([LocalEffect::ReleasePermit, LocalEffect::Healthy]);
         Next::Rest
     }
 
@@ -329,7 +329,8 @@ impl Step<'_> {
             Pending::OverlapConfirm(untracked) => self.revoke_previous(untracked),
             Pending::Finish => {
                 self.instance.phase = Phase::Idle;
-                self.effects.push(Effect::Finished { generation: self.instance.record.generation });
+                self.effects
+                    .push(LocalEffect::Finished { generation: self.instance.record.generation });
                 self.read()
             }
             _ => self.read(),
@@ -399,7 +400,7 @@ impl Step<'_> {
             Goal { compromised: self.instance.goal.compromised, ..Goal::default() };
         self.instance.backoff.failures = (self.instance.backoff.failures + 1).min(MAX_DOUBLINGS);
         self.instance.backoff.not_before = Some(self.now.at.after(pause));
-        self.effects.extend([Effect::ReleasePermit, Effect::Failed(cause)]);
+        self.effects.extend([LocalEffect::ReleasePermit, LocalEffect::Failed(cause)]);
         Next::Rest
     }
 }

@@ -95,7 +95,7 @@ pub enum Call {
 
 /// An effect in the instance's own process, carried out before the next call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
+pub enum LocalEffect {
     /// Requests carry this key from now on.
     Use {
         /// The key.

@@ -7,7 +7,7 @@
 //!
 //! Instances share one thing, the secret in its store. They write it only if the version that they have
 //! read is still the active one, so that of several instances one wins. [`decide`] maps the state of an
-//! instance ([`Instance`]) and an event ([`Event`]) to the next state, effects ([`Effect`]), and what to do
+//! instance ([`Instance`]) and an event ([`Event`]) to the next state, effects ([`LocalEffect`]), and what to do
 //! next ([`Next`]).
 //!
 //! # What the store says
@@ -86,7 +86,7 @@ mod state;
 mod time;
 
 pub use decide::{Decision, decide};
-pub use event::{Call, Cause, Effect, Event, Next};
+pub use event::{Call, Cause, Event, LocalEffect, Next};
 pub use record::{Attempt, AttemptId, Change, InstanceId, KeyRef, Record, Stage};
 pub use rules::{Issuer, MAX_READ_LAG, Now, REVOCATION_PAUSE, Rules};
 pub use state::{

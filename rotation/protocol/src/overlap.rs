@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::decide::Step;
 use crate::rules::MAX_SCORE;
 use crate::{
-    Call, Change, Effect, Failure, KeyRef, Next, Overlap, Pending, Phase, RevocationFailures,
+    Call, Change, Failure, KeyRef, LocalEffect, Next, Overlap, Pending, Phase, RevocationFailures,
     Stage, Untracked,
 };
 
@@ -28,7 +28,7 @@ impl Step<'_> {
         self.instance.phase = Phase::Overlap(overlap.clone());
         if previous == record.key {
             // An operator has put the old key back: no record holds the newer key any more.
-            self.effects.push(Effect::Orphaned { revoked: None });
+            self.effects.push(LocalEffect::Orphaned { revoked: None });
             return self.write(Change::Finish { untracked: false }, Pending::Finish);
         }
         let is_urgent =
@@ -47,7 +47,7 @@ impl Step<'_> {
             }
         }
         if !overlap.is_drained {
-            self.effects.push(Effect::Drained { timed_out: self.in_flight });
+            self.effects.push(LocalEffect::Drained { timed_out: self.in_flight });
             self.instance.phase = Phase::Overlap(Overlap { is_drained: true, ..overlap });
         }
         // Revoke the old key only after the new one has been verified.
@@ -133,7 +133,7 @@ impl Step<'_> {
                 if let Phase::Overlap(overlap) = &mut self.instance.phase
                     && !core::mem::replace(&mut overlap.is_revoked, true)
                 {
-                    self.effects.extend(previous.map(Effect::Revoked));
+                    self.effects.extend(previous.map(LocalEffect::Revoked));
                 }
                 self.revoke_untracked(untracked)
             }
@@ -149,7 +149,7 @@ impl Step<'_> {
         match untracked {
             Untracked::None => self.finish(false),
             Untracked::Unknown => {
-                self.effects.push(Effect::Orphaned { revoked: None });
+                self.effects.push(LocalEffect::Orphaned { revoked: None });
                 self.finish(false)
             }
             Untracked::Keys(keys) => self.revoke_next(keys, 0, false),
@@ -159,7 +159,7 @@ impl Step<'_> {
     fn revoke_next(&mut self, left: Vec<KeyRef>, revoked: usize, some_stay: bool) -> Next {
         match left.last() {
             None => {
-                self.effects.push(Effect::Orphaned { revoked: Some(revoked) });
+                self.effects.push(LocalEffect::Orphaned { revoked: Some(revoked) });
                 self.finish(some_stay)
             }
             Some(key) => {
@@ -206,7 +206,7 @@ impl Step<'_> {
         let Phase::Overlap(overlap) = &mut self.instance.phase else { return false };
         let count_revocation_failure = overlap.revocation_failures.add(&failure, again, most);
         if count_revocation_failure {
-            self.effects.push(Effect::RevocationFailed(key, failure));
+            self.effects.push(LocalEffect::RevocationFailed(key, failure));
         }
         count_revocation_failure
     }

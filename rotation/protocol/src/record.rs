@@ -122,7 +122,7 @@ impl Record {
 
     /// The attempt in the record, unless the record holds a previous key.
     #[must_use]
-    pub const fn attempt(&self) -> Option<&Attempt> {
+    pub const fn pending_attempt(&self) -> Option<&Attempt> {
         match &self.stage {
             Stage::Attempt(attempt) => Some(attempt),
             Stage::Settled | Stage::Overlap { .. } => None,

@@ -2,7 +2,7 @@
 
 use crate::decide::Step;
 use crate::rules::REQUEST_CHECK;
-use crate::{Call, Cause, Effect, Goal, Next, Pending, Phase};
+use crate::{Call, Cause, Goal, LocalEffect, Next, Pending, Phase};
 
 impl Step<'_> {
     /// Asks the store to replace the secret, and waits until it has.
@@ -20,13 +20,13 @@ impl Step<'_> {
         };
         if generation > wanted {
             (self.instance.goal, self.instance.phase) = (Goal::default(), Phase::Idle);
-            self.effects.push(Effect::Finished { generation });
+            self.effects.push(LocalEffect::Finished { generation });
             return self.rest();
         }
         match until {
             None if !self.is_backoff_over() => Next::Rest,
             None => {
-                self.effects.push(Effect::Started);
+                self.effects.push(LocalEffect::Started);
                 self.instance.pending = Pending::Request;
                 let limit = self.rules.attempt_lease;
                 self.instance.phase = Phase::Requested { until: self.now.at.after(limit) };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use strongroom_core::{Error, ErrorKind, SecretValue};
-use strongroom_rotation_protocol::{Cause, Effect, Failure, KeyRef, Pending, Stage};
+use strongroom_rotation_protocol::{Cause, Failure, KeyRef, LocalEffect, Pending, Stage};
 
 use super::RotationWorker;
 use crate::clock;
@@ -14,47 +14,49 @@ use crate::key::KeyGeneration;
 use crate::schedule::KeyTimes;
 
 impl RotationWorker {
-    pub(super) fn carry_out(&mut self, effect: &Effect) {
+    pub(super) fn carry_out(&mut self, effect: &LocalEffect) {
         match *effect {
-            Effect::Use { key, generation } => self.use_key(key, generation),
-            Effect::Started => self.report(RotationStep::Started),
-            Effect::Issued(key) => {
+            LocalEffect::Use { key, generation } => self.use_key(key, generation),
+            LocalEffect::Started => self.report(RotationStep::Started),
+            LocalEffect::Issued(key) => {
                 if let Some(fingerprint) = self.fingerprint(key) {
                     self.report(RotationStep::Issued { fingerprint });
                 }
             }
-            Effect::Stored { generation } => self.report(RotationStep::Stored { generation }),
-            Effect::Drained { timed_out } => {
+            LocalEffect::Stored { generation } => self.report(RotationStep::Stored { generation }),
+            LocalEffect::Drained { timed_out } => {
                 // The protocol assumes that requests carry the key that has just been replaced.
                 let timed_out = timed_out && self.drain.is_in_flight();
                 self.drain.forget();
                 self.report(RotationStep::Drained { timed_out });
             }
-            Effect::Revoked(key) => {
+            LocalEffect::Revoked(key) => {
                 if let Some(fingerprint) = self.fingerprint(key) {
                     self.report(RotationStep::Revoked { fingerprint });
                 }
             }
-            Effect::RevocationFailed(key, ref failure) => {
+            LocalEffect::RevocationFailed(key, ref failure) => {
                 let error = self.error(failure);
                 self.callers.note_revocation_error(error.clone());
                 if let Some(fingerprint) = self.fingerprint(key) {
                     self.report(RotationStep::RevocationFailed { fingerprint, error });
                 }
             }
-            Effect::Orphaned { revoked } => self.report(RotationStep::Orphaned { revoked }),
-            Effect::Finished { generation } => self.report(RotationStep::Finished { generation }),
-            Effect::Failed(cause) => {
+            LocalEffect::Orphaned { revoked } => self.report(RotationStep::Orphaned { revoked }),
+            LocalEffect::Finished { generation } => {
+                self.report(RotationStep::Finished { generation })
+            }
+            LocalEffect::Failed(cause) => {
                 let error = self.cause(cause);
                 self.fail(error);
             }
-            Effect::Healthy => {
+            LocalEffect::Healthy => {
                 let implausible_expiry = self.schedule.implausible_expiry();
                 self.context.key.state.send_if_modified(|state| {
                     std::mem::replace(&mut state.last_error, implausible_expiry.cloned()).is_some()
                 });
             }
-            Effect::ReleasePermit => self.permit.release(),
+            LocalEffect::ReleasePermit => self.permit.release(),
         }
     }
 
@@ -116,7 +118,7 @@ impl RotationWorker {
     /// Makes new requests carry this key.
     fn use_key(&mut self, key: KeyRef, generation: u64) {
         let Some(value) = self.state.keys.get(key).map(|key| key.value.clone()) else { return };
-        let is_new = self.publish(value, generation);
+        let is_new = self.publish_key(value, generation);
         if is_new {
             self.callers.start_key();
             self.schedule.start_key();
@@ -146,12 +148,12 @@ impl RotationWorker {
         let current = self.context.key.current.load_full();
         let is_same = current.value.constant_time_eq(&self.state.record.key);
         if is_same && current.fingerprint != self.state.record.fingerprint(&current.value) {
-            self.publish(current.value.clone(), current.generation);
+            self.publish_key(current.value.clone(), current.generation);
         }
     }
 
     /// Replaces the current key of the handles. Returns whether the key is another one.
-    fn publish(&mut self, value: SecretValue, generation: u64) -> bool {
+    fn publish_key(&mut self, value: SecretValue, generation: u64) -> bool {
         let key = Arc::clone(&self.context.key);
         let current = key.current.load_full();
         let is_new = !crate::key_table::is_same_key(&current.value, &value);

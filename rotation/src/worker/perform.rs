@@ -82,11 +82,11 @@ impl RotationWorker {
         let metadata = secret.metadata();
         self.state.expiry = metadata.expires_at;
         self.state.interval = metadata.rotation_interval;
-        Ok(Event::Read(self.view()))
+        Ok(Event::Read(self.protocol_record()))
     }
 
     /// The record as the protocol sees it.
-    pub(super) fn view(&mut self) -> Record {
+    pub(super) fn protocol_record(&mut self) -> Record {
         let now = (self.now(), clock::wall());
         let mut view = self.state.record.view(&mut self.state.keys, now);
         if self.context.issuer.is_none() {
@@ -132,7 +132,7 @@ impl RotationWorker {
             return Ok(Event::Conflict);
         };
         self.state.record = written;
-        Ok(Event::Written(self.view()))
+        Ok(Event::Written(self.protocol_record()))
     }
 
     /// Writes a record, with the secret's own expiry if the store lets the engine change it.

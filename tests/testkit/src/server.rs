@@ -40,7 +40,7 @@ rm -rf "$directory"
 "#;
 
 /// The time limit for each operation of a server.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// The interval at which a bounded wait polls.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(5);
 

@@ -1,8 +1,8 @@
 //! Mutants of the protocol: the exploration must find each of these defects.
 
 use strongroom_rotation_protocol::{
-    AttemptId, Call, Change, Decision, Effect, Event, Instance, Next, Now, Pending, Phase, Rules,
-    Stage, Time, Verification, decide,
+    AttemptId, Call, Change, Decision, Event, Instance, LocalEffect, Next, Now, Pending, Phase,
+    Rules, Stage, Time, Verification, decide,
 };
 
 use crate::world::Setup;
@@ -185,7 +185,7 @@ impl Mutant {
     fn change(self, decision: &mut Decision, now: &Now) {
         match (self, &mut decision.next) {
             (Self::RenameOnTakeover, Next::Call(Call::Write(Change::Claim { id, .. }))) => {
-                let attempt = decision.instance.record.attempt();
+                let attempt = decision.instance.record.pending_attempt();
                 if attempt.is_some_and(|attempt| attempt.holder != decision.instance.id) {
                     *id = AttemptId(now.next_attempt.0 + 50);
                     let (attempt, takes_over) = (*id, false);
@@ -203,7 +203,10 @@ impl Mutant {
                 )),
             ) => *compromised = false,
             (Self::NeverResume, Next::Rest | Next::Wait { .. })
-                if decision.effects.iter().any(|effect| matches!(effect, Effect::Failed(_))) =>
+                if decision
+                    .effects
+                    .iter()
+                    .any(|effect| matches!(effect, LocalEffect::Failed(_))) =>
             {
                 let never = Time::START.after(std::time::Duration::from_secs(u64::from(u32::MAX)));
                 decision.instance.backoff.not_before = Some(never);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use strongroom_rotation_protocol::{
-    AttemptId, Call, Change, Decision, Effect, Event, Instance, InstanceId, KeyRef, Next, Now,
+    AttemptId, Call, Change, Decision, Event, Instance, InstanceId, KeyRef, LocalEffect, Next, Now,
     Record, Rules, Stage, Time,
 };
 
@@ -362,13 +362,13 @@ impl World {
         node.instance = Some(instance);
     }
 
-    fn apply(&mut self, setup: &Setup, i: usize, effect: &Effect) {
+    fn apply(&mut self, setup: &Setup, i: usize, effect: &LocalEffect) {
         match effect {
-            Effect::Use { .. } => {
+            LocalEffect::Use { .. } => {
                 self.nodes[i].in_flight = setup.long_requests;
                 self.nodes[i].drain_until = Time::START.after(setup.rules.drain_timeout);
             }
-            Effect::Drained { .. } => {
+            LocalEffect::Drained { .. } => {
                 let node = &mut self.nodes[i];
                 let is_early = node.in_flight && !node.drain_until.has_come(Time::START);
                 if is_early && self.facts.disowned.is_empty() && self.facts.compromised.is_empty() {
@@ -378,8 +378,8 @@ impl World {
                 }
                 node.in_flight = false;
             }
-            Effect::RevocationFailed(key, _) => self.facts.reported.add(*key),
-            Effect::Orphaned { revoked: None } => {
+            LocalEffect::RevocationFailed(key, _) => self.facts.reported.add(*key),
+            LocalEffect::Orphaned { revoked: None } => {
                 self.facts.reported = self.facts.reported.with(self.issuer.live);
             }
             _ => {}

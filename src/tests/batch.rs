@@ -19,7 +19,7 @@ async fn alphabet() -> (std::sync::Arc<Store>, crate::SecretsManager) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_missing_is_read_with_one_call() {
+async fn reads_all_missing_secrets_with_one_call() {
     let (store, secrets) = alphabet().await;
     assert_eq!(text(secrets.get("b").await), "b");
     let paths = ["a", "b", "none", "a", "/", "c"];
@@ -42,7 +42,7 @@ async fn what_is_missing_is_read_with_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readings_under_way_are_joined_in_both_directions() {
+async fn batches_and_single_reads_join_each_other() {
     let (store, secrets) = alphabet().await;
     store.take(ms(20));
     let start = Instant::now();
@@ -62,7 +62,7 @@ async fn readings_under_way_are_joined_in_both_directions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_one_who_asked_goes_away_others_carry_the_call_on() {
+async fn others_carry_on_a_batch_whose_caller_is_cancelled() {
     let (store, secrets) = alphabet().await;
     store.take(ms(20));
     let mut many = Box::pin(secrets.get_many(["a", "b"]));
@@ -76,12 +76,12 @@ async fn when_the_one_who_asked_goes_away_others_carry_the_call_on() {
     drop(many);
     assert_eq!(text(other.await.unwrap()), "b");
     assert_eq!((store.calls("a"), store.calls("b")), (1, 1));
-    // Nobody waited for the other one.
+    // Neither caller waited for the other one.
     assert_eq!(text(secrets.get("a").await), "a");
 }
 
 #[tokio::test(start_paused = true)]
-async fn secrets_that_fail_for_a_time_are_asked_for_again() {
+async fn retries_secrets_with_temporary_errors() {
     let (store, secrets) = alphabet().await;
     store.fail(ErrorKind::Unavailable);
     let many = tokio::spawn({
@@ -95,7 +95,7 @@ async fn secrets_that_fail_for_a_time_are_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_secret_that_fails_does_not_hold_the_others_up() {
+async fn a_failing_secret_does_not_delay_the_others() {
     let (store, secrets) = alphabet().await;
     store.fail_alone("b", ErrorKind::Unavailable);
     store.take(ms(20));
@@ -114,7 +114,7 @@ async fn a_secret_that_fails_does_not_hold_the_others_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_refuses_is_not_asked_for_again() {
+async fn does_not_retry_permanent_errors() {
     let (store, secrets) = alphabet().await;
     for refusal in [ErrorKind::Denied, ErrorKind::Corrupt] {
         let before = store.batches.load(Ordering::SeqCst);
@@ -127,7 +127,7 @@ async fn what_the_store_refuses_is_not_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_an_outage_each_secret_has_its_copy_or_its_error() {
+async fn gives_each_secret_its_copy_or_its_error_in_an_outage() {
     let (store, secrets) = alphabet().await;
     secrets.get_many(["a", "b"]).await;
     let down = Error::new(ErrorKind::Unavailable, "wait").temporary(false);

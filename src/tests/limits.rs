@@ -25,7 +25,7 @@ async fn read(secrets: &SecretsManager, store: &Store, keys: std::ops::Range<usi
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_has_no_more_entries_than_allowed() {
+async fn holds_no_more_entries_than_the_limit() {
     let store = Store::new();
     let secrets = store.manager(ReadPolicy::new().max_entries(100));
     read(&secrets, &store, 0..1000, "value").await;
@@ -34,7 +34,7 @@ async fn the_cache_has_no_more_entries_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_takes_no_more_bytes_than_allowed() {
+async fn holds_no_more_bytes_than_the_limit() {
     let store = Store::new();
     let secrets = store.manager(ReadPolicy::new().max_bytes(1 << 20));
     read(&secrets, &store, 0..500, &"x".repeat(10_000)).await;
@@ -51,7 +51,7 @@ async fn the_cache_takes_no_more_bytes_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_used_stays_longer() {
+async fn evicts_unused_entries_first() {
     let store = Store::new();
     let secrets = store.manager(ReadPolicy::new().max_entries(200));
     read(&secrets, &store, 0..20, "hot").await;
@@ -67,7 +67,7 @@ async fn what_is_used_stays_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_over_is_not_held_in_memory() {
+async fn removes_entries_when_their_time_is_over() {
     let store = Store::new();
     let secrets = store.manager(ReadPolicy::new().stale_if_error(secs(60)));
     read(&secrets, &store, 0..50, "value").await;
