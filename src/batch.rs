@@ -5,24 +5,25 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared as SharedFuture, join_all};
+use futures_util::future::join_all;
 use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, VersionSelector};
 use tokio::sync::oneshot;
 
-use crate::cache::{AskedAt, Flight, FlightOutcome, FlightStart, Freshness};
+use crate::cache::{AskedAt, Cache, Flight, FlightOutcome, FlightStart, Freshness};
 use crate::clock::{self, Tick};
 use crate::error::{closed, panicked};
 use crate::load::{InFlightGuard, Step};
-use crate::retry::{Deadline, Outcome};
+use crate::retry::{self, Deadline, Outcome, Pause};
 use crate::shared::Shared;
+use crate::shared_future::SharedFuture;
 
 /// The calls to the store for a batch. As flights do, they run in the tasks that wait for them.
 #[derive(Clone)]
 struct Batch {
     /// One call for all paths.
-    first: SharedFuture<BoxFuture<'static, Arc<Answers>>>,
+    first: SharedFuture<Arc<Answers>>,
     /// Retries for the paths whose read failed with a temporary error; only their flights wait for it.
-    retries: SharedFuture<BoxFuture<'static, Arc<Answers>>>,
+    retries: SharedFuture<Arc<Answers>>,
 }
 
 struct Answers {
@@ -37,8 +38,6 @@ struct Answers {
 struct Request {
     paths: Vec<SecretPath>,
     asked_at: Vec<AskedAt>,
-    /// Flights that have to end first.
-    after: Vec<Flight>,
 }
 
 impl Shared {
@@ -53,6 +52,37 @@ impl Shared {
             let outcomes = self.ask_many(paths, deadline).await.into_iter();
             return outcomes.map(|outcome| self.finish_read(outcome.into_result())).collect();
         };
+        let mut results: Vec<_> = paths.iter().map(|_| None).collect();
+        let mut delays = None;
+        loop {
+            let open = results.iter().zip(paths).filter(|(result, _)| result.is_none());
+            let open: Vec<_> = open.map(|(_, path)| path.clone()).collect();
+            if open.is_empty() {
+                // There is one for each path.
+                return results.into_iter().map(|it| it.unwrap_or_else(|| Err(closed()))).collect();
+            }
+            let answers = self.load_batch(cache, &open, freshness, deadline, delays.is_none());
+            let answers = answers.await;
+            let open = results.iter_mut().filter(|result| result.is_none());
+            open.zip(answers).for_each(|(result, answer)| *result = answer);
+            let is_complete = results.iter().all(Option::is_some);
+            if let Some(delay) = delays.get_or_insert_with(retry::delays).next()
+                && !is_complete
+            {
+                deadline.sleep(delay).await;
+            }
+        }
+    }
+
+    /// Reads several secrets once. `None` for those whose flight's time is over while the caller has time left.
+    async fn load_batch(
+        self: &Arc<Self>,
+        cache: &Cache,
+        paths: &[SecretPath],
+        freshness: Freshness,
+        deadline: Deadline,
+        is_first: bool,
+    ) -> Vec<Option<Result<Secret>>> {
         let version = &VersionSelector::Active;
         let (send, batch) = self.batch();
         let mut request = Request::default();
@@ -63,26 +93,29 @@ impl Shared {
             let step = match self.take(cache, found, || Some(key.clone())) {
                 Some(result) => Step::Answer(result),
                 None => self.join(cache, &key, freshness, &mut |flight: FlightStart| {
-                    let FlightStart { id, asked_at, after } = flight;
+                    if flight.after.is_some() {
+                        // The other secrets do not wait for that flight.
+                        return self.start(&key, flight);
+                    }
+                    let FlightStart { id, asked_at, .. } = flight;
                     let index = request.paths.len();
                     request.paths.push(path.clone());
                     request.asked_at.push(asked_at);
-                    request.after.extend(after);
                     let guard = InFlightGuard { shared: Arc::clone(self), key: key.clone(), id };
-                    guard.run_in_batch(batch.clone(), index).boxed().shared()
+                    Flight::new(guard.run_in_batch(batch.clone(), index))
                 }),
             };
+            if is_first && let Step::Wait(waiter) = &step {
+                self.count_miss(waiter.is_new);
+            }
             steps.push((step, key));
         }
         // A batch without paths is never polled.
         let _ = send.send(request);
         drop(batch);
         let results = steps.into_iter().map(async |(step, key)| match step {
-            Step::Answer(result) => result,
-            Step::Wait(waiter) => match self.wait(cache, &key, waiter, freshness, deadline).await {
-                Some(result) => result,
-                None => self.load(&key.path, version, freshness, deadline).await,
-            },
+            Step::Answer(result) => Some(result),
+            Step::Wait(waiter) => self.wait(cache, &key, waiter, freshness, deadline).await,
         });
         join_all(results).await
     }
@@ -91,9 +124,8 @@ impl Shared {
     fn batch(self: &Arc<Self>) -> (oneshot::Sender<Request>, Batch) {
         let (sender, receiver) = oneshot::channel();
         let shared = Arc::clone(self);
-        let first = async move {
-            let Request { paths, asked_at, after } = receiver.await.unwrap_or_default();
-            join_all(after).await;
+        let first = SharedFuture::new(async move {
+            let Request { paths, asked_at } = receiver.await.unwrap_or_default();
             let now = (Tick::now(), clock::instant());
             for asked_at in asked_at {
                 asked_at.set(now.0);
@@ -101,11 +133,10 @@ impl Shared {
             let deadline = Deadline::after(shared.policy.timeout);
             let outcomes = shared.attempt_caught(&paths, deadline).await;
             Arc::new(Answers { asked_at: now, paths, outcomes, deadline })
-        };
-        let first = first.boxed().shared();
+        });
         let (shared, earlier) = (Arc::clone(self), first.clone());
-        let retries = async move {
-            let Answers { asked_at, paths, outcomes, deadline } = &*earlier.await;
+        let retries = SharedFuture::new(async move {
+            let Answers { asked_at, paths, outcomes, deadline } = &*earlier.wait().await;
             let outcomes = shared.retry_many(paths, outcomes.clone(), *deadline).await;
             Arc::new(Answers {
                 asked_at: *asked_at,
@@ -113,8 +144,8 @@ impl Shared {
                 outcomes,
                 deadline: *deadline,
             })
-        };
-        (sender, Batch { first, retries: retries.boxed().shared() })
+        });
+        (sender, Batch { first, retries })
     }
 
     /// Asks the store for several secrets, and again for those that failed with a temporary error.
@@ -141,8 +172,17 @@ impl Shared {
             let Some(error) = errors.into_iter().max_by_key(Error::retry_after) else {
                 return outcomes;
             };
-            if !pauses.pause_after(&error, deadline).await {
-                return outcomes;
+            match pauses.pause_after(&error, deadline).await {
+                Pause::Over => {}
+                Pause::NoRetry => return outcomes,
+                Pause::NoTime => {
+                    for index in failed {
+                        if let Some(outcome) = outcomes.get_mut(index) {
+                            *outcome = Outcome::TimedOut(error.clone());
+                        }
+                    }
+                    return outcomes;
+                }
             }
             let again: Vec<_> = failed.iter().filter_map(|i| paths.get(*i).cloned()).collect();
             let answers = self.attempt_caught(&again, deadline).await;
@@ -188,12 +228,12 @@ impl InFlightGuard {
     /// Waits for the answer to one path of a batch.
     async fn run_in_batch(self, batch: Batch, index: usize) -> FlightOutcome {
         let Batch { first, retries } = batch;
-        let answers = first.await;
+        let answers = first.wait().await;
         let asked_at = answers.asked_at;
         let mut outcome = answers.outcomes.get(index).cloned();
         drop(answers);
         if outcome.as_ref().and_then(Outcome::temporary_error).is_some() {
-            outcome = retries.await.outcomes.get(index).cloned();
+            outcome = retries.wait().await.outcomes.get(index).cloned();
         }
         // There is one for each path.
         let outcome = outcome.unwrap_or_else(|| Outcome::Answer(Err(closed())));

@@ -32,7 +32,7 @@ use self::in_flight::{Join, Ticket};
 use self::limits::CacheLimits;
 pub(crate) use self::outage::is_outage;
 use self::recent::Recent;
-use self::shard::{Shard, ShardState, filtered};
+use self::shard::{NO_TABLE, Shard, ShardState, filtered};
 
 /// A power of two. Ten thousand entries make tables of some 160, which take about 2 µs to copy.
 const SHARDS: usize = 64;
@@ -142,7 +142,11 @@ impl Cache {
         let table = shard.number();
         let serve = |entry: &Arc<Entry>| {
             let found = entry.serve(now, freshness);
-            if is_plain && let Lookup::Hit { result: Ok(secret), is_due: false } = &found {
+            if is_plain
+                && table != NO_TABLE
+                && entry.is_recent(now)
+                && let Lookup::Hit { result: Ok(secret), .. } = &found
+            {
                 let shard = shard_of(hash);
                 recent::record(path, hash, || entry.recent(shard, table, secret));
             }

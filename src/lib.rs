@@ -26,7 +26,7 @@
 //!   features brings it with it:
 //!   - `rotation-http`: an issuer of keys with an HTTP API.
 //!   - `rotation-postgres`: an issuer of passwords for two PostgreSQL roles, which take turns.
-//!   - `rotation-deadpool`, `rotation-sqlx` (needs Rust 1.94): pools of PostgreSQL connections that log in
+//!   - `rotation-deadpool`, `rotation-sqlx` (needs Rust 1.94.1): pools of PostgreSQL connections that log in
 //!     with the current key.
 //!   - `rotation-reqwest`: a middleware of the crate `reqwest-middleware` that puts the current key into each
 //!     request.
@@ -62,6 +62,7 @@ mod runtime;
 #[cfg(all(test, feature = "aws", feature = "env", feature = "hashicorp", feature = "native"))]
 mod settings_reference;
 mod shared;
+mod shared_future;
 mod suggest;
 mod sweeper;
 mod sync;

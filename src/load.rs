@@ -15,7 +15,7 @@ use crate::cache::{
 use crate::clock::{self, Tick};
 use crate::error::{closed, panicked};
 use crate::metrics::Count;
-use crate::retry::{Deadline, Outcome};
+use crate::retry::{Deadline, Outcome, delays as delays_after_timeout};
 use crate::shared::Shared;
 use crate::{runtime, sweeper};
 
@@ -37,7 +37,8 @@ impl Drop for InFlightGuard {
 /// A flight, for one of the callers that wait for it.
 pub(crate) struct Waiter {
     flight: Flight,
-    is_new: bool,
+    /// Whether this caller started the flight.
+    pub(crate) is_new: bool,
     /// Whether the cache has a copy to fall back on if the store is unavailable.
     has_copy: bool,
 }
@@ -62,14 +63,32 @@ impl Shared {
         };
         let key = cache.key(path, version);
         let mut start = |flight| self.start(&key, flight);
+        let mut delays = None;
         loop {
             let waiter = match self.join(cache, &key, freshness, &mut start) {
                 Step::Answer(result) => return result,
                 Step::Wait(waiter) => waiter,
             };
+            let is_new = waiter.is_new;
+            if delays.is_none() {
+                self.count_miss(is_new);
+            }
             if let Some(result) = self.wait(cache, &key, waiter, freshness, deadline).await {
                 return result;
             }
+            // A caller whose own flight has ended does not start the next one at once.
+            let delays = delays.get_or_insert_with(delays_after_timeout);
+            if is_new && let Some(delay) = delays.next() {
+                deadline.sleep(delay).await;
+            }
+        }
+    }
+
+    /// Counts a read that the cache could not answer.
+    pub(crate) fn count_miss(&self, is_new: bool) {
+        self.metrics.count(Count::Miss);
+        if !is_new {
+            self.metrics.count(Count::Coalesced);
         }
     }
 
@@ -90,10 +109,6 @@ impl Shared {
         }
         match access {
             Access::Wait { flight, is_new, has_copy } => {
-                self.metrics.count(Count::Miss);
-                if !is_new {
-                    self.metrics.count(Count::Coalesced);
-                }
                 Step::Wait(Waiter { flight, is_new, has_copy })
             }
             Access::Cached(_) | Access::Closed => Step::Answer(Err(closed())),
@@ -150,15 +165,15 @@ impl Shared {
         if is_new {
             self.metrics.count(Count::Refresh);
         }
-        runtime.spawn(flight.map(drop));
+        runtime.spawn(flight.wait().map(drop));
         true
     }
 
     /// A flight that reads one secret.
-    fn start(self: &Arc<Self>, key: &Key, flight: FlightStart) -> Flight {
+    pub(crate) fn start(self: &Arc<Self>, key: &Key, flight: FlightStart) -> Flight {
         let FlightStart { id, asked_at, after } = flight;
         let guard = InFlightGuard { shared: Arc::clone(self), key: key.clone(), id };
-        guard.run(asked_at, after).boxed().shared()
+        Flight::new(guard.run(asked_at, after))
     }
 
     /// Waits for a flight. While the store is unavailable, a copy from before takes its place. `None` if the
@@ -175,33 +190,37 @@ impl Shared {
         let mut limit = deadline;
         if has_copy && let Some(runtime) = runtime::with_timer() {
             limit = deadline.at_most(self.policy.stale_fallback_timeout);
-            if is_new && flight.peek().is_none() {
+            if is_new && !flight.is_ready() {
                 // Once the caller has the copy, the flight goes on without it.
-                runtime.spawn(flight.clone().map(drop));
+                runtime.spawn(flight.clone().wait().map(drop));
             }
         }
-        let error = match limit.within(flight).await {
+        let (error, timed_out) = match limit.within(flight.wait()).await {
             Some(FlightOutcome { result: Ok(secret), .. }) => return Some(Ok(secret)),
-            Some(FlightOutcome { timed_out: true, .. }) if !has_copy && !deadline.is_over() => {
-                return None;
+            // The caller that started the flight gets the store's last error.
+            Some(FlightOutcome { result: Err(error), timed_out }) => {
+                let restarts = !is_new || error.kind() == ErrorKind::Timeout;
+                (error, timed_out && restarts)
             }
-            Some(FlightOutcome { result: Err(error), .. }) => error,
             None => {
                 let error = limit.exceeded();
                 if has_copy && cache.record_timeout(key, &error) {
                     self.warn_of_stale(&key.path, error.kind());
                 }
-                error
+                (error, true)
             }
         };
+        // Without a copy to fall back on, the caller uses the time that it has left.
+        let without_copy =
+            |error| if timed_out && !deadline.is_over() { None } else { Some(Err(error)) };
         if !is_outage(&error) || !freshness.accepts_copy() {
-            return Some(Err(error));
+            return without_copy(error);
         }
         let found = cache.lookup(key.path.as_str(), &key.selector, freshness);
         let (Lookup::Stale { secret: copy, is_due, .. } | Lookup::Hit { result: Ok(copy), is_due }) =
             found
         else {
-            return Some(Err(error));
+            return without_copy(error);
         };
         if is_due {
             self.refresh(cache, Some(key.clone()));
@@ -267,7 +286,7 @@ impl InFlightGuard {
     /// Asks the store after the flight `after` has ended, for as long as the policy allows.
     async fn run(self, asked_at: AskedAt, after: Option<Flight>) -> FlightOutcome {
         if let Some(after) = after {
-            drop(after.await);
+            drop(after.wait().await);
         }
         let now = (Tick::now(), clock::instant());
         asked_at.set(now.0);

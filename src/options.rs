@@ -27,7 +27,8 @@ pub struct ReadOptions {
     /// The store must have been asked less than this long ago. While it is unavailable, a stale copy of that age will
     /// do. Zero always asks the store.
     pub max_age: Option<Duration>,
-    /// How long this read takes at most, with waiting and retries.
+    /// How long this read takes at most, with waiting and retries. A request that it shares with other callers ends
+    /// with [`ReadPolicy::timeout`](crate::ReadPolicy::timeout); if this read has time left, it asks again.
     pub timeout: Option<Duration>,
     /// While the store is unavailable, the read fails rather than give a stale copy.
     pub never_stale: bool,

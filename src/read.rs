@@ -33,7 +33,10 @@ impl SecretsManager {
         let path = path.as_ref();
         match self.cached(path, &VersionSelector::Active, Freshness::ANY) {
             Some(secret) => Ok(secret),
-            None => Box::pin(self.read(path, &ReadOptions::new())).await,
+            None => {
+                let options = ReadOptions::new();
+                Box::pin(self.read(path, &options, self.deadline(&options))).await
+            }
         }
     }
 
@@ -46,7 +49,7 @@ impl SecretsManager {
         let path = path.as_ref();
         match self.cached(path, &options.version, options.freshness()) {
             Some(secret) => Ok(secret),
-            None => Box::pin(self.read(path, &options)).await,
+            None => Box::pin(self.read(path, &options, self.deadline(&options))).await,
         }
     }
 
@@ -114,8 +117,14 @@ impl SecretsManager {
     ) -> Vec<Result<Secret>> {
         if options.version != VersionSelector::Active {
             let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
-            let reads = stream::iter(paths).map(|path| self.get_with(path, options.clone()));
-            return reads.buffered(MAX_CONCURRENT_READS).collect().await;
+            let (options, deadline) = (&options, self.deadline(&options));
+            let read = |path: String| async move {
+                match self.cached(&path, &options.version, options.freshness()) {
+                    Some(secret) => Ok(secret),
+                    None => self.read(&path, options, deadline).await,
+                }
+            };
+            return stream::iter(paths).map(read).buffered(MAX_CONCURRENT_READS).collect().await;
         }
         let resolve = |path: P| self.resolve(path.as_ref(), Operation::Get);
         let resolved = paths.into_iter().map(resolve).collect();
@@ -356,10 +365,9 @@ impl SecretsManager {
     }
 
     /// The one entrance of every read of a single secret that the cache does not hold.
-    async fn read(&self, path: &str, options: &ReadOptions) -> Result<Secret> {
+    async fn read(&self, path: &str, options: &ReadOptions, deadline: Deadline) -> Result<Secret> {
         let version = &options.version;
         let path = self.resolve_version(path, version)?;
-        let deadline = self.deadline(options);
         let result = self.shared.load(&path, version, options.freshness(), deadline).await;
         self.complete(&path, result, version)
     }

@@ -35,6 +35,11 @@ impl Deadline {
         if other.end < self.end { other } else { self }
     }
 
+    /// Sleeps for so long, or until the deadline.
+    pub(crate) async fn sleep(self, delay: Duration) {
+        tokio::time::sleep_until(self.end.min(Instant::now() + delay)).await;
+    }
+
     pub(crate) fn is_over(self) -> bool {
         Instant::now() >= self.end
     }
@@ -72,7 +77,7 @@ impl Deadline {
 pub(crate) enum Outcome<T> {
     /// The store answered, or failed.
     Answer(Result<T>),
-    /// The deadline came first.
+    /// The deadline came first, or would come before a retry: the last error.
     TimedOut(Error),
 }
 
@@ -97,6 +102,17 @@ impl<T> Outcome<T> {
     }
 }
 
+/// Delays that grow, with jitter.
+pub(crate) fn delays() -> impl Iterator<Item = Duration> + Send {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
 /// The retries of all reads of one store.
 #[derive(Debug)]
 pub(crate) struct Retries {
@@ -112,13 +128,7 @@ impl Retries {
 
     /// Pauses between the attempts of one read.
     pub(crate) fn pauses(&self) -> Pauses<'_> {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_factor(2.0)
-            .with_jitter()
-            .without_max_times();
-        Pauses { lengths: Box::new(pauses.build()), left: self.max, budget: &self.budget }
+        Pauses { lengths: Box::new(delays()), left: self.max, budget: &self.budget }
     }
 
     /// Makes attempts until one succeeds or fails permanently, or until no time is left for another one.
@@ -138,8 +148,10 @@ impl Retries {
                 None => return Outcome::TimedOut(deadline.exceeded()),
             };
             let pauses = pauses.get_or_insert_with(|| self.pauses());
-            if !pauses.pause_after(&error, deadline).await {
-                return Outcome::Answer(Err(error));
+            match pauses.pause_after(&error, deadline).await {
+                Pause::Over => {}
+                Pause::NoRetry => return Outcome::Answer(Err(error)),
+                Pause::NoTime => return Outcome::TimedOut(error),
             }
         }
     }
@@ -150,6 +162,17 @@ impl Retries {
     }
 }
 
+/// How a pause before a retry ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// It is over: retry.
+    Over,
+    /// No retry can help, or is left.
+    NoRetry,
+    /// The deadline comes before the end of the pause.
+    NoTime,
+}
+
 /// The pauses between the attempts of one read: exponential, with jitter.
 pub(crate) struct Pauses<'a> {
     lengths: Box<dyn Iterator<Item = Duration> + Send>,
@@ -158,20 +181,20 @@ pub(crate) struct Pauses<'a> {
 }
 
 impl Pauses<'_> {
-    /// Pauses before a retry; whether there is one after `error`.
-    pub(crate) async fn pause_after(&mut self, error: &Error, deadline: Deadline) -> bool {
+    /// Pauses before a retry, if there is one after `error`.
+    pub(crate) async fn pause_after(&mut self, error: &Error, deadline: Deadline) -> Pause {
         if !error.is_temporary() || self.left == 0 || runtime::with_timer().is_none() {
-            return false;
+            return Pause::NoRetry;
         }
         let pause = self.lengths.next().unwrap_or(LONGEST_PAUSE);
         let pause = pause.max(error.retry_after().unwrap_or_default());
-        let Some(wake) = deadline.after_pause(pause) else { return false };
+        let Some(wake) = deadline.after_pause(pause) else { return Pause::NoTime };
         if !self.budget.spend() {
-            return false;
+            return Pause::NoRetry;
         }
         self.left -= 1;
         tokio::time::sleep_until(wake).await;
-        true
+        Pause::Over
     }
 }
 

@@ -235,6 +235,11 @@ impl Entry {
         }
     }
 
+    /// Whether a thread may use this entry without a look at its refresh.
+    pub(super) fn is_recent(&self, now: Tick) -> bool {
+        now < self.refresh_at.min(self.good_until)
+    }
+
     /// This entry for a slot of the thread that was given this replica.
     pub(super) fn recent(&self, shard: usize, table: u64, secret: &Secret) -> Recent {
         Recent {

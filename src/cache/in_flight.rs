@@ -24,22 +24,22 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::future::{BoxFuture, Shared, WeakShared};
 use hashbrown::HashTable;
 use strongroom_core::{Result, Secret, SecretPath};
 
 use super::entry::{Freshness, Key};
 use crate::clock::Tick;
+use crate::shared_future::{SharedFuture, WeakSharedFuture};
 use crate::sync::AtomicU64;
 
 /// A read of the store that several callers wait for.
-pub(crate) type Flight = Shared<BoxFuture<'static, FlightOutcome>>;
+pub(crate) type Flight = SharedFuture<FlightOutcome>;
 
 /// How a flight ended.
 #[derive(Clone)]
 pub(crate) struct FlightOutcome {
     pub(crate) result: Result<Secret>,
-    /// Whether the flight's own time was over. A caller that has time left starts another one.
+    /// Whether the flight ended because its own time did. A caller that has time left starts another one.
     pub(crate) timed_out: bool,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Ticket {
     /// When it has ended, if a runtime drives it.
     pub(super) deadline: Tick,
     /// Dropped with the last caller that waits.
-    pub(super) flight: WeakShared<BoxFuture<'static, FlightOutcome>>,
+    pub(super) flight: WeakSharedFuture<FlightOutcome>,
     /// Callers have got an answer that may be younger than this flight's.
     pub(super) is_superseded: bool,
 }

@@ -18,8 +18,9 @@ pub(super) type Table = HashTable<Arc<Entry>>;
 /// A reader loads the table and writes to no shared memory. A writer holds the state's lock.
 pub(super) struct Shard {
     table: ArcSwap<Table>,
-    /// The number of the table, unique in the process. It changes after the table does, so a reader that loads the
-    /// number and then a table gets that table or a later one.
+    /// The number of the table, unique in the process; [`NO_TABLE`] while the table is replaced. So a reader that
+    /// loads a number and then a table gets that table or a later one, and no reader that finds the number of a table
+    /// uses it after another one has seen the next.
     number: AtomicU64,
     state: Mutex<ShardState>,
 }
@@ -43,6 +44,9 @@ impl Default for Shard {
         }
     }
 }
+
+/// The number of no table.
+pub(super) const NO_TABLE: u64 = 0;
 
 fn next_number() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
@@ -80,6 +84,7 @@ impl Shard {
     /// Replaces the table. Entries that only the old one holds are dropped at once, or with the last reader
     /// that looks at them.
     pub(super) fn replace(&self, _: &mut ShardState, table: Table) {
+        self.number.store(NO_TABLE, Ordering::Release);
         self.table.store(Arc::new(table));
         self.renumber();
     }

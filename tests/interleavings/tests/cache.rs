@@ -143,6 +143,30 @@ fn no_read_gives_an_older_version_than_an_earlier_one() {
 }
 
 #[test]
+fn no_thread_serves_an_entry_that_another_thread_saw_replaced() {
+    explore(|| {
+        let (store, secrets) = open();
+        let floor = Floor::default();
+        // The first read fills the cache, the second one the thread's slot; the third one uses it.
+        let readers = [(), ()].map(|()| {
+            let floor = floor.clone();
+            run(&secrets, async move |secrets: SecretsManager| {
+                for _ in 0..4 {
+                    read(&secrets, &floor, Read::Get).await;
+                }
+            })
+        });
+        store.replace();
+        let refresh = floor.clone();
+        let refresher = run(&secrets, async move |secrets: SecretsManager| {
+            read(&secrets, &refresh, Read::Refresh).await;
+        });
+        join(readers);
+        join([refresher]);
+    });
+}
+
+#[test]
 fn the_cache_keeps_what_a_refresh_gave() {
     explore(|| {
         let (store, secrets) = open();
