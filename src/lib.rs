@@ -50,6 +50,7 @@ mod config_value;
 mod declared;
 mod error;
 mod expiry;
+mod inspect;
 mod listing;
 mod load;
 mod manager;

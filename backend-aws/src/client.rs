@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use aws_config::SdkConfig;
-use strongroom_core::Result;
+use strongroom_core::{Error, Result};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::batch_denial::BatchDenial;
 use crate::config::AwsConfig;
-use crate::error::closed;
 use crate::metadata_cache::MetadataCache;
 use crate::name::Names;
 use crate::sdk_config::build_client;
@@ -45,11 +44,11 @@ impl Client {
 
     /// The SDK's client, which writes in progress may still use while the client closes.
     pub(crate) fn sdk(&self) -> Result<Arc<aws_sdk_secretsmanager::Client>> {
-        self.sdk.load_full().ok_or_else(closed)
+        self.sdk.load_full().ok_or_else(Error::backend_closed)
     }
 
     pub(crate) fn ensure_open(&self) -> Result<()> {
-        if self.writes.is_closed() { Err(closed()) } else { Ok(()) }
+        if self.writes.is_closed() { Err(Error::backend_closed()) } else { Ok(()) }
     }
 
     /// Refuses further calls, waits for writes in progress as long as a request may take, and drops

@@ -183,10 +183,6 @@ pub(crate) fn version_conflict() -> Error {
         .because("another version is active")
 }
 
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "open a new backend")
-}
-
 pub(crate) fn invalid_state() -> Error {
     Error::new(
         ErrorKind::InvalidInput,

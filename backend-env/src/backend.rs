@@ -105,7 +105,7 @@ impl EnvBackend {
     fn with_file<T>(&self, act: impl FnOnce(&DotenvVariables) -> Result<T>) -> Result<T> {
         match &*self.variables.read().unwrap_or_else(PoisonError::into_inner) {
             Some(variables) => act(variables),
-            None => Err(Error::new(ErrorKind::Closed, "open a new backend")),
+            None => Err(Error::backend_closed()),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::client::Client;
 use crate::config::HashicorpConfig;
-use crate::error::{closed, not_found};
+use crate::error::not_found;
 use crate::kv::parse_version;
 use crate::response::VersionState;
 
@@ -86,7 +86,7 @@ impl HashicorpBackend {
         work: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let result = if self.closed.load(Ordering::SeqCst) {
-            Err(closed())
+            Err(Error::backend_closed())
         } else if Handle::try_current().is_err() {
             Err(Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
                 .because("this backend needs a Tokio runtime, and none runs here"))

@@ -188,10 +188,6 @@ fn denied(permission: RequiredPermission<'_>) -> Error {
     Error::new(ErrorKind::Denied, advice)
 }
 
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "open a new backend")
-}
-
 pub(crate) fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "check the path, or write the secret first")
 }

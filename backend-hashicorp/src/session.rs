@@ -28,7 +28,6 @@ use self::backoff::{LoginThrottle, RetryDelays};
 use self::renewal::{Stopped, TokenRenewer, wait_for_retry};
 use self::state::SessionState;
 use self::status::Status;
-use crate::error::closed;
 use crate::token::{Grant, Token};
 
 /// How long [`drain`] waits.
@@ -173,7 +172,7 @@ impl<A: Authenticator> Inner<A> {
                 .because("another login has begun and does not end"));
         };
         if self.closed.load(Ordering::SeqCst) {
-            return Err(closed());
+            return Err(Error::backend_closed());
         }
         let current = self.state.current.load();
         if let Some(token) = current.filter(|token| Some(token.generation) != rejected) {
@@ -189,7 +188,7 @@ impl<A: Authenticator> Inner<A> {
             // The session was closed meanwhile: no task would renew or revoke this token.
             Ok(grant) if self.closed.load(Ordering::SeqCst) => {
                 self.revoke_token(&Token::new(grant, 0, self.state.renew_margin)).await;
-                Err(closed())
+                Err(Error::backend_closed())
             }
             Ok(grant) => Ok(self.install(&mut login, grant)),
             Err(error) => {

@@ -87,10 +87,6 @@ pub(crate) fn no_such_version() -> Error {
         .because("no such version")
 }
 
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "open a new backend")
-}
-
 /// Describes a file-system error by its class alone.
 pub(crate) fn describe_io_error(error: &io::Error) -> &'static str {
     match error.kind() {

@@ -15,7 +15,7 @@ use strongroom_core::{
 use tracing::warn;
 
 use crate::crypto::{KeyBytes, NotAuthentic};
-use crate::error::{closed, from_sqlite, no_such_version, not_found, record_corrupt};
+use crate::error::{from_sqlite, no_such_version, not_found, record_corrupt};
 use crate::key_ring::{self, KeyRing};
 use crate::record::{self, RecordContext};
 use crate::secret_row::{self, COLUMN_COUNT, SecretRow, columns};
@@ -57,12 +57,12 @@ impl Readers {
 
     /// Runs one read on a free connection, preferably the one that this thread used before.
     pub(crate) fn run<T>(&self, read: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
-        let mut slot = self.lock_slot().ok_or_else(closed)?;
+        let mut slot = self.lock_slot().ok_or_else(Error::backend_closed)?;
         if let Some(reader) = slot.as_mut() {
             return read(reader);
         }
         let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        read(slot.insert(Reader::open(store.ok_or_else(closed)?)?))
+        read(slot.insert(Reader::open(store.ok_or_else(Error::backend_closed)?)?))
     }
 
     fn lock_slot(&self) -> Option<MutexGuard<'_, Option<Reader>>> {

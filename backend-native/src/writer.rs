@@ -10,7 +10,7 @@ use strongroom_core::{Error, ErrorKind, Result};
 use tokio::sync::{oneshot, watch};
 
 use crate::config::NativeConfig;
-use crate::error::{closed, from_sqlite};
+use crate::error::from_sqlite;
 use crate::key_ring::{self, KeyRing};
 use crate::schema::{self, WRITE_WAIT};
 use crate::secret_row;
@@ -88,7 +88,7 @@ impl Writer {
         let job = Box::new(PendingWrite { write: Some(write), outcome: None, reply });
         let sent = match &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(queue) => queue.send(job).map_err(|_| writer_stopped()),
-            None => Err(closed()),
+            None => Err(Error::backend_closed()),
         };
         sent?;
         result.await.map_err(|_| writer_stopped())?

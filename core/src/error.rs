@@ -186,6 +186,12 @@ impl Error {
         }))
     }
 
+    /// The error of every call to a backend that is [closed](crate::Backend::close).
+    #[must_use]
+    pub fn backend_closed() -> Self {
+        Self::new(ErrorKind::Closed, "open a new backend")
+    }
+
     /// A [`Config`](ErrorKind::Config) error that names every problem found.
     #[must_use]
     pub fn config(problems: Vec<String>) -> Self {

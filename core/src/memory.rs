@@ -91,7 +91,7 @@ impl MemoryBackend {
     ) -> Result<T> {
         let result = match self.lock().as_mut() {
             Some(records) => act(records),
-            None => Err(Error::new(ErrorKind::Closed, "open a new backend")),
+            None => Err(Error::backend_closed()),
         };
         result.map_err(|error| {
             let error = error.during(operation).from_backend(self.info.kind);

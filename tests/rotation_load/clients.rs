@@ -1,7 +1,7 @@
 //! Clients of an API that takes the key, half of them over `reqwest`, half over `tower`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ pub(crate) struct Tally {
 pub(crate) struct Clients {
     tasks: JoinSet<ClientTally>,
     stop: Arc<AtomicBool>,
+    /// How many requests of each client have ended.
+    ended: Vec<Arc<AtomicU64>>,
 }
 
 /// The requests of one client.
@@ -74,11 +76,25 @@ impl Clients {
     pub(crate) fn start(base: &str, keys: &[RotatingKey]) -> Self {
         let clients: Vec<_> = keys.iter().flat_map(|key| HttpClient::both(base, key)).collect();
         let stop = Arc::new(AtomicBool::new(false));
+        let ended: Vec<_> = (0..CLIENTS).map(|_| Arc::new(AtomicU64::new(0))).collect();
         let mut tasks = JoinSet::new();
-        for client in clients.iter().cycle().take(CLIENTS) {
-            tasks.spawn(work(client.clone(), format!("{base}/work"), Arc::clone(&stop)));
+        for (client, ended) in clients.iter().cycle().zip(&ended) {
+            let url = format!("{base}/work");
+            tasks.spawn(work(client.clone(), url, Arc::clone(&stop), Arc::clone(ended)));
         }
-        Self { tasks, stop }
+        Self { tasks, stop, ended }
+    }
+
+    /// Waits until each client has ended so many further requests.
+    pub(crate) async fn until_each_has_ended(&self, requests: u64) {
+        let count = |ended: &Arc<AtomicU64>| ended.load(Ordering::Relaxed);
+        let before: Vec<_> = self.ended.iter().map(count).collect();
+        let begin = Instant::now();
+        while self.ended.iter().zip(&before).any(|(ended, before)| count(ended) < before + requests)
+        {
+            assert!(begin.elapsed() < Duration::from_secs(300), "a client sends no requests");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Waits for the requests in flight, and counts all requests.
@@ -97,7 +113,12 @@ impl Clients {
     }
 }
 
-async fn work(client: HttpClient, url: String, stop: Arc<AtomicBool>) -> ClientTally {
+async fn work(
+    client: HttpClient,
+    url: String,
+    stop: Arc<AtomicBool>,
+    ended: Arc<AtomicU64>,
+) -> ClientTally {
     let is_over_reqwest = matches!(client, HttpClient::Reqwest(_));
     let mut sent =
         ClientTally { is_over_reqwest, count: 0, failures: Vec::new(), longest: Duration::ZERO };
@@ -110,6 +131,7 @@ async fn work(client: HttpClient, url: String, stop: Arc<AtomicBool>) -> ClientT
             Ok((status, body)) => sent.failures.push(format!("{status}, {} bytes", body.len())),
             Err(error) => sent.failures.push(format!("{error:?}")),
         }
+        ended.fetch_add(1, Ordering::Relaxed);
         sent.longest = sent.longest.max(begin.elapsed());
         sleep(Duration::from_millis(fastrand::u64(PAUSE_MS))).await;
     }

@@ -11,7 +11,7 @@ use strongroom_core::{
 use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
 
-use crate::support::{Account, config, lasting, open, path, put, read, root, write};
+use crate::support::{Account, config, expect_permanent, open, path, put, read, root, write};
 
 /// Writes numbered secrets as root.
 async fn fill(server: &Server, folder: &str, count: usize) -> BTreeSet<SecretPath> {
@@ -132,10 +132,10 @@ async fn ignores_tags_that_read_like_errors_of_the_server() {
         backend.put(&key, canary::text("kept"), options).await.unwrap();
         backend.delete(&key).await.unwrap();
         for _ in 0..2 {
-            lasting(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
+            expect_permanent(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
         }
         let first = VersionSelector::Exact(1.into());
-        lasting(Operation::Get, ErrorKind::NotFound, backend.get(&key, &first).await);
+        expect_permanent(Operation::Get, ErrorKind::NotFound, backend.get(&key, &first).await);
         backend.undelete(&key).await.unwrap();
         assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     }
@@ -149,12 +149,12 @@ async fn a_version_number_beyond_the_servers_range_does_not_exist() {
     for number in [u64::MAX, i64::MAX.unsigned_abs() + 1, i64::MAX.unsigned_abs()] {
         let version = Version::from(number);
         let exactly = VersionSelector::Exact(version.clone());
-        lasting(Operation::Get, ErrorKind::NotFound, backend.get(&key, &exactly).await);
+        expect_permanent(Operation::Get, ErrorKind::NotFound, backend.get(&key, &exactly).await);
         let options = PutOptions::new().must_be_version(&version);
         let result = backend.put(&key, canary::text("new"), options).await;
-        lasting(Operation::Put, ErrorKind::Conflict, result);
+        expect_permanent(Operation::Put, ErrorKind::Conflict, result);
         let result = backend.rollback(&key, &version).await;
-        lasting(Operation::Rollback, ErrorKind::NotFound, result);
+        expect_permanent(Operation::Rollback, ErrorKind::NotFound, result);
     }
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     assert_eq!(backend.versions(&key).await.unwrap().len(), 1);

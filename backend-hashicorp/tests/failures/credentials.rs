@@ -12,7 +12,8 @@ use strongroom_testkit::openbao::ApproleOptions;
 use tempfile::TempDir;
 
 use crate::support::{
-    Account, LIMIT, lasting, open, passing, read, read_until_error, read_until_success,
+    Account, LIMIT, expect_permanent, expect_transient, open, read, read_until_error,
+    read_until_success,
 };
 
 /// A file with a secret id that an orchestrator replaces.
@@ -42,7 +43,7 @@ impl SecretIdFile {
 }
 
 fn unauthenticated(result: Result<String>) -> Error {
-    lasting(Operation::Get, ErrorKind::Unauthenticated, result)
+    expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result)
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn reads_the_secret_id_file_at_each_login() {
     let secret_id_file = SecretIdFile::new();
     let backend = secret_id_file.open(&account);
     // The file may be delivered after the service has started.
-    let error = passing(
+    let error = expect_transient(
         Operation::Get,
         ErrorKind::Unauthenticated,
         read(&secret_id_file.open(&account), &account.path()).await,

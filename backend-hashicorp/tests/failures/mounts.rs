@@ -13,8 +13,8 @@ use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::openbao::Server;
 
 use crate::support::{
-    Account, LIMIT, config, lasting, mount_kv, open, passing, path, put, read, read_until_success,
-    root, shared, write,
+    Account, LIMIT, config, expect_permanent, expect_transient, mount_kv, open, path, put, read,
+    read_until_success, root, shared, write,
 };
 
 fn at(server: &Server, mount: &str) -> HashicorpBackend {
@@ -37,17 +37,17 @@ async fn write_v1(server: &Server, mount: &str, path: &str, rest: &str) {
 async fn a_missing_mount_is_a_configuration_error() {
     let (server, _) = shared().await;
     let (backend, key) = (at(server, "late"), path("key"));
-    let error = lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
+    let error = expect_permanent(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
     assert!(error.advice().contains("SECRETS_VAULT_MOUNT"), "{error}");
-    lasting(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
+    expect_permanent(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
     let options = ListOptions::default();
-    lasting(Operation::List, ErrorKind::Config, backend.list(None, &options).await);
+    expect_permanent(Operation::List, ErrorKind::Config, backend.list(None, &options).await);
     mount_kv(server, "late", "2").await;
     write(server, "late", "key", "kept").await;
     assert_eq!(read_until_success(&backend, &key).await, "kept");
     put(&backend, &key, "new").await.unwrap();
     unmount(server, "late").await;
-    lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
+    expect_permanent(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
 }
 
 #[tokio::test]
@@ -57,9 +57,9 @@ async fn a_mount_of_another_engine_is_a_configuration_error() {
     server.admin("POST", "sys/mounts/ciphers", Some(transit)).await;
     for mount in ["ciphers", "cubbyhole", "secret/below", "sys"] {
         let (backend, key) = (at(server, mount), path("key"));
-        let error = lasting(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
+        let error = expect_permanent(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
         assert!(error.advice().contains("SECRETS_VAULT_MOUNT"), "{error}");
-        lasting(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
+        expect_permanent(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
     }
 }
 
@@ -74,7 +74,7 @@ async fn a_missing_namespace_is_a_configuration_error() {
         open(config)
     });
     for backend in &backends {
-        let error = lasting(Operation::Get, ErrorKind::Config, read(backend, &key).await);
+        let error = expect_permanent(Operation::Get, ErrorKind::Config, read(backend, &key).await);
         assert!(error.to_string().contains("VAULT_NAMESPACE"), "{error}");
     }
     server.admin("POST", "sys/namespaces/team", None).await;
@@ -104,7 +104,7 @@ async fn kv_version_1_is_read_only() {
     write_v1(server, "one", "other", "kept, too").await;
     let (backend, key) = (at(server, "one"), path("folder/key"));
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
-    lasting(Operation::Get, ErrorKind::NotFound, read(&backend, &path("none")).await);
+    expect_permanent(Operation::Get, ErrorKind::NotFound, read(&backend, &path("none")).await);
     let listed = backend.list(None, &ListOptions::default()).await.unwrap();
     assert_eq!(listed.paths, [key.clone(), path("other")]);
     let below = backend.list(Some(&path("folder")), &ListOptions::default()).await.unwrap();
@@ -122,22 +122,22 @@ async fn kv_version_1_is_read_only() {
 /// Every operation that version 1 does not support is `Unsupported`.
 async fn assert_unsupported_on_version_1(backend: &HashicorpBackend, key: &SecretPath) {
     let unsupported = ErrorKind::Unsupported;
-    let error = lasting(Operation::Put, unsupported, put(backend, key, "new").await);
+    let error = expect_permanent(Operation::Put, unsupported, put(backend, key, "new").await);
     assert!(error.to_string().contains("version 1"), "{error}");
     let mut options = PutOptions::default();
     options.metadata = MetadataPatch::new().tag("a", "b");
     let result = backend.put(key, canary::text("new"), options).await;
-    lasting(Operation::Put, unsupported, result);
-    lasting(Operation::Delete, unsupported, backend.delete(key).await);
-    lasting(Operation::Undelete, unsupported, backend.undelete(key).await);
-    lasting(Operation::Destroy, unsupported, backend.destroy(key).await);
-    lasting(Operation::Versions, unsupported, backend.versions(key).await);
-    lasting(Operation::Rollback, unsupported, backend.rollback(key, &1.into()).await);
-    lasting(Operation::Describe, unsupported, backend.describe(key).await);
+    expect_permanent(Operation::Put, unsupported, result);
+    expect_permanent(Operation::Delete, unsupported, backend.delete(key).await);
+    expect_permanent(Operation::Undelete, unsupported, backend.undelete(key).await);
+    expect_permanent(Operation::Destroy, unsupported, backend.destroy(key).await);
+    expect_permanent(Operation::Versions, unsupported, backend.versions(key).await);
+    expect_permanent(Operation::Rollback, unsupported, backend.rollback(key, &1.into()).await);
+    expect_permanent(Operation::Describe, unsupported, backend.describe(key).await);
     let patch = MetadataPatch::new().tag("a", "b");
-    lasting(Operation::Annotate, unsupported, backend.annotate(key, &patch).await);
+    expect_permanent(Operation::Annotate, unsupported, backend.annotate(key, &patch).await);
     let first = VersionSelector::Exact(1.into());
-    lasting(Operation::Get, unsupported, backend.get(key, &first).await);
+    expect_permanent(Operation::Get, unsupported, backend.get(key, &first).await);
 }
 
 async fn keys(server: &Server, path: &str) -> serde_json::Value {
@@ -159,9 +159,9 @@ async fn does_not_write_to_a_mount_replaced_by_version_1() {
         write_v1(server, "swapped", path, "of version 1").await;
     }
     let unsupported = ErrorKind::Unsupported;
-    lasting(Operation::Put, unsupported, put(&backend, &key, "new").await);
-    lasting(Operation::Put, unsupported, put(&other, &path("new"), "new").await);
-    lasting(Operation::Destroy, unsupported, third.destroy(&path("other")).await);
+    expect_permanent(Operation::Put, unsupported, put(&backend, &key, "new").await);
+    expect_permanent(Operation::Put, unsupported, put(&other, &path("new"), "new").await);
+    expect_permanent(Operation::Destroy, unsupported, third.destroy(&path("other")).await);
     for path in ["key", "metadata/other", "data/key"] {
         let kept = server.admin("GET", &format!("swapped/{path}"), None).await;
         assert_eq!(kept["data"]["value"], format!("{CANARY}of version 1"));
@@ -191,10 +191,10 @@ async fn uses_a_mount_that_was_upgraded_to_version_2() {
     }
     // The first request after the upgrade fails with a temporary error.
     let options = ListOptions::default();
-    passing(Operation::List, ErrorKind::Unavailable, lister.list(None, &options).await);
+    expect_transient(Operation::List, ErrorKind::Unavailable, lister.list(None, &options).await);
     let listed = lister.list(None, &options).await.unwrap();
     assert_eq!(listed.paths, slice::from_ref(&key));
-    passing(Operation::Get, ErrorKind::Unavailable, read(&reader, &key).await);
+    expect_transient(Operation::Get, ErrorKind::Unavailable, read(&reader, &key).await);
     assert_eq!(read(&reader, &key).await.unwrap(), "kept");
     put(&lister, &key, "new").await.unwrap();
     assert_eq!(read(&reader, &key).await.unwrap(), "new");
@@ -224,11 +224,11 @@ async fn a_secret_that_the_kv_command_deletes_can_be_undeleted() {
     let (backend, key) = (open(account.config()), account.path());
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     let _ = account.server.kv(&["delete", "secret/deleted"]);
-    lasting(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
-    lasting(Operation::Describe, ErrorKind::NotFound, backend.describe(&key).await);
+    expect_permanent(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
+    expect_permanent(Operation::Describe, ErrorKind::NotFound, backend.describe(&key).await);
     backend.undelete(&key).await.unwrap();
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     let _ = account.server.kv(&["metadata", "delete", "secret/deleted"]);
-    lasting(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
-    lasting(Operation::Undelete, ErrorKind::NotFound, backend.undelete(&key).await);
+    expect_permanent(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);
+    expect_permanent(Operation::Undelete, ErrorKind::NotFound, backend.undelete(&key).await);
 }

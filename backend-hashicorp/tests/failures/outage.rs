@@ -8,8 +8,8 @@ use strongroom_testkit::openbao::{ApproleOptions, Server};
 use strongroom_testkit::proxy::Proxy;
 
 use crate::support::{
-    Account, LIMIT, check, config, config_for, lasting, open, passing, path, read,
-    read_until_success, root, write,
+    Account, LIMIT, check, config, config_for, expect_permanent, expect_transient, open, path,
+    read, read_until_success, root, write,
 };
 
 /// A timeout that a test can wait for.
@@ -60,12 +60,13 @@ async fn the_token_survives_a_restart_of_the_server() {
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
 
     server.kill();
-    passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
-    let error = passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+    expect_transient(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+    let error = expect_transient(Operation::Health, ErrorKind::Unavailable, backend.health().await);
     assert!(error.to_string().contains("cannot be reached"), "{error}");
 
     server.start_again().await;
-    let error = passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+    let error =
+        expect_transient(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
     assert!(error.to_string().contains("the server is sealed"), "{error}");
     assert_eq!(server_state(&backend).await, sealed());
 
@@ -86,7 +87,8 @@ async fn reads_recover_after_an_unseal() {
     let fresh = open(config(&server, root(&server)));
     server.seal().await;
     for backend in [&backend, &fresh] {
-        let error = passing(Operation::Get, ErrorKind::Unavailable, read(backend, &key).await);
+        let error =
+            expect_transient(Operation::Get, ErrorKind::Unavailable, read(backend, &key).await);
         assert!(error.to_string().contains("the server is sealed"), "{error}");
         assert_eq!(server_state(backend).await, sealed());
     }
@@ -101,7 +103,7 @@ async fn reads_recover_after_an_unseal() {
 async fn reads_recover_once_the_server_is_initialised() {
     let mut server = Server::uninitialised().await;
     let (backend, key) = (open(config(&server, root(&server))), path("key"));
-    passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+    expect_transient(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
     let uninitialised = (HealthStatus::Unavailable, "uninitialised".to_owned());
     assert_eq!(server_state(&backend).await, uninitialised);
     server.initialise().await;
@@ -116,9 +118,10 @@ async fn a_backend_can_start_before_its_server() {
     server.kill();
     let (backend, key) = (open(config(&server, root(&server))), path("key"));
     for _ in 0..2 {
-        let error = passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+        let error =
+            expect_transient(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
         assert!(error.to_string().contains("cannot be reached"), "{error}");
-        passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+        expect_transient(Operation::Health, ErrorKind::Unavailable, backend.health().await);
     }
     server.start_again().await;
     write(&server, "secret", "key", "new").await;
@@ -137,10 +140,10 @@ async fn a_suspended_server_causes_a_timeout() {
     let paused = server.pause();
     for backend in [&backend, &fresh] {
         let begin = Instant::now();
-        let error = passing(Operation::Get, ErrorKind::Timeout, read(backend, &key).await);
+        let error = expect_transient(Operation::Get, ErrorKind::Timeout, read(backend, &key).await);
         assert!(error.to_string().contains("no response within"), "{error}");
         assert!((TIMEOUT..LIMIT / 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
-        passing(Operation::Health, ErrorKind::Timeout, backend.health().await);
+        expect_transient(Operation::Health, ErrorKind::Timeout, backend.health().await);
     }
     paused.resume();
     for backend in [&backend, &fresh] {
@@ -167,9 +170,9 @@ async fn a_broken_connection_is_a_transient_error() {
     proxy.refuse();
     proxy.reset_existing();
     for _ in 0..2 {
-        passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
+        expect_transient(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
     }
-    passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+    expect_transient(Operation::Health, ErrorKind::Unavailable, backend.health().await);
     proxy.pass();
     assert_eq!(read_until_success(&backend, &key).await, "kept");
     assert_eq!(account.logins(), 1);
@@ -188,7 +191,7 @@ async fn a_stalled_connection_attempt_causes_a_connect_timeout() {
     config.timeout = LIMIT;
     let (backend, key) = (open(config), path("key"));
     let begin = Instant::now();
-    let error = passing(Operation::Get, ErrorKind::Timeout, read(&backend, &key).await);
+    let error = expect_transient(Operation::Get, ErrorKind::Timeout, read(&backend, &key).await);
     assert!(error.to_string().contains("no connection within"), "{error}");
     assert!((TIMEOUT..LIMIT / 2).contains(&begin.elapsed()), "{:?}", begin.elapsed());
     proxy.pass();
@@ -201,6 +204,6 @@ async fn a_closed_backend_sends_no_requests() {
     let backend = open(config(&server, root(&server)));
     server.kill();
     backend.close().await.unwrap();
-    lasting(Operation::Get, ErrorKind::Closed, read(&backend, &path("key")).await);
-    lasting(Operation::Health, ErrorKind::Closed, backend.health().await);
+    expect_permanent(Operation::Get, ErrorKind::Closed, read(&backend, &path("key")).await);
+    expect_permanent(Operation::Health, ErrorKind::Closed, backend.health().await);
 }

@@ -6,7 +6,7 @@ use strongroom_core::{
 };
 use strongroom_testkit::canary;
 
-use crate::support::{Account, lasting, open, path, put, read, read_until_success};
+use crate::support::{Account, expect_permanent, open, path, put, read, read_until_success};
 
 const NOTHING: &str = r#"path "secret/data/nothing" { capabilities = ["read"] }"#;
 
@@ -22,7 +22,7 @@ async fn a_policy_change_causes_no_login() {
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     account.server.write_policy("policy", NOTHING).await;
     for _ in 0..200 {
-        let error = lasting(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
+        let error = expect_permanent(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
         assert_eq!(error.advice(), "grant `read` on `secret/data/policy` to this role or token");
     }
     assert_eq!(account.logins(), 1);
@@ -37,19 +37,19 @@ async fn every_operation_without_permission_is_denied() {
     account.write("kept").await;
     let (backend, key) = (open(account.config()), account.path());
     let denied = ErrorKind::Denied;
-    lasting(Operation::Get, denied, read(&backend, &key).await);
-    lasting(Operation::Put, denied, put(&backend, &key, "new").await);
-    lasting(Operation::Delete, denied, backend.delete(&key).await);
-    lasting(Operation::Undelete, denied, backend.undelete(&key).await);
-    lasting(Operation::Destroy, denied, backend.destroy(&key).await);
-    lasting(Operation::List, denied, backend.list(None, &ListOptions::default()).await);
-    lasting(Operation::Versions, denied, backend.versions(&key).await);
-    lasting(Operation::Rollback, denied, backend.rollback(&key, &1.into()).await);
-    lasting(Operation::Describe, denied, backend.describe(&key).await);
+    expect_permanent(Operation::Get, denied, read(&backend, &key).await);
+    expect_permanent(Operation::Put, denied, put(&backend, &key, "new").await);
+    expect_permanent(Operation::Delete, denied, backend.delete(&key).await);
+    expect_permanent(Operation::Undelete, denied, backend.undelete(&key).await);
+    expect_permanent(Operation::Destroy, denied, backend.destroy(&key).await);
+    expect_permanent(Operation::List, denied, backend.list(None, &ListOptions::default()).await);
+    expect_permanent(Operation::Versions, denied, backend.versions(&key).await);
+    expect_permanent(Operation::Rollback, denied, backend.rollback(&key, &1.into()).await);
+    expect_permanent(Operation::Describe, denied, backend.describe(&key).await);
     let patch = MetadataPatch::new().tag("a", "b");
-    lasting(Operation::Annotate, denied, backend.annotate(&key, &patch).await);
+    expect_permanent(Operation::Annotate, denied, backend.annotate(&key, &patch).await);
     let first = VersionSelector::Exact(1.into());
-    lasting(Operation::Get, denied, backend.get(&key, &first).await);
+    expect_permanent(Operation::Get, denied, backend.get(&key, &first).await);
     assert_eq!(account.logins(), 1);
     let kept = account.server.admin("GET", "secret/data/powerless", None).await;
     assert_eq!(kept["data"]["metadata"]["version"], 1);
@@ -70,12 +70,12 @@ async fn a_role_that_may_only_write_can_write_values_but_no_metadata() {
         options
     };
     let result = backend.put(&key, canary::text("third"), options()).await;
-    lasting(Operation::Put, ErrorKind::Denied, result);
+    expect_permanent(Operation::Put, ErrorKind::Denied, result);
     let mut conditional = PutOptions::default();
     conditional.condition = Condition::MustBeVersion(1.into());
     let result = backend.put(&key, canary::text("third"), conditional.clone()).await;
-    lasting(Operation::Put, ErrorKind::Conflict, result);
-    lasting(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
+    expect_permanent(Operation::Put, ErrorKind::Conflict, result);
+    expect_permanent(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
     let kept = account.server.admin("GET", "secret/data/write-only", None).await;
     assert_eq!(kept["data"]["metadata"]["version"], 2);
     conditional.condition = Condition::MustBeVersion(2.into());
@@ -87,7 +87,7 @@ async fn a_role_that_may_only_write_can_write_values_but_no_metadata() {
         format!(r#"{rules} path "secret/metadata/write-only" {{ capabilities = ["read"] }}"#);
     account.server.write_policy("write-only", &more).await;
     let result = backend.put(&key, canary::text("fourth"), options()).await;
-    let error = lasting(Operation::Put, ErrorKind::Denied, result);
+    let error = expect_permanent(Operation::Put, ErrorKind::Denied, result);
     assert!(error.advice().contains("`patch` on `secret/metadata/write-only`"), "{error}");
     let kept = account.server.admin("GET", "secret/data/write-only", None).await;
     assert_eq!(kept["data"]["metadata"]["version"], 3);
@@ -101,7 +101,7 @@ async fn a_mount_without_any_permission_is_denied() {
     config.mount = "no-such-mount".into();
     let (backend, key) = (open(config), path("key"));
     // The server does not tell a role without permissions what is mounted.
-    lasting(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
-    lasting(Operation::Put, ErrorKind::Denied, put(&backend, &key, "new").await);
+    expect_permanent(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
+    expect_permanent(Operation::Put, ErrorKind::Denied, put(&backend, &key, "new").await);
     assert_eq!(account.logins(), 1);
 }

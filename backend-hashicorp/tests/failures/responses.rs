@@ -11,8 +11,8 @@ use strongroom_testkit::proxy::Proxy;
 use strongroom_testkit::stub::{Reply, Request, Stub};
 
 use crate::support::{
-    Account, check, config_for, failed, lasting, mount_kv, open, passing, path, read,
-    read_until_error, read_until_success, write,
+    Account, check, config_for, expect_permanent, expect_transient, failed, mount_kv, open, path,
+    read, read_until_error, read_until_success, write,
 };
 
 /// The requests that get the bad reply.
@@ -116,7 +116,7 @@ async fn a_temporary_error_response_is_a_transient_error() {
     ] {
         for (backend, target) in fake.backends(&reply).await {
             fake.break_with(target, reply.clone());
-            passing(Operation::Get, kind, read(&backend, &path("key")).await);
+            expect_transient(Operation::Get, kind, read(&backend, &path("key")).await);
             fake.assert_recovery(&backend).await;
         }
     }
@@ -139,7 +139,7 @@ async fn passes_on_retry_after() {
         }
         let reply = Reply::new(status, "").header("Retry-After", CANARY);
         fake.break_with(Target::Secrets, reply);
-        passing(Operation::Get, kind, read(&fake.open(), &path("key")).await);
+        expect_transient(Operation::Get, kind, read(&fake.open(), &path("key")).await);
     }
 }
 
@@ -172,9 +172,17 @@ async fn a_malformed_response_is_unavailable_and_never_a_missing_secret() {
     ] {
         for (backend, target) in fake.backends(&reply).await {
             fake.break_with(target, reply.clone());
-            passing(Operation::Get, ErrorKind::Unavailable, read(&backend, &path("key")).await);
+            expect_transient(
+                Operation::Get,
+                ErrorKind::Unavailable,
+                read(&backend, &path("key")).await,
+            );
             let options = ListOptions::default();
-            passing(Operation::List, ErrorKind::Unavailable, backend.list(None, &options).await);
+            expect_transient(
+                Operation::List,
+                ErrorKind::Unavailable,
+                backend.list(None, &options).await,
+            );
             fake.assert_recovery(&backend).await;
         }
     }
@@ -193,7 +201,7 @@ async fn a_connection_that_breaks_before_the_response_is_a_transient_error() {
         }
         proxy.reset_existing();
     });
-    let error = passing(Operation::Get, ErrorKind::Unavailable, result);
+    let error = expect_transient(Operation::Get, ErrorKind::Unavailable, result);
     assert!(error.to_string().contains("the connection broke"), "{error}");
     fake.assert_recovery(&backend).await;
 }
@@ -208,7 +216,7 @@ async fn malformed_stored_data_is_corrupt() {
         let answer = json!({ "data": { "data": data, "metadata": metadata } });
         fake.break_with(Target::Secrets, Reply::json(200, &answer));
         let backend = fake.open();
-        lasting(Operation::Get, ErrorKind::Corrupt, read(&backend, &path("key")).await);
+        expect_permanent(Operation::Get, ErrorKind::Corrupt, read(&backend, &path("key")).await);
         fake.assert_recovery(&backend).await;
     }
 }
@@ -223,10 +231,10 @@ async fn does_not_follow_redirects_with_the_token() {
         for (backend, target) in fake.backends(&reply).await {
             fake.break_with(target, reply.clone());
             let result = read(&backend, &path("key")).await;
-            let error = passing(Operation::Get, ErrorKind::Unavailable, result);
+            let error = expect_transient(Operation::Get, ErrorKind::Unavailable, result);
             assert!(error.to_string().contains("redirects are not followed"), "{error}");
             fake.break_with(Target::All, reply.clone());
-            passing(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+            expect_transient(Operation::Health, ErrorKind::Unavailable, backend.health().await);
             fake.assert_recovery(&backend).await;
         }
     }
@@ -241,7 +249,11 @@ async fn rejects_a_response_over_64_mib() {
     config.timeout = Duration::from_secs(300);
     let backend = open(config);
     fake.break_with(Target::Secrets, Reply::new(200, vec![b' '; 64 * 1024 * 1024 + 1]));
-    let error = lasting(Operation::Get, ErrorKind::Unavailable, read(&backend, &path("key")).await);
+    let error = expect_permanent(
+        Operation::Get,
+        ErrorKind::Unavailable,
+        read(&backend, &path("key")).await,
+    );
     assert!(error.to_string().contains("64 MiB"), "{error}");
     fake.assert_recovery(&backend).await;
 }
@@ -258,7 +270,7 @@ async fn health_fails_if_another_server_responds() {
     ] {
         let backend = fake.open();
         fake.break_with(Target::All, reply);
-        passing(Operation::Health, kind, backend.health().await);
+        expect_transient(Operation::Health, kind, backend.health().await);
         fake.assert_recovery(&backend).await;
         backend.health().await.unwrap();
     }
@@ -279,7 +291,7 @@ async fn a_quota_of_the_server_is_rate_limited() {
 
     let error = read_until_error(&backend, &key).await;
     assert!(error.to_string().contains("a quota of the server is used up"), "{error}");
-    passing(Operation::Get, ErrorKind::RateLimited, Err::<(), _>(error));
+    expect_transient(Operation::Get, ErrorKind::RateLimited, Err::<(), _>(error));
     assert_eq!(read_until_success(&backend, &key).await, "kept");
 
     let headers = json!({ "enable_rate_limit_response_headers": true });

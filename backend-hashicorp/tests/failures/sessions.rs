@@ -16,7 +16,7 @@ use strongroom_testkit::openbao::ApproleOptions;
 use strongroom_testkit::stub::{Reply, Request, Stub};
 
 use crate::support::{
-    Account, LIMIT, check, config_for, lasting, open, path, read, read_until_success,
+    Account, LIMIT, check, config_for, expect_permanent, open, path, read, read_until_success,
 };
 
 const READERS: usize = 32;
@@ -193,7 +193,7 @@ async fn a_given_token_that_vault_reports_as_invalid_is_unauthenticated() {
     for backend in [backend, vault.open(auth())] {
         for _ in 0..2 {
             let result = read(&backend, &key).await;
-            let error = lasting(Operation::Get, ErrorKind::Unauthenticated, result);
+            let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
             assert!(error.advice().contains("VAULT_TOKEN"), "{error}");
         }
     }

@@ -13,7 +13,9 @@ use strongroom_testkit::issuer::{Issuer, Options, Tls};
 use strongroom_testkit::openbao::Server;
 use tempfile::TempDir;
 
-use crate::support::{config, config_for, lasting, open, passing, path, read, root, shared, write};
+use crate::support::{
+    config, config_for, expect_permanent, expect_transient, open, path, read, root, shared, write,
+};
 
 async fn read_with(config: HashicorpConfig) -> Result<String> {
     read(&open(config), &path("key")).await
@@ -24,10 +26,10 @@ async fn assert_rejected(config: HashicorpConfig, says: &str) {
     let backend = open(config);
     for _ in 0..2 {
         let result = read(&backend, &path("key")).await;
-        let error = lasting(Operation::Get, ErrorKind::Unavailable, result);
+        let error = expect_permanent(Operation::Get, ErrorKind::Unavailable, result);
         assert!(error.to_string().contains(says), "{error}");
     }
-    let error = lasting(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+    let error = expect_permanent(Operation::Health, ErrorKind::Unavailable, backend.health().await);
     assert!(error.to_string().contains(says), "{error}");
 }
 
@@ -53,10 +55,10 @@ async fn trusts_only_the_given_authority() {
 
     let mut plain = with(None);
     plain.address = server.address().replace("https:", "http:");
-    passing(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
+    expect_transient(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
     plain.auth = Some(AppRole::new("role", SecretId::Text(CANARY.into())).into());
-    passing(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
-    passing(Operation::Health, ErrorKind::Unavailable, open(plain).health().await);
+    expect_transient(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
+    expect_transient(Operation::Health, ErrorKind::Unavailable, open(plain).health().await);
 }
 
 #[tokio::test]
@@ -155,12 +157,14 @@ async fn open_rejects_unusable_certificate_files() {
     let mut config = config();
     config.ca_cert = Some(empty.clone());
     (config.client_cert, config.client_key) = (Some(none), Some(empty));
-    let error = lasting(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
+    let error =
+        expect_permanent(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
     assert_eq!(error.problems().len(), 2, "{error}");
 }
 
 fn assert_unusable(config: HashicorpConfig, names: &str) {
-    let error = lasting(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
+    let error =
+        expect_permanent(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
     assert!(error.to_string().contains(names), "{error}");
 }
 

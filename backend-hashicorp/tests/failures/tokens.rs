@@ -8,7 +8,9 @@ use strongroom_core::{Backend as _, ErrorKind, HealthStatus, Operation};
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::openbao::{ApproleOptions, Server};
 
-use crate::support::{Account, config, lasting, open, path, read, read_until_error, shared};
+use crate::support::{
+    Account, config, expect_permanent, open, path, read, read_until_error, shared,
+};
 
 /// Creates a token with these properties as root, and returns its accessor too. The token contains the
 /// canary.
@@ -99,7 +101,7 @@ async fn an_unknown_given_token_is_unauthenticated() {
     let backend = open(config(server, auth));
     for _ in 0..2 {
         let result = read(&backend, &path("key")).await;
-        let error = lasting(Operation::Get, ErrorKind::Unauthenticated, result);
+        let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
         assert!(error.advice().contains("VAULT_TOKEN"), "{error}");
     }
     assert_eq!(backend.health().await.unwrap().status, HealthStatus::Degraded);
@@ -118,10 +120,10 @@ async fn a_given_token_that_ends_is_unauthenticated() {
         let backend = open(config(account.server, auth));
         assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
         let error = read_until_error(&backend, &account.path()).await;
-        let error = lasting::<()>(Operation::Get, ErrorKind::Unauthenticated, Err(error));
+        let error = expect_permanent::<()>(Operation::Get, ErrorKind::Unauthenticated, Err(error));
         assert!(error.advice().contains("VAULT_TOKEN"), "{name}: {error}");
         let result = read(&backend, &account.path()).await;
-        lasting(Operation::Get, ErrorKind::Unauthenticated, result);
+        expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
     }
 }
 
@@ -156,5 +158,5 @@ async fn a_given_token_without_the_default_policy_works_until_it_is_revoked() {
     assert_eq!(backend.health().await.unwrap().status, HealthStatus::Ready);
     revoke(account.server, &accessor).await;
     let result = read(&backend, &account.path()).await;
-    lasting(Operation::Get, ErrorKind::Unauthenticated, result);
+    expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
 }

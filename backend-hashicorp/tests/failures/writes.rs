@@ -14,8 +14,8 @@ use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::openbao::Server;
 
 use crate::support::{
-    Account, LIMIT, check, config, lasting, mount_kv, open, path, put, read, read_until_error,
-    root, shared,
+    Account, LIMIT, check, config, expect_permanent, mount_kv, open, path, put, read,
+    read_until_error, root, shared,
 };
 
 /// Longer than the deletion times of one delete can differ.
@@ -27,7 +27,7 @@ async fn version(backend: &HashicorpBackend, path: &SecretPath, number: u64) -> 
 }
 
 fn assert_not_found(result: Result<String>) {
-    lasting(Operation::Get, ErrorKind::NotFound, result);
+    expect_permanent(Operation::Get, ErrorKind::NotFound, result);
 }
 
 fn with_tag(name: &str, text: &str) -> PutOptions {
@@ -165,7 +165,7 @@ async fn a_put_whose_later_part_would_be_denied_writes_nothing() {
     backend.delete(&key).await.unwrap();
     for options in [PutOptions::new(), with_tag("team", "payments")] {
         let result = backend.put(&key, canary::text("second"), options).await;
-        let error = lasting(Operation::Put, ErrorKind::Denied, result);
+        let error = expect_permanent(Operation::Put, ErrorKind::Denied, result);
         assert!(error.advice().contains("`update` on `secret/undelete/no-undelete`"), "{error}");
         assert!(error.to_string().contains("nothing was written"), "{error}");
         assert_eq!(current_version(account.server, &key).await, 1);

@@ -44,7 +44,7 @@ impl RotationWorker {
             }
             LocalEffect::Orphaned { revoked } => self.report(RotationStep::Orphaned { revoked }),
             LocalEffect::Finished { generation } => {
-                self.report(RotationStep::Finished { generation })
+                self.report(RotationStep::Finished { generation });
             }
             LocalEffect::Failed(cause) => {
                 let error = self.cause(cause);

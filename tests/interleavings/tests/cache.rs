@@ -147,22 +147,18 @@ fn no_thread_serves_an_entry_that_another_thread_saw_replaced() {
     explore(|| {
         let (store, secrets) = open();
         let floor = Floor::default();
-        // The first read fills the cache, the second one the thread's slot; the third one uses it.
-        let readers = [(), ()].map(|()| {
+        block_on(read(&secrets, &floor, Read::Get));
+        store.replace();
+        // A thread's second read fills its slot, and its third one uses it.
+        let reader = |reads: usize, kind: Read| {
             let floor = floor.clone();
             run(&secrets, async move |secrets: SecretsManager| {
-                for _ in 0..4 {
-                    read(&secrets, &floor, Read::Get).await;
+                for _ in 0..reads {
+                    read(&secrets, &floor, kind).await;
                 }
             })
-        });
-        store.replace();
-        let refresh = floor.clone();
-        let refresher = run(&secrets, async move |secrets: SecretsManager| {
-            read(&secrets, &refresh, Read::Refresh).await;
-        });
-        join(readers);
-        join([refresher]);
+        };
+        join([reader(3, Read::Get), reader(1, Read::Get), reader(1, Read::Refresh)]);
     });
 }
 

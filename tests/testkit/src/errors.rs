@@ -13,7 +13,11 @@ use crate::canary;
 /// If the result is not an error of this operation and kind, or is temporary. The other functions panic
 /// likewise.
 #[track_caller]
-pub fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
+pub fn expect_permanent<T: Debug>(
+    operation: Operation,
+    kind: ErrorKind,
+    result: Result<T>,
+) -> Error {
     let error = failed(operation, kind, result);
     assert!(!error.is_temporary(), "{error}");
     assert_eq!(error.retry_after(), None, "{error}");
@@ -22,7 +26,11 @@ pub fn lasting<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T
 
 /// Asserts a transient failure without a `retry_after` from the store.
 #[track_caller]
-pub fn passing<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
+pub fn expect_transient<T: Debug>(
+    operation: Operation,
+    kind: ErrorKind,
+    result: Result<T>,
+) -> Error {
     let error = failed(operation, kind, result);
     assert!(error.is_temporary(), "{error}");
     assert_eq!(error.retry_after(), None, "{error}");
