@@ -54,7 +54,7 @@ async fn a_login_needs_the_current_password() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "no login and no refusal")]
+#[should_panic(expected = "the login failed for another reason")]
 async fn reports_a_login_that_fails_for_another_reason() {
     let server = Server::start().await;
     server.sql("CREATE ROLE orders PASSWORD 'first'");
