@@ -1,5 +1,5 @@
 //! The primitives through which threads share the cache. Under `cfg(shuttle)` a model checker replaces them and
-//! explores their interleavings (`src/explore.rs`).
+//! explores their interleavings (`tests/interleavings`).
 
 #[cfg(not(shuttle))]
 pub(crate) use arc_swap::ArcSwap;

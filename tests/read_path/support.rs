@@ -74,7 +74,7 @@ pub(crate) fn text_of(secret: &Secret) -> &str {
     secret.expose_text().unwrap().strip_prefix(CANARY).unwrap()
 }
 
-/// The number of requests for this path, whatever their status.
+/// The number of requests for this path, with any status.
 pub(crate) fn count_requests(audit: &AuditLog, path: &str) -> usize {
     let is_match = |entry: &&serde_json::Value| {
         entry.pointer("/type").is_some_and(|kind| kind == "request")

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// Whether a host is this machine: `localhost`, or a loopback address with or without brackets.
 ///
-/// Another name counts as another machine, whatever it resolves to.
+/// Another name counts as another machine, even if it resolves to this one.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_that_named_the_region_is_named() {
+    fn names_the_variable_that_set_the_region() {
         let problems = parse(&[(DEFAULT_REGION, "!")]).unwrap_err();
         assert!(problems[0].starts_with("`AWS_DEFAULT_REGION` is not a region"), "{problems:?}");
     }
