@@ -208,7 +208,7 @@ impl Shared {
     async fn attempt_many(&self, paths: &[SecretPath], deadline: Deadline) -> Vec<Outcome<Secret>> {
         let request = async { Ok(self.backend.get_many(paths).await) };
         let Some(Ok(mut results)) = deadline.within(self.metrics.time(request)).await else {
-            return paths.iter().map(|_| Outcome::TimedOut(deadline.exceeded())).collect();
+            return paths.iter().map(|_| Outcome::TimedOut(deadline.timeout_error())).collect();
         };
         for result in &results {
             match result {

@@ -22,7 +22,7 @@ use std::hash::BuildHasher as _;
 use strongroom_core::{Error, ErrorKind, Secret, SecretPath, VersionSelector};
 
 use crate::clock::Tick;
-use crate::policy::{ReadPolicy, bounded};
+use crate::policy::{ReadPolicy, cap_duration};
 use crate::sync::AtomicBool;
 
 use self::entry::Entry;
@@ -32,7 +32,7 @@ use self::in_flight::{Join, Ticket};
 use self::limits::CacheLimits;
 pub(crate) use self::outage::is_outage;
 use self::recent::Recent;
-use self::shard::{NO_TABLE, Shard, ShardState, filtered};
+use self::shard::{NO_TABLE, Shard, ShardState, copy_retaining};
 
 /// A power of two. Ten thousand entries make tables of some 160, which take about 2 µs to copy.
 const SHARDS: usize = 64;
@@ -95,7 +95,7 @@ impl Cache {
             hasher: RandomState::default(),
             lifetimes: Lifetimes { ttl, stale_if_error, negative_ttl },
             limits: CacheLimits { entries: max_entries, bytes: max_bytes },
-            flight_time: bounded(policy.timeout),
+            flight_time: cap_duration(policy.timeout),
             entries: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             hand: AtomicUsize::new(0),
@@ -260,7 +260,7 @@ impl Cache {
         let is_uncertain = state.is_uncertain(&key.path, Tick::now());
         let entry = match outcome {
             Ok(secret) => {
-                let entry = Entry::found(key.clone(), secret, asked_at, &self.lifetimes);
+                let entry = Entry::from_secret(key.clone(), secret, asked_at, &self.lifetimes);
                 if is_uncertain {
                     entry.and_then(|entry| self.stale_only(entry, asked_at.0))
                 } else {
@@ -316,7 +316,7 @@ impl Cache {
             return;
         }
         let (mut entries, mut bytes) = (0, 0);
-        let mut edited = filtered(&table, |entry| {
+        let mut edited = copy_retaining(&table, |entry| {
             let kept = keep(entry);
             if !kept {
                 (entries, bytes) = (entries + 1, bytes + entry.size);

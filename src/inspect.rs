@@ -20,7 +20,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Versions)?;
         self.require(Capability::Versions, Operation::Versions, &path)?;
         let result = self.shared.request(|| self.shared.backend.versions(&path)).await;
-        result.map_err(|error| self.named(error, Operation::Versions, &path))
+        result.map_err(|error| self.add_context(error, Operation::Versions, &path))
     }
 
     /// Reads the metadata of a secret, even an expired one, without its value.
@@ -32,7 +32,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Describe)?;
         self.require(Capability::Metadata, Operation::Describe, &path)?;
         let result = self.shared.request(|| self.shared.backend.describe(&path)).await;
-        result.map_err(|error| self.named(error, Operation::Describe, &path))
+        result.map_err(|error| self.add_context(error, Operation::Describe, &path))
     }
 
     /// Lists the paths below `prefix`, at any depth; everything if it is empty. Whole segments

@@ -203,7 +203,7 @@ impl Shared {
                 (error, timed_out && restarts)
             }
             None => {
-                let error = limit.exceeded();
+                let error = limit.timeout_error();
                 if has_copy && cache.record_timeout(key, &error) {
                     self.warn_of_stale(&key.path, error.kind());
                 }

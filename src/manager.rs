@@ -106,7 +106,7 @@ impl SecretsManager {
         let info = self.ready(Operation::Health)?;
         let deadline = Deadline::after(self.shared.policy.timeout);
         let result = deadline.within(self.shared.backend.health()).await;
-        let result = result.unwrap_or_else(|| Err(deadline.exceeded()));
+        let result = result.unwrap_or_else(|| Err(deadline.timeout_error()));
         result.map_err(|error| error.during(Operation::Health).from_backend(info.kind))
     }
 
@@ -181,7 +181,12 @@ impl SecretsManager {
         Err(info.unsupported(operation).at(path))
     }
 
-    pub(crate) fn named(&self, error: Error, operation: Operation, path: &SecretPath) -> Error {
+    pub(crate) fn add_context(
+        &self,
+        error: Error,
+        operation: Operation,
+        path: &SecretPath,
+    ) -> Error {
         error.during(operation).at(path).from_backend(self.backend().kind)
     }
 }

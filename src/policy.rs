@@ -54,7 +54,7 @@ pub(crate) const CACHE_PREFIX: &str = "SECRETS_CACHE_";
 const LOCAL_WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Caps a duration at ten years, so that adding and multiplying it cannot overflow.
-pub(crate) fn bounded(time: Duration) -> Duration {
+pub(crate) fn cap_duration(time: Duration) -> Duration {
     time.min(Duration::from_secs(10 * 365 * 86_400))
 }
 
@@ -245,7 +245,7 @@ impl ReadPolicy {
     /// How long a secret of this store is served from the cache; `None` without one.
     pub(crate) fn ttl(&self, info: &BackendInfo) -> Option<Duration> {
         let ttl = self.cache_ttl.or(info.default_cache_ttl);
-        ttl.filter(|ttl| !ttl.is_zero()).map(bounded)
+        ttl.filter(|ttl| !ttl.is_zero()).map(cap_duration)
     }
 
     /// How often a handle checks this store for a new version.
@@ -253,7 +253,7 @@ impl ReadPolicy {
         let beside_cache = || self.ttl(info).map(|ttl| ttl * 3 / 4);
         let interval = self.watch_interval.or_else(beside_cache);
         let interval = interval.filter(|interval| !interval.is_zero());
-        bounded(interval.unwrap_or(LOCAL_WATCH_INTERVAL))
+        cap_duration(interval.unwrap_or(LOCAL_WATCH_INTERVAL))
     }
 
     /// How often a read of this store is retried.

@@ -30,7 +30,7 @@ impl SecretsManager {
     /// fails authentication, and the errors of a store that cannot answer.
     pub async fn get(&self, path: impl AsRef<str>) -> Result<Secret> {
         let path = path.as_ref();
-        if let Some(secret) = self.cached(path, &VersionSelector::Active, Freshness::ANY) {
+        if let Some(secret) = self.lookup(path, &VersionSelector::Active, Freshness::ANY) {
             return Ok(secret);
         }
         let options = ReadOptions::new();
@@ -44,7 +44,7 @@ impl SecretsManager {
     /// As [`get`](Self::get); [`ErrorKind::Unsupported`] if the store has no versions or labels.
     pub async fn get_with(&self, path: impl AsRef<str>, options: ReadOptions) -> Result<Secret> {
         let path = path.as_ref();
-        match self.cached(path, &options.version, options.freshness()) {
+        match self.lookup(path, &options.version, options.freshness()) {
             Some(secret) => Ok(secret),
             None => Box::pin(self.read(path, &options, self.deadline(&options))).await,
         }
@@ -116,7 +116,7 @@ impl SecretsManager {
             let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
             let (options, deadline) = (&options, self.deadline(&options));
             let read = |path: String| async move {
-                match self.cached(&path, &options.version, options.freshness()) {
+                match self.lookup(&path, &options.version, options.freshness()) {
                     Some(secret) => Ok(secret),
                     None => self.read(&path, options, deadline).await,
                 }
@@ -210,7 +210,7 @@ impl SecretsManager {
         options: ReadOptions,
     ) -> Result<SecretValue> {
         let secret = self.get_with(path, options).await?;
-        secret.field(name).map_err(|error| self.named(error, Operation::Get, secret.path()))
+        secret.field(name).map_err(|error| self.add_context(error, Operation::Get, secret.path()))
     }
 
     /// Reads a secret as `T`, from its JSON; see [`SecretValue::parse_json`].
@@ -244,12 +244,12 @@ impl SecretsManager {
         options: ReadOptions,
     ) -> Result<T> {
         let secret = self.get_with(path, options).await?;
-        secret.parse_json().map_err(|error| self.named(error, Operation::Get, secret.path()))
+        secret.parse_json().map_err(|error| self.add_context(error, Operation::Get, secret.path()))
     }
 
     /// The secret that the cache holds.
     #[inline]
-    fn cached(
+    fn lookup(
         &self,
         path: &str,
         version: &VersionSelector,
@@ -311,7 +311,7 @@ impl SecretsManager {
         let path = self.resolve_version(path.as_str(), version)?;
         let deadline = Deadline::after(self.shared.policy.timeout);
         let result = self.shared.load(&path, version, Freshness::NOW, deadline).await;
-        result.map_err(|error| self.named(error, Operation::Get, &path))
+        result.map_err(|error| self.add_context(error, Operation::Get, &path))
     }
 
     /// As [`read_fresh`](Self::read_fresh), for several secrets.
@@ -320,7 +320,7 @@ impl SecretsManager {
         let resolved = paths.iter().map(resolve).collect();
         let options = ReadOptions::new().max_age(Duration::ZERO).never_stale();
         let complete = |path: &SecretPath, result: Result<Secret>| {
-            result.map_err(|error| self.named(error, Operation::Get, path))
+            result.map_err(|error| self.add_context(error, Operation::Get, path))
         };
         self.read_many(resolved, &options, complete).await
     }
@@ -353,7 +353,7 @@ impl SecretsManager {
                 let version = Version::new("default");
                 Ok(Secret::new(path.clone(), version, Metadata::default(), value.clone()))
             }
-            _ => Err(self.named(error, Operation::Get, path)),
+            _ => Err(self.add_context(error, Operation::Get, path)),
         })
     }
 }

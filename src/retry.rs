@@ -10,7 +10,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
-use crate::policy::{TIMEOUT, bounded};
+use crate::policy::{TIMEOUT, cap_duration};
 use crate::runtime;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ pub(crate) struct Deadline {
 
 impl Deadline {
     pub(crate) fn after(limit: Duration) -> Self {
-        let limit = bounded(limit);
+        let limit = cap_duration(limit);
         Self { limit, end: Instant::now() + limit }
     }
 
@@ -58,7 +58,7 @@ impl Deadline {
     }
 
     /// The error of a call that did not end in time.
-    pub(crate) fn exceeded(self) -> Error {
+    pub(crate) fn timeout_error(self) -> Error {
         Error::new(
             ErrorKind::Timeout,
             format!("check that the store is well, or raise `{TIMEOUT}`"),
@@ -145,7 +145,7 @@ impl Retries {
                     self.budget.earn();
                     return Outcome::Answer(answer);
                 }
-                None => return Outcome::TimedOut(deadline.exceeded()),
+                None => return Outcome::TimedOut(deadline.timeout_error()),
             };
             let pauses = pauses.get_or_insert_with(|| self.pauses());
             match pauses.pause_after(&error, deadline).await {

@@ -74,7 +74,7 @@ impl SecretsManager {
         }
         let guard = WriteGuard::new(&self.shared, path);
         let result = guard.run(self.shared.backend.put(path, value, options)).await;
-        result.map_err(|error| self.named(error, Operation::Put, path))
+        result.map_err(|error| self.add_context(error, Operation::Put, path))
     }
 
     /// Writes `source` as JSON.
@@ -100,8 +100,8 @@ impl SecretsManager {
         options: PutOptions,
     ) -> Result<Version> {
         let path = self.resolve(path.as_ref(), Operation::Put)?;
-        let value =
-            SecretValue::json(source).map_err(|error| self.named(error, Operation::Put, &path))?;
+        let value = SecretValue::json(source)
+            .map_err(|error| self.add_context(error, Operation::Put, &path))?;
         self.write(&path, value, options).await
     }
 
@@ -115,7 +115,7 @@ impl SecretsManager {
         self.require(Capability::Delete, Operation::Delete, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
         let result = guard.run(self.shared.backend.delete(&path)).await;
-        result.map_err(|error| self.named(error, Operation::Delete, &path))
+        result.map_err(|error| self.add_context(error, Operation::Delete, &path))
     }
 
     /// Undoes a delete. Succeeds on a secret that is not deleted.
@@ -128,7 +128,7 @@ impl SecretsManager {
         self.require(Capability::Undelete, Operation::Undelete, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
         let result = guard.run(self.shared.backend.undelete(&path)).await;
-        result.map_err(|error| self.named(error, Operation::Undelete, &path))
+        result.map_err(|error| self.add_context(error, Operation::Undelete, &path))
     }
 
     /// Removes a secret and all its versions for good. Succeeds if there is nothing to destroy.
@@ -140,7 +140,7 @@ impl SecretsManager {
         self.require(Capability::Delete, Operation::Destroy, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
         let result = guard.run(self.shared.backend.destroy(&path)).await;
-        result.map_err(|error| self.named(error, Operation::Destroy, &path))
+        result.map_err(|error| self.add_context(error, Operation::Destroy, &path))
     }
 
     /// Makes the value of an earlier version the active one. Returns the active version: `version`
@@ -159,7 +159,7 @@ impl SecretsManager {
         self.require(Capability::Rollback, Operation::Rollback, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
         let result = guard.run(self.shared.backend.rollback(&path, &version)).await;
-        result.map_err(|error| self.named(error, Operation::Rollback, &path))
+        result.map_err(|error| self.add_context(error, Operation::Rollback, &path))
     }
 
     /// Changes metadata, tags or expiry without writing a version.
@@ -172,7 +172,7 @@ impl SecretsManager {
         self.require(Capability::Metadata, Operation::Annotate, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
         let result = guard.run(self.shared.backend.annotate(&path, &patch)).await;
-        result.map_err(|error| self.named(error, Operation::Annotate, &path))
+        result.map_err(|error| self.add_context(error, Operation::Annotate, &path))
     }
 
     /// Makes the store rotate a secret itself.
@@ -185,6 +185,6 @@ impl SecretsManager {
         self.require(Capability::Rotate, Operation::Rotate, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
         let result = guard.start(self.shared.backend.rotate(&path)).await;
-        result.map_err(|error| self.named(error, Operation::Rotate, &path))
+        result.map_err(|error| self.add_context(error, Operation::Rotate, &path))
     }
 }

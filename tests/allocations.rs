@@ -24,7 +24,7 @@ fn allocations(read: impl FnOnce()) -> u64 {
     measure(read).count_total
 }
 
-async fn cached() -> SecretsManager {
+async fn manager_with_cached_secret() -> SecretsManager {
     let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(3600));
     let secrets = SecretsManager::with_policy(MemoryBackend::new(), policy);
     secrets.put(PATH, "sk-0123456789abcdef").await.unwrap();
@@ -33,7 +33,7 @@ async fn cached() -> SecretsManager {
 
 #[tokio::test]
 async fn a_hit_allocates_nothing() {
-    let secrets = cached().await;
+    let secrets = manager_with_cached_secret().await;
     let (production, clone) = (secrets.namespace("production").unwrap(), secrets.clone());
     let hour = ReadOptions::new().max_age(Duration::from_secs(3600));
     let handle = secrets.watch(PATH).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_hit_allocates_nothing() {
 
 #[tokio::test]
 async fn a_hit_on_another_thread_allocates_nothing() {
-    let secrets = cached().await;
+    let secrets = manager_with_cached_secret().await;
     secrets.get(PATH).await.unwrap();
     let reader = std::thread::spawn(move || {
         // The first read allocates the thread-local state.

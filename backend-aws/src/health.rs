@@ -16,7 +16,7 @@ impl Client {
             Ok(()) => (HealthStatus::Ready, Vec::new()),
             Err(failure) => match failure.reason {
                 Reason::NotFound | Reason::Deleted => (HealthStatus::Ready, Vec::new()),
-                reason => degraded(reason, failure.into())?,
+                reason => report_degraded(reason, failure.into())?,
             },
         };
         let mut health = Health::new(status).detail("region", &self.region);
@@ -41,7 +41,10 @@ impl Client {
 }
 
 /// The status of a service that answers and refuses, and the reason.
-fn degraded(reason: Reason, error: Error) -> Result<(HealthStatus, Vec<(&'static str, String)>)> {
+fn report_degraded(
+    reason: Reason,
+    error: Error,
+) -> Result<(HealthStatus, Vec<(&'static str, String)>)> {
     let name = match (reason, error.kind()) {
         (Reason::Denied, _) => "permission",
         (_, ErrorKind::Unauthenticated) => "credentials",

@@ -24,10 +24,10 @@ struct Store {
 
 impl Store {
     async fn new() -> Self {
-        Self::configured(|_| {}).await
+        Self::with_config(|_| {}).await
     }
 
-    async fn configured(change: impl FnOnce(&mut AwsConfig)) -> Self {
+    async fn with_config(change: impl FnOnce(&mut AwsConfig)) -> Self {
         static SERVER: OnceCell<Server> = OnceCell::const_new();
         let server = SERVER.get_or_init(Server::start).await;
         let mut config = config(server.endpoint());
@@ -56,7 +56,7 @@ impl Store {
         self.backend.get(&path(at), &version).await.unwrap_err().kind()
     }
 
-    async fn listed(&self, below: &str, options: ListOptions) -> Vec<String> {
+    async fn list_names(&self, below: &str, options: ListOptions) -> Vec<String> {
         let page = self.backend.list(Some(&path(below)), &options).await.unwrap();
         assert!(page.next.is_none());
         page.paths.iter().map(|path| path.as_str().to_owned()).collect()
@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// The answer of `DescribeSecret` to boto3.
-    fn described(&self, name: &str) -> Value {
+    fn describe(&self, name: &str) -> Value {
         self.eval(&format!("client.describe_secret(SecretId='{name}')"))
     }
 }
@@ -150,7 +150,7 @@ async fn versions_and_labels_interoperate() {
 
     let active = store.backend.rollback(&path(at), &token.into()).await.unwrap();
     assert_eq!(active.to_string(), token);
-    let stages = store.described(at)["VersionIdsToStages"].clone();
+    let stages = store.describe(at)["VersionIdsToStages"].clone();
     assert_eq!(stages[token], json!(["AWSCURRENT"]));
     let previous = stages[&three].as_array().unwrap();
     assert!(previous.contains(&json!("AWSPREVIOUS")), "{stages}");
@@ -178,7 +178,7 @@ async fn metadata_interoperates() {
         .tag("odd", "a, \"b\" = 50%");
     let options = PutOptions::new().metadata(patch);
     store.backend.put(&path(at), "hello".into(), options).await.unwrap();
-    let described = store.described(at);
+    let described = store.describe(at);
     assert_eq!(described["Description"], "the key ž");
     let expected = map([
         ("odd", "strongroom:a=2C =22b=22 =3D 50=25"),
@@ -207,7 +207,7 @@ async fn metadata_interoperates() {
     let patch =
         MetadataPatch::new().remove_tag("team").clear_description().clear_rotation_interval();
     store.backend.annotate(&path(at), &patch).await.unwrap();
-    let described = store.described(at);
+    let described = store.describe(at);
     let left = map([("Cost Center", ""), ("strongroom.kind", "oauth_token")]);
     assert_eq!(tags(&described), left);
     assert_eq!(described["Description"].as_str().unwrap_or_default(), "");
@@ -218,21 +218,21 @@ async fn metadata_interoperates() {
 #[tokio::test]
 async fn new_secrets_get_the_configured_prefix_key_and_tags() {
     for (prefix, name) in [("production", "production/given/key"), ("/", "/given/key")] {
-        let store = Store::configured(|config| {
+        let store = Store::with_config(|config| {
             config.prefix = Some(prefix.into());
             config.kms_key_id = Some("alias/operator".into());
             config.tags = map([("cost center", "a=b"), ("team", "payments")]);
         });
         let store = store.await;
         store.put("given/key", "one").await;
-        let described = store.described(name);
+        let described = store.describe(name);
         assert_eq!(described["KmsKeyId"], "alias/operator");
         assert_eq!(tags(&described), map([("cost center", "a=b"), ("team", "payments")]));
-        assert_eq!(store.listed("given", ListOptions::new()).await, ["given/key"]);
+        assert_eq!(store.list_names("given", ListOptions::new()).await, ["given/key"]);
         // A tag that an operator removes is not set again.
         store.run(&format!("client.untag_resource(SecretId='{name}', TagKeys=['team'])"));
         store.put("given/key", "two").await;
-        assert_eq!(tags(&store.described(name)), map([("cost center", "a=b")]));
+        assert_eq!(tags(&store.describe(name)), map([("cost center", "a=b")]));
         let details = store.backend.describe(&path("given/key")).await.unwrap().details;
         assert_eq!(details["kms_key"], "alias/operator");
     }
@@ -240,7 +240,7 @@ async fn new_secrets_get_the_configured_prefix_key_and_tags() {
 
 #[tokio::test]
 async fn deletions_interoperate() {
-    let store = Store::configured(|config| config.recovery_window_days = 9).await;
+    let store = Store::with_config(|config| config.recovery_window_days = 9).await;
     let at = "both/deleted";
     store.put(at, "one").await;
     // Its metadata is cached; a read of the deleted secret fails nevertheless.
@@ -252,8 +252,8 @@ async fn deletions_interoperate() {
     assert!(many.iter().all(|read| read.as_ref().unwrap_err().kind() == ErrorKind::NotFound));
     let error = store.backend.describe(&path(at)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(store.listed("both", ListOptions::new()).await.iter().all(|path| path != at));
-    let deleted = store.listed("both", ListOptions::new().include_deleted()).await;
+    assert!(store.list_names("both", ListOptions::new()).await.iter().all(|path| path != at));
+    let deleted = store.list_names("both", ListOptions::new().include_deleted()).await;
     assert!(deleted.iter().any(|path| path == at));
     store.backend.delete(&path(at)).await.unwrap();
     store.backend.undelete(&path(at)).await.unwrap();
@@ -293,7 +293,7 @@ async fn a_secret_without_a_value_is_not_found() {
     let many = store.backend.get_many(&[path(at), path("bare/none")]).await;
     assert_eq!(many[0].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
     for options in [ListOptions::new(), ListOptions::new().include_deleted()] {
-        assert_eq!(store.listed("bare", options).await, [""; 0]);
+        assert_eq!(store.list_names("bare", options).await, [""; 0]);
     }
     let error = store.backend.versions(&path(at)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -311,7 +311,7 @@ async fn a_secret_without_a_value_is_not_found() {
     assert_eq!(metadata.tags, map([("team", "core")]));
     let error = store.backend.put(&path(at), "second".into(), options()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert_eq!(store.listed("bare", ListOptions::new()).await, [at]);
+    assert_eq!(store.list_names("bare", ListOptions::new()).await, [at]);
 }
 
 #[tokio::test]
@@ -323,7 +323,7 @@ async fn ignores_names_that_are_not_paths() {
          \x20   client.create_secret(Name=name, SecretString=name)",
     );
     let expected = ["odd/_+:.@-j", "odd/equal:sign/h", "odd/i"];
-    let mut listed = store.listed("odd", ListOptions::new()).await;
+    let mut listed = store.list_names("odd", ListOptions::new()).await;
     listed.sort_unstable();
     assert_eq!(listed, expected);
     assert_eq!(store.text("odd/equal:sign/h", VersionSelector::Active).await, "odd/equal=sign/h");

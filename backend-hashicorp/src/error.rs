@@ -112,7 +112,7 @@ impl Response {
     /// The error that this response means for a request with this permission.
     pub(crate) fn to_error(&self, permission: RequiredPermission<'_>) -> Error {
         match self.status {
-            403 if self.is_server_error() => denied(permission),
+            403 if self.is_server_error() => permission_denied(permission),
             404 if self.is_not_found() => not_found(),
             404 if self.is_for_kv_v2() => mount_upgrading(),
             400 if self.is_cas_mismatch() => version_conflict(),
@@ -176,7 +176,7 @@ impl Response {
     }
 }
 
-fn denied(permission: RequiredPermission<'_>) -> Error {
+fn permission_denied(permission: RequiredPermission<'_>) -> Error {
     let RequiredPermission { capability, path } = permission;
     // In a policy, the segment `+` matches any segment.
     let path = if path.split('/').any(|segment| segment == "+") {

@@ -82,7 +82,7 @@ impl VaultAuthenticator {
         mount: &str,
     ) -> Result<SecretString> {
         let token = wrapping_token.expose_secret();
-        if let Some(unwrapped) = &*self.unwrapped() {
+        if let Some(unwrapped) = &*self.lock_unwrapped() {
             let known = unwrapped.wrapping_token.expose_secret();
             if known.as_bytes().ct_eq(token.as_bytes()).into() {
                 return Ok(unwrapped.secret_id.clone());
@@ -104,7 +104,7 @@ impl VaultAuthenticator {
         }
         let response = self.send_wrapping("unwrap", &EmptyBody {}, &header).await?;
         let secret_id = SecretString::from(&*response.data::<UnwrappedSecretId<'_>>()?.secret_id);
-        *self.unwrapped() = Some(Unwrapped { wrapping_token, secret_id: secret_id.clone() });
+        *self.lock_unwrapped() = Some(Unwrapped { wrapping_token, secret_id: secret_id.clone() });
         Ok(secret_id)
     }
 
@@ -126,7 +126,7 @@ impl VaultAuthenticator {
         if response.is_success() { Ok(response) } else { Err(response.to_server_error()) }
     }
 
-    fn unwrapped(&self) -> std::sync::MutexGuard<'_, Option<Unwrapped>> {
+    fn lock_unwrapped(&self) -> std::sync::MutexGuard<'_, Option<Unwrapped>> {
         self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

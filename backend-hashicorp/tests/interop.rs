@@ -95,7 +95,7 @@ fn fields(json: &str) -> SecretValue {
     SecretValue::from_stored(ValueFormat::Fields, json.into()).unwrap()
 }
 
-fn parsed(secret: &Secret) -> Value {
+fn parse(secret: &Secret) -> Value {
     secret.parse_json().unwrap()
 }
 
@@ -139,18 +139,18 @@ async fn reads_secrets_of_the_kv_command() {
     let secret = store.get("command/fields").await;
     assert_eq!(secret.value().format(), ValueFormat::Fields);
     assert_eq!(secret.field("password").unwrap().expose_text().unwrap(), TEXT);
-    assert_eq!(parsed(&secret), json!({ "user": "app", "password": TEXT, "port": "5432" }));
+    assert_eq!(parse(&secret), json!({ "user": "app", "password": TEXT, "port": "5432" }));
 
     let nested = json!({ "deep": { "list": [1, { "ž": null }] }, "id": 9_007_199_254_740_991_u64 });
     store.kv_put_json("command/nested", &nested.to_string());
-    assert_eq!(parsed(&store.get("command/nested").await), nested);
+    assert_eq!(parse(&store.get("command/nested").await), nested);
 
     // An object whose member `value` is not a string is fields.
     store.kv_put_json("command/number", r#"{"value":5}"#);
     let secret = store.get("command/number").await;
     assert_eq!(secret.field("value").unwrap().expose_text().unwrap(), "5");
     store.kv_put_json("command/empty", "{}");
-    assert_eq!(parsed(&store.get("command/empty").await), json!({}));
+    assert_eq!(parse(&store.get("command/empty").await), json!({}));
 }
 
 #[tokio::test]
@@ -184,12 +184,12 @@ async fn a_patch_of_the_kv_command_makes_a_version() {
     drop(store.kv("patch secret/both/patch password=new"));
     let secret = store.get("both/patch").await;
     assert_eq!(secret.version(), &2.into());
-    assert_eq!(parsed(&secret), json!({ "user": "app", "password": "new" }));
+    assert_eq!(parse(&secret), json!({ "user": "app", "password": "new" }));
     // Text becomes fields when it gets a second member.
     store.put("both/text", "hello").await;
     drop(store.kv("patch secret/both/text more=fields"));
     let secret = store.get("both/text").await;
-    assert_eq!(parsed(&secret), json!({ "value": "hello", "more": "fields" }));
+    assert_eq!(parse(&secret), json!({ "value": "hello", "more": "fields" }));
 }
 
 #[tokio::test]

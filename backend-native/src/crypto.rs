@@ -184,7 +184,7 @@ mod tests {
 
     /// HMAC pads keys of up to 64 bytes with zeros (RFC 2104, section 2), so a shorter key is the
     /// same as its 32 padded bytes.
-    fn padded(short: &[u8]) -> Option<KeyBytes> {
+    fn zero_pad(short: &[u8]) -> Option<KeyBytes> {
         let mut key = Zeroizing::new([0; KEY_LEN]);
         key.get_mut(..short.len())?.copy_from_slice(short);
         Some(key)
@@ -198,7 +198,7 @@ mod tests {
                 continue;
             }
             for test in group.tests {
-                let key = AeadKey::new(&padded(&test.key).unwrap());
+                let key = AeadKey::new(&zero_pad(&test.key).unwrap());
                 let sealed = [&test.nonce[..], &test.ct, &test.tag].concat();
                 let opened = key.open(&test.aad, &sealed);
                 match test.result {
@@ -222,7 +222,7 @@ mod tests {
         let mut run = 0;
         for group in MacTests::load(Mac::HmacSha256).unwrap().test_groups {
             for test in group.tests {
-                let Some(key) = padded(&test.key).filter(|_| group.tag_size == 256) else {
+                let Some(key) = zero_pad(&test.key).filter(|_| group.tag_size == 256) else {
                     continue;
                 };
                 let verified = MacKey::new(&key).verify(&test.msg, &test.tag);
@@ -250,7 +250,7 @@ mod tests {
         let mut run = 0;
         for group in HkdfTests::load(Hkdf::HkdfSha256).unwrap().test_groups {
             for test in group.tests {
-                let Some(salt) = padded(&test.salt).filter(|_| test.result == TestResult::Valid)
+                let Some(salt) = zero_pad(&test.salt).filter(|_| test.result == TestResult::Valid)
                 else {
                     continue;
                 };
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn known_answers_of_the_rfcs() {
         // RFC 4231, test case 2.
-        let key = MacKey::new(&padded(b"Jefe").unwrap());
+        let key = MacKey::new(&zero_pad(b"Jefe").unwrap());
         let mac = hex::encode(key.sign(b"what do ya want for nothing?"));
         assert_eq!(mac, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 

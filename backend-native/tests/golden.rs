@@ -18,12 +18,12 @@ use strongroom_core::{
 };
 use tempfile::TempDir;
 
-fn golden() -> PathBuf {
+fn golden_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
 fn contents() -> Value {
-    serde_json::from_slice(&fs::read(golden().join("store-v1.json")).unwrap()).unwrap()
+    serde_json::from_slice(&fs::read(golden_directory().join("store-v1.json")).unwrap()).unwrap()
 }
 
 /// A private copy of one store.
@@ -37,7 +37,7 @@ impl Copy {
         let directory = tempfile::tempdir().unwrap();
         for name in ["file", "key_file"].into_iter().filter_map(|field| store[field].as_str()) {
             let copy = directory.path().join(name);
-            fs::copy(golden().join(name), &copy).unwrap();
+            fs::copy(golden_directory().join(name), &copy).unwrap();
             #[cfg(unix)]
             {
                 use std::os::unix::fs::PermissionsExt;

@@ -18,7 +18,7 @@ use support::{
     store_file,
 };
 
-async fn refused(config: NativeConfig) -> Error {
+async fn open_error(config: NativeConfig) -> Error {
     NativeBackend::open(config).await.unwrap_err()
 }
 
@@ -62,14 +62,14 @@ async fn a_store_with_an_edited_schema_is_corrupt() {
         let directory = directory_in_memory();
         open(directory.path()).await.close().await.unwrap();
         raw(directory.path()).execute_batch(edit).unwrap();
-        let error = refused(config(directory.path())).await;
+        let error = open_error(config(directory.path())).await;
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{edit}: {error}");
         assert!(error.advice().contains("backup"), "{error}");
     }
     let directory = directory_in_memory();
     open(directory.path()).await.close().await.unwrap();
     raw(directory.path()).execute_batch("CREATE TABLE _other_tool (x)").unwrap();
-    let error = refused(config(directory.path())).await;
+    let error = open_error(config(directory.path())).await;
     assert!(error.to_string().contains("table `_other_tool` is added"), "{error}");
 }
 
@@ -80,11 +80,11 @@ async fn a_store_without_its_log_is_still_that_store() {
     put_next(&backend, "a", 1).await;
     let copied = directory_in_memory();
     fs::copy(store_file(directory.path()), store_file(copied.path())).unwrap();
-    let error = refused(config(copied.path())).await;
+    let error = open_error(config(copied.path())).await;
     assert!(error.to_string().contains("missing"), "its key is another: {error}");
     fs::write(key_file(copied.path()), [0xaa; 32]).unwrap();
     fs::set_permissions(key_file(copied.path()), Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(refused(config(copied.path())).await.kind(), ErrorKind::Unauthenticated);
+    assert_eq!(open_error(config(copied.path())).await.kind(), ErrorKind::Unauthenticated);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_key_that_was_replaced_cannot_be_put_back() {
     backend.rotate_kek().await.unwrap();
     backend.close().await.unwrap();
     connection.execute_batch("INSERT INTO keyring SELECT * FROM kept; DROP TABLE kept").unwrap();
-    assert_eq!(refused(config(directory.path())).await.kind(), ErrorKind::Corrupt);
+    assert_eq!(open_error(config(directory.path())).await.kind(), ErrorKind::Corrupt);
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn does_not_show_a_key_set_as_the_path_of_its_file() {
     let hexadecimal = "a1b2c3d4".repeat(8);
     for text in ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", &hexadecimal] {
         config.key = Some(KeySource::KeyFile(text.into()));
-        let error = refused(config.clone()).await;
+        let error = open_error(config.clone()).await;
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("`KeySource::Key`"), "{error}");
         assert!(!format!("{error:?}").contains(&text[..4]), "{error:?}");
@@ -146,7 +146,7 @@ async fn does_not_show_a_key_set_as_the_path_of_its_file() {
     }
 
     config.key = Some(KeySource::PassphraseFile("correct horse battery".into()));
-    let error = refused(config).await;
+    let error = open_error(config).await;
     assert!(error.to_string().contains("`KeySource::PassphraseFile`"), "{error}");
     assert!(!format!("{error:?}").contains("horse"), "{error:?}");
 }
@@ -156,7 +156,7 @@ async fn refuses_a_typed_text_of_32_bytes_as_a_key() {
     let directory = directory_in_memory();
     fs::write(key_file(directory.path()), "password-password-password-12345").unwrap();
     fs::set_permissions(key_file(directory.path()), Permissions::from_mode(0o600)).unwrap();
-    let error = refused(config(directory.path())).await;
+    let error = open_error(config(directory.path())).await;
     assert!(error.to_string().contains("is not a key"), "{error}");
     assert!(!error.to_string().contains("password"), "{error}");
 }
@@ -212,7 +212,7 @@ async fn refuses_a_log_that_others_can_access() {
         let log = beside(directory.path(), suffix);
         fs::write(&log, "").unwrap();
         fs::set_permissions(&log, Permissions::from_mode(0o666)).unwrap();
-        let error = refused(config(directory.path())).await;
+        let error = open_error(config(directory.path())).await;
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains(suffix), "{error}");
         fs::remove_file(log).unwrap();

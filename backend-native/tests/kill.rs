@@ -61,7 +61,7 @@ fn child() {
     });
 }
 
-fn kept(writer: u64, number: u64) -> String {
+fn value_to_keep(writer: u64, number: u64) -> String {
     format!("kept/{writer}/{number}")
 }
 
@@ -69,7 +69,7 @@ fn kept(writer: u64, number: u64) -> String {
 async fn write_forever(backend: Arc<NativeBackend>, writer: u64) {
     let mut latest = BTreeMap::new();
     for number in 0..KEPT {
-        let version = match backend.describe(&path(&kept(writer, number))).await {
+        let version = match backend.describe(&path(&value_to_keep(writer, number))).await {
             Ok(described) => described.version.number().unwrap(),
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => panic!("{error}"),
@@ -79,7 +79,7 @@ async fn write_forever(backend: Arc<NativeBackend>, writer: u64) {
     for step in 0.. {
         let number = step % KEPT;
         let version = latest[&number] + 1;
-        put_next(&backend, &kept(writer, number), version).await;
+        put_next(&backend, &value_to_keep(writer, number), version).await;
         println!("kept {writer} {number} {version}");
         if step == 0 {
             println!("writing");
@@ -123,7 +123,7 @@ fn spawn(role: &str, directory: &Path) -> (ChildProcess, BufReader<ChildStdout>)
 }
 
 /// The acknowledged writes in the output of a killed child, without an incomplete last line.
-fn acknowledged(output: &mut BufReader<ChildStdout>) -> Vec<(String, u64)> {
+fn read_acknowledgements(output: &mut BufReader<ChildStdout>) -> Vec<(String, u64)> {
     let mut acknowledged = Vec::new();
     let mut line = String::new();
     while output.read_line(&mut line).unwrap() > 0 {
@@ -132,7 +132,7 @@ fn acknowledged(output: &mut BufReader<ChildStdout>) -> Vec<(String, u64)> {
         if let ["kept", writer, number, version] = words.as_slice()
             && line.ends_with('\n')
         {
-            let path = kept(writer.parse().unwrap(), number.parse().unwrap());
+            let path = value_to_keep(writer.parse().unwrap(), number.parse().unwrap());
             acknowledged.push((path, version.parse().unwrap()));
         }
         line.clear();
@@ -154,7 +154,7 @@ impl Tally {
     async fn look(&mut self, backend: &NativeBackend, acknowledged: &[(String, u64)]) {
         for writer in 0..WRITERS {
             for number in 0..KEPT {
-                let name = kept(writer, number);
+                let name = value_to_keep(writer, number);
                 let Ok(described) = backend.describe(&path(&name)).await else { continue };
                 let latest = described.version.number().unwrap();
                 let seen = self.intact.entry(name.clone()).or_default();
@@ -201,7 +201,7 @@ async fn count_torn_versions(backend: &NativeBackend, name: &str) -> u64 {
 #[tokio::test]
 async fn loses_no_acknowledged_write() {
     let directory = directory_in_memory();
-    let (mut random, seed) = Random::seeded();
+    let (mut random, seed) = Random::from_entropy();
     println!("seed: {seed}");
     let begin = Instant::now();
     let given = std::env::var("STRONGROOM_KILLS").ok();
@@ -220,7 +220,7 @@ async fn loses_no_acknowledged_write() {
         std::thread::sleep(Duration::from_micros(random.below(30_000)));
         child.kill().unwrap();
         let backend = open(directory.path()).await;
-        tally.look(&backend, &acknowledged(&mut output)).await;
+        tally.look(&backend, &read_acknowledgements(&mut output)).await;
         if kill % 10 == 0 {
             backend.close().await.unwrap();
         }
@@ -238,7 +238,7 @@ async fn loses_no_acknowledged_write() {
 
 #[tokio::test]
 async fn a_store_whose_creator_was_killed_opens() {
-    let (mut random, seed) = Random::seeded();
+    let (mut random, seed) = Random::from_entropy();
     println!("seed: {seed}");
     let opening = time_to_open();
     let (mut without_store, mut unfinished) = (0, 0);
@@ -293,7 +293,7 @@ fn wait_until_rotating(directory: &Path, newest_before: u32) {
 #[tokio::test]
 async fn the_next_rotation_finishes_an_interrupted_one() {
     let directory = directory_in_memory();
-    let (mut random, seed) = Random::seeded();
+    let (mut random, seed) = Random::from_entropy();
     println!("seed: {seed}");
     let backend = open(directory.path()).await;
     for number in 0..ROTATED {

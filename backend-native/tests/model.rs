@@ -220,7 +220,7 @@ fn operations() -> u32 {
 #[test]
 fn agrees_with_the_memory_backend() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (_, seed) = Random::seeded();
+    let (_, seed) = Random::from_entropy();
     println!("seed: {seed}");
     let config = Config {
         cases: operations().div_ceil(OPERATIONS_PER_CASE),

@@ -23,7 +23,12 @@ async fn existing_with_key_file() -> TempDir {
 }
 
 /// Opening fails in this way and leaves every file of the directory as it was.
-async fn refused(directory: &Path, config: NativeConfig, kind: ErrorKind, words: &[&str]) -> Error {
+async fn open_error(
+    directory: &Path,
+    config: NativeConfig,
+    kind: ErrorKind,
+    words: &[&str],
+) -> Error {
     let before = snapshot(directory);
     let error = NativeBackend::open(config).await.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
@@ -46,17 +51,17 @@ async fn refuses_files_that_are_not_a_store() {
     foreign.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").unwrap();
     foreign.close().unwrap();
     fs::set_permissions(&store, Permissions::from_mode(0o600)).unwrap();
-    refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
+    open_error(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
 
     for text in ["x", "API_KEY=hunter2\n", &"no store at all\n".repeat(1000)] {
         private(&store, text);
         let error =
-            refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
+            open_error(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
         assert!(!error.to_string().contains("hunter2"));
     }
     // Not that the key is missing, which has nothing to do with such a file.
     fs::remove_file(key).unwrap();
-    refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
+    open_error(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
 }
 
 #[tokio::test]
@@ -66,7 +71,7 @@ async fn refuses_a_newer_schema_without_changing_it() {
     connection.pragma_update(None, "user_version", 99).unwrap();
     connection.close().unwrap();
     let words = ["schema 99", "supports up to 1", "newer"];
-    refused(directory.path(), config(directory.path()), ErrorKind::Unsupported, &words).await;
+    open_error(directory.path(), config(directory.path()), ErrorKind::Unsupported, &words).await;
 }
 
 #[tokio::test]
@@ -76,17 +81,17 @@ async fn distinguishes_a_wrong_key_from_damage() {
     let directory = existing_with_key_file().await;
     let other = private(&directory.path().join("other.key"), STANDARD.encode(KEY));
     let wrong = with(directory.path(), KeySource::KeyFile(other));
-    refused(directory.path(), wrong, unauthenticated, &words).await;
+    open_error(directory.path(), wrong, unauthenticated, &words).await;
     let wrong = with(directory.path(), key());
-    let error = refused(directory.path(), wrong, unauthenticated, &words).await;
+    let error = open_error(directory.path(), wrong, unauthenticated, &words).await;
     assert!(!error.to_string().contains(&STANDARD.encode(KEY)));
 
     let directory = existing(|_| passphrase()).await;
     let wrong = with(directory.path(), KeySource::Passphrase("correct horse".into()));
-    refused(directory.path(), wrong, unauthenticated, &words).await;
+    open_error(directory.path(), wrong, unauthenticated, &words).await;
     let file = private(&directory.path().join("passphrase"), format!(" {PASSPHRASE}"));
     let wrong = with(directory.path(), KeySource::PassphraseFile(file));
-    refused(directory.path(), wrong, unauthenticated, &words).await;
+    open_error(directory.path(), wrong, unauthenticated, &words).await;
     opens(with(directory.path(), passphrase())).await;
 }
 
@@ -95,14 +100,14 @@ async fn distinguishes_a_key_from_a_passphrase() {
     let directory = existing(|_| key()).await;
     let words = ["a key, not a passphrase", "`KeySource::KeyFile`", "`KeySource::Key`"];
     let other = with(directory.path(), passphrase());
-    refused(directory.path(), other, ErrorKind::Config, &words).await;
+    open_error(directory.path(), other, ErrorKind::Config, &words).await;
 
     let directory = existing(|_| passphrase()).await;
     let words = ["a passphrase, not a key", "`KeySource::Passphrase`"];
-    refused(directory.path(), with(directory.path(), key()), ErrorKind::Config, &words).await;
+    open_error(directory.path(), with(directory.path(), key()), ErrorKind::Config, &words).await;
     let file = private(&key_file(directory.path()), STANDARD.encode(KEY));
     let other = with(directory.path(), KeySource::KeyFile(file));
-    refused(directory.path(), other, ErrorKind::Config, &words).await;
+    open_error(directory.path(), other, ErrorKind::Config, &words).await;
 }
 
 #[tokio::test]
@@ -115,7 +120,7 @@ async fn refuses_files_that_others_can_access() {
         for exposed in [0o640, 0o604, 0o620, 0o601, 0o666] {
             fs::set_permissions(&path, Permissions::from_mode(exposed)).unwrap();
             let words = [setting, "group or others", "chmod 600", path.to_str().unwrap()];
-            refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
+            open_error(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
             assert_eq!(mode(&path), exposed);
         }
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
@@ -127,7 +132,7 @@ async fn refuses_files_that_others_can_access() {
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let exposed = with(directory.path(), KeySource::PassphraseFile(file));
     let words = ["`KeySource::PassphraseFile`", "group or others"];
-    refused(directory.path(), exposed, ErrorKind::Config, &words).await;
+    open_error(directory.path(), exposed, ErrorKind::Config, &words).await;
 }
 
 #[tokio::test]
@@ -137,7 +142,7 @@ async fn creates_no_new_key_for_an_existing_store() {
     let content = fs::read(&key).unwrap();
     fs::remove_file(&key).unwrap();
     let words = ["`KeySource::KeyFile`", "is missing", "restore", "secrets.db"];
-    refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
+    open_error(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
     private(&key, content);
     opens(config(directory.path())).await;
 }
@@ -160,18 +165,18 @@ async fn refuses_paths_that_cannot_hold_a_store() {
     ];
     for (path, complaint) in cases {
         let config = at(path, key());
-        refused(directory.path(), config, ErrorKind::Config, &words(complaint)).await;
+        open_error(directory.path(), config, ErrorKind::Config, &words(complaint)).await;
     }
     // Nor is a key left behind for a store that cannot be there.
     let config = at(directory.path().join("missing/secrets.db"), {
         KeySource::KeyFile(key_file(directory.path()))
     });
     let complaint = words("does not exist");
-    refused(directory.path(), config, ErrorKind::Config, &complaint).await;
+    open_error(directory.path(), config, ErrorKind::Config, &complaint).await;
     let key = KeySource::KeyFile(directory.path().join("missing/secrets.key"));
     let config = with(directory.path(), key);
     let complaint = ["`KeySource::KeyFile`", "does not exist"];
-    refused(directory.path(), config, ErrorKind::Config, &complaint).await;
+    open_error(directory.path(), config, ErrorKind::Config, &complaint).await;
 }
 
 #[tokio::test]
@@ -182,7 +187,7 @@ async fn refuses_a_link_to_the_store_but_follows_links_in_its_directory() {
     symlink(store_file(directory.path()), store_file(elsewhere.path())).unwrap();
     let words = ["`NativeConfig::path`", "not a link"];
     let linked = with(elsewhere.path(), key());
-    refused(directory.path(), linked, ErrorKind::Config, &words).await;
+    open_error(directory.path(), linked, ErrorKind::Config, &words).await;
 
     let way = elsewhere.path().join("way");
     symlink(directory.path(), &way).unwrap();
@@ -195,7 +200,7 @@ async fn refuses_a_link_to_the_store_but_follows_links_in_its_directory() {
     symlink("/nowhere/at/all", &dangling).unwrap();
     let config = with(directory.path(), KeySource::KeyFile(dangling));
     let words = ["`KeySource::KeyFile`", "does not exist"];
-    refused(directory.path(), config, ErrorKind::Config, &words).await;
+    open_error(directory.path(), config, ErrorKind::Config, &words).await;
 }
 
 #[tokio::test]
@@ -212,7 +217,7 @@ async fn refuses_a_truncated_store() {
     for length in [4096, 4097, whole.len() / 2, whole.len() - 4096] {
         private(&store, &whole[..length]);
         let words = ["corrupt", "backup"];
-        refused(directory.path(), config(directory.path()), ErrorKind::Corrupt, &words).await;
+        open_error(directory.path(), config(directory.path()), ErrorKind::Corrupt, &words).await;
     }
     // Part of the last page is missing, which only a read of that page detects.
     private(&store, &whole[..whole.len() - 1]);
@@ -235,20 +240,20 @@ async fn refuses_an_invalid_key_without_showing_it() {
     for content in not_keys {
         private(&key_file(directory.path()), content);
         let config = config(directory.path());
-        let error = refused(directory.path(), config, ErrorKind::Config, &words).await;
+        let error = open_error(directory.path(), config, ErrorKind::Config, &words).await;
         assert!(!error.to_string().contains("hunter2"), "{error}");
 
         let given = with(directory.path(), KeySource::Key(content.into()));
         let words = ["`KeySource::Key`", "not a key"];
-        let error = refused(directory.path(), given, ErrorKind::Config, &words).await;
+        let error = open_error(directory.path(), given, ErrorKind::Config, &words).await;
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
     private(&key_file(directory.path()), [b'A'; 5000]);
     let words = ["`KeySource::KeyFile`", "larger than 4,096 bytes"];
-    refused(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
+    open_error(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
     let directory_as_key = with(directory.path(), KeySource::KeyFile(directory.path().into()));
     let words = ["`KeySource::KeyFile`", "not a regular file"];
-    refused(directory.path(), directory_as_key, ErrorKind::Config, &words).await;
+    open_error(directory.path(), directory_as_key, ErrorKind::Config, &words).await;
 }
 
 #[tokio::test]
@@ -256,12 +261,12 @@ async fn refuses_a_short_passphrase() {
     let directory = directory_in_memory();
     let words = ["`KeySource::Passphrase`", "shorter than 8 bytes"];
     let short = with(directory.path(), KeySource::Passphrase("hunter2".into()));
-    let error = refused(directory.path(), short, ErrorKind::Config, &words).await;
+    let error = open_error(directory.path(), short, ErrorKind::Config, &words).await;
     assert!(!error.to_string().contains("hunter2"));
     let file = private(&directory.path().join("passphrase"), "hunter2\n");
     let short = with(directory.path(), KeySource::PassphraseFile(file));
     let words = ["`KeySource::PassphraseFile`", "shorter than 8 bytes"];
-    refused(directory.path(), short, ErrorKind::Config, &words).await;
+    open_error(directory.path(), short, ErrorKind::Config, &words).await;
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ fn name(number: u64) -> String {
     format!("rotated/{number}")
 }
 
-async fn filled(directory: &Path) -> NativeBackend {
+async fn fill_store(directory: &Path) -> NativeBackend {
     let backend = open(directory).await;
     for number in 0..SECRETS {
         for version in 1..=VERSIONS {
@@ -100,7 +100,7 @@ async fn read_and_write(backend: Arc<NativeBackend>, done: Arc<AtomicBool>) -> u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_and_writes_continue_during_a_rotation() {
     let directory = tempfile::tempdir().unwrap();
-    let backend = Arc::new(filled(directory.path()).await);
+    let backend = Arc::new(fill_store(directory.path()).await);
     let before = wraps_and_bodies(directory.path());
     let mut child = Role::in_test("reader", "child")
         .unwrap()

@@ -23,8 +23,8 @@ use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 /// use strongroom_rotation::KeyHeader;
 ///
 /// let bearer = KeyHeader::bearer(); // Authorization: Bearer abc
-/// let named = KeyHeader::named("X-Api-Key")?; // X-Api-Key: abc
-/// let prefixed = KeyHeader::named("Authorization")?.prefix("Token ")?; // Authorization: Token abc
+/// let named = KeyHeader::new("X-Api-Key")?; // X-Api-Key: abc
+/// let prefixed = KeyHeader::new("Authorization")?.prefix("Token ")?; // Authorization: Token abc
 /// # let _ = (bearer, named, prefixed);
 /// # Ok::<(), strongroom_core::Error>(())
 /// ```
@@ -45,7 +45,7 @@ impl KeyHeader {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) if a header cannot have this name.
-    pub fn named(name: &str) -> Result<Self> {
+    pub fn new(name: &str) -> Result<Self> {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
             Error::new(ErrorKind::InvalidInput, "name a header such as `X-Api-Key`")
                 .because("a header cannot have this name")
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn writes_the_key_after_the_prefix() {
-        let named = KeyHeader::named("X-Api-Key").unwrap();
+        let named = KeyHeader::new("X-Api-Key").unwrap();
         for (header, name, expected) in [
             (KeyHeader::bearer(), "authorization", "Bearer k-1"),
             (KeyHeader::default(), "authorization", "Bearer k-1"),
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn refuses_names_and_prefixes_that_a_header_cannot_have() {
         for name in ["", "X Api", "X-Api-Key:", "\u{e9}"] {
-            assert_eq!(KeyHeader::named(name).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(KeyHeader::new(name).unwrap_err().kind(), ErrorKind::InvalidInput);
         }
         for prefix in ["a\r\nb: ", "\u{e9}", "\t"] {
             let error = KeyHeader::bearer().prefix(prefix).unwrap_err();
@@ -208,7 +208,7 @@ mod tests {
         let (key, _drained) = RotatingKey::fixed("k-1", 1);
         let first = buffer(&key, &KeyHeader::bearer());
         assert_eq!(buffer(&key, &KeyHeader::bearer()), first);
-        let other = KeyHeader::named("x-api-key").unwrap();
+        let other = KeyHeader::new("x-api-key").unwrap();
         assert_ne!(buffer(&key, &other), first);
         assert_eq!(buffer(&key, &KeyHeader::bearer()), first);
         let mut headers = HeaderMap::new();
@@ -225,7 +225,7 @@ mod tests {
         for headers in [&mut one, &mut other] {
             KeyHeader::bearer().put(&key.acquire(), headers).unwrap();
         }
-        let named = KeyHeader::named("x-api-key").unwrap();
+        let named = KeyHeader::new("x-api-key").unwrap();
         named.put(&key.acquire(), &mut other).unwrap();
         assert_eq!(planted.count_in_own_memory(), 3, "the key and two headers");
         drop(other);

@@ -74,7 +74,7 @@ impl Origins {
 mod tests {
     use super::*;
 
-    fn allowed(only: &[&str], uri: &str) -> bool {
+    fn is_allowed(only: &[&str], uri: &str) -> bool {
         let mut origins = Origins::default();
         for origin in only {
             origins.add(origin).unwrap();
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn allows_all_origins_until_one_is_added() {
         for uri in ["https://any.example/x", "/relative", "any.example:80"] {
-            assert!(allowed(&[], uri));
+            assert!(is_allowed(&[], uri));
         }
     }
 
@@ -98,7 +98,7 @@ mod tests {
             "HTTPS://user@api.example.com/",
             "http://[::1]:8080/v1",
         ] {
-            assert!(allowed(&only, uri), "{uri}");
+            assert!(is_allowed(&only, uri), "{uri}");
         }
         for uri in [
             "http://api.example.com/",
@@ -114,7 +114,7 @@ mod tests {
             "api.example.com:443",
             "*",
         ] {
-            assert!(!allowed(&only, uri), "{uri}");
+            assert!(!is_allowed(&only, uri), "{uri}");
         }
     }
 

@@ -57,7 +57,7 @@ use super::{KeyGuard, KeyHeader, Rejection, RotatingKey};
 ///
 /// fn client(key: RotatingKey) -> Result<ClientWithMiddleware, Box<dyn std::error::Error>> {
 ///     let key = RotatingKeyMiddleware::new(key)
-///         .header(KeyHeader::named("X-Api-Key")?)
+///         .header(KeyHeader::new("X-Api-Key")?)
 ///         .allow_origin("https://api.example.com")?;
 ///     let redirects = RotatingKeyMiddleware::same_origin_redirects();
 ///     let client = reqwest::Client::builder().redirect(redirects).build()?;

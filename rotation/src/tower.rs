@@ -201,7 +201,7 @@ where
                 let response = service.call(request);
                 ResponseFuture::in_flight(response, service, injector, Some(guard), copy)
             }
-            Err(error) => ResponseFuture::failed(error, service, injector),
+            Err(error) => ResponseFuture::from_error(error, service, injector),
         }
     }
 }

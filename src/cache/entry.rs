@@ -10,7 +10,7 @@ use strongroom_core::{Error, Result, Secret, SecretPath, VersionSelector};
 use super::recent::Recent;
 use crate::clock::{self, Tick};
 use crate::expiry;
-use crate::policy::bounded;
+use crate::policy::cap_duration;
 use crate::sync::AtomicBool;
 
 /// An entry holds at most so many replicas of its secret.
@@ -136,14 +136,14 @@ pub(crate) struct Lifetimes {
 
 impl Entry {
     /// An entry for a secret that the store was asked for at `asked_at`; `None` if the cache may not keep it.
-    pub(super) fn found(
+    pub(super) fn from_secret(
         key: Key,
         secret: &Secret,
         asked_at: (Tick, Instant),
         lifetimes: &Lifetimes,
     ) -> Option<Self> {
         let (asked_tick, asked_at) = asked_at;
-        let stale_if_error = bounded(lifetimes.stale_if_error);
+        let stale_if_error = cap_duration(lifetimes.stale_if_error);
         // No entry outlives a lease or an expiry. The warning ahead of an expiry comes with a new read.
         let expires_at = secret.metadata().expires_at;
         let now = clock::wall();

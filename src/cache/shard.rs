@@ -114,7 +114,7 @@ impl ShardState {
 }
 
 /// A copy of `table` without the entries that `keep` rejects.
-pub(super) fn filtered(table: &Table, mut keep: impl FnMut(&Entry) -> bool) -> Table {
+pub(super) fn copy_retaining(table: &Table, mut keep: impl FnMut(&Entry) -> bool) -> Table {
     let mut kept = Table::with_capacity(table.len() + 1);
     for entry in table.iter().filter(|entry| keep(entry)) {
         insert(&mut kept, Arc::clone(entry));

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::store::{Mood, Store, TTL, ms, path, secs};
 use crate::{Current, ReadPolicy, SecretHandle, clock};
 
-fn shown(current: &Current) -> &str {
+fn value_of(current: &Current) -> &str {
     current.expose_text().unwrap()
 }
 
@@ -20,14 +20,14 @@ async fn changes_within(handle: &mut SecretHandle, limit: Duration) -> bool {
 async fn a_handle_follows_writes_of_other_processes() {
     let (store, secrets) = Store::with_a().await;
     let mut handle = secrets.watch("a").await.unwrap();
-    assert_eq!(shown(&handle.current()), "1");
+    assert_eq!(value_of(&handle.current()), "1");
     assert!(!changes_within(&mut handle, 3 * TTL).await, "nothing has changed");
     store.set("a", "2").await;
     let start = Instant::now();
     let changed = handle.changed().await.unwrap();
     assert_eq!(changed.expose_text().unwrap(), "2");
     assert!(start.elapsed() <= TTL, "{:?}", start.elapsed());
-    assert_eq!(shown(&handle.current()), "2");
+    assert_eq!(value_of(&handle.current()), "2");
     assert!(!changes_within(&mut handle, 3 * TTL).await, "it was told once");
 }
 
@@ -71,7 +71,7 @@ async fn a_handle_does_not_start_with_a_replaced_value() {
     sleep(ms(10)).await;
     secrets.put("a", "2").await.unwrap();
     let handle = watching.await.unwrap().unwrap();
-    assert_eq!(shown(&handle.current()), "2");
+    assert_eq!(value_of(&handle.current()), "2");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn keeps_the_newest_of_reads_in_any_order() {
         let mut newest = 0;
         for value in 2..500_u64 {
             store.set("a", &value.to_string()).await;
-            let current: u64 = shown(&handle.current()).parse().unwrap();
+            let current: u64 = value_of(&handle.current()).parse().unwrap();
             assert!(current >= newest, "it went back from {newest} to {current}");
             newest = current;
             tokio::task::yield_now().await;
@@ -105,7 +105,7 @@ fn keeps_the_newest_of_reads_in_any_order() {
         for task in refreshing {
             task.await.unwrap();
         }
-        assert_eq!(shown(&handle.current()), "499");
+        assert_eq!(value_of(&handle.current()), "499");
     });
 }
 
@@ -142,7 +142,7 @@ fn a_handle_reports_that_its_runtime_is_gone() {
         // A new handle starts a task, which also serves the old one.
         let again = secrets.watch("a").await.unwrap();
         secrets.refresh("a").await.unwrap();
-        assert_eq!(shown(&again.current()), "2");
+        assert_eq!(value_of(&again.current()), "2");
         assert_eq!(handle.changed().await.unwrap().expose_text().unwrap(), "2");
         assert!(handle.last_error().is_none());
     });
@@ -180,8 +180,8 @@ async fn a_handle_and_the_cache_share_their_reads() {
     assert!((10..=16).contains(&store.calls("a")), "{}", store.calls("a"));
     store.set("a", "2").await;
     secrets.refresh("a").await.unwrap();
-    assert_eq!(shown(&handle.current()), "2");
-    assert_eq!(shown(&again.current()), "2");
+    assert_eq!(value_of(&handle.current()), "2");
+    assert_eq!(value_of(&again.current()), "2");
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +192,7 @@ async fn the_last_value_stays_while_the_secret_cannot_be_read() {
         assert!(handle.last_error().is_none());
         store.fail(trouble);
         sleep(Duration::from_secs(3600)).await;
-        assert_eq!(shown(&handle.current()), "1");
+        assert_eq!(value_of(&handle.current()), "1");
         assert!(handle.current().is_stale());
         assert_eq!(handle.last_error().unwrap().kind(), trouble);
         assert!(store.calls("a") < 160, "{} requests in an hour", store.calls("a"));
@@ -270,7 +270,7 @@ async fn a_close_ends_the_wait_and_keeps_the_value() {
     secrets.close().await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(handle.changed().await.unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(shown(&handle.current()), "1");
+    assert_eq!(value_of(&handle.current()), "1");
     assert_eq!(secrets.watch("a").await.unwrap_err().kind(), ErrorKind::Closed);
 }
 

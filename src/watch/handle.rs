@@ -104,7 +104,7 @@ impl SecretsManager {
                 "call it from a task of a Tokio runtime with a timer (`enable_all`)",
             )
             .because("a handle needs a task that keeps it fresh");
-            return Err(self.named(error, Operation::Get, &path));
+            return Err(self.add_context(error, Operation::Get, &path));
         };
         let root = self.without_namespace();
         let (registry, backend) = (&self.shared.watches, self.backend().kind);

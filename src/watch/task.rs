@@ -13,7 +13,7 @@ use super::state::WatchState;
 use crate::clock;
 use crate::error::panicked;
 use crate::manager::SecretsManager;
-use crate::policy::bounded;
+use crate::policy::cap_duration;
 
 /// How long after a failure the task asks the store again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -62,7 +62,7 @@ impl WatchTask {
                 Err(error) if error.kind() == ErrorKind::Closed => return,
                 Err(error) => {
                     state.fail(&error);
-                    let retry_after = error.retry_after().map_or(Duration::ZERO, bounded);
+                    let retry_after = error.retry_after().map_or(Duration::ZERO, cap_duration);
                     failing.get_or_insert_with(Failing::new).retry_after = retry_after;
                 }
             }

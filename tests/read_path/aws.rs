@@ -67,7 +67,7 @@ async fn reads_many_secrets_with_few_requests() {
 }
 
 /// A service that throttles every request, and a backend for it.
-async fn throttled(region: &str) -> (Stub, AwsBackend) {
+async fn throttling_store(region: &str) -> (Stub, AwsBackend) {
     let stub = Stub::new(|_| {
         Reply::new(400, r#"{ "__type": "ThrottlingException", "message": "Rate exceeded" }"#)
             .header("Content-Type", "application/x-amz-json-1.1")
@@ -85,22 +85,22 @@ async fn the_facade_does_not_retry_what_the_sdk_has_retried() {
     let is_throttled =
         |read: &Result<Secret>| read.as_ref().unwrap_err().kind() == ErrorKind::RateLimited;
 
-    let (stub, backend) = throttled("test-1").await;
+    let (stub, backend) = throttling_store("test-1").await;
     assert!(is_throttled(&backend.get(&paths[0], &VersionSelector::Active).await));
     let alone = stub.requests().len();
     assert_eq!(alone, 3, "the requests of the SDK for one read");
-    let (stub, backend) = throttled("test-2").await;
+    let (stub, backend) = throttling_store("test-2").await;
     assert!(backend.get_many(&paths).await.iter().all(is_throttled));
     let many = stub.requests().len();
 
     let (cached, uncached) = (ReadPolicy::new(), ReadPolicy::new().cache_ttl(Duration::ZERO));
     for (policy, regions) in [(cached, ["test-3", "test-4"]), (uncached, ["test-5", "test-6"])] {
         let policy = policy.retries(5);
-        let (stub, backend) = throttled(regions[0]).await;
+        let (stub, backend) = throttling_store(regions[0]).await;
         let secrets = SecretsManager::with_policy(backend, policy.clone());
         assert!(is_throttled(&secrets.get("a").await));
         assert_eq!(stub.requests().len(), alone);
-        let (stub, backend) = throttled(regions[1]).await;
+        let (stub, backend) = throttling_store(regions[1]).await;
         let secrets = SecretsManager::with_policy(backend, policy);
         assert!(secrets.get_many(&paths).await.iter().all(is_throttled));
         assert_eq!(stub.requests().len(), many);

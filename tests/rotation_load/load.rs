@@ -144,7 +144,7 @@ impl Load {
             if let Scenario::Faults(rng) = &mut scenario {
                 faults::set(&self.issuer, rng);
             }
-            let (took, result) = timed(&key, is_compromised).await;
+            let (took, result) = time_rotation(&key, is_compromised).await;
             succeeded += u64::from(result.is_ok());
             record(took, result);
             if is_compromised {
@@ -153,7 +153,7 @@ impl Load {
             }
         }
         self.issuer.clear_faults();
-        let (took, result) = timed(&key, is_compromised).await;
+        let (took, result) = time_rotation(&key, is_compromised).await;
         assert!(result.is_ok(), "{result:?}");
         record(took, result);
 
@@ -269,7 +269,7 @@ impl Load {
 }
 
 /// The duration and the result of a rotation.
-async fn timed(key: &RotatingKey, is_compromised: bool) -> (Duration, Result<u64>) {
+async fn time_rotation(key: &RotatingKey, is_compromised: bool) -> (Duration, Result<u64>) {
     let begin = Instant::now();
     let result = if is_compromised { key.rotate_compromised().await } else { key.rotate().await };
     (begin.elapsed(), result)

@@ -33,7 +33,7 @@ impl Workspace {
     }
 
     /// The packages that may be published.
-    pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
+    pub(crate) fn published_packages(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| package.is_published())
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_package_without_registries_is_not_published() {
         let workspace = Workspace::parse(METADATA).unwrap();
-        let names: Vec<_> = workspace.published().map(Package::name).collect();
+        let names: Vec<_> = workspace.published_packages().map(Package::name).collect();
         assert_eq!(names, ["strongroom-core", "strongroom"]);
     }
 

@@ -6,7 +6,7 @@ use crate::metadata::{Package, Workspace};
 use crate::step::Step;
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    for package in workspace.published() {
+    for package in workspace.published_packages() {
         let missing = package.missing_keys();
         let name = package.name();
         ensure!(
@@ -17,7 +17,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     }
     // The other steps have compiled the same sources. `--allow-dirty` lets a developer check a change
     // before it is committed.
-    let names = workspace.published().map(Package::name);
+    let names = workspace.published_packages().map(Package::name);
     Step::cargo()?
         .args(["package", "--quiet", "--offline", "--locked", "--no-verify", "--allow-dirty"])
         .args(names.flat_map(|name| ["--package", name]))

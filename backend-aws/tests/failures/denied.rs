@@ -11,7 +11,7 @@ use crate::fake::{
 };
 use crate::support::permanent;
 
-fn denied() -> Reply {
+fn access_denied() -> Reply {
     let user =
         "User: arn:aws:sts::123456789012:assumed-role/reader/i-0 is not authorized to perform";
     refusal_with_message("AccessDeniedException", user)
@@ -21,7 +21,7 @@ fn missing(fake: &Fake) {
     fake.always("DescribeSecret", refusal("ResourceNotFoundException"));
 }
 
-fn deleted(fake: &Fake) {
+fn script_deletion(fake: &Fake) {
     let deleted = json!({ "DeletedDate": 1.7e9 });
     fake.always("DescribeSecret", ok(&described_with("key", FIRST, &deleted)));
 }
@@ -39,11 +39,11 @@ async fn a_denied_request_names_the_action_and_the_secret() {
         ("DescribeSecret", Operation::Get, unchanged),
         ("CreateSecret", Operation::Put, missing),
         ("PutSecretValue", Operation::Put, unchanged),
-        ("RestoreSecret", Operation::Put, deleted),
+        ("RestoreSecret", Operation::Put, script_deletion),
         ("DeleteSecret", Operation::Delete, unchanged),
         ("DeleteSecret", Operation::Destroy, unchanged),
         ("DescribeSecret", Operation::Undelete, unchanged),
-        ("RestoreSecret", Operation::Undelete, deleted),
+        ("RestoreSecret", Operation::Undelete, script_deletion),
         ("ListSecrets", Operation::List, unchanged),
         ("DescribeSecret", Operation::Versions, unchanged),
         ("ListSecretVersionIds", Operation::Versions, unchanged),
@@ -61,7 +61,7 @@ async fn a_denied_request_names_the_action_and_the_secret() {
         config.prefix = Some("production".into());
         let backend = crate::support::open(config).await;
         prepare(&fake);
-        fake.always(action, denied());
+        fake.always(action, access_denied());
         let error =
             permanent(operation, ErrorKind::Denied, run_operation(&backend, operation).await);
         assert_eq!(fake.count(action), 1, "{action} to {operation}");
@@ -84,7 +84,7 @@ async fn a_denied_creation_names_the_permission_to_tag_as_well() {
     let fake = Fake::new();
     let backend = fake.open().await;
     missing(&fake);
-    fake.always("CreateSecret", denied());
+    fake.always("CreateSecret", access_denied());
     let error =
         permanent(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
     assert!(error.advice().contains("`secretsmanager:TagResource`"), "{error}");
@@ -95,7 +95,7 @@ async fn a_denied_removal_of_tags_names_its_permission() {
     let fake = Fake::new();
     let backend = fake.open().await;
     tagged(&fake);
-    fake.always("UntagResource", denied());
+    fake.always("UntagResource", access_denied());
     let patch = MetadataPatch::new().remove_tag("gone").tag("new", "").clear_description();
     let result = backend.annotate(&key(), &patch).await;
     let error = permanent(Operation::Annotate, ErrorKind::Denied, result);
@@ -107,7 +107,7 @@ async fn a_denied_removal_of_tags_names_its_permission() {
 async fn a_read_without_describe_permission_suggests_to_disable_metadata() {
     let fake = Fake::new();
     let backend = fake.open().await;
-    fake.always("DescribeSecret", denied());
+    fake.always("DescribeSecret", access_denied());
     let error = permanent(Operation::Get, ErrorKind::Denied, value(&backend).await);
     assert!(error.advice().contains("`SECRETS_AWS_READ_METADATA` to `false`"), "{error}");
     fake.take_requests_sorted();

@@ -56,7 +56,7 @@ impl SecretState {
     }
 }
 
-fn denied() -> Reply {
+fn access_denied() -> Reply {
     refusal("AccessDeniedException")
 }
 
@@ -77,7 +77,7 @@ async fn a_put_restores_a_deleted_secret() {
 #[tokio::test]
 async fn deletes_the_secret_again_if_nothing_was_written() {
     for (reply, kind) in [
-        (denied(), ErrorKind::Denied),
+        (access_denied(), ErrorKind::Denied),
         (refusal("ThrottlingException"), ErrorKind::RateLimited),
         (html(503), ErrorKind::Unavailable),
         (refusal("InvalidRequestException"), ErrorKind::InvalidInput),
@@ -110,7 +110,7 @@ async fn does_not_delete_a_secret_that_is_deleted_already() {
     let now = state.clone();
     fake.on("PutSecretValue", move |_| {
         now.delete();
-        denied()
+        access_denied()
     });
     permanent(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
     assert!(state.get().0);
@@ -125,7 +125,7 @@ async fn keeps_a_concurrent_write_of_another_client() {
     let now = state.clone();
     fake.on("PutSecretValue", move |_| {
         now.write(SECOND);
-        denied()
+        access_denied()
     });
     permanent(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
     assert_eq!(state.get(), (false, SECOND.to_owned()));
@@ -153,8 +153,8 @@ async fn keeps_a_secret_that_cannot_be_described_again() {
     let fake = Fake::new();
     let backend = fake.open().await;
     let state = SecretState::deleted(&fake);
-    fake.first("DescribeSecret", [ok(&state.description()), denied()]);
-    fake.always("PutSecretValue", denied());
+    fake.first("DescribeSecret", [ok(&state.description()), access_denied()]);
+    fake.always("PutSecretValue", access_denied());
     let error =
         permanent(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
     assert!(error.advice().contains("secretsmanager:PutSecretValue"), "{error}");
@@ -189,7 +189,7 @@ async fn deletes_the_secret_again_if_the_condition_could_not_be_checked() {
     let state = SecretState::deleted(&fake);
     fake.on(MOVE_LABEL, |body| {
         if body["VersionStage"] == "AWSCURRENT" {
-            denied()
+            access_denied()
         } else {
             documented_answer(MOVE_LABEL, body)
         }
@@ -208,7 +208,7 @@ async fn does_not_delete_again_what_another_client_deleted_during_a_conditional_
     fake.on(MOVE_LABEL, move |body| {
         if body["VersionStage"] == "AWSCURRENT" {
             now.delete();
-            return denied();
+            return access_denied();
         }
         documented_answer(MOVE_LABEL, body)
     });
@@ -242,7 +242,7 @@ async fn keeps_a_secret_that_another_client_restored() {
         now.0.lock().unwrap().0 = false;
         refusal("InvalidRequestException")
     });
-    fake.always("PutSecretValue", denied());
+    fake.always("PutSecretValue", access_denied());
     permanent(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
     assert_eq!(state.get(), (false, FIRST.to_owned()));
     assert_eq!(fake.count("DeleteSecret"), 0);
@@ -255,7 +255,7 @@ async fn deletes_the_secret_again_after_a_second_attempt() {
     let backend = fake.open().await;
     let state = SecretState::deleted(&fake);
     let lagging = refusal_with_message("InvalidRequestException", "it was marked for deletion");
-    fake.first("PutSecretValue", [lagging, denied()]);
+    fake.first("PutSecretValue", [lagging, access_denied()]);
     permanent(Operation::Put, ErrorKind::Denied, put(&backend, PutOptions::new()).await);
     assert_eq!(state.get(), (true, FIRST.to_owned()));
     assert_eq!(fake.count("DeleteSecret"), 1);

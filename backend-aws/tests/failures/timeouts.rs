@@ -55,25 +55,25 @@ impl HttpConnector for Service {
                     tokio::time::sleep(time).await;
                     value_response()
                 }
-                Answer::Throttled => refused("ThrottlingException", ""),
+                Answer::Throttled => error_reply("ThrottlingException", ""),
                 Answer::ThrottledFor(milliseconds) => {
-                    let mut refused = refused("ThrottlingException", "");
+                    let mut refused = error_reply("ThrottlingException", "");
                     refused.headers_mut().insert("x-amz-retry-after", milliseconds.to_string());
                     refused
                 }
                 Answer::Down => response(503, &json!({ "message": CANARY })),
                 Answer::BeingRemoved if is_creation => {
-                    refused("InvalidRequestException", "is already scheduled for deletion.")
+                    error_reply("InvalidRequestException", "is already scheduled for deletion.")
                 }
-                Answer::BeingRemoved => refused("ResourceNotFoundException", ""),
-                Answer::NoBatch if is_batch => refused("AccessDeniedException", ""),
+                Answer::BeingRemoved => error_reply("ResourceNotFoundException", ""),
+                Answer::NoBatch if is_batch => error_reply("AccessDeniedException", ""),
                 Answer::NoBatch => value_response(),
             })
         })
     }
 }
 
-fn refused(code: &str, message: &str) -> HttpResponse {
+fn error_reply(code: &str, message: &str) -> HttpResponse {
     response(400, &json!({ "__type": code, "message": format!("{message} {CANARY}") }))
 }
 

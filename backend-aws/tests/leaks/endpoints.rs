@@ -11,7 +11,7 @@ use super::sources::{ROLE, TestEnvironment, VARIABLES, has_read, issued_credenti
 use super::{assert_clean, assert_clean_despite_the_sdk};
 
 /// The answer of STS to a pod's token.
-fn exchanged() -> String {
+fn token_exchange_body() -> String {
     session(planted!("token")).replace("AssumeRoleR", "AssumeRoleWithWebIdentityR")
 }
 
@@ -23,20 +23,20 @@ fn output_of_pod(token: impl AsRef<[u8]>, sts: Reply) -> String {
 
 #[test]
 fn hides_the_token_and_credentials_of_a_pod() {
-    let output = output_of_pod(CANARY, Reply::new(200, exchanged()));
+    let output = output_of_pod(CANARY, Reply::new(200, token_exchange_body()));
     assert_clean(&output, &["aws_config::", "witness: "]);
     assert!(has_read(&output));
     let binary = [CANARY.as_bytes(), &[0xff]].concat();
-    assert_clean(&output_of_pod(binary, Reply::new(200, exchanged())), &["aws_config::"]);
+    assert_clean(&output_of_pod(binary, Reply::new(200, token_exchange_body())), &["aws_config::"]);
     let denied = "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>";
     assert_clean(
         &output_of_pod(CANARY, Reply::new(403, denied)),
         &["aws_config::web_identity_token"],
     );
-    let cut = Reply::new(200, exchanged()).truncated();
+    let cut = Reply::new(200, token_exchange_body()).truncated();
     assert_clean(&output_of_pod(CANARY, cut), &["aws_config::web_identity_token"]);
     // An answer that the SDK cannot parse.
-    let odd = Reply::new(200, exchanged().replace("2099-01", "soon"));
+    let odd = Reply::new(200, token_exchange_body().replace("2099-01", "soon"));
     assert_clean_despite_the_sdk(&output_of_pod("token", odd));
 }
 

@@ -6,7 +6,7 @@ use strongroom_backend_aws::{AwsBackend, AwsConfig, StaticCredentials};
 use strongroom_core::SecretPath;
 use strongroom_testkit::canary::{self, CANARY};
 pub(crate) use strongroom_testkit::errors::{
-    expect_permanent as permanent, expect_transient as transient, failed as expect_failure,
+    expect_error as expect_failure, expect_permanent as permanent, expect_transient as transient,
 };
 
 /// A configuration for a server on this machine, with timeouts that hold on a busy machine.

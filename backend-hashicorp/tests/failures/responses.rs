@@ -11,8 +11,8 @@ use strongroom_testkit::proxy::Proxy;
 use strongroom_testkit::stub::{Reply, Request, Stub};
 
 use crate::support::{
-    Account, check, config_for, expect_permanent, expect_transient, failed, mount_kv, open, path,
-    read, read_until_error, read_until_success, write,
+    Account, check, config_for, expect_error, expect_permanent, expect_transient, mount_kv, open,
+    path, read, read_until_error, read_until_success, write,
 };
 
 /// The requests that get the bad reply.
@@ -131,7 +131,7 @@ async fn passes_on_retry_after() {
             for (backend, target) in fake.backends(&reply).await {
                 fake.break_with(target, reply.clone());
                 let result = read(&backend, &path("key")).await;
-                let error = failed(Operation::Get, kind, result);
+                let error = expect_error(Operation::Get, kind, result);
                 assert_eq!(error.retry_after(), Some(Duration::from_secs(seconds)), "{error}");
                 assert!(error.is_temporary());
                 fake.assert_recovery(&backend).await;

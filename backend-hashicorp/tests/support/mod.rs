@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use strongroom_backend_hashicorp::{AppRole, Auth, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom_core::{Backend as _, Error, PutOptions, Result, SecretPath, VersionSelector};
 use strongroom_testkit::canary::{self, CANARY};
-pub(crate) use strongroom_testkit::errors::{check, expect_permanent, expect_transient, failed};
+pub(crate) use strongroom_testkit::errors::{
+    check, expect_error, expect_permanent, expect_transient,
+};
 use strongroom_testkit::openbao::{ApproleOptions, AuditLog, Credentials, Server};
 use tokio::sync::OnceCell;
 

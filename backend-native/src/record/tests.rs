@@ -168,7 +168,7 @@ fn field() -> impl Strategy<Value = Field> {
     ]
 }
 
-fn encoded(fields: &[Field]) -> Vec<u8> {
+fn encode(fields: &[Field]) -> Vec<u8> {
     let input = fields.iter().fold(MacInput::new(b't', &STORE), |input, field| match field {
         Field::Number(number) => input.number(*number),
         Field::OptionalNumber(number) => input.optional_number(*number),
@@ -179,7 +179,7 @@ fn encoded(fields: &[Field]) -> Vec<u8> {
 }
 
 /// Reads fields of the same kinds as `like` back. An encoding that can be read back is unambiguous.
-fn decoded(mut bytes: &[u8], like: &[Field]) -> Vec<Field> {
+fn decode(mut bytes: &[u8], like: &[Field]) -> Vec<Field> {
     fn take<'a>(bytes: &mut &'a [u8], count: usize) -> &'a [u8] {
         let (taken, rest) = bytes.split_at(count);
         *bytes = rest;
@@ -215,7 +215,7 @@ fn decoded(mut bytes: &[u8], like: &[Field]) -> Vec<Field> {
 proptest! {
     #[test]
     fn the_mac_covers_each_field_unambiguously(fields in vec(field(), 0..12)) {
-        prop_assert_eq!(decoded(&encoded(&fields), &fields), fields);
+        prop_assert_eq!(decode(&encode(&fields), &fields), fields);
     }
 
     #[test]
@@ -225,18 +225,18 @@ proptest! {
     ) {
         let (rest, moved) = a.split_at(a.len() - 1);
         let longer = [moved, &b].concat();
-        let before = encoded(&[Field::Bytes(a.clone()), Field::Bytes(b)]);
-        let after = encoded(&[Field::Bytes(rest.to_vec()), Field::Bytes(longer)]);
+        let before = encode(&[Field::Bytes(a.clone()), Field::Bytes(b)]);
+        let after = encode(&[Field::Bytes(rest.to_vec()), Field::Bytes(longer)]);
         prop_assert_ne!(before, after);
     }
 }
 
 #[test]
 fn absent_and_empty_differ_under_the_mac() {
-    let absent = encoded(&[Field::OptionalBytes(None)]);
-    assert_ne!(absent, encoded(&[Field::OptionalBytes(Some(Vec::new()))]));
-    let absent = encoded(&[Field::OptionalNumber(None)]);
-    assert_ne!(absent, encoded(&[Field::OptionalNumber(Some(0))]));
+    let absent = encode(&[Field::OptionalBytes(None)]);
+    assert_ne!(absent, encode(&[Field::OptionalBytes(Some(Vec::new()))]));
+    let absent = encode(&[Field::OptionalNumber(None)]);
+    assert_ne!(absent, encode(&[Field::OptionalNumber(Some(0))]));
     let store = MacInput::new(b's', &STORE).as_bytes().to_vec();
     assert_ne!(store, MacInput::new(b'k', &STORE).as_bytes());
     assert_ne!(store, MacInput::new(b's', &[8; 16]).as_bytes());

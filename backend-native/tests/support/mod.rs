@@ -132,7 +132,7 @@ pub(crate) struct Random(u64);
 
 impl Random {
     /// Seeded from `STRONGROOM_TEST_SEED`, or from the clock.
-    pub(crate) fn seeded() -> (Self, u64) {
+    pub(crate) fn from_entropy() -> (Self, u64) {
         let given = std::env::var("STRONGROOM_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
         let seed = given.unwrap_or_else(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();

@@ -25,7 +25,7 @@ fn each_piece(token: &str, mut sink: impl FnMut(&str)) -> Result<(), MalformedTe
     let mut rest = content;
     while let Some((before, escape)) = rest.split_once('\\') {
         sink(before);
-        let (character, after) = escaped(escape)?;
+        let (character, after) = parse_escape(escape)?;
         sink(character.encode_utf8(&mut [0; 4]));
         rest = after;
     }
@@ -34,7 +34,7 @@ fn each_piece(token: &str, mut sink: impl FnMut(&str)) -> Result<(), MalformedTe
 }
 
 /// The character that an escape stands for, and the text after it. `text` begins behind the `\`.
-fn escaped(text: &str) -> Result<(char, &str), MalformedText> {
+fn parse_escape(text: &str) -> Result<(char, &str), MalformedText> {
     let mut rest = text.chars();
     let character = match rest.next().ok_or(MalformedText)? {
         '"' => '"',

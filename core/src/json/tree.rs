@@ -39,7 +39,7 @@ impl<'a> Node<'a> {
             Some(b'f') => Self::Bool(false),
             Some(b'"') => match text::plain(raw) {
                 Some(plain) => Self::Plain(plain),
-                None => Self::Unescaped(unescaped(raw)?),
+                None => Self::Unescaped(unescape(raw)?),
             },
             Some(b'[') => {
                 let items: Vec<&RawValue> = serde_json::from_str(raw)?;
@@ -59,7 +59,7 @@ impl<'a> Node<'a> {
     }
 }
 
-fn unescaped(raw: &str) -> Result<Zeroizing<String>, RedactedError> {
+fn unescape(raw: &str) -> Result<Zeroizing<String>, RedactedError> {
     let bytes = text::unescape(raw).map_err(|_| RedactedError)?;
     String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| RedactedError)
 }

@@ -107,7 +107,7 @@ pub enum Change {
 impl Record {
     /// A key that was never replaced.
     #[must_use]
-    pub const fn settled(key: KeyRef) -> Self {
+    pub const fn with_key(key: KeyRef) -> Self {
         Self {
             key,
             generation: 0,

@@ -30,7 +30,7 @@ impl Driven {
             max_read_lag: seconds(5),
             revocation_pause: seconds(120),
         };
-        let instance = Instance::new(ME, Record::settled(KeyRef(0)), Time::START, &rules);
+        let instance = Instance::new(ME, Record::with_key(KeyRef(0)), Time::START, &rules);
         Self { rules, instance, now: Time::START, next: Next::Rest, names: 100 }
     }
 
@@ -45,7 +45,7 @@ impl Driven {
     }
 
     /// Makes the write that comes next.
-    fn written(&mut self) -> Record {
+    fn take_record(&mut self) -> Record {
         let Next::Call(Call::Write(change)) = &self.next else { panic!("{:?}", self.next) };
         let record = self.instance.record.clone().apply(change, ME, 1, self.now);
         self.receive(Event::Written(record.clone()));
@@ -71,17 +71,17 @@ fn seconds(seconds: u64) -> Duration {
 #[test]
 fn claims_an_attempt_again_after_a_caller_cut_its_pause_short() {
     let mut driven = Driven::new(Issuer::Remote { is_idempotent: false });
-    driven.rotate(&Record::settled(KeyRef(0)));
-    driven.written();
+    driven.rotate(&Record::with_key(KeyRef(0)));
+    driven.take_record();
     assert!(matches!(driven.next, Next::Call(Call::Issue { .. })));
     driven.receive(Event::Failed(LOST));
-    let postponed = driven.written();
+    let postponed = driven.take_record();
     assert!(matches!(driven.next, Next::Rest));
     // Another instance whose caller waits takes the attempt over before the pause and the lease are over.
     driven.wait(seconds(5));
     driven.rotate(&postponed);
     assert!(matches!(driven.next, Next::Call(Call::Write(Change::Claim { .. }))));
-    driven.written();
+    driven.take_record();
     let Next::Call(Call::Issue { limit, .. }) = driven.next else { panic!("{:?}", driven.next) };
     assert!(limit <= seconds(15), "{limit:?}");
 }
@@ -89,7 +89,7 @@ fn claims_an_attempt_again_after_a_caller_cut_its_pause_short() {
 #[test]
 fn does_not_reuse_the_id_of_an_attempt_that_another_instance_may_have_ended() {
     let mut driven = Driven::new(Issuer::Remote { is_idempotent: true });
-    driven.rotate(&Record::settled(KeyRef(0)));
+    driven.rotate(&Record::with_key(KeyRef(0)));
     let claim = |next: &Next| match next {
         Next::Call(Call::Write(Change::Claim { id, .. })) => *id,
         other => panic!("{other:?}"),
@@ -97,7 +97,7 @@ fn does_not_reuse_the_id_of_an_attempt_that_another_instance_may_have_ended() {
     let first = claim(&driven.next);
     driven.receive(Event::Failed(LOST));
     // The claim was written, and another instance has ended the attempt.
-    let ended = Record { generation: 1, stored_as: 9, ..Record::settled(KeyRef(1)) };
+    let ended = Record { generation: 1, stored_as: 9, ..Record::with_key(KeyRef(1)) };
     driven.wait(seconds(60));
     driven.receive(Event::Wake);
     driven.receive(Event::Read(ended.clone()));
@@ -108,13 +108,13 @@ fn does_not_reuse_the_id_of_an_attempt_that_another_instance_may_have_ended() {
 #[test]
 fn a_secret_that_the_store_has_replaced_late_can_be_replaced_again() {
     let mut driven = Driven::new(Issuer::Store);
-    driven.rotate(&Record::settled(KeyRef(0)));
+    driven.rotate(&Record::with_key(KeyRef(0)));
     assert!(matches!(driven.next, Next::Call(Call::Request { .. })));
     driven.receive(Event::Requested);
     driven.receive(Event::Wake);
     driven.receive(Event::Failed(LOST));
     driven.wait(seconds(11));
-    let replaced = Record { generation: 1, ..Record::settled(KeyRef(1)) };
+    let replaced = Record { generation: 1, ..Record::with_key(KeyRef(1)) };
     driven.receive(Event::Wake);
     driven.receive(Event::Read(replaced.clone()));
     driven.rotate(&replaced);
@@ -126,7 +126,7 @@ fn pauses_between_reads_while_it_waits_for_others() {
     let mut driven = Driven::new(Issuer::Remote { is_idempotent: true });
     driven.rules.propagation_timeout = Duration::from_nanos(3);
     let previous = Stage::Overlap { previous: KeyRef(0) };
-    let record = Record { generation: 1, stage: previous, ..Record::settled(KeyRef(1)) };
+    let record = Record { generation: 1, stage: previous, ..Record::with_key(KeyRef(1)) };
     driven.receive(Event::Wake);
     driven.receive(Event::Read(record));
     let Next::Wait { until, .. } = driven.next else { panic!("{:?}", driven.next) };

@@ -81,7 +81,7 @@ fn each_change_of_a_record_is_the_one_that_the_protocol_makes() {
     let now = |i: usize| Time::since_start(Duration::from_secs(i as u64));
     let wall = |i: usize| UNIX_EPOCH + Duration::from_millis(start) + Duration::from_secs(i as u64);
     let mut expected = record.view(&mut keys, (now(0), wall(0)));
-    assert_eq!(expected, protocol::Record::settled(old));
+    assert_eq!(expected, protocol::Record::with_key(old));
     for (i, next) in changes.into_iter().enumerate() {
         let at = start + 1_000 * i as u64;
         let issued = IssuedKey::new("k2");

@@ -31,7 +31,7 @@ fn client(key: &RotatingKey) -> ClientWithMiddleware {
 }
 
 fn api_key(key: &RotatingKey) -> RotatingKeyMiddleware {
-    RotatingKeyMiddleware::new(key.clone()).header(KeyHeader::named("X-Api-Key").unwrap())
+    RotatingKeyMiddleware::new(key.clone()).header(KeyHeader::new("X-Api-Key").unwrap())
 }
 
 /// Accepts one key; replaces the key before it rejects another.
@@ -46,7 +46,7 @@ fn replacing(key: &RotatingKey, accepted: &'static str) -> Stub {
     })
 }
 
-fn seen(stub: &Stub, header: &str) -> Vec<Option<String>> {
+fn header_values(stub: &Stub, header: &str) -> Vec<Option<String>> {
     stub.requests().iter().map(|request| request.header(header).map(str::to_owned)).collect()
 }
 
@@ -66,10 +66,10 @@ async fn each_request_carries_the_current_key() {
     client.get(stub.url()).bearer_auth("own").send().await.unwrap();
     key.replace("two");
     client.get(stub.url()).send().await.unwrap();
-    assert_eq!(seen(&stub, "authorization"), some(&["Bearer one", "Bearer two"]));
+    assert_eq!(header_values(&stub, "authorization"), some(&["Bearer one", "Bearer two"]));
 
     client_of(api_key(&key)).get(stub.url()).send().await.unwrap();
-    assert_eq!(seen(&stub, "x-api-key"), [None, None, Some("two".to_owned())]);
+    assert_eq!(header_values(&stub, "x-api-key"), [None, None, Some("two".to_owned())]);
     assert_eq!(key.observed(), 3);
 }
 
@@ -82,8 +82,8 @@ async fn a_request_whose_key_was_replaced_is_sent_again_unchanged() {
     assert_eq!(response.status(), 200);
     assert!(is_drained(&mut drained));
     assert_eq!(response.text().await.unwrap(), "hello, world");
-    assert_eq!(seen(&stub, "authorization"), some(&["Bearer one", "Bearer two"]));
-    assert_eq!(seen(&stub, "x-trace"), some(&["t", "t"]));
+    assert_eq!(header_values(&stub, "authorization"), some(&["Bearer one", "Bearer two"]));
+    assert_eq!(header_values(&stub, "x-trace"), some(&["t", "t"]));
     for Request { method, target, body, .. } in stub.requests() {
         assert_eq!((&*method, &*target, &*body), ("PUT", "/v1?x=y", &b"body"[..]));
     }
@@ -121,7 +121,7 @@ async fn no_request_is_sent_a_third_time() {
     let response = client(&key).get(stub.url()).send().await.unwrap();
     assert_eq!(response.status(), 401);
     assert_eq!(response.text().await.unwrap(), "who are you");
-    assert_eq!(seen(&stub, "authorization"), some(&["Bearer one", "Bearer two"]));
+    assert_eq!(header_values(&stub, "authorization"), some(&["Bearer one", "Bearer two"]));
 }
 
 #[tokio::test]
@@ -244,8 +244,8 @@ async fn requests_to_other_origins_go_out_unchanged() {
     client.get(home.url()).send().await.unwrap();
     let response = client.get(other.url()).send().await.unwrap();
     assert_eq!(response.status(), 401);
-    assert_eq!(seen(&home, "x-api-key"), some(&["one"]));
-    assert_eq!(seen(&other, "x-api-key"), [None]);
+    assert_eq!(header_values(&home, "x-api-key"), some(&["one"]));
+    assert_eq!(header_values(&other, "x-api-key"), [None]);
     assert_eq!(key.observed(), 1);
 }
 
@@ -280,8 +280,8 @@ async fn a_response_from_another_origin_says_nothing_about_the_key() {
         assert_eq!(response.status(), 401);
         assert_eq!(key.state().generation, generation);
     }
-    assert_eq!(seen(&home, "authorization"), some(&["Bearer one", "Bearer one"]));
-    assert_eq!(seen(&away, "authorization"), [None, None]);
+    assert_eq!(header_values(&home, "authorization"), some(&["Bearer one", "Bearer one"]));
+    assert_eq!(header_values(&away, "authorization"), [None, None]);
     assert_eq!(key.observed(), 0);
 }
 
@@ -296,7 +296,7 @@ async fn same_origin_redirects_do_not_carry_a_key_to_another_origin() {
     assert_eq!((response.status().as_u16(), away.requests().len()), (307, 0));
     let response = client.get(format!("{}/here", home.url())).send().await.unwrap();
     assert_eq!(response.url().path(), "/there");
-    assert_eq!(seen(&home, "x-api-key"), some(&["one", "one", "one"]));
+    assert_eq!(header_values(&home, "x-api-key"), some(&["one", "one", "one"]));
     let error = client.get(format!("{}/loop", home.url())).send().await.unwrap_err();
     assert!(error.is_redirect());
 }

@@ -106,7 +106,7 @@ impl Issuer {
     }
 
     /// The answer to a request for a key, if there is one.
-    fn issued(&self, current: &SecretValue, id: &IssueId) -> Option<Result<IssuedKey>> {
+    fn find_issued(&self, current: &SecretValue, id: &IssueId) -> Option<Result<IssuedKey>> {
         let mut state = self.0.lock().unwrap();
         state.issue_calls += 1;
         let fails = state.faults.issue.pop_front();
@@ -148,7 +148,7 @@ impl KeyIssuer for Issuer {
     async fn issue(&self, current: &SecretValue, attempt: &IssueAttempt) -> Result<IssuedKey> {
         self.0.lock().unwrap().tokens.push(attempt.fencing_token);
         self.take_time().await;
-        match self.issued(current, &attempt.id) {
+        match self.find_issued(current, &attempt.id) {
             Some(answer) => answer,
             None => std::future::pending().await,
         }

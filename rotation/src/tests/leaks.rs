@@ -66,7 +66,7 @@ async fn through_reqwest(verbose: bool) {
         _ => Reply::new(200, "hello"),
     });
     for key in [known, key("\n")] {
-        for header in [KeyHeader::bearer(), KeyHeader::named("x-api-key").unwrap()] {
+        for header in [KeyHeader::bearer(), KeyHeader::new("x-api-key").unwrap()] {
             let middleware = RotatingKeyMiddleware::new(key.clone()).header(header);
             canary::witness(&middleware);
             let client = reqwest::Client::builder().no_proxy().connection_verbose(verbose);

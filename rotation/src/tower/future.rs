@@ -61,7 +61,7 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         Self { stage: Stage::InFlight { response }, service, injector, guard, copy }
     }
 
-    pub(super) fn failed(error: Error, service: S, injector: Arc<KeyInjector>) -> Self {
+    pub(super) fn from_error(error: Error, service: S, injector: Arc<KeyInjector>) -> Self {
         Self { stage: Stage::Failed { error }, service, injector, guard: None, copy: None }
     }
 }

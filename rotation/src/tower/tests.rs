@@ -79,7 +79,7 @@ impl Server {
     }
 
     /// The value of this header in each request.
-    fn seen(&self, header: &str) -> Vec<String> {
+    fn header_values(&self, header: &str) -> Vec<String> {
         let asked = self.asked.lock().unwrap();
         let values = |headers: &HeaderMap| {
             headers.get_all(header).iter().map(|value| value.to_str().unwrap()).collect()
@@ -115,18 +115,18 @@ async fn each_request_carries_the_current_key() {
     assert_eq!(send(&mut client, with_own).await.unwrap().status(), 200);
     key.replace("two");
     send(&mut client, request()).await.unwrap();
-    assert_eq!(server.seen("authorization"), ["Bearer one", "Bearer two"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer one", "Bearer two"]);
 }
 
 #[tokio::test]
 async fn the_key_goes_into_the_configured_header() {
     let (key, _drained) = RotatingKey::fixed("one", 1);
     let server = Server::default();
-    let header = KeyHeader::named("X-Api-Key").unwrap();
+    let header = KeyHeader::new("X-Api-Key").unwrap();
     let mut client = server.client(RotatingKeyLayer::new(key).header(header));
     send(&mut client, request()).await.unwrap();
-    assert_eq!(server.seen("x-api-key"), ["one"]);
-    assert_eq!(server.seen("authorization"), [""]);
+    assert_eq!(server.header_values("x-api-key"), ["one"]);
+    assert_eq!(server.header_values("authorization"), [""]);
 }
 
 #[tokio::test]
@@ -143,8 +143,8 @@ async fn a_request_whose_key_was_replaced_is_sent_again_unchanged() {
     let response = send(&mut client, first).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello, world");
-    assert_eq!(server.seen("authorization"), ["Bearer one", "Bearer two"]);
-    assert_eq!(server.seen("x-trace"), ["ab", "ab"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer one", "Bearer two"]);
+    assert_eq!(server.header_values("x-trace"), ["ab", "ab"]);
     for request in &*server.asked.lock().unwrap() {
         assert_eq!((request.method(), request.version()), (&Method::PATCH, Version::HTTP_2));
         assert_eq!((request.uri().to_string().as_str(), &**request.body()), (URI, &b"body"[..]));
@@ -158,7 +158,7 @@ async fn no_request_is_sent_a_third_time() {
     let server = Server::default().then_replace(&key, "two", 401).then_replace(&key, "three", 401);
     let mut client = server.client(RotatingKeyLayer::new(key));
     assert_eq!(send(&mut client, request()).await.unwrap().status(), 401);
-    assert_eq!(server.seen("authorization"), ["Bearer one", "Bearer two"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer one", "Bearer two"]);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_401_to_the_current_key_is_passed_on() {
     let response = send(&mut client, request()).await.unwrap();
     assert_eq!(response.status(), 401);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello, world");
-    assert_eq!(server.seen("authorization"), ["Bearer one"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer one"]);
     assert_eq!(key.observed(), 1);
 }
 
@@ -180,7 +180,7 @@ async fn other_failures_with_a_replaced_key_are_passed_on() {
     let mut client = server.client(RotatingKeyLayer::new(key));
     assert_eq!(send(&mut client, request()).await.unwrap().status(), 403);
     assert_eq!(send(&mut client, request()).await.unwrap().status(), 500);
-    assert_eq!(server.seen("authorization"), ["Bearer one", "Bearer two"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer one", "Bearer two"]);
 }
 
 #[tokio::test]
@@ -197,13 +197,13 @@ async fn a_request_that_cannot_be_copied_is_not_sent_again() {
     let empty_alone = |body: &Full<Bytes>| body.is_end_stream().then(Full::default);
     let mut client = server.client(RotatingKeyLayer::new(key.clone()).retry_with(empty_alone));
     assert_eq!(send(&mut client, request()).await.unwrap().status(), 401);
-    assert_eq!(server.seen("authorization"), ["Bearer one", "Bearer two"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer one", "Bearer two"]);
 
     let server = Server::default().then_replace(&key, "four", 401);
     let mut client = server.client(RotatingKeyLayer::new(key).retry_with(empty_alone));
     let empty = Request::get(URI).body(Full::default()).unwrap();
     assert_eq!(send(&mut client, empty).await.unwrap().status(), 200);
-    assert_eq!(server.seen("authorization"), ["Bearer three", "Bearer four"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer three", "Bearer four"]);
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn requests_to_other_origins_go_out_unchanged() {
     ] {
         let request = Request::get(uri).header("authorization", "own").body(Full::default());
         drop(send(&mut client, request.unwrap()).await.unwrap());
-        assert_eq!(server.seen("authorization").last().unwrap(), sent, "{uri}");
+        assert_eq!(server.header_values("authorization").last().unwrap(), sent, "{uri}");
     }
     assert_eq!(key.observed(), 2);
 
@@ -245,7 +245,7 @@ async fn requests_to_other_origins_go_out_unchanged() {
     let mut client = server.client(layer);
     let request = Request::get("https://evil.example/").body(Full::default()).unwrap();
     let response = send(&mut client, request).await.unwrap();
-    assert_eq!((response.status().as_u16(), server.seen("authorization").len()), (401, 1));
+    assert_eq!((response.status().as_u16(), server.header_values("authorization").len()), (401, 1));
     assert!(is_drained(&mut drained));
 }
 
@@ -263,5 +263,5 @@ async fn a_key_that_a_header_cannot_carry_is_an_error_of_this_crate() {
     let mut client = server.client(RotatingKeyLayer::new(key));
     let error = send(&mut client, request()).await.map(drop).unwrap_err();
     assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::WrongType);
-    assert_eq!(server.seen("authorization"), ["Bearer two"]);
+    assert_eq!(server.header_values("authorization"), ["Bearer two"]);
 }

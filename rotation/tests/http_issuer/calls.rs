@@ -8,7 +8,7 @@ use strongroom_testkit::canary;
 use strongroom_testkit::issuer::{Fault, Issuer, Options};
 use strongroom_testkit::log::Log;
 
-use crate::{failed, issuer};
+use crate::{expect_error, issuer};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -29,7 +29,7 @@ async fn issues_verifies_and_revokes_a_key_without_a_trace() {
     issuer.verify(&issued.value).await.unwrap();
     issuer.revoke(&first, &issued.value).await.unwrap();
     assert!(!server.is_live(&first));
-    failed(ErrorKind::Unauthenticated, issuer.verify(&first).await);
+    expect_error(ErrorKind::Unauthenticated, issuer.verify(&first).await);
     // Revoked before, and never issued.
     issuer.revoke(&first, &issued.value).await.unwrap();
     issuer.revoke(&SecretValue::from("never"), &issued.value).await.unwrap();
@@ -60,7 +60,7 @@ async fn a_repeated_attempt_gives_the_same_key() {
     let issuer = issuer(server.base(), |_| {});
     let (first, id) = (server.first_key(), IssueAttempt::random());
     server.next_issues(1, Fault::LoseAnswer);
-    let lost = failed(ErrorKind::Unavailable, issuer.issue(&first, &id).await);
+    let lost = expect_error(ErrorKind::Unavailable, issuer.issue(&first, &id).await);
     assert!(lost.is_temporary());
     let again = issuer.issue(&first, &id).await.unwrap();
     let other = issuer.issue(&first, &IssueAttempt::random()).await.unwrap();
@@ -91,11 +91,12 @@ async fn an_issuer_that_hangs_is_a_timeout() {
     let issuer = issuer(server.base(), |config| config.timeouts.call = SHORT);
     let first = server.first_key();
     server.next_issues(1, Fault::Hang);
-    let error = failed(ErrorKind::Timeout, issuer.issue(&first, &IssueAttempt::random()).await);
+    let error =
+        expect_error(ErrorKind::Timeout, issuer.issue(&first, &IssueAttempt::random()).await);
     assert!(error.is_temporary());
     server.next_revocations(1, Fault::ActAndHang);
     let old = server.make_key(None);
-    failed(ErrorKind::Timeout, issuer.revoke(&old, &first).await);
+    expect_error(ErrorKind::Timeout, issuer.revoke(&old, &first).await);
     assert!(!server.is_live(&old));
 }
 
@@ -105,7 +106,8 @@ async fn an_issuer_that_is_gone_is_unavailable() {
     let issuer = issuer(server.base(), |_| {});
     let first = server.first_key();
     drop(server);
-    let error = failed(ErrorKind::Unavailable, issuer.issue(&first, &IssueAttempt::random()).await);
+    let error =
+        expect_error(ErrorKind::Unavailable, issuer.issue(&first, &IssueAttempt::random()).await);
     assert!(error.is_temporary());
 }
 
@@ -114,7 +116,7 @@ async fn a_server_without_tls_is_a_permanent_error() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base().replace("http:", "https:"), |_| {});
     let result = issuer.issue(&server.first_key(), &IssueAttempt::random()).await;
-    assert!(!failed(ErrorKind::Unavailable, result).is_temporary());
+    assert!(!expect_error(ErrorKind::Unavailable, result).is_temporary());
 }
 
 #[tokio::test]
@@ -138,7 +140,7 @@ async fn without_paths_it_cannot_list_and_verifies_nothing() {
     let server = Issuer::start(Options::default());
     let issuer = issuer(server.base(), |_| {});
     let first = server.first_key();
-    failed(ErrorKind::Unsupported, issuer.list(&first).await);
+    expect_error(ErrorKind::Unsupported, issuer.list(&first).await);
     issuer.verify(&SecretValue::from("never")).await.unwrap();
 }
 
@@ -151,12 +153,12 @@ async fn rejects_a_key_that_cannot_be_sent() {
     let first = server.first_key();
     for bad in ["", "a b", "a\nb", "ä"] {
         let result = issuer.issue(&bad.into(), &IssueAttempt::random()).await;
-        failed(ErrorKind::InvalidInput, result);
-        failed(ErrorKind::InvalidInput, issuer.revoke(&first, &bad.into()).await);
+        expect_error(ErrorKind::InvalidInput, result);
+        expect_error(ErrorKind::InvalidInput, issuer.revoke(&first, &bad.into()).await);
     }
     // In a path, they would lead to the list of keys, or to something above it.
     for bad in ["", ".", ".."] {
-        failed(ErrorKind::InvalidInput, issuer.revoke(&bad.into(), &first).await);
+        expect_error(ErrorKind::InvalidInput, issuer.revoke(&bad.into(), &first).await);
     }
     assert_eq!((server.counts().issue_calls, server.counts().revoke_calls), (0, 0));
     assert!(server.is_live(&first));

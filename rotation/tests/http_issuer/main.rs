@@ -25,8 +25,8 @@ fn issuer(base: String, change: impl FnOnce(&mut HttpIssuerConfig)) -> HttpIssue
 
 /// A failure of a certain kind, that says what to do and shows no key.
 #[track_caller]
-fn failed<T: Debug>(kind: ErrorKind, result: Result<T>) -> Error {
-    let error = errors::failed(Operation::Rotate, kind, result);
+fn expect_error<T: Debug>(kind: ErrorKind, result: Result<T>) -> Error {
+    let error = errors::expect_error(Operation::Rotate, kind, result);
     canary::witness_error(&error);
     error
 }

@@ -14,7 +14,7 @@ use strongroom_testkit::issuer::{Issuer, Tls};
 use strongroom_testkit::log::Log;
 use tempfile::TempDir;
 
-use crate::failed;
+use crate::expect_error;
 use crate::tls::{HERE, serve};
 
 /// Far longer than the issuer takes to read its files again.
@@ -82,7 +82,7 @@ async fn uses_a_renewed_client_certificate_from_the_next_call_on() {
     let setting = Setting::start();
     setting.write_client(&setting.authority.expired_client());
     let issuer = HttpIssuer::new(&setting.config()).unwrap();
-    let error = failed(ErrorKind::Unavailable, setting.verify(&issuer).await);
+    let error = expect_error(ErrorKind::Unavailable, setting.verify(&issuer).await);
     assert!(error.to_string().contains("does not accept the client certificate"), "{error}");
     setting.write_client(&setting.authority.client());
     setting.wait_until(&issuer, true).await;
@@ -99,7 +99,7 @@ async fn uses_renewed_authorities_from_the_next_call_on() {
     setting.write_client(&setting.authority.client());
     replace(&setting.path("ca.pem"), &Authority::new("Another").pem());
     let issuer = HttpIssuer::new(&setting.config()).unwrap();
-    let error = failed(ErrorKind::Unavailable, setting.verify(&issuer).await);
+    let error = expect_error(ErrorKind::Unavailable, setting.verify(&issuer).await);
     assert!(error.to_string().contains("not signed by an authority trusted here"), "{error}");
     replace(&setting.path("ca.pem"), &setting.authority.pem());
     setting.wait_until(&issuer, true).await;

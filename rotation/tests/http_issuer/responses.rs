@@ -10,7 +10,7 @@ use strongroom_rotation::{
 use strongroom_testkit::stub::{Reply, Stub};
 use strongroom_testkit::{canary, planted};
 
-use crate::{failed, issuer};
+use crate::{expect_error, issuer};
 
 const CURRENT: &str = planted!("-current");
 const NEW: &str = planted!("-new");
@@ -54,13 +54,13 @@ async fn maps_each_status_to_a_kind() {
         let stub = Stub::new(move |_| reply.clone());
         let issuer = issuer(stub.url(), |config| config.endpoints.verify_path = Some("/me".into()));
         let key = SecretValue::from(NEW);
-        let error = failed(kind, issuer.issue(&current(), &IssueAttempt::random()).await);
+        let error = expect_error(kind, issuer.issue(&current(), &IssueAttempt::random()).await);
         assert_eq!(error.is_temporary(), temporary, "{error}");
         assert!(
             error.to_string().contains(&status.to_string()) || !(400..600).contains(&status),
             "{error}"
         );
-        failed(kind, issuer.verify(&key).await);
+        expect_error(kind, issuer.verify(&key).await);
         if status == 404 {
             assert!(error.to_string().contains("`/api/keys/rotate`"), "{error}");
         }
@@ -68,7 +68,7 @@ async fn maps_each_status_to_a_kind() {
         if matches!(status, 404 | 410) {
             revoked.unwrap();
         } else {
-            failed(kind, revoked);
+            expect_error(kind, revoked);
         }
         assert_eq!(stub.requests().len(), 3, "no redirect is followed");
     }
@@ -160,18 +160,18 @@ async fn a_success_without_a_usable_key_is_a_permanent_error() {
         (format!("{{\"key\": \"{CURRENT}\"}}"), ErrorKind::Corrupt),
         (format!("{{\"key\": \"{NEW}\", \"x\": \"{}\"}}", "y".repeat(70_000)), ErrorKind::Corrupt),
     ] {
-        let error = failed(kind, issue(Reply::new(200, body), |_| {}).await);
+        let error = expect_error(kind, issue(Reply::new(200, body), |_| {}).await);
         assert!(!error.is_temporary(), "{error}");
     }
     let not_utf8 = Reply::new(200, b"{\"key\": \"\xff\"}".to_vec());
-    failed(ErrorKind::Corrupt, issue(not_utf8, |_| {}).await);
+    expect_error(ErrorKind::Corrupt, issue(not_utf8, |_| {}).await);
 }
 
 #[tokio::test]
 async fn a_broken_connection_is_unavailable() {
     let body = json!({ "key": NEW });
     for reply in [Reply::reset(), Reply::json(200, &body).truncated()] {
-        let error = failed(ErrorKind::Unavailable, issue(reply, |_| {}).await);
+        let error = expect_error(ErrorKind::Unavailable, issue(reply, |_| {}).await);
         assert!(error.is_temporary(), "{error}");
     }
 }
@@ -227,7 +227,7 @@ async fn rejects_a_list_of_something_else() {
     ] {
         let stub = Stub::new(move |_| Reply::json(200, &list));
         let issuer = issuer(stub.url(), |config| config.endpoints.list_path = Some("/keys".into()));
-        let error = failed(kind, issuer.list(&current()).await);
+        let error = expect_error(kind, issuer.list(&current()).await);
         assert!(!error.is_temporary());
         assert_eq!(stub.requests().len(), 1);
     }

@@ -8,7 +8,7 @@ use strongroom_testkit::canary;
 use strongroom_testkit::certificates::{Authority, Signed};
 use strongroom_testkit::issuer::{Issuer, Options, Tls};
 
-use crate::{failed, issuer};
+use crate::{expect_error, issuer};
 
 pub(crate) const HERE: &[&str] = &["127.0.0.1"];
 
@@ -50,7 +50,7 @@ async fn rejects(server: &Issuer, issuer: HttpIssuer, says: &str) {
         issuer.revoke(&key, &key).await,
     ];
     for result in results {
-        let error = failed(ErrorKind::Unavailable, result);
+        let error = expect_error(ErrorKind::Unavailable, result);
         assert!(!error.is_temporary() && error.to_string().contains(says), "{error}");
         assert!(error.to_string().contains("compare `tls.ca_certificates`"), "{error}");
     }

@@ -119,7 +119,7 @@ impl Instance {
     }
 
     /// Waits until this instance uses a key of this generation.
-    pub(crate) async fn switched(&self, generation: u64) {
+    pub(crate) async fn wait_for_generation(&self, generation: u64) {
         let mut state = self.key.watch();
         let switched = state.wait_for(|state| state.generation >= generation);
         timeout(BOUND, switched).await.unwrap().unwrap();

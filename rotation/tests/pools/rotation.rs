@@ -79,7 +79,7 @@ async fn query_while_another_instance_revokes(name: &str, open: fn(&RotatingKey)
     for _ in 0..4 {
         load.progress(2 * CLIENTS as u64).await;
         let generation = other.key.rotate_compromised().await.unwrap();
-        one.switched(generation).await;
+        one.wait_for_generation(generation).await;
     }
     load.progress(2 * CLIENTS as u64).await;
     let queries = load.stop().await;

@@ -4,10 +4,10 @@ use strongroom_core::{ErrorKind, SecretValue};
 use strongroom_rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
 use strongroom_testkit::canary;
 
-use crate::failed;
+use crate::expect_error;
 use crate::fixture::{ADMIN, FIRST, Fixture, credentials};
 
-async fn issued(issuer: &PostgresIssuer, current: &SecretValue) -> SecretValue {
+async fn issue_key(issuer: &PostgresIssuer, current: &SecretValue) -> SecretValue {
     let issued = issuer.issue(current, &IssueAttempt::random()).await.unwrap();
     canary::witness(&issued);
     assert_eq!(issued.expires_at, None);
@@ -20,7 +20,7 @@ async fn alternates_between_two_roles_and_keeps_the_old_key_until_it_is_revoked(
     let issuer = fixture.issuer();
     let mut current = fixture.first();
     for turn in 1..=4 {
-        let next = issued(&issuer, &current).await;
+        let next = issue_key(&issuer, &current).await;
         let (role, password) = credentials(&next);
         assert_eq!(role, fixture.roles[turn % 2]);
         assert_eq!(password.len(), 32);
@@ -29,7 +29,7 @@ async fn alternates_between_two_roles_and_keeps_the_old_key_until_it_is_revoked(
         issuer.revoke(&current, &next).await.unwrap();
         assert!(fixture.accepts(&next) && !fixture.accepts(&current));
         assert!(!fixture.has_password(fixture.roles[(turn + 1) % 2]));
-        failed(ErrorKind::Unauthenticated, issuer.verify(&current).await);
+        expect_error(ErrorKind::Unauthenticated, issuer.verify(&current).await);
         // Revoking it again changes nothing.
         issuer.revoke(&current, &next).await.unwrap();
         assert!(fixture.accepts(&next));
@@ -42,7 +42,7 @@ async fn alternates_between_two_roles_and_keeps_the_old_key_until_it_is_revoked(
 async fn changes_only_role_and_password_of_the_url() {
     let fixture = Fixture::start().await;
     let (issuer, first) = (fixture.issuer(), fixture.first());
-    let next = issued(&issuer, &first).await;
+    let next = issue_key(&issuer, &first).await;
     let parts = |key: &SecretValue| {
         let (before, after) = key.expose_text().unwrap().split_once('@').unwrap();
         (before.split_once("//").unwrap().0.to_owned(), after.to_owned())
@@ -53,13 +53,13 @@ async fn changes_only_role_and_password_of_the_url() {
     let address = fixture.server.address().to_string();
     let several = format!("127.0.0.1:1,{address}");
     let text = next.expose_text().unwrap().replace(&address, &several);
-    let key = issued(&issuer, &text.as_str().into()).await;
+    let key = issue_key(&issuer, &text.as_str().into()).await;
     assert!(key.expose_text().unwrap().contains(&format!("@{several}/postgres?")));
     issuer.verify(&key).await.unwrap();
     let admin = fixture.admin_url();
     let admin = admin.expose_text().unwrap().replace(&address, &several);
     fixture.store_admin_url(&admin.as_str().into()).await;
-    let after = issued(&issuer, &key).await;
+    let after = issue_key(&issuer, &key).await;
     issuer.revoke(&key, &after).await.unwrap();
     assert!(fixture.accepts(&after) && !fixture.accepts(&key));
 }
@@ -75,10 +75,10 @@ async fn quotes_names_of_any_kind() {
         let issuer = fixture.issuer_with(|config| config.end_sessions = true);
         fixture.server.sql("GRANT pg_signal_backend TO keeper");
         let first = fixture.first();
-        let next = issued(&issuer, &first).await;
+        let next = issue_key(&issuer, &first).await;
         issuer.verify(&next).await.unwrap();
         issuer.revoke(&first, &next).await.unwrap();
-        let last = issued(&issuer, &next).await;
+        let last = issue_key(&issuer, &next).await;
         issuer.revoke(&next, &last).await.unwrap();
         assert!(fixture.accepts(&last) && !fixture.accepts(&next) && !fixture.accepts(&first));
         assert_eq!(credentials(&last).0, roles[0]);
@@ -108,7 +108,7 @@ async fn never_calls_functions_of_the_same_name_in_other_schemas() {
     fixture.server.sql("ALTER ROLE keeper SET search_path = public, pg_catalog");
     let issuer = fixture.issuer_with(|config| config.end_sessions = true);
     let first = fixture.first();
-    let next = issued(&issuer, &first).await;
+    let next = issue_key(&issuer, &first).await;
     issuer.revoke(&first, &next).await.unwrap();
     assert!(fixture.accepts(&next) && !fixture.accepts(&first));
 }
@@ -120,7 +120,7 @@ async fn a_repeated_attempt_leaves_no_other_password_behind() {
     let lost = issuer.issue(&first, &id).await.unwrap().value;
     let again = fixture.issuer().issue(&first, &id).await.unwrap().value;
     assert!(!fixture.accepts(&lost) && fixture.accepts(&again) && fixture.accepts(&first));
-    failed(ErrorKind::Unauthenticated, issuer.verify(&lost).await);
+    expect_error(ErrorKind::Unauthenticated, issuer.verify(&lost).await);
     // An instance that finds another key in the store revokes its own.
     issuer.revoke(&lost, &first).await.unwrap();
     issuer.revoke(&lost, &again).await.unwrap();
@@ -133,7 +133,7 @@ async fn revoking_never_removes_a_newer_password() {
     let issuer = fixture.issuer();
     let (mut current, mut olds) = (fixture.first(), Vec::new());
     for _ in 0..3 {
-        let next = issued(&issuer, &current).await;
+        let next = issue_key(&issuer, &current).await;
         olds.push(std::mem::replace(&mut current, next));
         // Revoking older keys keeps the newest key and the one before it.
         let (former, older) = olds.split_last().unwrap();
@@ -143,7 +143,7 @@ async fn revoking_never_removes_a_newer_password() {
         }
         assert!(fixture.accepts(&current) && fixture.accepts(former));
     }
-    let same = failed(ErrorKind::InvalidInput, issuer.revoke(&current, &current).await);
+    let same = expect_error(ErrorKind::InvalidInput, issuer.revoke(&current, &current).await);
     assert!(!same.is_temporary());
     assert!(fixture.accepts(&current));
 }
@@ -153,7 +153,7 @@ async fn revoking_during_an_issue_never_removes_the_new_password() {
     let fixture = Fixture::start().await;
     let (one, other) = (fixture.issuer(), fixture.issuer());
     let current = fixture.first();
-    let mut old = issued(&one, &current).await;
+    let mut old = issue_key(&one, &current).await;
     for _ in 0..15 {
         let id = IssueAttempt::random();
         let (revoked, issued) =
@@ -177,7 +177,7 @@ async fn puts_the_stored_key_back_when_the_key_of_a_repeated_attempt_is_revoked(
     assert!(fixture.accepts(&stored) && !fixture.accepts(&late));
     // Once the old key is revoked, the attempt is over.
     issuer.revoke(&first, &stored).await.unwrap();
-    let rejected = failed(ErrorKind::Unauthenticated, issuer.issue(&first, &attempt).await);
+    let rejected = expect_error(ErrorKind::Unauthenticated, issuer.issue(&first, &attempt).await);
     assert!(!rejected.is_temporary() && fixture.accepts(&stored));
 }
 
@@ -185,9 +185,9 @@ async fn puts_the_stored_key_back_when_the_key_of_a_repeated_attempt_is_revoked(
 async fn reads_the_administrators_url_from_the_store_at_each_call() {
     let fixture = Fixture::start().await;
     let (issuer, first) = (fixture.issuer(), fixture.first());
-    let next = issued(&issuer, &first).await;
+    let next = issue_key(&issuer, &first).await;
     fixture.server.sql(&format!("ALTER ROLE keeper PASSWORD '{FIRST}2'"));
-    failed(ErrorKind::Unauthenticated, issuer.revoke(&first, &next).await);
+    expect_error(ErrorKind::Unauthenticated, issuer.revoke(&first, &next).await);
     // In a secret that rotates, the URL is a field.
     let url = fixture.url("keeper", &format!("{FIRST}2"));
     let fields = [("key", url.expose_text().unwrap()), ("rotation_salt", "x")];
@@ -202,16 +202,16 @@ async fn ends_sessions_only_if_configured() {
     let keep = fixture.issuer();
     let end = fixture.issuer_with(|config| config.end_sessions = true);
     let first = fixture.first();
-    let second = issued(&keep, &first).await;
+    let second = issue_key(&keep, &first).await;
     let (session, _task) = connect(&first).await;
     keep.revoke(&first, &second).await.unwrap();
     session.batch_execute("SELECT 1").await.unwrap();
     assert!(!fixture.accepts(&first));
 
-    let third = issued(&keep, &second).await;
+    let third = issue_key(&keep, &second).await;
     let (other, _task) = connect(&second).await;
     // If it may not end the sessions, it keeps the password, too.
-    let denied = failed(ErrorKind::Denied, end.revoke(&second, &third).await);
+    let denied = expect_error(ErrorKind::Denied, end.revoke(&second, &third).await);
     assert!(denied.to_string().contains("pg_signal_backend"), "{denied}");
     assert!(fixture.accepts(&second));
     fixture.server.sql("GRANT pg_signal_backend TO keeper");

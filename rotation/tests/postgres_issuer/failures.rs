@@ -6,7 +6,7 @@ use strongroom_core::{Backend as _, ErrorKind, SecretPath, SecretValue};
 use strongroom_rotation::{IssueAttempt, KeyIssuer as _, PostgresIssuer};
 use strongroom_testkit::{canary, planted};
 
-use crate::failed;
+use crate::expect_error;
 use crate::fixture::{ADMIN, FIRST, Fixture, url};
 use crate::stub::{self, Stub};
 
@@ -38,10 +38,10 @@ async fn maps_each_answer_to_a_login_to_a_kind() {
         let host = stub.address.to_string();
         fixture.store_admin_url(&url(&host, "keeper", FIRST)).await;
         let first = fixture.first();
-        let of_admin = failed(kind, issue(&issuer, &first).await);
+        let of_admin = expect_error(kind, issue(&issuer, &first).await);
         let of_revocation =
-            failed(kind, issuer.revoke(&first, &fixture.url("orders_b", "p")).await);
-        let of_key = failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
+            expect_error(kind, issuer.revoke(&first, &fixture.url("orders_b", "p")).await);
+        let of_key = expect_error(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
         for error in [&of_admin, &of_revocation, &of_key] {
             assert_eq!(error.is_temporary(), is_temporary, "{error}");
         }
@@ -66,9 +66,9 @@ async fn a_server_that_does_not_speak_the_protocol_is_unavailable() {
         ("no-such-host.invalid".to_owned(), ErrorKind::Unavailable),
     ] {
         fixture.store_admin_url(&url(&host, "keeper", FIRST)).await;
-        let error = failed(kind, issue(&issuer, &fixture.first()).await);
+        let error = expect_error(kind, issue(&issuer, &fixture.first()).await);
         assert!(error.is_temporary(), "{error}");
-        failed(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
+        expect_error(kind, issuer.verify(&url(&host, "orders_a", FIRST)).await);
     }
 }
 
@@ -83,9 +83,9 @@ async fn a_server_that_hangs_is_a_timeout() {
     .await;
     let host = silent.address.to_string();
     fixture.store_admin_url(&url(&host, "keeper", FIRST)).await;
-    let error = failed(ErrorKind::Timeout, issue(&issuer, &fixture.first()).await);
+    let error = expect_error(ErrorKind::Timeout, issue(&issuer, &fixture.first()).await);
     assert!(error.is_temporary());
-    failed(ErrorKind::Timeout, issuer.verify(&url(&host, "orders_a", FIRST)).await);
+    expect_error(ErrorKind::Timeout, issuer.verify(&url(&host, "orders_a", FIRST)).await);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn rolls_back_a_call_that_takes_too_long() {
     tokio::spawn(connection);
     client.batch_execute("BEGIN; ALTER ROLE orders_b CONNECTION LIMIT 7").await.unwrap();
     let impatient = fixture.issuer_with(|config| config.timeouts.call = Duration::from_millis(700));
-    failed(ErrorKind::Timeout, issue(&impatient, &first).await);
+    expect_error(ErrorKind::Timeout, issue(&impatient, &first).await);
     client.batch_execute("ROLLBACK").await.unwrap();
     // The server notices that the client has gone, and releases the lock.
     let issued = fixture.issuer().issue(&first, &IssueAttempt::random()).await.unwrap();
@@ -115,16 +115,16 @@ async fn names_the_rights_that_the_administrator_lacks() {
     let fixture = Fixture::start().await;
     let (issuer, first) = (fixture.issuer(), fixture.first());
     fixture.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
-    let error = failed(ErrorKind::Denied, issue(&issuer, &first).await);
+    let error = expect_error(ErrorKind::Denied, issue(&issuer, &first).await);
     assert!(error.to_string().contains("ADMIN OPTION"), "{error}");
     assert!(!error.is_temporary());
     fixture.server.sql("GRANT orders_b TO keeper WITH ADMIN TRUE; ALTER ROLE keeper NOCREATEROLE");
-    let error = failed(ErrorKind::Denied, issue(&issuer, &first).await);
+    let error = expect_error(ErrorKind::Denied, issue(&issuer, &first).await);
     assert!(error.to_string().contains("CREATEROLE"), "{error}");
     fixture.server.sql("ALTER ROLE keeper CREATEROLE");
     issue(&issuer, &first).await.unwrap();
     fixture.server.sql("ALTER ROLE keeper SET default_transaction_read_only = on");
-    let error = failed(ErrorKind::Unavailable, issue(&issuer, &first).await);
+    let error = expect_error(ErrorKind::Unavailable, issue(&issuer, &first).await);
     assert!(error.to_string().contains("read-only"), "{error}");
 }
 
@@ -134,18 +134,18 @@ async fn names_a_role_that_is_missing_or_may_not_log_in() {
     let (issuer, first) = (fixture.issuer(), fixture.first());
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     fixture.server.sql("ALTER ROLE orders_b NOLOGIN");
-    let error = failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
+    let error = expect_error(ErrorKind::Unauthenticated, issuer.verify(&next).await);
     assert!(error.to_string().contains("LOGIN"), "{error}");
     // Without LOGIN, the server does not reveal whether the role still has this password.
-    failed(ErrorKind::Unauthenticated, issuer.revoke(&next, &first).await);
+    expect_error(ErrorKind::Unauthenticated, issuer.revoke(&next, &first).await);
     fixture.server.sql("DROP ROLE orders_b");
-    let error = failed(ErrorKind::Config, issue(&issuer, &first).await);
+    let error = expect_error(ErrorKind::Config, issue(&issuer, &first).await);
     assert!(error.to_string().contains("the role `orders_b` does not exist"), "{error}");
-    let error = failed(ErrorKind::Unauthenticated, issuer.verify(&next).await);
+    let error = expect_error(ErrorKind::Unauthenticated, issuer.verify(&next).await);
     assert!(error.to_string().contains("`orders_b`"), "{error}");
     issuer.revoke(&next, &first).await.unwrap();
     let other_database = first.expose_text().unwrap().replace("/postgres?", "/nowhere?");
-    failed(ErrorKind::Config, issuer.verify(&other_database.as_str().into()).await);
+    expect_error(ErrorKind::Config, issuer.verify(&other_database.as_str().into()).await);
 }
 
 #[tokio::test]
@@ -153,8 +153,8 @@ async fn rejects_wrong_passwords_and_urls() {
     let fixture = Fixture::start().await;
     let issuer = fixture.issuer();
     let wrong = fixture.url("orders_a", planted!("-wrong"));
-    failed(ErrorKind::Unauthenticated, issue(&issuer, &wrong).await);
-    failed(ErrorKind::Unauthenticated, issuer.verify(&wrong).await);
+    expect_error(ErrorKind::Unauthenticated, issue(&issuer, &wrong).await);
+    expect_error(ErrorKind::Unauthenticated, issuer.verify(&wrong).await);
     assert!(!fixture.has_password("orders_b"));
     let other_role = fixture.url("keeper", FIRST);
     for result in [
@@ -164,7 +164,7 @@ async fn rejects_wrong_passwords_and_urls() {
         issuer.revoke(&fixture.first(), &other_role).await,
         issue(&issuer, &"host=db user=orders_a password=hunter2".into()).await,
     ] {
-        failed(ErrorKind::InvalidInput, result);
+        expect_error(ErrorKind::InvalidInput, result);
     }
     for (admin, kind) in [
         (fixture.url("keeper", planted!("-wrong")), ErrorKind::Unauthenticated),
@@ -172,7 +172,7 @@ async fn rejects_wrong_passwords_and_urls() {
         (canary::text(" is no URL"), ErrorKind::InvalidInput),
     ] {
         fixture.store_admin_url(&admin).await;
-        failed(kind, issue(&issuer, &fixture.first()).await);
+        expect_error(kind, issue(&issuer, &fixture.first()).await);
     }
     fixture.store.delete(&SecretPath::parse(ADMIN).unwrap()).await.unwrap();
     let missing = issue(&issuer, &fixture.first()).await.unwrap_err();
@@ -187,7 +187,7 @@ async fn revokes_nothing_at_a_server_that_asks_for_no_password() {
     let (issuer, first) = (fixture.issuer(), fixture.first());
     let second = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     fixture.admit(&["host all orders_a,orders_b all trust", "host all all all scram-sha-256"]);
-    let error = failed(ErrorKind::Config, issuer.revoke(&first, &second).await);
+    let error = expect_error(ErrorKind::Config, issuer.revoke(&first, &second).await);
     assert!(error.to_string().contains("pg_hba.conf"), "{error}");
     assert!(fixture.has_password("orders_a"));
     for method in ["md5", "password"] {
@@ -198,5 +198,5 @@ async fn revokes_nothing_at_a_server_that_asks_for_no_password() {
         assert!(fixture.accepts(&next) && fixture.has_password("orders_a"));
     }
     fixture.admit(&["host all orders_a all reject", "host all all all scram-sha-256"]);
-    failed(ErrorKind::Unauthenticated, issue(&issuer, &first).await);
+    expect_error(ErrorKind::Unauthenticated, issue(&issuer, &first).await);
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use strongroom_core::{ErrorKind, SecretValue};
 use strongroom_rotation::{IssueAttempt, IssueId, KeyIssuer as _, PostgresIssuer};
 
-use crate::failed;
-use crate::fixture::{Fixture, quoted};
+use crate::expect_error;
+use crate::fixture::{Fixture, quote_identifier};
 
 fn attempt(token: u64) -> IssueAttempt {
     IssueAttempt::new(IssueId::random(), token)
 }
 
-async fn issued(issuer: &PostgresIssuer, current: &SecretValue, token: u64) -> SecretValue {
+async fn issue_key(issuer: &PostgresIssuer, current: &SecretValue, token: u64) -> SecretValue {
     issuer.issue(current, &attempt(token)).await.unwrap().value
 }
 
@@ -26,8 +26,8 @@ async fn rejects_an_attempt_that_is_older_than_that_of_the_key_in_use() {
     let rights = "SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = 'keeper'";
     assert_eq!(fixture.server.sql(rights), "f|t");
     // One instance stores token 5 and is paused; another takes over and stores its key.
-    let stored = issued(&other, &first, 6).await;
-    let error = failed(ErrorKind::Conflict, paused.issue(&first, &attempt(5)).await);
+    let stored = issue_key(&other, &first, 6).await;
+    let error = expect_error(ErrorKind::Conflict, paused.issue(&first, &attempt(5)).await);
     assert!(!error.is_temporary());
     for part in ["another instance", "6", "5", "COMMENT ON ROLE", "[strongroom: fencing token"] {
         assert!(error.to_string().contains(part), "{part}: {error}");
@@ -35,12 +35,12 @@ async fn rejects_an_attempt_that_is_older_than_that_of_the_key_in_use() {
     assert!(fixture.accepts(&stored) && fixture.accepts(&first));
     // After the old key is revoked, the answer is the same.
     other.revoke(&first, &stored).await.unwrap();
-    failed(ErrorKind::Conflict, paused.issue(&first, &attempt(5)).await);
+    expect_error(ErrorKind::Conflict, paused.issue(&first, &attempt(5)).await);
     assert!(fixture.accepts(&stored));
     // The roles have alternated, and the token still counts for both.
-    let next = issued(&other, &stored, 7).await;
+    let next = issue_key(&other, &stored, 7).await;
     for (current, token) in [(&stored, 6), (&next, 6), (&first, 5)] {
-        failed(ErrorKind::Conflict, paused.issue(current, &attempt(token)).await);
+        expect_error(ErrorKind::Conflict, paused.issue(current, &attempt(token)).await);
     }
     assert!(fixture.accepts(&stored) && fixture.accepts(&next));
 }
@@ -50,10 +50,10 @@ async fn accepts_the_same_token_again_and_any_larger_one() {
     let fixture = Fixture::start().await;
     let (issuer, first) = (fixture.issuer(), fixture.first());
     for token in [0, 0, 1, 1, 9, 10, u64::MAX, u64::MAX] {
-        let next = issued(&issuer, &first, token).await;
+        let next = issue_key(&issuer, &first, token).await;
         assert!(fixture.accepts(&next) && fixture.accepts(&first), "{token}");
     }
-    failed(ErrorKind::Conflict, issuer.issue(&first, &attempt(u64::MAX - 1)).await);
+    expect_error(ErrorKind::Conflict, issuer.issue(&first, &attempt(u64::MAX - 1)).await);
     let expected = format!("[strongroom: fencing token {}]", u64::MAX);
     for role in fixture.roles {
         assert_eq!(fixture.comment(role), expected.as_bytes());
@@ -67,18 +67,20 @@ async fn keeps_the_operators_comment_byte_for_byte() {
     for roles in [["orders_a", "orders_b"], ["it's %I $1; --", "\\ünïcode\\ \"%L"]] {
         let fixture = Fixture::of(roles).await;
         let literal = odd.replace('\'', "''");
-        fixture.server.sql(&format!("COMMENT ON ROLE {} IS '{literal}'", quoted(roles[0])));
+        fixture
+            .server
+            .sql(&format!("COMMENT ON ROLE {} IS '{literal}'", quote_identifier(roles[0])));
         let (issuer, first) = (fixture.issuer(), fixture.first());
         for token in [17, 18, 4_000_000_000_000] {
-            issued(&issuer, &first, token).await;
+            issue_key(&issuer, &first, token).await;
             let marker = format!("[strongroom: fencing token {token}]");
             assert_eq!(fixture.comment(roles[0]), format!("{odd} {marker}").as_bytes());
             assert_eq!(fixture.comment(roles[1]), marker.as_bytes());
         }
         // The operator may write behind the marker, too.
         let text = "before [strongroom: fencing token 4000000000000] behind";
-        fixture.server.sql(&format!("COMMENT ON ROLE {} IS '{text}'", quoted(roles[1])));
-        issued(&issuer, &first, 4_000_000_000_001).await;
+        fixture.server.sql(&format!("COMMENT ON ROLE {} IS '{text}'", quote_identifier(roles[1])));
+        issue_key(&issuer, &first, 4_000_000_000_001).await;
         let expected = "before [strongroom: fencing token 4000000000001] behind";
         assert_eq!(fixture.comment(roles[1]), expected.as_bytes());
     }
@@ -90,9 +92,9 @@ async fn the_comment_of_one_role_is_enough() {
     let (issuer, first) = (fixture.issuer(), fixture.first());
     let (mut current, mut token) = (first, 20);
     for lost in [0, 1, 0, 1] {
-        let next = issued(&issuer, &current, token).await;
+        let next = issue_key(&issuer, &current, token).await;
         fixture.server.sql(&format!("COMMENT ON ROLE {} IS 'mine'", fixture.roles[lost]));
-        failed(ErrorKind::Conflict, issuer.issue(&current, &attempt(token - 1)).await);
+        expect_error(ErrorKind::Conflict, issuer.issue(&current, &attempt(token - 1)).await);
         assert!(fixture.accepts(&next));
         issuer.revoke(&current, &next).await.unwrap();
         (current, token) = (next, token + 1);
@@ -101,14 +103,14 @@ async fn the_comment_of_one_role_is_enough() {
     for role in fixture.roles {
         fixture.server.sql(&format!("COMMENT ON ROLE {role} IS NULL"));
     }
-    issued(&issuer, &current, 1).await;
+    issue_key(&issuer, &current, 1).await;
 }
 
 #[tokio::test]
 async fn names_the_role_whose_comment_holds_a_damaged_token() {
     let fixture = Fixture::start().await;
     let (issuer, first) = (fixture.issuer(), fixture.first());
-    let next = issued(&issuer, &first, 3).await;
+    let next = issue_key(&issuer, &first, 3).await;
     for (role, number) in [
         ("orders_a", ""),
         ("orders_b", " ]"),
@@ -121,7 +123,7 @@ async fn names_the_role_whose_comment_holds_a_damaged_token() {
     ] {
         let text = format!("mine [strongroom: fencing token{number}");
         fixture.server.sql(&format!("COMMENT ON ROLE {role} IS '{text}'"));
-        let error = failed(ErrorKind::Config, issuer.issue(&first, &attempt(9)).await);
+        let error = expect_error(ErrorKind::Config, issuer.issue(&first, &attempt(9)).await);
         assert!(!error.is_temporary());
         assert!(error.to_string().contains(role), "{error}");
         assert!(error.to_string().contains("COMMENT ON ROLE"), "{error}");
@@ -130,7 +132,7 @@ async fn names_the_role_whose_comment_holds_a_damaged_token() {
         issuer.verify(&next).await.unwrap();
         fixture.server.sql(&format!("COMMENT ON ROLE {role} IS 'mine'"));
     }
-    issued(&issuer, &first, 9).await;
+    issue_key(&issuer, &first, 9).await;
 }
 
 #[tokio::test]
@@ -140,8 +142,8 @@ async fn the_largest_of_several_tokens_counts() {
     let two = "[strongroom: fencing token 30] copied [strongroom: fencing token 4]";
     fixture.server.sql(&format!("COMMENT ON ROLE orders_b IS '{two}'"));
     fixture.server.sql("COMMENT ON ROLE orders_a IS '[strongroom: fencing token 7]'");
-    failed(ErrorKind::Conflict, issuer.issue(&first, &attempt(29)).await);
-    issued(&issuer, &first, 30).await;
+    expect_error(ErrorKind::Conflict, issuer.issue(&first, &attempt(29)).await);
+    issue_key(&issuer, &first, 30).await;
     let expected = "[strongroom: fencing token 30] copied [strongroom: fencing token 30]";
     assert_eq!(fixture.comment("orders_b"), expected.as_bytes());
 }
@@ -153,7 +155,7 @@ async fn reads_the_token_after_it_has_the_lock() {
     let fixture = Arc::new(Fixture::start().await);
     fixture.server.sql("ALTER ROLE keeper SET default_transaction_isolation = 'serializable'");
     let first = fixture.first();
-    issued(&fixture.issuer(), &first, 1).await;
+    issue_key(&fixture.issuer(), &first, 1).await;
     let connect = format!(
         "host=127.0.0.1 port={} user=postgres dbname=postgres password={}",
         fixture.server.address().port(),
@@ -179,7 +181,7 @@ async fn reads_the_token_after_it_has_the_lock() {
     wait_for_waiters(&fixture, "locktype = 'advisory'").await;
     blocker.batch_execute("ROLLBACK").await.unwrap();
     let stored = newer.await.unwrap().unwrap().value;
-    failed(ErrorKind::Conflict, older.await.unwrap());
+    expect_error(ErrorKind::Conflict, older.await.unwrap());
     assert!(fixture.accepts(&stored));
 }
 

@@ -34,7 +34,7 @@ impl Fixture {
     pub(crate) async fn of(roles: [&'static str; 2]) -> Self {
         canary::watch();
         let server = Server::start().await;
-        let [one, other] = roles.map(quoted);
+        let [one, other] = roles.map(quote_identifier);
         let (first, admin) = (FIRST, ADMIN_PASSWORD.replace('\'', "''"));
         server.sql(&format!("CREATE ROLE {one} LOGIN PASSWORD '{first}'"));
         server.sql(&format!("CREATE ROLE {other} LOGIN"));
@@ -157,6 +157,6 @@ pub(crate) fn credentials(key: &SecretValue) -> (String, String) {
     (decoded(role), decoded(password))
 }
 
-pub(crate) fn quoted(name: &str) -> String {
+pub(crate) fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

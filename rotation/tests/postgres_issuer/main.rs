@@ -20,8 +20,8 @@ use strongroom_testkit::{canary, errors};
 
 /// Returns the error of a failed call, which must have this kind, an advice, and no password.
 #[track_caller]
-fn failed<T: Debug>(kind: ErrorKind, result: Result<T>) -> Error {
-    let error = errors::failed(Operation::Rotate, kind, result);
+fn expect_error<T: Debug>(kind: ErrorKind, result: Result<T>) -> Error {
+    let error = errors::expect_error(Operation::Rotate, kind, result);
     canary::witness_error(&error);
     error
 }

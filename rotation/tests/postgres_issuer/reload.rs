@@ -9,7 +9,7 @@ use strongroom_rotation::{
 };
 use strongroom_testkit::certificates::{Authority, Signed};
 
-use crate::failed;
+use crate::expect_error;
 use crate::fixture::Fixture;
 use crate::tls::{acceptor, at, terminator};
 
@@ -47,7 +47,7 @@ async fn uses_renewed_certificates_from_the_next_call_on() {
         config.tls.client_certificate =
             Some(ClientCertificate::from_files(path("tls.crt"), path("tls.key")));
     });
-    let error = failed(ErrorKind::Unavailable, issuer.verify(&first).await);
+    let error = expect_error(ErrorKind::Unavailable, issuer.verify(&first).await);
     assert!(error.to_string().contains("does not accept the client certificate"), "{error}");
 
     write(&clients.client());
@@ -65,7 +65,7 @@ async fn uses_renewed_certificates_from_the_next_call_on() {
     write(&clients.client());
     fs::write(path("ca.pem"), Authority::new("Another").pem()).unwrap();
     wait_until(&issuer, &next, false).await;
-    let error = failed(ErrorKind::Unavailable, issuer.verify(&next).await);
+    let error = expect_error(ErrorKind::Unavailable, issuer.verify(&next).await);
     assert!(error.to_string().contains("not signed by an authority"), "{error}");
     fs::write(path("ca.pem"), authority.pem()).unwrap();
     wait_until(&issuer, &next, true).await;

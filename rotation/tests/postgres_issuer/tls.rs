@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::failed;
+use crate::expect_error;
 use crate::fixture::Fixture;
 use crate::stub::Stub;
 
@@ -127,7 +127,7 @@ async fn rejects_a_certificate_of_another_authority_or_name() {
         });
         for mode in ["sslmode=require", "sslmode=verify-ca", "ssl=true"] {
             let error =
-                failed(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, mode)).await);
+                expect_error(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, mode)).await);
             assert!(!error.is_temporary() && error.to_string().contains(says), "{error}");
         }
         assert_eq!(made.load(Ordering::Relaxed), 0);
@@ -143,11 +143,12 @@ async fn sends_nothing_to_another_host_without_tls() {
     let (issuer, first) = (fixture.issuer(), fixture.first());
     let host = format!("{ELSEWHERE}:{}", fixture.server.address().port());
     for mode in ["", "sslmode=prefer", "sslmode=allow", "sslmode=require"] {
-        let error = failed(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, mode)).await);
+        let error =
+            expect_error(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, mode)).await);
         assert!(error.to_string().contains("no TLS"), "{error}");
         assert!(!error.is_temporary());
     }
-    failed(
+    expect_error(
         ErrorKind::Unavailable,
         issuer.verify(&at(&first, &fixture.server.address().to_string(), "sslmode=require")).await,
     );
@@ -156,11 +157,20 @@ async fn sends_nothing_to_another_host_without_tls() {
         terminator(acceptor(&Authority::new("x"), "x", None), fixture.server.address()).await;
     let host = format!("{ELSEWHERE}:{}", server.address.port());
     let open = at(&first, &host, "sslmode=disable");
-    failed(ErrorKind::InvalidInput, issuer.verify(&open).await);
-    failed(ErrorKind::InvalidInput, issuer.issue(&open, &IssueAttempt::random()).await.map(drop));
-    failed(ErrorKind::InvalidInput, issuer.revoke(&open, &fixture.url("orders_b", "p")).await);
+    expect_error(ErrorKind::InvalidInput, issuer.verify(&open).await);
+    expect_error(
+        ErrorKind::InvalidInput,
+        issuer.issue(&open, &IssueAttempt::random()).await.map(drop),
+    );
+    expect_error(
+        ErrorKind::InvalidInput,
+        issuer.revoke(&open, &fixture.url("orders_b", "p")).await,
+    );
     fixture.store_admin_url(&at(&fixture.admin_url(), &host, "sslmode=disable")).await;
-    failed(ErrorKind::InvalidInput, issuer.issue(&first, &IssueAttempt::random()).await.map(drop));
+    expect_error(
+        ErrorKind::InvalidInput,
+        issuer.issue(&first, &IssueAttempt::random()).await.map(drop),
+    );
 }
 
 #[tokio::test]
@@ -171,7 +181,7 @@ async fn connects_without_tls_if_url_and_configuration_allow_it() {
     let first = fixture.first();
     issuer.verify(&at(&first, &host, "sslmode=disable")).await.unwrap();
     // The configuration alone does not suffice.
-    failed(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, "sslmode=prefer")).await);
+    expect_error(ErrorKind::Unavailable, issuer.verify(&at(&first, &host, "sslmode=prefer")).await);
 }
 
 #[tokio::test]
@@ -193,7 +203,7 @@ async fn presents_its_certificate_to_a_server_that_demands_one() {
             issuer.verify(&first).await,
             issuer.issue(&first, &IssueAttempt::random()).await.map(drop),
         ] {
-            let error = failed(ErrorKind::Unavailable, result);
+            let error = expect_error(ErrorKind::Unavailable, result);
             assert!(!error.is_temporary() && error.to_string().contains(says), "{error}");
             assert!(error.to_string().contains("`tls.client_certificate`"), "{error}");
         }

@@ -5,7 +5,7 @@ use strongroom_rotation::{IssueAttempt, KeyIssuer as _};
 use strongroom_testkit::canary;
 use strongroom_testkit::log::Log;
 
-use crate::failed;
+use crate::expect_error;
 use crate::fixture::{Fixture, credentials};
 
 #[tokio::test]
@@ -27,13 +27,13 @@ async fn a_server_that_logs_all_statements_logs_no_password() {
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
     issuer.revoke(&first, &next).await.unwrap();
-    failed(ErrorKind::Unauthenticated, issuer.verify(&first).await);
+    expect_error(ErrorKind::Unauthenticated, issuer.verify(&first).await);
     let last = issuer.issue(&next, &IssueAttempt::random()).await.unwrap().value;
     // The server logs failed statements in full.
     fixture.server.sql("REVOKE ADMIN OPTION FOR orders_b FROM keeper");
-    failed(ErrorKind::Denied, issuer.issue(&last, &IssueAttempt::random()).await);
+    expect_error(ErrorKind::Denied, issuer.issue(&last, &IssueAttempt::random()).await);
     fixture.server.sql("DROP ROLE orders_b");
-    failed(ErrorKind::Config, issuer.issue(&last, &IssueAttempt::random()).await);
+    expect_error(ErrorKind::Config, issuer.issue(&last, &IssueAttempt::random()).await);
     let log = fixture.server.log().split_off(before);
     assert!(log.contains("DO $strongroom$") && log.contains("42704"), "statements are not logged");
     assert_eq!(canary::find(log.as_bytes()), None);
@@ -60,7 +60,7 @@ async fn the_driver_logs_and_shows_no_password() {
     let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
     issuer.verify(&next).await.unwrap();
     issuer.revoke(&first, &next).await.unwrap();
-    failed(ErrorKind::Unauthenticated, issuer.issue(&first, &IssueAttempt::random()).await);
+    expect_error(ErrorKind::Unauthenticated, issuer.issue(&first, &IssueAttempt::random()).await);
     drop(capturing);
     let text = log.text();
     assert!(text.contains("tokio_postgres") && text.contains("COMMIT"), "nothing was captured");

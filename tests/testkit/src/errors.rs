@@ -18,7 +18,7 @@ pub fn expect_permanent<T: Debug>(
     kind: ErrorKind,
     result: Result<T>,
 ) -> Error {
-    let error = failed(operation, kind, result);
+    let error = expect_error(operation, kind, result);
     assert!(!error.is_temporary(), "{error}");
     assert_eq!(error.retry_after(), None, "{error}");
     error
@@ -31,7 +31,7 @@ pub fn expect_transient<T: Debug>(
     kind: ErrorKind,
     result: Result<T>,
 ) -> Error {
-    let error = failed(operation, kind, result);
+    let error = expect_error(operation, kind, result);
     assert!(error.is_temporary(), "{error}");
     assert_eq!(error.retry_after(), None, "{error}");
     error
@@ -39,7 +39,7 @@ pub fn expect_transient<T: Debug>(
 
 /// Asserts a failure of this kind.
 #[track_caller]
-pub fn failed<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
+pub fn expect_error<T: Debug>(operation: Operation, kind: ErrorKind, result: Result<T>) -> Error {
     let error = result.expect_err("the call must fail");
     check(&error);
     assert_eq!(error.kind(), kind, "{error}");

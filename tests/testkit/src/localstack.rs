@@ -24,7 +24,9 @@ use tempfile::TempDir;
 use crate::canary::CANARY;
 use crate::planted;
 pub use crate::server::Paused;
-use crate::server::{LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, installed};
+use crate::server::{
+    LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, require_tool,
+};
 
 /// Names the interpreter that has the packages of LocalStack and boto3.
 const PYTHON: &str = "STRONGROOM_TEST_PYTHON";
@@ -118,7 +120,7 @@ impl Server {
     /// If the script fails. The message has its errors without the canary.
     #[expect(clippy::must_use_candidate, reason = "many scripts print nothing")]
     pub fn boto3(&self, script: &str) -> String {
-        let output = Command::new(installed(PYTHON))
+        let output = Command::new(require_tool(PYTHON))
             .args(["-c", &format!("{CLIENT}{script}")])
             // Settings of the caller's environment, such as a profile or a proxy, do not apply.
             .env_clear()
@@ -161,7 +163,7 @@ impl Server {
             address.port().to_string().into(),
         ];
         let program = Program {
-            path: installed(PYTHON),
+            path: require_tool(PYTHON),
             arguments: arguments.into(),
             ready: "Running on http://127.0.0.1:",
             clash: "Address already in use",

@@ -33,7 +33,9 @@ use self::certificates::Certificates;
 use self::config::Kind;
 use crate::planted;
 pub use crate::server::Paused;
-use crate::server::{LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, installed};
+use crate::server::{
+    LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, require_tool,
+};
 
 /// Names the server's binary.
 const BINARY: &str = "STRONGROOM_TEST_BAO";
@@ -190,7 +192,7 @@ impl Server {
         let (port, other_port) = (free_port(), free_port());
         let arguments = config::write_config(kind, directory.path(), port, other_port);
         let program = Program {
-            path: installed(BINARY),
+            path: require_tool(BINARY),
             arguments,
             ready: kind.ready(),
             clash: "address already in use",

@@ -24,7 +24,7 @@ use std::process::{Command, Output};
 use tempfile::Builder;
 
 use crate::canary::CANARY;
-use crate::server::{PortTaken, Program, Supervised, free_port, installed};
+use crate::server::{PortTaken, Program, Supervised, free_port, require_tool};
 
 /// The variable with the path of the directory that contains `bin/postgres`.
 const INSTALLATION: &str = "STRONGROOM_TEST_POSTGRES";
@@ -54,7 +54,7 @@ impl Server {
     /// # Panics
     /// If the server does not start within 30 s.
     pub async fn start() -> Self {
-        Self::start_from(installed(INSTALLATION)).await
+        Self::start_from(require_tool(INSTALLATION)).await
     }
 
     /// Starts the PostgreSQL in this directory, which contains `bin/postgres`.
@@ -148,7 +148,7 @@ impl Server {
         let arguments = ["-c".into(), LAUNCH.into(), OsString::from(&installation)];
         let more = [OsString::from(directory.path()), address.port().to_string().into()];
         let program = Program {
-            path: installed(PYTHON),
+            path: require_tool(PYTHON),
             arguments: arguments.into_iter().chain(more).collect(),
             ready: "database system is ready to accept connections",
             clash: "Address already in use",
@@ -159,7 +159,7 @@ impl Server {
     async fn launch(&mut self) -> Result<(), PortTaken> {
         self.process.start().await?;
         let id = shared_memory(&self.process.directory().join("data"));
-        let marked = Command::new(installed(PYTHON)).args(["-c", REMOVE_SEGMENT, &id]).status();
+        let marked = Command::new(require_tool(PYTHON)).args(["-c", REMOVE_SEGMENT, &id]).status();
         assert!(
             marked.is_ok_and(|status| status.success()),
             "cannot mark the shared memory for removal"
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn reports_a_port_in_use_apart_from_other_failures() {
-        let mut server = Server::new(installed(INSTALLATION));
+        let mut server = Server::new(require_tool(INSTALLATION));
         let taken = TcpListener::bind(server.address).unwrap();
         server.launch().await.unwrap_err();
         drop(taken);
@@ -200,7 +200,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "the server did not start")]
     async fn reports_a_server_that_cannot_start() {
-        let mut server = Server::new(installed(INSTALLATION));
+        let mut server = Server::new(require_tool(INSTALLATION));
         fs::write(server.process.directory().join("data"), "no directory").unwrap();
         drop(server.launch().await);
     }

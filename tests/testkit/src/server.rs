@@ -199,7 +199,7 @@ fn state(thread: &Path) -> io::Result<Option<char>> {
 }
 
 /// The path of a program that `cargo xtask setup` has installed, from an environment variable.
-pub(crate) fn installed(variable: &str) -> PathBuf {
+pub(crate) fn require_tool(variable: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set; run `cargo xtask test`"))
         .into()

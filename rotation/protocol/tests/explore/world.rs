@@ -144,7 +144,7 @@ const BACKUPS: usize = 3;
 
 impl World {
     pub(crate) fn new(setup: &Setup) -> Self {
-        let record = Record::settled(KeyRef(0));
+        let record = Record::with_key(KeyRef(0));
         let mut world = Self {
             nodes: Vec::new(),
             record,

@@ -18,7 +18,7 @@ async fn a_401_finds_the_key_that_another_instance_has_stored() {
         assert_eq!(text, if newer.is_some() { "hello, world" } else { "who are you" });
         let carried = ["Bearer one", "Bearer two"];
         let carried = if newer.is_some() { &carried[..] } else { &carried[..1] };
-        assert_eq!(seen(&stub, "authorization"), some(carried));
+        assert_eq!(header_values(&stub, "authorization"), some(carried));
     }
 }
 
@@ -67,7 +67,7 @@ async fn a_function_can_find_a_rejection_in_the_headers() {
     });
     let middleware = RotatingKeyMiddleware::new(key).rejection(invalid_token);
     assert_eq!(status_of(middleware, &stub).await, 200);
-    assert_eq!(seen(&stub, "authorization"), some(&["Bearer one", "Bearer after 400"]));
+    assert_eq!(header_values(&stub, "authorization"), some(&["Bearer one", "Bearer after 400"]));
 }
 
 #[tokio::test]

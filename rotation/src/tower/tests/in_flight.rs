@@ -23,7 +23,7 @@ async fn a_key_is_in_flight_until_the_body_has_been_read() {
 }
 
 /// A response body in these pieces, and the end of the requests with its key.
-async fn streamed(
+async fn stream_body(
     pieces: Vec<Result<Frame<Bytes>, &'static str>>,
 ) -> (GuardedBody<impl Body<Data = Bytes, Error = &'static str> + Unpin>, Drained) {
     let (key, drained) = RotatingKey::fixed("one", 1);
@@ -43,7 +43,7 @@ async fn streamed(
 async fn frames_and_trailers_are_passed_on_until_the_end() {
     let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "1".parse().unwrap())]);
     let pieces = vec![Ok(Frame::data(Bytes::from("a"))), Ok(Frame::trailers(trailers.clone()))];
-    let (mut body, mut drained) = streamed(pieces).await;
+    let (mut body, mut drained) = stream_body(pieces).await;
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
     assert_eq!(body.frame().await.unwrap().unwrap().into_trailers().unwrap(), trailers);
     assert!(!is_drained(&mut drained));
@@ -54,7 +54,7 @@ async fn frames_and_trailers_are_passed_on_until_the_end() {
 #[tokio::test]
 async fn a_body_that_fails_ends_the_request() {
     let (mut body, mut drained) =
-        streamed(vec![Ok(Frame::data(Bytes::from("a"))), Err("broken")]).await;
+        stream_body(vec![Ok(Frame::data(Bytes::from("a"))), Err("broken")]).await;
     body.frame().await.unwrap().unwrap();
     assert!(!is_drained(&mut drained));
     assert_eq!(body.frame().await.unwrap().unwrap_err(), "broken");
@@ -64,7 +64,7 @@ async fn a_body_that_fails_ends_the_request() {
 #[tokio::test]
 async fn a_body_that_is_dropped_early_ends_the_request() {
     let piece = || Ok(Frame::data(Bytes::from("a")));
-    let (mut body, mut drained) = streamed(vec![piece(), piece()]).await;
+    let (mut body, mut drained) = stream_body(vec![piece(), piece()]).await;
     body.frame().await.unwrap().unwrap();
     assert!(!is_drained(&mut drained));
     drop(body);

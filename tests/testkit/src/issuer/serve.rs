@@ -96,7 +96,7 @@ async fn respond(
             Ok(list(&shared, bearer.as_deref()))
         }
         (&Method::GET, "/api/whoami") => {
-            Ok(authorized(&shared, bearer.as_deref(), || empty(StatusCode::NO_CONTENT)))
+            Ok(authenticate(&shared, bearer.as_deref(), || empty(StatusCode::NO_CONTENT)))
         }
         (&Method::GET | &Method::POST, "/work") => Ok(work(shared, bearer)),
         (&Method::DELETE, path) if path.starts_with("/api/keys/") => {
@@ -141,7 +141,7 @@ async fn with_fault(
     }
 }
 
-fn authorized(
+fn authenticate(
     shared: &Shared,
     bearer: Option<&str>,
     act: impl FnOnce() -> HttpResponse,
@@ -156,7 +156,7 @@ fn unauthorized(shared: &Shared) -> HttpResponse {
 }
 
 fn issue(shared: &Shared, bearer: Option<&str>, attempt: Option<&str>) -> HttpResponse {
-    authorized(shared, bearer, || {
+    authenticate(shared, bearer, || {
         let attempt = attempt.filter(|_| shared.options.honours_ids);
         let mut keys = shared.keys();
         let key = keys.issue(attempt, shared.options.key_life);
@@ -170,7 +170,7 @@ fn issue(shared: &Shared, bearer: Option<&str>, attempt: Option<&str>) -> HttpRe
 }
 
 fn revoke(shared: &Shared, bearer: Option<&str>, key: &str) -> HttpResponse {
-    authorized(shared, bearer, || {
+    authenticate(shared, bearer, || {
         let mut keys = shared.keys();
         match keys.revoke(key) {
             None => empty(StatusCode::NOT_FOUND),
@@ -184,7 +184,7 @@ fn revoke(shared: &Shared, bearer: Option<&str>, key: &str) -> HttpResponse {
 }
 
 fn list(shared: &Shared, bearer: Option<&str>) -> HttpResponse {
-    authorized(shared, bearer, || {
+    authenticate(shared, bearer, || {
         let keys: Vec<_> =
             shared.keys().live().into_iter().map(|key| json!({ "key": key })).collect();
         json(&json!({ "keys": keys }))

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::certificates::Certificates;
 use super::{BINARY, ROOT_TOKEN, Server};
-use crate::server::{LIMIT, installed};
+use crate::server::{LIMIT, require_tool};
 
 impl Server {
     /// Sends a request as root; the status and the body, which is null unless it is JSON.
@@ -45,7 +45,7 @@ impl Server {
     /// If the command fails.
     #[must_use]
     pub fn kv(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(installed(BINARY));
+        let mut command = Command::new(require_tool(BINARY));
         command.arg("kv").args(arguments).env_clear();
         command.env("HOME", self.process.directory());
         command.env("BAO_ADDR", self.address()).env("BAO_TOKEN", ROOT_TOKEN);

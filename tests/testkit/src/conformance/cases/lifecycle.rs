@@ -30,14 +30,14 @@ const KEY: &str = "lifecycle/key";
 const SEEDS: &[Seed] = &[Seed { path: KEY, text: planted!("-lifecycle") }];
 
 /// The backend, closed, and the path of the seed.
-async fn closed(store: &Fixture) -> (&dyn Backend, SecretPath) {
+async fn close_store(store: &Fixture) -> (&dyn Backend, SecretPath) {
     store.get(KEY).await.unwrap();
     store.backend().close().await.unwrap();
     (store.backend(), store.path(KEY))
 }
 
 async fn after_close_reads_answer_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     let error = expect_error(backend.get(&path, &VersionSelector::Active).await, ErrorKind::Closed);
     assert_eq!(error.operation(), Some(Operation::Get));
     for answer in backend.get_many(&[path.clone(), store.path("lifecycle/nothing")]).await {
@@ -47,47 +47,47 @@ async fn after_close_reads_answer_closed(store: &Fixture) {
 }
 
 async fn after_close_writes_answer_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     let put = backend.put(&path, canary::text("-late"), PutOptions::new());
     expect_error(put.await, ErrorKind::Closed);
 }
 
 async fn after_close_deletes_answer_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     expect_error(backend.delete(&path).await, ErrorKind::Closed);
     expect_error(backend.destroy(&path).await, ErrorKind::Closed);
 }
 
 async fn after_close_undelete_answers_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     expect_error(backend.undelete(&path).await, ErrorKind::Closed);
 }
 
 async fn after_close_versions_answers_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     expect_error(backend.versions(&path).await, ErrorKind::Closed);
 }
 
 async fn after_close_rollback_answers_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     expect_error(backend.rollback(&path, &Version::from(1)).await, ErrorKind::Closed);
 }
 
 async fn after_close_metadata_answers_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     expect_error(backend.describe(&path).await, ErrorKind::Closed);
     let patch = MetadataPatch::new().tag("team", "a");
     expect_error(backend.annotate(&path, &patch).await, ErrorKind::Closed);
 }
 
 async fn after_close_list_answers_closed(store: &Fixture) {
-    let (backend, _) = closed(store).await;
+    let (backend, _) = close_store(store).await;
     expect_error(backend.list(None, &ListOptions::new()).await, ErrorKind::Closed);
     expect_error(backend.list(Some(store.prefix()), &ListOptions::new()).await, ErrorKind::Closed);
 }
 
 async fn after_close_rotate_answers_closed(store: &Fixture) {
-    let (backend, path) = closed(store).await;
+    let (backend, path) = close_store(store).await;
     expect_error(backend.rotate(&path).await, ErrorKind::Closed);
 }
 

@@ -25,7 +25,7 @@ pub(in crate::conformance) const CASES: &[Case] = &[
 const KEY: &str = "versions/key";
 
 /// Writes `count` values and gives their versions, oldest first.
-async fn written(store: &Fixture, count: usize) -> Vec<Version> {
+async fn write_versions(store: &Fixture, count: usize) -> Vec<Version> {
     let mut versions = Vec::new();
     for i in 0..count {
         versions.push(store.put(KEY, canary::text(&format!("-{i}"))).await);
@@ -43,7 +43,7 @@ async fn assert_unchanged(store: &Fixture, versions: &[Version]) {
 }
 
 async fn versions_are_listed_newest_first(store: &Fixture) {
-    let written = written(store, 5).await;
+    let written = write_versions(store, 5).await;
     let listed = store.versions(KEY).await;
     assert_eq!(ids(&listed), written.iter().rev().collect::<Vec<_>>());
     assert_eq!(active_version(&listed), written.last().unwrap());
@@ -56,12 +56,12 @@ async fn versions_of_nothing_is_not_found(store: &Fixture) {
 }
 
 async fn old_versions_stay_readable(store: &Fixture) {
-    let versions = written(store, 5).await;
+    let versions = write_versions(store, 5).await;
     assert_unchanged(store, &versions).await;
 }
 
 async fn get_of_a_missing_version_is_not_found(store: &Fixture) {
-    written(store, 1).await;
+    write_versions(store, 1).await;
     for missing in [Version::from(0), Version::from(999_999), Version::new("no-such-version")] {
         expect_error(store.get_version(KEY, &missing).await, ErrorKind::NotFound);
         expect_error(store.get_version("versions/nothing", &missing).await, ErrorKind::NotFound);
@@ -69,7 +69,7 @@ async fn get_of_a_missing_version_is_not_found(store: &Fixture) {
 }
 
 async fn versions_belong_to_their_path(store: &Fixture) {
-    let versions = written(store, 2).await;
+    let versions = write_versions(store, 2).await;
     store.put("versions/other", canary::text("-other")).await;
     assert_eq!(store.versions("versions/other").await.len(), 1);
     let last = versions.last().unwrap();
@@ -77,7 +77,7 @@ async fn versions_belong_to_their_path(store: &Fixture) {
 }
 
 async fn a_label_finds_the_version_that_carries_it(store: &Fixture) {
-    let versions = written(store, 3).await;
+    let versions = write_versions(store, 3).await;
     for _ in 0..2 {
         let labelled = store.versions(KEY).await;
         assert!(labelled.iter().any(|info| !info.stages.is_empty()), "{labelled:?}");
@@ -97,7 +97,7 @@ async fn a_label_finds_the_version_that_carries_it(store: &Fixture) {
 }
 
 async fn rollback_makes_an_earlier_value_active(store: &Fixture) {
-    let versions = written(store, 3).await;
+    let versions = write_versions(store, 3).await;
     let now_active = store.rollback(KEY, &versions[0]).await;
     let secret = expect_value(store.get(KEY).await, &canary::text("-0"));
     assert_eq!(secret.version(), &now_active);
@@ -112,7 +112,7 @@ async fn rollback_makes_an_earlier_value_active(store: &Fixture) {
 }
 
 async fn rollback_can_go_forward_again(store: &Fixture) {
-    let versions = written(store, 3).await;
+    let versions = write_versions(store, 3).await;
     store.rollback(KEY, &versions[0]).await;
     let now_active = store.rollback(KEY, &versions[2]).await;
     assert_eq!(expect_value(store.get(KEY).await, &canary::text("-2")).version(), &now_active);
@@ -121,13 +121,13 @@ async fn rollback_can_go_forward_again(store: &Fixture) {
 }
 
 async fn rollback_to_the_active_version_keeps_the_value(store: &Fixture) {
-    let versions = written(store, 2).await;
+    let versions = write_versions(store, 2).await;
     let now_active = store.rollback(KEY, &versions[1]).await;
     assert_eq!(expect_value(store.get(KEY).await, &canary::text("-1")).version(), &now_active);
 }
 
 async fn put_after_a_rollback_is_a_new_version(store: &Fixture) {
-    let versions = written(store, 3).await;
+    let versions = write_versions(store, 3).await;
     store.rollback(KEY, &versions[0]).await;
     let before = store.versions(KEY).await;
     let new = store.put(KEY, canary::text("-new")).await;
@@ -140,7 +140,7 @@ async fn put_after_a_rollback_is_a_new_version(store: &Fixture) {
 }
 
 async fn rollback_to_a_missing_version_is_not_found(store: &Fixture) {
-    written(store, 2).await;
+    write_versions(store, 2).await;
     let before = store.state(KEY).await;
     for missing in [Version::from(0), Version::from(999_999), Version::new("no-such-version")] {
         let answer = store.backend().rollback(&store.path(KEY), &missing).await;
@@ -155,7 +155,7 @@ async fn rollback_of_nothing_is_not_found(store: &Fixture) {
 }
 
 async fn rollback_of_a_deleted_secret_is_not_found(store: &Fixture) {
-    let versions = written(store, 2).await;
+    let versions = write_versions(store, 2).await;
     store.delete(KEY).await;
     let answer = store.backend().rollback(&store.path(KEY), &versions[0]).await;
     expect_error(answer, ErrorKind::NotFound);
