@@ -106,7 +106,7 @@ impl BackendConfig {
     }
 
     #[cfg_attr(
-        not(any(feature = "aws", feature = "env", feature = "native")),
+        not(any(feature = "aws", feature = "env", feature = "hashicorp", feature = "native")),
         expect(clippy::unused_async, reason = "only some backends have to wait")
     )]
     pub(crate) async fn open(self) -> Result<Arc<dyn Backend>> {
@@ -118,7 +118,7 @@ impl BackendConfig {
             #[cfg(feature = "hashicorp")]
             Self::Hashicorp(config) => {
                 let open = strongroom_backend_hashicorp::HashicorpBackend::open;
-                Ok(Arc::new(open(*config)?))
+                Ok(Arc::new(open(*config).await?))
             }
             #[cfg(feature = "aws")]
             Self::Aws(config) => {

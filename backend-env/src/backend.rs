@@ -69,7 +69,7 @@ impl EnvBackend {
         let naming = Naming::new(prefix.as_deref(), fallback);
         let instance = instance(&naming, file.as_deref());
         let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
-        info.alternatives = "the backend `hashicorp`, `aws` or `native`";
+        info.alternatives = "the backend `hashicorp`, `aws` or `native`".into();
         Ok(Self { info, naming, file, variables: RwLock::new(Some(variables)) })
     }
 

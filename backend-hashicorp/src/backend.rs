@@ -10,15 +10,17 @@ use async_trait::async_trait;
 use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
     ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
-    SecretKind, SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
+    SecretKind, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
 };
 use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use crate::client::Client;
 use crate::config::HashicorpConfig;
 use crate::error::not_found;
 use crate::kv::parse_version;
 use crate::response::VersionState;
+use crate::settings::STATIC_ROLES;
 
 const BACKEND_KIND: &str = "hashicorp";
 /// A read costs a round trip, and secrets change rarely.
@@ -43,6 +45,8 @@ const CAPABILITIES: &[Capability] = &[
 pub struct HashicorpBackend {
     info: BackendInfo,
     client: Arc<Client>,
+    /// How errors name settings.
+    names: SettingNames,
     static_roles: BTreeMap<SecretPath, String>,
     closed: AtomicBool,
 }
@@ -53,8 +57,16 @@ impl HashicorpBackend {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the configuration is invalid or a file that it names cannot be used.
-    pub fn open(config: HashicorpConfig) -> Result<Self> {
-        Self::new(config).map_err(|error| with_context(error, Operation::Open, None))
+    pub async fn open(config: HashicorpConfig) -> Result<Self> {
+        // Certificates and keys are read from files.
+        let open = async {
+            ensure_runtime()?;
+            spawn_blocking(|| Self::new(config)).await.map_err(|_| {
+                Error::new(ErrorKind::Unavailable, "open it again while the runtime runs")
+                    .because("the runtime stopped while the store was opened")
+            })?
+        };
+        open.await.map_err(|error| with_context(error, Operation::Open, None))
     }
 
     fn new(config: HashicorpConfig) -> Result<Self> {
@@ -70,12 +82,16 @@ impl HashicorpBackend {
             config.mount
         );
         let static_roles = config.static_roles.clone();
+        let names = config.names.clone();
         let client = Arc::new(Client::new(config)?);
         let mut info = BackendInfo::new(BACKEND_KIND, instance, capabilities);
         info.default_cache_ttl = Some(DEFAULT_CACHE_TTL);
-        info.alternatives = "the store's own tools, or for rotation a static role of a database \
-                             engine, named in `SECRETS_VAULT_STATIC_ROLES`";
-        Ok(Self { info, client, static_roles, closed: AtomicBool::new(false) })
+        let alternatives = format!(
+            "the store's own tools, or for rotation a static role of a database engine, named in \
+             `{STATIC_ROLES}`"
+        );
+        info.alternatives = names.rename_text(&alternatives).into();
+        Ok(Self { info, client, names, static_roles, closed: AtomicBool::new(false) })
     }
 
     /// Runs an operation, and adds operation, path and backend to its error.
@@ -87,13 +103,13 @@ impl HashicorpBackend {
     ) -> Result<T> {
         let result = if self.closed.load(Ordering::SeqCst) {
             Err(Error::backend_closed())
-        } else if Handle::try_current().is_err() {
-            Err(Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
-                .because("this backend needs a Tokio runtime, and none runs here"))
         } else {
-            work.await
+            match ensure_runtime() {
+                Ok(()) => work.await,
+                Err(error) => Err(error),
+            }
         };
-        result.map_err(|error| with_context(error, operation, path))
+        result.map_err(|error| with_context(self.names.rename(error), operation, path))
     }
 
     /// The same for an operation that a static role does not support.
@@ -124,6 +140,14 @@ impl HashicorpBackend {
         let below = |path: &&SecretPath| prefix.is_none_or(|prefix| path.below(prefix).is_some());
         roles.filter(below).cloned().collect()
     }
+}
+
+fn ensure_runtime() -> Result<()> {
+    if Handle::try_current().is_ok() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
+        .because("this backend needs a Tokio runtime, and none runs here"))
 }
 
 fn with_context(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
@@ -263,7 +287,14 @@ mod tests {
     #[test]
     fn a_call_without_a_tokio_runtime_is_an_error() {
         let config = HashicorpConfig::new("http://127.0.0.1:1", Auth::Token("t".into()));
-        let store = HashicorpBackend::open(config).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let opened = pin!(HashicorpBackend::open(config.clone())).as_mut().poll(&mut context);
+        let Poll::Ready(Err(error)) = opened else { panic!("{opened:?}") };
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("Tokio"), "{error}");
+
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let store = runtime.block_on(HashicorpBackend::open(config)).unwrap();
         let path = SecretPath::parse("a").unwrap();
         let mut context = Context::from_waker(Waker::noop());
         let answer = pin!(store.get(&path, &VersionSelector::Active)).as_mut().poll(&mut context);

@@ -9,7 +9,7 @@
 //! let secret_id = SecretId::File("/run/secrets/secret-id".into());
 //! let login = AppRole::new("6f6b2c1e-…", secret_id);
 //! let config = HashicorpConfig::new("https://vault.example.com:8200", login);
-//! let store = HashicorpBackend::open(config)?; // sends nothing: the first call logs in
+//! let store = HashicorpBackend::open(config).await?; // sends nothing: the first call logs in
 //!
 //! let path = SecretPath::parse("openai/api-key")?;
 //! let secret = store.get(&path, &VersionSelector::Active).await?; // one request

@@ -48,15 +48,15 @@ impl Setup {
         self.store.admin("POST", &format!("{mount}/static-roles/{name}"), Some(role)).await;
     }
 
-    fn backend(&self, roles: &[(&str, &str)]) -> HashicorpBackend {
-        self.backend_as(self.store.root_token(), roles)
+    async fn backend(&self, roles: &[(&str, &str)]) -> HashicorpBackend {
+        self.backend_as(self.store.root_token(), roles).await
     }
 
-    fn backend_as(&self, token: &str, roles: &[(&str, &str)]) -> HashicorpBackend {
+    async fn backend_as(&self, token: &str, roles: &[(&str, &str)]) -> HashicorpBackend {
         let mut config = HashicorpConfig::new(self.store.address(), Auth::Token(token.into()));
         let roles = roles.iter().map(|(path, role)| (self::path(path), (*role).to_owned()));
         config.static_roles = roles.collect();
-        HashicorpBackend::open(config).unwrap()
+        HashicorpBackend::open(config).await.unwrap()
     }
 
     /// A backend with one static role, whose token has only the permissions of these rules.
@@ -65,7 +65,7 @@ impl Setup {
         let token = json!({ "policies": ["narrow"], "no_default_policy": true });
         let made = self.store.admin("POST", "auth/token/create", Some(token)).await;
         let token = made.pointer("/auth/client_token").unwrap().as_str().unwrap();
-        self.backend_as(token, &[("db/orders", "database/orders")])
+        self.backend_as(token, &[("db/orders", "database/orders")]).await
     }
 
     fn accepts(&self, secret: &Secret) -> bool {
@@ -103,7 +103,7 @@ async fn assert_rotation(setup: &Setup, backend: &impl Backend, at: &str) -> Sec
 async fn reads_the_credentials_of_a_static_role() {
     let setup = Setup::new().await;
     setup.add_role("database", "orders").await;
-    let backend = setup.backend(&[("db/orders", "database/orders")]);
+    let backend = setup.backend(&[("db/orders", "database/orders")]).await;
     let secret = read(&backend, "db/orders").await.unwrap();
     assert_eq!(field(&secret, "username"), "orders");
     assert!(setup.accepts(&secret) && !setup.database.accepts("orders", "initial"));
@@ -129,7 +129,7 @@ async fn a_rotation_replaces_the_password() {
     setup.add_role("database", "orders").await;
     setup.add_role("team/db", "billing").await;
     let roles = [("db/orders", "database/orders"), ("db/billing", "team/db/billing")];
-    let backend = setup.backend(&roles);
+    let backend = setup.backend(&roles).await;
     let billing = read(&backend, "db/billing").await.unwrap();
     assert_rotation(&setup, &backend, "db/orders").await;
     assert_eq!(read(&backend, "db/billing").await.unwrap().version(), billing.version());
@@ -148,7 +148,7 @@ async fn parses_static_roles_from_settings() {
     settings.set("SECRETS_VAULT_STATIC_ROLES", roles);
     assert!(settings.variables().all(|name| SETTINGS.iter().any(|known| known.variable() == name)));
     let config = HashicorpConfig::from_settings(&settings).unwrap();
-    let backend = HashicorpBackend::open(config).unwrap();
+    let backend = HashicorpBackend::open(config).await.unwrap();
     assert_rotation(&setup, &backend, "db/orders").await;
     assert_rotation(&setup, &backend, "billing").await;
 }
@@ -176,7 +176,7 @@ fn rejects_malformed_static_roles_in_settings() {
 async fn a_static_role_supports_only_get_and_rotate() {
     let setup = Setup::new().await;
     setup.add_role("database", "orders").await;
-    let backend = setup.backend(&[("db/orders", "database/orders")]);
+    let backend = setup.backend(&[("db/orders", "database/orders")]).await;
     let (at, value) = (path("db/orders"), SecretValue::from("mine"));
     let version = read(&backend, "db/orders").await.unwrap().version().clone();
     for (operation, error) in [
@@ -202,7 +202,7 @@ async fn a_static_role_supports_only_get_and_rotate() {
 async fn a_static_role_has_no_earlier_versions() {
     let setup = Setup::new().await;
     setup.add_role("database", "orders").await;
-    let backend = setup.backend(&[("db/orders", "database/orders")]);
+    let backend = setup.backend(&[("db/orders", "database/orders")]).await;
     let now = read(&backend, "db/orders").await.unwrap().version().clone();
     for version in [now, Version::from(1), Version::new("long ago")] {
         let selector = VersionSelector::Exact(version);
@@ -216,13 +216,13 @@ async fn a_static_role_has_no_earlier_versions() {
 async fn other_secrets_are_not_affected_by_static_roles() {
     let setup = Setup::new().await;
     setup.add_role("database", "orders").await;
-    let backend = setup.backend(&[("db/orders", "database/orders")]);
+    let backend = setup.backend(&[("db/orders", "database/orders")]).await;
     let other = path("db/other");
     backend.put(&other, SecretValue::from("mine"), PutOptions::new()).await.unwrap();
     for at in ["db/other", "db/none", "db/orders/below", "db"] {
         let error = backend.rotate(&path(at)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-        assert!(error.advice().contains("`SECRETS_VAULT_STATIC_ROLES`"), "{error}");
+        assert!(error.advice().contains("`HashicorpConfig::static_roles`"), "{error}");
     }
     assert_eq!(read(&backend, "db/other").await.unwrap().expose_text().unwrap(), "mine");
     assert_eq!(read(&backend, "db/none").await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -238,7 +238,7 @@ async fn other_secrets_are_not_affected_by_static_roles() {
 async fn lists_contain_static_roles() {
     let setup = Setup::new().await;
     let roles = [("db/orders", "database/orders"), ("db/a/b", "database/none")];
-    let backend = setup.backend(&roles);
+    let backend = setup.backend(&roles).await;
     backend.put(&path("db/kv"), SecretValue::from("mine"), PutOptions::new()).await.unwrap();
     for (prefix, options, expected) in [
         (None, ListOptions::new(), vec!["db/a/b", "db/kv", "db/orders"]),
@@ -284,11 +284,9 @@ async fn the_error_names_the_missing_permission() {
 #[tokio::test]
 async fn the_error_names_the_missing_role_or_engine() {
     let setup = Setup::new().await;
-    let backend = setup.backend(&[
-        ("role", "team/db/none"),
-        ("mount", "none/orders"),
-        ("kv", "secret/orders"),
-    ]);
+    let backend = setup
+        .backend(&[("role", "team/db/none"), ("mount", "none/orders"), ("kv", "secret/orders")])
+        .await;
     for (at, kind, advice) in [
         ("role", ErrorKind::NotFound, "create the static role `team/db/static-roles/none`"),
         ("mount", ErrorKind::Config, "enable a database engine at `none`"),
@@ -300,7 +298,7 @@ async fn the_error_names_the_missing_role_or_engine() {
             assert_eq!(error.kind(), kind, "{error}");
             assert!(error.advice().starts_with(advice), "{error}");
             assert!(
-                error.advice().contains("`SECRETS_VAULT_STATIC_ROLES`") && !error.is_temporary()
+                error.advice().contains("`HashicorpConfig::static_roles`") && !error.is_temporary()
             );
         }
     }
@@ -311,11 +309,11 @@ async fn does_not_write_to_a_kv_engine_configured_by_mistake() {
     let setup = Setup::new().await;
     let engine = json!({ "type": "kv", "options": { "version": "1" } });
     setup.store.admin("POST", "sys/mounts/kv", Some(engine)).await;
-    let backend = setup.backend(&[("db/orders", "kv/orders")]);
+    let backend = setup.backend(&[("db/orders", "kv/orders")]).await;
     let error = read(&backend, "db/orders").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     let error = backend.rotate(&path("db/orders")).await.unwrap_err();
-    assert!(!error.is_temporary() && error.advice().contains("`SECRETS_VAULT_STATIC_ROLES`"));
+    assert!(!error.is_temporary() && error.advice().contains("`HashicorpConfig::static_roles`"));
     assert_eq!(setup.store.call("LIST", "kv", None).await.0, 404);
 }
 
@@ -323,7 +321,7 @@ async fn does_not_write_to_a_kv_engine_configured_by_mistake() {
 async fn a_rotation_that_fails_keeps_the_password() {
     let setup = Setup::new().await;
     setup.add_role("database", "orders").await;
-    let backend = setup.backend(&[("db/orders", "database/orders")]);
+    let backend = setup.backend(&[("db/orders", "database/orders")]).await;
     let before = read(&backend, "db/orders").await.unwrap();
     setup.database.sql("ALTER ROLE orders RENAME TO renamed");
     let error = backend.rotate(&path("db/orders")).await.unwrap_err();
@@ -340,18 +338,18 @@ async fn a_rotation_that_fails_keeps_the_password() {
     assert!(!setup.accepts(&before) && setup.accepts(&after));
 }
 
-#[test]
-fn declares_rotation_only_with_static_roles() {
+#[tokio::test]
+async fn declares_rotation_only_with_static_roles() {
     let token = || Auth::Token("token".into());
     let mut config = HashicorpConfig::new("https://127.0.0.1:1", token());
-    let can_rotate = |config: &HashicorpConfig| {
-        let backend = HashicorpBackend::open(config.clone()).unwrap();
+    let can_rotate = async |config: &HashicorpConfig| {
+        let backend = HashicorpBackend::open(config.clone()).await.unwrap();
         backend.info().capabilities.has(Capability::Rotate)
     };
-    assert!(!can_rotate(&config));
+    assert!(!can_rotate(&config).await);
     config.static_roles.insert(path("db/orders"), "database/orders".into());
-    assert!(can_rotate(&config));
-    let backend = HashicorpBackend::open(config).unwrap();
+    assert!(can_rotate(&config).await);
+    let backend = HashicorpBackend::open(config).await.unwrap();
     assert!(backend.locate(&path("db/orders")).contains("static role `database/orders`"));
 }
 
@@ -359,7 +357,7 @@ fn declares_rotation_only_with_static_roles() {
 async fn rotation_is_unsupported_without_static_roles() {
     let setup = Setup::new().await;
     setup.add_role("database", "orders").await;
-    let backend = setup.backend(&[]);
+    let backend = setup.backend(&[]).await;
     let error = backend.rotate(&path("db/orders")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(read(&backend, "db/orders").await.unwrap_err().kind(), ErrorKind::NotFound);

@@ -31,7 +31,7 @@ async fn child() {
     let token = env::var(TOKEN).unwrap();
     let mut config = HashicorpConfig::new(env::var(ADDRESS).unwrap(), Auth::Token(token.into()));
     config.ca_cert = env::var_os(AUTHORITY).map(Into::into);
-    let backend = HashicorpBackend::open(config).unwrap();
+    let backend = HashicorpBackend::open(config).await.unwrap();
     let path = SecretPath::parse("key").unwrap();
     let read = backend.get(&path, &VersionSelector::Active).await;
     if role == "reads" {

@@ -35,7 +35,7 @@ impl Store {
         let mut config = HashicorpConfig::new(server.address(), auth);
         // Some values are large, and debug builds are slow.
         config.timeout = Duration::from_secs(60);
-        Self { server, backend: HashicorpBackend::open(config).unwrap() }
+        Self { server, backend: HashicorpBackend::open(config).await.unwrap() }
     }
 
     async fn put(&self, at: &str, value: impl Into<SecretValue>) -> Version {

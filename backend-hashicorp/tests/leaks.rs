@@ -192,7 +192,7 @@ fn values() -> [SecretValue; 3] {
 /// Opens a backend, calls every operation and closes it.
 async fn open_and_use(config: HashicorpConfig) {
     canary::witness(&config);
-    let backend = match strongroom_backend_hashicorp::HashicorpBackend::open(config) {
+    let backend = match strongroom_backend_hashicorp::HashicorpBackend::open(config).await {
         Ok(backend) => backend,
         Err(error) => return witness_error(&error),
     };

@@ -70,7 +70,7 @@ impl Store {
         let mut config = HashicorpConfig::new(server.address(), auth);
         configure(&server, &mut config);
         let audit = server.enable_audit().await;
-        Self { server, audit, backend: Arc::new(HashicorpBackend::open(config).unwrap()) }
+        Self { server, audit, backend: Arc::new(HashicorpBackend::open(config).await.unwrap()) }
     }
 
     async fn read(&self) -> Result<Secret> {

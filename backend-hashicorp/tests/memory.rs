@@ -15,7 +15,8 @@ const LIBRARY_COPIES: usize = 1;
 async fn backend() -> (Server, HashicorpBackend) {
     let server = Server::dev().await;
     let auth = Auth::Token(server.root_token().into());
-    let backend = HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).unwrap();
+    let backend =
+        HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).await.unwrap();
     (server, backend)
 }
 

@@ -25,7 +25,8 @@ impl Store {
     async fn new() -> Self {
         let server = Server::dev().await;
         let auth = Auth::Token(server.root_token().into());
-        let backend = HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).unwrap();
+        let backend =
+            HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).await.unwrap();
         let all = json!({ "max_versions": 100 });
         server.admin("POST", "secret/metadata/key", Some(all)).await;
         Self { server, backend }

@@ -51,7 +51,7 @@ fn role(name: &'static str) -> ApproleOptions<'static> {
     ApproleOptions { name, token_ttl: TTL, token_max_ttl: MAX_TTL, ..ApproleOptions::default() }
 }
 
-fn backend(
+async fn backend(
     server: &Server,
     role_id: &str,
     secret_id: SecretId,
@@ -61,7 +61,7 @@ fn backend(
     let mut config = HashicorpConfig::new(server.address(), auth);
     config.renew_margin = MARGIN;
     configure(&mut config);
-    Arc::new(HashicorpBackend::open(config).unwrap())
+    Arc::new(HashicorpBackend::open(config).await.unwrap())
 }
 
 /// A development server with a secret, `AppRole` and an audit log.
@@ -283,12 +283,13 @@ async fn no_read_fails_while_tokens_expire() {
     let batch_role = ApproleOptions { token_type: "batch", ..role("batch") };
 
     let made = server.approle(&text_role).await;
-    let text = backend(&server, &made.role_id, SecretId::Text(made.secret_id.into()), |_| {});
+    let text = backend(&server, &made.role_id, SecretId::Text(made.secret_id.into()), |_| {}).await;
     let made = server.approle(&batch_role).await;
-    let batch = backend(&server, &made.role_id, SecretId::Text(made.secret_id.into()), |_| {});
+    let batch =
+        backend(&server, &made.role_id, SecretId::Text(made.secret_id.into()), |_| {}).await;
     let made = server.approle(&file_role).await;
     fs::write(&file, &made.secret_id).unwrap();
-    let from_file = backend(&server, &made.role_id, SecretId::File(file.clone()), |_| {});
+    let from_file = backend(&server, &made.role_id, SecretId::File(file.clone()), |_| {}).await;
 
     let backends = [text, batch, from_file];
     let begin = Instant::now();
@@ -333,7 +334,8 @@ async fn an_outage_that_ends_before_the_token_expires_causes_no_login() {
     let backend = backend(&server, &made.role_id, secret_id, |config| {
         config.renew_margin = TTL / 2;
         config.timeout = Duration::from_secs(2);
-    });
+    })
+    .await;
     let begin = Instant::now();
     backend.get(&secret_path(), &VersionSelector::Active).await.unwrap();
     sleep_until(begin + Duration::from_secs(5)).await;

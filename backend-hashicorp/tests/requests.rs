@@ -67,7 +67,7 @@ async fn run_session(auth: impl Into<Auth>) -> Vec<Request> {
     let stub = Stub::new(reply);
     let mut config = HashicorpConfig::new(stub.url(), auth);
     config.namespace = Some(format!("/{NAMESPACE}/"));
-    let backend = HashicorpBackend::open(config).unwrap();
+    let backend = HashicorpBackend::open(config).await.unwrap();
     let key = path("key");
     assert_eq!(read(&backend, "key").await.unwrap(), "kept");
     let version = backend.put(&key, "new".into(), PutOptions::new()).await.unwrap();
@@ -158,7 +158,8 @@ async fn writes_look_up_the_mount_once_a_minute() {
     let server = Server::dev().await;
     let audit = server.enable_audit().await;
     let auth = Auth::Token(server.root_token().into());
-    let backend = HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).unwrap();
+    let backend =
+        HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).await.unwrap();
     let put = async || backend.put(&path("key"), "value".into(), PutOptions::new()).await.unwrap();
     let lookups = || audit.successes("sys/internal/ui/mounts/secret").len();
     // The first version of a secret always looks up the mount.
@@ -221,7 +222,7 @@ impl WrappingServer {
         let mut login = AppRole::new(role_id, SecretId::Text(wrapping.into()));
         login.wrapped = true;
         let config = HashicorpConfig::new(self.server.address(), login);
-        read(&HashicorpBackend::open(config).unwrap(), "key").await
+        read(&HashicorpBackend::open(config).await.unwrap(), "key").await
     }
 
     /// The backend rejects the token for the path where it was made, and does not use it up.
@@ -280,6 +281,6 @@ async fn accepts_a_wrapped_secret_id_of_a_namespace() {
     login.wrapped = true;
     let mut config = HashicorpConfig::new(role.server.address(), login);
     config.namespace = Some("team".into());
-    let health = HashicorpBackend::open(config).unwrap().health().await.unwrap();
+    let health = HashicorpBackend::open(config).await.unwrap().health().await.unwrap();
     assert_eq!(health.status, HealthStatus::Ready, "{health:?}");
 }

@@ -1,5 +1,6 @@
 //! The trait that a store implements.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -260,7 +261,7 @@ pub struct BackendInfo {
     /// Whether the backend itself retries failed requests, so that its callers should not.
     pub retries: bool,
     /// The backends that have what this one lacks, for the advice in errors.
-    pub alternatives: &'static str,
+    pub alternatives: Cow<'static, str>,
 }
 
 impl BackendInfo {
@@ -277,7 +278,7 @@ impl BackendInfo {
             capabilities,
             default_cache_ttl: None,
             retries: false,
-            alternatives: "a backend whose capabilities include it",
+            alternatives: Cow::Borrowed("a backend whose capabilities include it"),
         }
     }
 

@@ -202,7 +202,7 @@ impl Target for Hashicorp {
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
-        self.access.to(HashicorpBackend::open(config).unwrap()).below(prefix)
+        self.access.to(HashicorpBackend::open(config).await.unwrap()).below(prefix)
     }
 }
 

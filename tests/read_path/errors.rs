@@ -31,7 +31,7 @@ impl Setup {
         let (proxy, config) = through_proxy(&server, config);
         // Without retries, a read fails fast.
         let policy: ReadPolicy = policy().retries(0).negative_ttl(Duration::from_millis(100));
-        let secrets = open(config, policy);
+        let secrets = open(config, policy).await;
         assert_eq!(text_of(&secrets.get(KEY).await.unwrap()), "kept");
         Self { server, proxy, secrets }
     }

@@ -56,7 +56,7 @@ async fn the_cache_serves_a_password_until_its_lease_ends() {
     let mut config = HashicorpConfig::new(store.address(), auth);
     let role = (SecretPath::parse(PATH).unwrap(), "database/orders".to_owned());
     config.static_roles = [role].into();
-    let secrets = open(config, policy().cache_ttl(Duration::from_secs(300)));
+    let secrets = open(config, policy().cache_ttl(Duration::from_secs(300))).await;
 
     let mut first = secrets.get(PATH).await.unwrap();
     // A busy machine may have got it just before its rotation: then take the next one.

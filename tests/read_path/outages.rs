@@ -29,7 +29,7 @@ impl Service {
 
     async fn start(server: &Server) -> Self {
         write(server, KEY, "first").await;
-        let secrets = open(config(server, None).await, policy());
+        let secrets = open(config(server, None).await, policy()).await;
         assert_eq!(text_of(&secrets.get(KEY).await.unwrap()), "first");
         let mut service = Self { secrets, readers: JoinSet::new(), stop: Arc::default() };
         for _ in 0..Self::READERS {

@@ -24,7 +24,7 @@ async fn a_thousand_readers_of_a_cold_secret_share_one_request() {
     write(&server, KEY, "kept").await;
     let written = count_requests(&audit, "secret/data/key");
     let (proxy, config) = through_proxy(&server, config(&server, None).await);
-    let secrets = open(config, policy().cache_ttl(Duration::from_secs(300)));
+    let secrets = open(config, policy().cache_ttl(Duration::from_secs(300))).await;
     proxy.stall();
     let mut readers = JoinSet::new();
     for _ in 0..READS {
@@ -54,7 +54,7 @@ async fn a_missing_secret_is_requested_once_per_negative_ttl() {
     // Longer than a busy machine needs for the requests below.
     let negative_ttl = Duration::from_secs(5);
     let policy = policy().negative_ttl(negative_ttl);
-    let secrets = open(config(&server, None).await, policy);
+    let secrets = open(config(&server, None).await, policy).await;
     for _ in 0..100 {
         let error = secrets.get(KEY).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
@@ -89,7 +89,7 @@ async fn a_read_in_an_outage_retries_as_often_as_the_policy_allows() {
     let config = HashicorpConfig::new(stub.url(), Auth::Token("the-token".into()));
     let requests = || stub.count(|request| request.target == TARGET);
     for (retries, expected) in [(0, 1), (3, 4)] {
-        let secrets = open(config.clone(), policy().retries(retries));
+        let secrets = open(config.clone(), policy().retries(retries)).await;
         let before = requests();
         assert_eq!(secrets.get(KEY).await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(requests() - before, expected, "{:?}", stub.requests());

@@ -43,9 +43,9 @@ pub(crate) async fn config(server: &Server, policies: Option<&[&str]>) -> Hashic
     HashicorpConfig::new(server.address(), login)
 }
 
-pub(crate) fn open(config: HashicorpConfig, policy: ReadPolicy) -> SecretsManager {
+pub(crate) async fn open(config: HashicorpConfig, policy: ReadPolicy) -> SecretsManager {
     canary::watch();
-    SecretsManager::with_policy(HashicorpBackend::open(config).unwrap(), policy)
+    SecretsManager::with_policy(HashicorpBackend::open(config).await.unwrap(), policy)
 }
 
 /// A proxy in front of a server, and the configuration that uses it.

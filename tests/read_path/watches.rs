@@ -26,7 +26,7 @@ async fn a_handle_follows_the_server_through_an_outage() {
     write(&server, KEY, "first").await;
     // The cache alone would not send another request.
     let policy = policy().cache_ttl(Duration::from_secs(300)).watch_interval(WATCH_INTERVAL);
-    let secrets = open(config(&server, None).await, policy);
+    let secrets = open(config(&server, None).await, policy).await;
     let mut handle = secrets.watch(KEY).await.unwrap();
     assert_eq!(text_of(&handle.current()), "first");
 
@@ -69,7 +69,7 @@ async fn a_handle_follows_the_server_through_an_outage() {
 async fn a_handle_keeps_the_value_of_a_deleted_secret_and_reports_the_error() {
     let server = Server::dev().await;
     write(&server, KEY, "first").await;
-    let secrets = open(config(&server, None).await, policy().watch_interval(WATCH_INTERVAL));
+    let secrets = open(config(&server, None).await, policy().watch_interval(WATCH_INTERVAL)).await;
     let mut handle = secrets.watch(KEY).await.unwrap();
     server.admin("DELETE", "secret/data/key", None).await;
     wait_until("the handle does not notice", || handle.last_error().is_some()).await;

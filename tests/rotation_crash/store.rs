@@ -67,7 +67,7 @@ impl Store {
             }
             Self::OpenBao { address, token, prefix } => {
                 let config = HashicorpConfig::new(address, Auth::Token(token.as_str().into()));
-                let backend = HashicorpBackend::open(config).unwrap();
+                let backend = HashicorpBackend::open(config).await.unwrap();
                 SecretsManager::with_backend(backend).namespace(prefix).unwrap()
             }
         }

@@ -34,7 +34,7 @@ impl Store {
         let secret_id = SecretId::Text(credentials.secret_id.as_str().into());
         let login = AppRole::new(&credentials.role_id, secret_id);
         let config = HashicorpConfig::new(server.address(), login);
-        let secrets = SecretsManager::with_backend(HashicorpBackend::open(config).unwrap());
+        let secrets = SecretsManager::with_backend(HashicorpBackend::open(config).await.unwrap());
         Self { name: "OpenBao", secrets, _resource: Box::new(server) }
     }
 

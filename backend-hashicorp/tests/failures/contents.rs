@@ -50,7 +50,7 @@ async fn list_all(
 #[tokio::test]
 async fn lists_every_secret_of_a_large_folder() {
     let server = Server::dev().await;
-    let (backend, folder) = (open(config(&server, root(&server))), path("large"));
+    let (backend, folder) = (open(config(&server, root(&server))).await, path("large"));
     let names = fill(&server, "large", 1_205).await;
     let (paths, pages) = list_all(&backend, &folder, ListOptions::new().include_deleted()).await;
     assert_eq!((paths, pages), (names.clone(), 13));
@@ -72,7 +72,7 @@ async fn lists_visible_names_among_names_that_a_policy_hides() {
     let options = ApproleOptions { policies: &["default", "hiding"], ..Default::default() };
     let Credentials { role_id, secret_id } = server.approle(&options).await;
     let login = AppRole::new(role_id, SecretId::Text(secret_id.into()));
-    let (backend, folder) = (open(config(&server, login)), path("hiding"));
+    let (backend, folder) = (open(config(&server, login)).await, path("hiding"));
     fill(&server, "hiding", 1_100).await;
     write(&server, "secret", "hiding/visible", "kept").await;
     for options in [ListOptions::new(), ListOptions::new().include_deleted()] {
@@ -84,7 +84,7 @@ async fn lists_visible_names_among_names_that_a_policy_hides() {
 #[tokio::test]
 async fn values_keep_their_format() {
     let account = Account::new("forms").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     let fields =
         |json: String| SecretValue::from_stored(ValueFormat::Fields, json.into_bytes()).unwrap();
     for value in [
@@ -121,7 +121,7 @@ async fn values_keep_their_format() {
 #[tokio::test]
 async fn ignores_tags_that_read_like_errors_of_the_server() {
     let account = Account::new("tags").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     for (number, note) in
         ["no handler for route", "Invalid path for a versioned", "namespace not found"]
             .into_iter()
@@ -144,7 +144,7 @@ async fn ignores_tags_that_read_like_errors_of_the_server() {
 #[tokio::test]
 async fn a_version_number_beyond_the_servers_range_does_not_exist() {
     let account = Account::new("numbers").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     put(&backend, &key, "kept").await.unwrap();
     for number in [u64::MAX, i64::MAX.unsigned_abs() + 1, i64::MAX.unsigned_abs()] {
         let version = Version::from(number);
@@ -163,7 +163,7 @@ async fn a_version_number_beyond_the_servers_range_does_not_exist() {
 #[tokio::test]
 async fn accepts_scripts_with_combining_marks() {
     let account = Account::new("scripts").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     let (hindi, thai, hebrew) = ("हिन्दी में विवरण", "คำอธิบายที่นี่", "שָׁלוֹם עוֹלָם");
     let patch = MetadataPatch::new().description(hindi).tag("thai", thai).tag("hebrew", hebrew);
     let options = PutOptions::new().metadata(patch);

@@ -35,10 +35,10 @@ impl SecretIdFile {
         fs::rename(new, self.path()).unwrap();
     }
 
-    fn open(&self, account: &Account) -> HashicorpBackend {
+    async fn open(&self, account: &Account) -> HashicorpBackend {
         let mut config = account.config();
         config.auth = Some(account.login(SecretId::File(self.path())).into());
-        open(config)
+        open(config).await
     }
 }
 
@@ -57,10 +57,10 @@ async fn an_invalid_role_id_or_secret_id_is_unauthenticated() {
     for login in [wrong_role, account.login(wrong)] {
         let mut config = account.config();
         config.auth = Some(login.into());
-        let backend = open(config);
+        let backend = open(config).await;
         for _ in 0..2 {
             let error = unauthenticated(read(&backend, &account.path()).await);
-            assert!(error.advice().contains("VAULT_ROLE_ID"), "{error}");
+            assert!(error.advice().contains("`AppRole::role_id`"), "{error}");
         }
         let health = backend.health().await.unwrap();
         assert_eq!(health.status, HealthStatus::Degraded);
@@ -74,18 +74,19 @@ async fn reads_the_secret_id_file_at_each_login() {
     let account = Account::new("file").await;
     account.write("kept").await;
     let secret_id_file = SecretIdFile::new();
-    let backend = secret_id_file.open(&account);
+    let backend = secret_id_file.open(&account).await;
     // The file may be delivered after the service has started.
     let error = expect_transient(
         Operation::Get,
         ErrorKind::Unauthenticated,
-        read(&secret_id_file.open(&account), &account.path()).await,
+        read(&secret_id_file.open(&account).await, &account.path()).await,
     );
-    assert!(error.advice().contains("VAULT_SECRET_ID_FILE"), "{error}");
+    assert!(error.advice().contains("`SecretId::File`"), "{error}");
     for content in ["", " \n", "two words", "line\nbreak"] {
         secret_id_file.write(content);
-        let error = unauthenticated(read(&secret_id_file.open(&account), &account.path()).await);
-        assert!(error.advice().contains("VAULT_SECRET_ID_FILE"), "{error}");
+        let error =
+            unauthenticated(read(&secret_id_file.open(&account).await, &account.path()).await);
+        assert!(error.advice().contains("`SecretId::File`"), "{error}");
         unauthenticated(read(&backend, &account.path()).await);
     }
     secret_id_file.write(&format!("{}\n", account.credentials.secret_id));
@@ -100,7 +101,7 @@ async fn rejects_a_pipe_as_secret_id_file_without_blocking() {
     let secret_id_file = SecretIdFile::new();
     let made = Command::new("mkfifo").arg(secret_id_file.path()).status().unwrap();
     assert!(made.success());
-    let backend = secret_id_file.open(&account);
+    let backend = secret_id_file.open(&account).await;
     let (begin, key) = (Instant::now(), account.path());
     let mut others = 0;
     let error = tokio::select! {
@@ -115,7 +116,7 @@ async fn rejects_a_pipe_as_secret_id_file_without_blocking() {
     let taken = begin.elapsed();
     assert!(taken < Duration::from_secs(10), "{taken:?}");
     assert!(taken < Duration::from_secs(1) || others > 100, "{others} steps in {taken:?}");
-    assert!(error.advice().contains("VAULT_SECRET_ID_FILE"), "{error}");
+    assert!(error.advice().contains("`SecretId::File`"), "{error}");
     secret_id_file.write(&account.credentials.secret_id);
     assert_eq!(read_until_success(&backend, &key).await, "kept");
 }
@@ -139,15 +140,15 @@ async fn assert_replaced(account: &Account) {
     account.write("kept").await;
     let secret_id_file = SecretIdFile::new();
     secret_id_file.write(&account.credentials.secret_id);
-    let backend = secret_id_file.open(account);
+    let backend = secret_id_file.open(account).await;
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     // A token outlives the secret id of its login.
     let begin = Instant::now();
-    while read(&secret_id_file.open(account), &account.path()).await.is_ok() {
+    while read(&secret_id_file.open(account).await, &account.path()).await.is_ok() {
         assert!(begin.elapsed() < LIMIT, "the secret id still works");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    unauthenticated(read(&secret_id_file.open(account), &account.path()).await);
+    unauthenticated(read(&secret_id_file.open(account).await, &account.path()).await);
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
 
     let logins = account.logins();
@@ -164,15 +165,15 @@ async fn unwraps_a_secret_id_once_and_reuses_it() {
     let account = Account::new("wrapped").await;
     account.write("kept").await;
     let secret_id_file = SecretIdFile::new();
-    let open_wrapped = || {
+    let open_wrapped = async || {
         let mut config = account.config();
         let mut login = account.login(SecretId::File(secret_id_file.path()));
         login.wrapped = true;
         config.auth = Some(login.into());
-        open(config)
+        open(config).await
     };
     secret_id_file.write(&account.wrapped_secret_id().await);
-    let backend = open_wrapped();
+    let backend = open_wrapped().await;
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     for logins in 2..4 {
         account.revoke().await;
@@ -180,7 +181,7 @@ async fn unwraps_a_secret_id_once_and_reuses_it() {
         assert_eq!(account.logins(), logins);
     }
 
-    let second = open_wrapped();
+    let second = open_wrapped().await;
     let error = unauthenticated(read(&second, &account.path()).await);
     assert!(error.to_string().contains("treat it as stolen"), "{error}");
     secret_id_file.write(&account.wrapped_secret_id().await);
@@ -202,7 +203,7 @@ async fn a_secret_id_in_place_of_a_wrapping_token_is_unauthenticated() {
     let mut login = account.login(secret_id);
     login.wrapped = true;
     config.auth = Some(login.into());
-    unauthenticated(read(&open(config), &account.path()).await);
+    unauthenticated(read(&open(config).await, &account.path()).await);
 }
 
 #[tokio::test]
@@ -210,7 +211,7 @@ async fn a_deleted_role_fails_once_its_token_expires_and_recovers_when_restored(
     let ttl = ApproleOptions { token_ttl: Duration::from_secs(2), ..Default::default() };
     let account = Account::with("role-deleted", ttl).await;
     account.write("kept").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     account.server.admin("DELETE", &account.role(""), None).await;
     unauthenticated(Err(read_until_error(&backend, &account.path()).await));
@@ -222,13 +223,13 @@ async fn a_deleted_role_fails_once_its_token_expires_and_recovers_when_restored(
 async fn a_disabled_auth_method_fails_and_recovers_when_restored() {
     let account = Account::new("method-disabled").await;
     account.write("kept").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     let method = format!("sys/auth/{}", account.name);
     account.server.admin("DELETE", &method, None).await;
     // The server does not tell an unauthenticated client that the method is disabled.
     let error = unauthenticated(read(&backend, &account.path()).await);
-    assert!(error.to_string().contains("SECRETS_VAULT_APPROLE_MOUNT"), "{error}");
+    assert!(error.to_string().contains("`AppRole::mount`"), "{error}");
     let approle = json!({ "type": "approle" });
     account.server.admin("POST", &method, Some(approle)).await;
     account.restore().await;

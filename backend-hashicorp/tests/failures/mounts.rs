@@ -3,6 +3,7 @@
 use std::slice;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde_json::json;
 use strongroom_backend_hashicorp::HashicorpBackend;
 use strongroom_core::{
@@ -17,10 +18,10 @@ use crate::support::{
     read_until_success, root, shared, write,
 };
 
-fn at(server: &Server, mount: &str) -> HashicorpBackend {
+async fn at(server: &Server, mount: &str) -> HashicorpBackend {
     let mut config = config(server, root(server));
     mount.clone_into(&mut config.mount);
-    open(config)
+    open(config).await
 }
 
 async fn unmount(server: &Server, mount: &str) {
@@ -36,9 +37,9 @@ async fn write_v1(server: &Server, mount: &str, path: &str, rest: &str) {
 #[tokio::test]
 async fn a_missing_mount_is_a_configuration_error() {
     let (server, _) = shared().await;
-    let (backend, key) = (at(server, "late"), path("key"));
+    let (backend, key) = (at(server, "late").await, path("key"));
     let error = expect_permanent(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
-    assert!(error.advice().contains("SECRETS_VAULT_MOUNT"), "{error}");
+    assert!(error.advice().contains("`HashicorpConfig::mount`"), "{error}");
     expect_permanent(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
     let options = ListOptions::default();
     expect_permanent(Operation::List, ErrorKind::Config, backend.list(None, &options).await);
@@ -56,9 +57,9 @@ async fn a_mount_of_another_engine_is_a_configuration_error() {
     let transit = json!({ "type": "transit" });
     server.admin("POST", "sys/mounts/ciphers", Some(transit)).await;
     for mount in ["ciphers", "cubbyhole", "secret/below", "sys"] {
-        let (backend, key) = (at(server, mount), path("key"));
+        let (backend, key) = (at(server, mount).await, path("key"));
         let error = expect_permanent(Operation::Get, ErrorKind::Config, read(&backend, &key).await);
-        assert!(error.advice().contains("SECRETS_VAULT_MOUNT"), "{error}");
+        assert!(error.advice().contains("`HashicorpConfig::mount`"), "{error}");
         expect_permanent(Operation::Put, ErrorKind::Config, put(&backend, &key, "new").await);
     }
 }
@@ -73,9 +74,10 @@ async fn a_missing_namespace_is_a_configuration_error() {
         config.namespace = Some("team/".into());
         open(config)
     });
+    let backends = join_all(backends).await;
     for backend in &backends {
         let error = expect_permanent(Operation::Get, ErrorKind::Config, read(backend, &key).await);
-        assert!(error.to_string().contains("VAULT_NAMESPACE"), "{error}");
+        assert!(error.to_string().contains("`HashicorpConfig::namespace`"), "{error}");
     }
     server.admin("POST", "sys/namespaces/team", None).await;
     let kv = json!({ "type": "kv", "options": { "version": "2" } });
@@ -102,7 +104,7 @@ async fn kv_version_1_is_read_only() {
     mount_kv(server, "one", "1").await;
     write_v1(server, "one", "folder/key", "kept").await;
     write_v1(server, "one", "other", "kept, too").await;
-    let (backend, key) = (at(server, "one"), path("folder/key"));
+    let (backend, key) = (at(server, "one").await, path("folder/key"));
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     expect_permanent(Operation::Get, ErrorKind::NotFound, read(&backend, &path("none")).await);
     let listed = backend.list(None, &ListOptions::default()).await.unwrap();
@@ -148,7 +150,8 @@ async fn keys(server: &Server, path: &str) -> serde_json::Value {
 async fn does_not_write_to_a_mount_replaced_by_version_1() {
     let (server, _) = shared().await;
     mount_kv(server, "swapped", "2").await;
-    let [backend, other, third] = [(); 3].map(|()| at(server, "swapped"));
+    let backends = join_all((0..3).map(|_| at(server, "swapped"))).await;
+    let [backend, other, third] = <[_; 3]>::try_from(backends).unwrap();
     let key = path("key");
     for backend in [&backend, &other, &third] {
         put(backend, &key, "kept").await.unwrap();
@@ -178,7 +181,7 @@ async fn uses_a_mount_that_was_upgraded_to_version_2() {
     mount_kv(server, "upgraded", "1").await;
     write_v1(server, "upgraded", "folder/key", "kept").await;
     let (reader, lister, key) =
-        (at(server, "upgraded"), at(server, "upgraded"), path("folder/key"));
+        (at(server, "upgraded").await, at(server, "upgraded").await, path("folder/key"));
     for backend in [&reader, &lister] {
         assert_eq!(read(backend, &key).await.unwrap(), "kept");
     }
@@ -205,7 +208,7 @@ async fn unconditional_writes_work_on_a_mount_that_requires_cas() {
     let (server, _) = shared().await;
     mount_kv(server, "strict", "2").await;
     server.admin("POST", "strict/config", Some(json!({ "cas_required": true }))).await;
-    let (backend, key) = (at(server, "strict"), path("key"));
+    let (backend, key) = (at(server, "strict").await, path("key"));
     for (version, rest) in [(1_u64, "first"), (2, "second")] {
         let written = backend.put(&key, canary::text(rest), PutOptions::default()).await;
         assert_eq!(written.unwrap(), version.into());
@@ -221,7 +224,7 @@ async fn unconditional_writes_work_on_a_mount_that_requires_cas() {
 async fn a_secret_that_the_kv_command_deletes_can_be_undeleted() {
     let account = Account::new("deleted").await;
     account.write("kept").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     let _ = account.server.kv(&["delete", "secret/deleted"]);
     expect_permanent(Operation::Get, ErrorKind::NotFound, read(&backend, &key).await);

@@ -56,7 +56,7 @@ async fn the_token_survives_a_restart_of_the_server() {
     let secret_id = SecretId::Text(credentials.secret_id.into());
     let auth = AppRole::new(credentials.role_id, secret_id);
     write(&server, "secret", "key", "kept").await;
-    let (backend, key) = (open(config(&server, auth)), path("key"));
+    let (backend, key) = (open(config(&server, auth)).await, path("key"));
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
 
     server.kill();
@@ -81,10 +81,10 @@ async fn the_token_survives_a_restart_of_the_server() {
 async fn reads_recover_after_an_unseal() {
     let server = Server::dev().await;
     write(&server, "secret", "key", "kept").await;
-    let (backend, key) = (open(config(&server, root(&server))), path("key"));
+    let (backend, key) = (open(config(&server, root(&server))).await, path("key"));
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     assert_eq!(server_state(&backend).await, active());
-    let fresh = open(config(&server, root(&server)));
+    let fresh = open(config(&server, root(&server))).await;
     server.seal().await;
     for backend in [&backend, &fresh] {
         let error =
@@ -102,7 +102,7 @@ async fn reads_recover_after_an_unseal() {
 #[tokio::test]
 async fn reads_recover_once_the_server_is_initialised() {
     let mut server = Server::uninitialised().await;
-    let (backend, key) = (open(config(&server, root(&server))), path("key"));
+    let (backend, key) = (open(config(&server, root(&server))).await, path("key"));
     expect_transient(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
     let uninitialised = (HealthStatus::Unavailable, "uninitialised".to_owned());
     assert_eq!(server_state(&backend).await, uninitialised);
@@ -116,7 +116,7 @@ async fn reads_recover_once_the_server_is_initialised() {
 async fn a_backend_can_start_before_its_server() {
     let mut server = Server::dev().await;
     server.kill();
-    let (backend, key) = (open(config(&server, root(&server))), path("key"));
+    let (backend, key) = (open(config(&server, root(&server))).await, path("key"));
     for _ in 0..2 {
         let error =
             expect_transient(Operation::Get, ErrorKind::Unavailable, read(&backend, &key).await);
@@ -134,7 +134,7 @@ async fn a_suspended_server_causes_a_timeout() {
     write(&server, "secret", "key", "kept").await;
     let mut config = config(&server, root(&server));
     config.timeout = TIMEOUT;
-    let (backend, fresh, key) = (open(config.clone()), open(config), path("key"));
+    let (backend, fresh, key) = (open(config.clone()).await, open(config).await, path("key"));
     assert_eq!(read_until_success(&backend, &key).await, "kept");
 
     let paused = server.pause();
@@ -160,7 +160,7 @@ async fn a_broken_connection_is_a_transient_error() {
     let proxy = Proxy::new(address);
     let mut config = account.config();
     config.address = format!("http://{}", proxy.address());
-    let (backend, key) = (open(config), account.path());
+    let (backend, key) = (open(config).await, account.path());
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
 
     // The backend replaces a broken idle connection.
@@ -189,7 +189,7 @@ async fn a_stalled_connection_attempt_causes_a_connect_timeout() {
     config.ca_cert = Some(server.ca_file().to_owned());
     config.connect_timeout = TIMEOUT;
     config.timeout = LIMIT;
-    let (backend, key) = (open(config), path("key"));
+    let (backend, key) = (open(config).await, path("key"));
     let begin = Instant::now();
     let error = expect_transient(Operation::Get, ErrorKind::Timeout, read(&backend, &key).await);
     assert!(error.to_string().contains("no connection within"), "{error}");
@@ -201,7 +201,7 @@ async fn a_stalled_connection_attempt_causes_a_connect_timeout() {
 #[tokio::test]
 async fn a_closed_backend_sends_no_requests() {
     let mut server = Server::dev().await;
-    let backend = open(config(&server, root(&server)));
+    let backend = open(config(&server, root(&server))).await;
     server.kill();
     backend.close().await.unwrap();
     expect_permanent(Operation::Get, ErrorKind::Closed, read(&backend, &path("key")).await);

@@ -18,7 +18,7 @@ fn read_policy(name: &str) -> String {
 async fn a_policy_change_causes_no_login() {
     let account = Account::with_policy("policy", &read_policy("policy")).await;
     account.write("kept").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     account.server.write_policy("policy", NOTHING).await;
     for _ in 0..200 {
@@ -35,7 +35,7 @@ async fn a_policy_change_causes_no_login() {
 async fn every_operation_without_permission_is_denied() {
     let account = Account::with_policy("powerless", NOTHING).await;
     account.write("kept").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     let denied = ErrorKind::Denied;
     expect_permanent(Operation::Get, denied, read(&backend, &key).await);
     expect_permanent(Operation::Put, denied, put(&backend, &key, "new").await);
@@ -59,7 +59,7 @@ async fn every_operation_without_permission_is_denied() {
 async fn a_role_that_may_only_write_can_write_values_but_no_metadata() {
     let rules = r#"path "secret/data/write-only" { capabilities = ["create", "update"] }"#;
     let account = Account::with_policy("write-only", rules).await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     for (version, rest) in [(1_u64, "first"), (2, "second")] {
         let written = backend.put(&key, canary::text(rest), PutOptions::default()).await;
         assert_eq!(written.unwrap(), version.into());
@@ -99,7 +99,7 @@ async fn a_mount_without_any_permission_is_denied() {
     let account = Account::with_policy("elsewhere", NOTHING).await;
     let mut config = account.config();
     config.mount = "no-such-mount".into();
-    let (backend, key) = (open(config), path("key"));
+    let (backend, key) = (open(config).await, path("key"));
     // The server does not tell a role without permissions what is mounted.
     expect_permanent(Operation::Get, ErrorKind::Denied, read(&backend, &key).await);
     expect_permanent(Operation::Put, ErrorKind::Denied, put(&backend, &key, "new").await);

@@ -53,17 +53,17 @@ impl Fake {
         *self.bad_reply.lock().unwrap() = None;
     }
 
-    fn open(&self) -> HashicorpBackend {
-        open(config_for(&self.stub.url(), Auth::Token(CANARY.into())))
+    async fn open(&self) -> HashicorpBackend {
+        open(config_for(&self.stub.url(), Auth::Token(CANARY.into()))).await
     }
 
     /// Two backends, one that has logged in and one that has not, with the requests that fail.
     async fn backends(&self, reply: &Reply) -> [(HashicorpBackend, Target); 2] {
-        let used = self.open();
+        let used = self.open().await;
         self.repair();
         assert_eq!(read(&used, &path("key")).await.unwrap(), "fake");
         self.break_with(Target::Secrets, reply.clone());
-        [(used, Target::Secrets), (self.open(), Target::All)]
+        [(used, Target::Secrets), (self.open().await, Target::All)]
     }
 
     /// Repairs the server; the backend must recover.
@@ -139,7 +139,7 @@ async fn passes_on_retry_after() {
         }
         let reply = Reply::new(status, "").header("Retry-After", CANARY);
         fake.break_with(Target::Secrets, reply);
-        expect_transient(Operation::Get, kind, read(&fake.open(), &path("key")).await);
+        expect_transient(Operation::Get, kind, read(&fake.open().await, &path("key")).await);
     }
 }
 
@@ -193,7 +193,8 @@ async fn a_connection_that_breaks_before_the_response_is_a_transient_error() {
     let fake = Fake::new();
     let proxy = Proxy::new(fake.stub.address());
     let address = format!("http://{}", proxy.address());
-    let (backend, key) = (open(config_for(&address, Auth::Token(CANARY.into()))), path("key"));
+    let (backend, key) =
+        (open(config_for(&address, Auth::Token(CANARY.into()))).await, path("key"));
     fake.break_with(Target::Secrets, Reply::silence());
     let (result, ()) = tokio::join!(read(&backend, &key), async {
         while fake.stub.count(|request| request.target.starts_with("/v1/secret/")) == 0 {
@@ -215,7 +216,7 @@ async fn malformed_stored_data_is_corrupt() {
         let metadata = json!({ "version": 1, "custom_metadata": entries });
         let answer = json!({ "data": { "data": data, "metadata": metadata } });
         fake.break_with(Target::Secrets, Reply::json(200, &answer));
-        let backend = fake.open();
+        let backend = fake.open().await;
         expect_permanent(Operation::Get, ErrorKind::Corrupt, read(&backend, &path("key")).await);
         fake.assert_recovery(&backend).await;
     }
@@ -247,7 +248,7 @@ async fn rejects_a_response_over_64_mib() {
     // The size must end the response, and not a timeout: a busy machine needs seconds for 64 MiB.
     let mut config = config_for(&fake.stub.url(), Auth::Token(CANARY.into()));
     config.timeout = Duration::from_secs(300);
-    let backend = open(config);
+    let backend = open(config).await;
     fake.break_with(Target::Secrets, Reply::new(200, vec![b' '; 64 * 1024 * 1024 + 1]));
     let error = expect_permanent(
         Operation::Get,
@@ -268,7 +269,7 @@ async fn health_fails_if_another_server_responds() {
         (html(503), ErrorKind::Unavailable),
         (html(429), ErrorKind::RateLimited),
     ] {
-        let backend = fake.open();
+        let backend = fake.open().await;
         fake.break_with(Target::All, reply);
         expect_transient(Operation::Health, kind, backend.health().await);
         fake.assert_recovery(&backend).await;
@@ -287,7 +288,7 @@ async fn a_quota_of_the_server_is_rate_limited() {
     server.admin("POST", "sys/quotas/rate-limit/quota", Some(quota)).await;
     let mut config = account.config();
     config.mount = "quota".into();
-    let (backend, key) = (open(config), path("key"));
+    let (backend, key) = (open(config).await, path("key"));
 
     let error = read_until_error(&backend, &key).await;
     assert!(error.to_string().contains("a quota of the server is used up"), "{error}");

@@ -57,7 +57,7 @@ async fn a_used_up_token_is_never_reported_as_a_missing_permission() {
     let few = ApproleOptions { token_num_uses: 10, ..Default::default() };
     let account = Account::with("few-uses", few).await;
     account.write("kept").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     let mut succeeded = 0;
     for _ in 0..20 {
         succeeded += READERS - read_concurrently(&backend, &account).await.len();
@@ -74,7 +74,7 @@ async fn a_used_up_token_is_never_reported_as_a_missing_permission() {
 async fn concurrent_reads_survive_the_revocation_of_the_token() {
     let account = Account::new("revoked-under").await;
     account.write("kept").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     let errors = read_concurrently(&backend, &account).await;
     assert!(errors.is_empty(), "{errors:?}");
     for logins in 2..6 {
@@ -135,8 +135,8 @@ impl Vault {
         self.revoked.store(number, Ordering::SeqCst);
     }
 
-    fn open(&self, auth: impl Into<Auth>) -> HashicorpBackend {
-        open(config_for(&self.stub.url(), auth))
+    async fn open(&self, auth: impl Into<Auth>) -> HashicorpBackend {
+        open(config_for(&self.stub.url(), auth)).await
     }
 
     fn app_role() -> AppRole {
@@ -170,7 +170,7 @@ fn good_reply(request: &Request) -> Reply {
 #[tokio::test]
 async fn replaces_a_token_that_vault_reports_as_invalid() {
     let vault = Vault::new();
-    let (backend, key) = (vault.open(Vault::app_role()), path("key"));
+    let (backend, key) = (vault.open(Vault::app_role()).await, path("key"));
     for number in FIRST..5 {
         for _ in 0..3 {
             assert_eq!(read(&backend, &key).await.unwrap(), "fake");
@@ -186,15 +186,15 @@ async fn a_given_token_that_vault_reports_as_invalid_is_unauthenticated() {
     let vault = Vault::new();
     let key = path("key");
     let auth = || Auth::Token(token(FIRST).into());
-    let backend = vault.open(auth());
+    let backend = vault.open(auth()).await;
     assert_eq!(read(&backend, &key).await.unwrap(), "fake");
     vault.revoke_up_to(FIRST);
     // The token was valid before, and is invalid from the beginning.
-    for backend in [backend, vault.open(auth())] {
+    for backend in [backend, vault.open(auth()).await] {
         for _ in 0..2 {
             let result = read(&backend, &key).await;
             let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
-            assert!(error.advice().contains("VAULT_TOKEN"), "{error}");
+            assert!(error.advice().contains("`Auth::Token`"), "{error}");
         }
     }
     assert_eq!(vault.logins(), 0);
@@ -203,7 +203,7 @@ async fn a_given_token_that_vault_reports_as_invalid_is_unauthenticated() {
 #[tokio::test]
 async fn close_also_revokes_an_old_token_that_a_slow_request_carries() {
     let vault = Vault::new();
-    let (backend, key) = (vault.open(Vault::app_role()), path("key"));
+    let (backend, key) = (vault.open(Vault::app_role()).await, path("key"));
     assert_eq!(read(&backend, &key).await.unwrap(), "fake");
     vault.is_slow.store(true, Ordering::SeqCst);
     let slow = path("slow");
@@ -227,7 +227,7 @@ fn close_outside_of_the_runtime_revokes_the_token() {
     let (account, backend) = runtime.block_on(async {
         let account = Account::new("outside").await;
         account.write("kept").await;
-        let backend = open(account.config());
+        let backend = open(account.config()).await;
         assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
         (account, backend)
     });

@@ -18,12 +18,12 @@ use crate::support::{
 };
 
 async fn read_with(config: HashicorpConfig) -> Result<String> {
-    read(&open(config), &path("key")).await
+    read(&open(config).await, &path("key")).await
 }
 
 /// Every request fails because of a certificate.
 async fn assert_rejected(config: HashicorpConfig, says: &str) {
-    let backend = open(config);
+    let backend = open(config).await;
     for _ in 0..2 {
         let result = read(&backend, &path("key")).await;
         let error = expect_permanent(Operation::Get, ErrorKind::Unavailable, result);
@@ -58,7 +58,7 @@ async fn trusts_only_the_given_authority() {
     expect_transient(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
     plain.auth = Some(AppRole::new("role", SecretId::Text(CANARY.into())).into());
     expect_transient(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
-    expect_transient(Operation::Health, ErrorKind::Unavailable, open(plain).health().await);
+    expect_transient(Operation::Health, ErrorKind::Unavailable, open(plain).await.health().await);
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn open_rejects_unusable_certificate_files() {
     for file in [&none, &empty, &text, &garbage, &key] {
         let mut config = config();
         config.ca_cert = Some(file.clone());
-        assert_unusable(config, "`HashicorpConfig::ca_cert`");
+        assert_unusable(config, "`HashicorpConfig::ca_cert`").await;
     }
     for (cert, key) in [
         (&cert, &none),
@@ -151,20 +151,20 @@ async fn open_rejects_unusable_certificate_files() {
         config.ca_cert = Some(server.ca_file().to_owned());
         config.client_cert = Some(cert.clone());
         config.client_key = Some(key.clone());
-        assert_unusable(config, "`HashicorpConfig::client_");
+        assert_unusable(config, "`HashicorpConfig::client_").await;
     }
     // All problems at once.
     let mut config = config();
     config.ca_cert = Some(empty.clone());
     (config.client_cert, config.client_key) = (Some(none), Some(empty));
     let error =
-        expect_permanent(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
+        expect_permanent(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config).await);
     assert_eq!(error.problems().len(), 2, "{error}");
 }
 
-fn assert_unusable(config: HashicorpConfig, names: &str) {
+async fn assert_unusable(config: HashicorpConfig, names: &str) {
     let error =
-        expect_permanent(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config));
+        expect_permanent(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config).await);
     assert!(error.to_string().contains(names), "{error}");
 }
 

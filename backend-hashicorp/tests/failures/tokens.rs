@@ -31,7 +31,7 @@ async fn revoke(server: &Server, accessor: &str) {
 async fn a_token_revoked_between_two_reads_causes_one_login() {
     let account = Account::new("revoked").await;
     account.write("kept").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     for logins in 1..4 {
         for _ in 0..3 {
             assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
@@ -45,7 +45,7 @@ async fn a_token_revoked_between_two_reads_causes_one_login() {
 async fn readers_of_a_revoked_token_share_one_login() {
     let account = Account::new("revoked-shared").await;
     account.write("kept").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     assert_eq!(read(&backend, &key).await.unwrap(), "kept");
     account.revoke().await;
     let reads = (0..50).map(|_| read(&backend, &key)).collect::<Vec<_>>();
@@ -61,7 +61,7 @@ async fn reads_succeed_when_a_token_is_used_up() {
         let few = ApproleOptions { token_num_uses, ..Default::default() };
         let account = Account::with(name, few).await;
         account.write("kept").await;
-        let backend = open(account.config());
+        let backend = open(account.config()).await;
         for _ in 0..10 {
             assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
         }
@@ -79,7 +79,7 @@ async fn replaces_batch_tokens_before_they_expire() {
     };
     let account = Account::with("batch", batch).await;
     account.write("kept").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(3) {
         assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
@@ -98,11 +98,11 @@ async fn replaces_batch_tokens_before_they_expire() {
 async fn an_unknown_given_token_is_unauthenticated() {
     let (server, _) = shared().await;
     let auth = Auth::Token(format!("{CANARY}unknown").into());
-    let backend = open(config(server, auth));
+    let backend = open(config(server, auth)).await;
     for _ in 0..2 {
         let result = read(&backend, &path("key")).await;
         let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
-        assert!(error.advice().contains("VAULT_TOKEN"), "{error}");
+        assert!(error.advice().contains("`Auth::Token`"), "{error}");
     }
     assert_eq!(backend.health().await.unwrap().status, HealthStatus::Degraded);
 }
@@ -117,11 +117,11 @@ async fn a_given_token_that_ends_is_unauthenticated() {
         ("used-up", json!({ "policies": ["full"], "num_uses": 6 })),
     ] {
         let (auth, _) = token(account.server, name, properties).await;
-        let backend = open(config(account.server, auth));
+        let backend = open(config(account.server, auth)).await;
         assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
         let error = read_until_error(&backend, &account.path()).await;
         let error = expect_permanent::<()>(Operation::Get, ErrorKind::Unauthenticated, Err(error));
-        assert!(error.advice().contains("VAULT_TOKEN"), "{name}: {error}");
+        assert!(error.advice().contains("`Auth::Token`"), "{name}: {error}");
         let result = read(&backend, &account.path()).await;
         expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
     }
@@ -136,7 +136,7 @@ async fn a_given_token_is_renewed_and_not_revoked() {
     let mut config = config(account.server, auth);
     // Renewal is due after 2 s: a busy machine has 4 s for it.
     config.renew_margin = Duration::from_secs(4);
-    let backend = open(config);
+    let backend = open(config).await;
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(8) {
         assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
@@ -153,7 +153,7 @@ async fn a_given_token_without_the_default_policy_works_until_it_is_revoked() {
     account.write("kept").await;
     let properties = json!({ "policies": ["full"], "no_default_policy": true });
     let (auth, accessor) = token(account.server, "bare", properties).await;
-    let backend = open(config(account.server, auth));
+    let backend = open(config(account.server, auth)).await;
     assert_eq!(read(&backend, &account.path()).await.unwrap(), "kept");
     assert_eq!(backend.health().await.unwrap().status, HealthStatus::Ready);
     revoke(account.server, &accessor).await;

@@ -43,7 +43,7 @@ async fn current_version(server: &Server, path: &SecretPath) -> serde_json::Valu
 async fn does_not_undelete_versions_that_were_deleted_separately() {
     let account = Account::new("on-purpose").await;
     for (name, undeletes) in [("on-purpose/put", false), ("on-purpose/undelete", true)] {
-        let (backend, key) = (open(account.config()), path(name));
+        let (backend, key) = (open(account.config()).await, path(name));
         for rest in ["first", "second", "third"] {
             put(&backend, &key, rest).await.unwrap();
         }
@@ -70,7 +70,7 @@ async fn does_not_undelete_versions_that_were_deleted_separately() {
 #[tokio::test]
 async fn a_put_does_not_undelete_expired_versions() {
     let account = Account::new("aged").await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     let age = json!({ "delete_version_after": "1s" });
     account.server.admin("POST", "secret/metadata/aged", Some(age)).await;
     put(&backend, &key, "first").await.unwrap();
@@ -106,7 +106,7 @@ async fn put_and_cancel(server: &Server, backend: &HashicorpBackend, key: &Secre
 #[tokio::test]
 async fn a_cancelled_put_completes() {
     let account = Account::new("dropped").await;
-    let backend = open(account.config());
+    let backend = open(account.config()).await;
     for number in 0..10 {
         let key = path(&format!("dropped/{number}"));
         put_and_cancel(account.server, &backend, &key).await;
@@ -127,7 +127,7 @@ async fn a_cancelled_put_completes() {
 async fn close_waits_for_a_cancelled_put() {
     let account = Account::new("closed-while-writing").await;
     for number in 0..5 {
-        let backend = open(account.config());
+        let backend = open(account.config()).await;
         let key = path(&format!("closed-while-writing/{number}"));
         put_and_cancel(account.server, &backend, &key).await;
         backend.close().await.unwrap();
@@ -139,7 +139,7 @@ async fn close_waits_for_a_cancelled_put() {
 #[tokio::test]
 async fn a_put_that_is_cancelled_before_it_is_sent_writes_nothing() {
     let server = Server::dev().await;
-    let backend = open(config(&server, root(&server)));
+    let backend = open(config(&server, root(&server))).await;
     let key = path("given-up");
     put(&backend, &path("another"), "kept").await.unwrap();
     let paused = server.pause();
@@ -160,7 +160,7 @@ async fn a_put_whose_later_part_would_be_denied_writes_nothing() {
         path "secret/metadata/no-undelete" { capabilities = ["read", "patch"] }
         path "secret/delete/no-undelete" { capabilities = ["update"] }"#;
     let account = Account::with_policy("no-undelete", rules).await;
-    let (backend, key) = (open(account.config()), account.path());
+    let (backend, key) = (open(account.config()).await, account.path());
     put(&backend, &key, "first").await.unwrap();
     backend.delete(&key).await.unwrap();
     for options in [PutOptions::new(), with_tag("team", "payments")] {
@@ -191,7 +191,7 @@ async fn unconditional_metadata_changes_work_where_cas_is_required() {
     for mount in ["strict-metadata", "strict-secret"] {
         let mut config = config(server, root(server));
         mount.clone_into(&mut config.mount);
-        let (backend, key) = (open(config), path("key"));
+        let (backend, key) = (open(config).await, path("key"));
         for rest in ["first", "second"] {
             backend.put(&key, canary::text(rest), with_tag("put", rest)).await.unwrap();
         }
@@ -224,7 +224,7 @@ async fn unconditional_metadata_changes_work_where_cas_is_required() {
 async fn a_put_that_races_with_a_delete_leaves_no_older_version_readable() {
     const ROUNDS: usize = 60;
     let account = Account::new("meeting").await;
-    let (writer, deleter) = (open(account.config()), open(account.config()));
+    let (writer, deleter) = (open(account.config()).await, open(account.config()).await);
     let (mut deleted, mut live) = (0, 0);
     for round in 0..ROUNDS {
         let key = path(&format!("meeting/{round}"));
@@ -262,7 +262,7 @@ async fn a_put_that_races_with_a_delete_leaves_no_older_version_readable() {
 #[tokio::test]
 async fn concurrent_puts_and_deletes_leave_a_deleted_secret_deleted_in_all_versions() {
     let account = Account::new("crowd").await;
-    let backends: Vec<_> = (0..4).map(|_| open(account.config())).collect();
+    let backends = join_all((0..4).map(|_| open(account.config()))).await;
     for round in 0..15 {
         let key = path(&format!("crowd/{round}"));
         put(&backends[0], &key, "first").await.unwrap();

@@ -17,7 +17,7 @@ use strongroom_testkit::planted;
 use super::{open_and_use, use_all, witness_error};
 
 pub(super) async fn run_all() {
-    settings();
+    settings().await;
     let folder = tempfile::tempdir().unwrap();
     files(folder.path()).await;
     let server = Server::dev_tls().await;
@@ -54,7 +54,7 @@ fn over_tls(server: &Server, auth: Auth) -> HashicorpConfig {
 const WITH_PASSWORD: &str = concat!("https://user:", planted!("@127.0.0.1:1"));
 
 /// Configurations from settings, each with an invalid credential.
-fn settings() {
+async fn settings() {
     let good = [
         ("VAULT_ADDR", "https://127.0.0.1:1"),
         ("VAULT_ROLE_ID", "role"),
@@ -82,7 +82,7 @@ fn settings() {
         let auth = Auth::Token(planted!("token").into());
         let config = HashicorpConfig::new(address, auth);
         canary::witness(&config);
-        witness_error(&HashicorpBackend::open(config).unwrap_err());
+        witness_error(&HashicorpBackend::open(config).await.unwrap_err());
     }
 }
 
@@ -119,7 +119,7 @@ async fn files(folder: &Path) {
 
 /// Valid credentials, for longer than several tokens live.
 async fn valid_credentials(server: &Server, credentials: &Credentials) {
-    let backend = HashicorpBackend::open(over_tls(server, app_role(credentials))).unwrap();
+    let backend = HashicorpBackend::open(over_tls(server, app_role(credentials))).await.unwrap();
     let path = SecretPath::parse("leaks/valid").unwrap();
     let begin = tokio::time::Instant::now();
     while begin.elapsed() < Duration::from_secs(7) {
@@ -169,7 +169,7 @@ async fn invalid_credentials(server: &Server, credentials: &Credentials) {
     for auth in wrong {
         open_and_use(over_tls(server, auth)).await;
     }
-    let backend = HashicorpBackend::open(over_tls(server, app_role(credentials))).unwrap();
+    let backend = HashicorpBackend::open(over_tls(server, app_role(credentials))).await.unwrap();
     let path = SecretPath::parse("leaks/revoked").unwrap();
     use_all(&backend, &path).await;
     server.admin("DELETE", "sys/auth/approle", None).await;
@@ -207,7 +207,7 @@ async fn denied_requests(server: &Server) {
 async fn panics(server: &Server) {
     let credentials = server.approle(&role()).await;
     let config = over_tls(server, app_role(&credentials));
-    let backend = Arc::new(HashicorpBackend::open(config.clone()).unwrap());
+    let backend = Arc::new(HashicorpBackend::open(config.clone()).await.unwrap());
     let path = SecretPath::parse("leaks/panic").unwrap();
     backend.put(&path, canary::text("panic"), PutOptions::new()).await.unwrap();
     let (own, at) = (Arc::clone(&backend), path.clone());

@@ -170,9 +170,9 @@ pub(crate) fn root(server: &Server) -> Auth {
     Auth::Token(server.root_token().into())
 }
 
-pub(crate) fn open(config: HashicorpConfig) -> HashicorpBackend {
+pub(crate) async fn open(config: HashicorpConfig) -> HashicorpBackend {
     canary::watch();
-    HashicorpBackend::open(config).unwrap()
+    HashicorpBackend::open(config).await.unwrap()
 }
 
 pub(crate) fn path(text: &str) -> SecretPath {

@@ -57,7 +57,7 @@ impl Readers {
     async fn new(server: &Server) -> Result<Self> {
         let token = server.root_token();
         let auth = Auth::Token(SecretString::from(token));
-        let backend = HashicorpBackend::open(HashicorpConfig::new(server.address(), auth))?;
+        let backend = HashicorpBackend::open(HashicorpConfig::new(server.address(), auth)).await?;
         let path = SecretPath::parse(PATH)?;
         backend.put(&path, VALUE.into(), PutOptions::new()).await?;
         let mut settings = VaultClientSettingsBuilder::default();

@@ -82,7 +82,11 @@ impl SettingNames {
     #[must_use]
     pub fn rename_text(&self, text: &str) -> String {
         self.table.iter().fold(text.to_owned(), |text, setting| {
-            text.replace(&format!("`{setting}`"), &format!("`{}`", self.name(setting)))
+            let name = self.name(setting);
+            if name == setting.variable() || !text.contains(setting.variable()) {
+                return text;
+            }
+            text.replace(&format!("`{setting}`"), &format!("`{name}`"))
         })
     }
 }
