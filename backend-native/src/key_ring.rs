@@ -22,7 +22,7 @@ const MAC_KEY_ID: u32 = 1;
 
 /// The state of a key-encryption key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum KekState {
     /// Wraps new data keys. Exactly one key of the key ring is active.
     Active = 1,
     /// Unwraps only.
@@ -33,7 +33,7 @@ pub(crate) enum State {
 
 struct Kek {
     id: u32,
-    state: State,
+    state: KekState,
     key: Box<AeadKey>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct KeyRing {
 impl KeyRing {
     /// The key that wraps new data keys.
     pub(crate) fn active(&self) -> Result<(u32, &AeadKey)> {
-        let active = self.keks.iter().find(|kek| kek.state == State::Active);
+        let active = self.keks.iter().find(|kek| kek.state == KekState::Active);
         active
             .map(|kek| (kek.id, &*kek.key))
             .ok_or_else(|| record_corrupt("the key ring has no active key"))
@@ -60,7 +60,7 @@ impl KeyRing {
 
     /// Whether a rotation of the key-encryption key is unfinished.
     pub(crate) fn is_rotating(&self) -> bool {
-        self.keks.iter().any(|kek| kek.state == State::Retiring)
+        self.keks.iter().any(|kek| kek.state == KekState::Retiring)
     }
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn create(
     let mut mac_row = KeyRingRow {
         id: MAC_KEY_ID,
         purpose: Purpose::Mac as u8,
-        state: State::Active as u8,
+        state: KekState::Active as u8,
         uses: 0,
         created_at: now,
         sealed: record::seal_ring_key(&mac_key, Purpose::Mac, MAC_KEY_ID, &store_id, &ring_key)?,
@@ -157,7 +157,7 @@ fn add_kek(
     let mut row = KeyRingRow {
         id,
         purpose: Purpose::KeyEncryption as u8,
-        state: State::Active as u8,
+        state: KekState::Active as u8,
         uses: 0,
         created_at: now,
         sealed: record::seal_ring_key(&key, Purpose::KeyEncryption, id, store_id, &ring_key)?,
@@ -195,7 +195,7 @@ pub(crate) fn load(connection: &Connection, store: &StoreRow, root: &RootKey) ->
     // A row restored from an older file has an authentic MAC; that the newest key is active rules
     // it out.
     let active: Vec<u32> =
-        keks.iter().filter(|kek| kek.state == State::Active).map(|kek| kek.id).collect();
+        keks.iter().filter(|kek| kek.state == KekState::Active).map(|kek| kek.id).collect();
     if active.as_slice() != keks.iter().map(|kek| kek.id).max().as_slice() {
         return Err(key_ring_corrupt());
     }
@@ -231,7 +231,7 @@ pub(crate) fn reserve_uses(
     let (id, _) = key_ring.active()?;
     let mut row = KeyRingRow::load_authentic(connection, key_ring, id)?;
     if row.uses.saturating_add(uses) > MAX_USES {
-        replace_active(connection, key_ring, root, State::DecryptOnly, now)?;
+        replace_active(connection, key_ring, root, KekState::DecryptOnly, now)?;
         return Ok(true);
     }
     row.uses += uses;
@@ -244,10 +244,10 @@ pub(crate) fn replace_active(
     connection: &Connection,
     key_ring: &KeyRing,
     root: &RootKey,
-    old_state: State,
+    old_state: KekState,
     now: i64,
 ) -> Result<()> {
-    for kek in key_ring.keks.iter().filter(|kek| kek.state == State::Active) {
+    for kek in key_ring.keks.iter().filter(|kek| kek.state == KekState::Active) {
         let mut row = KeyRingRow::load_authentic(connection, key_ring, kek.id)?;
         row.state = old_state as u8;
         row.update(connection, key_ring)?;
@@ -278,9 +278,9 @@ pub(crate) fn remove_inactive(connection: &Connection, key_ring: &KeyRing) -> Re
 
 /// Ends the retirement of keys: they only unwrap from then on.
 pub(crate) fn mark_decrypt_only(connection: &Connection, key_ring: &KeyRing) -> Result<()> {
-    for kek in key_ring.keks.iter().filter(|kek| kek.state == State::Retiring) {
+    for kek in key_ring.keks.iter().filter(|kek| kek.state == KekState::Retiring) {
         let mut row = KeyRingRow::load_authentic(connection, key_ring, kek.id)?;
-        row.state = State::DecryptOnly as u8;
+        row.state = KekState::DecryptOnly as u8;
         row.update(connection, key_ring)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use strongroom_core::{Result, SecretPath};
 use tracing::{info, warn};
 
 use crate::error::from_sqlite;
-use crate::key_ring::{self, State};
+use crate::key_ring::{self, KekState};
 use crate::record;
 use crate::secret_row::{self, SecretRow, columns};
 use crate::writer::{SharedTransaction, Writer};
@@ -42,7 +42,7 @@ pub(crate) async fn rotate(writer: &Writer) -> Result<KekRotation> {
         after = batch.last;
     }
     let keep_old = damaged > 0;
-    let finished = writer.submit(move |transaction| finish(transaction, keep_old)).await?;
+    let finished = writer.submit(move |transaction| remove_old_keys(transaction, keep_old)).await?;
     let (key_id, old_keys_removed) = finished;
     let rotation = KekRotation { key_id, rewrapped, damaged, old_keys_removed, resumed };
     info!(
@@ -65,7 +65,7 @@ fn begin(transaction: &SharedTransaction<'_>) -> Result<bool> {
     if key_ring.is_rotating() {
         return Ok(true);
     }
-    key_ring::replace_active(connection, &key_ring, store.root(), State::Retiring, *now)?;
+    key_ring::replace_active(connection, &key_ring, store.root(), KekState::Retiring, *now)?;
     transaction.key_ring_changed.set(true);
     Ok(false)
 }
@@ -157,7 +157,7 @@ fn rewrap_secret(
 
 /// Removes the old keys, or keeps them, since a corrupt record may be restored from a backup that
 /// names one. Returns the active key's id and whether the old keys were removed.
-fn finish(transaction: &SharedTransaction<'_>, keep_old: bool) -> Result<(u32, bool)> {
+fn remove_old_keys(transaction: &SharedTransaction<'_>, keep_old: bool) -> Result<(u32, bool)> {
     let connection = transaction.connection;
     let key_ring = transaction.store.load_key_ring(connection)?;
     let removed = !keep_old && key_ring::remove_inactive(connection, &key_ring)?;

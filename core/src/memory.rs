@@ -116,7 +116,7 @@ impl Backend for MemoryBackend {
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
         self.with(Operation::Get, Some(path), |records| {
-            let record = live(records, path)?;
+            let record = find_live(records, path)?;
             record.metadata.ensure_not_expired(SystemTime::now())?;
             let number = match version {
                 VersionSelector::Active => record.active,
@@ -208,7 +208,7 @@ impl Backend for MemoryBackend {
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
         self.with(Operation::Versions, Some(path), |records| {
-            let record = live(records, path)?;
+            let record = find_live(records, path)?;
             let info = |(number, (created_at, _)): (&u64, &(SystemTime, SecretValue))| {
                 VersionInfo::new((*number).into(), Some(*created_at), *number == record.active)
             };
@@ -218,7 +218,7 @@ impl Backend for MemoryBackend {
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
         self.with(Operation::Rollback, Some(path), |records| {
-            let number = find_version(live(records, path)?, version)?;
+            let number = find_version(find_live(records, path)?, version)?;
             let record = records.get_mut(path).ok_or_else(not_found)?;
             record.active = number;
             record.metadata.updated_at = Some(now());
@@ -228,14 +228,14 @@ impl Backend for MemoryBackend {
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
         self.with(Operation::Describe, Some(path), |records| {
-            let record = live(records, path)?;
+            let record = find_live(records, path)?;
             Ok(Description::new(path.clone(), record.active.into(), record.metadata.clone()))
         })
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
         self.with(Operation::Annotate, Some(path), |records| {
-            live(records, path)?;
+            find_live(records, path)?;
             let record = records.get_mut(path).ok_or_else(not_found)?;
             patch.apply(&mut record.metadata)?;
             record.metadata.updated_at = Some(now());
@@ -249,7 +249,10 @@ impl Backend for MemoryBackend {
     }
 }
 
-fn live<'a>(records: &'a BTreeMap<SecretPath, Record>, path: &SecretPath) -> Result<&'a Record> {
+fn find_live<'a>(
+    records: &'a BTreeMap<SecretPath, Record>,
+    path: &SecretPath,
+) -> Result<&'a Record> {
     records.get(path).filter(|record| !record.deleted).ok_or_else(not_found)
 }
 

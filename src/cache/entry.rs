@@ -97,7 +97,7 @@ impl PartialEq for Key {
 /// An answer of the store, and how long it holds. Only the flags of an entry change.
 pub(crate) struct Entry {
     pub(super) key: Key,
-    pub(super) answer: Answer,
+    pub(super) answer: CachedResult,
     /// When the store was asked.
     asked_at: Tick,
     /// Until when the entry is served.
@@ -118,7 +118,7 @@ pub(crate) struct Entry {
     pub(super) refreshing: AtomicBool,
 }
 
-pub(super) enum Answer {
+pub(super) enum CachedResult {
     /// The secret, in replicas that share everything except their reference counts: threads that read one secret do
     /// not wait for each other.
     Found(Box<[Secret]>),
@@ -162,7 +162,7 @@ impl Entry {
         let size = OVERHEAD + size_of_secret(secret) + replicas() * size_of_replica();
         let replica = |_| secret.reissue(asked_at, false);
         Some(Self {
-            answer: Answer::Found((0..replicas()).map(replica).collect()),
+            answer: CachedResult::Found((0..replicas()).map(replica).collect()),
             asked_at: asked_tick,
             good_until,
             refresh_at: asked_tick.after(ttl * fastrand::u32(REFRESH_AFTER) / 100),
@@ -187,7 +187,7 @@ impl Entry {
         let good_until = asked_at.after(lifetimes.negative_ttl);
         (good_until > asked_at).then(|| Self {
             size: OVERHEAD + key.path.as_str().len(),
-            answer: Answer::Missing(error),
+            answer: CachedResult::Missing(error),
             asked_at,
             good_until,
             refresh_at: Tick::NEVER,
@@ -216,7 +216,7 @@ impl Entry {
             self.used.store(true, Ordering::Relaxed);
         }
         match &self.answer {
-            Answer::Found(replicas) => {
+            CachedResult::Found(replicas) => {
                 let is_due = now >= self.refresh_at
                     && !self.refreshing.load(Ordering::Relaxed)
                     && !self.refreshing.swap(true, Ordering::Relaxed);
@@ -231,7 +231,9 @@ impl Entry {
                     Lookup::Hit { result: Ok(secret), is_due }
                 }
             }
-            Answer::Missing(error) => Lookup::Hit { result: Err(error.clone()), is_due: false },
+            CachedResult::Missing(error) => {
+                Lookup::Hit { result: Err(error.clone()), is_due: false }
+            }
         }
     }
 
@@ -271,7 +273,7 @@ impl Entry {
     /// This entry, whose time is over, served as stale from now on.
     pub(super) fn mark_stale(&self, now: Tick) -> Self {
         let mut stale = self.copy();
-        if let Answer::Found(replicas) = &mut stale.answer {
+        if let CachedResult::Found(replicas) = &mut stale.answer {
             *replicas = replicas.iter().map(|it| it.reissue(it.read_at(), true)).collect();
         }
         let refresh_at = if self.failures > 0 { self.refresh_at } else { now };
@@ -286,8 +288,8 @@ impl Entry {
     /// A copy of this entry with flags of its own.
     pub(super) fn copy(&self) -> Self {
         let answer = match &self.answer {
-            Answer::Found(replicas) => Answer::Found(replicas.clone()),
-            Answer::Missing(error) => Answer::Missing(error.clone()),
+            CachedResult::Found(replicas) => CachedResult::Found(replicas.clone()),
+            CachedResult::Missing(error) => CachedResult::Missing(error.clone()),
         };
         Self {
             key: self.key.clone(),
@@ -307,7 +309,7 @@ impl Entry {
 
     /// Whether this entry holds a secret.
     pub(super) fn is_found(&self) -> bool {
-        matches!(self.answer, Answer::Found(_))
+        matches!(self.answer, CachedResult::Found(_))
     }
 
     /// Whether this entry is a copy from before an outage.

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row};
 use strongroom_core::{Error, Result};
 
-use super::{KeyRing, State};
+use super::{KekState, KeyRing};
 use crate::crypto::{MacKey, NotAuthentic};
 use crate::error::{from_sqlite, store_corrupt};
 use crate::record::MacInput;
@@ -58,8 +58,8 @@ impl KeyRingRow {
         Ok(row)
     }
 
-    pub(super) fn state(&self) -> Result<State> {
-        [State::Active, State::DecryptOnly, State::Retiring]
+    pub(super) fn state(&self) -> Result<KekState> {
+        [KekState::Active, KekState::DecryptOnly, KekState::Retiring]
             .into_iter()
             .find(|state| *state as u8 == self.state)
             .ok_or_else(key_ring_corrupt)
