@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -61,10 +62,12 @@ impl HashicorpBackend {
         // Certificates and keys are read from files.
         let open = async {
             ensure_runtime()?;
-            spawn_blocking(|| Self::new(config)).await.map_err(|_| {
-                Error::new(ErrorKind::Unavailable, "open it again while the runtime runs")
-                    .because("the runtime stopped while the store was opened")
-            })?
+            let opened = spawn_blocking(|| Self::new(config)).await;
+            opened.unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(Error::new(ErrorKind::Unavailable, "open it in a running runtime")
+                    .because("the runtime stopped while the store was opened")),
+            })
         };
         open.await.map_err(|error| with_context(error, Operation::Open, None))
     }
