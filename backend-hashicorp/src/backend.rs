@@ -57,7 +57,8 @@ impl HashicorpBackend {
     /// its server is down. [`health`](Backend::health) reports whether the login works.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the configuration is invalid or a file that it names cannot be used.
+    /// [`ErrorKind::Config`] if the configuration is invalid, a file that it names cannot be used, or
+    /// no Tokio runtime runs; [`ErrorKind::Unavailable`] if the runtime stops meanwhile.
     pub async fn open(config: HashicorpConfig) -> Result<Self> {
         // Certificates and keys are read from files.
         let open = async {

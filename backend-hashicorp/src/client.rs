@@ -35,7 +35,7 @@ impl Client {
         let resolved = config.resolve()?;
         let http = Http::new(resolved.http).map_err(|error| config.names.rename(error))?;
         let http = Arc::new(http);
-        let authenticator = VaultAuthenticator::new(Arc::clone(&http), resolved.auth);
+        let authenticator = VaultAuthenticator::new(Arc::clone(&http), resolved.auth, config.names);
         // A login reads a file and sends up to three requests; one that ends too late revokes its
         // token.
         let login_timeout = config.timeout.saturating_mul(5) + READ_TIMEOUT;

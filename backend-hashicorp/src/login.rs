@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, SettingNames};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ const REVOKE_SELF: &str = "auth/token/revoke-self";
 pub(crate) struct VaultAuthenticator {
     http: Arc<Http>,
     auth: Auth,
+    /// How errors name settings: the session logs and reports them without the backend.
+    names: SettingNames,
     reader: SecretIdReader,
     unwrapped: Mutex<Option<Unwrapped>>,
 }
@@ -52,8 +54,8 @@ struct LookupBody<'a> {
 struct EmptyBody {}
 
 impl VaultAuthenticator {
-    pub(crate) fn new(http: Arc<Http>, auth: Auth) -> Self {
-        Self { http, auth, reader: SecretIdReader::default(), unwrapped: Mutex::new(None) }
+    pub(crate) fn new(http: Arc<Http>, auth: Auth, names: SettingNames) -> Self {
+        Self { http, auth, names, reader: SecretIdReader::default(), unwrapped: Mutex::new(None) }
     }
 
     async fn log_in(&self, login: &AppRole) -> Result<Grant> {
@@ -152,22 +154,8 @@ impl VaultAuthenticator {
         };
         Ok(Grant { header, lease })
     }
-}
 
-#[async_trait]
-impl Authenticator for VaultAuthenticator {
-    fn can_replace(&self) -> bool {
-        matches!(self.auth, Auth::AppRole(_))
-    }
-
-    async fn login(&self) -> Result<Grant> {
-        match &self.auth {
-            Auth::Token(token) => self.look_up(token).await,
-            Auth::AppRole(login) => self.log_in(login).await,
-        }
-    }
-
-    async fn renew(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError> {
+    async fn renew_token(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError> {
         let request = Request::post(RENEW_SELF, &EmptyBody {});
         let request = request.map_err(RenewError::Permanent)?;
         let response =
@@ -183,7 +171,7 @@ impl Authenticator for VaultAuthenticator {
         Err(RenewError::Transient(response.to_server_error()))
     }
 
-    async fn revoke(&self, token: &TokenHeader) -> Result<()> {
+    async fn revoke_token(&self, token: &TokenHeader) -> Result<()> {
         let request = Request::post(REVOKE_SELF, &EmptyBody {})?;
         let response = self.http.send(&request, Some(token)).await?;
         // The server no longer knows the token, which is as good as revoked.
@@ -191,6 +179,32 @@ impl Authenticator for VaultAuthenticator {
             return Ok(());
         }
         Err(response.to_error(RequiredPermission { capability: "update", path: REVOKE_SELF }))
+    }
+}
+
+#[async_trait]
+impl Authenticator for VaultAuthenticator {
+    fn can_replace(&self) -> bool {
+        matches!(self.auth, Auth::AppRole(_))
+    }
+
+    async fn login(&self) -> Result<Grant> {
+        let result = match &self.auth {
+            Auth::Token(token) => self.look_up(token).await,
+            Auth::AppRole(login) => self.log_in(login).await,
+        };
+        result.map_err(|error| self.names.rename(error))
+    }
+
+    async fn renew(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError> {
+        self.renew_token(token).await.map_err(|error| match error {
+            RenewError::Permanent(error) => RenewError::Permanent(self.names.rename(error)),
+            RenewError::Transient(error) => RenewError::Transient(self.names.rename(error)),
+        })
+    }
+
+    async fn revoke(&self, token: &TokenHeader) -> Result<()> {
+        self.revoke_token(token).await.map_err(|error| self.names.rename(error))
     }
 }
 

@@ -64,7 +64,9 @@ async fn an_invalid_role_id_or_secret_id_is_unauthenticated() {
         }
         let health = backend.health().await.unwrap();
         assert_eq!(health.status, HealthStatus::Degraded);
-        assert!(health.details["token_last_error"].contains("not authenticated"));
+        let last_error = &health.details["token_last_error"];
+        assert!(last_error.contains("not authenticated"), "{last_error}");
+        assert!(last_error.contains("`AppRole::role_id`"), "{last_error}");
     }
     assert_eq!(account.logins(), 0);
 }
