@@ -2,7 +2,7 @@
 
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretOutput;
 use aws_sdk_secretsmanager::types::{ReplicationStatusType, Tag};
-use strongroom_core::{Description, Metadata, Result, SecretPath, Version};
+use strongroom_core::{Description, Metadata, Result, Rfc3339, SecretPath, Version};
 
 use crate::client::Client;
 use crate::error::{Reason, not_found, unexpected_answer};
@@ -75,8 +75,7 @@ impl StoredSecret {
 
     fn add_details(&self, mut description: Description) -> Description {
         let answer = &self.0;
-        let date =
-            |date| time(date).map(|time| humantime::format_rfc3339_seconds(time).to_string());
+        let date = |date| time(date).map(|time| Rfc3339::seconds(time).to_string());
         let replicas: Vec<_> = answer.replication_status().iter().filter_map(replica).collect();
         for (name, detail) in [
             ("arn", answer.arn().map(str::to_owned)),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_secretsmanager::primitives::DateTime;
 use aws_sdk_secretsmanager::types::Tag;
-use strongroom_core::{Error, ErrorKind, Metadata, Result};
+use strongroom_core::{Error, ErrorKind, Metadata, Result, Rfc3339};
 
 const KIND: &str = "strongroom.kind";
 const TIER: &str = "strongroom.tier";
@@ -76,7 +76,7 @@ pub(crate) fn to_tags(metadata: &Metadata) -> Result<Tags> {
         set(TIER, metadata.tier.to_string());
     }
     if let Some(time) = metadata.expires_at {
-        set(EXPIRES_AT, humantime::format_rfc3339_millis(time).to_string());
+        set(EXPIRES_AT, Rfc3339::millis(time).to_string());
     }
     if let Some(interval) = metadata.rotation_interval {
         set(ROTATION_INTERVAL, humantime::format_duration(interval).to_string());

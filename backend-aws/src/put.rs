@@ -345,7 +345,7 @@ fn precondition(condition: &Condition) -> Result<Precondition> {
     match condition {
         Condition::None => Ok(Precondition::None),
         Condition::MustNotExist => Ok(Precondition::NotExists),
-        Condition::MustBeVersion(version) => Ok(Precondition::Version(version.to_string())),
+        Condition::MustBeVersion(version) => Ok(Precondition::Version(version.text().into_owned())),
         _ => Err(Error::new(ErrorKind::Unsupported, "use another condition")
             .because("this backend does not support the condition")),
     }

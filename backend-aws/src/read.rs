@@ -151,7 +151,7 @@ fn suggest_no_metadata(error: Error) -> Error {
 
 /// The id of a version, if the service could have given it.
 pub(crate) fn version_id(version: &Version) -> Result<String> {
-    let id = version.to_string();
+    let id = version.text().into_owned();
     let is_id = VERSION_ID_LENGTHS.contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     is_id.then_some(id).ok_or_else(no_such_version)
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use strongroom_core::{Error, ErrorKind, Metadata, Result};
+use strongroom_core::{Error, ErrorKind, Metadata, Result, Rfc3339};
 
 use crate::response::{KvMetadata, VersionState};
 
@@ -78,7 +78,7 @@ pub(crate) fn to_entries(metadata: &Metadata) -> Entries {
         set(DESCRIPTION, description.clone());
     }
     if let Some(time) = metadata.expires_at {
-        set(EXPIRES_AT, humantime::format_rfc3339_millis(time).to_string());
+        set(EXPIRES_AT, Rfc3339::millis(time).to_string());
     }
     if let Some(interval) = metadata.rotation_interval {
         set(ROTATION_INTERVAL, humantime::format_duration(interval).to_string());

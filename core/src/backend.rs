@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use crate::{
-    Capabilities, Description, Error, ErrorKind, ListOptions, ListPage, MetadataPatch, Operation,
-    PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo,
-    VersionSelector,
+    Capabilities, Description, Error, ErrorKind, EscapedText, ListOptions, ListPage, MetadataPatch,
+    Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
+    VersionInfo, VersionSelector,
 };
 
 /// How many reads the default [`Backend::get_many`] keeps under way at once.
@@ -274,7 +274,7 @@ impl BackendInfo {
     ) -> Self {
         Self {
             kind,
-            instance: instance.into(),
+            instance: EscapedText::clause(&instance.into()).to_string(),
             capabilities,
             default_cache_ttl: None,
             retries: false,
@@ -321,10 +321,11 @@ impl Health {
         Self { status, details: BTreeMap::new() }
     }
 
-    /// Adds a fact for operators.
+    /// Adds a fact for operators. Control characters in it are escaped, and it is cut after 1,000
+    /// characters.
     #[must_use]
     pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.details.insert(name, value.into());
+        self.details.insert(name, EscapedText::clause(&value.into()).to_string());
         self
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use crate::SecretPath;
+use crate::{EscapedText, SecretPath};
 
 /// The result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -149,7 +149,8 @@ impl fmt::Display for Operation {
 ///
 /// `Display` reads as one sentence: *get `wallet/key` from hashicorp: permission denied; grant
 /// `read` on `secret/data/wallet/key` to this role*. No value, token or key is ever in it, and it
-/// keeps no error of a client library as its source: those may carry one.
+/// keeps no error of a client library as its source: those may carry one. `Display` escapes control
+/// characters and cuts what is too long, since part of the text may come from a server.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -334,19 +335,19 @@ impl fmt::Display for Error {
         }
         write!(f, "{kind}")?;
         if !cause.is_empty() {
-            write!(f, ": {cause}")?;
+            write!(f, ": {}", EscapedText::clause(cause))?;
         }
         if !advice.is_empty() {
-            write!(f, "; {advice}")?;
+            write!(f, "; {}", EscapedText::clause(advice))?;
         }
         match problems.as_slice() {
             [] => Ok(()),
-            [only] => write!(f, ": {only}"),
+            [only] => write!(f, ": {}", EscapedText::clause(only)),
             several => {
                 write!(f, ", {} problems:", several.len())?;
                 several.iter().enumerate().try_for_each(|(i, problem)| {
                     let end = if problem.ends_with(['.', '?']) { "" } else { "." };
-                    write!(f, " ({}) {problem}{end}", i + 1)
+                    write!(f, " ({}) {}{end}", i + 1, EscapedText::clause(problem))
                 })
             }
         }

@@ -4,6 +4,7 @@
 //! vector, and its errors quote what they found. Here the structure is found with borrowed raw
 //! slices, text is unescaped into exact buffers that are wiped, and errors carry no content.
 
+mod parser;
 mod text;
 mod tree;
 

@@ -16,6 +16,7 @@
 mod backend;
 mod capability;
 mod error;
+mod escape;
 mod json;
 mod memory;
 mod metadata;
@@ -24,12 +25,14 @@ mod patch;
 mod path;
 mod secret;
 mod settings;
+mod timestamp;
 mod value;
 
 pub use async_trait::async_trait;
 pub use backend::{Backend, BackendInfo, Health, HealthStatus};
 pub use capability::{Capabilities, Capability};
 pub use error::{Error, ErrorKind, Operation, Result};
+pub use escape::EscapedText;
 pub use memory::MemoryBackend;
 pub use metadata::{Metadata, SecretKind, Tier};
 pub use options::{Condition, ListOptions, ListPage, PageToken, PutOptions};
@@ -40,6 +43,7 @@ pub use secret::{
     Description, RotateOutcome, Secret, Version, VersionInfo, VersionSelector, WeakSecret,
 };
 pub use settings::{Problems, Setting, SettingKind, SettingNames, Settings, SettingsSource};
+pub use timestamp::Rfc3339;
 pub use value::{SecretValue, ValueFormat};
 
 /// Compiles the code in README.md.

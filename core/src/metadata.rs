@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Rfc3339};
 
 /// The metadata of a secret. Not secret: stores keep it readable.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl fmt::Debug for Metadata {
             ("expires_at", self.expires_at),
         ] {
             if let Some(time) = time {
-                shown.field(name, &format_args!("{}", humantime::format_rfc3339_millis(time)));
+                shown.field(name, &format_args!("{}", Rfc3339::millis(time)));
             }
         }
         if let Some(interval) = self.rotation_interval {

@@ -1,5 +1,6 @@
 //! A value with its version and metadata.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, ErrorKind, Metadata, Result, SecretPath, SecretValue};
+use crate::{Error, ErrorKind, EscapedText, Metadata, Result, Rfc3339, SecretPath, SecretValue};
 
 /// The opaque id that a store gives each write: `3` in Vault and native, a UUID in AWS.
 ///
@@ -23,12 +24,22 @@ enum Repr {
 }
 
 impl Version {
-    /// A version from its text form, as `Display` gives it.
+    /// A version from its text form, as [`text`](Self::text) gives it.
     #[must_use]
     pub fn new(id: &str) -> Self {
         match id.parse::<u64>() {
             Ok(number) if number.to_string() == id => Self(Repr::Number(number)),
             _ => Self(Repr::Id(Arc::from(id))),
+        }
+    }
+
+    /// The id as the store knows it. `Display` shows the same, with control characters escaped and cut
+    /// after 256 characters.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Repr::Number(number) => Cow::Owned(number.to_string()),
+            Repr::Id(id) => Cow::Borrowed(id),
         }
     }
 
@@ -64,7 +75,7 @@ impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Repr::Number(number) => write!(f, "{number}"),
-            Repr::Id(id) => f.write_str(id),
+            Repr::Id(id) => EscapedText::name(id).fmt(f),
         }
     }
 }
@@ -285,10 +296,11 @@ impl Description {
         Self { path, version, metadata, details: BTreeMap::new() }
     }
 
-    /// Adds a detail for operators.
+    /// Adds a detail for operators. Control characters in it are escaped, and it is cut after 1,000
+    /// characters.
     #[must_use]
     pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.details.insert(name, value.into());
+        self.details.insert(name, EscapedText::clause(&value.into()).to_string());
         self
     }
 }
@@ -335,7 +347,7 @@ impl Metadata {
                 ErrorKind::Expired,
                 "write a new value with a later expiry, or change the expiry with `annotate`",
             )
-            .because(format!("its expiry was {}", humantime::format_rfc3339_seconds(expiry)))),
+            .because(format!("its expiry was {}", Rfc3339::seconds(expiry)))),
             _ => Ok(()),
         }
     }
@@ -349,7 +361,11 @@ mod tests {
     fn versions_keep_their_text() {
         for id in ["3", "0", "03", "18446744073709551615", "18446744073709551616", "a-b"] {
             assert_eq!(Version::new(id).to_string(), id);
+            assert_eq!(Version::new(id).text(), id);
         }
+        let id = "a\n".repeat(300);
+        assert_eq!(Version::new(&id).text(), id);
+        assert!(Version::new(&id).to_string().ends_with("a\\n…"));
         assert_eq!(Version::new("3"), Version::from(3));
         assert_ne!(Version::new("03"), Version::from(3));
     }

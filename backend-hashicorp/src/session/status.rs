@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use strongroom_core::{Error, Health};
+use strongroom_core::{Error, Health, Rfc3339};
 use tokio::time::Instant;
 
 use crate::lease::Lease;
@@ -42,7 +42,7 @@ impl Status {
     }
 
     fn format_valid_until(&self) -> Option<String> {
-        self.valid_until.map(|time| humantime::format_rfc3339_seconds(time).to_string())
+        self.valid_until.map(|time| Rfc3339::seconds(time).to_string())
     }
 
     /// Adds the state to a report.

@@ -4,6 +4,12 @@
 #[derive(Debug)]
 pub(super) struct MalformedText;
 
+impl From<MalformedText> for super::tree::RedactedError {
+    fn from(_error: MalformedText) -> Self {
+        Self
+    }
+}
+
 /// The content of a string token, quotes included in `token`, as UTF-8 bytes.
 pub(super) fn unescape(token: &str) -> Result<Vec<u8>, MalformedText> {
     let mut length = 0;

@@ -1,8 +1,8 @@
 //! Writing a record.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use strongroom_core::{Error, ErrorKind, Result, SecretValue, ValueFormat, Version};
+use strongroom_core::{Error, ErrorKind, Result, Rfc3339, SecretValue, ValueFormat, Version};
 use strongroom_rotation_protocol::Change;
 use uuid::Uuid;
 
@@ -57,7 +57,7 @@ impl StoredRecord {
                 next.previous = Some(std::mem::replace(&mut next.key, issued.value.clone()));
                 next.generation = next.generation.saturating_add(1);
                 next.times.rotated_at = Some(next_time(self.times.rotated_at, writer.now));
-                next.times.expires_at = issued.expires_at.map(representable);
+                next.times.expires_at = issued.expires_at.map(Rfc3339::clamp);
                 (next.times.not_before, next.flags.failures) = (None, 0);
                 next.attempt = None;
                 next.flags.has_untracked_keys |= untracked;
@@ -143,12 +143,7 @@ fn next_time(last: Option<SystemTime>, now: SystemTime) -> SystemTime {
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(representable(time)).to_string()
-}
-
-/// Clamps a time to what RFC 3339 can express: up to the year 9999.
-fn representable(time: SystemTime) -> SystemTime {
-    time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(253_402_300_799))
+    Rfc3339::millis(time).to_string()
 }
 
 fn no_key() -> Error {
