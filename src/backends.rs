@@ -37,7 +37,7 @@ pub(crate) const KINDS: &[BackendKind] = &[
     },
     BackendKind {
         name: "hashicorp",
-        aliases: &["vault", "openbao"],
+        aliases: &["vault", "openbao", "bao"],
         prefix: "SECRETS_VAULT_",
         #[cfg(feature = "hashicorp")]
         settings: Some(strongroom_backend_hashicorp::SETTINGS),

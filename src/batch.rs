@@ -131,7 +131,7 @@ impl Shared {
                 asked_at.set(now.0);
             }
             let deadline = Deadline::after(shared.policy.timeout);
-            let outcomes = shared.attempt_caught(&paths, deadline).await;
+            let outcomes = shared.attempt_many(&paths, deadline).await;
             Arc::new(Answers { asked_at: now, paths, outcomes, deadline })
         });
         let (shared, earlier) = (Arc::clone(self), first.clone());
@@ -185,7 +185,7 @@ impl Shared {
                 }
             }
             let again: Vec<_> = failed.iter().filter_map(|i| paths.get(*i).cloned()).collect();
-            let answers = self.attempt_caught(&again, deadline).await;
+            let answers = self.attempt_many(&again, deadline).await;
             for (index, answer) in failed.into_iter().zip(answers) {
                 if let Some(outcome) = outcomes.get_mut(index) {
                     *outcome = answer;
@@ -194,21 +194,16 @@ impl Shared {
         }
     }
 
-    /// As [`attempt_many`](Self::attempt_many), for callers that share the attempt: a panic becomes an error.
-    async fn attempt_caught(
-        &self,
-        paths: &[SecretPath],
-        deadline: Deadline,
-    ) -> Vec<Outcome<Secret>> {
-        let attempt = AssertUnwindSafe(self.attempt_many(paths, deadline));
-        let failed = |_| paths.iter().map(|_| Outcome::Answer(Err(panicked()))).collect();
-        attempt.catch_unwind().await.unwrap_or_else(failed)
-    }
-
     async fn attempt_many(&self, paths: &[SecretPath], deadline: Deadline) -> Vec<Outcome<Secret>> {
-        let request = async { Ok(self.backend.get_many(paths).await) };
-        let Some(Ok(mut results)) = deadline.within(self.metrics.time(request)).await else {
-            return paths.iter().map(|_| Outcome::TimedOut(deadline.timeout_error())).collect();
+        let request = || async { Ok(self.backend.get_many(paths).await) };
+        let mut results = match deadline.within(self.metrics.call(request)).await {
+            Some(Ok(results)) => results,
+            Some(Err(error)) => {
+                return paths.iter().map(|_| Outcome::Answer(Err(error.clone()))).collect();
+            }
+            None => {
+                return paths.iter().map(|_| Outcome::TimedOut(deadline.timeout_error())).collect();
+            }
         };
         for result in &results {
             match result {

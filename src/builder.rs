@@ -90,24 +90,28 @@ impl SecretsManagerBuilder {
         if let Some(policy) = &policy {
             problems.collect(policy.validate());
         }
-        let (backend, default_policy, declarations) = match store.into_config() {
+        let (backend, default_policy, declarations, note) = match store.into_config() {
             Ok(config) => {
                 let config = declared.into_iter().fold(config, Config::declare);
                 let config = problems.collect(config.validate());
                 problems.into_result()?;
                 // Without a problem there is a configuration.
                 let config = config.ok_or_else(|| Error::config(Vec::new()))?;
-                (config.backend.open().await?, config.policy, config.declarations)
+                let backend = config.backend.open().await?;
+                (backend, config.policy, config.declarations, config.default_backend_note)
             }
             Err(backend) => {
                 let declarations = Declarations::validate(declared, &mut problems);
                 problems.into_result()?;
-                (backend, ReadPolicy::default(), declarations)
+                (backend, ReadPolicy::default(), declarations, None)
             }
         };
         let secrets = SecretsManager::new(backend, policy.unwrap_or(default_policy));
+        // The manager is not shared yet: no other task sets what is set here.
+        if let Some(note) = note {
+            let _ = secrets.shared.default_backend_note.set(note);
+        }
         let defaults = declarations.check(&secrets).await?;
-        // The manager is not shared yet: no one else has set them.
         let _ = secrets.shared.defaults.set(defaults);
         Ok(secrets)
     }

@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+#[cfg(all(target_os = "linux", not(test), not(shuttle)))]
+use linux as source;
+#[cfg(test)]
+pub(crate) use source::suspend;
+
 /// A moment on a clock that never goes back, in milliseconds. It may lag by the kernel's timer tick,
-/// 10 ms at most.
+/// 10 ms at most. On Linux it also counts the time that the machine was suspended, unlike [`Instant`], so
+/// that a copy from before is not taken for fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tick(u64);
 
@@ -48,55 +54,33 @@ pub(crate) fn wall() -> SystemTime {
     source::wall()
 }
 
+/// How long the machine has been suspended, as far as this platform tells: Linux does.
+pub(crate) fn suspended() -> Duration {
+    source::suspended()
+}
+
 /// Whether `moment` has come by the calendar.
 #[inline]
 pub(crate) fn has_come(moment: SystemTime) -> bool {
     source::has_come(moment)
 }
 
-/// The kernel's clocks of the last timer tick cost a fifth of the exact ones.
-#[cfg(all(target_os = "linux", not(test), not(shuttle)))]
-mod source {
-    use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-    use rustix::time::{ClockId, clock_gettime};
-
-    /// How far a coarse clock may lag: the longest timer tick of Linux (`CONFIG_HZ=100`).
-    const LAG: Duration = Duration::from_millis(10);
-
-    #[inline]
-    pub(super) fn milliseconds() -> u64 {
-        let now = clock_gettime(ClockId::MonotonicCoarse);
-        let whole = u64::try_from(now.tv_sec).unwrap_or_default() * 1_000;
-        whole + u64::try_from(now.tv_nsec).unwrap_or_default() / 1_000_000
-    }
-
-    pub(super) fn instant() -> Instant {
-        Instant::now()
-    }
-
-    pub(super) fn wall() -> SystemTime {
-        SystemTime::now()
-    }
-
-    /// Asks the exact clock only where the coarse one cannot tell.
-    pub(super) fn has_come(moment: SystemTime) -> bool {
-        let now = clock_gettime(ClockId::RealtimeCoarse);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-        let coarse =
-            UNIX_EPOCH + Duration::new(seconds, now.tv_nsec.try_into().unwrap_or_default());
-        coarse + LAG >= moment && SystemTime::now() >= moment
-    }
-}
+#[cfg(all(target_os = "linux", not(shuttle)))]
+#[cfg_attr(test, expect(dead_code, reason = "other tests control the clock"))]
+mod linux;
 
 #[cfg(not(any(target_os = "linux", test, shuttle)))]
 mod source {
     use std::sync::OnceLock;
-    use std::time::{Instant, SystemTime};
+    use std::time::{Duration, Instant, SystemTime};
 
     pub(super) fn milliseconds() -> u64 {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn suspended() -> Duration {
+        Duration::ZERO
     }
 
     pub(super) fn instant() -> Instant {
@@ -124,6 +108,10 @@ mod source {
         NOW.fetch_add(1, Ordering::Relaxed)
     }
 
+    pub(super) fn suspended() -> Duration {
+        Duration::ZERO
+    }
+
     pub(super) fn instant() -> Instant {
         Instant::now()
     }
@@ -137,9 +125,11 @@ mod source {
     }
 }
 
-/// The clock of Tokio, which tests pause and set forward.
+/// The clock of Tokio, which tests pause and set forward. It stands still while the machine is
+/// suspended, which a test imitates.
 #[cfg(test)]
 mod source {
+    use std::cell::Cell;
     use std::sync::LazyLock;
     use std::time::{Duration, Instant, SystemTime};
 
@@ -149,12 +139,25 @@ mod source {
     /// The clock of a test stands where it was paused, which may be before `START`.
     const BEFORE: Duration = Duration::from_secs(3_600);
 
+    thread_local! {
+        static SUSPENDED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
     fn elapsed() -> Duration {
         (instant() + BEFORE).duration_since(START.0)
     }
 
     pub(super) fn milliseconds() -> u64 {
-        elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+        (elapsed() + suspended()).as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn suspended() -> Duration {
+        SUSPENDED.get()
+    }
+
+    /// As if the machine had been suspended for so long, for the tasks of this thread.
+    pub(crate) fn suspend(time: Duration) {
+        SUSPENDED.set(suspended() + time);
     }
 
     pub(super) fn instant() -> Instant {
@@ -162,7 +165,7 @@ mod source {
     }
 
     pub(super) fn wall() -> SystemTime {
-        START.1 + elapsed() - BEFORE
+        START.1 + elapsed() + suspended() - BEFORE
     }
 
     pub(super) fn has_come(moment: SystemTime) -> bool {

@@ -46,6 +46,8 @@ pub(crate) struct ValidConfig {
     pub(crate) backend: BackendConfig,
     pub(crate) policy: ReadPolicy,
     pub(crate) declarations: Declarations,
+    /// What errors say if no backend was chosen.
+    pub(crate) default_backend_note: Option<String>,
 }
 
 impl Default for Config {
@@ -117,8 +119,30 @@ impl Config {
         problems.into_result()?;
         // Without a problem there are both.
         let (backend, policy) = backend.zip(policy).ok_or_else(|| Error::config(Vec::new()))?;
-        Ok(ValidConfig { backend, policy, declarations })
+        let default_backend_note = default_backend_note(&settings);
+        Ok(ValidConfig { backend, policy, declarations, default_backend_note })
     }
+}
+
+/// The note that no backend was chosen, with the variable of another backend that is set, if there is
+/// one: tools of that backend read it as well, so that it alone is no reason to refuse the default.
+fn default_backend_note(settings: &Settings) -> Option<String> {
+    if settings.contains(&BACKEND) || settings.source() != SettingsSource::Environment {
+        return None;
+    }
+    let default = BACKEND.default_text();
+    let note = format!("`{BACKEND}` is not set, so the backend is `{default}`");
+    let others = KINDS.iter().filter(|kind| kind.name != default);
+    let set = others.filter_map(|kind| {
+        let setting = kind.settings?.iter().find(|setting| settings.contains(setting))?;
+        Some((setting, kind.name))
+    });
+    Some(match set.into_iter().next() {
+        Some((setting, kind)) => format!(
+            "{note}; `{setting}` is set: if the secret is there, set `{BACKEND}` to `{kind}`"
+        ),
+        None => note,
+    })
 }
 
 /// Adds a problem for settings of a backend that was not chosen: a service that forgot to choose it

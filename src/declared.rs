@@ -159,7 +159,7 @@ impl Declarations {
             match result {
                 Ok(secret) => declaration.check_pattern(&secret, backend, &mut problems),
                 Err(error) if is_about_the_store(&error) => return Err(error),
-                Err(error) => declaration.check_absence(&error, backend, &mut problems),
+                Err(error) => declaration.check_absence(&error, secrets, &mut problems),
             }
         }
         problems.into_result()?;
@@ -174,12 +174,14 @@ fn is_about_the_store(error: &Error) -> bool {
 }
 
 impl Declaration {
-    fn check_absence(&self, error: &Error, backend: &dyn Backend, problems: &mut Problems) {
+    fn check_absence(&self, error: &Error, secrets: &SecretsManager, problems: &mut Problems) {
         let Self { path, required, default_value, .. } = self;
-        let location = backend.locate(path);
+        let location = secrets.shared.backend.locate(path);
         match error.kind() {
             ErrorKind::NotFound if *required && default_value.is_none() => {
-                problems.add(format!("`{path}` is missing: set {location}"));
+                let note = secrets.shared.default_backend_note.get();
+                let note = note.map_or_else(String::new, |note| format!("; {note}"));
+                problems.add(format!("`{path}` is missing: set {location}{note}"));
             }
             ErrorKind::NotFound => {}
             kind => problems.add(format!(

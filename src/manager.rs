@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use strongroom_core::{
-    Backend, BackendInfo, Capability, Error, Health, Operation, Result, SecretPath,
-};
 #[cfg(doc)]
-use strongroom_core::{ErrorKind, Secret};
+use strongroom_core::Secret;
+use strongroom_core::{
+    Backend, BackendInfo, Capability, Error, ErrorKind, Health, HealthStatus, Operation, Result,
+    SecretPath,
+};
 
 use crate::config::Config;
-use crate::error::closed;
+use crate::error::{closed, not_serving};
 use crate::policy::ReadPolicy;
 use crate::retry::Deadline;
 use crate::shared::Shared;
@@ -98,15 +99,22 @@ impl SecretsManager {
         Ok(Self { shared: Arc::clone(&self.shared), namespace })
     }
 
-    /// Asks the store whether it is ready to serve.
+    /// Asks the store whether it serves requests, which suits a readiness probe: an `Err` means that it
+    /// does not, an `Ok` that it does, with what needs attention.
     ///
     /// # Errors
-    /// The errors of a store that cannot answer.
+    /// [`ErrorKind::Unavailable`] also if the store answers that it cannot serve, such as a sealed Vault;
+    /// otherwise the errors of a store that cannot answer.
     pub async fn health(&self) -> Result<Health> {
         let info = self.ready(Operation::Health)?;
         let deadline = Deadline::after(self.shared.policy.timeout);
-        let result = deadline.within(self.shared.backend.health()).await;
+        let result =
+            deadline.within(self.shared.metrics.call(|| self.shared.backend.health())).await;
         let result = result.unwrap_or_else(|| Err(deadline.timeout_error()));
+        let result = result.and_then(|health| match health.status {
+            HealthStatus::Unavailable => Err(not_serving(&health)),
+            _ => Ok(health),
+        });
         result.map_err(|error| error.during(Operation::Health).from_backend(info.kind))
     }
 
@@ -133,7 +141,7 @@ impl SecretsManager {
         if self.shared.closed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let result = self.shared.backend.close().await;
+        let result = self.shared.metrics.call(|| self.shared.backend.close()).await;
         self.shared.closed.store(true, Ordering::Release);
         result.map_err(|error| error.during(Operation::Close).from_backend(self.backend().kind))
     }
@@ -187,6 +195,13 @@ impl SecretsManager {
         operation: Operation,
         path: &SecretPath,
     ) -> Error {
-        error.during(operation).at(path).from_backend(self.backend().kind)
+        let error = error.during(operation).at(path).from_backend(self.backend().kind);
+        match self.shared.default_backend_note.get() {
+            Some(note) if error.kind() == ErrorKind::NotFound => {
+                let advice = format!("{}; {note}", error.advice());
+                error.advise(advice)
+            }
+            _ => error,
+        }
     }
 }

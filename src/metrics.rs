@@ -4,10 +4,14 @@
 //! path.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram, counter, histogram};
 use strongroom_core::{BackendInfo, Error};
+
+use crate::error::panicked;
 
 /// An event that the metrics count.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +65,15 @@ impl StoreMetrics {
         counter.increment(1);
     }
 
-    /// Times a request to the store and counts its error.
-    pub(crate) async fn time<T>(
+    /// Makes a request to the store: times it, counts its error, and turns a panic of the backend
+    /// into one.
+    pub(crate) async fn call<T, F: Future<Output = Result<T, Error>>>(
         &self,
-        request: impl Future<Output = Result<T, Error>>,
+        request: impl FnOnce() -> F,
     ) -> Result<T, Error> {
         let mut timer = RequestTimer { metrics: self, start: Instant::now(), is_complete: false };
-        let result = request.await;
+        let request = AssertUnwindSafe(async { request().await });
+        let result = request.catch_unwind().await.unwrap_or_else(|_| Err(panicked()));
         timer.is_complete = true;
         drop(timer);
         if let Err(error) = &result {

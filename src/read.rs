@@ -6,8 +6,8 @@ use arrayvec::ArrayString;
 use futures_util::stream::{self, StreamExt as _};
 use serde::de::DeserializeOwned;
 use strongroom_core::{
-    Capability, ErrorKind, Metadata, Operation, Result, Secret, SecretPath, SecretValue, Version,
-    VersionSelector,
+    Capability, Error, ErrorKind, Metadata, Operation, Result, Secret, SecretPath, SecretValue,
+    Version, VersionSelector,
 };
 
 use crate::cache::{Freshness, Lookup};
@@ -115,16 +115,26 @@ impl SecretsManager {
         if options.version != VersionSelector::Active {
             let paths: Vec<_> = paths.into_iter().map(|path| path.as_ref().to_owned()).collect();
             let (options, deadline) = (&options, self.deadline(&options));
-            let read = |path: String| async move {
+            let read = |(index, path): (usize, String)| async move {
                 match self.lookup(&path, &options.version, options.freshness()) {
                     Some(secret) => Ok(secret),
-                    None => self.read(&path, options, deadline).await,
+                    None => self
+                        .read(&path, options, deadline)
+                        .await
+                        .map_err(|error| name_index(error, index)),
                 }
             };
-            return stream::iter(paths).map(read).buffered(MAX_CONCURRENT_READS).collect().await;
+            return stream::iter(paths.into_iter().enumerate())
+                .map(read)
+                .buffered(MAX_CONCURRENT_READS)
+                .collect()
+                .await;
         }
-        let resolve = |path: P| self.resolve(path.as_ref(), Operation::Get);
-        let resolved = paths.into_iter().map(resolve).collect();
+        let resolve = |(index, path): (usize, P)| {
+            let resolved = self.resolve(path.as_ref(), Operation::Get);
+            resolved.map_err(|error| name_index(error, index))
+        };
+        let resolved = paths.into_iter().enumerate().map(resolve).collect();
         let complete = |path: &SecretPath, result| self.complete(path, result, &options.version);
         self.read_many(resolved, &options, complete).await
     }
@@ -356,4 +366,13 @@ impl SecretsManager {
             _ => Err(self.add_context(error, Operation::Get, path)),
         })
     }
+}
+
+/// Adds the index in a batch to the error of an invalid path, which itself is not shown.
+fn name_index(error: Error, index: usize) -> Error {
+    if error.kind() != ErrorKind::InvalidInput || error.path().is_some() {
+        return error;
+    }
+    let cause = format!("at index {index} of the batch (counted from 0), {}", error.cause());
+    error.because(cause)
 }

@@ -24,6 +24,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: StoreMetrics,
     /// The default values of declared secrets; set once the declarations are checked.
     pub(crate) defaults: OnceLock<BTreeMap<SecretPath, SecretValue>>,
+    /// What a secret that is not found may have to do with a backend that was used by default; set when the
+    /// store is opened.
+    pub(crate) default_backend_note: OnceLock<String>,
     /// Whether a close has begun.
     pub(crate) closing: AtomicBool,
     /// Whether a close has ended.
@@ -39,6 +42,7 @@ impl Shared {
             watches: WatchRegistry::default(),
             metrics: StoreMetrics::new(info),
             defaults: OnceLock::new(),
+            default_backend_note: OnceLock::new(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             backend,
@@ -58,7 +62,7 @@ impl Shared {
         version: &VersionSelector,
         deadline: Deadline,
     ) -> Outcome<Secret> {
-        let attempt = || self.metrics.time(self.backend.get(path, version));
+        let attempt = || self.metrics.call(|| self.backend.get(path, version));
         self.retries.run(deadline, attempt).await
     }
 
@@ -67,7 +71,7 @@ impl Shared {
         &self,
         request: impl Fn() -> F,
     ) -> Result<T> {
-        let attempt = || self.metrics.time(request());
+        let attempt = || self.metrics.call(&request);
         self.retries.run(Deadline::after(self.policy.timeout), attempt).await.into_result()
     }
 

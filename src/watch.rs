@@ -6,6 +6,7 @@
 mod handle;
 pub(crate) mod registry;
 mod state;
+mod suspend;
 mod task;
 
 pub use self::handle::SecretHandle;

@@ -73,7 +73,7 @@ impl SecretsManager {
             require(Capability::Binary)?;
         }
         let guard = WriteGuard::new(&self.shared, path);
-        let result = guard.run(self.shared.backend.put(path, value, options)).await;
+        let result = guard.run(|| self.shared.backend.put(path, value, options)).await;
         result.map_err(|error| self.add_context(error, Operation::Put, path))
     }
 
@@ -114,7 +114,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Delete)?;
         self.require(Capability::Delete, Operation::Delete, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
-        let result = guard.run(self.shared.backend.delete(&path)).await;
+        let result = guard.run(|| self.shared.backend.delete(&path)).await;
         result.map_err(|error| self.add_context(error, Operation::Delete, &path))
     }
 
@@ -127,7 +127,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Undelete)?;
         self.require(Capability::Undelete, Operation::Undelete, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
-        let result = guard.run(self.shared.backend.undelete(&path)).await;
+        let result = guard.run(|| self.shared.backend.undelete(&path)).await;
         result.map_err(|error| self.add_context(error, Operation::Undelete, &path))
     }
 
@@ -139,7 +139,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Destroy)?;
         self.require(Capability::Delete, Operation::Destroy, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
-        let result = guard.run(self.shared.backend.destroy(&path)).await;
+        let result = guard.run(|| self.shared.backend.destroy(&path)).await;
         result.map_err(|error| self.add_context(error, Operation::Destroy, &path))
     }
 
@@ -158,7 +158,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Rollback)?;
         self.require(Capability::Rollback, Operation::Rollback, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
-        let result = guard.run(self.shared.backend.rollback(&path, &version)).await;
+        let result = guard.run(|| self.shared.backend.rollback(&path, &version)).await;
         result.map_err(|error| self.add_context(error, Operation::Rollback, &path))
     }
 
@@ -171,7 +171,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Annotate)?;
         self.require(Capability::Metadata, Operation::Annotate, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
-        let result = guard.run(self.shared.backend.annotate(&path, &patch)).await;
+        let result = guard.run(|| self.shared.backend.annotate(&path, &patch)).await;
         result.map_err(|error| self.add_context(error, Operation::Annotate, &path))
     }
 
@@ -184,7 +184,7 @@ impl SecretsManager {
         let path = self.resolve(path.as_ref(), Operation::Rotate)?;
         self.require(Capability::Rotate, Operation::Rotate, &path)?;
         let guard = WriteGuard::new(&self.shared, &path);
-        let result = guard.start(self.shared.backend.rotate(&path)).await;
+        let result = guard.start(|| self.shared.backend.rotate(&path)).await;
         result.map_err(|error| self.add_context(error, Operation::Rotate, &path))
     }
 }

@@ -26,8 +26,11 @@ impl<'a> WriteGuard<'a> {
     }
 
     /// Waits for the store.
-    pub(crate) async fn run<T>(mut self, write: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = self.shared.metrics.time(write).await;
+    pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
+        mut self,
+        write: impl FnOnce() -> F,
+    ) -> Result<T> {
+        let result = self.shared.metrics.call(write).await;
         if result.as_ref().err().is_none_or(is_refusal) {
             self.end = End::Certain;
         }
@@ -35,8 +38,11 @@ impl<'a> WriteGuard<'a> {
     }
 
     /// Waits for the store to begin a change that it may make later.
-    pub(crate) async fn start<T>(self, write: impl Future<Output = Result<T>>) -> Result<T> {
-        self.shared.metrics.time(write).await
+    pub(crate) async fn start<T, F: Future<Output = Result<T>>>(
+        self,
+        write: impl FnOnce() -> F,
+    ) -> Result<T> {
+        self.shared.metrics.call(write).await
     }
 }
 

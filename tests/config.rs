@@ -187,6 +187,9 @@ async fn environments() {
     assert!(answer.contains("5 bytes from openai/api-key"), "{answer}");
     let answer = run(&[]);
     assert!(answer.contains("set the variable `OPENAI_API_KEY`"), "{answer}");
+    assert!(answer.ends_with("`SECRETS_BACKEND` is not set, so the backend is `env`"), "{answer}");
+    let answer = run(&[("SECRETS_BACKEND", "env")]);
+    assert!(answer.ends_with("set the variable `OPENAI_API_KEY`"), "{answer}");
 
     let native = [
         ("SECRETS_BACKEND", "native"),
@@ -278,12 +281,20 @@ fn a_service_finds_its_vault_in_the_environment() {
         (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MONT", "kv")], "_MOUNT`?"),
         (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MOUNT", "")], "set but empty"),
     ] {
-        for name in ["hashicorp", "vault", "openbao"] {
+        for name in ["hashicorp", "vault", "openbao", "bao"] {
             let answer = run(&[environment.as_slice(), &[("SECRETS_BACKEND", name)]].concat());
             assert!(answer.contains(expected), "{environment:?}: {answer}");
             assert!(!answer.contains("canary"), "{answer}");
         }
     }
+    let answer = run(&[address, ("VAULT_ROLE_ID", CANARY)]);
+    assert!(
+        answer.contains("set the variable `OPENAI_API_KEY`; `SECRETS_BACKEND` is not set"),
+        "{answer}"
+    );
+    assert!(answer.contains("`VAULT_ADDR` is set: if"), "{answer}");
+    assert!(answer.ends_with("set `SECRETS_BACKEND` to `hashicorp`"), "{answer}");
+    assert!(!answer.contains("canary"), "{answer}");
 }
 
 #[cfg(feature = "aws")]
@@ -308,6 +319,8 @@ fn a_service_finds_its_aws_in_the_environment() {
         assert!(answer.contains(expected), "{environment:?}: {answer}");
         assert!(!answer.contains("canary"), "{answer}");
     }
+    let answer = run(&with(&[]));
+    assert!(answer.ends_with("if the secret is there, set `SECRETS_BACKEND` to `aws`"), "{answer}");
     // Other tools read them as well.
     assert!(
         run(&[&with(&[])[..], &[("OPENAI_API_KEY", "12345")]].concat()).contains("5 bytes from")

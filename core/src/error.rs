@@ -284,6 +284,12 @@ impl Error {
         self.0.backend
     }
 
+    /// What happened, as a clause; empty if the kind says it all.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        &self.0.cause
+    }
+
     /// What to do next. Empty for a configuration error, whose [`problems`](Self::problems) each
     /// carry their own.
     #[must_use]

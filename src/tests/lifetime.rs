@@ -25,6 +25,17 @@ async fn keeps_a_secret_for_its_ttl() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_that_the_machine_was_suspended_counts() {
+    let (store, secrets) = Store::with_a().await;
+    assert_eq!(text(secrets.get("a").await), "1");
+    store.set("a", "2").await;
+    clock::suspend(TTL.saturating_sub(ms(1)));
+    assert_eq!(text(secrets.get("a").await), "1");
+    clock::suspend(ms(1));
+    assert_eq!(text(secrets.get("a").await), "2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_age_counts_from_before_the_store_was_asked() {
     let (store, secrets) = Store::with_a().await;
     store.take(secs(20));

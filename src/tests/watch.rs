@@ -284,3 +284,27 @@ async fn a_missing_secret_has_no_handle_and_a_handle_shows_no_value() {
     assert!(!shown.contains("hunter2") && shown.contains("[REDACTED]"), "{shown}");
     assert_eq!(handle.path().as_str(), "b");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_reads_again_after_the_machine_was_suspended() {
+    let (store, secrets) = Store::with_a().await;
+    let policy = ReadPolicy::new().watch_interval(secs(3_600)).cache_ttl(secs(3_600));
+    let secrets_of_day = store.manager(policy);
+    for (secrets, asleep) in [(secrets, TTL), (secrets_of_day, secs(8 * 3_600))] {
+        store.set("a", "1").await;
+        let mut handle = secrets.watch("a").await.unwrap();
+        store.set("a", "2").await;
+        sleep(secs(2)).await;
+        assert_eq!(value_of(&handle.current()), "1");
+        clock::suspend(asleep);
+        assert!(changes_within(&mut handle, secs(2)).await);
+        assert_eq!(value_of(&handle.current()), "2");
+        assert!(!handle.current().is_stale());
+
+        store.feel(Mood::Silent);
+        clock::suspend(asleep);
+        sleep(secs(2)).await;
+        assert!(handle.current().is_stale());
+        store.feel(Mood::Well);
+    }
+}

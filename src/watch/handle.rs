@@ -7,6 +7,7 @@ use strongroom_core::{Error, ErrorKind, Operation, Result, Secret, SecretPath};
 use tokio::sync::watch;
 
 use super::state::{Current, Progress, WatchState};
+use super::suspend;
 use super::task::WatchTask;
 use crate::error::closed;
 use crate::manager::SecretsManager;
@@ -119,6 +120,7 @@ impl SecretsManager {
             if let Some(state) = registry.register(&first, backend, writes, spawn_task) {
                 let progress = state.progress.subscribe();
                 let reported = progress.borrow().changes;
+                suspend::start(&self.shared, &runtime);
                 return Ok(SecretHandle { state, progress, reported });
             }
             self.ready(Operation::Get).map_err(|error| error.at(&path))?;

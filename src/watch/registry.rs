@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use strongroom_core::{Secret, SecretPath};
 
 use super::state::{Progress, WatchState};
+
+/// How many states are kept before those without handles are removed.
+const MIN_CLEANUP: usize = 64;
 
 /// The paths that have handles.
 #[derive(Default)]
@@ -15,11 +18,16 @@ pub(crate) struct WatchRegistry {
     entries: Mutex<Entries>,
     /// The number of paths, so that a read of a manager without handles takes no lock.
     count: AtomicUsize,
+    /// Whether a task looks after suspensions of the machine.
+    pub(super) has_suspend_watcher: AtomicBool,
 }
 
 #[derive(Default)]
 struct Entries {
     states: HashMap<SecretPath, Weak<WatchState>>,
+    /// How many states make the next handle remove those without handles: twice as many as were left
+    /// the last time, so that a handle costs the same however many there are.
+    cleanup_at: usize,
     /// How often a secret was written or invalidated.
     writes: u64,
     is_closed: bool,
@@ -51,6 +59,15 @@ impl WatchRegistry {
         if let Some(state) = state {
             state.wakeup.notify_one();
         }
+    }
+
+    /// The states that have handles.
+    pub(super) fn states(&self) -> Vec<Arc<WatchState>> {
+        self.lock().states.values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn has_handles(&self) -> bool {
+        self.lock().states.values().any(|state| state.strong_count() > 0)
     }
 
     /// How often secrets were written or invalidated until now.
@@ -92,7 +109,10 @@ impl WatchRegistry {
         if state.progress.send_if_modified(claim) {
             spawn_task(&state);
         }
-        entries.states.retain(|_, state| state.strong_count() > 0);
+        if entries.states.len() >= entries.cleanup_at {
+            entries.states.retain(|_, state| state.strong_count() > 0);
+            entries.cleanup_at = (2 * entries.states.len()).max(MIN_CLEANUP);
+        }
         entries.states.insert(first.path().clone(), Arc::downgrade(&state));
         self.count.store(entries.states.len(), Ordering::Release);
         drop(entries);
@@ -106,6 +126,35 @@ impl WatchRegistry {
 
 impl fmt::Debug for WatchRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.lock().states.keys()).finish()
+        let entries = self.lock();
+        let live = entries.states.iter().filter(|(_, state)| state.strong_count() > 0);
+        f.debug_list().entries(live.map(|(path, _)| path)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::Metadata;
+
+    use super::*;
+
+    fn secret(path: &str) -> Secret {
+        let path = SecretPath::parse(path).unwrap();
+        Secret::new(path, 1.into(), Metadata::default(), "value".into())
+    }
+
+    #[test]
+    fn states_without_handles_do_not_pile_up() {
+        let registry = WatchRegistry::default();
+        let register =
+            |name: String| registry.register(&secret(&name), "env", None, |_| ()).unwrap();
+        let kept: Vec<_> = (0..100).map(|number| register(format!("kept/{number}"))).collect();
+        for number in 0..10_000 {
+            drop(register(format!("dropped/{number}")));
+            assert!(registry.lock().states.len() <= 2 * kept.len() + 1);
+        }
+        let live = format!("{registry:?}");
+        assert_eq!(live.matches("kept/").count(), kept.len());
+        assert!(!live.contains("dropped/"), "{live}");
     }
 }

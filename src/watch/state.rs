@@ -85,18 +85,33 @@ impl WatchState {
             self.progress.send_modify(|progress| progress.changes += 1);
         }
         drop(replacing);
+        if is_changed {
+            let version = secret.version();
+            info!(path = %self.path, %version, "a watched secret has a new version");
+        }
         if was_failing {
             info!(path = %self.path, "a watched secret can be read again");
+        }
+    }
+
+    /// Marks the last value as stale until it is read again.
+    pub(super) fn mark_stale(&self) {
+        let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.mark_stale_locked();
+        drop(replacing);
+    }
+
+    fn mark_stale_locked(&self) {
+        let current = self.current.load_full();
+        if !current.is_stale() {
+            self.current.store(Arc::new(current.reissue(current.read_at(), true)));
         }
     }
 
     /// Keeps the last value, marked as stale, and the error.
     pub(super) fn fail(&self, error: &Error) {
         let replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.current.load_full();
-        if !current.is_stale() {
-            self.current.store(Arc::new(current.reissue(current.read_at(), true)));
-        }
+        self.mark_stale_locked();
         let is_first = self.last_error.swap(Some(Arc::new(error.clone()))).is_none();
         drop(replacing);
         if is_first {
