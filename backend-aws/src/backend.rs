@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
-    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
-    SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
+    Backend, BackendInfo, Capabilities, Capability, Description, Error, Health, ListOptions,
+    ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath,
+    SecretValue, Version, VersionInfo, VersionSelector,
 };
-use tokio::runtime::Handle;
+use strongroom_transport::ensure_runtime;
 
 use crate::client::Client;
 use crate::config::{AwsConfig, origin};
@@ -125,14 +125,6 @@ fn add_context(error: Error, operation: Operation, path: Option<&SecretPath>) ->
         Some(path) => error.at(path),
         None => error,
     }
-}
-
-fn ensure_runtime() -> Result<()> {
-    if Handle::try_current().is_ok() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Config, "call the backend from a task of a Tokio runtime")
-        .because("the AWS backend needs a Tokio runtime, and the caller has none"))
 }
 
 #[async_trait]

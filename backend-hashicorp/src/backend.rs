@@ -13,7 +13,7 @@ use strongroom_core::{
     ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
     SecretKind, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
 };
-use tokio::runtime::Handle;
+use strongroom_transport::ensure_runtime;
 use tokio::task::spawn_blocking;
 
 use crate::client::Client;
@@ -144,14 +144,6 @@ impl HashicorpBackend {
         let below = |path: &&SecretPath| prefix.is_none_or(|prefix| path.below(prefix).is_some());
         roles.filter(below).cloned().collect()
     }
-}
-
-fn ensure_runtime() -> Result<()> {
-    if Handle::try_current().is_ok() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Config, "call it from a task of a Tokio runtime")
-        .because("this backend needs a Tokio runtime, and none runs here"))
 }
 
 fn with_context(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {

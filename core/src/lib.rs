@@ -42,7 +42,9 @@ pub use secrecy::{ExposeSecret, SecretString};
 pub use secret::{
     Description, RotateOutcome, Secret, Version, VersionInfo, VersionSelector, WeakSecret,
 };
-pub use settings::{Problems, Setting, SettingKind, SettingNames, Settings, SettingsSource};
+pub use settings::{
+    FilePath, Problems, Setting, SettingKind, SettingNames, Settings, SettingsSource,
+};
 pub use timestamp::Rfc3339;
 pub use value::{SecretValue, ValueFormat};
 

@@ -1,5 +1,6 @@
 //! Named settings, from the environment or an application's own file.
 
+mod file_path;
 mod names;
 mod problems;
 mod table;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
+pub use self::file_path::FilePath;
 pub use self::names::{SettingNames, SettingsSource};
 pub use self::problems::Problems;
 pub use self::table::{Setting, SettingKind};

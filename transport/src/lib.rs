@@ -5,6 +5,7 @@
 //!
 //! # Cargo features
 //! - `http`: [`ClientOptions`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
+//! - `runtime`: [`ensure_runtime`], over the crate `tokio`.
 //! - `tls`: [`TlsFailure`], over the crate `rustls`.
 //! - `url`: [`is_exposed`], over the crate `url`.
 
@@ -13,6 +14,8 @@
 #[cfg(feature = "http")]
 mod http;
 mod loopback;
+#[cfg(feature = "runtime")]
+mod runtime;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -21,5 +24,7 @@ pub use self::http::{ClientOptions, RequestFailure, read_body, retry_after};
 #[cfg(feature = "url")]
 pub use self::loopback::is_exposed;
 pub use self::loopback::is_loopback;
+#[cfg(feature = "runtime")]
+pub use self::runtime::ensure_runtime;
 #[cfg(feature = "tls")]
 pub use self::tls::TlsFailure;

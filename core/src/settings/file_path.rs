@@ -1,0 +1,247 @@
+//! Settings that name files, whose value may be a secret that belongs into the file.
+
+use std::fmt;
+use std::path::{Component, Path};
+
+use crate::{Error, EscapedText, Result, Setting};
+
+/// The longest path of Linux, in bytes (`PATH_MAX`).
+const MAX_PATH: usize = 4_096;
+/// The shortest segment of a path that may be taken for a random token.
+const MIN_TOKEN: usize = 20;
+
+/// How the tokens of common services begin.
+const TOKENS: [&str; 15] = [
+    "hvs.",
+    "hvb.",
+    "hvr.",
+    "eyJ",
+    "AKIA",
+    "ASIA",
+    "sk-",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xox",
+    "AGE-SECRET-KEY-",
+    "ssh-",
+];
+
+/// The path of a file in a setting.
+///
+/// A secret is easily pasted into a setting that names a file: a private key into `VAULT_CLIENT_KEY`, a
+/// passphrase into `SECRETS_NATIVE_KEY_FILE`. So a path that does not exist is shown only if it cannot
+/// well be anything else: an absolute path, one that begins with `./` or `../`, or one in a directory
+/// that exists; and never if it looks like a key or a token.
+///
+/// # Examples
+/// ```
+/// use std::path::Path;
+///
+/// use strongroom_core::{FilePath, Setting};
+///
+/// const KEY: Setting = Setting::file("SECRETS_ACME_KEY", "AcmeConfig::key");
+/// let path = Path::new("-----BEGIN PRIVATE KEY-----\nMC4CAQ");
+/// let error = FilePath::new(&KEY, path).check().unwrap_err();
+/// assert_eq!(
+///     error.problems(),
+///     ["`SECRETS_ACME_KEY` holds contents, not a path: write them to a file and name that"]
+/// );
+/// ```
+#[derive(Clone, Copy)]
+pub struct FilePath<'a> {
+    setting: &'a Setting,
+    path: &'a Path,
+}
+
+impl<'a> FilePath<'a> {
+    /// The path that a setting holds.
+    #[must_use]
+    pub const fn new(setting: &'a Setting, path: &'a Path) -> Self {
+        Self { setting, path }
+    }
+
+    /// Checks that the setting holds a path rather than the contents of a file.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config), without the value.
+    pub fn check(&self) -> Result<()> {
+        if exists(self.path) || !is_contents(self.path) {
+            return Ok(());
+        }
+        Err(Error::config(vec![format!(
+            "`{}` holds contents, not a path: write them to a file and name that",
+            self.setting
+        )]))
+    }
+
+    /// Checks that a file may be created under this name: a passphrase must not become the name of a file.
+    ///
+    /// # Errors
+    /// [`Config`](crate::ErrorKind::Config), without the value.
+    pub fn check_new(&self) -> Result<()> {
+        self.check()?;
+        if exists(self.path) || is_explicit(self.path) {
+            return Ok(());
+        }
+        Err(Error::config(vec![format!(
+            "`{}` names no file that exists, and may be something else than a path, so it is not shown: \
+             to create the file, give its absolute path, or begin the path with `./`",
+            self.setting
+        )]))
+    }
+
+    /// Everything that an error says about the path: the setting, the path where it may be shown, and
+    /// `problem`.
+    #[must_use]
+    pub fn problem(&self, problem: impl fmt::Display) -> String {
+        format!("{self}: {problem}")
+    }
+}
+
+/// Shows the setting, with the path where it may be shown.
+impl fmt::Display for FilePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_shown = exists(self.path) || (is_explicit(self.path) && !is_contents(self.path));
+        if is_shown {
+            let path = self.path.to_string_lossy();
+            write!(f, "`{}` (file `{}`)", self.setting, EscapedText::name(&path))
+        } else {
+            write!(f, "`{}` (not shown, since it may be something else than a path)", self.setting)
+        }
+    }
+}
+
+impl fmt::Debug for FilePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FilePath({self})")
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Whether a text is written as a path: absolute, with a dot in front, or in a directory that exists.
+fn is_explicit(path: &Path) -> bool {
+    let begins_as_path = matches!(
+        path.components().next(),
+        Some(Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir)
+    );
+    let is_in_directory =
+        || path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());
+    begins_as_path || is_in_directory()
+}
+
+/// Whether a text looks like what belongs into a file.
+fn is_contents(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let text = text.trim();
+    text.len() > MAX_PATH
+        || text.chars().any(char::is_control)
+        || text.starts_with(['{', '[', '"', '<'])
+        || text.starts_with("-----BEGIN")
+        || TOKENS.iter().any(|token| text.starts_with(token))
+        || text.split('/').any(is_token)
+}
+
+/// Whether a segment of a path looks like a random token: a UUID, hexadecimal digits, or base64.
+fn is_token(segment: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| segment.bytes().any(|byte| is(&byte));
+    let is_hex = segment.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let is_base64 = segment
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'_' | b'='));
+    let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase);
+    let is_random = has(u8::is_ascii_digit) && (is_hex || (is_base64 && is_mixed));
+    segment.len() >= MIN_TOKEN && (is_random || (is_base64 && segment.ends_with('=')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Setting = Setting::file("SECRETS_A_KEY", "AConfig::key");
+
+    fn shown(path: &str) -> bool {
+        FilePath::new(&KEY, Path::new(path)).to_string().contains(path)
+    }
+
+    #[test]
+    fn contents_are_refused_and_never_shown() {
+        for contents in [
+            "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA\n-----END PRIVATE KEY-----",
+            "-----BEGIN CERTIFICATE-----",
+            "two\nlines",
+            " {\"type\": \"service_account\"}",
+            "hvs.CAESIJ",
+            "eyJhbGciOiJSUzI1NiJ9.e30.c2ln",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "k7xP2m9QvR4tY8wZ1aB3cD5eF6gH7iJ8kL9mN0oPqRs=",
+            "/7xP2m9QvR4tY8wZ1aB3c/5eF6gH7iJ8kL9mN0oPqRs=",
+            "AGE-SECRET-KEY-1QQQ",
+        ] {
+            let path = FilePath::new(&KEY, Path::new(contents));
+            for error in [path.check().unwrap_err(), path.check_new().unwrap_err()] {
+                assert_eq!(
+                    error.problems(),
+                    [
+                        "`SECRETS_A_KEY` holds contents, not a path: write them to a file and name that"
+                    ]
+                );
+            }
+            assert!(!shown(contents) && !format!("{path:?}").contains(contents), "{contents}");
+        }
+        let long = "/a".repeat(MAX_PATH);
+        assert!(FilePath::new(&KEY, Path::new(&long)).check().is_err());
+    }
+
+    #[test]
+    fn a_passphrase_does_not_become_the_name_of_a_file() {
+        for passphrase in
+            ["correct horse battery staple", "hunter2", "Tr0ub4dor&3.x", "no such/dir"]
+        {
+            let path = FilePath::new(&KEY, Path::new(passphrase));
+            path.check().unwrap();
+            let error = path.check_new().unwrap_err().to_string();
+            assert!(error.contains("begin the path with `./`"), "{error}");
+            assert!(!error.contains(passphrase) && !shown(passphrase));
+        }
+    }
+
+    #[test]
+    fn what_is_written_as_a_path_is_shown() {
+        for path in [
+            "/run/secrets/strongroom.key",
+            "/var/run/secrets/kubernetes.io/serviceaccount/token",
+            "./hunter2",
+            "../key.pem",
+            "/etc/ssl/certs/ca-certificates.crt",
+            "src/lib.rs",
+            "src/missing.rs",
+            "Cargo.toml",
+        ] {
+            let file = FilePath::new(&KEY, Path::new(path));
+            file.check().unwrap();
+            file.check_new().unwrap();
+            assert!(shown(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_exists_is_a_path_whatever_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k7xP2m9QvR4tY8wZ1aB3cD5eF6gH7iJ8=");
+        assert!(FilePath::new(&KEY, &path).check().is_err());
+        std::fs::write(&path, "x").unwrap();
+        FilePath::new(&KEY, &path).check_new().unwrap();
+        assert!(shown(path.to_str().unwrap()));
+        assert_eq!(
+            FilePath::new(&KEY, Path::new("/a\u{1b}b")).problem("does not exist"),
+            "`SECRETS_A_KEY` (not shown, since it may be something else than a path): does not exist"
+        );
+    }
+}
