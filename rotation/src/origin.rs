@@ -63,6 +63,12 @@ impl Origins {
         Ok(())
     }
 
+    /// Whether all origins may get the key.
+    #[cfg(feature = "reqwest")]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a request to this origin may carry the key. With an allow-list, a missing origin is
     /// rejected.
     pub(super) fn allow(&self, to: Option<Origin<'_>>) -> bool {

@@ -7,6 +7,7 @@ mod admin;
 mod config;
 mod error;
 mod fencing;
+mod guarded_stream;
 mod host;
 mod passwords;
 mod percent;
@@ -119,7 +120,7 @@ impl PostgresIssuer {
         if !self.config.roles.contains(&url.role) {
             return Err(permanent(
                 ErrorKind::InvalidInput,
-                format!("the key's role `{}` is none of the two that take turns", url.role),
+                "the key's role is none of the two that take turns",
                 "store a URL with one of the `roles`, or correct `roles`",
             ));
         }
@@ -144,7 +145,10 @@ impl PostgresIssuer {
                     return Ok(());
                 }
                 Err(error) => {
-                    keep_permanent(&mut failure, login_error(&error, Principal::Key, &key.role));
+                    keep_permanent(
+                        &mut failure,
+                        login_error(&error, Principal::Key, Some(&key.role)),
+                    );
                 }
             }
         }

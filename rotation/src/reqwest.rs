@@ -6,8 +6,10 @@ mod tests;
 use http::{Extensions, Response as HttpResponse, header};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Request, Response, ResponseBuilderExt as _};
-use reqwest_middleware::{Error, Middleware, Next};
-use strongroom_core::{Result, async_trait};
+use reqwest_middleware::{
+    ClientBuilder, ClientWithMiddleware, Error as MiddlewareError, Middleware, Next,
+};
+use strongroom_core::{Error, ErrorKind, Result, async_trait};
 
 use super::guarded_body::GuardedBody;
 use super::key_injector::{KeyInjector, Retry};
@@ -35,12 +37,14 @@ use super::{KeyGuard, KeyHeader, Rejection, RotatingKey};
 /// # Redirects
 /// The client follows redirects by itself, and this middleware does not see them. The client removes
 /// `Authorization` from requests to another origin, **but no other header**: a key in `X-Api-Key` would go
-/// wherever the service points. Give the client [`same_origin_redirects`](Self::same_origin_redirects), or
-/// follow no redirects. If a redirect has led a request with such a key to another origin, the middleware
-/// logs a warning. It never takes a response from another origin as a statement about the key.
+/// wherever the service points. [`client`](Self::client) builds a client that follows redirects within an
+/// origin only. If a redirect has led a request with such a key to another origin, the middleware logs a
+/// warning. It never takes a response from another origin as a statement about the key.
 ///
-/// [`allow_origin`](Self::allow_origin) keeps the key out of requests to other origins in the first
-/// place.
+/// [`allow_origin`](Self::allow_origin) keeps the key out of requests to other origins. A middleware that
+/// has origins and a header other than `Authorization` refuses to send requests, unless `client` has built
+/// its client, or [`without_cross_origin_redirects`](Self::without_cross_origin_redirects) says that
+/// another one does not follow such redirects either.
 ///
 /// # Logs
 /// The client logs the key only if [`reqwest::ClientBuilder::connection_verbose`] makes it log all bytes
@@ -48,32 +52,33 @@ use super::{KeyGuard, KeyHeader, Rejection, RotatingKey};
 ///
 /// # Errors
 /// Those of the client and of other middleware, and a [`strongroom::Error`](strongroom_core::Error), within
-/// [`reqwest_middleware::Error::Middleware`], if the key cannot be in a header ([`KeyHeader::put`]).
+/// [`reqwest_middleware::Error::Middleware`], if the key cannot be in a header ([`KeyHeader::put`]), or if
+/// redirects could take it to an origin that is not allowed.
 ///
 /// # Examples
 /// ```
-/// use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+/// use reqwest_middleware::ClientWithMiddleware;
 /// use strongroom_rotation::{KeyHeader, RotatingKey, RotatingKeyMiddleware};
 ///
 /// fn client(key: RotatingKey) -> Result<ClientWithMiddleware, Box<dyn std::error::Error>> {
 ///     let key = RotatingKeyMiddleware::new(key)
 ///         .header(KeyHeader::new("X-Api-Key")?)
 ///         .allow_origin("https://api.example.com")?;
-///     let redirects = RotatingKeyMiddleware::same_origin_redirects();
-///     let client = reqwest::Client::builder().redirect(redirects).build()?;
-///     Ok(ClientBuilder::new(client).with(key).build())
+///     Ok(key.client(reqwest::Client::builder())?)
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct RotatingKeyMiddleware {
     injector: KeyInjector,
+    /// Whether the client is known to follow no redirect to another origin.
+    keeps_origin: bool,
 }
 
 impl RotatingKeyMiddleware {
     /// A middleware that sends the key as a bearer token, to all origins.
     #[must_use]
     pub fn new(key: RotatingKey) -> Self {
-        Self { injector: KeyInjector::new(key) }
+        Self { injector: KeyInjector::new(key), keeps_origin: false }
     }
 
     /// Names the header that carries the key.
@@ -101,6 +106,37 @@ impl RotatingKeyMiddleware {
         Ok(self)
     }
 
+    /// Builds a client with this middleware, which follows at most 10 redirects within the origin of a
+    /// request ([`same_origin_redirects`](Self::same_origin_redirects)).
+    ///
+    /// # Errors
+    /// Those of [`reqwest::ClientBuilder::build`].
+    pub fn client(self, builder: reqwest::ClientBuilder) -> reqwest::Result<ClientWithMiddleware> {
+        let client = builder.redirect(Self::same_origin_redirects()).build()?;
+        let middleware = self.without_cross_origin_redirects();
+        Ok(ClientBuilder::new(client).with(middleware).build())
+    }
+
+    /// Declares that the client of this middleware follows no redirect to another origin: its policy is
+    /// [`same_origin_redirects`](Self::same_origin_redirects) or [`Policy::none`].
+    #[must_use]
+    pub fn without_cross_origin_redirects(mut self) -> Self {
+        self.keeps_origin = true;
+        self
+    }
+
+    /// Fails if a redirect could take the key to an origin that is not allowed.
+    fn check_redirects(&self) -> Result<()> {
+        let is_removed = self.injector.header.name() == header::AUTHORIZATION;
+        if is_removed || self.keeps_origin || self.injector.origins.is_empty() {
+            return Ok(());
+        }
+        let advice = "build the client with `RotatingKeyMiddleware::client`, or give it a policy that follows \
+                      no such redirects and call `without_cross_origin_redirects`";
+        Err(Error::new(ErrorKind::Config, advice)
+            .because("a redirect could take the key to an origin that is not allowed"))
+    }
+
     /// A policy for [`reqwest::ClientBuilder::redirect`] that follows at most 10 redirects within the
     /// origin of the request. A redirect to another origin is returned as the response.
     #[must_use]
@@ -123,8 +159,9 @@ impl RotatingKeyMiddleware {
         has_copy: bool,
         extensions: &mut Extensions,
         next: Next<'_>,
-    ) -> Result<Answer, Error> {
-        let guard = self.injector.inject(request.headers_mut()).map_err(Error::middleware)?;
+    ) -> Result<Answer, MiddlewareError> {
+        let guard =
+            self.injector.inject(request.headers_mut()).map_err(MiddlewareError::middleware)?;
         let url = request.url().clone();
         let response = next.run(request, extensions).await?;
         let retry = if Origin::of_url(response.url()) == Origin::of_url(&url) {
@@ -164,10 +201,11 @@ impl Middleware for RotatingKeyMiddleware {
         request: Request,
         extensions: &mut Extensions,
         next: Next<'_>,
-    ) -> Result<Response, Error> {
+    ) -> Result<Response, MiddlewareError> {
         if !self.injector.allows(Origin::of_url(request.url())) {
             return next.run(request, extensions).await;
         }
+        self.check_redirects().map_err(MiddlewareError::middleware)?;
         let copy = request.try_clone();
         let mut answer = self.send(request, copy.is_some(), extensions, next.clone()).await?;
         if answer.retry == Retry::AfterStoreCheck {

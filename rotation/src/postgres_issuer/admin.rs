@@ -86,7 +86,7 @@ impl Administrator {
         if self.roles.contains(&url.role) {
             return Err(permanent(
                 ErrorKind::Config,
-                format!("the administrator's role `{}` is one of those that take turns", url.role),
+                "the administrator's role is one of the two that take turns",
                 "let a third role change their passwords",
             ));
         }
@@ -101,8 +101,7 @@ async fn connect_to_primary(
     url: &ConnectionUrl,
 ) -> Result<Session> {
     let connected = connector.connect(host, url.tls, &Login::of(url)).await;
-    let session =
-        connected.map_err(|error| login_error(&error, Principal::Administrator, &url.role))?;
+    let session = connected.map_err(|error| login_error(&error, Principal::Administrator, None))?;
     if session.is_standby().await.map_err(|error| statement_error(&error))? {
         session.close().await;
         return Err(standby_error());
@@ -139,7 +138,7 @@ impl AdminSession {
                 {
                     Ok(PasswordStatus::Accepted)
                 }
-                _ => Err(login_error(&error, Principal::Key, &key.role)),
+                _ => Err(login_error(&error, Principal::Key, Some(&key.role))),
             },
         }
     }
@@ -151,7 +150,7 @@ impl AdminSession {
         let login = Login { password: None, options, ..Login::of(key) };
         match self.connector.connect(&self.host, self.url.tls, &login).await {
             Err(error) if is_password_request(&error) => Ok(()),
-            Err(error) => Err(login_error(&error, Principal::Key, &key.role)),
+            Err(error) => Err(login_error(&error, Principal::Key, Some(&key.role))),
             Ok(session) => {
                 session.close().await;
                 Err(permanent(

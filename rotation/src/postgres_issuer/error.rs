@@ -9,6 +9,9 @@ use strongroom_core::{Error, ErrorKind, Operation};
 use strongroom_transport::TlsFailure;
 use tokio_postgres::error::SqlState;
 
+use super::guarded_stream::Violation;
+use super::session::ConnectError;
+
 /// How errors name this issuer.
 pub(super) const BACKEND: &str = "postgres-issuer";
 
@@ -69,8 +72,8 @@ pub(super) fn timeout_error() -> Error {
 }
 
 /// Whether a login without a password failed because the server asks for one.
-pub(super) fn is_password_request(error: &tokio_postgres::Error) -> bool {
-    error.to_string() == "invalid configuration"
+pub(super) fn is_password_request(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Driver(error) if error.to_string() == "invalid configuration")
 }
 
 pub(super) fn standby_error() -> Error {
@@ -81,14 +84,19 @@ pub(super) fn standby_error() -> Error {
     )
 }
 
-/// The error for a login of `role` that failed.
-pub(super) fn login_error(
-    error: &tokio_postgres::Error,
-    principal: Principal,
-    role: &str,
-) -> Error {
+/// The error for a login that failed. `role` is a role of the configuration: one that is only in a
+/// secret is a part of that, and is not shown.
+pub(super) fn login_error(error: &ConnectError, principal: Principal, role: Option<&str>) -> Error {
+    let error = match error {
+        ConnectError::Io(error) => return unreachable_error(Some(error)),
+        ConnectError::Driver(error) => error,
+    };
     let Some(code) = error.code() else { return connection_error(error) };
-    let (role, url) = (format!("{} `{role}`", principal.role()), principal.url());
+    let url = principal.url();
+    let role = match role {
+        Some(role) => format!("{} `{role}`", principal.role()),
+        None => principal.role().to_owned(),
+    };
     if *code == SqlState::INVALID_PASSWORD {
         return permanent(
             ErrorKind::Unauthenticated,
@@ -200,6 +208,25 @@ fn connection_error(failure: &tokio_postgres::Error) -> Error {
              host in the URL with what the server presents and demands",
         );
     }
+    match Violation::find(failure) {
+        Some(Violation::ExposesPassword) => {
+            return permanent(
+                ErrorKind::Config,
+                "over a connection without TLS, the server asks for the password in clear text or as \
+                 an MD5 hash, and does not get it",
+                "use the method scram-sha-256 for the role in `pg_hba.conf`, and set its password again \
+                 if it is stored as MD5; or use TLS: `sslmode=verify-full` in the URL",
+            );
+        }
+        Some(Violation::TooLong) => {
+            return permanent(
+                ErrorKind::Unavailable,
+                "the server sends more than any answer has",
+                "check what answers at the host",
+            );
+        }
+        None => {}
+    }
     let cause = std::error::Error::source(failure);
     let io = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
     // The driver distinguishes its kinds of error by these texts alone.
@@ -217,12 +244,16 @@ fn connection_error(failure: &tokio_postgres::Error) -> Error {
                 ErrorKind::Config,
                 "the server wants something else than a password, or does not know the password \
                  that it asks for",
-                "use the methods scram-sha-256, md5 or password in `pg_hba.conf`; check what answers \
-                 at the host",
+                "use the method scram-sha-256 in `pg_hba.conf`; check what answers at the host",
             );
         }
         _ => {}
     }
+    unreachable_error(io)
+}
+
+/// The error for a server that does not answer.
+fn unreachable_error(io: Option<&io::Error>) -> Error {
     if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
         return error(
             ErrorKind::Timeout,

@@ -1,15 +1,19 @@
 //! Connections to a server.
 
+use std::io;
 use std::time::Duration;
 
 use strongroom_core::{ErrorKind, Result};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::{Principal, permanent};
+use super::guarded_stream::GuardedStream;
 use super::host::Host;
 use super::url::{ConnectionUrl, TlsMode};
 use crate::tls::ReloadingClient;
@@ -32,6 +36,37 @@ impl<'a> Login<'a> {
             password: Some(&url.password),
             database: url.database.as_deref(),
             options: url.options.as_deref(),
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(super) enum ConnectError {
+    /// The server cannot be reached.
+    Io(io::Error),
+    /// The driver, or the server, refuses.
+    Driver(tokio_postgres::Error),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for ConnectError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl ConnectError {
+    /// The code of the server's answer, if it answered.
+    pub(super) fn code(&self) -> Option<&SqlState> {
+        match self {
+            Self::Io(_) => None,
+            Self::Driver(error) => error.code(),
         }
     }
 }
@@ -64,7 +99,7 @@ impl Connector {
         host: &Host,
         tls: TlsMode,
         login: &Login<'_>,
-    ) -> Result<Session, tokio_postgres::Error> {
+    ) -> Result<Session, ConnectError> {
         let is_plaintext = match tls {
             _ if host.is_socket() => true,
             TlsMode::Require => false,
@@ -72,13 +107,11 @@ impl Connector {
             TlsMode::Disable => host.is_local() || self.allow_plaintext,
         };
         let mut config = Config::new();
-        config
-            .host(&host.name)
-            .port(host.port)
-            .user(login.role)
-            .application_name("strongroom")
-            .ssl_mode(if is_plaintext { SslMode::Disable } else { SslMode::Require })
-            .connect_timeout(self.connect_timeout);
+        config.user(login.role).application_name("strongroom").ssl_mode(if is_plaintext {
+            SslMode::Disable
+        } else {
+            SslMode::Require
+        });
         if let Some(password) = login.password {
             config.password(password);
         }
@@ -88,7 +121,12 @@ impl Connector {
         if let Some(options) = login.options {
             config.options(options);
         }
-        let (client, connection) = config.connect(self.tls.current().await).await?;
+        let stream = timeout(self.connect_timeout, GuardedStream::connect(host, is_plaintext));
+        let stream = stream.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        let mut tls = self.tls.current().await;
+        let tls = MakeTlsConnect::<GuardedStream>::make_tls_connect(&mut tls, &host.name)
+            .map_err(io::Error::other)?;
+        let (client, connection) = config.connect_raw(stream, tls).await?;
         let mut task = JoinSet::new();
         task.spawn(async move {
             // The client returns the error to the caller that waits for an answer.

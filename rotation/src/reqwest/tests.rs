@@ -240,7 +240,7 @@ async fn a_slow_body_still_times_out() {
 async fn requests_to_other_origins_go_out_unchanged() {
     let (key, _drained) = RotatingKey::fixed("one", 1);
     let (home, other) = (Stub::new(|_| Reply::new(200, "")), replacing(&key, "none"));
-    let client = client_of(api_key(&key).allow_origin(&home.url()).unwrap());
+    let client = api_key(&key).allow_origin(&home.url()).unwrap().client(plain()).unwrap();
     client.get(home.url()).send().await.unwrap();
     let response = client.get(other.url()).send().await.unwrap();
     assert_eq!(response.status(), 401);
@@ -289,9 +289,7 @@ async fn a_response_from_another_origin_says_nothing_about_the_key() {
 async fn same_origin_redirects_do_not_carry_a_key_to_another_origin() {
     let (key, _drained) = RotatingKey::fixed("one", 1);
     let (home, away) = redirecting(&key);
-    let redirects = RotatingKeyMiddleware::same_origin_redirects();
-    let inner = plain().redirect(redirects).build().unwrap();
-    let client = ClientBuilder::new(inner).with(api_key(&key)).build();
+    let client = api_key(&key).client(plain()).unwrap();
     let response = client.get(format!("{}/away", home.url())).send().await.unwrap();
     assert_eq!((response.status().as_u16(), away.requests().len()), (307, 0));
     let response = client.get(format!("{}/here", home.url())).send().await.unwrap();
@@ -302,11 +300,39 @@ async fn same_origin_redirects_do_not_carry_a_key_to_another_origin() {
 }
 
 #[tokio::test]
+async fn a_redirect_never_takes_a_key_to_an_origin_that_is_not_allowed() {
+    let (key, _drained) = RotatingKey::fixed("one", 1);
+    let (home, away) = redirecting(&key);
+    let allowed = |middleware: RotatingKeyMiddleware| middleware.allow_origin(&home.url()).unwrap();
+    let error = client_of(allowed(api_key(&key))).get(home.url()).send().await.unwrap_err();
+    let MiddlewareError::Middleware(error) = error else { panic!("{error}") };
+    let error = error.downcast_ref::<Error>().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("RotatingKeyMiddleware::client"), "{error}");
+    assert!(home.requests().is_empty());
+
+    // The client removes this header by itself.
+    let bearer = client_of(allowed(RotatingKeyMiddleware::new(key.clone())));
+    let none = plain().redirect(Policy::none()).build().unwrap();
+    let declared = allowed(api_key(&key)).without_cross_origin_redirects();
+    let declared = ClientBuilder::new(none).with(declared).build();
+    let own = allowed(api_key(&key)).client(plain()).unwrap();
+    for client in [bearer, declared, own] {
+        client.get(format!("{}/away", home.url())).send().await.unwrap();
+    }
+    assert_eq!(home.requests().len(), 3);
+    for name in ["authorization", "x-api-key"] {
+        let values = header_values(&away, name);
+        assert!(values.iter().all(Option::is_none), "{values:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_a_header_cannot_carry_is_an_error_of_this_crate() {
     let (key, _drained) = RotatingKey::fixed("one\n", 1);
     let stub = Stub::new(|_| Reply::new(200, ""));
     let error = client(&key).get(stub.url()).send().await.unwrap_err();
-    let Error::Middleware(error) = error else { panic!("{error}") };
+    let MiddlewareError::Middleware(error) = error else { panic!("{error}") };
     let own = error.downcast_ref::<strongroom_core::Error>().unwrap();
     assert_eq!(own.kind(), ErrorKind::WrongType);
     assert!(stub.requests().is_empty());

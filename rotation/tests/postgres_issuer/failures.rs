@@ -190,13 +190,15 @@ async fn revokes_nothing_at_a_server_that_asks_for_no_password() {
     let error = expect_error(ErrorKind::Config, issuer.revoke(&first, &second).await);
     assert!(error.to_string().contains("pg_hba.conf"), "{error}");
     assert!(fixture.has_password("orders_a"));
-    for method in ["md5", "password"] {
-        fixture.admit(&[&format!("host all all all {method}")]);
-        let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
-        issuer.verify(&next).await.unwrap();
-        issuer.revoke(&second, &first).await.unwrap();
-        assert!(fixture.accepts(&next) && fixture.has_password("orders_a"));
-    }
+    // With this method, the server asks for SCRAM if it has stored a password for that.
+    fixture.admit(&["host all all all md5"]);
+    let next = issuer.issue(&first, &IssueAttempt::random()).await.unwrap().value;
+    issuer.verify(&next).await.unwrap();
+    issuer.revoke(&second, &first).await.unwrap();
+    assert!(fixture.accepts(&next) && fixture.has_password("orders_a"));
+    fixture.admit(&["host all all all password"]);
+    let error = expect_error(ErrorKind::Config, issue(&issuer, &first).await);
+    assert!(error.to_string().contains("scram-sha-256"), "{error}");
     fixture.admit(&["host all orders_a all reject", "host all all all scram-sha-256"]);
     expect_error(ErrorKind::Unauthenticated, issue(&issuer, &first).await);
 }

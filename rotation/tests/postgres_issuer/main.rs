@@ -7,6 +7,7 @@ mod config;
 mod failures;
 mod fencing;
 mod fixture;
+mod hostile;
 mod reload;
 mod rotation;
 mod stub;
