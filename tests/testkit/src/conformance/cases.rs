@@ -8,6 +8,7 @@ mod limits;
 mod list;
 mod metadata;
 mod read;
+mod surroundings;
 mod versions;
 mod write;
 
@@ -26,6 +27,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Case> {
         limits::CASES,
         list::CASES,
         lifecycle::CASES,
+        surroundings::CASES,
     ]
     .into_iter()
     .flatten()
