@@ -8,6 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, Version, VersionSelector};
 
 use crate::client::Client;
+use crate::describe::CURRENT_LABEL;
 use crate::error::{Failure, Reason, not_found};
 use crate::metadata_cache::CachedMetadata;
 use crate::read::VersionedValue;
@@ -122,6 +123,10 @@ impl Client {
 /// Adds the values and errors of an answer.
 fn collect_batch_response(values: &mut Values, answer: BatchGetSecretValueOutput) {
     for entry in answer.secret_values.unwrap_or_default() {
+        // A batch cannot ask for a label, and other servers of this API may give another version.
+        if !entry.version_stages().iter().any(|label| label == CURRENT_LABEL) {
+            continue;
+        }
         let value = decode(entry.secret_string, entry.secret_binary);
         if let (Some(name), Some(id), Some(value)) = (entry.name, entry.version_id, value) {
             values.insert(name, Ok(VersionedValue { value, version: Version::new(&id) }));

@@ -39,6 +39,12 @@ impl StoredSecret {
         })
     }
 
+    /// Whether a version exists and has a staging label.
+    pub(crate) fn has_label(&self, id: &str) -> bool {
+        let labels = self.0.version_ids_to_stages().and_then(|versions| versions.get(id));
+        labels.is_some_and(|labels| !labels.is_empty())
+    }
+
     /// The id of the active version, if the secret is not deleted.
     pub(crate) fn live_version(&self) -> Option<&str> {
         self.current_version().filter(|_| !self.is_deleted())

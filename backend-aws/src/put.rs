@@ -207,8 +207,8 @@ impl Put<'_> {
             .set_tags(Some(to_sdk_tags(&tags)).filter(|tags| !tags.is_empty()));
         let permission = RequiredPermission { action: "CreateSecret", secret: Some(&name) };
         let answer = send(request.send(), permission).await?;
-        answer.version_id().ok_or_else(unexpected_answer)?;
-        Ok(())
+        let is_written = answer.version_id() == Some(id);
+        is_written.then_some(()).ok_or_else(|| unexpected_answer().into())
     }
 
     /// Adds a version to a secret that exists.
@@ -314,8 +314,9 @@ impl Put<'_> {
             .version_stages(label);
         let permission = RequiredPermission { action: "PutSecretValue", secret: Some(&name) };
         let answer = send(request.send(), permission).await?;
-        answer.version_id().ok_or_else(unexpected_answer)?;
-        Ok(id)
+        // The version has the id of the request. A label must not move to a version that may not exist.
+        let is_written = answer.version_id() == Some(&id);
+        is_written.then_some(id).ok_or_else(|| unexpected_answer().into())
     }
 
     /// Writes a version and makes it the active one if `expected` still is.

@@ -173,7 +173,8 @@ pub(crate) fn documented_answer(action: &str, body: &Value) -> Reply {
         "DeleteSecret" => json!({ "ARN": arn(name), "Name": name, "DeletionDate": 1.7e9 }),
         "ListSecrets" => json!({ "SecretList": [listed("key")] }),
         "ListSecretVersionIds" => {
-            json!({ "ARN": arn(name), "Name": name, "Versions": [version(FIRST, &["AWSCURRENT"])] })
+            let versions = [version(FIRST, &["AWSCURRENT"]), version(SECOND, &[])];
+            json!({ "ARN": arn(name), "Name": name, "Versions": versions })
         }
         _ => json!({ "ARN": arn(name), "Name": name }),
     })
