@@ -116,7 +116,7 @@ impl Client {
         path: &SecretPath,
         selector: &VersionSelector,
     ) -> Result<VersionedValue, Failure> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let request = self.sdk()?.get_secret_value().secret_id(&name);
         let request = match selector {
             VersionSelector::Exact(version) => request.version_id(version_id(version)?),

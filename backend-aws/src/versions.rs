@@ -8,7 +8,7 @@ use strongroom_core::{Error, ErrorKind, Result, RotateOutcome, SecretPath, Versi
 
 use crate::client::Client;
 use crate::describe::CURRENT_LABEL;
-use crate::error::{Reason, no_such_version, not_found, unexpected_answer, version_conflict};
+use crate::error::{Conflict, Reason, no_such_version, not_found, unexpected_answer};
 use crate::metadata::time;
 use crate::put::MAX_RACES;
 use crate::request::{RequiredPermission, send};
@@ -33,7 +33,7 @@ impl Client {
     }
 
     async fn list_versions(&self, path: &SecretPath) -> Result<Vec<SecretVersionsListEntry>> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let permission = RequiredPermission { action: "ListSecretVersionIds", secret: Some(&name) };
         let mut entries = Vec::new();
         let mut next = None;
@@ -90,12 +90,12 @@ impl Client {
                 Err(failure) => return Err(failure.into()),
             }
         }
-        Err(version_conflict())
+        Err(Conflict::OtherVersion.error())
     }
 
     /// Starts the rotation that is configured in the service. It goes on after the answer.
     pub(crate) async fn rotate(self: Arc<Self>, path: SecretPath) -> Result<RotateOutcome> {
-        let name = self.names.name(&path)?;
+        let name = self.names.id(&path)?;
         let permission = RequiredPermission { action: "RotateSecret", secret: Some(&name) };
         let request = self.sdk()?.rotate_secret().secret_id(&name).rotate_immediately(true);
         let failure = match send(request.send(), permission).await {
