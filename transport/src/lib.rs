@@ -6,13 +6,15 @@
 //! # Cargo features
 //! - `http`: [`ClientOptions`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
 //! - `tls`: [`TlsFailure`], over the crate `rustls`.
-//! - `url`: [`is_exposed`], over the crate `url`.
+//! - `url`: [`is_exposed`] and [`HttpsProxy`], over the crate `url`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "http")]
 mod http;
 mod loopback;
+#[cfg(feature = "url")]
+mod proxy;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -21,5 +23,7 @@ pub use self::http::{ClientOptions, RequestFailure, read_body, retry_after};
 #[cfg(feature = "url")]
 pub use self::loopback::is_exposed;
 pub use self::loopback::is_loopback;
+#[cfg(feature = "url")]
+pub use self::proxy::HttpsProxy;
 #[cfg(feature = "tls")]
 pub use self::tls::TlsFailure;
