@@ -28,7 +28,7 @@ impl Client {
         path: &SecretPath,
         changes: &MetadataChanges,
     ) -> Result<()> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         if changes.removes_first {
             self.untag(&name, &changes.removed).await?;
         }

@@ -101,7 +101,20 @@ impl AwsBackend {
             Ok(()) => work.await,
             Err(error) => Err(error),
         };
-        result.map_err(|error| add_context(error, operation, path))
+        result.map_err(|error| self.add_context(error, operation, path))
+    }
+
+    /// Adds the operation, path and backend to an error, and, if there is no secret, its location.
+    fn add_context(&self, error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
+        let error = match path {
+            Some(path) if error.kind() == ErrorKind::NotFound => {
+                let location = self.locate(path);
+                let advice = format!("{}; looked for {location}", error.advice());
+                error.advise(advice)
+            }
+            _ => error,
+        };
+        add_context(error, operation, path)
     }
 
     /// Runs a write in a task of its own, and adds the context to its error.
@@ -134,8 +147,8 @@ impl Backend for AwsBackend {
     }
 
     fn locate(&self, path: &SecretPath) -> String {
-        let name = self.client.names.starting_with(Some(path));
-        format!("`{name}` in AWS Secrets Manager in {}", self.client.region)
+        let id = self.client.names.id(path).unwrap_or_else(|_| path.to_string());
+        format!("`{id}` in AWS Secrets Manager in {}", self.client.region)
     }
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
@@ -149,7 +162,7 @@ impl Backend for AwsBackend {
             Err(error) => paths.iter().map(|_| Err(error.clone())).collect(),
         };
         let with_context = |(result, path): (Result<Secret>, &SecretPath)| {
-            result.map_err(|error| add_context(error, Operation::Get, Some(path)))
+            result.map_err(|error| self.add_context(error, Operation::Get, Some(path)))
         };
         results.into_iter().zip(paths).map(with_context).collect()
     }

@@ -8,8 +8,10 @@ use futures_util::stream::{self, StreamExt as _};
 use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, Version, VersionSelector};
 
 use crate::client::Client;
+use crate::describe::CURRENT_LABEL;
 use crate::error::{Failure, Reason, not_found};
 use crate::metadata_cache::CachedMetadata;
+use crate::name::is_id_of;
 use crate::read::VersionedValue;
 use crate::request::{RequiredPermission, send};
 use crate::value::decode;
@@ -20,9 +22,9 @@ const MAX_IDS: usize = 20;
 /// The most batch requests in flight.
 const CONCURRENT_BATCHES: usize = 4;
 /// The most requests for single secrets in flight.
-const CONCURRENT_READS: usize = 16;
+pub(crate) const CONCURRENT_READS: usize = 16;
 
-/// Values by name. Secrets without an entry are read one by one.
+/// Values by what requests call their secrets. Secrets without an entry are read one by one.
 type Values = HashMap<String, Result<VersionedValue, Failure>>;
 
 impl Client {
@@ -52,7 +54,7 @@ impl Client {
         let (mut values, metadata) =
             join(self.get_values(paths), metadata.collect::<Vec<_>>()).await;
         let reads = paths.iter().zip(metadata).map(|(path, metadata)| {
-            let value = self.names.name(path).ok().and_then(|name| values.remove(&name));
+            let value = self.names.id(path).ok().and_then(|id| values.remove(&id));
             self.finish_batch_read(path, value, metadata)
         });
         stream::iter(reads.collect::<Vec<_>>()).buffered(CONCURRENT_READS).collect().await
@@ -71,28 +73,28 @@ impl Client {
     }
 
     async fn get_values(&self, paths: &[&SecretPath]) -> Values {
-        let names: Vec<_> = paths.iter().filter_map(|path| self.names.name(path).ok()).collect();
-        let batches = names.chunks(MAX_IDS).map(|names| self.get_batch(names));
+        let ids: Vec<_> = paths.iter().filter_map(|path| self.names.id(path).ok()).collect();
+        let batches = ids.chunks(MAX_IDS).map(|ids| self.get_batch(ids));
         let batches = stream::iter(batches.collect::<Vec<_>>());
         let answers: Vec<_> = batches.buffer_unordered(CONCURRENT_BATCHES).collect().await;
         answers.into_iter().flatten().collect()
     }
 
     /// Reads up to 20 secrets, in pages.
-    async fn get_batch(&self, names: &[String]) -> Values {
+    async fn get_batch(&self, ids: &[String]) -> Values {
         let mut values = Values::new();
         let mut next = None;
         // Each page brings at least one of the secrets. A server that sends more pages does not
         // end, so the rest is read one by one.
-        for _ in 0..=names.len() {
+        for _ in 0..=ids.len() {
             let Ok(sdk) = self.sdk() else { return values };
             let request = sdk.batch_get_secret_value();
-            let request = request.set_secret_id_list(Some(names.to_vec())).set_next_token(next);
+            let request = request.set_secret_id_list(Some(ids.to_vec())).set_next_token(next);
             let permission = RequiredPermission { action: "BatchGetSecretValue", secret: None };
             match send(request.send(), permission).await {
                 Ok(answer) => {
                     next = answer.next_token.clone().filter(|token| !token.is_empty());
-                    collect_batch_response(&mut values, answer);
+                    collect_batch_response(&mut values, ids, answer);
                 }
                 Err(failure) if failure.reason == Reason::Denied => {
                     self.batch_denial.record();
@@ -104,10 +106,9 @@ impl Client {
                     if !error.is_temporary() && error.kind() != ErrorKind::Unauthenticated {
                         return values;
                     }
-                    let missing = names.iter().filter(|name| !values.contains_key(*name));
+                    let missing = ids.iter().filter(|id| !values.contains_key(*id));
                     let missing: Vec<_> = missing.cloned().collect();
-                    values
-                        .extend(missing.into_iter().map(|name| (name, Err(error.clone().into()))));
+                    values.extend(missing.into_iter().map(|id| (id, Err(error.clone().into()))));
                     return values;
                 }
             }
@@ -119,16 +120,25 @@ impl Client {
     }
 }
 
-/// Adds the values and errors of an answer.
-fn collect_batch_response(values: &mut Values, answer: BatchGetSecretValueOutput) {
+/// Adds the values and errors of an answer, by the ids of the request.
+fn collect_batch_response(values: &mut Values, ids: &[String], answer: BatchGetSecretValueOutput) {
+    let requested = |name: Option<&str>, arn: Option<&str>| {
+        ids.iter().find(|id| is_id_of(id, name, arn)).cloned()
+    };
     for entry in answer.secret_values.unwrap_or_default() {
+        // A batch cannot ask for a label, and other servers of this API may give another version.
+        if !entry.version_stages().iter().any(|label| label == CURRENT_LABEL) {
+            continue;
+        }
+        let secret = requested(entry.name.as_deref(), entry.arn.as_deref());
         let value = decode(entry.secret_string, entry.secret_binary);
-        if let (Some(name), Some(id), Some(value)) = (entry.name, entry.version_id, value) {
-            values.insert(name, Ok(VersionedValue { value, version: Version::new(&id) }));
+        if let (Some(secret), Some(id), Some(value)) = (secret, entry.version_id, value) {
+            values.insert(secret, Ok(VersionedValue { value, version: Version::new(&id) }));
         }
     }
     for error in answer.errors.unwrap_or_default() {
-        let (Some(name), Some(code)) = (error.secret_id, error.error_code) else { continue };
+        let id = error.secret_id.as_deref();
+        let (Some(name), Some(code)) = (requested(id, id), error.error_code) else { continue };
         let permission = RequiredPermission { action: "GetSecretValue", secret: Some(&name) };
         let failure = permission.failure(&code, &error.message.unwrap_or_default(), 400);
         // An error that does not concern the secret may not recur when it is read alone.

@@ -13,6 +13,7 @@ use crate::batch_denial::BatchDenial;
 use crate::config::AwsConfig;
 use crate::metadata_cache::MetadataCache;
 use crate::name::Names;
+use crate::omitted_names::OmittedNames;
 use crate::sdk_config::build_client;
 
 /// One account in one region, and what this process caches about its secrets.
@@ -24,6 +25,7 @@ pub(crate) struct Client {
     pub(crate) region: String,
     pub(crate) metadata_cache: MetadataCache,
     pub(crate) batch_denial: BatchDenial,
+    pub(crate) omitted_names: OmittedNames,
     /// The writes in progress. It is closed with the client.
     pub(crate) writes: TaskTracker,
 }
@@ -33,7 +35,8 @@ impl Client {
         let (client, region) = build_client(sdk, &config)?;
         Ok(Self {
             sdk: ArcSwapOption::from_pointee(client),
-            names: Names::new(config.prefix.as_deref()),
+            names: Names::new(&config),
+            omitted_names: OmittedNames::default(),
             region,
             metadata_cache: MetadataCache::new(config.metadata_ttl),
             batch_denial: BatchDenial::default(),

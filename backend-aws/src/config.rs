@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use strongroom_core::{ExposeSecret, Problems, Result, SecretString, SettingNames};
+use strongroom_core::{ExposeSecret, Problems, Result, SecretPath, SecretString, SettingNames};
 use strongroom_transport::is_exposed;
 use url::Url;
 
 use crate::metadata::is_storable;
-use crate::name::is_prefix;
+use crate::name::{is_prefix, is_secret_id, region_of_arn};
 use crate::settings::{
     ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, DEFAULT_REGION, ENDPOINT_URL, EXTERNAL_ID,
-    METADATA_TTL, PREFIX, RECOVERY_WINDOW, REGION, ROLE_ARN, ROLE_SESSION_NAME,
+    METADATA_TTL, NAMES, PREFIX, RECOVERY_WINDOW, REGION, ROLE_ARN, ROLE_SESSION_NAME,
     SERVICE_ENDPOINT_URL, SETTINGS, TAGS, TIMEOUT,
 };
 
@@ -50,6 +50,9 @@ pub struct AwsConfig {
     /// The beginning of the names of all secrets: the path `db/main` is the name
     /// `production/db/main` with the prefix `production`, and `/db/main` with `/`.
     pub prefix: Option<String>,
+    /// Paths of secrets that are named by what AWS calls them: a name without [`prefix`](Self::prefix),
+    /// of any characters, or an ARN, also of another account. Such a path stands for that secret alone.
+    pub names: BTreeMap<SecretPath, String>,
     /// The KMS key for secrets that are created: an id, an ARN or an alias. `None`:
     /// `aws/secretsmanager`.
     pub kms_key_id: Option<String>,
@@ -76,7 +79,7 @@ pub struct AwsConfig {
     /// Whether plain `http` to other hosts is allowed; default `false`. The network reads values
     /// then.
     pub allow_http: bool,
-    pub(crate) names: SettingNames,
+    pub(crate) setting_names: SettingNames,
 }
 
 /// A static access key. `Debug` shows its id alone.
@@ -156,6 +159,7 @@ impl fmt::Debug for AwsConfig {
             .field("endpoint_url", &shown(&self.endpoint_url))
             .field("secrets_manager_endpoint_url", &shown(&self.secrets_manager_endpoint_url))
             .field("prefix", &self.prefix)
+            .field("names", &self.names)
             .field("kms_key_id", &self.kms_key_id)
             .field("tags", &self.tags)
             .field("credentials", &self.credentials)
@@ -179,6 +183,7 @@ impl Default for AwsConfig {
             endpoint_url: None,
             secrets_manager_endpoint_url: None,
             prefix: None,
+            names: BTreeMap::new(),
             kms_key_id: None,
             tags: BTreeMap::new(),
             credentials: None,
@@ -190,7 +195,7 @@ impl Default for AwsConfig {
             read_metadata: true,
             metadata_ttl: Duration::from_mins(5),
             allow_http: false,
-            names: SettingNames::of_fields(SETTINGS),
+            setting_names: SettingNames::of_fields(SETTINGS),
         }
     }
 }
@@ -200,7 +205,7 @@ impl AwsConfig {
     pub(crate) fn validate(&self) -> Result<()> {
         let mut problems = Problems::new();
         self.check(&mut problems);
-        problems.into_result().map_err(|error| self.names.rename(error))
+        problems.into_result().map_err(|error| self.setting_names.rename(error))
     }
 
     /// Adds a problem for everything that is wrong.
@@ -211,7 +216,8 @@ impl AwsConfig {
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         };
         if self.region.as_deref().is_some_and(|region| !is_label(region)) {
-            let is_default = self.names.is_set(&DEFAULT_REGION) && !self.names.is_set(&REGION);
+            let is_default =
+                self.setting_names.is_set(&DEFAULT_REGION) && !self.setting_names.is_set(&REGION);
             let setting = if is_default { DEFAULT_REGION } else { REGION };
             problems.add(format!("`{setting}` is not a region such as `eu-central-1`"));
         }
@@ -230,6 +236,7 @@ impl AwsConfig {
                  `A-Z a-z 0-9 / _ + = . @ -`"
             ));
         }
+        self.check_names(problems);
         let is_tag = |(name, value): (&String, &String)| {
             !name.to_ascii_lowercase().starts_with("aws:")
                 && !name.starts_with("strongroom")
@@ -264,6 +271,38 @@ impl AwsConfig {
         }
     }
 
+    /// Checks what paths stand for. Nothing of it is shown, because it may be a value by mistake.
+    fn check_names(&self, problems: &mut Problems) {
+        let mut paths = BTreeMap::new();
+        for (path, id) in &self.names {
+            if !is_secret_id(id) {
+                problems.add(format!(
+                    "`{NAMES}`: what `{path}` stands for is not the name of a secret, such as \
+                     `rds!db-1234`, or an ARN such as \
+                     `arn:aws:secretsmanager:eu-central-1:123456789012:secret:name-AbCdEf`"
+                ));
+            }
+            if let Some(other) = paths.insert(id, path) {
+                problems.add(format!(
+                    "`{NAMES}`: `{other}` and `{path}` stand for one secret; keep one of them"
+                ));
+            }
+        }
+    }
+
+    /// Checks that ARNs are of the region that receives the requests; AWS refuses others.
+    pub(crate) fn check_regions(&self, region: &str, problems: &mut Problems) {
+        for (path, id) in &self.names {
+            if region_of_arn(id).is_some_and(|named| named != region) {
+                problems.add(format!(
+                    "`{}`: the ARN of `{path}` is of another region than `{region}`; open another \
+                     backend for that region",
+                    self.setting_names.name(&NAMES)
+                ));
+            }
+        }
+    }
+
     /// Checks an address that the variable `name` holds.
     pub(crate) fn check_endpoint(&self, name: &str, text: &str) -> Result<(), String> {
         let url = Url::parse(text)
@@ -277,7 +316,7 @@ impl AwsConfig {
             return Err(format!(
                 "`{name}` is plain http to another host, which shows values to the network: use \
                  https, or set `{}` to `true` if you accept that",
-                self.names.name(&ALLOW_HTTP)
+                self.setting_names.name(&ALLOW_HTTP)
             ));
         }
         Ok(())

@@ -21,7 +21,7 @@ impl Client {
     }
 
     pub(crate) async fn try_delete(&self, path: &SecretPath) -> Result<(), Failure> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let days = self.config.recovery_window_days.into();
         let request = self.sdk()?.delete_secret().secret_id(&name).recovery_window_in_days(days);
         let permission = RequiredPermission { action: "DeleteSecret", secret: Some(&name) };
@@ -31,7 +31,7 @@ impl Client {
 
     /// Removes a secret immediately. The service reports success if there is none.
     pub(crate) async fn destroy(self: Arc<Self>, path: SecretPath) -> Result<()> {
-        let name = self.names.name(&path)?;
+        let name = self.names.id(&path)?;
         let request =
             self.sdk()?.delete_secret().secret_id(&name).force_delete_without_recovery(true);
         let permission = RequiredPermission { action: "DeleteSecret", secret: Some(&name) };
@@ -62,7 +62,7 @@ impl Client {
 
     /// Restores a deleted secret; `false` if another client has already restored it.
     pub(crate) async fn restore(&self, path: &SecretPath) -> Result<bool, Failure> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let request = self.sdk()?.restore_secret().secret_id(&name);
         let permission = RequiredPermission { action: "RestoreSecret", secret: Some(&name) };
         match send(request.send(), permission).await {

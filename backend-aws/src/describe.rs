@@ -5,7 +5,7 @@ use aws_sdk_secretsmanager::types::{ReplicationStatusType, Tag};
 use strongroom_core::{Description, Metadata, Result, Rfc3339, SecretPath, Version};
 
 use crate::client::Client;
-use crate::error::{Reason, not_found, unexpected_answer};
+use crate::error::{Reason, deleted, not_found, shorten, unexpected_answer};
 use crate::metadata::{from_tags, time};
 use crate::metadata_cache::CachedMetadata;
 use crate::request::{RequiredPermission, send};
@@ -14,6 +14,9 @@ use crate::request::{RequiredPermission, send};
 pub(crate) const CURRENT_LABEL: &str = "AWSCURRENT";
 /// The staging label of the version that was active before.
 const PREVIOUS_LABEL: &str = "AWSPREVIOUS";
+
+/// The most characters of a detail: those of the longest ARN.
+const MAX_DETAIL: usize = 2048;
 
 /// The description of a secret that exists, live or deleted.
 #[derive(Debug)]
@@ -37,6 +40,12 @@ impl StoredSecret {
         labels.is_some_and(|labels| {
             labels.iter().any(|label| label == CURRENT_LABEL || label == PREVIOUS_LABEL)
         })
+    }
+
+    /// Whether a version exists and has a staging label.
+    pub(crate) fn has_label(&self, id: &str) -> bool {
+        let labels = self.0.version_ids_to_stages().and_then(|versions| versions.get(id));
+        labels.is_some_and(|labels| !labels.is_empty())
     }
 
     /// The id of the active version, if the secret is not deleted.
@@ -88,7 +97,7 @@ impl StoredSecret {
             ("next_rotation_at", date(answer.next_rotation_date())),
         ] {
             if let Some(detail) = detail {
-                description = description.detail(name, detail);
+                description = description.detail(name, shorten(&detail, MAX_DETAIL));
             }
         }
         description
@@ -107,7 +116,7 @@ fn replica(status: &ReplicationStatusType) -> Option<String> {
 impl Client {
     /// The secret at a path; `None` if it does not exist or is destroyed.
     pub(crate) async fn describe_stored(&self, path: &SecretPath) -> Result<Option<StoredSecret>> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let permission = RequiredPermission { action: "DescribeSecret", secret: Some(&name) };
         let lookup = self.metadata_cache.start_lookup(path);
         let request = self.sdk()?.describe_secret().secret_id(&name);
@@ -127,8 +136,11 @@ impl Client {
 
     /// The secret at a path, if it has an active version and is not deleted.
     pub(crate) async fn describe_live(&self, path: &SecretPath) -> Result<StoredSecret> {
-        let found = self.describe_stored(path).await?;
-        found.filter(|found| found.live_version().is_some()).ok_or_else(not_found)
+        match self.describe_stored(path).await? {
+            Some(found) if found.live_version().is_some() => Ok(found),
+            Some(found) if found.is_deleted() => Err(deleted()),
+            _ => Err(not_found()),
+        }
     }
 
     pub(crate) async fn describe(&self, path: &SecretPath) -> Result<Description> {

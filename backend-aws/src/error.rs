@@ -39,9 +39,9 @@ impl Failure {
         )
     }
 
-    /// Another version is active than the request requires.
-    pub(crate) fn version_conflict() -> Self {
-        Self { reason: Reason::Conflict, error: version_conflict() }
+    /// The condition of a write does not hold.
+    pub(crate) fn conflict(conflict: Conflict) -> Self {
+        Self { reason: Reason::Conflict, error: conflict.error() }
     }
 }
 
@@ -59,6 +59,24 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         failure.error
     }
+}
+
+/// The most characters of a text from outside in an error or a log line.
+const MAX_EXCERPT: usize = 100;
+
+/// The beginning of a text from outside, without characters that would change how a terminal shows it.
+pub(crate) fn excerpt(text: &str) -> String {
+    shorten(text, MAX_EXCERPT)
+}
+
+/// At most `limit` characters of a text from outside, escaped.
+pub(crate) fn shorten(text: &str, limit: usize) -> String {
+    let mut characters = text.chars();
+    let mut shown: String = characters.by_ref().take(limit).flat_map(char::escape_debug).collect();
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Marks a request that the client stopped because it would use plain HTTP to another host.
@@ -178,9 +196,40 @@ pub(crate) fn no_such_version() -> Error {
     not_found().because("no such version")
 }
 
-pub(crate) fn version_conflict() -> Error {
-    Error::new(ErrorKind::Conflict, "read the secret again and retry")
-        .because("another version is active")
+/// The error for a deleted secret.
+pub(crate) fn deleted() -> Error {
+    Error::new(ErrorKind::NotFound, "undelete it, or write a new value, which restores it")
+        .because("the secret is deleted, and AWS keeps it until its recovery window ends")
+}
+
+/// Why the condition of a write does not hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Conflict {
+    Exists,
+    /// AWS keeps the name of a deleted secret, which reads do not find.
+    ExistsDeleted,
+    Missing,
+    OtherVersion,
+}
+
+impl Conflict {
+    pub(crate) fn error(self) -> Error {
+        let (cause, advice) = match self {
+            Self::Exists => (
+                "the secret exists",
+                "read it, and write on condition of the version that is active",
+            ),
+            Self::ExistsDeleted => (
+                "a deleted secret has this name until its recovery window ends",
+                "undelete or destroy it, or write without a condition, which restores it",
+            ),
+            Self::Missing => {
+                ("the secret does not exist", "write on condition that it does not exist")
+            }
+            Self::OtherVersion => ("another version is active", "read the secret again and retry"),
+        };
+        Error::new(ErrorKind::Conflict, advice).because(cause)
+    }
 }
 
 pub(crate) fn invalid_state() -> Error {

@@ -27,7 +27,8 @@
 //!
 //! # Secrets
 //! A path is a name, below [`prefix`](AwsConfig::prefix). Names must not contain `:`, and paths must
-//! not contain `=`: each replaces the other. A version is the service's `VersionId`; the active version
+//! not contain `=`: each replaces the other. Secrets of other names, or of other accounts, get paths in
+//! [`names`](AwsConfig::names). A path that is an ARN is refused. A version is the service's `VersionId`; the active version
 //! has the staging label `AWSCURRENT`. [`VersionSelector::Stage`] reads another label, such as
 //! `AWSPREVIOUS`.
 //!
@@ -85,7 +86,9 @@
 //!   between value and metadata leaves the new value with the old metadata.
 //! - After `destroy`, the service may take a moment to release the name; a `put` waits for that, for
 //!   [`timeout`](AwsConfig::timeout) at most.
-//! - `list` may not show changes of the last five minutes, because the service's own list does not.
+//! - `list` may not show changes of the last five minutes, because the service's own list does not. It
+//!   describes each secret of [`names`](AwsConfig::names) below its prefix, and leaves out secrets whose
+//!   names are no paths, with a warning.
 //! - `rotate` starts the rotation that is configured for a secret, and does not wait for its end.
 //! - A secret that has replicas must lose them before it can be deleted; `describe` lists them.
 //! - `health` reads a secret that does not exist, below the prefix. If a policy grants reading of single
@@ -122,6 +125,7 @@ mod list;
 mod metadata;
 mod metadata_cache;
 mod name;
+mod omitted_names;
 mod put;
 mod read;
 mod request;

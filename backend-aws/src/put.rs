@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::annotate::to_sdk_tags;
 use crate::client::Client;
 use crate::describe::{CURRENT_LABEL, StoredSecret};
-use crate::error::{Failure, Reason, unexpected_answer, version_conflict};
+use crate::error::{Conflict, Failure, Reason, unexpected_answer};
 use crate::metadata::to_tags;
 use crate::request::{RequiredPermission, send};
 use crate::value::encode;
@@ -88,7 +88,7 @@ impl Client {
         from: Option<&str>,
         to: Option<&str>,
     ) -> Result<(), Failure> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let request = self.sdk()?.update_secret_version_stage().secret_id(&name);
         let request = request
             .version_stage(label)
@@ -138,7 +138,7 @@ impl Put<'_> {
         Err(match self.precondition {
             Precondition::None => Error::new(ErrorKind::Unavailable, "try again")
                 .because("other clients keep creating and removing the secret"),
-            _ => version_conflict(),
+            _ => Conflict::OtherVersion.error(),
         })
     }
 
@@ -163,7 +163,7 @@ impl Put<'_> {
     /// Creates the secret.
     async fn create(&self) -> Result<WriteOutcome> {
         if matches!(self.precondition, Precondition::Version(_)) {
-            return Err(version_conflict());
+            return Err(Conflict::Missing.error());
         }
         let id = new_id();
         let failure = match self.try_create(&id).await {
@@ -182,7 +182,7 @@ impl Put<'_> {
                     if self.precondition == Precondition::NotExists
                         && now.current_version().is_some() =>
                 {
-                    Err(version_conflict())
+                    Err(existing(&now).error())
                 }
                 _ => Ok(WriteOutcome::Raced),
             },
@@ -193,7 +193,7 @@ impl Put<'_> {
     async fn try_create(&self, id: &str) -> Result<(), Failure> {
         let mut metadata = Metadata::default();
         self.patch.apply(&mut metadata)?;
-        let name = self.client.names.name(self.path)?;
+        let name = self.client.names.new_name(self.path)?;
         let config = &self.client.config;
         let mut tags = config.tags.clone();
         tags.extend(to_tags(&metadata)?);
@@ -207,16 +207,17 @@ impl Put<'_> {
             .set_tags(Some(to_sdk_tags(&tags)).filter(|tags| !tags.is_empty()));
         let permission = RequiredPermission { action: "CreateSecret", secret: Some(&name) };
         let answer = send(request.send(), permission).await?;
-        answer.version_id().ok_or_else(unexpected_answer)?;
-        Ok(())
+        let is_written = answer.version_id() == Some(id);
+        is_written.then_some(()).ok_or_else(|| unexpected_answer().into())
     }
 
     /// Adds a version to a secret that exists.
     async fn add_version(&mut self, found: &StoredSecret) -> Result<WriteOutcome> {
         match (&self.precondition, found.current_version()) {
-            (Precondition::NotExists, Some(_)) => return Err(version_conflict()),
+            (Precondition::NotExists, Some(_)) => return Err(existing(found).error()),
+            (Precondition::Version(_), None) => return Err(Conflict::Missing.error()),
             (Precondition::Version(version), current) if current != Some(version) => {
-                return Err(version_conflict());
+                return Err(Conflict::OtherVersion.error());
             }
             _ => {}
         }
@@ -303,7 +304,7 @@ impl Put<'_> {
 
     /// Writes a version with a staging label; gives its id.
     async fn write_value(&self, label: &str) -> Result<String, Failure> {
-        let name = self.client.names.name(self.path)?;
+        let name = self.client.names.id(self.path)?;
         let id = new_id();
         let encoded = encode(self.value)?;
         let request = self.client.sdk()?.put_secret_value().secret_id(&name);
@@ -314,8 +315,9 @@ impl Put<'_> {
             .version_stages(label);
         let permission = RequiredPermission { action: "PutSecretValue", secret: Some(&name) };
         let answer = send(request.send(), permission).await?;
-        answer.version_id().ok_or_else(unexpected_answer)?;
-        Ok(id)
+        // The version has the id of the request. A label must not move to a version that may not exist.
+        let is_written = answer.version_id() == Some(&id);
+        is_written.then_some(id).ok_or_else(|| unexpected_answer().into())
     }
 
     /// Writes a version and makes it the active one if `expected` still is.
@@ -328,7 +330,7 @@ impl Put<'_> {
                 // An earlier attempt succeeded, and its answer was lost.
                 Ok(Some(now)) if now.is_current_or_previous(&id) => Ok(()),
                 Ok(Some(now)) if now.current_version() != expected => {
-                    Err(Failure::version_conflict())
+                    Err(Failure::conflict(Conflict::OtherVersion))
                 }
                 _ => Err(failure),
             },
@@ -339,6 +341,11 @@ impl Put<'_> {
         }
         moved.map(|()| id)
     }
+}
+
+/// The conflict with a secret that has a value.
+fn existing(found: &StoredSecret) -> Conflict {
+    if found.is_deleted() { Conflict::ExistsDeleted } else { Conflict::Exists }
 }
 
 fn precondition(condition: &Condition) -> Result<Precondition> {

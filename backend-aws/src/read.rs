@@ -9,6 +9,7 @@ use strongroom_core::{
 };
 
 use crate::client::Client;
+use crate::describe::CURRENT_LABEL;
 use crate::error::{Failure, Reason, no_such_version, unexpected_answer};
 use crate::metadata_cache::CachedMetadata;
 use crate::request::{RequiredPermission, send};
@@ -115,7 +116,7 @@ impl Client {
         path: &SecretPath,
         selector: &VersionSelector,
     ) -> Result<VersionedValue, Failure> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let request = self.sdk()?.get_secret_value().secret_id(&name);
         let request = match selector {
             VersionSelector::Exact(version) => request.version_id(version_id(version)?),
@@ -123,7 +124,8 @@ impl Client {
                 LABEL_LENGTHS.contains(&label.len()).then_some(()).ok_or_else(no_such_version)?;
                 request.version_stage(&**label)
             }
-            _ => request,
+            // AWS takes this label if a request names none. Other servers of this API do not always.
+            _ => request.version_stage(CURRENT_LABEL),
         };
         let permission = RequiredPermission { action: "GetSecretValue", secret: Some(&name) };
         let answer = send(request.send(), permission).await?;

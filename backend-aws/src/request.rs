@@ -10,9 +10,11 @@ use strongroom_core::{Error, ErrorKind};
 
 use crate::credentials::credentials_error;
 use crate::error::{
-    Failure, PlainHttpRefused, Reason, find_source, invalid_state, kms_key_denied, not_found,
-    service_error, status_error, timed_out, unexpected_answer, unreachable, version_conflict,
+    Conflict, Failure, PlainHttpRefused, Reason, deleted, find_source, invalid_state,
+    kms_key_denied, not_found, service_error, status_error, timed_out, unexpected_answer,
+    unreachable,
 };
+use crate::name::is_arn;
 use crate::settings::{ALLOW_HTTP, ENDPOINT_URL, REGION};
 use crate::suppress_events::suppress_events;
 
@@ -20,7 +22,7 @@ use crate::suppress_events::suppress_events;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequiredPermission<'a> {
     pub(crate) action: &'static str,
-    /// The secret's name; `None` for actions that policies grant on all secrets.
+    /// The secret's name or ARN; `None` for actions that policies grant on all secrets.
     pub(crate) secret: Option<&'a str>,
 }
 
@@ -47,10 +49,8 @@ impl RequiredPermission<'_> {
     fn classify(self, code: &str, message: &str, status: u16) -> (Reason, Error) {
         match code {
             "ResourceNotFoundException" => (Reason::NotFound, not_found()),
-            "ResourceExistsException" => (Reason::Conflict, version_conflict()),
-            "InvalidRequestException" if mentions_deletion(message) => {
-                (Reason::Deleted, not_found())
-            }
+            "ResourceExistsException" => (Reason::Conflict, Conflict::Exists.error()),
+            "InvalidRequestException" if mentions_deletion(message) => (Reason::Deleted, deleted()),
             "InvalidRequestException" => (Reason::InvalidRequest, invalid_state()),
             "InvalidParameterException" | "ValidationException" => (
                 Reason::InvalidParameter,
@@ -94,9 +94,18 @@ impl RequiredPermission<'_> {
 
     fn advice(self) -> String {
         let Self { action, secret } = self;
-        // AWS adds a `-` and six characters to a name.
-        let resource =
-            secret.map_or_else(|| "`*`".to_owned(), |name| format!("`…:secret:{name}-??????`"));
+        let resource = match secret {
+            None => "`*`".to_owned(),
+            // Another account has to grant it, too.
+            Some(arn) if is_arn(arn) => {
+                return format!(
+                    "grant `secretsmanager:{action}` on `{arn}` to this identity, and, if the secret \
+                     belongs to another account, in the policies of the secret and of its KMS key"
+                );
+            }
+            // AWS adds a `-` and six characters to a name.
+            Some(name) => format!("`…:secret:{name}-??????`"),
+        };
         let more = match action {
             "CreateSecret" => " and `secretsmanager:TagResource`",
             _ => "",

@@ -95,7 +95,9 @@ pub(crate) fn build_client(
     {
         problems.add(problem);
     }
-    if region.is_none() {
+    if let Some(region) = &region {
+        config.check_regions(region, &mut problems);
+    } else {
         // The error names the places where the SDK looks for the region.
         problems.add(format!("no region was found; set `{REGION}`, or `region` in the profile"));
     }

@@ -21,6 +21,10 @@ setting_table! {
         .meaning("the address of Secrets Manager alone, such as an interface endpoint of a VPC");
         PREFIX = Setting::text("SECRETS_AWS_PREFIX", "AwsConfig::prefix")
             .meaning("the beginning of the names of all secrets");
+        NAMES = Setting::pairs("SECRETS_AWS_NAMES", "AwsConfig::names").meaning(
+            "paths for secrets that are not below the prefix, that belong to another account, or whose \
+             names are no paths: `db/main=arn:aws:secretsmanager:…, db/admin=rds!db-1234`",
+        );
         KMS_KEY_ID = Setting::text("SECRETS_AWS_KMS_KEY_ID", "AwsConfig::kms_key_id")
             .meaning("the KMS key for secrets that are created: an id, an ARN or an alias")
             .default_value("aws/secretsmanager");

@@ -8,7 +8,7 @@ use strongroom_core::{Error, ErrorKind, Result, RotateOutcome, SecretPath, Versi
 
 use crate::client::Client;
 use crate::describe::CURRENT_LABEL;
-use crate::error::{Reason, no_such_version, not_found, unexpected_answer, version_conflict};
+use crate::error::{Conflict, Reason, no_such_version, not_found, unexpected_answer};
 use crate::metadata::time;
 use crate::put::MAX_RACES;
 use crate::request::{RequiredPermission, send};
@@ -33,7 +33,7 @@ impl Client {
     }
 
     async fn list_versions(&self, path: &SecretPath) -> Result<Vec<SecretVersionsListEntry>> {
-        let name = self.names.name(path)?;
+        let name = self.names.id(path)?;
         let permission = RequiredPermission { action: "ListSecretVersionIds", secret: Some(&name) };
         let mut entries = Vec::new();
         let mut next = None;
@@ -52,14 +52,30 @@ impl Client {
         Err(unexpected_answer())
     }
 
+    /// Whether a version exists, with a staging label or without.
+    async fn has_version(&self, path: &SecretPath, id: &str) -> Result<bool> {
+        let versions = self.list_versions(path).await.map_err(|error| match error.kind() {
+            ErrorKind::Denied => error.because("a rollback looks for the version first"),
+            _ => error,
+        })?;
+        Ok(versions.iter().any(|version| version.version_id() == Some(id)))
+    }
+
     /// Makes an earlier version the active one by moving the staging label to it.
     pub(crate) async fn rollback(self: Arc<Self>, path: SecretPath, id: String) -> Result<Version> {
+        let mut is_known = false;
         for _ in 0..MAX_RACES {
             let found = self.describe_live(&path).await?;
             let current = found.live_version();
             if current == Some(&id) {
                 return Ok(Version::new(&id));
             }
+            // AWS refuses to move the label to a missing version. Other servers of this API may take the
+            // label from the active version first, and the secret then has none.
+            if !is_known && !found.has_label(&id) && !self.has_version(&path, &id).await? {
+                return Err(no_such_version());
+            }
+            is_known = true;
             match self.move_label(&path, CURRENT_LABEL, current, Some(&id)).await {
                 Ok(()) => return Ok(Version::new(&id)),
                 Err(failure) if failure.concerns_state() => {
@@ -74,12 +90,12 @@ impl Client {
                 Err(failure) => return Err(failure.into()),
             }
         }
-        Err(version_conflict())
+        Err(Conflict::OtherVersion.error())
     }
 
     /// Starts the rotation that is configured in the service. It goes on after the answer.
     pub(crate) async fn rotate(self: Arc<Self>, path: SecretPath) -> Result<RotateOutcome> {
-        let name = self.names.name(&path)?;
+        let name = self.names.id(&path)?;
         let permission = RequiredPermission { action: "RotateSecret", secret: Some(&name) };
         let request = self.sdk()?.rotate_secret().secret_id(&name).rotate_immediately(true);
         let failure = match send(request.send(), permission).await {

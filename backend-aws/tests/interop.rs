@@ -330,9 +330,12 @@ async fn ignores_names_that_are_not_paths() {
     store.put("odd/equal:sign/h", "ours").await;
     let read = "client.get_secret_value(SecretId='odd/equal=sign/h')['SecretString']";
     assert_eq!(store.eval(read), "ours");
-    store.put("odd/arn:aws:secretsmanager:k", "ours").await;
-    let read = "client.get_secret_value(SecretId='odd/arn=aws=secretsmanager=k')['SecretString']";
-    assert_eq!(store.eval(read), "ours");
+    let arn = path("odd/arn:aws:secretsmanager:k");
+    let written = store.backend.put(&arn, "ours".into(), PutOptions::new()).await;
+    assert_eq!(written.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let created =
+        "client.list_secrets(Filters=[{'Key': 'name', 'Values': ['odd/arn']}])['SecretList']";
+    assert_eq!(store.eval(created), json!([]));
 }
 
 #[tokio::test]
@@ -360,4 +363,30 @@ async fn starts_the_rotation_that_boto3_configured() {
     let details = store.backend.describe(&path(at)).await.unwrap().details;
     assert_eq!(details["rotation_function"], function);
     assert!(details.contains_key("last_rotated_at"), "{details:?}");
+}
+
+#[tokio::test]
+async fn reads_and_writes_secrets_whose_names_are_no_paths() {
+    let arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:names/by-arn";
+    let names =
+        [("names/rds", "rds/../cluster"), ("names/other", "other//tool"), ("names/arn", arn)];
+    let store = Store::with_config(|config| {
+        config.names = names.map(|(from, id)| (path(from), id.to_owned())).into();
+    });
+    let store = store.await;
+    for name in ["rds/../cluster", "other//tool", "names/by-arn"] {
+        store.run(&format!("client.create_secret(Name='{name}', SecretString='first')"));
+    }
+    for (at, id) in names {
+        assert_eq!(store.text(at, VersionSelector::Active).await, "first");
+        store.put(at, "second").await;
+        let read = store.eval(&format!("client.get_secret_value(SecretId='{id}')['SecretString']"));
+        assert_eq!(read, "second");
+    }
+    let batch = store.backend.get_many(&names.map(|(at, _)| path(at))).await;
+    assert!(batch.iter().all(|secret| secret.as_ref().unwrap().expose_text().unwrap() == "second"));
+    let listed = store.list_names("names", ListOptions::new()).await;
+    assert_eq!(listed, ["names/arn", "names/other", "names/rds"]);
+    store.backend.delete(&path("names/rds")).await.unwrap();
+    assert_eq!(store.error("names/rds", VersionSelector::Active).await, ErrorKind::NotFound);
 }

@@ -7,13 +7,15 @@
 //! - `http`: [`ClientOptions`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
 //! - `runtime`: [`ensure_runtime`], over the crate `tokio`.
 //! - `tls`: [`TlsFailure`], over the crate `rustls`.
-//! - `url`: [`is_exposed`], over the crate `url`.
+//! - `url`: [`is_exposed`] and [`HttpsProxy`], over the crate `url`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "http")]
 mod http;
 mod loopback;
+#[cfg(feature = "url")]
+mod proxy;
 #[cfg(feature = "runtime")]
 mod runtime;
 #[cfg(feature = "tls")]
@@ -24,6 +26,8 @@ pub use self::http::{ClientOptions, RequestFailure, read_body, retry_after};
 #[cfg(feature = "url")]
 pub use self::loopback::is_exposed;
 pub use self::loopback::is_loopback;
+#[cfg(feature = "url")]
+pub use self::proxy::HttpsProxy;
 #[cfg(feature = "runtime")]
 pub use self::runtime::ensure_runtime;
 #[cfg(feature = "tls")]

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use strongroom_core::{Error, Problems, Result, SecretString, Settings};
+use strongroom_core::{Error, Problems, Result, SecretPath, SecretString, Settings};
 
 use super::{AssumedRole, AwsConfig};
 use crate::settings::{
     ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, DEFAULT_REGION, ENDPOINT_URL, EXTERNAL_ID,
-    KMS_KEY_ID, METADATA_TTL, PREFIX, PROFILE, READ_METADATA, RECOVERY_WINDOW, REGION, ROLE_ARN,
-    ROLE_SESSION_NAME, SERVICE_ENDPOINT_URL, SETTINGS, TAGS, TIMEOUT,
+    KMS_KEY_ID, METADATA_TTL, NAMES, PREFIX, PROFILE, READ_METADATA, RECOVERY_WINDOW, REGION,
+    ROLE_ARN, ROLE_SESSION_NAME, SERVICE_ENDPOINT_URL, SETTINGS, TAGS, TIMEOUT,
 };
 
 impl AwsConfig {
@@ -38,7 +38,8 @@ impl AwsConfig {
             kms_key_id: owned(&KMS_KEY_ID),
             tags: tags(settings, &mut problems),
             role: role(settings, &mut problems),
-            names: settings.names(SETTINGS),
+            names: names(settings, &mut problems),
+            setting_names: settings.names(SETTINGS),
             ..Self::default()
         };
         for (setting, field) in [
@@ -59,10 +60,29 @@ impl AwsConfig {
             *field = settings.flag(&setting, &mut problems).unwrap_or(*field);
         }
         config.check(&mut problems);
-        let rename = |error: Error| config.names.rename(error);
+        let rename = |error: Error| config.setting_names.rename(error);
         problems.into_result().map_err(rename)?;
         Ok(config)
     }
+}
+
+/// `db/main=arn:aws:secretsmanager:…, db/admin=rds!db-1234`.
+fn names(settings: &Settings, problems: &mut Problems) -> BTreeMap<SecretPath, String> {
+    let mut names = BTreeMap::new();
+    for pair in settings.pairs(&NAMES) {
+        let parsed = pair.and_then(|(path, id)| Some((SecretPath::parse(path).ok()?, id)));
+        match parsed {
+            Some((path, id)) => {
+                if names.insert(path.clone(), id.to_owned()).is_some() {
+                    problems.add(format!("`{NAMES}` names `{path}` twice"));
+                }
+            }
+            None => {
+                problems.add(format!("`{NAMES}` is not a list such as `db/admin=rds!db-1234`"));
+            }
+        }
+    }
+    names
 }
 
 /// `team=payments, env=production`.
@@ -163,6 +183,7 @@ mod tests {
             (ENDPOINT_URL, "http://localhost:4566"),
             (SERVICE_ENDPOINT_URL, "https://vpce.example.com"),
             (PREFIX, "production/"),
+            (NAMES, "db/admin=rds!db-1234, db/main = arn:aws:secretsmanager:x-1:1:secret:a=b,"),
             (KMS_KEY_ID, "alias/secrets"),
             (TAGS, "team=payments, note = a=b ,"),
             (ROLE_ARN, "arn:aws:iam::123456789012:role/reader"),
@@ -184,6 +205,10 @@ mod tests {
         let service = config.secrets_manager_endpoint_url.as_deref();
         assert_eq!(service, Some("https://vpce.example.com"));
         assert_eq!(config.prefix.as_deref(), Some("production/"));
+        let names: Vec<_> =
+            config.names.iter().map(|(path, id)| (path.as_str(), id.as_str())).collect();
+        let arn = "arn:aws:secretsmanager:x-1:1:secret:a=b";
+        assert_eq!(names, [("db/admin", "rds!db-1234"), ("db/main", arn)]);
         assert_eq!(config.kms_key_id.as_deref(), Some("alias/secrets"));
         let tags = [("note", "a=b"), ("team", "payments")];
         assert_eq!(config.tags, tags.map(|(name, text)| (name.into(), text.into())).into());
@@ -210,6 +235,15 @@ mod tests {
             (SERVICE_ENDPOINT_URL, "http://hunter2.example.com"),
             (PREFIX, "hunter2?"),
             (PREFIX, "a//b"),
+            (NAMES, "hunter2"),
+            (NAMES, "hunter 2=name"),
+            (NAMES, "a="),
+            (NAMES, "a=hunter2\u{7}x"),
+            (NAMES, "a=arn:hunter2"),
+            (NAMES, "a=arn:aws:s3:::hunter2"),
+            (NAMES, "a=arn:aws:secretsmanager:eu-central-1:1:secret:"),
+            (NAMES, "a=x, a=y"),
+            (NAMES, "a=x, b=x"),
             (TAGS, "hunter2"),
             (TAGS, "aws:x=hunter2"),
             (TAGS, "x=hunter2!"),

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use strongroom_core::{Backend as _, ErrorKind, Operation};
+use strongroom_core::{Backend as _, ErrorKind, Operation, Version, VersionSelector};
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::stub::{Reply, Stub};
 
@@ -185,4 +185,18 @@ async fn a_refused_connection_is_unavailable_to_every_operation() {
     for result in backend.get_many(&[key(), path("other")]).await {
         transient(Operation::Get, ErrorKind::Unavailable, result);
     }
+}
+
+/// AWS takes that label if a request names none, but other servers of this API take the version that was
+/// written last.
+#[tokio::test]
+async fn a_read_asks_for_the_active_version_by_its_label() {
+    let fake = Fake::new();
+    let backend = fake.open_without_metadata().await;
+    value(&backend).await.unwrap();
+    let exact = VersionSelector::Exact(Version::new(FIRST));
+    backend.get(&key(), &exact).await.unwrap();
+    let requests = fake.bodies("GetSecretValue");
+    assert_eq!(requests[0], json!({ "SecretId": "key", "VersionStage": "AWSCURRENT" }));
+    assert_eq!(requests[1], json!({ "SecretId": "key", "VersionId": FIRST }));
 }

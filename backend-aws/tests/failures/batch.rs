@@ -5,7 +5,9 @@ use strongroom_backend_aws::AwsBackend;
 use strongroom_core::{Backend as _, Error, ErrorKind, Operation, Result, Secret, SecretPath};
 use strongroom_testkit::canary::CANARY;
 
-use crate::fake::{FIRST, Fake, documented_answer, html, ok, read, refusal, refusal_with_message};
+use crate::fake::{
+    FIRST, Fake, SECOND, documented_answer, html, ok, read, refusal, refusal_with_message,
+};
 use crate::support::{open, path, permanent, transient};
 
 fn paths(count: usize) -> Vec<SecretPath> {
@@ -97,6 +99,25 @@ async fn reads_secrets_that_a_batch_omits_one_by_one() {
     assert_all_read(&backend.get_many(&paths(5)).await);
     assert_eq!(fake.take_requests_sorted(), ["BatchGetSecretValue", "GetSecretValue"]);
     assert_eq!(fake.bodies("GetSecretValue")[0]["SecretId"], "key-00");
+}
+
+/// A batch names no label. Other servers of this API answer with the version that was written last.
+#[tokio::test]
+async fn reads_a_secret_again_whose_batch_gives_another_version_than_the_active_one() {
+    let fake = Fake::new();
+    let backend = open_backend(&fake).await;
+    fake.on("BatchGetSecretValue", |body| {
+        let names = requested_names(body);
+        let mut values: Vec<_> = names.iter().map(|name| read(name, FIRST)).collect();
+        values[0] = read(names[0], SECOND);
+        values[0]["VersionStages"] = json!(["AWSPREVIOUS"]);
+        values[1] = read(names[1], SECOND);
+        values[1].as_object_mut().unwrap().remove("VersionStages");
+        ok(&json!({ "SecretValues": values }))
+    });
+    assert_all_read(&backend.get_many(&paths(3)).await);
+    let requests = ["BatchGetSecretValue", "GetSecretValue", "GetSecretValue"];
+    assert_eq!(fake.take_requests_sorted(), requests);
 }
 
 #[tokio::test]

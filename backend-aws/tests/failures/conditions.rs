@@ -7,11 +7,12 @@ use strongroom_core::{Backend as _, ErrorKind, Operation, PutOptions, Version};
 use strongroom_testkit::stub::Reply;
 
 use crate::fake::{
-    FIRST, Fake, SECOND, THIRD, described, documented_answer, html, key, ok, put, refusal,
-    refusal_with_message, value,
+    FIRST, Fake, SECOND, THIRD, described, described_with, documented_answer, html, key, ok, put,
+    refusal, refusal_with_message, value, version,
 };
-use crate::support::{permanent, transient};
+use crate::support::{expect_failure, permanent, transient};
 
+const LIST_VERSIONS: &str = "ListSecretVersionIds";
 const MOVE_LABEL: &str = "UpdateSecretVersionStage";
 const PENDING: &str = "STRONGROOM_PENDING";
 const ATTACHED_TO_ANOTHER: &str =
@@ -32,6 +33,8 @@ impl ActiveVersion {
         let active = Arc::new(Mutex::new(FIRST.to_owned()));
         let shown = Arc::clone(&active);
         fake.on("DescribeSecret", move |_| ok(&described("key", &shown.lock().unwrap())));
+        let versions = [version(FIRST, &["AWSCURRENT"]), version(THIRD, &[])];
+        fake.always(LIST_VERSIONS, ok(&json!({ "Name": "key", "Versions": versions })));
         let moved = Arc::clone(&active);
         fake.on(MOVE_LABEL, move |body| {
             if body["VersionStage"] == "AWSCURRENT" {
@@ -241,7 +244,50 @@ async fn a_rollback_that_the_secret_does_not_allow_is_invalid_input() {
     let error = permanent(Operation::Rollback, ErrorKind::InvalidInput, roll_back(&backend).await);
     assert!(error.to_string().contains("present state"), "{error}");
     assert_eq!(active.id(), FIRST);
-    assert_eq!(fake.take_requests_sorted(), ["DescribeSecret", "DescribeSecret", MOVE_LABEL]);
+    let requests = ["DescribeSecret", "DescribeSecret", LIST_VERSIONS, MOVE_LABEL];
+    assert_eq!(fake.take_requests_sorted(), requests);
+}
+
+#[tokio::test]
+async fn a_rollback_moves_the_label_only_to_a_version_that_exists() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let active = ActiveVersion::track(&fake, move_label);
+    let missing = Version::new(SECOND);
+    let result = backend.rollback(&key(), &missing).await;
+    let error = permanent(Operation::Rollback, ErrorKind::NotFound, result);
+    assert!(error.to_string().contains("no such version"), "{error}");
+    assert_eq!(fake.count(MOVE_LABEL), 0);
+    assert_eq!(active.id(), FIRST);
+
+    fake.always(LIST_VERSIONS, refusal("AccessDeniedException"));
+    let error = permanent(Operation::Rollback, ErrorKind::Denied, roll_back(&backend).await);
+    assert!(error.advice().contains("secretsmanager:ListSecretVersionIds"), "{error}");
+    assert_eq!(fake.count(MOVE_LABEL), 0);
+}
+
+#[tokio::test]
+async fn a_rollback_to_a_version_with_a_label_lists_no_versions() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    let versions = json!({ FIRST: ["AWSCURRENT"], THIRD: ["AWSPREVIOUS"] });
+    let members = json!({ "VersionIdsToStages": versions });
+    fake.always("DescribeSecret", ok(&described_with("key", FIRST, &members)));
+    roll_back(&backend).await.unwrap();
+    assert_eq!(fake.take_requests(), ["DescribeSecret", MOVE_LABEL]);
+}
+
+/// A server that ignores the token of a request has written a version of another id, or none.
+#[tokio::test]
+async fn a_label_moves_only_to_the_version_that_was_written() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    for answer in [json!({ "Name": "key", "VersionId": SECOND }), json!({ "Name": "key" })] {
+        fake.always("PutSecretValue", ok(&answer));
+        let result = put(&backend, if_unchanged()).await;
+        expect_failure(Operation::Put, ErrorKind::Unavailable, result);
+        assert_eq!(fake.count(MOVE_LABEL), 0);
+    }
 }
 
 #[tokio::test]
@@ -254,7 +300,8 @@ async fn a_rollback_to_a_missing_version_is_not_found() {
         let error = permanent(Operation::Rollback, ErrorKind::NotFound, roll_back(&backend).await);
         assert!(error.to_string().contains("no such version"), "{error}");
         assert_eq!(active.id(), FIRST);
-        assert_eq!(fake.take_requests_sorted(), ["DescribeSecret", "DescribeSecret", MOVE_LABEL]);
+        let requests = ["DescribeSecret", "DescribeSecret", LIST_VERSIONS, MOVE_LABEL];
+        assert_eq!(fake.take_requests_sorted(), requests);
     }
     let result = backend.rollback(&key(), &Version::new("7")).await;
     permanent(Operation::Rollback, ErrorKind::NotFound, result);

@@ -143,7 +143,7 @@ async fn classifies_errors_that_concern_the_secret() {
         (
             refusal_with_message("InvalidRequestException", "because it was marked for deletion."),
             ErrorKind::NotFound,
-            "check the path",
+            "the secret is deleted",
         ),
         (
             refusal_with_message(
@@ -151,12 +151,12 @@ async fn classifies_errors_that_concern_the_secret() {
                 "because it is scheduled for deletion.",
             ),
             ErrorKind::NotFound,
-            "check the path",
+            "the secret is deleted",
         ),
         (
             refusal_with_message("InvalidRequestException", "because it was marked deleted."),
             ErrorKind::NotFound,
-            "check the path",
+            "the secret is deleted",
         ),
     ] {
         let error = error_message(reply, kind, false, 1).await;

@@ -173,7 +173,8 @@ pub(crate) fn documented_answer(action: &str, body: &Value) -> Reply {
         "DeleteSecret" => json!({ "ARN": arn(name), "Name": name, "DeletionDate": 1.7e9 }),
         "ListSecrets" => json!({ "SecretList": [listed("key")] }),
         "ListSecretVersionIds" => {
-            json!({ "ARN": arn(name), "Name": name, "Versions": [version(FIRST, &["AWSCURRENT"])] })
+            let versions = [version(FIRST, &["AWSCURRENT"]), version(SECOND, &[])];
+            json!({ "ARN": arn(name), "Name": name, "Versions": versions })
         }
         _ => json!({ "ARN": arn(name), "Name": name }),
     })
@@ -266,21 +267,30 @@ pub(crate) async fn put(backend: &AwsBackend, options: PutOptions) -> Result<Ver
 
 /// Runs an operation in a form that sends all of its actions.
 pub(crate) async fn run_operation(backend: &AwsBackend, operation: Operation) -> Result<()> {
+    run_operation_at(backend, &key(), operation).await
+}
+
+/// The same for a secret at `path`.
+pub(crate) async fn run_operation_at(
+    backend: &AwsBackend,
+    path: &SecretPath,
+    operation: Operation,
+) -> Result<()> {
     match operation {
-        Operation::Get => value(backend).await.map(drop),
-        Operation::Put => put(backend, PutOptions::new()).await.map(drop),
-        Operation::Delete => backend.delete(&key()).await,
-        Operation::Undelete => backend.undelete(&key()).await,
-        Operation::Destroy => backend.destroy(&key()).await,
+        Operation::Get => backend.get(path, &VersionSelector::Active).await.map(drop),
+        Operation::Put => backend.put(path, canary::text("put"), PutOptions::new()).await.map(drop),
+        Operation::Delete => backend.delete(path).await,
+        Operation::Undelete => backend.undelete(path).await,
+        Operation::Destroy => backend.destroy(path).await,
         Operation::List => backend.list(None, &ListOptions::new()).await.map(drop),
-        Operation::Versions => backend.versions(&key()).await.map(drop),
-        Operation::Rollback => backend.rollback(&key(), &Version::new(SECOND)).await.map(drop),
-        Operation::Describe => backend.describe(&key()).await.map(drop),
+        Operation::Versions => backend.versions(path).await.map(drop),
+        Operation::Rollback => backend.rollback(path, &Version::new(SECOND)).await.map(drop),
+        Operation::Describe => backend.describe(path).await.map(drop),
         Operation::Annotate => {
             let patch = MetadataPatch::new().tag("team", "payments").description("changed");
-            backend.annotate(&key(), &patch).await
+            backend.annotate(path, &patch).await
         }
-        Operation::Rotate => backend.rotate(&key()).await.map(drop),
+        Operation::Rotate => backend.rotate(path).await.map(drop),
         Operation::Health => backend.health().await.map(drop),
         other => panic!("no test runs {other}"),
     }

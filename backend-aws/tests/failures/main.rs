@@ -20,6 +20,7 @@ mod external_tags;
 mod fake;
 mod health;
 mod metadata_cache;
+mod names;
 mod network;
 mod pages;
 mod put_to_deleted;
