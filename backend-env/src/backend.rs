@@ -1,17 +1,19 @@
 //! The backend itself.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use strongroom_core::{
     Backend, BackendInfo, Capabilities, Error, ErrorKind, Health, HealthStatus, Metadata,
     Operation, Problems, Result, Secret, SecretPath, SecretValue, Version, VersionSelector,
 };
+use tracing::warn;
 
 use crate::EnvConfig;
-use crate::dotenv::DotenvVariables;
+use crate::dotenv_variables::DotenvVariables;
 use crate::variable::Naming;
 
 const KIND: &str = "env";
@@ -45,6 +47,8 @@ pub struct EnvBackend {
     file: Option<PathBuf>,
     /// The variables of the file; empty without a file, `None` once closed.
     variables: RwLock<Option<DotenvVariables>>,
+    /// The empty variables that a warning has named.
+    reported_empty: Mutex<BTreeSet<String>>,
 }
 
 impl EnvBackend {
@@ -52,17 +56,16 @@ impl EnvBackend {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with every problem: a prefix that no variable can begin with; a file
-    /// that is missing, unreadable, larger than 1 MiB, not UTF-8 or malformed, or sets a variable
-    /// twice.
-    #[expect(clippy::unused_async, reason = "every backend is opened by the same call")]
+    /// that is missing, unreadable, larger than 1 MiB, not UTF-8 or malformed, or a pipe that is empty
+    /// or does not end within 30 s.
     pub async fn open(config: EnvConfig) -> Result<Self> {
         let mut problems = Problems::new();
         config.check(&mut problems);
         let EnvConfig { prefix, fallback, file, names } = config;
-        let variables = file
-            .as_deref()
-            .map(|file| DotenvVariables::read(file, &mut problems))
-            .unwrap_or_default();
+        let variables = match &file {
+            Some(file) => DotenvVariables::read(file, &mut problems).await,
+            None => DotenvVariables::default(),
+        };
         problems
             .into_result()
             .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
@@ -70,7 +73,8 @@ impl EnvBackend {
         let instance = instance(&naming, file.as_deref());
         let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
         info.alternatives = "the backend `hashicorp`, `aws` or `native`".into();
-        Ok(Self { info, naming, file, variables: RwLock::new(Some(variables)) })
+        let variables = RwLock::new(Some(variables));
+        Ok(Self { info, naming, file, variables, reported_empty: Mutex::default() })
     }
 
     fn read(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
@@ -86,10 +90,43 @@ impl EnvBackend {
             let value = [Some(&full), fallback.as_ref()]
                 .into_iter()
                 .flatten()
-                .find_map(|name| in_environment(name).or_else(|| file.get(name)))
+                .find_map(|name| self.lookup(name, file))
                 .ok_or_else(|| self.not_found(&full, fallback.as_deref()))?;
             Ok(Secret::new(path.clone(), Version::from(ONLY_VERSION), Metadata::default(), value))
         })
+    }
+
+    /// The value of a variable. The environment comes first, also with an empty value.
+    fn lookup(&self, name: &str, file: &DotenvVariables) -> Option<SecretValue> {
+        let (in_environment, in_file) = (in_environment(name), file.get(name));
+        let hides_file =
+            in_environment.is_some() && in_file.as_ref().is_some_and(|value| !value.is_empty());
+        let value = in_environment.or(in_file)?;
+        if value.is_empty() {
+            self.report_empty(name, hides_file);
+        }
+        Some(value)
+    }
+
+    /// Warns once that a variable is empty: often it was meant to be set, or not to be there.
+    fn report_empty(&self, name: &str, hides_file: bool) {
+        let mut reported = self.reported_empty.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reported.insert(name.to_owned()) {
+            return;
+        }
+        if let Some(file) = self.file.as_deref().filter(|_| hides_file) {
+            warn!(
+                variable = name,
+                "the variable is empty in the environment, which hides its value in `{}`; unset it, or \
+                 set it to the value",
+                file.display()
+            );
+        } else {
+            warn!(
+                variable = name,
+                "the variable is set but empty, so the secret is empty; set it to the value, or unset it"
+            );
+        }
     }
 
     fn not_found(&self, full: &str, fallback: Option<&str>) -> Error {

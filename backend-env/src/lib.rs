@@ -57,7 +57,7 @@
 //!
 //! - The environment of the process is read at every `get`; it wins over the `.env` file.
 //! - A variable that is set but empty is a secret with an empty value, and is found. Thus an empty
-//!   variable in the environment hides the one in the file.
+//!   variable in the environment hides the one in the file. The first read of each gets a WARN.
 //! - A value that is UTF-8 is text. Any other is binary: on Unix the very bytes, elsewhere the
 //!   encoding of the standard library. A variable cannot hold a NUL byte.
 //! - The size is limited by the system alone. Linux takes at most 128 KiB for one `NAME=value` and
@@ -69,18 +69,17 @@
 //! # The `.env` file
 //!
 //! Read once, when the backend is opened, and never exported: child processes do not inherit it. A
-//! relative path starts at the working directory; no other directory is searched. The file is
-//! UTF-8, a byte order mark is skipped. A file that is missing, unreadable, over 1 MiB or has a
-//! malformed line or two lines for one name is refused, with the lines' numbers. No error repeats
-//! anything from the file, not even a name: a line of a badly pasted key can look like one.
+//! relative path starts at the working directory; no other directory is searched. Whatever can be
+//! opened is read whole, on a thread of its own: also a pipe, such as `/dev/fd/63` of a shell's
+//! `<(…)`, whose writer has 30 s to finish. A pipe can be read only once, so an empty one is refused.
 //!
-//! The syntax is that of the `dotenvy` crate: `NAME=value` per line, `export` in front allowed, a
-//! comment after `#`. A value with spaces, quotes, `#`, `\` or line breaks needs quotes.
+//! The file is UTF-8, a byte order mark is skipped. A file that is missing, unreadable, over 1 MiB or
+//! malformed is refused, with the numbers of the lines and what is wrong with each. No error
+//! repeats anything from the file, not even a name: a line of a badly pasted key can look like one. Of
+//! two lines for one name the last counts, and a WARN gives their numbers.
 //!
-//! **`$` is special outside single quotes.** `${NAME}` is replaced by that variable of the
-//! environment or else of an earlier line, by nothing if there is none; `$NAME` likewise, but the
-//! name ends before the first `_`. So `PASSWORD=pa$word` gives `pa`. Write `PASSWORD='pa$word'`, or
-//! `\$`.
+//! The syntax is that of the module [`dotenv`]: `NAME=value` per line, `export` in front allowed, a
+//! comment after `#`, single and double quotes. `$` is a character like any other.
 //!
 //! # Security
 //!
@@ -91,13 +90,14 @@
 //! Use both for development, and a store for production.
 //!
 //! The values of the file are kept in wiped memory, and are wiped when the backend is closed or
-//! dropped. So is the buffer that the file is read into. The parser works on copies of its own (the
-//! current line, a map for `${NAME}`, strings that grow), which it frees without wiping: fragments
-//! of the file can remain in freed memory after opening.
+//! dropped. So is the buffer that the file is read into. The parser works on that buffer, and copies
+//! each value once.
 
 mod backend;
 mod config;
-mod dotenv;
+pub mod dotenv;
+mod dotenv_file;
+mod dotenv_variables;
 mod settings;
 mod variable;
 

@@ -18,6 +18,7 @@ use strongroom_core::{
     Backend, Capabilities, Error, ErrorKind, HealthStatus, ListOptions, MetadataPatch, Operation,
     PutOptions, Result, Secret, SecretPath, ValueFormat, Version, VersionSelector,
 };
+use strongroom_testkit::log::Log;
 
 const IN_CHILD: &str = "STRONGROOM_TEST_IN_CHILD";
 /// Where the child finds its `.env` file.
@@ -126,6 +127,31 @@ fn an_empty_variable_is_an_empty_value() {
 }
 
 #[test]
+fn an_empty_variable_is_reported_once() {
+    let (_directory, file) = env_file(&format!("ZZ_HIDDEN={CANARY}\nZZ_BLANK=\nZZ_SET=1\n"));
+    let variables = [("ZZ_HIDDEN", "".into()), ("ZZ_EMPTY", "".into()), file];
+    with_environment("an_empty_variable_is_reported_once", &variables, async || {
+        let log = Log::default();
+        let guard = log.capture();
+        let backend = EnvBackend::open(with_file()).await.unwrap();
+        for _ in 0..3 {
+            for name in ["zz/hidden", "zz/empty", "zz/blank", "zz/set"] {
+                get(&backend, name).await.unwrap();
+            }
+        }
+        drop(guard);
+        let log = log.text();
+        let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+        let [hidden, empty, blank] = warnings.as_slice() else { panic!("{log}") };
+        assert!(hidden.contains("ZZ_HIDDEN") && hidden.contains("hides its value"), "{hidden}");
+        assert!(hidden.contains(&env::var(FILE).unwrap()) && hidden.contains("unset"), "{hidden}");
+        assert!(empty.contains("ZZ_EMPTY") && empty.contains("set but empty"), "{empty}");
+        assert!(blank.contains("ZZ_BLANK") && blank.contains("set but empty"), "{blank}");
+        assert!(!log.contains(CANARY), "{log}");
+    });
+}
+
+#[test]
 fn large_values_are_whole() {
     let large = "x".repeat(100 * 1024);
     let variables = [("ZZ_LARGE", large.clone().into())];
@@ -143,6 +169,28 @@ fn the_environment_wins_over_the_file() {
         assert_eq!(read(with_file(), "zz/file").await, "from-file");
         assert!(env::var_os("ZZ_FILE").is_none(), "the file was exported");
     });
+}
+
+/// The shell's `<(…)` is a pipe under `/dev/fd`.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_a_shell_serves_through_a_pipe_is_read() {
+    let test = "a_file_that_a_shell_serves_through_a_pipe_is_read";
+    if env::var_os(IN_CHILD).is_some() {
+        return with_environment(test, &[], async || {
+            assert_eq!(read(EnvConfig::from_env().unwrap(), "zz/piped").await, "p@$$w0rd");
+        });
+    }
+    let run = "SECRETS_ENV_FILE=<(sleep 0.1; echo 'ZZ_PIPED=p@$$w0rd') \"$0\" \"$@\"";
+    let output = Command::new("bash")
+        .args(["-c", run])
+        .arg(env::current_exe().unwrap())
+        .args([test, "--exact"])
+        .env(IN_CHILD, "1")
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && shown.contains("1 passed"), "{shown}");
 }
 
 #[test]
@@ -304,10 +352,9 @@ fn all_problems_of_opening_are_one_error_without_content() {
         assert_eq!(error.operation(), Some(Operation::Open));
         assert_eq!(error.backend(), Some("env"));
         let problems = error.problems();
-        assert_eq!(problems.len(), 3, "{error}");
+        assert_eq!(problems.len(), 2, "{error}");
         assert!(problems[0].contains("`EnvConfig::prefix`"), "{error}");
-        assert!(problems[1].contains("lines 2, 4;"), "{error}");
-        assert!(problems[2].contains("line 3 (as line 1);"), "{error}");
+        assert!(problems[1].contains("line 2: ") && problems[1].contains("line 4: "), "{error}");
         let shown = format!("{error} {error:?} {error:#?}");
         assert!(!shown.contains(CANARY) && !shown.contains("2-bad"), "{shown}");
     });

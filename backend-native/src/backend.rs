@@ -1,17 +1,21 @@
 //! The backend: reads run on the thread of the caller, writes on the writer thread.
 
 use std::fmt;
+use std::sync::Arc;
 
 use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Capability, Description, Error, Health, ListOptions,
-    ListPage, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath, SecretValue,
-    Version, VersionInfo, VersionSelector, async_trait,
+    Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
+    Health, HealthStatus, ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result,
+    Secret, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
+    async_trait,
 };
 
 use crate::config::NativeConfig;
-use crate::error::KIND;
-use crate::reader::Readers;
+use crate::error::{KIND, name_store};
+use crate::reader::{Reader, Readers};
 use crate::rewrap::{self, KekRotation};
+use crate::slot::StoreSlot;
+use crate::store::IfMissing;
 use crate::write::{self, Retention};
 use crate::writer::{SharedTransaction, Writer};
 
@@ -19,25 +23,30 @@ use crate::writer::{SharedTransaction, Writer};
 /// file open; each sees the writes of the others at its next read.
 pub struct NativeBackend {
     info: BackendInfo,
+    names: SettingNames,
+    slot: Arc<StoreSlot>,
     readers: Readers,
     writer: Writer,
     retention: Retention,
 }
 
 impl NativeBackend {
-    /// Opens a store, and creates it if it does not exist, together with its key file if that does
-    /// not exist either. Emits a `tracing` event at the level WARN for each file it creates.
+    /// Opens a store. A missing store is created by the first `put`, or here if
+    /// [`NativeConfig::create`] is set, together with its key file if that does not exist either. Emits a
+    /// `tracing` event at the level WARN for each file that is created, and if there is no store yet.
     ///
     /// # Errors
-    /// [`Config`](strongroom_core::ErrorKind::Config): a path cannot be used, others can read the
-    /// store or the key file, the key file of an existing store is missing, or the file is not a
-    /// Strongroom store. [`Unauthenticated`](strongroom_core::ErrorKind::Unauthenticated): the key
+    /// [`Config`](strongroom_core::ErrorKind::Config): a path cannot be used, others can access the
+    /// store or the key file, the key file of an existing store is missing, the file is not a
+    /// Strongroom store, or it is mounted without its folder or on a network file system.
+    /// [`Denied`](strongroom_core::ErrorKind::Denied): the store or its folder is read-only.
+    /// [`Unauthenticated`](strongroom_core::ErrorKind::Unauthenticated): the key
     /// does not open this store. [`Unsupported`](strongroom_core::ErrorKind::Unsupported): a newer
     /// release wrote it. [`Corrupt`](strongroom_core::ErrorKind::Corrupt): it is damaged.
     pub async fn open(config: NativeConfig) -> Result<Self> {
         let retention = Retention { versions: config.keep_versions, days: config.keep_days };
         let names = config.names.clone();
-        let (writer, store) = Writer::start(config)
+        let (writer, slot) = Writer::start(config)
             .await
             .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
         let capabilities = Capabilities::none().with_all(&[
@@ -51,8 +60,9 @@ impl NativeBackend {
             Capability::List,
             Capability::Metadata,
         ]);
-        let info = BackendInfo::new(KIND, store.path().display().to_string(), capabilities);
-        Ok(Self { info, readers: Readers::new(store), writer, retention })
+        let info = BackendInfo::new(KIND, slot.path().display().to_string(), capabilities);
+        let readers = Readers::new(Arc::clone(&slot));
+        Ok(Self { info, names, slot, readers, writer, retention })
     }
 
     /// Starts a new key-encryption key and rewraps every data key; values are not touched. Other
@@ -68,27 +78,48 @@ impl NativeBackend {
     pub async fn rotate_kek(&self) -> Result<KekRotation> {
         rewrap::rotate(&self.writer)
             .await
-            .map_err(|error| with_context(error, Operation::Rotate, None))
+            .map_err(|error| self.with_context(error, Operation::Rotate, None))
+    }
+
+    /// Runs a read, after opening a store that another process has created meanwhile.
+    async fn read<T>(
+        &self,
+        operation: Operation,
+        path: Option<&SecretPath>,
+        read: impl FnOnce(&mut Reader) -> Result<T>,
+    ) -> Result<T> {
+        let opened = if self.slot.has_appeared() {
+            self.writer.submit(IfMissing::Leave, |_| Ok(())).await
+        } else {
+            Ok(())
+        };
+        opened
+            .and_then(|()| self.readers.run(read))
+            .map_err(|error| self.with_context(error, operation, path))
     }
 
     async fn write<T: Send + 'static>(
         &self,
         operation: Operation,
         path: &SecretPath,
+        if_missing: IfMissing,
         write: impl FnOnce(&SharedTransaction<'_>, &SecretPath) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let owned = path.clone();
-        let result = self.writer.submit(move |transaction| write(transaction, &owned)).await;
-        result.map_err(|error| with_context(error, operation, Some(path)))
+        let write = move |transaction: &SharedTransaction<'_>| write(transaction, &owned);
+        let result = self.writer.submit(if_missing, write).await;
+        result.map_err(|error| self.with_context(error, operation, Some(path)))
     }
-}
 
-/// Adds the operation, the path and the backend to an error.
-fn with_context(error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
-    let error = error.during(operation).from_backend(KIND);
-    match path {
-        Some(path) => error.at(path),
-        None => error,
+    /// Adds the operation, the path, the backend and the store to an error, and names settings as the
+    /// caller set them.
+    fn with_context(&self, error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
+        let error = self.names.rename(name_store(error, self.slot.path()));
+        let error = error.during(operation).from_backend(KIND);
+        match path {
+            Some(path) => error.at(path),
+            None => error,
+        }
     }
 }
 
@@ -104,15 +135,15 @@ impl Backend for NativeBackend {
             VersionSelector::Exact(version) => Some(version),
             _ => return Err(self.info.unsupported(Operation::Get).at(path)),
         };
-        self.readers
-            .run(|reader| reader.get(path, exact))
-            .map_err(|error| with_context(error, Operation::Get, Some(path)))
+        self.read(Operation::Get, Some(path), |reader| reader.get(path, exact)).await
     }
 
     async fn health(&self) -> Result<Health> {
-        self.readers
-            .run(|reader| reader.health())
-            .map_err(|error| with_context(error, Operation::Health, None))
+        if self.slot.is_missing() && !self.slot.has_appeared() {
+            let missing = "missing; the first write creates it";
+            return Ok(Health::new(HealthStatus::Degraded).detail("store", missing));
+        }
+        self.read(Operation::Health, None, |reader| reader.health()).await
     }
 
     async fn put(
@@ -122,53 +153,58 @@ impl Backend for NativeBackend {
         options: PutOptions,
     ) -> Result<Version> {
         let retention = self.retention;
-        self.write(Operation::Put, path, move |transaction, path| {
+        let if_missing = match options.condition {
+            // It cannot succeed without a store.
+            Condition::MustBeVersion(_) => IfMissing::Leave,
+            _ => IfMissing::Create,
+        };
+        let written = self.write(Operation::Put, path, if_missing, move |transaction, path| {
             write::put(transaction, path, &value, &options, retention)
+        });
+        written.await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                write::no_such_secret().during(Operation::Put).from_backend(KIND).at(path)
+            }
+            _ => error,
         })
-        .await
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
-        self.write(Operation::Delete, path, write::delete).await
+        unless_missing(self.write(Operation::Delete, path, IfMissing::Leave, write::delete).await)
     }
 
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
-        self.write(Operation::Undelete, path, write::undelete).await
+        self.write(Operation::Undelete, path, IfMissing::Leave, write::undelete).await
     }
 
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        self.write(Operation::Destroy, path, write::destroy).await
+        unless_missing(self.write(Operation::Destroy, path, IfMissing::Leave, write::destroy).await)
     }
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
-        self.readers
-            .run(|reader| reader.list(prefix, options))
-            .map_err(|error| with_context(error, Operation::List, prefix))
+        let page = self.read(Operation::List, prefix, |reader| reader.list(prefix, options)).await;
+        unless_missing(page)
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        self.readers
-            .run(|reader| reader.versions(path))
-            .map_err(|error| with_context(error, Operation::Versions, Some(path)))
+        self.read(Operation::Versions, Some(path), |reader| reader.versions(path)).await
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
         let version = version.clone();
-        self.write(Operation::Rollback, path, move |transaction, path| {
+        self.write(Operation::Rollback, path, IfMissing::Leave, move |transaction, path| {
             write::rollback(transaction, path, &version)
         })
         .await
     }
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        self.readers
-            .run(|reader| reader.describe(path))
-            .map_err(|error| with_context(error, Operation::Describe, Some(path)))
+        self.read(Operation::Describe, Some(path), |reader| reader.describe(path)).await
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
         let patch = patch.clone();
-        self.write(Operation::Annotate, path, move |transaction, path| {
+        self.write(Operation::Annotate, path, IfMissing::Leave, move |transaction, path| {
             write::annotate(transaction, path, &patch)
         })
         .await
@@ -178,6 +214,15 @@ impl Backend for NativeBackend {
         self.readers.close();
         self.writer.close().await;
         Ok(())
+    }
+}
+
+/// The outcome of an operation that fails with `NotFound` only if there is no store: without one, nothing
+/// is listed, and nothing need be removed.
+fn unless_missing<T: Default>(result: Result<T>) -> Result<T> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(T::default()),
+        other => other,
     }
 }
 

@@ -63,6 +63,15 @@ pub struct NativeConfig {
     pub path: Option<PathBuf>,
     /// The key of the store, or where it is. Required.
     pub key: Option<KeySource>,
+    /// Whether opening creates a missing store; default `false`. Otherwise the first `put` creates it, and
+    /// reads find nothing until then, so that a misspelt path becomes no empty store.
+    pub create: bool,
+    /// The id of a group whose members may access the store and the file with the key or passphrase; by
+    /// default only the owner and root may. A process of that group may also use a store of another user.
+    pub group: Option<u32>,
+    /// Whether the store may be on a file system that several machines can mount, such as NFS; default
+    /// `false`. Writes can be lost if more than one machine opens it, or if its locks do not work.
+    pub allow_network_file_system: bool,
     /// The most versions of a secret to keep, at least 1. `None`: all.
     pub keep_versions: Option<u64>,
     /// How many days a version is kept after another has replaced it, at least 1; the next write of
@@ -73,8 +82,16 @@ pub struct NativeConfig {
 
 impl Default for NativeConfig {
     fn default() -> Self {
-        let names = SettingNames::of_fields(SETTINGS);
-        Self { path: None, key: None, keep_versions: None, keep_days: None, names }
+        Self {
+            path: None,
+            key: None,
+            create: false,
+            group: None,
+            allow_network_file_system: false,
+            keep_versions: None,
+            keep_days: None,
+            names: SettingNames::of_fields(SETTINGS),
+        }
     }
 }
 
@@ -112,6 +129,9 @@ impl fmt::Debug for NativeConfig {
         f.debug_struct("NativeConfig")
             .field("path", &self.path)
             .field("key", &self.key)
+            .field("create", &self.create)
+            .field("group", &self.group)
+            .field("allow_network_file_system", &self.allow_network_file_system)
             .field("keep_versions", &self.keep_versions)
             .field("keep_days", &self.keep_days)
             .finish_non_exhaustive()

@@ -1,11 +1,13 @@
 //! Maps errors of SQLite and the file system. Their texts are dropped, since they may quote values.
 
 use std::io;
+use std::path::Path;
 
 use rusqlite::ErrorCode;
 use strongroom_core::{Error, ErrorKind};
 
 use crate::crypto::NotAuthentic;
+use crate::settings::{CREATE, PATH};
 
 pub(crate) const KIND: &str = "native";
 
@@ -33,14 +35,14 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
         ErrorCode::CannotOpen => (
             ErrorKind::Unavailable,
             "the store's file cannot be opened",
-            "check that its directory exists and is writable",
+            "check that its folder exists and is writable",
         ),
         ErrorCode::ReadOnly
         | ErrorCode::PermissionDenied
         | ErrorCode::AuthorizationForStatementDenied => (
             ErrorKind::Denied,
-            "the store's file or directory is read-only",
-            "grant this process write access to both",
+            "the store or its folder is read-only",
+            "mount the folder writable, and grant this process write access to both",
         ),
         ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ConstraintViolation => {
             return store_corrupt("the store's file is damaged");
@@ -75,11 +77,41 @@ impl From<NotAuthentic> for Error {
     }
 }
 
-pub(crate) fn not_found() -> Error {
+/// The store at `store` has no such secret.
+pub(crate) fn not_found(store: &Path) -> Error {
     Error::new(
         ErrorKind::NotFound,
         "check the secret's path and that this is the right store, or write the secret first",
     )
+    .because(format!("the store {} does not hold it", store.display()))
+}
+
+/// The store at `store` holds the secret, but deleted.
+pub(crate) fn deleted(store: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, "undelete it, or write it again")
+        .because(format!("it was deleted in the store {}", store.display()))
+}
+
+/// There is no store yet.
+pub(crate) fn no_store(store: &Path) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "check `{PATH}`; a write creates the store, and so does opening it with `{CREATE}`"
+        ),
+    )
+    .because(format!("there is no store at {}", store.display()))
+}
+
+/// Names the store in an error about its files.
+pub(crate) fn name_store(error: Error, store: &Path) -> Error {
+    match error.kind() {
+        ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Corrupt => {
+            let advice = format!("{} (the store is {})", error.advice(), store.display());
+            error.advise(advice)
+        }
+        _ => error,
+    }
 }
 
 pub(crate) fn no_such_version() -> Error {

@@ -1,5 +1,7 @@
-//! Private files: created with mode 0600, and refused if group or others can access them.
+//! Private files: created with mode 0600, and refused if others can access them, or a group that the
+//! configuration does not name.
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,14 +11,19 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::crypto;
 use crate::error::describe_io_error;
-use crate::settings::PATH;
+use crate::location::{self, LOGS};
+use crate::settings::{GROUP, PATH};
 
 /// A larger file is not a key or passphrase file, in bytes.
 const MAX_SECRET_FILE: u64 = 4096;
 
 /// Reads a key or passphrase file. Follows symbolic links, since orchestrators mount secrets behind
 /// them, and checks the permissions of the target.
-pub(crate) fn read_secret(path: &Path, setting: Setting) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_secret(
+    path: &Path,
+    setting: Setting,
+    group: Option<u32>,
+) -> Result<Zeroizing<Vec<u8>>> {
     let reject = |complaint: &str| {
         Error::config(vec![format!("`{setting}`: {}{complaint}", describe_path(path))])
     };
@@ -26,8 +33,8 @@ pub(crate) fn read_secret(path: &Path, setting: Setting) -> Result<Zeroizing<Vec
     if !metadata.is_file() {
         return Err(reject("it is not a regular file; name the file itself"));
     }
-    if let Some(complaint) = permission_problem(&metadata) {
-        return Err(reject(complaint));
+    if let Some(complaint) = permission_problem(&metadata, path, group) {
+        return Err(reject(&complaint));
     }
     if metadata.len() > MAX_SECRET_FILE {
         return Err(reject("it is larger than 4,096 bytes; name the right file"));
@@ -81,13 +88,35 @@ pub(crate) fn create_secret(path: &Path, content: &[u8]) -> io::Result<bool> {
         file.write_all(content)?;
         file.sync_all()
     });
-    // A hard link fails if the name is taken, while a rename would replace the file.
-    let linked = written.and_then(|()| fs::hard_link(&temporary, path));
+    let named =
+        written.and_then(|()| give_name(&temporary, path, |from, to| fs::hard_link(from, to)));
     fs::remove_file(&temporary).or_else(ignore_missing)?;
-    match linked {
+    match named {
         Ok(()) => sync_directory_of(path).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Gives a file its name, unless the name is taken.
+fn give_name(
+    temporary: &Path,
+    path: &Path,
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    match link(temporary, path) {
+        // FAT has no hard links.
+        #[cfg(target_os = "linux")]
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+            ) =>
+        {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?)
+        }
+        other => other,
     }
 }
 
@@ -114,7 +143,11 @@ fn create_private(path: &Path) -> io::Result<File> {
 
 fn sync_directory_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| cfg!(unix) && !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
+        Some(parent) => match File::open(parent)?.sync_all() {
+            // Some file systems cannot sync a directory.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        },
         None => Ok(()),
     }
 }
@@ -129,41 +162,30 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Fails if the path cannot be a store, or if others can access the store or one of its logs.
-pub(crate) fn check_store_files(path: &Path) -> Result<()> {
-    for suffix in ["-wal", "-shm", "-journal"] {
+pub(crate) fn check_store_files(path: &Path, group: Option<u32>) -> Result<()> {
+    for suffix in LOGS {
         let beside = with_suffix(path, suffix);
         let Ok(metadata) = fs::symlink_metadata(&beside) else { continue };
         let complaint = if metadata.is_file() {
-            permission_problem(&metadata)
+            permission_problem(&metadata, &beside, group)
         } else {
-            Some("it is not a regular file; remove it")
+            Some("it is not a regular file; remove it".into())
         };
         if let Some(complaint) = complaint {
-            return Err(path_error(PATH, &beside, complaint));
+            return Err(path_error(PATH, &beside, &complaint));
         }
     }
     let metadata = fs::symlink_metadata(path)
         .map_err(|error| path_error(PATH, path, describe_io_error(&error)))?;
     let complaint = if !metadata.is_file() {
-        Some("it is not a regular file; name the file itself, not a link or directory")
+        Some("it is not a regular file; name the file itself, not a link or directory".into())
     } else if metadata.len() == 1 {
         // SQLite treats it as an empty file and would overwrite it.
-        Some("it is not a Strongroom store; name another path. Nothing was changed")
+        Some("it is not a Strongroom store; name another path. Nothing was changed".into())
     } else {
-        permission_problem(&metadata)
+        permission_problem(&metadata, path, group)
     };
-    if let Some(complaint) = complaint {
-        return Err(path_error(PATH, path, complaint));
-    }
-    #[cfg(unix)]
-    if rustix::fs::access(path, rustix::fs::Access::READ_OK).is_err() {
-        return Err(Error::new(
-            ErrorKind::Denied,
-            "`chown` the store and its directory to the user of this process",
-        )
-        .because("this process may not read the store"));
-    }
-    Ok(())
+    complaint.map_or(Ok(()), |complaint| Err(path_error(PATH, path, &complaint)))
 }
 
 /// Device and inode of a file.
@@ -187,13 +209,18 @@ impl OpenedFile {
         &self.path
     }
 
+    /// The size of the file, in bytes; 0 if it cannot be known.
+    pub(crate) fn len(&self) -> u64 {
+        fs::symlink_metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
     /// Whether the path still leads to the file.
     pub(crate) fn is_in_place(&self) -> bool {
         identity(&self.path).is_ok_and(|identity| identity == self.identity)
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
@@ -212,25 +239,50 @@ fn identity(path: &Path) -> io::Result<Identity> {
     Ok(identity)
 }
 
+/// What is wrong with the owner and mode of a file. Members of `group` may have access.
 #[cfg(unix)]
-fn permission_problem(metadata: &fs::Metadata) -> Option<&'static str> {
+fn permission_problem(
+    metadata: &fs::Metadata,
+    path: &Path,
+    group: Option<u32>,
+) -> Option<Cow<'static, str>> {
     use std::os::unix::fs::MetadataExt;
     let user = rustix::process::geteuid().as_raw();
-    if metadata.mode() & 0o077 != 0 {
-        Some("its group or others can access it; `chmod 600` it")
-    } else if metadata.uid() != user && metadata.uid() != 0 {
-        Some("it belongs to another user; `chown` it to the user of this process")
+    let is_of_group = group == Some(metadata.gid());
+    let (for_group, for_others) = (metadata.mode() & 0o070, metadata.mode() & 0o007);
+    if for_others != 0 || (for_group != 0 && !is_of_group) {
+        if location::keeps_no_permissions(path) {
+            return Some(
+                "its group or others can access it, and its file system keeps no modes: mount that with \
+                 `umask=077` and `uid=` of this process, or put the file on another one"
+                    .into(),
+            );
+        }
+        Some(match group.filter(|_| for_others == 0) {
+            Some(group) => {
+                let owner = metadata.gid();
+                format!("its group {owner} can access it, but `{GROUP}` is {group}; `chgrp` or `chmod 600` it")
+                    .into()
+            }
+            None => "its group or others can access it; `chmod 600` it".into(),
+        })
+    } else if metadata.uid() != user && metadata.uid() != 0 && !is_of_group {
+        Some("it belongs to another user; `chown` it to the user of this process".into())
     } else {
         None
     }
 }
 
 #[cfg(not(unix))]
-fn permission_problem(_metadata: &fs::Metadata) -> Option<&'static str> {
+fn permission_problem(
+    _metadata: &fs::Metadata,
+    _path: &Path,
+    _group: Option<u32>,
+) -> Option<Cow<'static, str>> {
     None
 }
 
-fn path_error(setting: Setting, path: &Path, complaint: &str) -> Error {
+pub(crate) fn path_error(setting: Setting, path: &Path, complaint: &str) -> Error {
     Error::config(vec![format!("`{setting}`: {}: {complaint}", path.display())])
 }
 
@@ -263,5 +315,26 @@ pub(crate) fn cannot_create(setting: Setting, path: &Path, error: &io::Error) ->
             "this directory does not exist; create it, or name another path (`~` is not expanded)",
         ),
         _ => path_error(setting, path, describe_io_error(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_gets_its_name_also_without_hard_links_and_replaces_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let (temporary, path) = (directory.path().join("new"), directory.path().join("key"));
+        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        fs::write(&temporary, "one").unwrap();
+        give_name(&temporary, &path, no_links).unwrap();
+        fs::write(&temporary, "two").unwrap();
+        for link in [no_links, |from: &Path, to: &Path| fs::hard_link(from, to)] {
+            let error = give_name(&temporary, &path, link).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read_to_string(path).unwrap(), "one");
     }
 }

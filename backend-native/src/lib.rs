@@ -8,10 +8,11 @@
 //!
 //! let mut config = NativeConfig::new(KeySource::KeyFile(folder.join("strongroom.key")));
 //! config.path = Some(folder.join("secrets.db"));
-//! let store = NativeBackend::open(config).await?; // creates both files with mode 0600
+//! let store = NativeBackend::open(config).await?;
 //!
 //! let path = SecretPath::parse("openai/api-key")?;
-//! store.put(&path, "sk-1".into(), PutOptions::new()).await?; // on disk when it returns
+//! // Creates both files with mode 0600; on disk when it returns.
+//! store.put(&path, "sk-1".into(), PutOptions::new()).await?;
 //! let secret = store.get(&path, &VersionSelector::Active).await?;
 //! assert_eq!(secret.expose_text()?, "sk-1");
 //! # Ok(())
@@ -32,8 +33,25 @@
 //! - A value may have up to 16 MiB. A write waits up to 10 s for those of other processes.
 //! - Once the file of an open store was removed or replaced, writes and `health` fail. Reads may
 //!   still use the old file: after a restore, open the store again.
+//! - Only a `put` creates a store, or opening with [`NativeConfig::create`]. Until then reads are `NotFound`
+//!   and name the file, listings are empty, and `health` is `Degraded`.
+//! - While no write waits, the store gives room back: a log of more than 8 MiB is truncated, and of empty
+//!   pages the store keeps 4 MiB or a quarter of its size. A store that an earlier release created keeps its
+//!   size.
 //!
-//! The file has to be on a local disk: the write-ahead log needs shared memory between processes.
+//! # Where the file may be
+//! The write-ahead log is beside the file and needs shared memory between processes. Opening refuses what
+//! would separate the two, or keep processes from seeing each other:
+//!
+//! - a file or log that is mounted without its folder, by `/proc/self/mountinfo` on Linux and by device
+//!   numbers elsewhere
+//! - a file with a second name (a hard link), and a link instead of the file
+//! - on Linux, by `statfs`, network file systems (NFS, SMB, AFS, Ceph, Coda, Lustre, GPFS, `BeeGFS`, OCFS2,
+//!   GFS2, NCP), and those that a virtual machine or a program shares (9P, virtiofs, `vboxsf`, FUSE
+//!   other than `fuseblk`), unless [`NativeConfig::allow_network_file_system`] is set. [`SQLite`'s
+//!   documentation](https://sqlite.org/wal.html) excludes them: all processes must be on one machine
+//! - a folder that is read-only, or that this process may not write, since readers write to the `-shm` file
+//! - a file system without shared memory
 //!
 //! Paths, tags and all other metadata are readable in the file, and so are the sizes of values.
 //! An attacker who can write the file can remove a whole secret, or restore an earlier authentic
@@ -120,13 +138,16 @@ mod error;
 mod file;
 mod key_ring;
 mod key_text;
+mod location;
 mod reader;
 mod record;
 mod rewrap;
+mod room;
 mod root_key;
 mod schema;
 mod secret_row;
 mod settings;
+mod slot;
 mod store;
 mod write;
 mod writer;

@@ -19,6 +19,7 @@ use crate::error::{from_sqlite, no_such_version, not_found, record_corrupt};
 use crate::key_ring::{self, KeyRing};
 use crate::record::{self, RecordContext};
 use crate::secret_row::{self, COLUMN_COUNT, SecretRow, columns};
+use crate::slot::StoreSlot;
 use crate::store::Store;
 
 /// How many rows one page of a listing examines: about a millisecond of work.
@@ -43,16 +44,15 @@ const GET_EXACT: &str = get!("?2");
 /// One connection with its key ring for each thread that reads at the same time, opened on first
 /// use.
 pub(crate) struct Readers {
-    /// `None` once the backend is closed.
-    store: Mutex<Option<Arc<Store>>>,
+    store: Arc<StoreSlot>,
     slots: Box<[Mutex<Option<Reader>>]>,
 }
 
 impl Readers {
-    pub(crate) fn new(store: Arc<Store>) -> Self {
+    pub(crate) fn new(store: Arc<StoreSlot>) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
         let slots = std::iter::repeat_with(|| Mutex::new(None)).take(count).collect();
-        Self { store: Mutex::new(Some(store)), slots }
+        Self { store, slots }
     }
 
     /// Runs one read on a free connection, preferably the one that this thread used before.
@@ -61,8 +61,7 @@ impl Readers {
         if let Some(reader) = slot.as_mut() {
             return read(reader);
         }
-        let store = self.store.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        read(slot.insert(Reader::open(store.ok_or_else(Error::backend_closed)?)?))
+        read(slot.insert(Reader::open(self.store.get()?)?))
     }
 
     fn lock_slot(&self) -> Option<MutexGuard<'_, Option<Reader>>> {
@@ -84,7 +83,7 @@ impl Readers {
 
     /// Closes all connections and drops all keys.
     pub(crate) fn close(&self) {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.store.close();
         for slot in &self.slots {
             slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -157,7 +156,9 @@ impl Reader {
                     query.query_row((path.as_str(), version), open).optional()
                 }),
             };
-            opened.map_err(from_sqlite)?.unwrap_or_else(|| Err(not_found().into()))
+            opened
+                .map_err(from_sqlite)?
+                .unwrap_or_else(|| Err(not_found(reader.store.path()).into()))
         })
     }
 
@@ -169,7 +170,8 @@ impl Reader {
         exact: Option<i64>,
     ) -> Result<Secret, ReadError> {
         let KeyRing { mac, store_id, .. } = &self.key_ring;
-        let secret = SecretRow::from_row(row, path, mac, store_id)?.ensure_not_deleted()?;
+        let secret = SecretRow::from_row(row, path, mac, store_id)?;
+        let secret = secret.ensure_not_deleted(self.store.path())?;
         // Most secrets do not expire, and then the clock need not be read.
         if secret.metadata.expires_at.is_some() {
             secret.metadata.ensure_not_expired(SystemTime::now())?;
@@ -190,9 +192,10 @@ impl Reader {
     }
 
     fn load(&self, path: &SecretPath) -> Result<SecretRow> {
+        let store = self.store.path();
         SecretRow::load(&self.connection, path, &self.key_ring.mac, &self.key_ring.store_id)?
-            .ok_or_else(not_found)?
-            .ensure_not_deleted()
+            .ok_or_else(|| not_found(store))?
+            .ensure_not_deleted(store)
     }
 
     pub(crate) fn describe(&self, path: &SecretPath) -> Result<Description> {

@@ -9,6 +9,7 @@ use crate::error::from_sqlite;
 use crate::key_ring::{self, KekState};
 use crate::record;
 use crate::secret_row::{self, SecretRow, columns};
+use crate::store::IfMissing;
 use crate::writer::{SharedTransaction, Writer};
 
 /// How many secrets one transaction rewraps: a few milliseconds, so that other writes do not wait
@@ -33,16 +34,20 @@ pub struct KekRotation {
 }
 
 pub(crate) async fn rotate(writer: &Writer) -> Result<KekRotation> {
-    let resumed = writer.submit(begin).await?;
+    let resumed = writer.submit(IfMissing::Leave, begin).await?;
     let (mut rewrapped, mut damaged, mut after) = (0, 0, Some(Vec::new()));
     while let Some(from) = after {
-        let batch = writer.submit(move |transaction| rewrap_batch(transaction, &from)).await?;
+        let batch = writer
+            .submit(IfMissing::Leave, move |transaction| rewrap_batch(transaction, &from))
+            .await?;
         rewrapped += batch.rewrapped;
         damaged += batch.damaged;
         after = batch.last;
     }
     let keep_old = damaged > 0;
-    let finished = writer.submit(move |transaction| remove_old_keys(transaction, keep_old)).await?;
+    let finished = writer
+        .submit(IfMissing::Leave, move |transaction| remove_old_keys(transaction, keep_old))
+        .await?;
     let (key_id, old_keys_removed) = finished;
     let rotation = KekRotation { key_id, rewrapped, damaged, old_keys_removed, resumed };
     info!(

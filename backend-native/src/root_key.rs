@@ -1,5 +1,6 @@
 //! The root key: its source, its derivation, and the check that it belongs to a store.
 
+use std::io;
 use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params};
@@ -10,12 +11,18 @@ use zeroize::Zeroizing;
 
 use crate::config::KeySource;
 use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes};
-use crate::error::{describe_io_error, record_corrupt};
+use crate::error::describe_io_error;
 use crate::settings::{KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE};
 use crate::{file, key_text};
 
 const RING_KEY: &[u8] = b"strongroom v1 ring key";
 const CHECK: &[u8] = b"strongroom v1 root check";
+
+/// The largest parameters of Argon2id that a store may ask for: four times those that every release has
+/// written, so that an edited file costs no more than 256 MiB and some seconds.
+const MAX_MEMORY_KIB: u32 = 256 * 1024;
+const MAX_PASSES: u32 = 12;
+const MAX_LANES: u32 = 16;
 
 /// How the root key is derived from the secret that the operator holds. Stored in the `store`
 /// table.
@@ -44,12 +51,18 @@ impl Argon2id {
     }
 
     fn derive(&self, passphrase: &[u8]) -> Result<KeyBytes> {
-        // Limits the stored parameters, so that an edited file cannot exhaust the machine.
-        if self.memory_kib > 4 * 1024 * 1024 || self.passes > 64 || self.lanes > 64 {
-            return Err(record_corrupt("the stored parameters of Argon2id are out of range"));
+        let Self { memory_kib, passes, lanes, .. } = *self;
+        let out_of_range = || {
+            Error::new(ErrorKind::Corrupt, "restore the store from a backup").because(format!(
+                "the store's parameters of Argon2id ({memory_kib} KiB, {passes} passes, {lanes} lanes) are \
+                 out of range: at most {MAX_MEMORY_KIB} KiB, {MAX_PASSES} passes and {MAX_LANES} lanes"
+            ))
+        };
+        if memory_kib > MAX_MEMORY_KIB || passes > MAX_PASSES || lanes > MAX_LANES {
+            return Err(out_of_range());
         }
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN))
-            .map_err(|_| record_corrupt("the stored parameters of Argon2id are out of range"))?;
+        let params =
+            Params::new(memory_kib, passes, lanes, Some(KEY_LEN)).map_err(|_| out_of_range())?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
         Argon2::new(Algorithm::Argon2id, argon2::Version::V0x13, params)
             .hash_password_into(passphrase, &self.salt, &mut *key)
@@ -75,25 +88,29 @@ impl RootKey {
     }
 
     /// Fails if `source` holds no valid key or passphrase, before the store creates any file.
-    pub(crate) fn check_source(source: &KeySource) -> Result<()> {
+    pub(crate) fn check_source(source: &KeySource, group: Option<u32>) -> Result<()> {
         match source {
-            KeySource::KeyFile(path) => key_from_file(path).map(drop),
+            KeySource::KeyFile(path) => key_from_file(path, group).map(drop),
             KeySource::Key(text) => key_text::parse_key(text, KEY).map(drop),
             KeySource::Passphrase(text) => key_text::parse_passphrase(text, PASSPHRASE).map(drop),
-            KeySource::PassphraseFile(path) => passphrase_from_file(path).map(drop),
+            KeySource::PassphraseFile(path) => passphrase_from_file(path, group).map(drop),
         }
     }
 
     /// Derives the root key as the store prescribes. Takes about 0.2 s with a passphrase.
-    pub(crate) fn derive(source: &KeySource, derivation: &Derivation) -> Result<Self> {
+    pub(crate) fn derive(
+        source: &KeySource,
+        group: Option<u32>,
+        derivation: &Derivation,
+    ) -> Result<Self> {
         let key = match (source, derivation) {
-            (KeySource::KeyFile(path), Derivation::None) => key_from_file(path)?,
+            (KeySource::KeyFile(path), Derivation::None) => key_from_file(path, group)?,
             (KeySource::Key(text), Derivation::None) => key_text::parse_key(text, KEY)?,
             (KeySource::Passphrase(text), Derivation::Argon2id(argon2id)) => {
                 argon2id.derive(key_text::parse_passphrase(text, PASSPHRASE)?)?
             }
             (KeySource::PassphraseFile(path), Derivation::Argon2id(argon2id)) => {
-                argon2id.derive(&passphrase_from_file(path)?)?
+                argon2id.derive(&passphrase_from_file(path, group)?)?
             }
             (_, Derivation::None) => {
                 return Err(wrong_source("a key, not a passphrase", KEY_FILE, KEY));
@@ -116,8 +133,8 @@ impl RootKey {
     }
 }
 
-fn key_from_file(path: &Path) -> Result<KeyBytes> {
-    let content = file::read_secret(path, KEY_FILE)?;
+fn key_from_file(path: &Path, group: Option<u32>) -> Result<KeyBytes> {
+    let content = file::read_secret(path, KEY_FILE, group)?;
     match <&[u8; KEY_LEN]>::try_from(content.as_slice()) {
         // A typed text has far less than 256 bits of entropy.
         Ok(raw) if raw.iter().all(|byte| matches!(byte, b' '..=b'~')) => {
@@ -154,21 +171,32 @@ pub(crate) fn create_key_file(path: &Path) -> Result<bool> {
     if written != Ok(44) {
         return Err(Error::new(ErrorKind::Internal, "report this").because("base64 failed"));
     }
-    file::create_secret(path, &*text).map_err(|error| {
-        if file::is_disk_full(&error) {
-            return file::cannot_create(KEY_FILE, path, &error);
-        }
-        Error::config(vec![format!(
-            "`{KEY_FILE}`: {}the key file cannot be created: {}; create its directory, or the file \
-             itself with mode 0600 and a key from `openssl rand -base64 32`",
-            file::describe_path(path),
-            describe_io_error(&error)
-        )])
-    })
+    file::create_secret(path, &*text).map_err(|error| cannot_create_key(path, &error))
 }
 
-fn passphrase_from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    let passphrase = file::strip_line_break(file::read_secret(path, PASSPHRASE_FILE)?);
+/// Fails if there is no directory for a new key file.
+pub(crate) fn check_key_directory(path: &Path) -> Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match directory.map(std::fs::metadata) {
+        Some(Err(error)) => Err(cannot_create_key(path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn cannot_create_key(path: &Path, error: &io::Error) -> Error {
+    if file::is_disk_full(error) {
+        return file::cannot_create(KEY_FILE, path, error);
+    }
+    Error::config(vec![format!(
+        "`{KEY_FILE}`: {}the key file cannot be created: {}; create its directory, or the file \
+         itself with mode 0600 and a key from `openssl rand -base64 32`",
+        file::describe_path(path),
+        describe_io_error(error)
+    )])
+}
+
+fn passphrase_from_file(path: &Path, group: Option<u32>) -> Result<Zeroizing<Vec<u8>>> {
+    let passphrase = file::strip_line_break(file::read_secret(path, PASSPHRASE_FILE, group)?);
     key_text::check_length(&passphrase, PASSPHRASE_FILE).map(|()| passphrase)
 }
 
@@ -182,9 +210,21 @@ mod tests {
 
     #[test]
     fn out_of_range_parameters_are_corrupt_not_run() {
-        let parameters = Argon2id { memory_kib: u32::MAX, passes: 3, lanes: 4, salt: [0; 16] };
-        assert_eq!(parameters.derive(b"passphrase").unwrap_err().kind(), ErrorKind::Corrupt);
-        let parameters = Argon2id { memory_kib: 0, passes: 0, lanes: 0, salt: [0; 16] };
-        assert_eq!(parameters.derive(b"passphrase").unwrap_err().kind(), ErrorKind::Corrupt);
+        let written = Argon2id::recommended().unwrap();
+        let out_of_range = [
+            Argon2id { memory_kib: u32::MAX, ..written },
+            Argon2id { memory_kib: MAX_MEMORY_KIB + 1, ..written },
+            Argon2id { passes: MAX_PASSES + 1, ..written },
+            Argon2id { lanes: MAX_LANES + 1, ..written },
+            Argon2id { memory_kib: 0, passes: 0, lanes: 0, ..written },
+        ];
+        for parameters in out_of_range {
+            let error = parameters.derive(b"passphrase").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            let (limit, found) = ("262144 KiB, 12 passes and 16 lanes", parameters.memory_kib);
+            assert!(error.to_string().contains(limit), "{error}");
+            assert!(error.to_string().contains(&format!("({found} KiB, ")), "{error}");
+        }
+        assert!(Argon2id { memory_kib: 64, ..written }.derive(b"passphrase").is_ok());
     }
 }

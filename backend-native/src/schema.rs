@@ -247,6 +247,8 @@ pub(crate) fn initialise(
     connection: &mut Connection,
     fill: impl FnOnce(&Connection) -> Result<()>,
 ) -> Result<bool> {
+    // Lets the store release pages later. Takes effect in an empty database alone, before its first page.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(from_sqlite)?;
     use_write_ahead_log(connection)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)

@@ -1,6 +1,7 @@
 //! A row of the `secrets` table: the metadata of a secret and its range of versions, under a MAC.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::ValueRef;
@@ -8,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use strongroom_core::{Metadata, Result, SecretPath};
 
 use crate::crypto::MacKey;
-use crate::error::{from_sqlite, not_found, record_corrupt};
+use crate::error::{deleted, from_sqlite, record_corrupt};
 use crate::record::{MacInput, RecordContext};
 
 /// The columns that [`SecretRow::from_row`] reads, in order, for use in `concat!`: a statement
@@ -74,8 +75,8 @@ impl SecretRow {
     }
 
     /// Fails with `NotFound` for a deleted secret.
-    pub(crate) fn ensure_not_deleted(self) -> Result<Self> {
-        if self.deleted_at.is_some() { Err(not_found()) } else { Ok(self) }
+    pub(crate) fn ensure_not_deleted(self, store: &Path) -> Result<Self> {
+        if self.deleted_at.is_some() { Err(deleted(store)) } else { Ok(self) }
     }
 
     /// The associated data of one of this secret's versions.

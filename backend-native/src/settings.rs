@@ -8,6 +8,9 @@ setting_table! {
     pub const SETTINGS = {
         PATH = Setting::file("SECRETS_NATIVE_PATH", "NativeConfig::path")
             .meaning("the store's file; unless it is set, in the platform's data directory");
+        CREATE = Setting::flag("SECRETS_NATIVE_CREATE", "NativeConfig::create")
+            .meaning("whether opening creates a missing store; otherwise the first write does")
+            .default_value("false");
         KEY_FILE = Setting::file("SECRETS_NATIVE_KEY_FILE", "KeySource::KeyFile")
             .meaning("a file with the key; one of the four settings that open the store is required");
         KEY = Setting::text("SECRETS_NATIVE_KEY", "KeySource::Key")
@@ -19,6 +22,17 @@ setting_table! {
         PASSPHRASE_FILE =
             Setting::file("SECRETS_NATIVE_PASSPHRASE_FILE", "KeySource::PassphraseFile")
                 .meaning("a file with a passphrase");
+        GROUP = Setting::number("SECRETS_NATIVE_GROUP", "NativeConfig::group", "the group")
+            .meaning(
+                "a group whose members may access the store and the file with the key, such as the \
+                 `fsGroup` of Kubernetes",
+            );
+        NETWORK_FILE_SYSTEM = Setting::flag(
+            "SECRETS_NATIVE_ALLOW_NETWORK_FILE_SYSTEM",
+            "NativeConfig::allow_network_file_system",
+        )
+        .meaning("whether the store may be where several machines could open it")
+        .default_value("false");
         KEEP_VERSIONS = Setting::number(
             "SECRETS_NATIVE_KEEP_VERSIONS",
             "NativeConfig::keep_versions",

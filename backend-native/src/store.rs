@@ -16,7 +16,7 @@ use crate::key_ring::{self, KeyRing, StoreRow};
 use crate::root_key::{self, Derivation, RootKey};
 use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
 use crate::settings::{KEY_FILE, PATH};
-use crate::{crypto, file, secret_row};
+use crate::{crypto, file, location, secret_row};
 
 /// The parts of a store that do not change while it is open.
 pub(crate) struct Store {
@@ -26,31 +26,52 @@ pub(crate) struct Store {
     root: RootKey,
 }
 
+/// What opening does about a store that does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfMissing {
+    /// Creates the store, and its key file if that does not exist either.
+    Create,
+    /// Creates nothing.
+    Leave,
+}
+
 impl Store {
-    /// Opens the store that `config` describes. Creates it and its key file if the store does not
-    /// exist. Blocks: deriving a key from a passphrase takes about 0.2 s.
-    pub(crate) fn open(config: &NativeConfig) -> Result<(Self, Connection)> {
+    /// Opens the store that `config` describes at its resolved `path`. Returns `None` if it does not exist and
+    /// was left so. Blocks: deriving a key from a passphrase takes about 0.2 s.
+    pub(crate) fn open(
+        config: &NativeConfig,
+        path: &Path,
+        if_missing: IfMissing,
+    ) -> Result<Option<(Self, Connection)>> {
         let key = config.validate()?;
-        let path = resolve_path(config.path.as_deref())?;
         if let KeySource::KeyFile(key_file) = key {
             root_key::reject_key_as_path(key_file)?;
         }
-        create_files(&path, key)?;
-        file::check_store_files(&path)?;
-        let mut connection = schema::connect(&path, WRITE_WAIT)?;
+        location::check(path, config.allow_network_file_system)?;
+        if is_empty(path) {
+            if if_missing == IfMissing::Leave {
+                return check_creatable(path, config).map(|()| None);
+            }
+            create_files(path, config)?;
+        }
+        file::check_store_files(path, config.group)?;
+        let mut connection = schema::connect(path, WRITE_WAIT)?;
         if schema::identify(&connection)? == FileContent::Empty {
-            create(&mut connection, key, &path)?;
+            if if_missing == IfMissing::Leave {
+                return Ok(None);
+            }
+            create(&mut connection, config, path)?;
         }
         schema::use_write_ahead_log(&connection)?;
         let row = StoreRow::load(&connection)?;
-        check_key_file_exists(key, &row.derivation, &path)?;
-        let root = RootKey::derive(key, &row.derivation)?;
+        check_key_file_exists(key, &row.derivation, path)?;
+        let root = RootKey::derive(key, config.group, &row.derivation)?;
         key_ring::load(&connection, &row, &root)
-            .map_err(|error| name_key_setting(error, key, &path))?;
+            .map_err(|error| name_key_setting(error, key, path))?;
         crypto::wipe_stack();
-        let [database, log] = OpenedFile::of_store(&path).map_err(|_| store_replaced())?;
+        let [database, log] = OpenedFile::of_store(path).map_err(|_| store_replaced())?;
         let store = Self { database, log, row, root };
-        Ok((store, connection))
+        Ok(Some((store, connection)))
     }
 
     /// Fails if the file was removed or replaced since it was opened: writes to it would be lost.
@@ -59,6 +80,11 @@ impl Store {
             return Ok(());
         }
         Err(store_replaced())
+    }
+
+    /// The size of the write-ahead log, in bytes.
+    pub(crate) fn log_len(&self) -> u64 {
+        self.log.len()
     }
 
     /// Opens another connection to the same file. Checks twice, since the file may be replaced
@@ -86,10 +112,11 @@ impl Store {
     }
 }
 
-/// Resolves the links in the directory of the file, since SQLite is configured to follow none.
-fn resolve_path(configured: Option<&Path>) -> Result<PathBuf> {
-    let path = match configured {
-        Some(path) => path.to_owned(),
+/// Returns the path of the store's file, with the links in its directory resolved, since SQLite is
+/// configured to follow none.
+pub(crate) fn resolve_path(config: &NativeConfig) -> Result<PathBuf> {
+    let path = match &config.path {
+        Some(path) => path.clone(),
         None => default_path()?,
     };
     let parent = match path.parent() {
@@ -98,12 +125,16 @@ fn resolve_path(configured: Option<&Path>) -> Result<PathBuf> {
     };
     let parent =
         parent.canonicalize().map_err(|error| file::cannot_create(PATH, parent, &error))?;
+    if !parent.is_dir() {
+        return Err(file::cannot_create(PATH, &path, &io::ErrorKind::NotADirectory.into()));
+    }
     let name = path.file_name().ok_or_else(|| {
         Error::config(vec![format!("`{PATH}`: {} does not name a file", path.display())])
     })?;
     Ok(parent.join(name))
 }
 
+/// Creates the directory of the default path: unlike a path that is given, it cannot be misspelt.
 fn default_path() -> Result<PathBuf> {
     let platform = etcetera::base_strategy::choose_native_strategy().map_err(|_| {
         Error::config(vec![format!("there is no home directory to keep a store in: set `{PATH}`")])
@@ -114,17 +145,34 @@ fn default_path() -> Result<PathBuf> {
     Ok(directory.join("secrets.db"))
 }
 
+/// Whether there is no file, or an empty one, which becomes a store.
+fn is_empty(path: &Path) -> bool {
+    fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()) == 0
+}
+
+/// Fails if a write could not create the missing store. Creates nothing.
+fn check_creatable(path: &Path, config: &NativeConfig) -> Result<()> {
+    match config.validate()? {
+        KeySource::KeyFile(key_file) if is_missing(key_file) => {
+            root_key::check_key_directory(key_file)?;
+        }
+        key => RootKey::check_source(key, config.group)?,
+    }
+    if path.exists() { file::check_store_files(path, config.group) } else { Ok(()) }
+}
+
 /// Creates the key file and the empty file of a missing store.
-fn create_files(path: &Path, source: &KeySource) -> Result<()> {
+fn create_files(path: &Path, config: &NativeConfig) -> Result<()> {
     // Closing a file releases all POSIX locks of this process on it, also those of another opening.
     static CREATION: Mutex<()> = Mutex::new(());
     let _guard = CREATION.lock().unwrap_or_else(PoisonError::into_inner);
-    if fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()) > 0 {
+    if !is_empty(path) {
         return Ok(());
     }
+    let key = config.validate()?;
     // The key first: a process that starts at the same time must not find a store without its key.
-    create_key(source)?;
-    RootKey::check_source(source)?;
+    create_key(key)?;
+    RootKey::check_source(key, config.group)?;
     file::create_empty(path).map_err(|error| file::cannot_create(PATH, path, &error))
 }
 
@@ -174,9 +222,10 @@ fn name_key_setting(error: Error, key: &KeySource, path: &Path) -> Error {
     error
 }
 
-fn create(connection: &mut Connection, source: &KeySource, path: &Path) -> Result<()> {
+fn create(connection: &mut Connection, config: &NativeConfig, path: &Path) -> Result<()> {
+    let source = config.validate()?;
     let derivation = RootKey::choose_derivation(source)?;
-    let root = RootKey::derive(source, &derivation)?;
+    let root = RootKey::derive(source, config.group, &derivation)?;
     let fill = |connection: &Connection| {
         key_ring::create(connection, &root, &derivation, secret_row::now())
     };

@@ -15,6 +15,8 @@ use crate::writer::SharedTransaction;
 /// The largest value, in bytes: 16 MiB.
 pub(crate) const MAX_VALUE: usize = 16 * 1024 * 1024;
 
+const READ_AGAIN: &str = "read the secret again and retry";
+
 const MILLIS_PER_DAY: u64 = 86_400_000;
 
 /// Which versions a write keeps.
@@ -64,22 +66,33 @@ pub(crate) fn put(
 }
 
 fn check_condition(condition: &Condition, existing: Option<&SecretRow>) -> Result<()> {
-    let cause = match (condition, existing) {
+    let (cause, advice) = match (condition, existing) {
         (Condition::None, _) | (Condition::MustNotExist, None) => return Ok(()),
-        (Condition::MustNotExist, Some(secret)) if secret.deleted_at.is_some() => {
-            "the path holds a deleted secret, which can be undeleted or destroyed"
-        }
-        (Condition::MustNotExist, Some(_)) => "the path already holds a secret",
+        (Condition::MustNotExist, Some(secret)) if secret.deleted_at.is_some() => (
+            "the path holds a deleted secret",
+            "undelete it to read it, write without the condition to replace it, or destroy it first",
+        ),
+        (Condition::MustNotExist, Some(_)) => ("the path already holds a secret", READ_AGAIN),
         (Condition::MustBeVersion(version), Some(secret))
             if version.number() == Some(secret.active) =>
         {
             return Ok(());
         }
-        (Condition::MustBeVersion(_), Some(_)) => "another version is active",
-        (Condition::MustBeVersion(_), None) => "the path holds no secret",
-        _ => "this backend does not support the condition",
+        (Condition::MustBeVersion(_), Some(secret)) if secret.deleted_at.is_some() => (
+            "the path holds a deleted secret, of which another version is active",
+            "undelete it and read it again, or write without the condition to replace it",
+        ),
+        (Condition::MustBeVersion(_), Some(_)) => ("another version is active", READ_AGAIN),
+        (Condition::MustBeVersion(_), None) => return Err(no_such_secret()),
+        _ => ("this backend does not support the condition", "write without it"),
     };
-    Err(Error::new(ErrorKind::Conflict, "read the secret again and retry").because(cause))
+    Err(Error::new(ErrorKind::Conflict, advice).because(cause))
+}
+
+/// The conflict of a write under the condition that a version is active.
+pub(crate) fn no_such_secret() -> Error {
+    Error::new(ErrorKind::Conflict, "check the path, or write without the condition")
+        .because("the path holds no secret")
 }
 
 /// Removes the oldest versions that the retention does not keep. The newest version is active here,
@@ -132,7 +145,7 @@ pub(crate) fn delete(transaction: &SharedTransaction<'_>, path: &SecretPath) -> 
 }
 
 pub(crate) fn undelete(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<()> {
-    let mut secret = load(transaction, path)?.ok_or_else(not_found)?;
+    let mut secret = load(transaction, path)?.ok_or_else(|| not_found(transaction.store.path()))?;
     if secret.deleted_at.take().is_some() {
         store(transaction, path, &mut secret)?;
     }
@@ -171,7 +184,7 @@ pub(crate) fn rollback(
     path: &SecretPath,
     version: &Version,
 ) -> Result<Version> {
-    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.ensure_not_deleted()?;
+    let mut secret = load_live(transaction, path)?;
     let number = version.number().ok_or_else(no_such_version)?;
     if !(secret.first..=secret.latest).contains(&number) {
         return Err(no_such_version());
@@ -216,7 +229,7 @@ pub(crate) fn annotate(
     path: &SecretPath,
     patch: &MetadataPatch,
 ) -> Result<()> {
-    let mut secret = load(transaction, path)?.ok_or_else(not_found)?.ensure_not_deleted()?;
+    let mut secret = load_live(transaction, path)?;
     patch.apply(&mut secret.metadata)?;
     store(transaction, path, &mut secret)
 }
@@ -224,6 +237,12 @@ pub(crate) fn annotate(
 fn load(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<Option<SecretRow>> {
     let key_ring = transaction.key_ring;
     SecretRow::load(transaction.connection, path, &key_ring.mac, &key_ring.store_id)
+}
+
+/// Loads a secret that exists and is not deleted.
+fn load_live(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<SecretRow> {
+    let store = transaction.store.path();
+    load(transaction, path)?.ok_or_else(|| not_found(store))?.ensure_not_deleted(store)
 }
 
 fn store(
@@ -242,7 +261,7 @@ mod tests {
 
     use super::*;
     use crate::config::{KeySource, NativeConfig};
-    use crate::store::Store;
+    use crate::store::{IfMissing, Store};
 
     const DAY: i64 = 86_400_000;
     const MONTH: Retention = Retention { versions: None, days: Some(30) };
@@ -258,7 +277,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
-        let (store, connection) = Store::open(&config).unwrap();
+        let opened = Store::open(&config, config.path.as_ref().unwrap(), IfMissing::Create);
+        let (store, connection) = opened.unwrap().unwrap();
         let key_ring = store.load_key_ring(&connection).unwrap();
         let (truncate_log, key_ring_changed) = (Cell::new(false), Cell::new(false));
         let path = SecretPath::parse("a").unwrap();

@@ -11,17 +11,16 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use strongroom_backend_native::NativeBackend;
 use strongroom_core::{Backend, ErrorKind, PutOptions};
 use strongroom_testkit::report;
+use support::mounting::{ROLE, run, shell_that_mounts};
 use support::{
     DIRECTORY, all_paths, child_directory, directory_in_memory, exact, is_intact, key_file, open,
     path, put_next, store_file, value_of,
 };
 
-const ROLE: &str = "STRONGROOM_TEST_FULL_DISK";
 /// The largest file that the limited child may write, in the 512-byte units of `ulimit`.
 const FILE_LIMIT: &str = "1024";
 /// Frees this much once the disk was full.
@@ -128,23 +127,6 @@ async fn create_on_full_disk(directory: &Path) {
     assert!(is_intact(&backend, "often", 1).await);
 }
 
-/// Runs this executable's `child` by way of `sh`, after `preparation`.
-fn run(shell: &[&str], preparation: &str, role: &str, directory: &Path) -> String {
-    let (program, arguments) = shell.split_first().unwrap();
-    let output = Command::new(program)
-        .args(arguments)
-        .args(["-c", &format!("{preparation}; exec \"$0\" child --exact --nocapture")])
-        .arg(std::env::current_exe().unwrap())
-        .env(ROLE, role)
-        .env(DIRECTORY, directory)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("\ndone\n"), "{text}\n{errors}");
-    text
-}
-
 fn number_written(output: &str) -> u64 {
     let line = output.lines().find_map(|line| line.strip_prefix("written ")).unwrap();
     line.parse().unwrap()
@@ -165,27 +147,6 @@ async fn a_write_beyond_the_largest_file_fails_whole() {
     assert_no_partial_write(&backend, written).await;
     put_next(&backend, "often", 2).await;
     assert!(is_intact(&backend, "often", 2).await);
-}
-
-/// A shell in which a file system of its own can be mounted, unseen by anyone else: as root, in a
-/// user namespace, or with `sudo`.
-fn shell_that_mounts() -> &'static [&'static str] {
-    let shells: [&[&str]; 3] = [
-        &["unshare", "--mount", "sh"],
-        &["unshare", "--mount", "--map-root-user", "sh"],
-        &["sudo", "-n", "-E", "unshare", "--mount", "sh"],
-    ];
-    let directory = tempfile::tempdir().unwrap();
-    let mounts = |shell: &&[&str]| {
-        let (program, arguments) = shell.split_first().unwrap();
-        let mut command = Command::new(program);
-        command.args(arguments).args(["-c", "mount -t tmpfs -o size=1m none \"$0\""]);
-        command.arg(directory.path()).output().is_ok_and(|output| output.status.success())
-    };
-    shells.into_iter().find(mounts).expect(
-        "no small file system can be mounted to fill: run this as root, or allow user namespaces \
-         (`sysctl kernel.apparmor_restrict_unprivileged_userns=0`)",
-    )
 }
 
 fn run_on_small_disk(role: &str) -> String {

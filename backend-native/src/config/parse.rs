@@ -7,7 +7,8 @@ use strongroom_core::{Problems, Result, Settings};
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key, quote};
 use crate::key_text;
 use crate::settings::{
-    KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
+    CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, NETWORK_FILE_SYSTEM, PASSPHRASE,
+    PASSPHRASE_FILE, PATH, SETTINGS,
 };
 
 impl NativeConfig {
@@ -32,12 +33,26 @@ impl NativeConfig {
             keep_versions: settings.number(&KEEP_VERSIONS, &mut problems),
             keep_days: settings.number(&KEEP_DAYS, &mut problems),
             key: key_source(settings, &mut problems),
+            create: settings.flag(&CREATE, &mut problems).unwrap_or_default(),
+            group: group(settings, &mut problems),
+            allow_network_file_system: settings
+                .flag(&NETWORK_FILE_SYSTEM, &mut problems)
+                .unwrap_or_default(),
             names: settings.names(SETTINGS),
         };
         config.check_retention(&mut problems);
         problems.into_result().map_err(|error| config.names.rename(error))?;
         Ok(config)
     }
+}
+
+fn group(settings: &Settings, problems: &mut Problems) -> Option<u32> {
+    let group = settings.number(&GROUP, problems)?;
+    let id = u32::try_from(group).ok();
+    if id.is_none() {
+        problems.add(format!("`{GROUP}` is too large for the id of a group"));
+    }
+    id
 }
 
 fn key_source(settings: &Settings, problems: &mut Problems) -> Option<KeySource> {
@@ -104,8 +119,13 @@ mod tests {
             (KEY_FILE, "/data/key"),
             (KEEP_VERSIONS, "3"),
             (KEEP_DAYS, "30"),
+            (CREATE, "yes"),
+            (GROUP, "2000"),
+            (NETWORK_FILE_SYSTEM, "on"),
         ])
         .unwrap();
+        assert!(config.create && config.allow_network_file_system);
+        assert_eq!(config.group, Some(2000));
         assert_eq!(config.path, Some("/data/secrets.db".into()));
         assert_eq!((config.keep_versions, config.keep_days), (Some(3), Some(30)));
         assert!(matches!(config.key, Some(KeySource::KeyFile(file)) if file.ends_with("key")));
@@ -113,13 +133,14 @@ mod tests {
         assert!(matches!(key, Some(KeySource::Key(_))));
         let key = parse(&[(PASSPHRASE_FILE, "/data/passphrase")]).unwrap().key;
         assert!(matches!(key, Some(KeySource::PassphraseFile(_))));
-        assert_eq!(SETTINGS.len(), 7, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 10, "a setting is missing above or below");
     }
 
     #[test]
     fn all_problems_are_named_at_once() {
-        let problems = parse(&[(KEEP_VERSIONS, "0"), (KEEP_DAYS, "many")]).unwrap_err();
-        assert_eq!(problems.len(), 3, "{problems:?}");
+        let problems = parse(&[(KEEP_VERSIONS, "0"), (KEEP_DAYS, "many"), (GROUP, "4294967296")]);
+        let problems = problems.unwrap_err();
+        assert_eq!(problems.len(), 4, "{problems:?}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn the_ring_opens_with_the_root_key() {
     let vectors = vectors();
     let store_id = array(&vectors["store_id"]);
     let root_key = STANDARD.encode(bytes(&vectors["root_key"]));
-    let root = RootKey::derive(&KeySource::Key(root_key.into()), &Derivation::None).unwrap();
+    let root = RootKey::derive(&KeySource::Key(root_key.into()), None, &Derivation::None).unwrap();
     assert_eq!(root.check(&store_id)[..], bytes(&vectors["root_check"]));
 
     let ring_key = root.ring_key(&store_id);
@@ -70,7 +70,7 @@ fn passphrases_give_their_root_keys() {
             salt: array(&passphrase["salt"]),
         });
         let source = KeySource::Passphrase(passphrase["passphrase"].as_str().unwrap().into());
-        let root = RootKey::derive(&source, &derivation).unwrap();
+        let root = RootKey::derive(&source, None, &derivation).unwrap();
         assert_eq!(root.check(&store_id)[..], bytes(&passphrase["root_check"]), "{derivation:?}");
     }
 }

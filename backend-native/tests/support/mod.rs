@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod mounting;
 #[cfg(unix)]
 pub(crate) mod opening;
 
@@ -29,9 +31,11 @@ pub(crate) fn key_file(directory: &Path) -> PathBuf {
     directory.join("secrets.key")
 }
 
+/// Opening with this creates the store.
 pub(crate) fn config(directory: &Path) -> NativeConfig {
     let mut config = NativeConfig::new(KeySource::KeyFile(key_file(directory)));
     config.path = Some(store_file(directory));
+    config.create = true;
     config
 }
 

@@ -223,6 +223,7 @@ async fn edited_parameters_of_a_passphrase_open_nothing() {
         let key = KeySource::Passphrase("correct horse battery staple".into());
         let mut config = NativeConfig::new(key);
         config.path = Some(path.clone());
+        config.create = true;
         NativeBackend::open(config)
     };
     open().await.unwrap().close().await.unwrap();
@@ -239,8 +240,9 @@ async fn edited_parameters_of_a_passphrase_open_nothing() {
         ((salt.clone(), Value::Null), ErrorKind::Corrupt),
         ((Cell::of_store("argon2_memory_kib"), Value::Null), ErrorKind::Config),
         (number("argon2_memory_kib", i64::MAX), ErrorKind::Corrupt),
+        (number("argon2_memory_kib", 256 * 1024 + 1), ErrorKind::Corrupt),
         (number("argon2_memory_kib", 0), ErrorKind::Corrupt),
-        (number("argon2_passes", 65), ErrorKind::Corrupt),
+        (number("argon2_passes", 13), ErrorKind::Corrupt),
         (number("argon2_lanes", -1), ErrorKind::Corrupt),
     ] {
         let (edit, back) = (cell.set(value), cell.set(cell.value(&editor)));

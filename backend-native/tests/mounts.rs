@@ -1,0 +1,139 @@
+//! A store on a mount that would separate it from its log, or that cannot be written, is refused with what
+//! to do.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use strongroom_backend_native::NativeBackend;
+use strongroom_core::{Backend, Error, ErrorKind};
+use support::mounting::{ROLE, run, shell_that_mounts};
+use support::opening::private;
+use support::{
+    DIRECTORY, child_directory, config, directory_in_memory, is_intact, key_file, open, put_next,
+    snapshot, store_file,
+};
+
+/// What the children of the other tests do.
+#[test]
+fn child() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let directory = child_directory().join("container");
+        match role.as_str() {
+            "alone" => refuse_file_mounted_alone(&directory).await,
+            "folder" => use_mounted_folder(&directory).await,
+            "read-only" => refuse_read_only_folder(&directory).await,
+            unknown => panic!("{unknown}"),
+        }
+    });
+    println!("\ndone");
+}
+
+async fn refused(directory: &Path, kind: ErrorKind, words: &[&str]) -> Error {
+    let before = snapshot(directory);
+    let error = NativeBackend::open(config(directory)).await.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    let text = error.to_string();
+    assert!(words.iter().all(|word| text.contains(word)), "{text} lacks one of {words:?}");
+    assert!(snapshot(directory) == before, "opening changed a file although: {error}");
+    error
+}
+
+async fn refuse_file_mounted_alone(directory: &Path) {
+    let folder = format!("mount the folder {}", directory.display());
+    let words = ["`NativeConfig::path`", "mounted alone", "lost", &folder, "subPath"];
+    refused(directory, ErrorKind::Config, &words).await;
+    assert!(!key_file(directory).exists());
+    // Also by way of a link in the path.
+    let link = directory.with_file_name("link");
+    std::os::unix::fs::symlink(directory, &link).unwrap();
+    refused(&link, ErrorKind::Config, &words).await;
+}
+
+async fn use_mounted_folder(directory: &Path) {
+    let backend = open(directory).await;
+    put_next(&backend, "a", 1).await;
+    // Its log is on the volume, too.
+    let volume = directory.with_file_name("volume");
+    assert!(volume.join("secrets.db-wal").metadata().unwrap().len() > 0);
+    assert!(is_intact(&backend, "a", 1).await);
+}
+
+async fn refuse_read_only_folder(directory: &Path) {
+    let folder = format!("{} (`NativeConfig::path`) is mounted read-only", directory.display());
+    let words = [folder.as_str(), "mount it writable", "VACUUM INTO"];
+    refused(directory, ErrorKind::Denied, &words).await;
+    let mut missing = config(directory);
+    missing.path = Some(directory.join("other.db"));
+    let error = NativeBackend::open(missing).await.unwrap_err();
+    assert!(error.to_string().contains(&folder), "{error}");
+}
+
+/// Runs a child that sees the folders `volume`, with a store, and `container`, after `mounts`.
+async fn run_with(mounts: &str, role: &str) {
+    let directory = directory_in_memory();
+    let volume = directory.path().join("volume");
+    for folder in [&volume, &directory.path().join("container")] {
+        fs::create_dir(folder).unwrap();
+    }
+    open(&volume).await.close().await.unwrap();
+    let preparation = format!("set -e; cd \"${DIRECTORY}\"; {mounts}");
+    run(shell_that_mounts(), &preparation, role, directory.path());
+}
+
+#[tokio::test]
+async fn a_file_that_is_mounted_without_its_folder_is_refused() {
+    let mount = "touch container/secrets.db; mount --bind volume/secrets.db container/secrets.db";
+    run_with(mount, "alone").await;
+}
+
+#[tokio::test]
+async fn an_empty_file_that_is_mounted_without_its_folder_becomes_no_store() {
+    let mount = "touch container/secrets.db empty; mount --bind empty container/secrets.db";
+    run_with(mount, "alone").await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_mounted_alone_is_refused() {
+    let mount = "touch container/secrets.db-wal volume/log; \
+                 mount --bind volume/log container/secrets.db-wal";
+    run_with(mount, "alone").await;
+}
+
+#[tokio::test]
+async fn a_mounted_folder_keeps_the_log_with_the_store() {
+    // Without its files, since the child makes its own.
+    run_with("rm volume/*; mount --bind volume container", "folder").await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_mounted_read_only_is_refused_with_the_next_step() {
+    let mount = "mount --bind volume container; mount -o remount,ro,bind container";
+    run_with(mount, "read-only").await;
+}
+
+#[tokio::test]
+async fn a_store_with_a_second_name_is_refused() {
+    let directory = directory_in_memory();
+    open(directory.path()).await.close().await.unwrap();
+    let second = directory.path().join("second.db");
+    fs::hard_link(store_file(directory.path()), &second).unwrap();
+    let words = ["`NativeConfig::path`", "hard link", "another log"];
+    refused(directory.path(), ErrorKind::Config, &words).await;
+    fs::remove_file(second).unwrap();
+    open(directory.path()).await;
+}
+
+#[tokio::test]
+async fn a_folder_instead_of_the_file_is_refused() {
+    let directory = directory_in_memory();
+    // As Docker makes one if the file to mount does not exist.
+    fs::create_dir(store_file(directory.path())).unwrap();
+    private(&key_file(directory.path()), [0x99; 32]);
+    refused(directory.path(), ErrorKind::Config, &["not a regular file"]).await;
+}
