@@ -7,10 +7,12 @@ setting_table! {
     /// builds a configuration.
     pub const SETTINGS = {
         ADDR = Setting::text("VAULT_ADDR", "HashicorpConfig::address")
+            .alias("BAO_ADDR")
             .meaning(
                 "the server's https address, or `unix:///…` for the socket of an agent; required",
             );
         NAMESPACE = Setting::text("VAULT_NAMESPACE", "HashicorpConfig::namespace")
+            .alias("BAO_NAMESPACE")
             .meaning("the namespace of the secrets, if the server has namespaces");
         AUTH = Setting::text("SECRETS_VAULT_AUTH", "HashicorpConfig::auth")
             .meaning(
@@ -27,6 +29,7 @@ setting_table! {
                     "the namespace of the auth method, `root` for none; else that of the secrets",
                 );
         TOKEN = Setting::text("VAULT_TOKEN", "Auth::Token")
+            .alias("BAO_TOKEN")
             .meaning("a token, instead of a login")
             .secret();
         ROLE_ID = Setting::text("VAULT_ROLE_ID", "AppRole::role_id")
@@ -58,10 +61,13 @@ setting_table! {
         AWS_SERVER_ID = Setting::text("SECRETS_VAULT_AWS_SERVER_ID", "AwsIam::server_id")
             .meaning("for `aws`: the value of `X-Vault-AWS-IAM-Server-ID`, if the server demands it");
         CACERT = Setting::file("VAULT_CACERT", "HashicorpConfig::ca_cert")
+            .alias("BAO_CACERT")
             .meaning("a PEM file with the only certificate authorities to trust");
         CLIENT_CERT = Setting::file("VAULT_CLIENT_CERT", "HashicorpConfig::client_cert")
+            .alias("BAO_CLIENT_CERT")
             .meaning("a PEM file with the client certificate; needs its key");
         CLIENT_KEY = Setting::file("VAULT_CLIENT_KEY", "HashicorpConfig::client_key")
+            .alias("BAO_CLIENT_KEY")
             .meaning("a PEM file with the private key of the client certificate");
         MOUNT = Setting::text("SECRETS_VAULT_MOUNT", "HashicorpConfig::mount")
             .meaning("the mount of the KV engine")
