@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Capability, Description, Error, Health, ListOptions,
-    ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath,
-    SecretValue, Version, VersionInfo, VersionSelector,
+    Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
+    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
+    SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
 };
 use strongroom_transport::ensure_runtime;
 

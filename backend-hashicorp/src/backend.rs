@@ -113,7 +113,25 @@ impl HashicorpBackend {
                 Err(error) => Err(error),
             }
         };
-        result.map_err(|error| with_context(self.names.rename(error), operation, path))
+        result.map_err(|error| {
+            let error = self.say_where(error, path);
+            with_context(self.names.rename(error), operation, path)
+        })
+    }
+
+    /// Adds to an error about a missing secret where it was looked for.
+    fn say_where(&self, error: Error, path: Option<&SecretPath>) -> Error {
+        let Some(path) = path.filter(|path| !self.static_roles.contains_key(*path)) else {
+            return error;
+        };
+        if error.kind() != ErrorKind::NotFound {
+            return error;
+        }
+        let name = self.client.names.get(path).map(|name| format!("for `{name}` "));
+        let instance = &self.info.instance;
+        let place = format!("looked {}at {instance}", name.unwrap_or_default());
+        let advice = format!("{} ({place})", error.advice());
+        error.advise(advice)
     }
 
     /// The same for an operation that a static role does not support.
@@ -161,9 +179,10 @@ impl Backend for HashicorpBackend {
     }
 
     fn locate(&self, path: &SecretPath) -> String {
+        let name = self.client.names.get(path).unwrap_or(path.as_str());
         match self.static_roles.get(path) {
             Some(role) => format!("the static role `{role}` at {}", self.info.instance),
-            None => format!("`{path}` at {}", self.info.instance),
+            None => format!("`{name}` at {}", self.info.instance),
         }
     }
 

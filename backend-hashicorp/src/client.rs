@@ -1,18 +1,21 @@
 //! Sends requests with the current token, and replaces a token that the server rejects.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, SettingNames};
 use tokio::runtime::Handle;
 
 use crate::config::HashicorpConfig;
+use crate::credential_file::READ_TIMEOUT;
 use crate::error::RequiredPermission;
-use crate::http::{Http, Request, Response};
-use crate::login::{LOOKUP_SELF, VaultAuthenticator};
+use crate::http::{Http, Request};
+use crate::login::{DEAD_TOKEN, LOOKUP_SELF, VaultAuthenticator};
 use crate::mount::MountCache;
-use crate::secret_id::READ_TIMEOUT;
+use crate::names::StoreNames;
+use crate::response::Response;
 use crate::session::{Session, drain};
-use crate::token::Token;
+use crate::token::{Token, TokenHeader};
 
 /// How many tokens a request is sent with before it fails: other requests may use up those of a
 /// role with few uses.
@@ -26,6 +29,11 @@ pub(crate) struct Client {
     /// Where the KV engine is mounted.
     pub(crate) mount: String,
     pub(crate) mount_cache: MountCache,
+    /// The names of secrets that are not their paths.
+    pub(crate) names: StoreNames,
+    pub(crate) has_warned_of_names: AtomicBool,
+    /// How messages name settings.
+    pub(crate) setting_names: SettingNames,
     /// Each write of several requests holds a clone, and so does this client.
     writes_in_flight: Arc<()>,
 }
@@ -33,9 +41,10 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(config: HashicorpConfig) -> Result<Self> {
         let resolved = config.resolve()?;
-        let http = Http::new(resolved.http).map_err(|error| config.names.rename(error))?;
-        let http = Arc::new(http);
-        let authenticator = VaultAuthenticator::new(Arc::clone(&http), resolved.auth, config.names);
+        let http = Http::new(resolved.http, config.names.clone());
+        let http = Arc::new(http.map_err(|error| config.names.rename(error))?);
+        let authenticator =
+            VaultAuthenticator::new(Arc::clone(&http), resolved.auth, config.names.clone())?;
         // A login reads a file and sends up to three requests; one that ends too late revokes its
         // token.
         let login_timeout = config.timeout.saturating_mul(5) + READ_TIMEOUT;
@@ -44,6 +53,9 @@ impl Client {
             session: Session::new(authenticator, config.renew_margin, login_timeout),
             mount: config.mount,
             mount_cache: MountCache::default(),
+            names: StoreNames::new(&config.secret_names),
+            has_warned_of_names: AtomicBool::new(false),
+            setting_names: config.names,
             writes_in_flight: Arc::default(),
         })
     }
@@ -64,7 +76,7 @@ impl Client {
 
     /// Sends a request that needs no token.
     pub(crate) async fn send_without_token(&self, request: &Request) -> Result<Response> {
-        self.http.send(request, None).await
+        self.http.send(request, &TokenHeader::none()).await
     }
 
     /// Sends a request that must succeed.
@@ -83,15 +95,15 @@ impl Client {
         let mut token = self.session.token().await?;
         for _ in 0..MAX_TOKENS_PER_REQUEST {
             let in_flight = token.begin_request();
-            let response = self.http.send(request, Some(&token.header)).await?;
+            let response = self.http.send(request, &token.header).await?;
             drop(in_flight);
             if response.is_success() {
-                token.mark_accepted();
+                self.session.mark_accepted(&token);
                 return Ok(response);
             }
             if !response.may_mean_dead_token() {
                 if response.accepts_token() {
-                    token.mark_accepted();
+                    self.session.mark_accepted(&token);
                 }
                 return Ok(response);
             }
@@ -110,14 +122,15 @@ impl Client {
             return Ok(Some(newer));
         }
         let in_flight = rejected.begin_request();
-        let lookup = self.http.send(&Request::get(LOOKUP_SELF), Some(&rejected.header)).await?;
+        let lookup =
+            self.http.send(&Request::get(LOOKUP_SELF).for_auth(), &rejected.header).await?;
         drop(in_flight);
         if !lookup.may_mean_dead_token() {
             let is_valid = lookup.is_success() || lookup.status == 403;
             return if is_valid { Ok(None) } else { Err(lookup.to_server_error()) };
         }
         if !self.session.can_replace() {
-            return Err(dead_token("set `VAULT_TOKEN` to a valid token"));
+            return Err(dead_token(self.session.authenticator().dead_token_advice()));
         }
         self.session.replace(rejected).await.map(Some)
     }
@@ -142,6 +155,5 @@ impl Client {
 }
 
 fn dead_token(advice: &'static str) -> Error {
-    Error::new(ErrorKind::Unauthenticated, advice)
-        .because("the token is unknown, expired, revoked or used up")
+    Error::new(ErrorKind::Unauthenticated, advice).because(DEAD_TOKEN)
 }

@@ -1,76 +1,30 @@
 //! How to reach a server, how to log in, and where its secrets are.
 
+mod auth;
+mod login;
 mod parse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
-use secrecy::SecretString;
 use strongroom_core::{Error, Problems, Result, SecretPath, Setting, SettingNames};
 use strongroom_transport::is_exposed;
 
-use crate::files;
+pub use self::auth::{AppRole, Auth, AwsIam, JwtLogin, Password, SecretId, Userpass};
+use crate::certificates::CertificateFiles;
+use crate::login::AuthConfig;
+use crate::names::is_name;
 use crate::settings::{
-    ADDR, ALLOW_HTTP, APPROLE_MOUNT, CACERT, CLIENT_CERT, CLIENT_KEY, CONNECT_TIMEOUT, MOUNT,
-    NAMESPACE, RENEW_MARGIN, ROLE_ID, SECRET_ID, SECRET_ID_FILE, SETTINGS, STATIC_ROLES, TIMEOUT,
-    TOKEN,
+    ADDR, ALLOW_HTTP, AUTH_NAMESPACE, CLIENT_CERT, CLIENT_KEY, CONNECT_TIMEOUT, MOUNT, NAMES,
+    NAMESPACE, RENEW_MARGIN, SETTINGS, STATIC_ROLES, TIMEOUT,
 };
 
 /// The limit for timeouts and margins.
 const ONE_DAY: Duration = Duration::from_secs(86_400);
-
-/// How to authenticate. `Debug` shows no token and no secret id.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Auth {
-    /// A token that the operator has created and revokes. The backend renews it.
-    Token(SecretString),
-    /// A login with AppRole.
-    AppRole(AppRole),
-}
-
-/// A login with AppRole. `Debug` shows no secret id.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct AppRole {
-    /// The role id.
-    pub role_id: String,
-    /// The secret id, or a response-wrapping token that holds it.
-    pub secret_id: SecretId,
-    /// Whether the secret id is a response-wrapping token that holds it; default `false`.
-    pub wrapped: bool,
-    /// The mount of AppRole below `auth/`; default `approle`.
-    pub mount: String,
-}
-
-impl AppRole {
-    /// A login at the default mount, with a secret id that is not wrapped.
-    #[must_use]
-    pub fn new(role_id: impl Into<String>, secret_id: SecretId) -> Self {
-        Self { role_id: role_id.into(), secret_id, wrapped: false, mount: "approle".into() }
-    }
-}
-
-/// Where a secret id comes from. `Debug` does not show it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum SecretId {
-    /// This text.
-    Text(SecretString),
-    /// The content of a file, without white space around it. It is read at each login, so that an
-    /// orchestrator can replace it.
-    File(PathBuf),
-}
-
-impl From<AppRole> for Auth {
-    fn from(login: AppRole) -> Self {
-        Self::AppRole(login)
-    }
-}
 
 /// How to open one HashiCorp Vault or OpenBao. `Debug` shows no token and no secret id.
 ///
@@ -88,18 +42,29 @@ impl From<AppRole> for Auth {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HashicorpConfig {
-    /// The address of the server: `https://host:port`, with or without a path in front of `/v1`.
-    /// Required.
+    /// The address of the server: `https://host:port`, with or without a path in front of `/v1`; or
+    /// `unix:///run/agent.sock`, the socket of an agent or proxy on this machine. Required.
     pub address: String,
-    /// How to log in. Required.
+    /// How to log in. Required, unless the address is a socket.
     pub auth: Option<Auth>,
-    /// The namespace, if the server has namespaces.
+    /// The mount of the auth method below `auth/`. `None`: its usual one, such as `approle`.
+    pub auth_mount: Option<String>,
+    /// The role to log in as, for methods that take one.
+    pub auth_role: Option<String>,
+    /// The namespace of the auth method: `root` for none, `None` for that of the secrets. A given
+    /// token is looked up and renewed there, too.
+    pub auth_namespace: Option<String>,
+    /// The namespace of the secrets, if the server has namespaces.
     pub namespace: Option<String>,
-    /// The mount of the KV engine; default `secret`.
+    /// The mount of the KV engine; default `secret`. A mount with slashes is written as it is; one in
+    /// a child namespace may have the child's path in front: `team/app/secret`.
     pub mount: String,
     /// Secrets that are static roles of a database engine: by their path here, the mount and the
     /// name of the role, such as `database/orders`.
     pub static_roles: BTreeMap<SecretPath, String>,
+    /// Secrets whose names in the KV engine are not their paths: by their path here, the name there,
+    /// which may have blanks and other characters that no path has.
+    pub secret_names: BTreeMap<SecretPath, String>,
     /// A PEM file with the only certificate authorities to trust. `None`: those of the platform.
     pub ca_cert: Option<PathBuf>,
     /// A PEM file with the client certificate; needs [`client_key`](Self::client_key).
@@ -119,10 +84,10 @@ pub struct HashicorpConfig {
     pub(crate) names: SettingNames,
 }
 
-/// A checked [`HashicorpConfig`], with the content of its files.
+/// A checked [`HashicorpConfig`].
 pub(crate) struct Resolved {
     pub(crate) http: HttpConfig,
-    pub(crate) auth: Auth,
+    pub(crate) auth: AuthConfig,
 }
 
 /// How the HTTP client connects.
@@ -130,9 +95,11 @@ pub(crate) struct HttpConfig {
     /// The address with `/v1/` behind it.
     pub(crate) base: String,
     pub(crate) is_plain: bool,
+    /// The socket to connect to instead of the address.
+    pub(crate) socket: Option<PathBuf>,
     pub(crate) namespace: Option<HeaderValue>,
-    pub(crate) authorities: Option<Vec<reqwest::Certificate>>,
-    pub(crate) identity: Option<reqwest::Identity>,
+    pub(crate) auth_namespace: Option<HeaderValue>,
+    pub(crate) files: CertificateFiles,
     pub(crate) connect_timeout: Duration,
     pub(crate) timeout: Duration,
 }
@@ -142,9 +109,13 @@ impl Default for HashicorpConfig {
         Self {
             address: String::new(),
             auth: None,
+            auth_mount: None,
+            auth_role: None,
+            auth_namespace: None,
             namespace: None,
             mount: "secret".into(),
             static_roles: BTreeMap::new(),
+            secret_names: BTreeMap::new(),
             ca_cert: None,
             client_cert: None,
             client_key: None,
@@ -172,8 +143,12 @@ impl HashicorpConfig {
             problems.add(problem);
         }
         check_mount(&MOUNT, &self.mount, problems);
-        if self.namespace.as_deref().is_some_and(|name| !is_mount(name.trim_matches('/'))) {
-            problems.add(format!("`{NAMESPACE}` is not a namespace such as `team/app`"));
+        for (setting, namespace) in
+            [(NAMESPACE, &self.namespace), (AUTH_NAMESPACE, &self.auth_namespace)]
+        {
+            if namespace.as_deref().is_some_and(|name| !is_mount(name.trim_matches('/'))) {
+                problems.add(format!("`{setting}` is not a namespace such as `team/app`"));
+            }
         }
         if self.client_cert.is_some() != self.client_key.is_some() {
             problems.add(format!("`{CLIENT_CERT}` and `{CLIENT_KEY}` belong together; set both"));
@@ -195,23 +170,51 @@ impl HashicorpConfig {
                 ));
             }
         }
+        self.check_names(problems);
     }
 
-    /// Adds a problem for everything that is wrong with the login; reads no files.
-    fn check_auth(&self, problems: &mut Problems) {
-        match &self.auth {
-            Some(auth) => auth.check(problems),
-            None => problems.add(format!(
-                "nothing to log in with: set `{ROLE_ID}` and `{SECRET_ID}` or `{SECRET_ID_FILE}` \
-                 (AppRole), or `{TOKEN}`"
-            )),
+    fn check_names(&self, problems: &mut Problems) {
+        let mut seen = BTreeSet::new();
+        for (path, name) in &self.secret_names {
+            if !is_name(name) {
+                problems.add(format!(
+                    "`{NAMES}`: what `{path}` stands for is not a name such as `Legacy DB`"
+                ));
+            } else if !seen.insert(name) {
+                problems.add(format!("`{NAMES}`: two paths stand for the same name as `{path}`"));
+            }
+            if self.static_roles.contains_key(path) {
+                problems.add(format!("`{path}` is in `{NAMES}` and in `{STATIC_ROLES}`; keep one"));
+            }
         }
+    }
+
+    /// How to log in. A socket is that of an agent, unless something else is set.
+    pub(crate) fn auth(&self) -> Option<Auth> {
+        let agent = || self.socket().map(|_| Auth::Agent);
+        self.auth.clone().or_else(agent)
+    }
+
+    /// The Unix socket that the address names.
+    fn socket(&self) -> Option<PathBuf> {
+        let socket = self.address.trim().strip_prefix("unix://")?;
+        Some(PathBuf::from(socket))
     }
 
     /// The address with `/v1/` behind it.
     fn base(&self) -> Result<String, String> {
         let malformed =
             || format!("`{ADDR}` is not an address such as `https://vault.example.com:8200`");
+        if let Some(socket) = self.socket() {
+            return if cfg!(not(unix)) {
+                Err(format!("`{ADDR}` is a Unix socket, which this platform does not have"))
+            } else if socket.is_absolute() {
+                // The host is for the agent alone, which ignores it.
+                Ok("http://localhost/v1/".to_owned())
+            } else {
+                Err(format!("`{ADDR}` is not a socket such as `unix:///run/vault-agent.sock`"))
+            };
+        }
         let url = Url::parse(self.address.trim()).map_err(|_| malformed())?;
         let has_more = url.query().is_some() || url.fragment().is_some();
         if !matches!(url.scheme(), "https" | "http") || url.host().is_none() || has_more {
@@ -232,39 +235,41 @@ impl HashicorpConfig {
         Ok(format!("{}/v1/", url.as_str().trim_end_matches('/')))
     }
 
-    /// Checks everything and reads the files; an error names settings as the caller set them.
+    /// Checks everything but the files; an error names settings as the caller set them.
     pub(crate) fn resolve(&self) -> Result<Resolved> {
-        self.read_files().map_err(|error| self.names.rename(error))
+        self.validate().map_err(|error| self.names.rename(error))
     }
 
-    fn read_files(&self) -> Result<Resolved> {
+    fn validate(&self) -> Result<Resolved> {
         let mut problems = Problems::new();
         self.check_server(&mut problems);
         self.check_auth(&mut problems);
-        let authorities = self.ca_cert.as_ref().and_then(|file| {
-            let read = files::authorities(CACERT.variable(), file);
-            read.map_err(|problem| problems.add(problem)).ok()
-        });
-        let identity = self.client_cert.as_ref().zip(self.client_key.as_ref());
-        let identity = identity.and_then(|(cert, key)| {
-            let names = (CLIENT_CERT.variable(), CLIENT_KEY.variable());
-            files::identity(names, cert, key).map_err(|problem| problems.add(problem)).ok()
-        });
         problems.into_result()?;
         let base = self.base().unwrap_or_default();
-        let namespace = self.namespace.as_deref().map(|name| name.trim_matches('/'));
+        let header = |name: &str| match name.trim_matches('/') {
+            // The name of the root namespace, which requests without the header are for.
+            "root" => None,
+            name => HeaderValue::from_str(name).ok(),
+        };
+        let namespace = self.namespace.as_deref();
+        let auth_namespace = self.auth_namespace.as_deref().or(namespace);
         let http = HttpConfig {
             is_plain: base.starts_with("http:"),
             base,
-            namespace: namespace.and_then(|name| HeaderValue::from_str(name).ok()),
-            authorities,
-            identity,
+            socket: self.socket(),
+            namespace: namespace.and_then(header),
+            auth_namespace: auth_namespace.and_then(header),
+            files: CertificateFiles {
+                authorities: self.ca_cert.clone(),
+                identity: self.client_cert.clone().zip(self.client_key.clone()),
+            },
             connect_timeout: self.connect_timeout,
             timeout: self.timeout,
         };
         // Without a problem there is a login.
-        let auth = self.auth.clone().ok_or_else(|| Error::config(Vec::new()))?;
-        Ok(Resolved { http, auth })
+        let auth = self.auth().ok_or_else(|| Error::config(Vec::new()))?;
+        let (mount, role) = (self.auth_mount.clone(), self.auth_role.clone());
+        Ok(Resolved { http, auth: AuthConfig { auth, mount, role } })
     }
 }
 
@@ -275,9 +280,13 @@ impl fmt::Debug for HashicorpConfig {
         f.debug_struct("HashicorpConfig")
             .field("address", &address)
             .field("auth", &self.auth)
+            .field("auth_mount", &self.auth_mount)
+            .field("auth_role", &self.auth_role)
+            .field("auth_namespace", &self.auth_namespace)
             .field("namespace", &self.namespace)
             .field("mount", &self.mount)
             .field("static_roles", &self.static_roles)
+            .field("secret_names", &self.secret_names)
             .field("ca_cert", &self.ca_cert)
             .field("client_cert", &self.client_cert)
             .field("client_key", &self.client_key)
@@ -287,32 +296,6 @@ impl fmt::Debug for HashicorpConfig {
             .field("allow_http", &self.allow_http)
             .finish_non_exhaustive()
     }
-}
-
-impl Auth {
-    fn check(&self, problems: &mut Problems) {
-        match self {
-            Self::Token(token) if !is_one_word(token) => {
-                problems.add(format!("`{TOKEN}` is empty or holds spaces or line breaks"));
-            }
-            Self::Token(_) => {}
-            Self::AppRole(AppRole { role_id, secret_id, mount, .. }) => {
-                if role_id.trim().is_empty() {
-                    problems.add(format!("`{ROLE_ID}` is empty"));
-                }
-                if matches!(secret_id, SecretId::Text(text) if !is_one_word(text)) {
-                    problems.add(format!("`{SECRET_ID}` is empty or holds spaces or line breaks"));
-                }
-                check_mount(&APPROLE_MOUNT, mount, problems);
-            }
-        }
-    }
-}
-
-fn is_one_word(secret: &SecretString) -> bool {
-    use secrecy::ExposeSecret as _;
-    let text = secret.expose_secret();
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn check_mount(setting: &Setting, mount: &str, problems: &mut Problems) {

@@ -13,9 +13,9 @@ use strongroom_core::{
 
 use crate::client::Client;
 use crate::error::{RequiredPermission, invalid_response};
-use crate::http::{Request, Response};
+use crate::http::Request;
 use crate::metadata::parse_time;
-use crate::response::StaticRoleInfo;
+use crate::response::{Response, StaticRoleInfo};
 
 #[derive(Serialize)]
 struct EmptyBody {}

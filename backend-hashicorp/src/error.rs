@@ -6,8 +6,10 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use strongroom_core::{Error, ErrorKind};
+use zeroize::Zeroizing;
 
-use crate::http::Response;
+use crate::names::decode;
+use crate::response::Response;
 
 /// The permission that a request needs. If the server denies it, the advice names it.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +20,17 @@ pub(crate) struct RequiredPermission<'a> {
     pub(crate) path: &'a str,
 }
 
-/// The body of a response that is an error, or carries warnings.
-#[derive(Default, Deserialize)]
-struct ErrorBody<'a> {
+/// What the body of an error says. Its texts may quote the request, so they are wiped on drop.
+pub(crate) struct ErrorBody {
+    /// The errors and the warnings.
+    lines: Vec<Zeroizing<String>>,
+    /// How many errors there are; `None` if the body has no such list.
+    errors: Option<usize>,
+    has_data: bool,
+}
+
+#[derive(Deserialize)]
+struct RawErrorBody<'a> {
     #[serde(borrow, default)]
     errors: Option<Vec<Cow<'a, str>>>,
     #[serde(borrow, default)]
@@ -29,23 +39,27 @@ struct ErrorBody<'a> {
     data: Option<&'a RawValue>,
 }
 
-impl Response {
+impl ErrorBody {
     /// Parses the body of an error; `None` if a server of this kind has not written it.
-    fn error_body(&self) -> Option<ErrorBody<'_>> {
-        serde_json::from_slice(&self.body).ok()
+    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
+        let RawErrorBody { errors, warnings, data } = serde_json::from_slice(body).ok()?;
+        let count = errors.as_ref().map(Vec::len);
+        let lines = [errors, warnings].into_iter().flatten().flatten();
+        let lines = lines.map(|line| Zeroizing::new(line.into_owned())).collect();
+        Some(Self { lines, errors: count, has_data: data.is_some() })
     }
+}
 
+impl Response {
     /// Whether an error or a warning contains a text. The rest of the body is not searched: it may
     /// contain names and tags, which the server has not written.
     fn error_contains(&self, text: &str) -> bool {
-        let Some(body) = self.error_body() else { return false };
-        let lines = [body.errors, body.warnings].into_iter().flatten().flatten();
-        lines.into_iter().any(|line| line.contains(text))
+        self.error.iter().flat_map(|error| &error.lines).any(|line| line.contains(text))
     }
 
     /// Whether a Vault or OpenBao server has written this error, and not a proxy.
     pub(crate) fn is_server_error(&self) -> bool {
-        self.error_body().is_some_and(|body| body.errors.is_some()) && !self.is_unmounted()
+        self.error.as_ref().is_some_and(|body| body.errors.is_some()) && !self.is_unmounted()
     }
 
     /// Whether the server denies the request and does not name a policy as the reason: the token may
@@ -62,17 +76,24 @@ impl Response {
     pub(crate) fn accepts_token(&self) -> bool {
         self.is_success()
             || (matches!(self.status, 400 | 403 | 404)
-                && self
-                    .error_body()
-                    .is_some_and(|body| body.errors.is_some() || body.data.is_some()))
+                && self.error.as_ref().is_some_and(|body| body.errors.is_some() || body.has_data))
     }
 
     /// Whether the server, and not a proxy, says that the path does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
-        let is_not_found = |body: ErrorBody<'_>| {
-            body.data.is_some() || body.errors.is_some_and(|errors| errors.is_empty())
-        };
-        self.status == 404 && !self.is_for_kv_v2() && self.error_body().is_some_and(is_not_found)
+        let is_not_found = |body: &ErrorBody| body.has_data || body.errors == Some(0);
+        self.status == 404 && !self.is_for_kv_v2() && self.error.as_ref().is_some_and(is_not_found)
+    }
+
+    /// Whether the server rejects the address of this host.
+    pub(crate) fn rejects_address(&self) -> bool {
+        self.error_contains("CIDR restrictions")
+    }
+
+    /// Whether the server has got plain HTTP where it expects TLS, as servers in Go say.
+    fn expects_tls(&self) -> bool {
+        self.status == 400
+            && self.body().starts_with(b"Client sent an HTTP request to an HTTPS server")
     }
 
     /// Whether no secrets engine is mounted at the path, or the namespace does not exist.
@@ -155,12 +176,12 @@ impl Response {
             503 if self.error_contains("sealed") => {
                 (ErrorKind::Unavailable, "the server is sealed", "unseal it")
             }
-            300..400 => (
-                ErrorKind::Unavailable,
-                "the server redirects, and redirects are not followed: they would carry the token \
-                 to another host",
-                "set `VAULT_ADDR` to the active node or to a load balancer that finds it",
-            ),
+            300..400 => return redirected(self.status),
+            400 if self.expects_tls() => {
+                return Error::new(ErrorKind::Unavailable, "begin `VAULT_ADDR` with `https`")
+                    .because("the server expects TLS at this address")
+                    .temporary(false);
+            }
             408 | 412 | 472 | 473 | 500..600 => (
                 ErrorKind::Unavailable,
                 "the server cannot serve requests now",
@@ -178,6 +199,7 @@ impl Response {
 
 fn permission_denied(permission: RequiredPermission<'_>) -> Error {
     let RequiredPermission { capability, path } = permission;
+    let path = decode(path);
     // In a policy, the segment `+` matches any segment.
     let path = if path.split('/').any(|segment| segment == "+") {
         "this path".to_owned()
@@ -197,8 +219,29 @@ pub(crate) fn version_conflict() -> Error {
         .because("another version is active")
 }
 
-pub(crate) fn config(cause: &'static str, advice: &'static str) -> Error {
+pub(crate) fn config(
+    cause: impl Into<Cow<'static, str>>,
+    advice: impl Into<Cow<'static, str>>,
+) -> Error {
     Error::new(ErrorKind::Config, advice).because(cause)
+}
+
+pub(crate) fn unauthenticated(
+    cause: impl Into<Cow<'static, str>>,
+    advice: impl Into<Cow<'static, str>>,
+) -> Error {
+    Error::new(ErrorKind::Unauthenticated, advice).because(cause)
+}
+
+/// Another attempt would be redirected as well, so the error is permanent.
+fn redirected(status: u16) -> Error {
+    let advice = "set `VAULT_ADDR` to the active node or to a load balancer that finds it";
+    Error::new(ErrorKind::Unavailable, advice)
+        .because(format!(
+            "the server redirects (status {status}), and redirects are not followed: they would carry \
+             the token to another host"
+        ))
+        .temporary(false)
 }
 
 pub(crate) fn invalid_response() -> Error {
@@ -226,7 +269,7 @@ mod tests {
     use super::*;
 
     fn response(status: u16, body: &str) -> Response {
-        Response { status, retry_after: None, body: Vec::from(body).into() }
+        Response::new(status, None, Vec::from(body).into())
     }
 
     fn error(status: u16, body: &str) -> Error {

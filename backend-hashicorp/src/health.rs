@@ -4,7 +4,8 @@ use serde::Deserialize;
 use strongroom_core::{ErrorKind, Health, HealthStatus, Result};
 
 use crate::client::Client;
-use crate::http::{Request, Response};
+use crate::http::Request;
+use crate::response::Response;
 
 #[derive(Deserialize)]
 struct HealthReport {
@@ -38,7 +39,7 @@ impl Client {
 }
 
 fn parse_report(response: &Response) -> Option<HealthReport> {
-    serde_json::from_slice(&response.body).ok()
+    serde_json::from_slice(response.body()).ok()
 }
 
 /// Maps the statuses of `sys/health`; see <https://openbao.org/api-docs/system/health/>.

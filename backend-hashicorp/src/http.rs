@@ -2,21 +2,33 @@
 //!
 //! Errors never keep the texts of the HTTP library, which may quote a body.
 
-use std::time::Duration;
+use std::path::Path;
 
 use bytes::Bytes;
+use reqwest::ClientBuilder;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use strongroom_core::{Error, Result, SecretValue};
+use strongroom_core::{Error, Result, SecretValue, SettingNames};
 use strongroom_transport::{ClientOptions, RequestFailure, TlsFailure, read_body, retry_after};
 use zeroize::Zeroizing;
 
 use crate::config::HttpConfig;
+use crate::reload::{ReloadingClient, with_certificates};
+use crate::response::Response;
 use crate::token::TokenHeader;
 
 pub(crate) use reqwest::Method;
 
-/// The largest response that is read, in bytes: twice what a server accepts as a request.
-const MAX_RESPONSE: usize = 64 * 1024 * 1024;
+/// The largest answer with a value, in bytes: twice what a server accepts as a request, because it writes
+/// `<`, `>` and `&` in JSON as six bytes each.
+pub(crate) const MAX_VALUE: usize = 64 * 1024 * 1024;
+/// The largest list of the names in one folder, or of the versions of one secret.
+pub(crate) const MAX_LIST: usize = 16 * 1024 * 1024;
+/// The largest answer that holds neither.
+const MAX_ANSWER: usize = 1024 * 1024;
+/// The largest error that is read; a larger one counts by its status alone.
+const MAX_ERROR: usize = 64 * 1024;
+/// The largest answer for a deleted secret, which holds up to 64 entries of custom metadata.
+const MAX_NOT_FOUND: usize = 512 * 1024;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
@@ -26,10 +38,19 @@ const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
 /// The HTTP client and where it sends to.
 #[derive(Debug)]
 pub(crate) struct Http {
-    client: reqwest::Client,
+    client: ReloadingClient,
     /// The address with `/v1/` behind it.
     base: String,
     namespace: Option<HeaderValue>,
+    auth_namespace: Option<HeaderValue>,
+}
+
+/// The namespace that a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Secrets,
+    Auth,
+    Server,
 }
 
 /// A request below `/v1/`. It has no `Debug`: its body may hold a value or a secret id.
@@ -39,14 +60,9 @@ pub(crate) struct Request {
     pub(crate) path: String,
     body: Option<Bytes>,
     content_type: &'static str,
-    namespaced: bool,
-}
-
-/// A response of the server, with any status. The body is wiped on drop.
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<Duration>,
-    pub(crate) body: Zeroizing<Vec<u8>>,
+    scope: Scope,
+    /// The largest body of a success, in bytes.
+    max_response: usize,
 }
 
 /// A body that is wiped when the last copy of it is dropped.
@@ -61,7 +77,14 @@ impl AsRef<[u8]> for Body {
 impl Request {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
         let path = path.into();
-        Self { method, path, body: None, content_type: "application/json", namespaced: true }
+        Self {
+            method,
+            path,
+            body: None,
+            content_type: "application/json",
+            scope: Scope::Secrets,
+            max_response: MAX_ANSWER,
+        }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -87,67 +110,128 @@ impl Request {
         Ok(request)
     }
 
-    /// Sends the request to the server itself, not to the namespace.
+    /// Sends the request to the server itself, not to a namespace.
     pub(crate) fn without_namespace(mut self) -> Self {
-        self.namespaced = false;
+        self.scope = Scope::Server;
+        self
+    }
+
+    /// Sends the request to the namespace of the auth method.
+    pub(crate) fn for_auth(mut self) -> Self {
+        self.scope = Scope::Auth;
+        self
+    }
+
+    /// Sets how large the body of a success may be, in bytes.
+    pub(crate) fn with_max_response(mut self, limit: usize) -> Self {
+        self.max_response = limit;
         self
     }
 }
 
 impl Http {
-    pub(crate) fn new(config: HttpConfig) -> Result<Self> {
-        let options = ClientOptions {
-            is_plaintext: config.is_plain,
-            connect_timeout: config.connect_timeout,
-            timeout: config.timeout,
+    /// Reads the files of the certificates. It blocks.
+    pub(crate) fn new(config: HttpConfig, names: SettingNames) -> Result<Self> {
+        let HttpConfig { base, is_plain, socket, connect_timeout, timeout, .. } = config;
+        let options = ClientOptions { is_plaintext: is_plain, connect_timeout, timeout };
+        let build = move |certificates| {
+            let builder = with_certificates(options.client_builder(), certificates);
+            let builder = with_socket(builder, socket.as_deref());
+            builder.build().map_err(|_| {
+                Error::config(vec![
+                    "the TLS client cannot be set up: check `VAULT_CACERT`, `VAULT_CLIENT_CERT` and \
+                     `VAULT_CLIENT_KEY`, or the platform's certificates"
+                        .into(),
+                ])
+            })
         };
-        let mut builder = options.client_builder();
-        if let Some(authorities) = config.authorities {
-            builder = builder.tls_certs_only(authorities);
-        }
-        if let Some(identity) = config.identity {
-            builder = builder.identity(identity);
-        }
-        let client = builder.build().map_err(|_| {
-            Error::config(vec![
-                "the TLS client cannot be set up: check `VAULT_CACERT`, `VAULT_CLIENT_CERT` and \
-                 `VAULT_CLIENT_KEY`, or the platform's certificates"
-                    .into(),
-            ])
-        })?;
-        Ok(Self { client, base: config.base, namespace: config.namespace })
+        Ok(Self {
+            client: ReloadingClient::new(config.files, names, build)?,
+            base,
+            namespace: config.namespace,
+            auth_namespace: config.auth_namespace,
+        })
     }
 
-    /// Sends a request and reads the whole response.
-    pub(crate) async fn send(
+    /// Sends a request and reads the whole response. If TLS fails and the certificates have been renewed
+    /// on disk, sends it once more with those: the server has not seen the first one.
+    pub(crate) async fn send(&self, request: &Request, token: &TokenHeader) -> Result<Response> {
+        let (client, generation) = self.client.current().await;
+        let response = match self.begin(&client, request, token).await {
+            Err(failure @ RequestFailure::Tls(_)) => {
+                match self.client.after_tls_failure(generation).await {
+                    Some(client) => self.begin(&client, request, token).await,
+                    None => Err(failure),
+                }
+            }
+            result => result,
+        };
+        let response = response.map_err(request_error)?;
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
+        let is_success = response.status().is_success();
+        let limit = match status {
+            _ if is_success => request.max_response,
+            404 => MAX_NOT_FOUND,
+            _ => MAX_ERROR,
+        };
+        let body = match read_body(response, limit).await {
+            Ok(body) => body,
+            Err(RequestFailure::TooLarge) if !is_success => Zeroizing::default(),
+            Err(RequestFailure::TooLarge) => return Err(too_large(limit)),
+            Err(failure) => return Err(request_error(failure)),
+        };
+        Ok(Response::new(status, retry_after, body))
+    }
+
+    /// Sends a request with one client, and waits for the head of the response.
+    async fn begin(
         &self,
+        client: &reqwest::Client,
         request: &Request,
-        token: Option<&TokenHeader>,
-    ) -> Result<Response> {
+        token: &TokenHeader,
+    ) -> Result<reqwest::Response, RequestFailure> {
         let url = [self.base.as_str(), request.path.as_str()].concat();
-        let mut builder = self
-            .client
+        let mut builder = client
             .request(request.method.clone(), url)
             .header(REQUEST, HeaderValue::from_static("true"));
-        if let Some(token) = token {
-            builder = builder.header(TOKEN, token.expose());
+        if let Some(token) = token.expose() {
+            builder = builder.header(TOKEN, token);
         }
-        if let Some(namespace) = self.namespace.as_ref().filter(|_| request.namespaced) {
+        let namespace = match request.scope {
+            Scope::Secrets => self.namespace.as_ref(),
+            Scope::Auth => self.auth_namespace.as_ref(),
+            Scope::Server => None,
+        };
+        if let Some(namespace) = namespace {
             builder = builder.header(NAMESPACE, namespace);
         }
         if let Some(body) = &request.body {
             let kind = HeaderValue::from_static(request.content_type);
             builder = builder.header(CONTENT_TYPE, kind).body(body.clone());
         }
-        let response = builder
-            .send()
-            .await
-            .map_err(|error| request_error(RequestFailure::of_request(&error)))?;
-        let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
-        let body = read_body(response, MAX_RESPONSE).await.map_err(request_error)?;
-        Ok(Response { status, retry_after, body })
+        builder.send().await.map_err(|error| RequestFailure::of_request(&error))
     }
+}
+
+/// Makes a client connect to a Unix socket.
+#[cfg_attr(not(unix), expect(unused_variables, reason = "the configuration has refused a socket"))]
+fn with_socket(builder: ClientBuilder, socket: Option<&Path>) -> ClientBuilder {
+    #[cfg(unix)]
+    if let Some(socket) = socket {
+        return builder.unix_socket(socket);
+    }
+    builder
+}
+
+fn too_large(limit: usize) -> Error {
+    let cause = if limit >= 1024 * 1024 {
+        format!("the response is over {} MiB", limit / (1024 * 1024))
+    } else {
+        format!("the response is over {} KiB", limit / 1024)
+    };
+    let advice = "check what answers at `VAULT_ADDR`, or split what is stored there";
+    RequestFailure::TooLarge.to_error("the server", advice).because(cause)
 }
 
 /// The error for a request without a complete response.
@@ -168,10 +252,7 @@ fn request_error(failure: RequestFailure) -> Error {
             "check `VAULT_ADDR` and, for https, the proxy in the environment; is the server up?"
         }
         RequestFailure::Truncated => "try again; check what lies between here and the server",
-        RequestFailure::TooLarge => {
-            let advice = "check what answers at `VAULT_ADDR`";
-            return failure.to_error("the server", advice).because("the response is over 64 MiB");
-        }
+        RequestFailure::TooLarge => "check what answers at `VAULT_ADDR`",
     };
     failure.to_error("the server", advice)
 }

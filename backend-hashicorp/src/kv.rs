@@ -1,15 +1,19 @@
 //! Requests to the KV engine, and which version of it is mounted.
 
 use serde::Serialize;
-use strongroom_core::{Error, ErrorKind, Metadata, Result, Secret, SecretPath, Version};
+use strongroom_core::{
+    Error, ErrorKind, Metadata, Result, Secret, SecretPath, SecretValue, Version,
+};
 
 use crate::client::Client;
 use crate::error::{RequiredPermission, not_found};
-use crate::http::{Method, Request, Response};
+use crate::http::{MAX_LIST, MAX_VALUE, Method, Request};
 use crate::metadata::{Changes, parse_custom_metadata};
 use crate::mount::KvEngineVersion;
-use crate::response::{KvData, KvMetadata, MountInfo, WrittenVersion};
-use crate::value::{KvValue, from_kv};
+use crate::response::{
+    KvData, KvMetadata, LARGE, MountInfo, Response, WrittenVersion, run_blocking,
+};
+use crate::value::{KvValue, from_kv, to_kv};
 
 /// How often a conditional change is repeated after another change has come first. One of several
 /// concurrent changes always succeeds, so as many can run at once.
@@ -52,37 +56,46 @@ impl Client {
             return self.read_v1(path, number).await;
         }
         let response = self.read_v2(path, number).await?;
-        let KvData { data, metadata } = response.data()?;
-        let version = metadata.version.into();
-        let metadata = parse_custom_metadata(metadata.custom_metadata.as_ref())?;
-        Ok(Secret::new(path.clone(), version, metadata, from_kv(data)?))
+        let path = path.clone();
+        let parse = move |response: &Response| {
+            let KvData { data, metadata } = response.data()?;
+            let version = metadata.version.into();
+            let metadata = parse_custom_metadata(metadata.custom_metadata.as_ref())?;
+            Ok(Secret::new(path, version, metadata, from_kv(data)?))
+        };
+        response.parse_with(parse).await
     }
 
     /// Reads a version as the server sends it.
     pub(crate) async fn read_v2(&self, path: &SecretPath, number: Option<u64>) -> Result<Response> {
-        let api_path = format!("{}/data/{path}", self.mount);
+        let api_path = self.api_path("data", path);
         let permission = RequiredPermission { capability: "read", path: &api_path };
         let request = match number {
             Some(number) => Request::get(format!("{api_path}?version={number}")),
             None => Request::get(api_path.as_str()),
         };
-        self.execute(&request, permission).await
+        self.execute(&request.with_max_response(MAX_VALUE), permission).await
     }
 
     async fn read_v1(&self, path: &SecretPath, number: Option<u64>) -> Result<Secret> {
         if number.is_some() {
             return Err(self.requires_v2());
         }
-        let api_path = format!("{}/{path}", self.mount);
+        let api_path = format!("{}/{}", self.mount, self.names.encoded(path));
         let permission = RequiredPermission { capability: "read", path: &api_path };
-        let response = self.execute(&Request::get(api_path.as_str()), permission).await?;
-        let value = from_kv(response.data()?)?;
-        Ok(Secret::new(path.clone(), Version::new(ONLY_VERSION), Metadata::default(), value))
+        let request = Request::get(api_path.as_str()).with_max_response(MAX_VALUE);
+        let response = self.execute(&request, permission).await?;
+        let path = path.clone();
+        let parse = move |response: &Response| {
+            let value = from_kv(response.data()?)?;
+            Ok(Secret::new(path, Version::new(ONLY_VERSION), Metadata::default(), value))
+        };
+        response.parse_with(parse).await
     }
 
     /// The API path of a secret's data, metadata, and so on, for requests and policies.
     pub(crate) fn api_path(&self, part: &str, path: &SecretPath) -> String {
-        format!("{}/{part}/{path}", self.mount)
+        format!("{}/{part}/{}", self.mount, self.names.encoded(path))
     }
 
     /// The metadata of a secret; `None` if it was never written or is destroyed.
@@ -91,7 +104,8 @@ impl Client {
             return Err(self.requires_v2());
         }
         let api_path = self.api_path("metadata", path);
-        let response = self.send(&Request::get(api_path.as_str())).await?;
+        let request = Request::get(api_path.as_str()).with_max_response(MAX_LIST);
+        let response = self.send(&request).await?;
         if response.is_not_found() {
             return Ok(None);
         }
@@ -99,7 +113,7 @@ impl Client {
             let permission = RequiredPermission { capability: "read", path: &api_path };
             return Err(self.to_error(&response, permission));
         }
-        let metadata: KvMetadata = response.data()?;
+        let metadata: KvMetadata = response.parse_with(|response| response.data()).await?;
         // Metadata can be written before any value.
         Ok((metadata.current_version > 0).then_some(metadata))
     }
@@ -107,6 +121,25 @@ impl Client {
     /// The metadata of a secret whose active version can be read.
     pub(crate) async fn live_metadata(&self, path: &SecretPath) -> Result<KvMetadata> {
         self.metadata(path).await?.filter(KvMetadata::is_live).ok_or_else(not_found)
+    }
+
+    /// Writes a value, which it converts on a thread for blocking work if it is large. The response may be
+    /// an error, for the caller to interpret.
+    pub(crate) async fn write_value(
+        &self,
+        path: &SecretPath,
+        value: &SecretValue,
+        cas: Option<u64>,
+    ) -> Result<Response> {
+        let (api_path, size) = (self.api_path("data", path), value.len());
+        let value = value.clone();
+        let convert = move || {
+            let body =
+                WriteBody { data: to_kv(&value)?, options: cas.map(|cas| WriteOptions { cas }) };
+            Request::post(api_path, &body)
+        };
+        let request = if size < LARGE { convert()? } else { run_blocking(convert).await? };
+        self.send(&request).await
     }
 
     /// Writes data. The response may be an error, for the caller to interpret.
@@ -184,8 +217,10 @@ impl Client {
     /// The version of the KV engine, for a read. If the server does not tell it, assumes version 2:
     /// the server then denies the read, or answers it.
     pub(crate) async fn kv_version(&self) -> Result<KvEngineVersion> {
-        match self.mount_cache.get(self.session.generation()) {
+        let generation = self.session.generation();
+        match self.mount_cache.get(generation) {
             Some(version) => Ok(version),
+            None if self.mount_cache.is_refused(generation) => Ok(KvEngineVersion::V2),
             None => Ok(self.look_up_mount().await?.unwrap_or(KvEngineVersion::V2)),
         }
     }
@@ -211,20 +246,27 @@ impl Client {
         self.ensure_writable().await
     }
 
-    /// Looks the mount up; `None` if the server says nothing about it.
+    /// Looks the mount up; `None` if the server says nothing about it. A mount in a child namespace is
+    /// known there, so segments in front of it may be those of a namespace.
     async fn look_up_mount(&self) -> Result<Option<KvEngineVersion>> {
-        let path = format!("sys/internal/ui/mounts/{}", self.mount);
-        let response = self.send(&Request::get(path.as_str())).await?;
-        if matches!(response.status, 403 | 404) {
-            return Ok(None);
+        let slashes = self.mount.match_indices('/').map(|(at, _)| at + 1);
+        for start in std::iter::once(0).chain(slashes) {
+            let (namespace, mount) = self.mount.split_at(start);
+            let path = format!("{namespace}sys/internal/ui/mounts/{mount}");
+            let response = self.send(&Request::get(path.as_str())).await?;
+            if matches!(response.status, 403 | 404) {
+                continue;
+            }
+            if !response.is_success() {
+                let permission = RequiredPermission { capability: "read", path: &path };
+                return Err(response.to_error(permission));
+            }
+            let version = response.data::<MountInfo>()?.kv_version(mount)?;
+            self.mount_cache.set(version, self.session.generation());
+            return Ok(Some(version));
         }
-        if !response.is_success() {
-            let permission = RequiredPermission { capability: "read", path: &path };
-            return Err(response.to_error(permission));
-        }
-        let version = response.data::<MountInfo>()?.kv_version(&self.mount)?;
-        self.mount_cache.set(version, self.session.generation());
-        Ok(Some(version))
+        self.mount_cache.set_refused(self.session.generation());
+        Ok(None)
     }
 
     /// The error for a mount about which the server says nothing.

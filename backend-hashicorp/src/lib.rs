@@ -93,11 +93,12 @@
 //! The backend wipes its own buffers after use; those of the HTTP and TLS libraries are not wiped.
 
 mod backend;
+mod certificates;
 mod client;
 mod config;
+mod credential_file;
 mod database;
 mod error;
-mod files;
 mod health;
 mod http;
 mod kv;
@@ -106,8 +107,9 @@ mod list;
 mod login;
 mod metadata;
 mod mount;
+mod names;
+mod reload;
 mod response;
-mod secret_id;
 mod session;
 mod settings;
 mod token;
@@ -115,7 +117,7 @@ mod value;
 mod write;
 
 pub use backend::HashicorpBackend;
-pub use config::{AppRole, Auth, HashicorpConfig, SecretId};
+pub use config::{AppRole, Auth, AwsIam, HashicorpConfig, JwtLogin, Password, SecretId, Userpass};
 pub use settings::SETTINGS;
 
 /// Compiles the code in README.md.

@@ -1,21 +1,29 @@
-//! Obtains, renews and revokes tokens, with AppRole or with a given token.
+//! Obtains, renews and revokes tokens: by a login, or with a token that is given or that an agent adds.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod approle;
+#[cfg(feature = "aws-iam")]
+mod aws;
+mod cert;
+mod jwt;
+mod method;
+mod userpass;
+
+use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
-use strongroom_core::{Error, ErrorKind, Result, SettingNames};
-use subtle::ConstantTimeEq as _;
+use strongroom_core::{Result, SettingNames};
 use tokio::time::Instant;
 
-use crate::config::{AppRole, Auth};
-use crate::error::{RequiredPermission, config};
-use crate::http::{Http, Request, Response};
+use self::method::{LoginMethod, login_error};
+use crate::config::Auth;
+use crate::error::{RequiredPermission, unauthenticated};
+use crate::http::{Http, Request};
 use crate::lease::Lease;
-use crate::response::{TokenInfo, UnwrappedSecretId, WrappingInfo};
-use crate::secret_id::SecretIdReader;
-use crate::session::{Authenticator, RenewError};
+use crate::response::TokenInfo;
+use crate::session::{Authenticator, RenewError, Revocation};
 use crate::token::{Grant, TokenHeader};
 
 /// Where a token looks itself up.
@@ -26,127 +34,97 @@ const REVOKE_SELF: &str = "auth/token/revoke-self";
 /// Authenticates to one server with one method.
 pub(crate) struct VaultAuthenticator {
     http: Arc<Http>,
-    auth: Auth,
+    credentials: Credentials,
     /// How errors name settings: the session logs and reports them without the backend.
     names: SettingNames,
-    reader: SecretIdReader,
-    unwrapped: Mutex<Option<Unwrapped>>,
 }
 
-/// A wrapping token that this process has used up, and the secret id that it held.
-struct Unwrapped {
-    wrapping_token: SecretString,
-    secret_id: SecretString,
-}
-
-#[derive(Serialize)]
-struct LoginBody<'a> {
-    role_id: &'a str,
-    secret_id: &'a str,
-}
-
-#[derive(Serialize)]
-struct LookupBody<'a> {
-    token: &'a str,
+#[derive(Debug)]
+enum Credentials {
+    /// A given token.
+    Token(SecretString),
+    /// An agent or proxy adds a token of its own.
+    Agent,
+    Login(Box<dyn LoginMethod>),
 }
 
 #[derive(Serialize)]
 struct EmptyBody {}
 
+/// The auth method of a login, as the configuration describes it.
+pub(crate) struct AuthConfig {
+    pub(crate) auth: Auth,
+    pub(crate) mount: Option<String>,
+    pub(crate) role: Option<String>,
+}
+
+impl Credentials {
+    fn new(config: AuthConfig) -> Result<Self> {
+        let AuthConfig { auth, mount, role } = config;
+        let mount = mount.unwrap_or_else(|| auth.name().to_owned());
+        Ok(Self::Login(match auth {
+            Auth::Token(token) => return Ok(Self::Token(token)),
+            Auth::Agent => return Ok(Self::Agent),
+            Auth::AppRole(login) => Box::new(approle::AppRoleMethod::new(login, mount)),
+            Auth::Kubernetes(login) => Box::new(jwt::JwtMethod::new(login, true, mount, role)),
+            Auth::Jwt(login) => Box::new(jwt::JwtMethod::new(login, false, mount, role)),
+            Auth::Cert => Box::new(cert::CertMethod::new(mount, role)),
+            Auth::Userpass(login) => Box::new(userpass::UserpassMethod::new(login, mount)),
+            #[cfg(feature = "aws-iam")]
+            Auth::AwsIam(login) => Box::new(aws::AwsMethod::new(login, mount, role)),
+            // The check of the configuration has said so.
+            #[cfg(not(feature = "aws-iam"))]
+            Auth::AwsIam(_) => return Err(strongroom_core::Error::config(Vec::new())),
+        }))
+    }
+}
+
 impl VaultAuthenticator {
-    pub(crate) fn new(http: Arc<Http>, auth: Auth, names: SettingNames) -> Self {
-        Self { http, auth, names, reader: SecretIdReader::default(), unwrapped: Mutex::new(None) }
+    pub(crate) fn new(http: Arc<Http>, config: AuthConfig, names: SettingNames) -> Result<Self> {
+        Ok(Self { http, credentials: Credentials::new(config)?, names })
     }
 
-    async fn log_in(&self, login: &AppRole) -> Result<Grant> {
-        let AppRole { role_id, secret_id, wrapped, mount } = login;
-        let mut secret_id = self.reader.read(secret_id).await?;
-        if *wrapped {
-            secret_id = self.unwrap_secret_id(secret_id, mount).await?;
+    /// What to do about a token that the server rejects and no login can replace.
+    pub(crate) fn dead_token_advice(&self) -> &'static str {
+        match &self.credentials {
+            Credentials::Token(_) => "set `VAULT_TOKEN` to a valid token, and compare its CIDRs",
+            Credentials::Agent => {
+                "check the auto-auth and the log of the agent or proxy at `VAULT_ADDR`"
+            }
+            Credentials::Login(_) => "log in again",
         }
-        let path = format!("auth/{mount}/login");
-        let body = LoginBody { role_id, secret_id: secret_id.expose_secret() };
+    }
+
+    async fn log_in(&self, method: &dyn LoginMethod) -> Result<Grant> {
+        let request = method.request(&self.http).await?.for_auth();
         let sent_at = Instant::now();
-        let response = self.http.send(&Request::post(path, &body)?, None).await?;
+        let response = self.http.send(&request, &TokenHeader::none()).await?;
         if !response.is_success() {
-            return Err(login_error(&response));
+            return Err(login_error(method, &response));
         }
         let auth = response.auth()?;
+        if auth.client_token.is_empty() {
+            return Err(unauthenticated(
+                "the server demands another factor for this login",
+                "exempt this user or role from multi-factor authentication, or log in another way",
+            ));
+        }
         let lease = Lease::new(sent_at, auth.lease_duration, auth.renewable);
         Ok(Grant { header: header(&auth.client_token)?, lease })
-    }
-
-    /// The secret id that a wrapping token holds. A token can be unwrapped once; the secret id is
-    /// kept for later logins.
-    async fn unwrap_secret_id(
-        &self,
-        wrapping_token: SecretString,
-        mount: &str,
-    ) -> Result<SecretString> {
-        let token = wrapping_token.expose_secret();
-        if let Some(unwrapped) = &*self.lock_unwrapped() {
-            let known = unwrapped.wrapping_token.expose_secret();
-            if known.as_bytes().ct_eq(token.as_bytes()).into() {
-                return Ok(unwrapped.secret_id.clone());
-            }
-        }
-        let header = header(token)?;
-        let response = self.send_wrapping("lookup", &LookupBody { token }, &header).await?;
-        // A thief of the wrapping token can put another token in its place, but not one that was
-        // made at this path. The whole path below the namespace counts: any token can write to a
-        // path that only ends like this one.
-        let WrappingInfo { creation_path } = response.data()?;
-        let is_secret_id = creation_path.starts_with(&format!("auth/{mount}/role/"))
-            && ["/secret-id", "/custom-secret-id"].iter().any(|end| creation_path.ends_with(end));
-        if !is_secret_id {
-            return Err(unauthenticated(
-                "the wrapping token was not made for a secret id of this AppRole",
-                "wrap a secret id; if that is what you did, treat it as stolen and replaced",
-            ));
-        }
-        let response = self.send_wrapping("unwrap", &EmptyBody {}, &header).await?;
-        let secret_id = SecretString::from(&*response.data::<UnwrappedSecretId<'_>>()?.secret_id);
-        *self.lock_unwrapped() = Some(Unwrapped { wrapping_token, secret_id: secret_id.clone() });
-        Ok(secret_id)
-    }
-
-    async fn send_wrapping<T: Serialize>(
-        &self,
-        action: &str,
-        body: &T,
-        wrapping_token: &TokenHeader,
-    ) -> Result<Response> {
-        let request = Request::post(format!("sys/wrapping/{action}"), body)?;
-        let response = self.http.send(&request, Some(wrapping_token)).await?;
-        if matches!(response.status, 400 | 403 | 404) && response.is_server_error() {
-            return Err(unauthenticated(
-                "the wrapping token is invalid, expired or already used",
-                "wrap a new secret id, or unset `SECRETS_VAULT_SECRET_ID_WRAPPED` if yours is not \
-                 wrapped; if none of your services has unwrapped it, treat it as stolen",
-            ));
-        }
-        if response.is_success() { Ok(response) } else { Err(response.to_server_error()) }
-    }
-
-    fn lock_unwrapped(&self) -> std::sync::MutexGuard<'_, Option<Unwrapped>> {
-        self.unwrapped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks up the lease of a given token.
     async fn look_up(&self, token: &SecretString) -> Result<Grant> {
         let header = header(token.expose_secret())?;
         let sent_at = Instant::now();
-        let response = self.http.send(&Request::get(LOOKUP_SELF), Some(&header)).await?;
+        let response = self.http.send(&Request::get(LOOKUP_SELF).for_auth(), &header).await?;
         let lease = match response.status {
             200 => {
                 let TokenInfo { ttl, renewable } = response.data()?;
                 Lease::new(sent_at, ttl, renewable)
             }
             403 if response.may_mean_dead_token() => {
-                return Err(unauthenticated(
-                    "the token is unknown, expired, revoked or used up",
-                    "set `VAULT_TOKEN` to a valid token",
-                ));
+                return Err(unauthenticated(DEAD_TOKEN, self.dead_token_advice()));
             }
             // A token without the policy `default` may not look itself up, but may still read.
             403 if response.is_server_error() => Lease::new(sent_at, 0, false),
@@ -156,10 +134,9 @@ impl VaultAuthenticator {
     }
 
     async fn renew_token(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError> {
-        let request = Request::post(RENEW_SELF, &EmptyBody {});
+        let request = Request::post(RENEW_SELF, &EmptyBody {}).map(Request::for_auth);
         let request = request.map_err(RenewError::Permanent)?;
-        let response =
-            self.http.send(&request, Some(token)).await.map_err(RenewError::Transient)?;
+        let response = self.http.send(&request, token).await.map_err(RenewError::Transient)?;
         if response.is_success() {
             let auth = response.auth().map_err(RenewError::Transient)?;
             return Ok((auth.lease_duration, auth.renewable));
@@ -171,27 +148,37 @@ impl VaultAuthenticator {
         Err(RenewError::Transient(response.to_server_error()))
     }
 
-    async fn revoke_token(&self, token: &TokenHeader) -> Result<()> {
-        let request = Request::post(REVOKE_SELF, &EmptyBody {})?;
-        let response = self.http.send(&request, Some(token)).await?;
-        // The server no longer knows the token, which is as good as revoked.
-        if response.is_success() || response.may_mean_dead_token() {
-            return Ok(());
+    async fn revoke_token(&self, token: &TokenHeader) -> Result<Revocation> {
+        let request = Request::post(REVOKE_SELF, &EmptyBody {})?.for_auth();
+        let response = self.http.send(&request, token).await?;
+        if response.is_success() {
+            return Ok(Revocation::Done);
+        }
+        if response.may_mean_dead_token() {
+            return Ok(Revocation::TokenRejected);
         }
         Err(response.to_error(RequiredPermission { capability: "update", path: REVOKE_SELF }))
     }
 }
 
+/// Why a server may reject a token without a reason.
+pub(crate) const DEAD_TOKEN: &str = "the token is unknown, expired, revoked, used up, or bound to \
+                                     other addresses than this host's (`token_bound_cidrs`)";
+
 #[async_trait]
 impl Authenticator for VaultAuthenticator {
     fn can_replace(&self) -> bool {
-        matches!(self.auth, Auth::AppRole(_))
+        matches!(self.credentials, Credentials::Login(_))
     }
 
     async fn login(&self) -> Result<Grant> {
-        let result = match &self.auth {
-            Auth::Token(token) => self.look_up(token).await,
-            Auth::AppRole(login) => self.log_in(login).await,
+        let result = match &self.credentials {
+            Credentials::Token(token) => self.look_up(token).await,
+            Credentials::Agent => {
+                let lease = Lease::new(Instant::now(), 0, false);
+                Ok(Grant { header: TokenHeader::none(), lease })
+            }
+            Credentials::Login(method) => self.log_in(&**method).await,
         };
         result.map_err(|error| self.names.rename(error))
     }
@@ -203,39 +190,18 @@ impl Authenticator for VaultAuthenticator {
         })
     }
 
-    async fn revoke(&self, token: &TokenHeader) -> Result<()> {
+    async fn revoke(&self, token: &TokenHeader) -> Result<Revocation> {
         self.revoke_token(token).await.map_err(|error| self.names.rename(error))
     }
 }
 
-impl std::fmt::Debug for VaultAuthenticator {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VaultAuthenticator").field("auth", &self.auth).finish_non_exhaustive()
+impl fmt::Debug for VaultAuthenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let credentials = &self.credentials;
+        f.debug_struct("VaultAuthenticator")
+            .field("credentials", credentials)
+            .finish_non_exhaustive()
     }
-}
-
-fn login_error(response: &Response) -> Error {
-    match response.status {
-        400 if response.is_server_error() => unauthenticated(
-            "the role id or the secret id is unknown, expired or used up",
-            "check `VAULT_ROLE_ID` and put a new secret id in `VAULT_SECRET_ID` or its file; if it \
-             is wrapped, set `SECRETS_VAULT_SECRET_ID_WRAPPED`",
-        ),
-        // The server does not tell unauthenticated clients what is mounted.
-        403 if response.is_server_error() => unauthenticated(
-            "the server denies the login; no AppRole may be mounted there",
-            "check `SECRETS_VAULT_APPROLE_MOUNT` and `VAULT_NAMESPACE`, or enable AppRole there",
-        ),
-        404 if response.is_unmounted() => config(
-            "no AppRole is mounted there, or the namespace does not exist",
-            "check `SECRETS_VAULT_APPROLE_MOUNT` and `VAULT_NAMESPACE`, or enable AppRole there",
-        ),
-        _ => response.to_server_error(),
-    }
-}
-
-fn unauthenticated(cause: &'static str, advice: &'static str) -> Error {
-    Error::new(ErrorKind::Unauthenticated, advice).because(cause)
 }
 
 fn header(token: &str) -> Result<TokenHeader> {

@@ -2,13 +2,43 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use strongroom_core::Result;
+use strongroom_core::{Error, ErrorKind, Result};
+use tokio::task::spawn_blocking;
+use zeroize::Zeroizing;
 
-use crate::error::invalid_response;
-use crate::http::Response;
+use crate::error::{ErrorBody, invalid_response};
+
+/// From which size on a body is parsed or written on a thread for blocking work, in bytes: it takes a
+/// millisecond or so.
+pub(crate) const LARGE: usize = 256 * 1024;
+
+/// A response of the server, with any status. The body is wiped on drop.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) retry_after: Option<Duration>,
+    body: Zeroizing<Vec<u8>>,
+    /// What an error says; `None` for a success, and if a server of this kind has not written it.
+    pub(crate) error: Option<ErrorBody>,
+}
+
+/// Runs work that takes long on a thread for blocking work.
+pub(crate) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(Error::new(ErrorKind::Unavailable, "call it in a running runtime")
+                .because("the runtime stopped meanwhile")),
+        },
+    }
+}
 
 /// A response with `data`.
 #[derive(Deserialize)]
@@ -104,8 +134,9 @@ pub(crate) struct VersionState {
 
 /// The names in a folder; those of folders end in `/`.
 #[derive(Deserialize)]
-pub(crate) struct ListedKeys {
-    pub(crate) keys: Vec<String>,
+pub(crate) struct ListedKeys<'a> {
+    #[serde(borrow)]
+    pub(crate) keys: &'a RawValue,
 }
 
 /// The answer to `sys/internal/ui/mounts/<path>`.
@@ -131,6 +162,32 @@ pub(crate) struct StaticRoleInfo {
 }
 
 impl Response {
+    pub(crate) fn new(
+        status: u16,
+        retry_after: Option<Duration>,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Self {
+        let is_success = (200..300).contains(&status);
+        let error = if is_success { None } else { ErrorBody::parse(&body) };
+        Self { status, retry_after, body, error }
+    }
+
+    /// The body as the server sent it.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Parses the response, on a thread for blocking work if its body is large.
+    pub(crate) async fn parse_with<T: Send + 'static>(
+        self,
+        parse: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.body.len() < LARGE {
+            return parse(&self);
+        }
+        run_blocking(move || parse(&self)).await
+    }
+
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }

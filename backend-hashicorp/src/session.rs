@@ -23,7 +23,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-pub(crate) use self::authenticator::{Authenticator, RenewError};
+pub(crate) use self::authenticator::{Authenticator, RenewError, Revocation};
 use self::backoff::{LoginThrottle, RetryDelays};
 use self::renewal::{Stopped, TokenRenewer, wait_for_retry};
 use self::state::SessionState;
@@ -33,6 +33,8 @@ use crate::token::{Grant, Token};
 /// How long [`drain`] waits.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How many tokens are kept that the server has rejected from the beginning.
+const MAX_UNREVOKED: usize = 32;
 
 /// A failed login; callers get its error until the next attempt.
 #[derive(Debug)]
@@ -63,6 +65,9 @@ struct Inner<A> {
     renewer: Mutex<Option<(u64, AbortHandle)>>,
     /// One task for each token that is being revoked.
     revocations: Mutex<JoinSet<()>>,
+    /// Tokens that the server has always rejected, also when they were to be revoked. Once it accepts
+    /// another one, it may accept these.
+    unrevoked: Mutex<Vec<Arc<Token>>>,
     /// Where the last login ran, for a `close` from outside of any runtime.
     runtime: Mutex<Option<Handle>>,
     closed: AtomicBool,
@@ -81,6 +86,7 @@ impl<A: Authenticator> Session<A> {
             throttle: Mutex::default(),
             renewer: Mutex::default(),
             revocations: Mutex::default(),
+            unrevoked: Mutex::default(),
             runtime: Mutex::default(),
             closed: AtomicBool::new(false),
         }))
@@ -107,6 +113,17 @@ impl<A: Authenticator> Session<A> {
         self.0.state.authenticator.can_replace()
     }
 
+    pub(crate) fn authenticator(&self) -> &A {
+        &self.0.state.authenticator
+    }
+
+    /// Notes that the server accepts a token.
+    pub(crate) fn mark_accepted(&self, token: &Token) {
+        if token.mark_accepted() {
+            self.0.revoke_rejected();
+        }
+    }
+
     /// The current token, if it is not the one of this login.
     pub(crate) fn token_after(&self, generation: u64) -> Option<Arc<Token>> {
         self.0.state.current.load().filter(|current| current.generation != generation)
@@ -118,9 +135,10 @@ impl<A: Authenticator> Session<A> {
         if !lock(&self.0.throttle).allows_login(rejected) {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
-                "find out what rejects new tokens: a role with too few uses, or a proxy",
+                "compare `token_bound_cidrs` of the role and of its secret id with the address at which \
+                 the server sees this host; else look for a role with too few uses, or a proxy",
             )
-            .because("the server rejects tokens that it has just issued")
+            .because("the server rejects tokens that it has just issued to this host")
             .temporary(true));
         }
         tracing::info!("the server has rejected the token; logging in again");
@@ -187,7 +205,7 @@ impl<A: Authenticator> Inner<A> {
         match self.state.authenticator.login().await {
             // The session was closed meanwhile: no task would renew or revoke this token.
             Ok(grant) if self.closed.load(Ordering::SeqCst) => {
-                self.revoke_token(&Token::new(grant, 0, self.state.renew_margin)).await;
+                self.revoke_token(&Arc::new(Token::new(grant, 0, self.state.renew_margin))).await;
                 Err(Error::backend_closed())
             }
             Ok(grant) => Ok(self.install(&mut login, grant)),
@@ -267,11 +285,28 @@ impl<A: Authenticator> Inner<A> {
         revocations.spawn(async move { inner.revoke_token(&token).await });
     }
 
+    /// Revokes the tokens that the server has rejected when they were to be revoked.
+    fn revoke_rejected(self: &Arc<Self>) {
+        for token in std::mem::take(&mut *lock(&self.unrevoked)) {
+            self.spawn_revocation(token);
+        }
+    }
+
     /// Revokes a token that no new request will carry.
-    async fn revoke_token(&self, token: &Token) {
+    async fn revoke_token(&self, token: &Arc<Token>) {
         drain(|| token.requests_in_flight()).await;
         match self.state.authenticator.revoke(&token.header).await {
-            Ok(()) => tracing::debug!("revoked the old token"),
+            Ok(Revocation::Done) => tracing::debug!("revoked the old token"),
+            // The server no longer knows the token, which is as good as revoked.
+            Ok(Revocation::TokenRejected) if token.was_accepted() => {}
+            Ok(Revocation::TokenRejected) => {
+                let mut unrevoked = lock(&self.unrevoked);
+                let is_known = unrevoked.iter().any(|known| Arc::ptr_eq(known, token));
+                unrevoked.retain(|token| !token.is_expired());
+                if !is_known && unrevoked.len() < MAX_UNREVOKED {
+                    unrevoked.push(Arc::clone(token));
+                }
+            }
             Err(error) if error.kind() == ErrorKind::Denied => {
                 tracing::warn!(%error, "a token may not revoke itself; it stays valid until it expires");
             }
@@ -288,6 +323,7 @@ impl<A: Authenticator> Inner<A> {
         if let Some(token) = self.state.current.swap(None) {
             self.spawn_revocation(token);
         }
+        self.revoke_rejected();
         let mut revocations = std::mem::take(&mut *lock(&self.revocations));
         // A task on a runtime that is no longer driven may never end.
         let all = async { while revocations.join_next().await.is_some() {} };

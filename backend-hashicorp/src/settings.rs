@@ -7,37 +7,79 @@ setting_table! {
     /// builds a configuration.
     pub const SETTINGS = {
         ADDR = Setting::text("VAULT_ADDR", "HashicorpConfig::address")
-            .meaning("the server's https address; required");
+            .alias("BAO_ADDR")
+            .meaning(
+                "the server's https address, or `unix:///…` for the socket of an agent; required",
+            );
+        NAMESPACE = Setting::text("VAULT_NAMESPACE", "HashicorpConfig::namespace")
+            .alias("BAO_NAMESPACE")
+            .meaning("the namespace of the secrets, if the server has namespaces");
+        AUTH = Setting::text("SECRETS_VAULT_AUTH", "HashicorpConfig::auth")
+            .meaning(
+                "how to log in: `token`, `approle`, `kubernetes`, `jwt`, `cert`, `userpass`, `aws`, \
+                 or `agent` for an agent or proxy that has a token; else as the settings below say",
+            );
+        AUTH_MOUNT = Setting::text("SECRETS_VAULT_AUTH_MOUNT", "HashicorpConfig::auth_mount")
+            .meaning("the mount of the auth method; else the name in `SECRETS_VAULT_AUTH`");
+        AUTH_ROLE = Setting::text("SECRETS_VAULT_AUTH_ROLE", "HashicorpConfig::auth_role")
+            .meaning("the role to log in as with `kubernetes`, `jwt`, `cert` or `aws`");
+        AUTH_NAMESPACE =
+            Setting::text("SECRETS_VAULT_AUTH_NAMESPACE", "HashicorpConfig::auth_namespace")
+                .meaning(
+                    "the namespace of the auth method, `root` for none; else that of the secrets",
+                );
         TOKEN = Setting::text("VAULT_TOKEN", "Auth::Token")
-            .meaning("a token, instead of AppRole")
+            .alias("BAO_TOKEN")
+            .meaning("a token, instead of a login")
             .secret();
         ROLE_ID = Setting::text("VAULT_ROLE_ID", "AppRole::role_id")
             .meaning("the role id for AppRole");
         SECRET_ID = Setting::text("VAULT_SECRET_ID", "SecretId::Text")
-            .meaning("the secret id for AppRole")
+            .meaning("the secret id for AppRole, unless the role does without")
             .secret();
         SECRET_ID_FILE = Setting::file("VAULT_SECRET_ID_FILE", "SecretId::File")
             .meaning("a file with the secret id, which is read at each login");
-        NAMESPACE = Setting::text("VAULT_NAMESPACE", "HashicorpConfig::namespace")
-            .meaning("the namespace, if the server has namespaces");
-        CACERT = Setting::file("VAULT_CACERT", "HashicorpConfig::ca_cert")
-            .meaning("a PEM file with the only certificate authorities to trust");
-        CLIENT_CERT = Setting::file("VAULT_CLIENT_CERT", "HashicorpConfig::client_cert")
-            .meaning("a PEM file with the client certificate; needs its key");
-        CLIENT_KEY = Setting::file("VAULT_CLIENT_KEY", "HashicorpConfig::client_key")
-            .meaning("a PEM file with the private key of the client certificate");
         SECRET_ID_WRAPPED = Setting::flag("SECRETS_VAULT_SECRET_ID_WRAPPED", "AppRole::wrapped")
             .meaning("whether the secret id is a response-wrapping token that holds it")
             .default_value("false");
+        JWT_FILE = Setting::file("SECRETS_VAULT_JWT_FILE", "JwtLogin::file")
+            .meaning(
+                "a file with the token for `jwt` or `kubernetes`, which is read at each login; for \
+                 `kubernetes` the default is where a pod has it",
+            );
+        USERNAME = Setting::text("SECRETS_VAULT_USERNAME", "Userpass::username")
+            .meaning("the user name for `userpass`");
+        PASSWORD = Setting::text("SECRETS_VAULT_PASSWORD", "Password::Text")
+            .meaning("the password for `userpass`")
+            .secret();
+        PASSWORD_FILE = Setting::file("SECRETS_VAULT_PASSWORD_FILE", "Password::File")
+            .meaning("a file with the password, which is read at each login");
+        AWS_REGION = Setting::text("SECRETS_VAULT_AWS_STS_REGION", "AwsIam::sts_region")
+            .meaning(
+                "for `aws`: the region of the STS endpoint that the server asks; else the global one",
+            );
+        AWS_SERVER_ID = Setting::text("SECRETS_VAULT_AWS_SERVER_ID", "AwsIam::server_id")
+            .meaning("for `aws`: the value of `X-Vault-AWS-IAM-Server-ID`, if the server demands it");
+        CACERT = Setting::file("VAULT_CACERT", "HashicorpConfig::ca_cert")
+            .alias("BAO_CACERT")
+            .meaning("a PEM file with the only certificate authorities to trust");
+        CLIENT_CERT = Setting::file("VAULT_CLIENT_CERT", "HashicorpConfig::client_cert")
+            .alias("BAO_CLIENT_CERT")
+            .meaning("a PEM file with the client certificate; needs its key");
+        CLIENT_KEY = Setting::file("VAULT_CLIENT_KEY", "HashicorpConfig::client_key")
+            .alias("BAO_CLIENT_KEY")
+            .meaning("a PEM file with the private key of the client certificate");
         MOUNT = Setting::text("SECRETS_VAULT_MOUNT", "HashicorpConfig::mount")
             .meaning("the mount of the KV engine")
             .default_value("secret");
-        APPROLE_MOUNT = Setting::text("SECRETS_VAULT_APPROLE_MOUNT", "AppRole::mount")
-            .meaning("the mount of AppRole")
-            .default_value("approle");
         STATIC_ROLES = Setting::pairs("SECRETS_VAULT_STATIC_ROLES", "HashicorpConfig::static_roles")
             .meaning(
                 "paths that are static roles of a database engine: `db/orders=database/orders`",
+            );
+        NAMES = Setting::pairs("SECRETS_VAULT_NAMES", "HashicorpConfig::secret_names")
+            .meaning(
+                "paths of secrets with other names in the store: `legacy/db=Legacy DB!`; `%2C` stands for \
+                 a comma, `%25` for `%`",
             );
         CONNECT_TIMEOUT =
             Setting::duration("SECRETS_VAULT_CONNECT_TIMEOUT", "HashicorpConfig::connect_timeout")

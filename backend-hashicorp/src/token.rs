@@ -13,9 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::lease::Lease;
 
-/// A token as a header: masked, and wiped when the last request that carries it ends.
+/// A token as a header: masked, and wiped when the last request that carries it ends. Behind an agent,
+/// which adds its own, there is none.
 #[derive(Clone)]
-pub(crate) struct TokenHeader(HeaderValue);
+pub(crate) struct TokenHeader(Option<HeaderValue>);
 
 impl TokenHeader {
     /// Fails if the text contains a character that a header may not contain.
@@ -23,10 +24,15 @@ impl TokenHeader {
         let bytes = Bytes::from_owner(Zeroizing::new(Vec::from(token)));
         let mut header = HeaderValue::from_maybe_shared(bytes)?;
         header.set_sensitive(true);
-        Ok(Self(header))
+        Ok(Self(Some(header)))
     }
 
-    pub(crate) fn expose(&self) -> HeaderValue {
+    /// No token.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn expose(&self) -> Option<HeaderValue> {
         self.0.clone()
     }
 }
@@ -94,8 +100,9 @@ impl Token {
         self.renew_by.is_some_and(|by| by <= Instant::now())
     }
 
-    pub(crate) fn mark_accepted(&self) {
-        self.accepted.store(true, Ordering::Relaxed);
+    /// Whether this is the first time that the server has accepted it.
+    pub(crate) fn mark_accepted(&self) -> bool {
+        !self.was_accepted() && !self.accepted.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn was_accepted(&self) -> bool {
@@ -155,7 +162,7 @@ mod tests {
     fn a_header_is_masked_and_rejects_line_breaks() {
         let header = TokenHeader::new("hvs.hunter2").unwrap();
         assert!(!format!("{header:?} {:?}", header.expose()).contains("hunter2"));
-        assert_eq!(header.expose().as_bytes(), b"hvs.hunter2");
+        assert_eq!(header.expose().unwrap().as_bytes(), b"hvs.hunter2");
         assert!(TokenHeader::new("hvs.\nhunter2").is_err());
     }
 

@@ -19,8 +19,9 @@ use crate::error::{not_found, version_conflict};
 use crate::http::Request;
 use crate::kv::{MAX_CONFLICTS, no_such_version, parse_version};
 use crate::metadata::{Changes, Entries, diff, to_entries};
+use crate::names::decode;
 use crate::response::{KvData, KvMetadata, WrittenVersion};
-use crate::value::{KvValue, to_kv};
+use crate::value::KvValue;
 
 /// How often a change of metadata is attempted after the value was written.
 const METADATA_ATTEMPTS: usize = 3;
@@ -30,8 +31,25 @@ struct WritePlan {
     cas: Option<u64>,
     current_version: u64,
     metadata_changes: Changes,
+    /// What a failed condition means.
+    conflict: Conflict,
     /// The versions to undelete, because the write makes a deleted secret live again.
     undelete: Vec<u64>,
+}
+
+/// What the secret was like before a write whose condition does not hold.
+#[derive(Clone, Copy, Debug)]
+enum Conflict {
+    /// It must not exist, and this is its active version.
+    Exists(u64),
+    /// It must not exist, and it is deleted.
+    IsDeleted,
+    /// Another version must be active.
+    OtherVersion(u64),
+    /// There must be a version, and there is none.
+    IsMissing,
+    /// The role may not read metadata, or the secret has changed since.
+    Unknown,
 }
 
 impl Client {
@@ -77,8 +95,9 @@ impl Client {
         let metadata_changes = plan_metadata_changes(metadata.as_ref(), &options.metadata)?;
         let undelete = metadata.as_ref().map(KvMetadata::versions_to_undelete).unwrap_or_default();
         self.check_permissions(path, !metadata_changes.is_empty(), !undelete.is_empty()).await?;
+        let conflict = Conflict::new(cas, metadata.as_ref());
         let current_version = metadata.map_or(0, |metadata| metadata.current_version);
-        Ok(WritePlan { cas, current_version, metadata_changes, undelete })
+        Ok(WritePlan { cas, current_version, metadata_changes, conflict, undelete })
     }
 
     async fn execute_plan(
@@ -87,7 +106,8 @@ impl Client {
         value: &SecretValue,
         plan: WritePlan,
     ) -> Result<Version> {
-        let written = self.write(path, || to_kv(value), plan.cas, plan.current_version).await?;
+        let written = self.write(path, value, plan.cas, plan.current_version).await;
+        let written = written.map_err(|error| plan.conflict.explain(error))?;
         let version = written.version;
         let mut metadata_result = Ok(());
         if !plan.metadata_changes.is_empty() {
@@ -127,20 +147,20 @@ impl Client {
 
     /// Writes a version. If the mount requires a condition and the caller has none, writes after the
     /// version that is current.
-    async fn write<'a>(
+    async fn write(
         &self,
         path: &SecretPath,
-        data: impl Fn() -> Result<KvValue<'a>>,
+        value: &SecretValue,
         cas: Option<u64>,
         current: u64,
     ) -> Result<WrittenVersion> {
-        let response = self.write_data(path, data()?, cas).await?;
+        let response = self.write_value(path, value, cas).await?;
         if cas.is_some() || !response.requires_cas() {
             return self.parse_written(path, &response);
         }
         let mut current = current;
         for _ in 0..MAX_CONFLICTS {
-            let response = self.write_data(path, data()?, Some(current)).await?;
+            let response = self.write_value(path, value, Some(current)).await?;
             if !response.is_cas_mismatch() {
                 return self.parse_written(path, &response);
             }
@@ -167,7 +187,10 @@ impl Client {
             (undelete, "delete", "update"),
         ];
         let needed: Vec<_> = needed.iter().filter(|(is_needed, ..)| *is_needed).collect();
-        let paths: Vec<_> = needed.iter().map(|(_, part, _)| self.api_path(part, path)).collect();
+        let paths: Vec<_> = needed
+            .iter()
+            .map(|(_, part, _)| decode(&self.api_path(part, path)).into_owned())
+            .collect();
         if paths.is_empty() {
             return Ok(());
         }
@@ -264,6 +287,42 @@ impl Client {
         let metadata = self.live_metadata(path).await?;
         let changes = plan_metadata_changes(Some(&metadata), patch)?;
         self.patch_metadata(path, &changes).await
+    }
+}
+
+impl Conflict {
+    fn new(cas: Option<u64>, before: Option<&KvMetadata>) -> Self {
+        match (cas, before) {
+            (Some(0), Some(before)) if before.is_live() => Self::Exists(before.current_version),
+            (Some(0), Some(_)) => Self::IsDeleted,
+            (Some(required), Some(before)) if before.current_version != required => {
+                Self::OtherVersion(before.current_version)
+            }
+            (Some(required), None) if required > 0 => Self::IsMissing,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Says which case a conflict is.
+    fn explain(self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Conflict {
+            return error;
+        }
+        match self {
+            Self::Exists(version) => {
+                error.because(format!("the secret exists; version {version} is active"))
+            }
+            Self::IsDeleted => {
+                error.because("the secret is deleted, and the store keeps its versions").advise(
+                    "undelete it, destroy it, or put without the condition that it must not exist",
+                )
+            }
+            Self::OtherVersion(version) => error.because(format!("version {version} is active")),
+            Self::IsMissing => error
+                .because("the secret does not exist, or the role may not read its metadata")
+                .advise("put under the condition that it must not exist"),
+            Self::Unknown => error,
+        }
     }
 }
 

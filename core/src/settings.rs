@@ -5,6 +5,7 @@ mod names;
 mod problems;
 mod table;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -29,7 +30,7 @@ pub struct Settings {
     /// The names that the caller used, by variable.
     used_names: BTreeMap<String, String>,
     /// Variables that are set but cannot be used, and why.
-    invalid: BTreeMap<String, &'static str>,
+    invalid: BTreeMap<String, Cow<'static, str>>,
 }
 
 impl Default for Settings {
@@ -66,28 +67,63 @@ impl Settings {
     /// that cannot be used is left out; [`validate`](Self::validate) reports it.
     #[must_use]
     pub fn from_env<'a>(table: impl IntoIterator<Item = &'a Setting>) -> Self {
+        Self::from_variables(table, |name| std::env::var_os(name))
+    }
+
+    fn from_variables<'a>(
+        table: impl IntoIterator<Item = &'a Setting>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Self {
         let mut settings = Self::new();
         for setting in table {
-            if let Some(value) = std::env::var_os(setting.variable()) {
-                settings.set_variable(setting.variable(), value);
+            if let Some(value) = variable(setting.variable()) {
+                settings.set_variable(setting.variable(), setting.variable(), value);
+            }
+            if let Some(alias) = setting.alias_variable()
+                && let Some(value) = variable(alias)
+            {
+                settings.set_alias(setting, alias, value);
             }
         }
         settings
     }
 
+    /// Sets what the other variable of a setting holds. Both variables may be set, but only to the same
+    /// value.
+    fn set_alias(&mut self, setting: &Setting, alias: &str, value: OsString) {
+        let mut other = Self::new();
+        other.set_variable(setting.variable(), alias, value);
+        let own = self.expose_value(setting);
+        match (own, other.expose_value(setting)) {
+            (Some(own), Some(value)) if own != value => {
+                let reason = format!("and `{alias}` are set to different values; keep one of them");
+                self.invalid.insert(setting.variable().to_owned(), reason.into());
+            }
+            (None, _) if !self.invalid.contains_key(setting.variable()) => {
+                self.values.extend(other.values);
+                self.used_names.extend(other.used_names);
+                self.invalid.extend(other.invalid);
+            }
+            _ => {}
+        }
+    }
+
     /// Sets what an environment variable holds. An empty variable counts as not set if its name
     /// does not begin with `SECRETS_`: the tools that read it as well treat it so.
-    fn set_variable(&mut self, variable: &str, value: OsString) {
+    fn set_variable(&mut self, variable: &str, name: &str, value: OsString) {
         let reason = match value.into_string().map(Zeroizing::new) {
-            Ok(value) if !value.is_empty() => return self.set(variable, &value),
-            Ok(_) if !variable.starts_with("SECRETS_") => return,
+            Ok(value) if !value.is_empty() => return self.insert(variable, name, &value),
+            Ok(_) if !name.starts_with("SECRETS_") => return,
             Ok(_) => "is set but empty; unset it or give it a value",
             Err(value) => {
                 drop(Zeroizing::new(value.into_encoded_bytes()));
                 "is not UTF-8"
             }
         };
-        self.invalid.insert(variable.to_owned(), reason);
+        if name != variable {
+            self.used_names.insert(variable.to_owned(), name.to_owned());
+        }
+        self.invalid.insert(variable.to_owned(), reason.into());
     }
 
     /// Adds a problem for each setting of `table` whose variable is set but cannot be used: it is

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use strongroom_core::{Problems, Result, SecretPath, Settings};
+use strongroom_core::{Problems, Result, SecretPath, Setting, Settings};
 
-use super::{AppRole, Auth, HashicorpConfig, SecretId};
+use super::HashicorpConfig;
+use crate::names::decode;
 use crate::settings::{
-    ADDR, ALLOW_HTTP, APPROLE_MOUNT, CACERT, CLIENT_CERT, CLIENT_KEY, CONNECT_TIMEOUT, MOUNT,
-    NAMESPACE, RENEW_MARGIN, ROLE_ID, SECRET_ID, SECRET_ID_FILE, SECRET_ID_WRAPPED, SETTINGS,
-    STATIC_ROLES, TIMEOUT, TOKEN,
+    ADDR, ALLOW_HTTP, AUTH_MOUNT, AUTH_NAMESPACE, AUTH_ROLE, CACERT, CLIENT_CERT, CLIENT_KEY,
+    CONNECT_TIMEOUT, MOUNT, NAMES, NAMESPACE, RENEW_MARGIN, SETTINGS, STATIC_ROLES, TIMEOUT,
 };
 
 impl HashicorpConfig {
@@ -34,11 +34,18 @@ impl HashicorpConfig {
         let default = Self::default();
         let mut config = Self {
             address: owned(&ADDR).unwrap_or_default(),
+            auth_mount: owned(&AUTH_MOUNT).map(|mount| mount.trim_matches('/').into()),
+            auth_role: owned(&AUTH_ROLE),
+            auth_namespace: owned(&AUTH_NAMESPACE),
             namespace: owned(&NAMESPACE),
             // `vault secrets list` shows mounts with a slash at the end.
             mount: owned(&MOUNT)
                 .map_or(default.mount.clone(), |mount| mount.trim_matches('/').into()),
-            static_roles: static_roles(settings, &mut problems),
+            static_roles: path_map(settings, &STATIC_ROLES, &mut problems),
+            secret_names: path_map(settings, &NAMES, &mut problems)
+                .into_iter()
+                .map(|(path, name)| (path, decode(&name).into_owned()))
+                .collect(),
             ca_cert: file(&CACERT),
             client_cert: file(&CLIENT_CERT),
             client_key: file(&CLIENT_KEY),
@@ -54,8 +61,7 @@ impl HashicorpConfig {
         }
         config.allow_http = settings.flag(&ALLOW_HTTP, &mut problems).unwrap_or(config.allow_http);
         config.check_server(&mut problems);
-        let wrapped = settings.flag(&SECRET_ID_WRAPPED, &mut problems).unwrap_or(false);
-        match auth(settings, wrapped) {
+        match super::login::auth(settings, &mut problems) {
             Ok(auth) => {
                 config.auth = auth;
                 config.check_auth(&mut problems);
@@ -67,68 +73,40 @@ impl HashicorpConfig {
     }
 }
 
-/// How to log in; `None` if nothing is set for it.
-fn auth(settings: &Settings, wrapped: bool) -> Result<Option<Auth>, String> {
-    let token = settings.expose_value(&TOKEN);
-    let role_id = settings.expose_value(&ROLE_ID);
-    let secret_id = settings.expose_value(&SECRET_ID).map(|text| SecretId::Text(text.into()));
-    let file = settings.expose_value(&SECRET_ID_FILE).map(|file| SecretId::File(file.into()));
-    match (token, role_id, secret_id, file) {
-        (Some(_), None, None, None)
-            if settings.contains(&APPROLE_MOUNT) || settings.contains(&SECRET_ID_WRAPPED) =>
-        {
-            Err(format!(
-                "`{APPROLE_MOUNT}` and `{SECRET_ID_WRAPPED}` are for AppRole and have no effect \
-                 beside `{TOKEN}`; remove them, or log in with AppRole"
-            ))
-        }
-        (Some(token), None, None, None) => Ok(Some(Auth::Token(token.into()))),
-        (None, Some(role_id), Some(secret_id), None)
-        | (None, Some(role_id), None, Some(secret_id)) => {
-            let mut login = AppRole::new(role_id, secret_id);
-            login.wrapped = wrapped;
-            login.mount = settings.expose_owned(&APPROLE_MOUNT).unwrap_or(login.mount);
-            Ok(Some(login.into()))
-        }
-        (None, None, None, None) => Ok(None),
-        (Some(_), ..) => Err(format!(
-            "`{TOKEN}` is set together with settings of AppRole; keep one way to log in"
-        )),
-        (None, Some(_), None, None) => {
-            Err(format!("`{ROLE_ID}` needs a secret id: set `{SECRET_ID}` or `{SECRET_ID_FILE}`"))
-        }
-        (None, None, ..) => Err(format!("a secret id is set without `{ROLE_ID}`; set both")),
-        (None, Some(_), Some(_), Some(_)) => {
-            Err(format!("`{SECRET_ID}` and `{SECRET_ID_FILE}` are set; keep one of them"))
-        }
-    }
-}
-
-/// `db/orders=database/orders, db/billing=database/billing`.
-fn static_roles(settings: &Settings, problems: &mut Problems) -> BTreeMap<SecretPath, String> {
-    let mut roles = BTreeMap::new();
-    for pair in settings.pairs(&STATIC_ROLES) {
-        let parsed = pair.and_then(|(path, role)| Some((SecretPath::parse(path).ok()?, role)));
+/// What paths stand for: `db/orders=database/orders, db/billing=database/billing`.
+fn path_map(
+    settings: &Settings,
+    setting: &Setting,
+    problems: &mut Problems,
+) -> BTreeMap<SecretPath, String> {
+    let mut map = BTreeMap::new();
+    for pair in settings.pairs(setting) {
+        let parsed = pair.and_then(|(path, name)| Some((SecretPath::parse(path).ok()?, name)));
         match parsed {
-            Some((path, role)) => {
-                if roles.insert(path.clone(), role.to_owned()).is_some() {
-                    problems.add(format!("`{STATIC_ROLES}` names `{path}` twice"));
+            Some((path, name)) => {
+                if map.insert(path.clone(), name.to_owned()).is_some() {
+                    problems.add(format!("`{setting}` names `{path}` twice"));
                 }
             }
             None => problems
-                .add(format!("`{STATIC_ROLES}` is not a list such as `db/orders=database/orders`")),
+                .add(format!("`{setting}` is not a list such as `db/orders=database/orders`")),
         }
     }
-    roles
+    map
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use strongroom_core::{Error, Setting, SettingsSource};
+    use strongroom_core::{Error, SettingsSource};
 
     use super::*;
+    use crate::config::{AppRole, Auth, SecretId};
+    use crate::settings::{
+        AUTH, AWS_REGION, AWS_SERVER_ID, JWT_FILE, PASSWORD, PASSWORD_FILE, ROLE_ID, SECRET_ID,
+        SECRET_ID_FILE, SECRET_ID_WRAPPED, TOKEN, USERNAME,
+    };
 
     const LOGIN: [(Setting, &str); 3] =
         [(ADDR, "https://vault"), (ROLE_ID, "role"), (SECRET_ID, "hunter2")];
@@ -194,10 +172,13 @@ mod tests {
             (ROLE_ID, "role"),
             (SECRET_ID_FILE, "/run/secret-id"),
             (SECRET_ID_WRAPPED, "true"),
-            (APPROLE_MOUNT, "team/approle"),
+            (AUTH, "AppRole"),
+            (AUTH_MOUNT, "team/approle/"),
+            (AUTH_NAMESPACE, "team"),
             (NAMESPACE, "team/app"),
             (MOUNT, "team/kv/"),
             (STATIC_ROLES, "db/orders=database/orders, db/b = team/db/b,"),
+            (NAMES, "legacy/db=Legacy DB!, a=b%2C50%25"),
             (CACERT, "/ca.pem"),
             (CLIENT_CERT, "/cert.pem"),
             (CLIENT_KEY, "/key.pem"),
@@ -208,17 +189,21 @@ mod tests {
         ])
         .unwrap();
         let Some(Auth::AppRole(login)) = &config.auth else { panic!("{config:?}") };
-        let AppRole { role_id, secret_id: SecretId::File(file), wrapped: true, mount } = login
+        let AppRole { role_id, secret_id: Some(SecretId::File(file)), wrapped: true } = login
         else {
             panic!("{config:?}")
         };
-        assert_eq!((role_id.as_str(), mount.as_str()), ("role", "team/approle"));
+        assert_eq!(role_id.as_str(), "role");
+        assert_eq!(config.auth_mount.as_deref(), Some("team/approle"));
+        assert_eq!(config.auth_namespace.as_deref(), Some("team"));
         assert_eq!(file, &PathBuf::from("/run/secret-id"));
         assert_eq!(config.namespace.as_deref(), Some("team/app"));
         assert_eq!(config.mount, "team/kv");
         let roles: Vec<_> =
             config.static_roles.iter().map(|(path, role)| (path.as_str(), role.as_str())).collect();
         assert_eq!(roles, [("db/b", "team/db/b"), ("db/orders", "database/orders")]);
+        let names: Vec<_> = config.secret_names.values().map(String::as_str).collect();
+        assert_eq!(names, ["b,50%", "Legacy DB!"]);
         assert_eq!(config.ca_cert, Some("/ca.pem".into()));
         assert_eq!(config.client_cert, Some("/cert.pem".into()));
         assert_eq!(config.client_key, Some("/key.pem".into()));
@@ -226,8 +211,11 @@ mod tests {
         assert_eq!(config.timeout, Duration::from_secs(20));
         assert_eq!(config.renew_margin, Duration::from_secs(120));
         assert!(config.allow_http);
-        let named = SETTINGS.iter().filter(|name| ![TOKEN, SECRET_ID].contains(name));
-        assert_eq!(named.count(), 15, "a setting is missing above");
+        // The settings of other ways to log in have tests of their own.
+        let others = [TOKEN, SECRET_ID, AUTH_ROLE, JWT_FILE, USERNAME, PASSWORD, PASSWORD_FILE];
+        let others = [&others[..], &[AWS_REGION, AWS_SERVER_ID]].concat();
+        let named = SETTINGS.iter().filter(|name| !others.contains(name));
+        assert_eq!(named.count(), 18, "a setting is missing above");
     }
 
     #[test]
@@ -235,12 +223,13 @@ mod tests {
         let address = (ADDR, "https://vault");
         for (pairs, says) in [
             (&[address][..], "nothing to log in with"),
-            (&[address, (ROLE_ID, "role")], "needs a secret id"),
+            (&[address, (SECRET_ID_WRAPPED, "true"), (ROLE_ID, "role")], "needs `VAULT_SECRET_ID`"),
             (&[address, (SECRET_ID, "hunter2")], "without `VAULT_ROLE_ID`"),
             (&[address, (TOKEN, "hunter2"), (ROLE_ID, "role")], "keep one way"),
             (&[address, (TOKEN, "hunter2"), (SECRET_ID, "hunter2")], "keep one way"),
-            (&[address, (TOKEN, "hunter2"), (SECRET_ID_WRAPPED, "true")], "are for AppRole"),
-            (&[address, (TOKEN, "hunter2"), (APPROLE_MOUNT, "x")], "are for AppRole"),
+            (&[address, (TOKEN, "hunter2"), (SECRET_ID_WRAPPED, "true")], "keep one way"),
+            (&[address, (TOKEN, "hunter2"), (AUTH_MOUNT, "x")], "has no effect with a token"),
+            (&[address, (TOKEN, "hunter2"), (AUTH_ROLE, "x")], "has no effect with `token`"),
             (&[address, (ROLE_ID, "r"), (SECRET_ID, "hunter2"), (SECRET_ID_FILE, "f")], "keep one"),
             (&[address, (TOKEN, "hunter2\n")], "line breaks"),
             (&[address, (ROLE_ID, "r"), (SECRET_ID, "hunter2 ")], "spaces"),
@@ -252,6 +241,88 @@ mod tests {
         assert!(matches!(token.auth, Some(Auth::Token(_))));
         assert!(!format!("{token:?}").contains("hunter2"));
         assert!(!format!("{:?}", parse(&LOGIN).unwrap()).contains("hunter2"));
+    }
+
+    #[test]
+    fn each_way_to_log_in_has_its_settings() {
+        let with = |name: &'static str, more: &[(Setting, &'static str)]| {
+            parse(&[&[(ADDR, "https://vault"), (AUTH, name)], more].concat())
+        };
+        let auth = |name, more: &[(Setting, &'static str)]| with(name, more).unwrap().auth.unwrap();
+        assert!(matches!(auth("token", &[(TOKEN, "hunter2")]), Auth::Token(_)));
+        let role = (AUTH_ROLE, "app");
+        let Auth::Kubernetes(login) = auth("kubernetes", &[role]) else { panic!() };
+        assert_eq!(
+            login.file,
+            PathBuf::from("/var/run/secrets/kubernetes.io/serviceaccount/token")
+        );
+        let Auth::Jwt(login) = auth("jwt", &[(JWT_FILE, "/run/jwt")]) else { panic!() };
+        assert_eq!(login.file, PathBuf::from("/run/jwt"));
+        let user = (USERNAME, "app");
+        for more in [(PASSWORD, "hunter2"), (PASSWORD_FILE, "/run/password")] {
+            let Auth::Userpass(login) = auth("userpass", &[user, more]) else { panic!() };
+            assert_eq!(login.username, "app");
+            assert!(!format!("{login:?}").contains("hunter2"));
+        }
+        assert!(matches!(auth("agent", &[]), Auth::Agent));
+        let files = [(CLIENT_CERT, "/cert.pem"), (CLIENT_KEY, "/key.pem")];
+        assert!(matches!(auth("cert", &files), Auth::Cert));
+        // Without a role that has `bind_secret_id`, a role id is all that is needed.
+        let no_secret_id = parse(&[(ADDR, "https://vault"), (ROLE_ID, "role")]).unwrap().auth;
+        assert!(matches!(no_secret_id, Some(Auth::AppRole(AppRole { secret_id: None, .. }))));
+        for (name, more, says) in [
+            ("ldap", &[][..], "is none of `token`, `approle`"),
+            ("token", &[], "`VAULT_TOKEN` is not set"),
+            ("approle", &[], "`VAULT_ROLE_ID` is not set"),
+            ("kubernetes", &[], "`SECRETS_VAULT_AUTH_ROLE` is not set"),
+            ("kubernetes", &[role, (TOKEN, "hunter2")], "`VAULT_TOKEN` has no effect"),
+            ("jwt", &[], "`SECRETS_VAULT_JWT_FILE` is not set"),
+            ("jwt", &[(JWT_FILE, "/f"), (ROLE_ID, "x")], "`VAULT_ROLE_ID` has no effect"),
+            ("cert", &[], "needs `VAULT_CLIENT_CERT` and `VAULT_CLIENT_KEY`"),
+            ("userpass", &[user], "needs a password"),
+            ("userpass", &[(PASSWORD, "hunter2")], "`SECRETS_VAULT_USERNAME` is not set"),
+            ("userpass", &[user, (PASSWORD, "hunter2"), (PASSWORD_FILE, "/f")], "keep one"),
+            ("userpass", &[(USERNAME, "a/b"), (PASSWORD, "hunter2")], "is not a user name"),
+            ("approle", &[(ROLE_ID, "r"), role], "`VAULT_ROLE_ID` says which role"),
+            ("agent", &[(AUTH_MOUNT, "x")], "has no effect with an agent"),
+        ] {
+            let problems = with(name, more).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].contains(says), "{name}: {problems:?}");
+        }
+        let problems = parse(&[(ADDR, "https://vault"), (JWT_FILE, "/f")]).unwrap_err();
+        assert!(problems[0].contains("needs `SECRETS_VAULT_AUTH`"), "{problems:?}");
+    }
+
+    #[cfg(feature = "aws-iam")]
+    #[test]
+    fn a_login_with_aws_credentials_has_a_region_and_a_server_id() {
+        let with = |region, id| {
+            let more = [(AUTH, "aws"), (AWS_REGION, region), (AWS_SERVER_ID, id)];
+            parse(&[&[(ADDR, "https://vault")], &more[..]].concat())
+        };
+        let Some(Auth::AwsIam(login)) = with("eu-central-1", "vault").unwrap().auth else {
+            panic!()
+        };
+        assert_eq!(login.sts_region.as_deref(), Some("eu-central-1"));
+        assert_eq!(login.server_id.as_deref(), Some("vault"));
+        assert!(with("evil.example.com/", "vault").unwrap_err()[0].contains("is not a region"));
+        assert!(with("eu-central-1", "a b").unwrap_err()[0].contains("spaces"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_that_of_an_agent_and_needs_no_login() {
+        let resolve = |pairs: &[(Setting, &str)]| parse(pairs).unwrap().resolve().unwrap();
+        let socket = (ADDR, "unix:///run/agent.sock");
+        let resolved = resolve(&[socket]);
+        assert!(matches!(resolved.auth.auth, Auth::Agent));
+        assert_eq!(resolved.http.socket, Some("/run/agent.sock".into()));
+        let with_token = resolve(&[socket, (TOKEN, "hunter2")]);
+        assert!(matches!(with_token.auth.auth, Auth::Token(_)));
+        for address in ["unix://", "unix://run/agent.sock"] {
+            let problems = parse(&[(ADDR, address)]).unwrap_err();
+            assert!(problems[0].contains("is not a socket"), "{problems:?}");
+        }
     }
 
     #[test]
@@ -291,11 +362,16 @@ mod tests {
             (MOUNT, "a//b"),
             (MOUNT, "../sys"),
             (MOUNT, "a?b"),
-            (APPROLE_MOUNT, "a b"),
+            (AUTH_MOUNT, "a b"),
+            (AUTH_NAMESPACE, "a b"),
             (NAMESPACE, "a\nb"),
             (STATIC_ROLES, "db/orders"),
             (STATIC_ROLES, "db/orders=orders"),
             (STATIC_ROLES, "a=b/c,a=b/d"),
+            (NAMES, "a"),
+            (NAMES, "a=b/../c"),
+            (NAMES, "a=x y,b=x y"),
+            (NAMES, "a=x,a=y"),
             (TIMEOUT, "0"),
             (TIMEOUT, "2d"),
             (CONNECT_TIMEOUT, "soon"),

@@ -20,7 +20,16 @@ pub(crate) trait Authenticator: fmt::Debug + Send + Sync + 'static {
     async fn renew(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError>;
 
     /// Revokes a token that a login has issued.
-    async fn revoke(&self, token: &TokenHeader) -> Result<()>;
+    async fn revoke(&self, token: &TokenHeader) -> Result<Revocation>;
+}
+
+/// The answer to a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revocation {
+    /// The token no longer works.
+    Done,
+    /// The server rejects the token itself: it is dead, or bound to other addresses.
+    TokenRejected,
 }
 
 /// Why a token was not renewed.

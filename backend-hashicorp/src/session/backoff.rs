@@ -13,9 +13,11 @@ const MIN_RETRY_DELAY: Duration = Duration::from_millis(125);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// How long to wait before the next login after the server has rejected two new tokens in a row.
-const MIN_THROTTLE: Duration = Duration::from_secs(1);
+/// Each request tries the last token, so a cause that passes needs no login. A token that the server never
+/// accepts cannot be revoked and lives on.
+const MIN_THROTTLE: Duration = Duration::from_secs(30);
 /// The longest time between logins in that state.
-const MAX_THROTTLE: Duration = Duration::from_secs(60);
+const MAX_THROTTLE: Duration = Duration::from_secs(600);
 
 /// Delays after failed logins and renewals: up to 0.25 s, then twice as long each time, up to 10 s,
 /// each shortened by up to half at random.

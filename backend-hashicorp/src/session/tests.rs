@@ -29,6 +29,8 @@ struct ServerState {
     max_ttl: u64,
     renewable: bool,
     replaceable: bool,
+    /// Whether it rejects each token wherever it is used.
+    rejects_tokens: AtomicBool,
     login_takes: Duration,
     renewal_takes: Duration,
     /// The errors of the next logins.
@@ -48,6 +50,7 @@ impl ServerState {
             max_ttl: u64::MAX,
             renewable: true,
             replaceable: true,
+            rejects_tokens: AtomicBool::new(false),
             login_takes: Duration::ZERO,
             renewal_takes: Duration::ZERO,
             login_errors: Mutex::default(),
@@ -57,7 +60,7 @@ impl ServerState {
     }
 
     fn record(&self, what: &str, token: &TokenHeader) {
-        let name = token.expose().to_str().unwrap().to_owned();
+        let name = token.expose().unwrap().to_str().unwrap().to_owned();
         self.record_text(format!("{what} {name}"));
     }
 
@@ -116,14 +119,15 @@ impl Authenticator for Server {
         }
         self.0.record("renew", token);
         tokio::time::sleep(self.0.renewal_takes).await;
-        let number: usize = token.expose().to_str().unwrap().parse().unwrap();
+        let number: usize = token.expose().unwrap().to_str().unwrap().parse().unwrap();
         let age = self.0.tokens.lock().unwrap()[number - 1].elapsed().as_secs();
         Ok((self.0.ttl.min(self.0.max_ttl.saturating_sub(age)), true))
     }
 
-    async fn revoke(&self, token: &TokenHeader) -> Result<()> {
-        self.0.record("revoke", token);
-        Ok(())
+    async fn revoke(&self, token: &TokenHeader) -> Result<Revocation> {
+        let rejects = self.0.rejects_tokens.load(Ordering::SeqCst);
+        self.0.record(if rejects { "failed revocation" } else { "revoke" }, token);
+        Ok(if rejects { Revocation::TokenRejected } else { Revocation::Done })
     }
 }
 

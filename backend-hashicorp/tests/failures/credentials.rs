@@ -231,7 +231,7 @@ async fn a_disabled_auth_method_fails_and_recovers_when_restored() {
     account.server.admin("DELETE", &method, None).await;
     // The server does not tell an unauthenticated client that the method is disabled.
     let error = unauthenticated(read(&backend, &account.path()).await);
-    assert!(error.to_string().contains("`AppRole::mount`"), "{error}");
+    assert!(error.to_string().contains("`HashicorpConfig::auth_mount`"), "{error}");
     let approle = json!({ "type": "approle" });
     account.server.admin("POST", &method, Some(approle)).await;
     account.restore().await;

@@ -69,8 +69,7 @@ async fn a_missing_namespace_is_a_configuration_error() {
     let (server, _) = shared().await;
     let account = Account::new("in-namespace").await;
     let key = path("key");
-    let backends = [root(server), account.config().auth.unwrap()].map(|auth| {
-        let mut config = config(server, auth);
+    let backends = [config(server, root(server)), account.config()].map(|mut config| {
         config.namespace = Some("team/".into());
         open(config)
     });

@@ -232,10 +232,10 @@ async fn does_not_follow_redirects_with_the_token() {
         for (backend, target) in fake.backends(&reply).await {
             fake.break_with(target, reply.clone());
             let result = read(&backend, &path("key")).await;
-            let error = expect_transient(Operation::Get, ErrorKind::Unavailable, result);
+            let error = expect_permanent(Operation::Get, ErrorKind::Unavailable, result);
             assert!(error.to_string().contains("redirects are not followed"), "{error}");
             fake.break_with(Target::All, reply.clone());
-            expect_transient(Operation::Health, ErrorKind::Unavailable, backend.health().await);
+            expect_permanent(Operation::Health, ErrorKind::Unavailable, backend.health().await);
             fake.assert_recovery(&backend).await;
         }
     }

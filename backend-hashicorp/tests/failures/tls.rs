@@ -13,9 +13,7 @@ use strongroom_testkit::issuer::{Issuer, Options, Tls};
 use strongroom_testkit::openbao::Server;
 use tempfile::TempDir;
 
-use crate::support::{
-    config, config_for, expect_permanent, expect_transient, open, path, read, root, shared, write,
-};
+use crate::support::{config, config_for, expect_permanent, open, path, read, root, shared, write};
 
 async fn read_with(config: HashicorpConfig) -> Result<String> {
     read(&open(config).await, &path("key")).await
@@ -55,10 +53,9 @@ async fn trusts_only_the_given_authority() {
 
     let mut plain = with(None);
     plain.address = server.address().replace("https:", "http:");
-    expect_transient(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
+    assert_rejected(plain.clone(), "begin `HashicorpConfig::address` with `https`").await;
     plain.auth = Some(AppRole::new("role", SecretId::Text(CANARY.into())).into());
-    expect_transient(Operation::Get, ErrorKind::Unavailable, read_with(plain.clone()).await);
-    expect_transient(Operation::Health, ErrorKind::Unavailable, open(plain).await.health().await);
+    assert_rejected(plain, "begin `HashicorpConfig::address` with `https`").await;
 }
 
 #[tokio::test]

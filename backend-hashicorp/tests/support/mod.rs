@@ -69,13 +69,13 @@ impl Account {
 
     pub(crate) fn config(&self) -> HashicorpConfig {
         let secret_id = SecretId::Text(self.credentials.secret_id.clone().into());
-        config(self.server, self.login(secret_id))
+        let mut config = config(self.server, self.login(secret_id));
+        config.auth_mount = Some(self.name.into());
+        config
     }
 
     pub(crate) fn login(&self, secret_id: SecretId) -> AppRole {
-        let mut login = AppRole::new(self.credentials.role_id.clone(), secret_id);
-        self.name.clone_into(&mut login.mount);
-        login
+        AppRole::new(self.credentials.role_id.clone(), secret_id)
     }
 
     /// The number of logins of this account that have succeeded.

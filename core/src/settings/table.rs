@@ -22,6 +22,7 @@ pub struct Setting {
     meaning: &'static str,
     default_value: &'static str,
     is_secret: bool,
+    alias: &'static str,
 }
 
 /// Which values a setting takes.
@@ -44,7 +45,7 @@ pub enum SettingKind {
 
 impl Setting {
     const fn new(variable: &'static str, field: &'static str, kind: SettingKind) -> Self {
-        Self { variable, field, kind, meaning: "", default_value: "", is_secret: false }
+        Self { variable, field, kind, meaning: "", default_value: "", is_secret: false, alias: "" }
     }
 
     /// A setting that takes any text. `field` names the field of the configuration struct, with
@@ -105,6 +106,19 @@ impl Setting {
         self
     }
 
+    /// Names another environment variable for it, such as that of a fork of the server.
+    #[must_use]
+    pub const fn alias(mut self, variable: &'static str) -> Self {
+        self.alias = variable;
+        self
+    }
+
+    /// Another environment variable for it; `None` if there is none.
+    #[must_use]
+    pub const fn alias_variable(&self) -> Option<&'static str> {
+        if self.alias.is_empty() { None } else { Some(self.alias) }
+    }
+
     /// The name of its environment variable, which identifies it.
     #[must_use]
     pub const fn variable(&self) -> &'static str {
@@ -145,7 +159,7 @@ impl Setting {
     /// begins with [`MARKDOWN_HEAD`](Self::MARKDOWN_HEAD).
     #[must_use]
     pub fn to_markdown_row(&self) -> String {
-        let Self { variable, field, kind, meaning, default_value, is_secret } = self;
+        let Self { variable, field, kind, meaning, default_value, is_secret, alias } = self;
         let secret = if *is_secret { ", secret" } else { "" };
         let default = match *default_value {
             "" => String::new(),
@@ -155,8 +169,12 @@ impl Setting {
             "" => String::new(),
             field => format!("`{field}`"),
         };
+        let alias = match *alias {
+            "" => String::new(),
+            alias => format!(" or `{alias}`"),
+        };
         format!(
-            "| `{variable}` | `{}` | {field} | {kind}{secret} | {default} | {meaning} |",
+            "| `{variable}`{alias} | `{}` | {field} | {kind}{secret} | {default} | {meaning} |",
             self.key()
         )
     }
@@ -235,6 +253,12 @@ mod tests {
             setting.to_markdown_row(),
             "| `SECRETS_A_DAYS` | `a_days` | `AConfig::days` | number of days, secret | `30` | how \
              long it lasts |"
+        );
+        assert!(
+            setting
+                .alias("A_DAYS")
+                .to_markdown_row()
+                .starts_with("| `SECRETS_A_DAYS` or `A_DAYS` |")
         );
         let columns = |line: &str| line.matches('|').count();
         let head: Vec<_> = Setting::MARKDOWN_HEAD.lines().map(columns).collect();

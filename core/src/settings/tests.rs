@@ -17,7 +17,7 @@ fn debug_names_settings_and_hides_values() {
 fn an_unusable_variable_is_a_problem_only_for_the_table_that_has_it() {
     let mut settings = Settings::new();
     for name in ["SECRETS_FLAG", "SECRETS_NUMBER", "SECRETS_TIME", "VAULT_TOKEN"] {
-        settings.set_variable(name, OsString::new());
+        settings.set_variable(name, name, OsString::new());
     }
     settings.set("SECRETS_TIME", "replaced");
     assert_eq!(settings.variables().collect::<Vec<_>>(), ["SECRETS_TIME"]);
@@ -33,7 +33,7 @@ fn a_variable_that_is_not_text_is_a_problem() {
     use std::os::unix::ffi::OsStringExt as _;
 
     let mut settings = Settings::new();
-    settings.set_variable("VAULT_TOKEN", OsString::from_vec(vec![0xff]));
+    settings.set_variable("VAULT_TOKEN", "VAULT_TOKEN", OsString::from_vec(vec![0xff]));
     let mut problems = Problems::new();
     settings.validate(&[TOKEN], &mut problems);
     assert_eq!(problems.into_result().unwrap_err().problems(), ["`VAULT_TOKEN` is not UTF-8"]);
@@ -82,5 +82,32 @@ fn pairs_are_separated_by_commas() {
     assert_eq!(
         settings.pairs(&PAIRS).collect::<Vec<_>>(),
         [Some(("team", "payments")), Some(("note", "a=b")), None]
+    );
+}
+
+#[test]
+fn a_setting_has_two_variables_and_they_may_not_differ() {
+    const ALIASED: &[Setting] = &[TOKEN.alias("BAO_TOKEN")];
+    let with = |pairs: &[(&str, &str)]| {
+        let settings = Settings::from_variables(ALIASED, |name| {
+            pairs.iter().find(|(own, _)| *own == name).map(|(_, value)| OsString::from(value))
+        });
+        let mut problems = Problems::new();
+        settings.validate(ALIASED, &mut problems);
+        let value = settings.expose_owned(&TOKEN);
+        let name = settings.names(ALIASED).name(&TOKEN).into_owned();
+        (value, name, problems.into_result().err().map(|error| error.problems().concat()))
+    };
+    let found = |name: &str| (Some("hunter2".to_owned()), name.to_owned(), None);
+    assert_eq!(with(&[("VAULT_TOKEN", "hunter2")]), found("VAULT_TOKEN"));
+    assert_eq!(with(&[("BAO_TOKEN", "hunter2")]), found("BAO_TOKEN"));
+    assert_eq!(with(&[("VAULT_TOKEN", ""), ("BAO_TOKEN", "hunter2")]), found("BAO_TOKEN"));
+    assert_eq!(with(&[("VAULT_TOKEN", "hunter2"), ("BAO_TOKEN", "")]), found("VAULT_TOKEN"));
+    assert_eq!(with(&[("VAULT_TOKEN", "hunter2"), ("BAO_TOKEN", "hunter2")]), found("VAULT_TOKEN"));
+    let (_, _, problem) = with(&[("VAULT_TOKEN", "hunter2"), ("BAO_TOKEN", "hunter3")]);
+    let problem = problem.unwrap();
+    assert_eq!(
+        problem,
+        "`VAULT_TOKEN` and `BAO_TOKEN` are set to different values; keep one of them"
     );
 }

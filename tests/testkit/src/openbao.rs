@@ -15,10 +15,12 @@
 //! `secret/`. Root tokens and secret ids contain the canary, so that tests find a leak of one.
 
 mod admin;
+mod agent;
 mod approle;
 mod audit;
 mod certificates;
 mod config;
+mod jwt;
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -27,10 +29,13 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use self::agent::Agent;
 pub use self::approle::{ApproleOptions, Credentials};
 pub use self::audit::AuditLog;
 use self::certificates::Certificates;
 use self::config::Kind;
+pub use self::jwt::JwtIssuer;
+use crate::certificates::Signed;
 use crate::planted;
 pub use crate::server::Paused;
 use crate::server::{
@@ -121,6 +126,15 @@ impl Server {
     #[must_use]
     pub fn client_key_file(&self) -> &Path {
         &self.certificates().client_key
+    }
+
+    /// Signs another client certificate that [`client_certs`](Self::client_certs) accepts.
+    ///
+    /// # Panics
+    /// If the server has no TLS.
+    #[must_use]
+    pub fn another_client(&self) -> Signed {
+        self.certificates().authority.as_ref().expect("the authority is kept").client()
     }
 
     /// Initialises an [`uninitialised`](Self::uninitialised) server, unseals it and mounts the KV

@@ -111,7 +111,7 @@ async fn new_tokens_that_the_server_rejects_cause_few_logins() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let logins = server.count("login");
-    assert!((3..=9).contains(&logins), "{logins} logins");
+    assert!((2..=3).contains(&logins), "{logins} logins");
     // An accepted token ends the throttling.
     tokio::time::sleep(Duration::from_secs(60)).await;
     let token = session.replace(&session.token().await.unwrap()).await.unwrap();
@@ -120,6 +120,34 @@ async fn new_tokens_that_the_server_rejects_cause_few_logins() {
         let token = session.token().await.unwrap();
         session.replace(&token).await.unwrap().mark_accepted();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_bound_to_other_addresses_are_few_and_are_revoked_once_the_address_is_right() {
+    let server = Server::new(|server| server.rejects_tokens = AtomicBool::new(true));
+    let session = server.session();
+    // A read each second for two hours.
+    for _ in 0..7_200 {
+        let token = session.token().await.unwrap();
+        let _ = session.replace(&token).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let logins = server.count("login");
+    assert!(logins <= 18, "{logins} logins");
+    assert_eq!(server.count("revoke"), 0);
+    server.0.rejects_tokens.store(false, Ordering::SeqCst);
+    session.mark_accepted(&session.token().await.unwrap());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (revoked, alive) = (server.count("revoke"), 1);
+    let expired = server
+        .events()
+        .iter()
+        .filter(|(at, event)| event.starts_with("login") && at + 3_600 < 7_200)
+        .count();
+    assert!(
+        revoked + expired + alive >= logins && revoked > 0,
+        "{revoked} of {logins}, {expired} expired"
+    );
 }
 
 #[tokio::test(start_paused = true)]

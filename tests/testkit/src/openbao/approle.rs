@@ -37,6 +37,12 @@ pub struct ApproleOptions<'a> {
     pub secret_id_ttl: Duration,
     /// How many logins a secret id allows.
     pub secret_id_num_uses: u32,
+    /// Whether a login demands a secret id: yes.
+    pub bind_secret_id: bool,
+    /// The addresses that may use a token: any.
+    pub token_bound_cidrs: &'a [&'a str],
+    /// The addresses that may log in: any.
+    pub secret_id_bound_cidrs: &'a [&'a str],
 }
 
 impl Default for ApproleOptions<'_> {
@@ -51,6 +57,9 @@ impl Default for ApproleOptions<'_> {
             token_type: "default",
             secret_id_ttl: Duration::ZERO,
             secret_id_num_uses: 0,
+            bind_secret_id: true,
+            token_bound_cidrs: &[],
+            secret_id_bound_cidrs: &[],
         }
     }
 }
@@ -70,6 +79,9 @@ impl ApproleOptions<'_> {
             "token_type": self.token_type,
             "secret_id_ttl": self.secret_id_ttl.as_secs(),
             "secret_id_num_uses": self.secret_id_num_uses,
+            "bind_secret_id": self.bind_secret_id,
+            "token_bound_cidrs": self.token_bound_cidrs,
+            "secret_id_bound_cidrs": self.secret_id_bound_cidrs,
         })
     }
 }
@@ -99,10 +111,15 @@ impl Server {
 
     /// Creates or changes a role, and returns credentials for it.
     pub async fn approle(&self, options: &ApproleOptions<'_>) -> Credentials {
+        let role_id = self.approle_id(options).await;
+        Credentials { role_id, secret_id: self.secret_id(options).await }
+    }
+
+    /// Creates or changes a role, and returns its role id.
+    pub async fn approle_id(&self, options: &ApproleOptions<'_>) -> String {
         self.admin("POST", &options.path(""), Some(options.body())).await;
         let role_id = self.admin("GET", &options.path("/role-id"), None).await;
-        let role_id = expect_text(&role_id["data"]["role_id"]);
-        Credentials { role_id, secret_id: self.secret_id(options).await }
+        expect_text(&role_id["data"]["role_id"])
     }
 
     /// Creates another secret id of a role that [`approle`](Self::approle) has created.

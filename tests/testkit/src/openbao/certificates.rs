@@ -13,6 +13,8 @@ pub(super) struct Certificates {
     pub(super) client: PathBuf,
     pub(super) client_key: PathBuf,
     pub(super) other_ca: PathBuf,
+    /// What has signed the certificates of the server and the client.
+    pub(super) authority: Option<Authority>,
 }
 
 impl Certificates {
@@ -25,12 +27,13 @@ impl Certificates {
             client: directory.join("client-cert.pem"),
             client_key: directory.join("client-key.pem"),
             other_ca: directory.join("other-ca.pem"),
+            authority: None,
         }
     }
 
     /// Writes all files. A development server with TLS overwrites its own.
     pub(super) fn generate(directory: &Path) -> Self {
-        let files = Self::in_directory(directory);
+        let mut files = Self::in_directory(directory);
         let ca = Authority::new("Authority");
         let server = ca.server(&["127.0.0.1", "localhost"]);
         let client = ca.client();
@@ -44,6 +47,7 @@ impl Certificates {
         ] {
             fs::write(path, pem).expect("certificates can be written");
         }
+        files.authority = Some(ca);
         files
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the secret id from the configuration or from a file.
+//! Reads credentials from files that an orchestrator replaces.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,61 +8,86 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, Setting};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::config::SecretId;
-
 /// The largest file that is read, in bytes.
-const MAX_LEN: usize = 4096;
+const MAX_LEN: usize = 64 * 1024;
 /// How long a read may take, such as one from a network file system.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the secret id. It starts one read of a file at a time, so that a file system that hangs
+/// Reads a file with one credential. It starts one read at a time, so that a file system that hangs
 /// blocks one thread only.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SecretIdReader {
+#[derive(Clone, Debug)]
+pub(crate) struct CredentialReader {
+    /// What the file holds, with its article.
+    what: &'static str,
+    /// The setting that names the file.
+    setting: Setting,
     is_reading: Arc<AtomicBool>,
 }
 
-impl SecretIdReader {
-    /// The current secret id.
-    pub(crate) async fn read(&self, secret_id: &SecretId) -> Result<SecretString> {
-        let file = match secret_id {
-            SecretId::Text(text) => return Ok(text.clone()),
-            SecretId::File(file) => file.clone(),
-        };
-        let name = file.display().to_string();
+impl CredentialReader {
+    pub(crate) fn new(what: &'static str, setting: Setting) -> Self {
+        Self { what, setting, is_reading: Arc::default() }
+    }
+
+    /// The one word in a file, without white space around it.
+    pub(crate) async fn read_word(&self, file: &Path) -> Result<SecretString> {
+        let bytes = self.read(file).await?;
+        let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let cause = format!("{} does not contain exactly one word", file.display());
+            return Err(self.unusable(cause));
+        }
+        Ok(SecretString::from(text))
+    }
+
+    /// The text of a file, without a line break at its end.
+    pub(crate) async fn read_line(&self, file: &Path) -> Result<SecretString> {
+        let bytes = self.read(file).await?;
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            let cause = format!("{} contains no text, or too much", file.display());
+            return Err(self.unusable(cause));
+        }
+        Ok(SecretString::from(text))
+    }
+
+    async fn read(&self, file: &Path) -> Result<Zeroizing<Vec<u8>>> {
+        let (what, name) = (self.what, file.display());
         if self.is_reading.swap(true, Ordering::SeqCst) {
-            let cause =
-                format!("the secret id in {name} is still being read by an earlier attempt");
-            return Err(unusable(cause).temporary(true));
+            let cause = format!("{what} in {name} is still being read by an earlier attempt");
+            return Err(self.unusable(cause).temporary(true));
         }
         let guard = ReadGuard(Arc::clone(&self.is_reading));
+        let path = file.to_owned();
         // Reading may block: it must not hold up other tasks of the runtime.
         let read = tokio::task::spawn_blocking(move || {
             let _guard = guard;
-            read_file(&file)
+            read_file(&path)
         });
-        let bytes = match timeout(READ_TIMEOUT, read).await {
-            Ok(Ok(Ok(bytes))) => bytes,
+        match timeout(READ_TIMEOUT, read).await {
+            Ok(Ok(Ok(bytes))) => Ok(bytes),
             Ok(Ok(Err(error))) => {
                 // The file may be delivered after this service has started.
                 let may_appear = error.kind() == io::ErrorKind::NotFound;
-                let cause = format!("the secret id in {name} cannot be read: {}", error.kind());
-                return Err(unusable(cause).temporary(may_appear));
+                let cause = format!("{what} in {name} cannot be read: {}", error.kind());
+                Err(self.unusable(cause).temporary(may_appear))
             }
             Ok(Err(_)) | Err(_) => {
-                let cause = format!("the secret id in {name} cannot be read: it takes too long");
-                return Err(unusable(cause).temporary(true));
+                let cause = format!("{what} in {name} cannot be read: it takes too long");
+                Err(self.unusable(cause).temporary(true))
             }
-        };
-        let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(unusable(format!("{name} does not contain exactly one secret id")));
         }
-        Ok(SecretString::from(text))
+    }
+
+    fn unusable(&self, cause: String) -> Error {
+        let advice = format!("check the file that `{}` names", self.setting);
+        Error::new(ErrorKind::Unauthenticated, advice).because(cause)
     }
 }
 
@@ -76,7 +101,7 @@ impl Drop for ReadGuard {
     }
 }
 
-/// The content of a file; empty if the file is longer than a secret id may be.
+/// The content of a file; empty if the file is longer than a credential may be.
 fn read_file(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     // Opening a pipe would block until another process writes to it.
     if !file.metadata()?.is_file() {
@@ -97,11 +122,6 @@ fn read_file(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn unusable(cause: String) -> Error {
-    Error::new(ErrorKind::Unauthenticated, "check the file that `VAULT_SECRET_ID_FILE` names")
-        .because(cause)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -110,6 +130,11 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
+    use crate::settings::SECRET_ID_FILE;
+
+    fn reader() -> CredentialReader {
+        CredentialReader::new("the secret id", SECRET_ID_FILE)
+    }
 
     async fn read_content(content: Option<&[u8]>) -> Result<String> {
         let folder = tempfile::tempdir().unwrap();
@@ -117,10 +142,7 @@ mod tests {
         if let Some(content) = content {
             fs::write(&file, content).unwrap();
         }
-        SecretIdReader::default()
-            .read(&SecretId::File(file))
-            .await
-            .map(|text| text.expose_secret().to_owned())
+        reader().read_word(&file).await.map(|text| text.expose_secret().to_owned())
     }
 
     #[tokio::test]
@@ -140,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("secret-id");
         fs::write(&file, "hunter2").unwrap();
-        let (reader, secret_id) = (SecretIdReader::default(), SecretId::File(file));
+        let reader = reader();
         let runtime = || {
             let mut builder = tokio::runtime::Builder::new_current_thread();
             builder.enable_time().max_blocking_threads(1).build().unwrap()
@@ -149,15 +171,30 @@ mod tests {
         first.block_on(async {
             // Occupy the only thread for blocking work.
             tokio::task::spawn_blocking(move || blocked.recv());
-            let mut read = std::pin::pin!(reader.read(&secret_id));
+            let mut read = std::pin::pin!(reader.read_word(&file));
             let mut context = Context::from_waker(Waker::noop());
             assert!(read.as_mut().poll(&mut context).is_pending());
         });
         first.shutdown_background();
         drop(release);
         let begin = std::time::Instant::now();
-        while runtime().block_on(reader.read(&secret_id)).is_err() {
+        while runtime().block_on(reader.read_word(&file)).is_err() {
             assert!(begin.elapsed() < READ_TIMEOUT, "the first read still blocks the next");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_keeps_its_blanks_and_loses_its_line_break() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        for (content, text) in [(" a b \n", " a b "), ("a\r\n", "a"), ("a\n\n", "a\n"), ("ä", "ä")]
+        {
+            fs::write(&file, content).unwrap();
+            assert_eq!(reader().read_line(&file).await.unwrap().expose_secret(), text);
+        }
+        for content in [b"".as_slice(), b"\n", b"\xff"] {
+            fs::write(&file, content).unwrap();
+            assert!(reader().read_line(&file).await.is_err());
         }
     }
 
@@ -171,7 +208,7 @@ mod tests {
     async fn rejects_a_device_or_directory_without_reading_it() {
         let folder = tempfile::tempdir().unwrap();
         for file in ["/dev/zero".into(), folder.path().to_path_buf()] {
-            let error = SecretIdReader::default().read(&SecretId::File(file)).await.unwrap_err();
+            let error = reader().read_word(&file).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
         }
     }
