@@ -100,7 +100,7 @@ mod source {
 #[cfg(all(shuttle, not(test)))]
 mod source {
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::time::{Instant, SystemTime};
+    use std::time::{Duration, Instant, SystemTime};
 
     static NOW: AtomicU64 = AtomicU64::new(1);
 
