@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Component, Path};
 
-use crate::{Error, EscapedText, Result, Setting};
+use crate::{Error, EscapedText, Result};
 
 /// The longest path of Linux, in bytes (`PATH_MAX`).
 const MAX_PATH: usize = 4_096;
@@ -29,51 +29,47 @@ const TOKENS: [&str; 15] = [
     "ssh-",
 ];
 
-/// The path of a file in a setting.
+/// The path of a file in a setting, for messages.
 ///
 /// A secret is easily pasted into a setting that names a file: a private key into `VAULT_CLIENT_KEY`, a
-/// passphrase into `SECRETS_NATIVE_KEY_FILE`. So a path that does not exist is shown only if it cannot
-/// well be anything else: an absolute path, one that begins with `./` or `../`, or one in a directory
-/// that exists; and never if it looks like a key or a token.
+/// passphrase into `SECRETS_NATIVE_KEY_FILE`. So `Display` and `Debug` show a path that does not exist only
+/// if it cannot well be anything else: an absolute path, one that begins with `./` or `../`, or one in a
+/// directory that exists; and never if it looks like a key or a token.
 ///
 /// # Examples
 /// ```
 /// use std::path::Path;
 ///
-/// use strongroom_core::{FilePath, Setting};
+/// use strongroom_core::FilePath;
 ///
-/// const KEY: Setting = Setting::file("SECRETS_ACME_KEY", "AcmeConfig::key");
-/// let path = Path::new("-----BEGIN PRIVATE KEY-----\nMC4CAQ");
-/// let error = FilePath::new(&KEY, path).check().unwrap_err();
+/// let key = FilePath::new(Path::new("-----BEGIN PRIVATE KEY-----\nMC4CAQ"));
+/// let error = key.check("SECRETS_ACME_KEY").unwrap_err();
 /// assert_eq!(
 ///     error.problems(),
 ///     ["`SECRETS_ACME_KEY` holds contents, not a path: write them to a file and name that"]
 /// );
+/// assert_eq!(format!("{key:?}"), "[REDACTED]");
 /// ```
 #[derive(Clone, Copy)]
-pub struct FilePath<'a> {
-    setting: &'a Setting,
-    path: &'a Path,
-}
+pub struct FilePath<'a>(&'a Path);
 
 impl<'a> FilePath<'a> {
     /// The path that a setting holds.
     #[must_use]
-    pub const fn new(setting: &'a Setting, path: &'a Path) -> Self {
-        Self { setting, path }
+    pub fn new(path: &'a (impl AsRef<Path> + ?Sized)) -> Self {
+        Self(path.as_ref())
     }
 
-    /// Checks that the setting holds a path rather than the contents of a file.
+    /// Checks that `setting` holds a path rather than the contents of a file.
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config), without the value.
-    pub fn check(&self) -> Result<()> {
-        if exists(self.path) || !is_contents(self.path) {
+    pub fn check(&self, setting: impl fmt::Display) -> Result<()> {
+        if exists(self.0) || !is_contents(self.0) {
             return Ok(());
         }
         Err(Error::config(vec![format!(
-            "`{}` holds contents, not a path: write them to a file and name that",
-            self.setting
+            "`{setting}` holds contents, not a path: write them to a file and name that"
         )]))
     }
 
@@ -81,42 +77,35 @@ impl<'a> FilePath<'a> {
     ///
     /// # Errors
     /// [`Config`](crate::ErrorKind::Config), without the value.
-    pub fn check_new(&self) -> Result<()> {
-        self.check()?;
-        if exists(self.path) || is_explicit(self.path) {
+    pub fn check_new(&self, setting: impl fmt::Display) -> Result<()> {
+        self.check(&setting)?;
+        if exists(self.0) || is_explicit(self.0) {
             return Ok(());
         }
         Err(Error::config(vec![format!(
-            "`{}` names no file that exists, and may be something else than a path, so it is not shown: \
-             to create the file, give its absolute path, or begin the path with `./`",
-            self.setting
+            "`{setting}` names no file that exists, and may be something else than a path, so it is not \
+             shown: to create the file, give its absolute path, or begin the path with `./`"
         )]))
     }
 
-    /// Everything that an error says about the path: the setting, the path where it may be shown, and
-    /// `problem`.
-    #[must_use]
-    pub fn problem(&self, problem: impl fmt::Display) -> String {
-        format!("{self}: {problem}")
+    fn is_shown(&self) -> bool {
+        exists(self.0) || (is_explicit(self.0) && !is_contents(self.0))
     }
 }
 
-/// Shows the setting, with the path where it may be shown.
 impl fmt::Display for FilePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_shown = exists(self.path) || (is_explicit(self.path) && !is_contents(self.path));
-        if is_shown {
-            let path = self.path.to_string_lossy();
-            write!(f, "`{}` (file `{}`)", self.setting, EscapedText::name(&path))
+        if self.is_shown() {
+            EscapedText::name(&self.0.to_string_lossy()).fmt(f)
         } else {
-            write!(f, "`{}` (not shown, since it may be something else than a path)", self.setting)
+            f.write_str("a file that is not shown, since its name may be a secret")
         }
     }
 }
 
 impl fmt::Debug for FilePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FilePath({self})")
+        if self.is_shown() { self.0.fmt(f) } else { f.write_str("[REDACTED]") }
     }
 }
 
@@ -163,10 +152,10 @@ fn is_token(segment: &str) -> bool {
 mod tests {
     use super::*;
 
-    const KEY: Setting = Setting::file("SECRETS_A_KEY", "AConfig::key");
+    const KEY: &str = "SECRETS_A_KEY";
 
     fn shown(path: &str) -> bool {
-        FilePath::new(&KEY, Path::new(path)).to_string().contains(path)
+        FilePath::new(path).to_string() == path
     }
 
     #[test]
@@ -184,8 +173,8 @@ mod tests {
             "/7xP2m9QvR4tY8wZ1aB3c/5eF6gH7iJ8kL9mN0oPqRs=",
             "AGE-SECRET-KEY-1QQQ",
         ] {
-            let path = FilePath::new(&KEY, Path::new(contents));
-            for error in [path.check().unwrap_err(), path.check_new().unwrap_err()] {
+            let path = FilePath::new(contents);
+            for error in [path.check(KEY).unwrap_err(), path.check_new(KEY).unwrap_err()] {
                 assert_eq!(
                     error.problems(),
                     [
@@ -196,7 +185,7 @@ mod tests {
             assert!(!shown(contents) && !format!("{path:?}").contains(contents), "{contents}");
         }
         let long = "/a".repeat(MAX_PATH);
-        assert!(FilePath::new(&KEY, Path::new(&long)).check().is_err());
+        assert!(FilePath::new(&long).check(KEY).is_err());
     }
 
     #[test]
@@ -204,9 +193,9 @@ mod tests {
         for passphrase in
             ["correct horse battery staple", "hunter2", "Tr0ub4dor&3.x", "no such/dir"]
         {
-            let path = FilePath::new(&KEY, Path::new(passphrase));
-            path.check().unwrap();
-            let error = path.check_new().unwrap_err().to_string();
+            let path = FilePath::new(passphrase);
+            path.check(KEY).unwrap();
+            let error = path.check_new(KEY).unwrap_err().to_string();
             assert!(error.contains("begin the path with `./`"), "{error}");
             assert!(!error.contains(passphrase) && !shown(passphrase));
         }
@@ -224,9 +213,9 @@ mod tests {
             "src/missing.rs",
             "Cargo.toml",
         ] {
-            let file = FilePath::new(&KEY, Path::new(path));
-            file.check().unwrap();
-            file.check_new().unwrap();
+            let file = FilePath::new(path);
+            file.check(KEY).unwrap();
+            file.check_new(KEY).unwrap();
             assert!(shown(path), "{path}");
         }
     }
@@ -235,13 +224,9 @@ mod tests {
     fn a_file_that_exists_is_a_path_whatever_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k7xP2m9QvR4tY8wZ1aB3cD5eF6gH7iJ8=");
-        assert!(FilePath::new(&KEY, &path).check().is_err());
+        assert!(FilePath::new(&path).check(KEY).is_err());
         std::fs::write(&path, "x").unwrap();
-        FilePath::new(&KEY, &path).check_new().unwrap();
+        FilePath::new(&path).check_new(KEY).unwrap();
         assert!(shown(path.to_str().unwrap()));
-        assert_eq!(
-            FilePath::new(&KEY, Path::new("/a\u{1b}b")).problem("does not exist"),
-            "`SECRETS_A_KEY` (not shown, since it may be something else than a path): does not exist"
-        );
     }
 }

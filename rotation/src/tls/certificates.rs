@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 
-use strongroom_core::SecretValue;
+use strongroom_core::{FilePath, Result, SecretValue};
 
 /// The largest file that is read, in bytes. The bundle of a whole platform has a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
@@ -72,6 +72,14 @@ impl PemSource {
         matches!(self, Self::File(_))
     }
 
+    /// Checks that a file is named by a path rather than by its contents.
+    pub(super) fn check(&self, field: &str) -> Result<()> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::File(path) => FilePath::new(path).check(field),
+        }
+    }
+
     /// The content as it is now.
     pub(super) fn read(&self) -> io::Result<SecretValue> {
         let path = match self {
@@ -94,7 +102,7 @@ impl PemSource {
     pub(super) fn describe(&self, field: &str) -> String {
         match self {
             Self::Memory(_) => format!("`{field}`"),
-            Self::File(path) => format!("`{field}` (file `{}`)", path.display()),
+            Self::File(path) => format!("`{field}` (file `{}`)", FilePath::new(path)),
         }
     }
 }
@@ -118,7 +126,36 @@ impl fmt::Debug for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(_) => f.write_str("[REDACTED]"),
-            Self::File(path) => path.fmt(f),
+            Self::File(path) => FilePath::new(path).fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::Problems;
+    use strongroom_testkit::planted;
+
+    use super::*;
+    use crate::tls::TlsConfig;
+
+    #[test]
+    fn contents_in_place_of_a_path_are_refused_and_not_shown() {
+        let pem = concat!("-----BEGIN PRIVATE KEY-----\n", planted!("-pem"));
+        let tls = TlsConfig {
+            ca_certificates: Some(CaCertificates::from_file(pem)),
+            client_certificate: Some(ClientCertificate::from_files("/nowhere/cert.pem", pem)),
+            ..TlsConfig::default()
+        };
+        let mut problems = Problems::new();
+        assert!(tls.load(&mut problems).is_none());
+        let error = problems.into_result().unwrap_err();
+        assert_eq!(error.problems().len(), 2, "{error}");
+        for problem in error.problems() {
+            assert!(problem.contains("holds contents, not a path"), "{problem}");
+        }
+        let shown = format!("{error} {error:?} {tls:?}");
+        assert!(!shown.contains("-pem") && !shown.contains("BEGIN"), "{shown}");
+        assert!(shown.contains("/nowhere/cert.pem"), "{shown}");
     }
 }

@@ -57,6 +57,14 @@ impl TlsConfig {
 
     /// Reads all certificates, and adds a problem for each that cannot be used.
     pub(crate) fn load(&self, problems: &mut Problems) -> Option<LoadedTls> {
+        let ca = self.ca_certificates.iter().map(|CaCertificates(source)| (source, CA));
+        let client = self.client_certificate.iter();
+        let client =
+            client.flat_map(|client| [(&client.certificate, CLIENT), (&client.key, CLIENT)]);
+        let checks = ca.chain(client).map(|(source, field)| source.check(field));
+        if checks.filter(|check| problems.collect(check.clone()).is_none()).count() > 0 {
+            return None;
+        }
         self.build(self.read_contents(), problems)
     }
 
