@@ -102,7 +102,7 @@ pub mod aws {
 /// The backend over environment variables and `.env` files.
 #[cfg(feature = "env")]
 pub mod env {
-    pub use strongroom_backend_env::{EnvBackend, EnvConfig};
+    pub use strongroom_backend_env::{EnvBackend, EnvConfig, dotenv};
 }
 
 /// The backend for HashiCorp Vault and OpenBao.

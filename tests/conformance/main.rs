@@ -4,18 +4,17 @@
 
 mod cached;
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use strongroom::aws::{AwsBackend, AwsConfig, StaticCredentials};
-use strongroom::env::{EnvBackend, EnvConfig};
+use strongroom::env::{EnvBackend, EnvConfig, dotenv};
 use strongroom::hashicorp::{AppRole, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom::native::{KeySource, NativeBackend, NativeConfig};
 use strongroom::{
-    Backend, Capabilities, Capability, MemoryBackend, ReadPolicy, SecretPath, SecretsManager,
-    async_trait,
+    Backend, Capabilities, Capability, MemoryBackend, ReadPolicy, SecretPath, SecretValue,
+    SecretsManager, async_trait,
 };
 use strongroom_testkit::canary;
 use strongroom_testkit::conformance::{self, Fixture, Seed, Target};
@@ -127,14 +126,14 @@ impl Target for Env {
     async fn open_seeded(&self, seeds: &[Seed]) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(".env");
-        let mut lines = String::new();
-        for seed in seeds {
+        let variables = seeds.iter().map(|seed| {
             let path = format!("{}_{}", Fixture::DEFAULT_PREFIX, seed.path);
             let variable = path.replace(['/', '-', '.'], "_").to_uppercase();
-            let escaped = seed.text.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
-            writeln!(lines, "{variable}=\"{escaped}\"").unwrap();
-        }
-        std::fs::write(&file, lines).unwrap();
+            (variable, SecretValue::from(seed.text))
+        });
+        let variables: Vec<_> = variables.collect();
+        let lines = dotenv::write(variables.iter().map(|(name, value)| (name.as_str(), value)));
+        std::fs::write(&file, lines.unwrap()).unwrap();
         let mut config = EnvConfig::default();
         config.file = Some(file);
         canary::witness(&config);
@@ -159,6 +158,8 @@ impl Target for Native {
         let folder = tempfile::tempdir().unwrap();
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
+        // A case expects a store that is ready.
+        config.create = true;
         canary::witness(&config);
         self.0.to(NativeBackend::open(config).await.unwrap()).keep(folder)
     }

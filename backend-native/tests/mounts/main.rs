@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::path::Path;
 
 use strongroom_backend_native::NativeBackend;
 use strongroom_core::{Backend, Error, ErrorKind};
+use strongroom_testkit::report;
 use support::mounting::{ROLE, run, shell_that_mounts};
 use support::opening::private;
 use support::{
@@ -27,6 +29,7 @@ fn child() {
         match role.as_str() {
             "alone" => refuse_file_mounted_alone(&directory).await,
             "folder" => use_mounted_folder(&directory).await,
+            "fuse" => refuse_shared_file_system(&directory).await,
             "read-only" => refuse_read_only_folder(&directory).await,
             unknown => panic!("{unknown}"),
         }
@@ -62,6 +65,23 @@ async fn use_mounted_folder(directory: &Path) {
     let volume = directory.with_file_name("volume");
     assert!(volume.join("secrets.db-wal").metadata().unwrap().len() > 0);
     assert!(is_intact(&backend, "a", 1).await);
+}
+
+async fn refuse_shared_file_system(directory: &Path) {
+    let words = [
+        "`NativeConfig::path`",
+        "on a FUSE file system (`fuse`)",
+        "put the store on a local disk",
+        "`NativeConfig::allow_network_file_system`",
+    ];
+    let error = NativeBackend::open(config(directory)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+    // The setting lifts that; then the file system itself says that it can hold no files.
+    let mut allowed = config(directory);
+    allowed.allow_network_file_system = true;
+    let error = NativeBackend::open(allowed).await.unwrap_err();
+    assert!(!error.to_string().contains("FUSE"), "{error}");
 }
 
 async fn refuse_read_only_folder(directory: &Path) {
@@ -115,6 +135,23 @@ async fn a_mounted_folder_keeps_the_log_with_the_store() {
 async fn a_folder_that_is_mounted_read_only_is_refused_with_the_next_step() {
     let mount = "mount --bind volume container; mount -o remount,ro,bind container";
     run_with(mount, "read-only").await;
+}
+
+#[tokio::test]
+async fn a_file_system_that_machines_may_share_is_refused() {
+    if !Path::new("/dev/fuse").exists() {
+        report(
+            "this machine has no /dev/fuse: the kinds of file systems were tested without a mount",
+        );
+        return;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mounts/fuse.py");
+    let mount = format!(
+        "\"$STRONGROOM_TEST_PYTHON\" \"{}\" container >/dev/null 2>&1 & \
+         until grep -q '/container .* fuse ' /proc/self/mountinfo; do kill -0 $!; sleep 0.05; done",
+        script.display()
+    );
+    run_with(&mount, "fuse").await;
 }
 
 #[tokio::test]
