@@ -108,8 +108,11 @@ pub mod env {
 /// The backend for HashiCorp Vault and OpenBao.
 #[cfg(feature = "hashicorp")]
 pub mod hashicorp {
+    #[cfg(feature = "hashicorp-vaultrs")]
+    pub use strongroom_backend_hashicorp::VaultrsClient;
     pub use strongroom_backend_hashicorp::{
-        AppRole, Auth, HashicorpBackend, HashicorpConfig, SecretId,
+        AppRole, Auth, AwsIam, HashicorpBackend, HashicorpConfig, JwtLogin, Password, SecretId,
+        Userpass,
     };
 }
 

@@ -73,6 +73,15 @@ impl HashicorpBackend {
         open.await.map_err(|error| with_context(error, Operation::Open, None))
     }
 
+    /// A client of the crate `vaultrs` with the token of this backend. Logs in if there is no token.
+    ///
+    /// # Errors
+    /// Those of a login; [`ErrorKind::Unsupported`] if the address has a path.
+    #[cfg(feature = "vaultrs")]
+    pub async fn vaultrs_client(&self) -> Result<crate::VaultrsClient> {
+        self.run(Operation::Open, None, crate::VaultrsClient::new(Arc::clone(&self.client))).await
+    }
+
     fn new(config: HashicorpConfig) -> Result<Self> {
         let mut capabilities = Capabilities::none().with_all(CAPABILITIES);
         if !config.static_roles.is_empty() {

@@ -24,7 +24,7 @@ const MAX_TOKENS_PER_REQUEST: usize = 4;
 /// One server and the session with it.
 #[derive(Debug)]
 pub(crate) struct Client {
-    http: Arc<Http>,
+    pub(crate) http: Arc<Http>,
     pub(crate) session: Session<VaultAuthenticator>,
     /// Where the KV engine is mounted.
     pub(crate) mount: String,

@@ -18,9 +18,10 @@ pub use self::auth::{AppRole, Auth, AwsIam, JwtLogin, Password, SecretId, Userpa
 use crate::certificates::CertificateFiles;
 use crate::login::AuthConfig;
 use crate::names::is_name;
+use crate::redirect::RedirectFollower;
 use crate::settings::{
-    ADDR, ALLOW_HTTP, AUTH_NAMESPACE, CLIENT_CERT, CLIENT_KEY, CONNECT_TIMEOUT, MOUNT, NAMES,
-    NAMESPACE, RENEW_MARGIN, SETTINGS, STATIC_ROLES, TIMEOUT,
+    ADDR, ALLOW_HTTP, AUTH_NAMESPACE, CLIENT_CERT, CLIENT_KEY, CONNECT_TIMEOUT, FOLLOW_REDIRECTS,
+    MOUNT, NAMES, NAMESPACE, RENEW_MARGIN, SETTINGS, STATIC_ROLES, TIMEOUT,
 };
 
 /// The limit for timeouts and margins.
@@ -81,6 +82,9 @@ pub struct HashicorpConfig {
     /// Whether plain `http` to other hosts is allowed; default `false`. The network reads tokens and
     /// values then.
     pub allow_http: bool,
+    /// Whether the redirect of a standby is followed to the active node; default `false`. The node has to
+    /// present a certificate for the host name in [`address`](Self::address), and no proxy is used.
+    pub follow_redirects: bool,
     pub(crate) names: SettingNames,
 }
 
@@ -100,6 +104,7 @@ pub(crate) struct HttpConfig {
     pub(crate) namespace: Option<HeaderValue>,
     pub(crate) auth_namespace: Option<HeaderValue>,
     pub(crate) files: CertificateFiles,
+    pub(crate) follow_redirects: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) timeout: Duration,
 }
@@ -123,6 +128,7 @@ impl Default for HashicorpConfig {
             timeout: Duration::from_secs(10),
             renew_margin: Duration::from_secs(60),
             allow_http: false,
+            follow_redirects: false,
             names: SettingNames::of_fields(SETTINGS),
         }
     }
@@ -161,6 +167,14 @@ impl HashicorpConfig {
             if time.is_zero() || time > ONE_DAY {
                 problems.add(format!("`{setting}` must be more than zero and at most a day"));
             }
+        }
+        if self.follow_redirects
+            && self.base().is_ok_and(|base| RedirectFollower::new(&base).is_none())
+        {
+            problems.add(format!(
+                "`{FOLLOW_REDIRECTS}` needs an https address with a host name in `{ADDR}`, because the active \
+                 node has to prove that name"
+            ));
         }
         for (path, role) in &self.static_roles {
             if !role.contains('/') || !is_mount(role) {
@@ -263,6 +277,7 @@ impl HashicorpConfig {
                 authorities: self.ca_cert.clone(),
                 identity: self.client_cert.clone().zip(self.client_key.clone()),
             },
+            follow_redirects: self.follow_redirects,
             connect_timeout: self.connect_timeout,
             timeout: self.timeout,
         };
@@ -294,6 +309,7 @@ impl fmt::Debug for HashicorpConfig {
             .field("timeout", &self.timeout)
             .field("renew_margin", &self.renew_margin)
             .field("allow_http", &self.allow_http)
+            .field("follow_redirects", &self.follow_redirects)
             .finish_non_exhaustive()
     }
 }

@@ -235,7 +235,8 @@ pub(crate) fn unauthenticated(
 
 /// Another attempt would be redirected as well, so the error is permanent.
 fn redirected(status: u16) -> Error {
-    let advice = "set `VAULT_ADDR` to the active node or to a load balancer that finds it";
+    let advice = "set `VAULT_ADDR` to the active node or to a load balancer that finds it, or set \
+                  `SECRETS_VAULT_FOLLOW_REDIRECTS` if the nodes share a certificate";
     Error::new(ErrorKind::Unavailable, advice)
         .because(format!(
             "the server redirects (status {status}), and redirects are not followed: they would carry \

@@ -12,6 +12,7 @@ use strongroom_transport::{ClientOptions, RequestFailure, TlsFailure, read_body,
 use zeroize::Zeroizing;
 
 use crate::config::HttpConfig;
+use crate::redirect::{Override, RedirectFollower};
 use crate::reload::{ReloadingClient, with_certificates};
 use crate::response::Response;
 use crate::token::TokenHeader;
@@ -39,6 +40,8 @@ const REQUEST: HeaderName = HeaderName::from_static("x-vault-request");
 #[derive(Debug)]
 pub(crate) struct Http {
     client: ReloadingClient,
+    /// `None` unless redirects are followed.
+    follower: Option<RedirectFollower>,
     /// The address with `/v1/` behind it.
     base: String,
     namespace: Option<HeaderValue>,
@@ -134,8 +137,12 @@ impl Http {
     pub(crate) fn new(config: HttpConfig, names: SettingNames) -> Result<Self> {
         let HttpConfig { base, is_plain, socket, connect_timeout, timeout, .. } = config;
         let options = ClientOptions { is_plaintext: is_plain, connect_timeout, timeout };
-        let build = move |certificates| {
+        let build = move |certificates, target: Option<&Override>| {
             let builder = with_certificates(options.client_builder(), certificates);
+            let builder = match target {
+                Some(target) => target.apply(builder),
+                None => builder,
+            };
             let builder = with_socket(builder, socket.as_deref());
             builder.build().map_err(|_| {
                 Error::config(vec![
@@ -147,26 +154,46 @@ impl Http {
         };
         Ok(Self {
             client: ReloadingClient::new(config.files, names, build)?,
+            follower: config.follow_redirects.then(|| RedirectFollower::new(&base)).flatten(),
             base,
             namespace: config.namespace,
             auth_namespace: config.auth_namespace,
         })
     }
 
+    /// The address with `/v1/` behind it.
+    #[cfg(feature = "vaultrs")]
+    pub(crate) fn base_url(&self) -> &str {
+        &self.base
+    }
+
+    /// The namespace of the secrets.
+    #[cfg(feature = "vaultrs")]
+    pub(crate) fn namespace_name(&self) -> Option<&str> {
+        self.namespace.as_ref().and_then(|name| name.to_str().ok())
+    }
+
+    /// The client with the certificates that were read last, and its generation.
+    #[cfg(feature = "vaultrs")]
+    pub(crate) fn loaded_client(&self) -> (reqwest::Client, u64) {
+        self.client.loaded()
+    }
+
     /// Sends a request and reads the whole response. If TLS fails and the certificates have been renewed
     /// on disk, sends it once more with those: the server has not seen the first one.
     pub(crate) async fn send(&self, request: &Request, token: &TokenHeader) -> Result<Response> {
         let (client, generation) = self.client.current().await;
-        let response = match self.begin(&client, request, token).await {
+        let response = match self.begin(&client, &self.base, request, token).await {
             Err(failure @ RequestFailure::Tls(_)) => {
                 match self.client.after_tls_failure(generation).await {
-                    Some(client) => self.begin(&client, request, token).await,
+                    Some(client) => self.begin(&client, &self.base, request, token).await,
                     None => Err(failure),
                 }
             }
             result => result,
         };
         let response = response.map_err(request_error)?;
+        let response = self.follow(response, generation, request, token).await?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let is_success = response.status().is_success();
@@ -184,14 +211,33 @@ impl Http {
         Ok(Response::new(status, retry_after, body))
     }
 
+    /// Repeats a request at the node that a response redirects to, if that is allowed. A server that
+    /// redirects has not acted on the request.
+    async fn follow(
+        &self,
+        response: reqwest::Response,
+        generation: u64,
+        request: &Request,
+        token: &TokenHeader,
+    ) -> Result<reqwest::Response> {
+        let Some(follower) = &self.follower else { return Ok(response) };
+        match follower.follow(&response, &self.client, generation).await {
+            None => Ok(response),
+            Some((client, base)) => {
+                self.begin(&client, &base, request, token).await.map_err(request_error)
+            }
+        }
+    }
+
     /// Sends a request with one client, and waits for the head of the response.
     async fn begin(
         &self,
         client: &reqwest::Client,
+        base: &str,
         request: &Request,
         token: &TokenHeader,
     ) -> Result<reqwest::Response, RequestFailure> {
-        let url = [self.base.as_str(), request.path.as_str()].concat();
+        let url = [base, request.path.as_str()].concat();
         let mut builder = client
             .request(request.method.clone(), url)
             .header(REQUEST, HeaderValue::from_static("true"));

@@ -1,5 +1,5 @@
 //! Strongroom's backend for HashiCorp Vault and OpenBao: secrets in a KV engine. It logs in with
-//! AppRole, and renews, replaces and revokes the token without interrupting a read.
+//! [one of many methods](Auth), and renews, replaces and revokes the token without interrupting a read.
 //!
 //! ```no_run
 //! # async fn run() -> strongroom_core::Result<()> {
@@ -34,8 +34,9 @@
 //!   it expires; after that, the next call logs in.
 //! - If the server denies a request without naming a policy as the reason, the backend looks the token
 //!   up. All callers with a dead token share one login, and each repeats its request, with at most four
-//!   tokens. If the server rejects new tokens on their first use, logins become rare: one after 1 s,
-//!   then after 2 s, up to 60 s.
+//!   tokens. If the server rejects new tokens on their first use, logins become rare: one after 30 s,
+//!   then after 60 s, up to 10 min; requests go on with the last token. The server may reject a revocation
+//!   as well, so those tokens are revoked once it accepts one.
 //! - A token given as [`Auth::Token`] is renewed, but never replaced or revoked.
 //! - `close` revokes the token. `health` reports the numbers of logins and renewals, until when the
 //!   token is valid, and the last error.
@@ -75,7 +76,8 @@
 //! - `delete` marks every version as deleted, `destroy` removes the secret with its metadata; version
 //!   numbers start at 1 again. `rollback` writes the old value as a new version.
 //! - `list` sends one request for each folder, and one for each secret on the page, unless the options
-//!   include deleted secrets and filter nothing.
+//!   include deleted secrets and filter nothing. It leaves out names that are no paths, and warns once;
+//!   [`secret_names`](HashicorpConfig::secret_names) maps paths to them.
 //! - Reads from a standby may be some milliseconds behind.
 //! - The backend looks up the engine's version before the first read, and again for a write after a
 //!   minute. Secrets of version 1 can be read and listed; other operations on them are
@@ -87,10 +89,17 @@
 //!
 //! # Connection
 //! The server's certificate is checked against [`ca_cert`](HashicorpConfig::ca_cert) alone if it is
-//! set, else against the platform's authorities; no setting turns that off. Redirects are not
-//! followed: they would carry the token to another host. `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`
-//! apply to https; plain http uses no proxy.
+//! set, else against the platform's authorities; no setting turns that off. Files with certificates are read
+//! again when they change. Redirects are followed only if
+//! [`follow_redirects`](HashicorpConfig::follow_redirects) allows it: they would carry the token to another
+//! host. `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` apply to https, as in curl; plain http uses no proxy.
+//!
+//! Answers are bounded: 64 MiB for a value, 16 MiB for the names in a folder, 1 MiB for the rest, and 64 KiB
+//! for an error. Bodies from 256 KiB on are parsed off the async threads.
+//!
 //! The backend wipes its own buffers after use; those of the HTTP and TLS libraries are not wiped.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backend;
 mod certificates;
@@ -108,17 +117,22 @@ mod login;
 mod metadata;
 mod mount;
 mod names;
+mod redirect;
 mod reload;
 mod response;
 mod session;
 mod settings;
 mod token;
 mod value;
+#[cfg(feature = "vaultrs")]
+mod vaultrs_client;
 mod write;
 
 pub use backend::HashicorpBackend;
 pub use config::{AppRole, Auth, AwsIam, HashicorpConfig, JwtLogin, Password, SecretId, Userpass};
 pub use settings::SETTINGS;
+#[cfg(feature = "vaultrs")]
+pub use vaultrs_client::VaultrsClient;
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

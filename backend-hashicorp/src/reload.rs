@@ -11,12 +11,13 @@ use strongroom_core::{Error, Result, SettingNames};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::certificates::{CertificateFiles, Certificates, ContentDigest};
+use crate::redirect::Override;
 
 /// The shortest time between two checks of the files, unless TLS has failed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Builds clients with certificates as they are now.
-type Build = dyn Fn(Certificates) -> Result<Client> + Send + Sync;
+/// Builds clients with certificates as they are now, for the configured address or another one.
+type Build = dyn Fn(Certificates, Option<&Override>) -> Result<Client> + Send + Sync;
 
 /// A client whose certificates may be renewed on disk.
 ///
@@ -63,12 +64,12 @@ impl ReloadingClient {
     pub(crate) fn new(
         files: CertificateFiles,
         names: SettingNames,
-        build: impl Fn(Certificates) -> Result<Client> + Send + Sync + 'static,
+        build: impl Fn(Certificates, Option<&Override>) -> Result<Client> + Send + Sync + 'static,
     ) -> Result<Self> {
         let contents = files.read();
         let digest = contents.digest;
         let certificates = files.parse(contents).map_err(Error::config)?;
-        let client = build(certificates)?;
+        let client = build(certificates, None)?;
         Ok(Self {
             source: Arc::new(Source { files, names, build: Box::new(build) }),
             current: ArcSwap::from_pointee(Built { client, digest, generation: 0 }),
@@ -86,6 +87,11 @@ impl ReloadingClient {
         {
             self.check_files(rejected).await;
         }
+        self.loaded()
+    }
+
+    /// The client with the certificates that were read last, and its generation.
+    pub(crate) fn loaded(&self) -> (Client, u64) {
         let built = self.current.load();
         (built.client.clone(), built.generation)
     }
@@ -102,6 +108,16 @@ impl ReloadingClient {
         }
         let built = self.current.load();
         (built.generation != generation).then(|| built.client.clone())
+    }
+
+    /// Builds a client that connects elsewhere.
+    pub(crate) async fn build_for(&self, target: Override) -> Option<Client> {
+        let source = Arc::clone(&self.source);
+        let build = move || {
+            let certificates = source.files.parse(source.files.read()).ok()?;
+            (source.build)(certificates, Some(&target)).ok()
+        };
+        tokio::task::spawn_blocking(build).await.ok().flatten()
     }
 
     fn is_check_due(&self) -> bool {
@@ -146,7 +162,7 @@ impl Source {
         if seen.contains(&Some(digest)) {
             return Check::Unchanged;
         }
-        match self.files.parse(contents).map(&self.build) {
+        match self.files.parse(contents).map(|certificates| (self.build)(certificates, None)) {
             Ok(Ok(client)) => Check::Changed(digest, client),
             Ok(Err(error)) => Check::Rejected(digest, error.problems().to_vec()),
             Err(problems) => Check::Rejected(digest, problems),

@@ -113,6 +113,12 @@ impl<A: Authenticator> Session<A> {
         self.0.state.authenticator.can_replace()
     }
 
+    /// The token of the last login, if it has not expired.
+    #[cfg(feature = "vaultrs")]
+    pub(crate) fn current_token(&self) -> Option<Arc<Token>> {
+        self.0.state.current.load()
+    }
+
     pub(crate) fn authenticator(&self) -> &A {
         &self.0.state.authenticator
     }
@@ -295,6 +301,8 @@ impl<A: Authenticator> Inner<A> {
     /// Revokes a token that no new request will carry.
     async fn revoke_token(&self, token: &Arc<Token>) {
         drain(|| token.requests_in_flight()).await;
+        // `close` does not wait for clients of other libraries.
+        drain(|| if self.closed.load(Ordering::SeqCst) { 0 } else { token.borrows() }).await;
         match self.state.authenticator.revoke(&token.header).await {
             Ok(Revocation::Done) => tracing::debug!("revoked the old token"),
             // The server no longer knows the token, which is as good as revoked.

@@ -95,5 +95,12 @@ setting_table! {
         ALLOW_HTTP = Setting::flag("SECRETS_VAULT_ALLOW_HTTP", "HashicorpConfig::allow_http")
             .meaning("whether plain http to other hosts is allowed")
             .default_value("false");
+        FOLLOW_REDIRECTS =
+            Setting::flag("SECRETS_VAULT_FOLLOW_REDIRECTS", "HashicorpConfig::follow_redirects")
+                .meaning(
+                    "whether a standby's redirect is followed to an active node with a certificate for the \
+                     same host name",
+                )
+                .default_value("false");
     }
 }

@@ -65,6 +65,9 @@ pub(crate) struct Token {
     accepted: Arc<AtomicBool>,
     /// Each request in flight holds a clone, and so does each copy of this token.
     in_flight: Arc<()>,
+    /// Each client of another library that uses the token holds a clone, and so does each copy of it.
+    #[cfg(feature = "vaultrs")]
+    borrows: Arc<()>,
 }
 
 impl Token {
@@ -78,6 +81,8 @@ impl Token {
             renew_by: lease.renew_at(renew_margin, 0.0),
             accepted: Arc::default(),
             in_flight: Arc::default(),
+            #[cfg(feature = "vaultrs")]
+            borrows: Arc::default(),
         }
     }
 
@@ -112,6 +117,20 @@ impl Token {
     /// Counts as a request in flight until the guard is dropped.
     pub(crate) fn begin_request(&self) -> Arc<()> {
         Arc::clone(&self.in_flight)
+    }
+
+    /// Counts as a client of another library until the guard is dropped.
+    #[cfg(feature = "vaultrs")]
+    pub(crate) fn borrow(&self) -> Arc<()> {
+        Arc::clone(&self.borrows)
+    }
+
+    /// The number of clients of other libraries that may use it, if this is its only copy.
+    pub(crate) fn borrows(&self) -> usize {
+        #[cfg(feature = "vaultrs")]
+        return Arc::strong_count(&self.borrows).saturating_sub(1);
+        #[cfg(not(feature = "vaultrs"))]
+        0
     }
 
     /// The number of requests in flight, if this is the only copy of the token.

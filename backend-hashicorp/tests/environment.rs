@@ -105,3 +105,22 @@ async fn a_proxy_sees_only_the_host_of_an_https_request() {
         assert!(request.headers.iter().all(|(name, _)| !name.starts_with("x-vault")));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_proxy_excludes_the_server_as_in_curl() {
+    let server = Server::dev_tls().await;
+    write(&server).await;
+    let (_, address) = server.address().split_once("://").unwrap();
+    let proxy = Stub::new(|_| Reply::new(502, ""));
+    let read_without = |role: &str, list: &str| {
+        let child = reader(role, &server, Some(&proxy)).env(AUTHORITY, server.ca_file());
+        assert_success(child.env("NO_PROXY", list));
+    };
+    for list in ["*", "127.0.0.0/8", "example.com 127.0.0.1", address, "::1, 127.0.0.1"] {
+        read_without("reads", list);
+    }
+    assert_eq!(proxy.requests().len(), 0);
+    for list in ["127.0.0.1:1", "10.0.0.0/8", "example.com"] {
+        read_without("the proxy in the environment", list);
+    }
+}

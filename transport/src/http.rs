@@ -2,14 +2,16 @@
 
 mod body;
 mod failure;
+mod proxy;
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, redirect};
+use reqwest::{Client, ClientBuilder, Proxy, redirect};
 
 pub use self::body::read_body;
 pub use self::failure::RequestFailure;
+use self::proxy::EnvironmentProxy;
 
 /// The longest `Retry-After` that is passed on.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
@@ -28,8 +30,8 @@ pub struct ClientOptions {
 impl ClientOptions {
     /// A client that follows no redirects, because they would carry secrets to another host.
     ///
-    /// It honours the proxies of the environment for HTTPS alone, and sends nothing without TLS unless the
-    /// server's URL is plain HTTP. The caller adds certificates.
+    /// It honours `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` for HTTPS alone, as curl does, and sends nothing
+    /// without TLS unless the server's URL is plain HTTP. The caller adds certificates.
     pub fn client_builder(&self) -> ClientBuilder {
         let builder = Client::builder()
             .redirect(redirect::Policy::none())
@@ -37,8 +39,17 @@ impl ClientOptions {
             .connect_timeout(self.connect_timeout)
             .timeout(self.timeout)
             .user_agent(concat!("strongroom/", env!("CARGO_PKG_VERSION")));
-        // Without TLS, a proxy would see the secrets.
-        if self.is_plaintext { builder.no_proxy() } else { builder.https_only(true) }
+        // Without TLS, a proxy would see the secrets. A proxy that is set here replaces the library's own
+        // reading of the environment.
+        let builder = builder.no_proxy();
+        if self.is_plaintext {
+            return builder;
+        }
+        let builder = builder.https_only(true);
+        match EnvironmentProxy::from_env() {
+            Some(proxy) => builder.proxy(Proxy::custom(move |url| proxy.for_url(url))),
+            None => builder,
+        }
     }
 }
 

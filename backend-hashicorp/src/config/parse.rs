@@ -9,7 +9,8 @@ use super::HashicorpConfig;
 use crate::names::decode;
 use crate::settings::{
     ADDR, ALLOW_HTTP, AUTH_MOUNT, AUTH_NAMESPACE, AUTH_ROLE, CACERT, CLIENT_CERT, CLIENT_KEY,
-    CONNECT_TIMEOUT, MOUNT, NAMES, NAMESPACE, RENEW_MARGIN, SETTINGS, STATIC_ROLES, TIMEOUT,
+    CONNECT_TIMEOUT, FOLLOW_REDIRECTS, MOUNT, NAMES, NAMESPACE, RENEW_MARGIN, SETTINGS,
+    STATIC_ROLES, TIMEOUT,
 };
 
 impl HashicorpConfig {
@@ -60,6 +61,8 @@ impl HashicorpConfig {
             *field = settings.duration(&setting, &mut problems).unwrap_or(*field);
         }
         config.allow_http = settings.flag(&ALLOW_HTTP, &mut problems).unwrap_or(config.allow_http);
+        config.follow_redirects =
+            settings.flag(&FOLLOW_REDIRECTS, &mut problems).unwrap_or(config.follow_redirects);
         config.check_server(&mut problems);
         match super::login::auth(settings, &mut problems) {
             Ok(auth) => {
@@ -186,6 +189,7 @@ mod tests {
             (TIMEOUT, "20"),
             (RENEW_MARGIN, "2m"),
             (ALLOW_HTTP, "true"),
+            (FOLLOW_REDIRECTS, "true"),
         ])
         .unwrap();
         let Some(Auth::AppRole(login)) = &config.auth else { panic!("{config:?}") };
@@ -210,12 +214,12 @@ mod tests {
         assert_eq!(config.connect_timeout, Duration::from_millis(500));
         assert_eq!(config.timeout, Duration::from_secs(20));
         assert_eq!(config.renew_margin, Duration::from_secs(120));
-        assert!(config.allow_http);
+        assert!(config.allow_http && config.follow_redirects);
         // The settings of other ways to log in have tests of their own.
         let others = [TOKEN, SECRET_ID, AUTH_ROLE, JWT_FILE, USERNAME, PASSWORD, PASSWORD_FILE];
         let others = [&others[..], &[AWS_REGION, AWS_SERVER_ID]].concat();
         let named = SETTINGS.iter().filter(|name| !others.contains(name));
-        assert_eq!(named.count(), 18, "a setting is missing above");
+        assert_eq!(named.count(), 19, "a setting is missing above");
     }
 
     #[test]
@@ -352,6 +356,10 @@ mod tests {
             assert!(with(address).unwrap_err()[0].contains("is not an address"), "{address}");
         }
         assert!(with("https://vault:8200/v1/").unwrap_err()[0].contains("without `/v1`"));
+        for address in ["https://10.0.0.1", "http://localhost"] {
+            let follow = [(ADDR, address), (TOKEN, "t"), (FOLLOW_REDIRECTS, "true")];
+            assert!(parse(&follow).unwrap_err()[0].contains("needs an https address"), "{address}");
+        }
         let problem = with("https://user:hunter2@vault").unwrap_err();
         assert!(problem[0].contains("user name or password"), "{problem:?}");
     }

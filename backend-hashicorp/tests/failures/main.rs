@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "this is test code")]
 
+mod bounds;
 mod contents;
 mod credentials;
 mod mounts;

@@ -5,12 +5,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use serde_json::json;
 use strongroom_backend_hashicorp::{AppRole, Auth, HashicorpBackend, HashicorpConfig, SecretId};
 use strongroom_core::{Backend as _, ErrorKind, Operation, Result};
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::certificates::Authority;
 use strongroom_testkit::issuer::{Issuer, Options, Tls};
 use strongroom_testkit::openbao::Server;
+use strongroom_testkit::stub::{Reply, Stub};
 use tempfile::TempDir;
 
 use crate::support::{config, config_for, expect_permanent, open, path, read, root, shared, write};
@@ -190,4 +192,67 @@ fn write_file(directory: &TempDir, name: &str, content: &[u8]) -> PathBuf {
     let file = directory.path().join(name);
     fs::write(&file, content).unwrap();
     file
+}
+
+/// A standby that redirects all requests to a node, and a configuration that follows it.
+fn standby_of(node: &str, authority: &Authority) -> (Stub, TempDir, HashicorpConfig) {
+    let location = node.to_owned();
+    let tls = Tls::new(&authority.server(&["localhost"]));
+    let standby = Stub::with_tls(tls, move |request| {
+        Reply::new(307, "").header("Location", &format!("{location}{}", request.target))
+    });
+    let directory = TempDir::new().unwrap();
+    let address = standby.url().replace("127.0.0.1", "localhost");
+    let mut config = config_for(&address, Auth::Token(CANARY.into()));
+    config.ca_cert = Some(write_file(&directory, "ca.pem", authority.pem().as_bytes()));
+    config.follow_redirects = true;
+    (standby, directory, config)
+}
+
+/// The active node: it has one secret.
+fn active_node(tls: Tls) -> Stub {
+    Stub::with_tls(tls, |request| match request.target.as_str() {
+        "/v1/secret/data/key" => Reply::json(
+            200,
+            &json!({ "data": {
+            "data": { "value": format!("{CANARY}kept") }, "metadata": { "version": 1 },
+        } }),
+        ),
+        "/v1/auth/token/lookup-self" => Reply::json(200, &json!({ "data": { "ttl": 0 } })),
+        _ => Reply::json(404, &json!({ "errors": [] })),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follows_a_redirect_to_a_node_with_a_certificate_for_the_same_name() {
+    let authority = Authority::new("Authority");
+    // Its own address is not in the certificate.
+    let active = active_node(Tls::new(&authority.server(&["localhost"])));
+    let (standby, _directory, mut config) = standby_of(&active.url(), &authority);
+    let backend = open(config.clone()).await;
+    for _ in 0..2 {
+        assert_eq!(read(&backend, &path("key")).await.unwrap(), "kept");
+    }
+    assert!(
+        active.requests().iter().all(|request| request.header("x-vault-token") == Some(CANARY))
+    );
+    assert_eq!(standby.requests().len(), active.requests().len());
+
+    config.follow_redirects = false;
+    assert_rejected(config, "redirects are not followed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follows_no_redirect_to_a_server_of_another_name_or_without_tls() {
+    let authority = Authority::new("Authority");
+    // It is trusted, but for another name.
+    let other = active_node(Tls::new(&authority.server(&["127.0.0.1", "other.example.com"])));
+    let (_standby, _directory, config) = standby_of(&other.url(), &authority);
+    assert_rejected(config, "is for another name").await;
+    assert_eq!(other.requests().len(), 0);
+
+    let plain = Stub::new(|_| Reply::new(200, ""));
+    let (_standby, _directory, config) = standby_of(&plain.url(), &authority);
+    assert_rejected(config, "redirects are not followed").await;
+    assert_eq!(plain.requests().len(), 0);
 }

@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{self, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    self, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
+    BufReader,
+};
 use tokio::net::TcpStream;
 
+use crate::issuer::Tls;
 use crate::loopback::Loopback;
 
 /// A request that a [`Stub`] received.
@@ -118,28 +122,51 @@ type Requests = Arc<Mutex<Vec<Request>>>;
 pub struct Stub {
     server: Loopback,
     requests: Requests,
+    scheme: &'static str,
 }
 
 impl Stub {
     /// Sends the result of `reply` for every request. `reply` must not block.
     pub fn new(reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(None, reply)
+    }
+
+    /// The same over TLS.
+    pub fn with_tls(tls: Tls, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(Some(tls), reply)
+    }
+
+    fn start(tls: Option<Tls>, reply: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let requests = Requests::default();
         let record = Arc::clone(&requests);
         let reply = Arc::new(reply);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let server = Loopback::new(move |stream| {
-            let (record, reply) = (Arc::clone(&record), Arc::clone(&reply));
+            let (record, reply, tls) = (Arc::clone(&record), Arc::clone(&reply), tls.clone());
             async move {
+                let _ = stream.set_nodelay(true);
                 // The client may close the connection at any time.
-                let _ = serve(stream, &record, &*reply).await;
+                let _ = match tls {
+                    None => serve(stream, &record, &*reply, TcpStream::set_zero_linger).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Some(stream) => {
+                            serve(stream, &record, &*reply, |stream| {
+                                stream.get_ref().0.set_zero_linger()
+                            })
+                            .await
+                        }
+                        None => Ok(()),
+                    },
+                };
             }
         });
-        Self { server, requests }
+        Self { server, requests, scheme }
     }
 
-    /// The base URL: `http://`, a loopback address and a port.
+    /// The base URL: scheme, a loopback address and a port.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.server.address())
+        format!("{}://{}", self.scheme, self.server.address())
     }
 
     /// The address and the port, for a proxy in front of the stub.
@@ -161,18 +188,19 @@ impl Stub {
     }
 }
 
-async fn serve(
-    stream: TcpStream,
+/// Serves one connection; `reset` makes closing it a reset.
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     record: &Mutex<Vec<Request>>,
     reply: &(dyn Fn(&Request) -> Reply + Send + Sync),
+    reset: impl Fn(&S) -> io::Result<()>,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     while let Some(request) = receive(&mut stream).await? {
         record.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let reply = reply(&request);
         match reply.fault {
-            Fault::Reset => return stream.get_ref().set_zero_linger(),
+            Fault::Reset => return reset(stream.get_ref()),
             Fault::Silence => return stream.read_to_end(&mut Vec::new()).await.map(drop),
             Fault::None | Fault::Truncated | Fault::Pieces { .. } => {}
         }
@@ -194,7 +222,7 @@ async fn serve(
 }
 
 /// Reads the next request; `None` at the end of the connection.
-async fn receive(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+async fn receive<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> io::Result<Option<Request>> {
     let first = line(stream).await?;
     let mut words = first.split(' ').map(str::to_owned);
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
@@ -212,7 +240,7 @@ async fn receive(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request
     Ok(Some(request))
 }
 
-async fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+async fn line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> io::Result<String> {
     let mut line = String::new();
     stream.read_line(&mut line).await?;
     Ok(line.trim_end().to_owned())

@@ -1,4 +1,5 @@
-//! Every way to log in, against OpenBao.
+//! How services use the backend, against OpenBao: every way to log in, names that are no paths, and the session
+//! with another library.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,9 +15,12 @@ mod agent;
 #[cfg(feature = "aws-iam")]
 mod aws;
 mod certificate;
+mod names;
 mod namespaces;
 mod password;
 mod tokens;
+#[cfg(feature = "vaultrs")]
+mod vaultrs;
 
 use serde_json::{Value, json};
 use strongroom_testkit::openbao::Server;
