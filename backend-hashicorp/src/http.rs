@@ -138,7 +138,7 @@ impl Http {
         let HttpConfig { base, is_plain, socket, connect_timeout, timeout, .. } = config;
         let options = ClientOptions { is_plaintext: is_plain, connect_timeout, timeout };
         let build = move |certificates, target: Option<&Override>| {
-            let builder = with_certificates(options.client_builder(), certificates);
+            let builder = with_certificates(options.client_builder()?, certificates);
             let builder = match target {
                 Some(target) => target.apply(builder),
                 None => builder,

@@ -2,16 +2,16 @@
 
 mod body;
 mod failure;
-mod proxy;
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, Proxy, redirect};
+use strongroom_core::{Error, Result};
 
 pub use self::body::read_body;
 pub use self::failure::RequestFailure;
-use self::proxy::EnvironmentProxy;
+use crate::HttpsProxy;
 
 /// The longest `Retry-After` that is passed on.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
@@ -32,7 +32,10 @@ impl ClientOptions {
     ///
     /// It honours `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` for HTTPS alone, as curl does, and sends nothing
     /// without TLS unless the server's URL is plain HTTP. The caller adds certificates.
-    pub fn client_builder(&self) -> ClientBuilder {
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config) if the proxy in the environment has no valid address.
+    pub fn client_builder(&self) -> Result<ClientBuilder> {
         let builder = Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -43,13 +46,14 @@ impl ClientOptions {
         // reading of the environment.
         let builder = builder.no_proxy();
         if self.is_plaintext {
-            return builder;
+            return Ok(builder);
         }
         let builder = builder.https_only(true);
-        match EnvironmentProxy::from_env() {
-            Some(proxy) => builder.proxy(Proxy::custom(move |url| proxy.for_url(url))),
+        let proxy = HttpsProxy::from_env().map_err(|problem| Error::config(vec![problem]))?;
+        Ok(match proxy.address() {
+            Some(_) => builder.proxy(Proxy::custom(move |url| proxy.for_url(url).cloned())),
             None => builder,
-        }
+        })
     }
 }
 

@@ -98,7 +98,7 @@ impl<'a> Request<'a> {
 
 fn build_client(options: ClientOptions, mut tls: ClientConfig) -> Result<reqwest::Client> {
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let builder = options.client_builder().tls_backend_preconfigured(tls);
+    let builder = options.client_builder()?.tls_backend_preconfigured(tls);
     builder.build().map_err(|_| tls_setup_error())
 }
 
