@@ -6,10 +6,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::Result;
+#[cfg(unix)]
+use strongroom_core::{Error, ErrorKind};
 
+#[cfg(unix)]
 use crate::file::{path_error, with_suffix};
-use crate::settings::{NETWORK_FILE_SYSTEM, PATH};
+#[cfg(target_os = "linux")]
+use crate::location::linux::check_file_system;
+#[cfg(unix)]
+use crate::settings::PATH;
 
 /// The files beside a store that hold what is not yet in it.
 pub(crate) const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -21,15 +27,19 @@ pub(crate) fn check(path: &Path, allow_network_file_system: bool) -> Result<()> 
     let folder = path.parent().unwrap_or_else(|| Path::new("/"));
     check_mounts(path, folder)?;
     check_links(path)?;
-    #[cfg(target_os = "linux")]
-    if !allow_network_file_system {
-        linux::check_file_system(path, folder)?;
+    if cfg!(target_os = "linux") && !allow_network_file_system {
+        check_file_system(path, folder)?;
     }
     check_writable(path, folder)
 }
 
 #[cfg(not(unix))]
 pub(crate) fn check(_path: &Path, _allow_network_file_system: bool) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn check_file_system(_path: &Path, _folder: &Path) -> Result<()> {
     Ok(())
 }
 
@@ -101,9 +111,9 @@ fn check_writable(path: &Path, folder: &Path) -> Result<()> {
              beside the store",
         );
     }
-    if path.exists() && access(path, Access::READ_OK | Access::WRITE_OK).is_err() {
+    if path.exists() && access(path, Access::READ_OK).is_err() {
         return denied(
-            format!("this process may not read and write the store {} (`{PATH}`)", path.display()),
+            format!("this process may not read the store {} (`{PATH}`)", path.display()),
             "`chown` the store and its folder to the user of this process",
         );
     }
@@ -127,7 +137,8 @@ mod linux {
     use std::os::unix::ffi::OsStringExt;
     use std::path::PathBuf;
 
-    use super::{NETWORK_FILE_SYSTEM, PATH, Path, Result, path_error};
+    use super::{PATH, Path, Result, path_error};
+    use crate::settings::NETWORK_FILE_SYSTEM;
 
     /// `statfs` numbers (linux/magic.h, and the drivers' own) of file systems that several machines can
     /// mount. `SQLite` asks for one machine and for working locks: "WAL does not work over a network

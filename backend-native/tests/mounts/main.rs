@@ -6,17 +6,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use strongroom_backend_native::NativeBackend;
-use strongroom_core::{Backend, Error, ErrorKind};
+use strongroom_core::{Backend, Error, ErrorKind, PutOptions};
 use strongroom_testkit::report;
 use support::mounting::{ROLE, run, shell_that_mounts};
 use support::opening::private;
 use support::{
-    DIRECTORY, child_directory, config, directory_in_memory, is_intact, key_file, open, put_next,
-    snapshot, store_file,
+    DIRECTORY, child_directory, config, directory_in_memory, is_intact, key_file, open, path,
+    put_next, snapshot, store_file,
 };
 
 /// What the children of the other tests do.
@@ -29,6 +30,8 @@ fn child() {
         match role.as_str() {
             "alone" => refuse_file_mounted_alone(&directory).await,
             "folder" => use_mounted_folder(&directory).await,
+            "unwritable" => refuse_unwritable_folder(&directory).await,
+            "unwritable file" => read_unwritable_file(&directory).await,
             "fuse" => refuse_shared_file_system(&directory).await,
             "read-only" => refuse_read_only_folder(&directory).await,
             unknown => panic!("{unknown}"),
@@ -92,6 +95,59 @@ async fn refuse_read_only_folder(directory: &Path) {
     missing.path = Some(directory.join("other.db"));
     let error = NativeBackend::open(missing).await.unwrap_err();
     assert!(error.to_string().contains(&folder), "{error}");
+}
+
+async fn refuse_unwritable_folder(directory: &Path) {
+    let folder = format!("not write to the folder {} (`NativeConfig::path`)", directory.display());
+    refused(directory, ErrorKind::Denied, &[&folder, "`chown` the folder", "log"]).await;
+}
+
+async fn read_unwritable_file(directory: &Path) {
+    let backend = open(directory).await;
+    assert!(is_intact(&backend, "a", 1).await);
+    let written = backend.put(&path("a"), "x".into(), PutOptions::new()).await;
+    let error = written.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    let store = format!("(the store is {})", store_file(directory).display());
+    for words in ["read-only", "write access", &store] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+/// Runs a child that is not root, in a folder whose files have `mode`.
+async fn run_unprivileged(folder_mode: u32, file_mode: u32, role: &str) {
+    const NOBODY: u32 = 65534;
+    let directory = directory_in_memory();
+    let folder = directory.path().join("container");
+    fs::create_dir(&folder).unwrap();
+    let backend = open(&folder).await;
+    put_next(&backend, "a", 1).await;
+    backend.close().await.unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let set = |path: &Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        if is_root {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    };
+    set(&store_file(&folder), file_mode);
+    set(&key_file(&folder), 0o400);
+    set(directory.path(), 0o700);
+    set(&folder, folder_mode);
+    let as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh"];
+    let shell: &[&str] = if is_root { &as_nobody } else { &["sh"] };
+    run(shell, "set -e", role, directory.path());
+    set(&folder, 0o700);
+}
+
+#[tokio::test]
+async fn a_folder_that_this_process_may_not_write_is_refused_with_the_next_step() {
+    run_unprivileged(0o500, 0o600, "unwritable").await;
+}
+
+#[tokio::test]
+async fn a_store_that_this_process_may_not_write_is_read_and_a_write_names_it() {
+    run_unprivileged(0o700, 0o400, "unwritable file").await;
 }
 
 /// Runs a child that sees the folders `volume`, with a store, and `container`, after `mounts`.
