@@ -249,7 +249,7 @@ impl HashicorpConfig {
         Ok(format!("{}/v1/", url.as_str().trim_end_matches('/')))
     }
 
-    /// Checks everything but the files; an error names settings as the caller set them.
+    /// Checks everything and reads the files; an error names settings as the caller set them.
     pub(crate) fn resolve(&self) -> Result<Resolved> {
         self.validate().map_err(|error| self.names.rename(error))
     }
@@ -258,6 +258,16 @@ impl HashicorpConfig {
         let mut problems = Problems::new();
         self.check_server(&mut problems);
         self.check_auth(&mut problems);
+        let files = CertificateFiles {
+            authorities: self.ca_cert.clone(),
+            identity: self.client_cert.clone().zip(self.client_key.clone()),
+        };
+        // The client reads them again; here they are read to name all problems at once.
+        if let Err(found) = files.parse(files.read()) {
+            for problem in found {
+                problems.add(problem);
+            }
+        }
         problems.into_result()?;
         let base = self.base().unwrap_or_default();
         let header = |name: &str| match name.trim_matches('/') {
@@ -273,10 +283,7 @@ impl HashicorpConfig {
             socket: self.socket(),
             namespace: namespace.and_then(header),
             auth_namespace: auth_namespace.and_then(header),
-            files: CertificateFiles {
-                authorities: self.ca_cert.clone(),
-                identity: self.client_cert.clone().zip(self.client_key.clone()),
-            },
+            files,
             follow_redirects: self.follow_redirects,
             connect_timeout: self.connect_timeout,
             timeout: self.timeout,

@@ -156,9 +156,10 @@ async fn open_rejects_unusable_certificate_files() {
     let mut config = config();
     config.ca_cert = Some(empty.clone());
     (config.client_cert, config.client_key) = (Some(none), Some(empty));
+    config.mount = "a//b".into();
     let error =
         expect_permanent(Operation::Open, ErrorKind::Config, HashicorpBackend::open(config).await);
-    assert_eq!(error.problems().len(), 2, "{error}");
+    assert_eq!(error.problems().len(), 3, "{error}");
 }
 
 async fn assert_unusable(config: HashicorpConfig, names: &str) {
