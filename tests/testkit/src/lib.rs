@@ -43,6 +43,7 @@ pub mod process;
 pub mod proxy;
 mod server;
 pub mod stub;
+pub mod tls_front;
 
 /// Reports a figure of a passing test. The standard harness shows the output of `println!` only for tests
 /// that fail.

@@ -46,7 +46,7 @@ impl Tls {
     }
 
     /// `None` if the handshake fails.
-    pub(super) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         match TlsAcceptor::from(Arc::clone(&self.0)).accept(stream).into_fallible().await {
             Ok(stream) => Some(stream),
             Err((_, mut stream)) => {
