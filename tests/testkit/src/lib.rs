@@ -37,6 +37,7 @@ pub mod localstack;
 pub mod log;
 mod loopback;
 pub mod memory;
+pub mod moto;
 pub mod openbao;
 pub mod postgres;
 pub mod process;
