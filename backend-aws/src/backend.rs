@@ -16,7 +16,7 @@ use strongroom_transport::ensure_runtime;
 use crate::client::Client;
 use crate::config::{AwsConfig, origin};
 use crate::read::version_id;
-use crate::sdk_config::load;
+use crate::sdk_config::{load, with_bounds};
 
 const KIND: &str = "aws";
 /// Reads are billed and take a round trip; keys change rarely.
@@ -65,7 +65,7 @@ impl AwsBackend {
 
     /// Opens a backend with an SDK configuration that the application has loaded: its credentials,
     /// region, endpoint and HTTP client. Timeouts and retries are those of `config`; its `region`,
-    /// `profile`, `endpoint_url`, `credentials` and `role` are ignored.
+    /// `profile`, `endpoint_url`, `ca_bundle`, `credentials` and `role` are ignored.
     ///
     /// [`SdkConfig`] is the type of the crate `aws-config` 1, re-exported here: applications that use
     /// other services of AWS have one, and share its credentials in this way.
@@ -73,7 +73,9 @@ impl AwsBackend {
     /// # Errors
     /// [`ErrorKind::Config`] if the configuration is wrong or has no region.
     pub fn with_sdk_config(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {
-        Self::new(sdk, config).map_err(|error| add_context(error, Operation::Open, None))
+        with_bounds(sdk)
+            .and_then(|sdk| Self::new(&sdk, config))
+            .map_err(|error| add_context(error, Operation::Open, None))
     }
 
     fn new(sdk: &SdkConfig, config: AwsConfig) -> Result<Self> {

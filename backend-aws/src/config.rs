@@ -4,6 +4,7 @@ mod parse;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use strongroom_core::{ExposeSecret, Problems, Result, SecretPath, SecretString, SettingNames};
@@ -47,6 +48,9 @@ pub struct AwsConfig {
     pub endpoint_url: Option<String>,
     /// The address of Secrets Manager alone, such as an interface endpoint of a VPC.
     pub secrets_manager_endpoint_url: Option<String>,
+    /// A file with the certificate authorities to trust, in PEM, in place of those of the platform. `None`:
+    /// that of `AWS_CA_BUNDLE`, if it is set.
+    pub ca_bundle: Option<PathBuf>,
     /// The beginning of the names of all secrets: the path `db/main` is the name
     /// `production/db/main` with the prefix `production`, and `/db/main` with `/`.
     pub prefix: Option<String>,
@@ -158,6 +162,7 @@ impl fmt::Debug for AwsConfig {
             .field("profile", &self.profile)
             .field("endpoint_url", &shown(&self.endpoint_url))
             .field("secrets_manager_endpoint_url", &shown(&self.secrets_manager_endpoint_url))
+            .field("ca_bundle", &self.ca_bundle)
             .field("prefix", &self.prefix)
             .field("names", &self.names)
             .field("kms_key_id", &self.kms_key_id)
@@ -182,6 +187,7 @@ impl Default for AwsConfig {
             profile: None,
             endpoint_url: None,
             secrets_manager_endpoint_url: None,
+            ca_bundle: None,
             prefix: None,
             names: BTreeMap::new(),
             kms_key_id: None,

@@ -16,6 +16,7 @@ use strongroom_core::{Error, ErrorKind};
 use crate::error::{
     find_source, service_error, timed_out, unauthenticated, unexpected_answer, unreachable,
 };
+use crate::request::permanent_failure;
 use crate::settings::ROLE_ARN;
 
 /// Rejects credentials of another provider that do not fit into a header: the SDK would panic.
@@ -56,6 +57,10 @@ fn is_header_safe(credentials: &Credentials) -> bool {
 
 /// The error for a source that provided no credentials.
 pub(crate) fn credentials_error(error: &CredentialsError) -> Error {
+    if let Some(error) = permanent_failure(error) {
+        let advice = format!("{}, and the address of the source of credentials", error.advice());
+        return error.advise(advice);
+    }
     let from_sts = find_source::<SdkError<AssumeRoleError, HttpResponse>>(error)
         .map(sts_error)
         .or_else(|| {

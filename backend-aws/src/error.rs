@@ -5,8 +5,9 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use strongroom_core::{Error, ErrorKind};
+use strongroom_transport::TlsFailure;
 
-use crate::settings::{ATTEMPT_TIMEOUT, ENDPOINT_URL, REGION, TIMEOUT};
+use crate::settings::{ATTEMPT_TIMEOUT, CA_BUNDLE, ENDPOINT_URL, REGION, TIMEOUT};
 
 /// The reasons of failures that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +265,19 @@ pub(crate) fn unreachable() -> Error {
         format!("check `{REGION}`, `{ENDPOINT_URL}`, the network, the proxy and certificates"),
     )
     .because("AWS cannot be reached, or the connection broke")
+}
+
+/// The error for a connection without TLS. Trying again does not help.
+pub(crate) fn tls_failed(failure: TlsFailure) -> Error {
+    let advice = format!("check `{ENDPOINT_URL}`, `{CA_BUNDLE}` and any proxy on the way to AWS");
+    Error::new(ErrorKind::Unavailable, advice)
+        .because(failure.describe("the server"))
+        .temporary(false)
+}
+
+/// The error for an answer of which no more than the limit was read.
+pub(crate) fn answer_too_large() -> Error {
+    unexpected_answer().because("the answer is larger than any of AWS").temporary(false)
 }
 
 pub(crate) fn unexpected_answer() -> Error {

@@ -1,45 +1,71 @@
-//! The SDK's HTTP client, without a proxy for plain HTTP: a proxy would see values, and the credentials that
-//! an instance or a container fetches.
+//! The SDK's HTTP client: with the proxy of the environment, certificate authorities of its own, and bounds on
+//! what a server may send.
+
+mod bounds;
+mod certificates;
 
 use aws_sdk_secretsmanager::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use strongroom_transport::HttpsProxy;
+use url::Url;
 
-/// Sends HTTPS through the proxy of the environment, and plain HTTP to the server directly.
+pub(crate) use self::bounds::{BodyFailure, bounded};
+pub(crate) use self::certificates::read_authorities;
+
+/// Sends HTTPS through the proxy of the environment, and plain HTTP to the server directly: a proxy would
+/// see values, and the credentials that an instance or a container fetches.
 #[derive(Debug)]
 struct ProxySelector {
+    proxy: HttpsProxy,
     proxied: SharedHttpClient,
     direct: SharedHttpClient,
 }
 
 #[derive(Debug)]
 struct ProxySelectingConnector {
+    proxy: HttpsProxy,
     proxied: SharedHttpConnector,
     direct: SharedHttpConnector,
 }
 
-pub(crate) fn client() -> SharedHttpClient {
-    SharedHttpClient::new(ProxySelector {
-        proxied: with_proxy(ProxyConfig::from_env),
-        direct: with_proxy(ProxyConfig::disabled),
-    })
+/// A client that trusts `authorities`, in PEM, or those of the platform.
+///
+/// # Errors
+/// What is wrong with the proxy, as a clause that names its variable.
+pub(crate) fn client(authorities: Option<Vec<u8>>) -> Result<SharedHttpClient, String> {
+    let proxy = HttpsProxy::from_env()?;
+    let tls = certificates::tls_context(authorities)?;
+    let through = match proxy.address() {
+        // The address is valid, so that the error has nothing more to tell.
+        Some(address) => ProxyConfig::https(address.as_str())
+            .map_err(|_| "the proxy of the environment has an address that the SDK rejects")?,
+        None => ProxyConfig::disabled(),
+    };
+    let selector = ProxySelector {
+        proxied: with_proxy(through, tls.clone()),
+        direct: with_proxy(ProxyConfig::disabled(), tls),
+        proxy,
+    };
+    Ok(bounded(SharedHttpClient::new(selector)))
 }
 
-fn with_proxy(proxy: fn() -> ProxyConfig) -> SharedHttpClient {
+fn with_proxy(proxy: ProxyConfig, tls: TlsContext) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector =
-            ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        let mut connector = ConnectorBuilder::default()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(tls.clone());
         connector.set_connector_settings(settings.cloned());
         if let Some(components) = components {
             connector.set_sleep_impl(components.sleep_impl());
         }
-        connector.set_proxy_config(Some(proxy()));
+        connector.set_proxy_config(Some(proxy.clone()));
         connector.build()
     })
 }
@@ -51,6 +77,7 @@ impl HttpClient for ProxySelector {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         SharedHttpConnector::new(ProxySelectingConnector {
+            proxy: self.proxy.clone(),
             proxied: self.proxied.http_connector(settings, components),
             direct: self.direct.http_connector(settings, components),
         })
@@ -59,7 +86,8 @@ impl HttpClient for ProxySelector {
 
 impl HttpConnector for ProxySelectingConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let is_plain = request.uri().starts_with("http:");
-        if is_plain { self.direct.call(request) } else { self.proxied.call(request) }
+        let url = Url::parse(request.uri()).ok().filter(|url| url.scheme() == "https");
+        let is_proxied = url.is_some_and(|url| self.proxy.for_url(&url).is_some());
+        if is_proxied { self.proxied.call(request) } else { self.direct.call(request) }
     }
 }

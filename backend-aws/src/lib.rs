@@ -95,9 +95,10 @@
 //!   secrets only, AWS denies that, and `health` answers `Degraded` with the detail `permission`.
 //!
 //! # Connection
-//! Certificates are checked against the platform's authorities; nothing turns that off. https uses the
-//! proxy of `HTTPS_PROXY` or `ALL_PROXY`, unless `NO_PROXY` excepts the host; plain http uses none. The
-//! backend refuses plain http to another host for Secrets Manager, wherever the endpoint was configured,
+//! Certificates are checked against the platform's authorities, or against those of
+//! [`ca_bundle`](AwsConfig::ca_bundle) alone; nothing turns that off. https uses the proxy of `HTTPS_PROXY`
+//! or `ALL_PROXY`, unless `NO_PROXY` excepts the host, as in curl; plain http uses none. An answer that is
+//! larger than any of the service fails, those of sources of credentials included. The backend refuses plain http to another host for Secrets Manager, wherever the endpoint was configured,
 //! unless [`allow_http`](AwsConfig::allow_http) is set. (With
 //! [`with_sdk_config`](AwsBackend::with_sdk_config), the application's HTTP client makes the
 //! connections.) The SDK's copies of values, and the buffers of the HTTP and TLS libraries, are not

@@ -7,13 +7,15 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use strongroom_core::{Error, ErrorKind};
+use strongroom_transport::TlsFailure;
 
 use crate::credentials::credentials_error;
 use crate::error::{
-    Conflict, Failure, PlainHttpRefused, Reason, deleted, find_source, invalid_state,
-    kms_key_denied, not_found, service_error, status_error, timed_out, unexpected_answer,
-    unreachable,
+    Conflict, Failure, PlainHttpRefused, Reason, answer_too_large, deleted, find_source,
+    invalid_state, kms_key_denied, not_found, service_error, status_error, timed_out, tls_failed,
+    unexpected_answer, unreachable,
 };
+use crate::http::BodyFailure;
 use crate::name::is_arn;
 use crate::settings::{ALLOW_HTTP, ENDPOINT_URL, REGION};
 use crate::suppress_events::suppress_events;
@@ -156,14 +158,28 @@ fn no_answer<E: StdError + 'static>(error: &SdkError<E, HttpResponse>) -> Error 
     if let Some(error) = find_source::<CredentialsError>(error) {
         return credentials_error(error);
     }
+    if let Some(error) = permanent_failure(error) {
+        return error;
+    }
     match error {
         SdkError::TimeoutError(_) => timed_out(),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => timed_out(),
+        SdkError::DispatchFailure(_) if find_source::<BodyFailure>(error).is_some() => {
+            unexpected_answer()
+        }
         SdkError::DispatchFailure(_) => unreachable(),
         SdkError::ResponseError(_) => unexpected_answer(),
         _ => Error::new(ErrorKind::Config, format!("check `{REGION}` and `{ENDPOINT_URL}`"))
             .because("the SDK could not build a request from the configuration"),
     }
+}
+
+/// The error for a failure that recurs when the request is sent again.
+pub(crate) fn permanent_failure(error: &(dyn StdError + 'static)) -> Option<Error> {
+    if find_source(error) == Some(&BodyFailure::TooLarge) {
+        return Some(answer_too_large());
+    }
+    TlsFailure::find(error).map(tls_failed)
 }
 
 /// The delay that the service asks for: in AWS's own header, in milliseconds, or in the standard

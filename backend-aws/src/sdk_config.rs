@@ -1,5 +1,6 @@
 //! The SDK's configuration, set up so that every request ends in time and none exposes values.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
@@ -9,9 +10,11 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_secretsmanager::config::retry::RetryConfig;
 use aws_sdk_secretsmanager::config::timeout::TimeoutConfig;
-use aws_sdk_secretsmanager::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_secretsmanager::config::{
+    Builder, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
+};
 use aws_sdk_secretsmanager::error::BoxError;
-use strongroom_core::{ExposeSecret as _, Problems, Result, Setting};
+use strongroom_core::{Error, ExposeSecret as _, Problems, Result, Setting};
 use strongroom_transport::is_exposed;
 use url::Url;
 
@@ -19,7 +22,7 @@ use crate::config::AwsConfig;
 use crate::credentials::HeaderSafeProvider;
 use crate::error::PlainHttpRefused;
 use crate::http;
-use crate::settings::{ENDPOINT_URL, REGION, SERVICE_ENDPOINT_URL};
+use crate::settings::{CA_BUNDLE, ENDPOINT_URL, REGION, SERVICE_ENDPOINT_URL};
 use crate::suppress_events::{suppress_events, suppress_events_in};
 
 /// The SDK's own variable for the endpoint of AWS STS.
@@ -38,7 +41,7 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     config.validate()?;
     check_sts_endpoint(config)?;
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http::client())
+        .http_client(http_client(config).await?)
         .retry_config(retry_config())
         .timeout_config(timeout_config(config));
     if let Ok(name) = AppName::new("strongroom") {
@@ -76,6 +79,31 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     let provider = suppress_events(Box::pin(provider.configure(&sdk).build())).await;
     let credentials = SharedCredentialsProvider::new(provider);
     Ok(sdk.into_builder().credentials_provider(credentials).build())
+}
+
+/// The HTTP client, with the authorities of the configuration or of the environment, as in AWS's own tools.
+async fn http_client(config: &AwsConfig) -> Result<SharedHttpClient> {
+    let variable = CA_BUNDLE.variable();
+    let in_environment = || std::env::var_os(variable).filter(|file| !file.is_empty());
+    let (name, file) = match &config.ca_bundle {
+        Some(file) => (config.setting_names.name(&CA_BUNDLE), Some(file.clone())),
+        None => (variable.into(), in_environment().map(PathBuf::from)),
+    };
+    let authorities = match file {
+        Some(file) => http::read_authorities(&name, &file).await.map(Some),
+        None => Ok(None),
+    };
+    let client = authorities.and_then(http::client);
+    client.map_err(|problem| Error::config(vec![problem]))
+}
+
+/// The configuration of an application with bounds on the answers of servers.
+pub(crate) fn with_bounds(sdk: &SdkConfig) -> Result<SdkConfig> {
+    let client = match sdk.http_client() {
+        Some(client) => http::bounded(client),
+        None => http::client(None).map_err(|problem| Error::config(vec![problem]))?,
+    };
+    Ok(sdk.to_builder().http_client(client).build())
 }
 
 /// Builds the client for Secrets Manager; gives its region, too.

@@ -19,6 +19,9 @@ setting_table! {
             "AwsConfig::secrets_manager_endpoint_url",
         )
         .meaning("the address of Secrets Manager alone, such as an interface endpoint of a VPC");
+        CA_BUNDLE = Setting::file("AWS_CA_BUNDLE", "AwsConfig::ca_bundle").meaning(
+            "the certificate authorities to trust, in PEM; unless it is set, those of the platform",
+        );
         PREFIX = Setting::text("SECRETS_AWS_PREFIX", "AwsConfig::prefix")
             .meaning("the beginning of the names of all secrets");
         NAMES = Setting::pairs("SECRETS_AWS_NAMES", "AwsConfig::names").meaning(

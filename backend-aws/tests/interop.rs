@@ -14,6 +14,7 @@ use strongroom_core::{
     SecretPath, SecretValue, Tier, Version, VersionSelector,
 };
 use strongroom_testkit::localstack::Server;
+use strongroom_testkit::moto;
 use tokio::sync::OnceCell;
 
 /// One server for all tests, which use different names, and a backend.
@@ -389,4 +390,23 @@ async fn reads_and_writes_secrets_whose_names_are_no_paths() {
     assert_eq!(listed, ["names/arn", "names/other", "names/rds"]);
     store.backend.delete(&path("names/rds")).await.unwrap();
     assert_eq!(store.error("names/rds", VersionSelector::Active).await, ErrorKind::NotFound);
+}
+
+/// LocalStack rejects such names. AWS has them for secrets of other services.
+#[tokio::test]
+async fn reads_and_writes_names_with_blanks_and_marks_on_moto() {
+    let server = moto::Server::start().await;
+    let names = [("names/rds", "rds!cluster-1234"), ("names/tool", "names of/a tool")];
+    let mut config = config(server.endpoint());
+    config.names = names.map(|(from, id)| (path(from), id.to_owned())).into();
+    let mapped = AwsBackend::open(config).await.unwrap();
+    for (at, _) in names {
+        let first = mapped.put(&path(at), "first".into(), PutOptions::new()).await.unwrap();
+        let condition = PutOptions::new().must_be_version(first);
+        mapped.put(&path(at), "second".into(), condition).await.unwrap();
+        let secret = mapped.get(&path(at), &VersionSelector::Active).await.unwrap();
+        assert_eq!(secret.expose_text().unwrap(), "second");
+    }
+    let page = mapped.list(None, &ListOptions::new()).await.unwrap();
+    assert_eq!(page.paths, names.map(|(at, _)| path(at)));
 }

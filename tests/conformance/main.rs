@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test reports a failure with a panic")]
 
 mod cached;
+mod emulators;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,11 +19,12 @@ use strongroom::{
 };
 use strongroom_testkit::canary;
 use strongroom_testkit::conformance::{self, Fixture, Seed, Target};
-use strongroom_testkit::localstack;
 use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
+use strongroom_testkit::{localstack, moto};
 use tokio::sync::OnceCell;
 
 use cached::Cached;
+use emulators::Emulated;
 
 fn main() -> ExitCode {
     conformance::main(vec![
@@ -37,6 +39,8 @@ fn main() -> ExitCode {
         Box::new(Hashicorp::new(Access::Cached)),
         Box::new(Aws::new(Access::Bare)),
         Box::new(Aws::new(Access::Cached)),
+        Box::new(Emulated::<localstack::Server>::new()),
+        Box::new(Emulated::<moto::Server>::new()),
     ])
 }
 
@@ -207,6 +211,20 @@ impl Target for Hashicorp {
     }
 }
 
+fn aws_config(endpoint: &str, region: &str, key: StaticCredentials) -> AwsConfig {
+    let mut config = AwsConfig::default();
+    config.region = Some(region.into());
+    config.endpoint_url = Some(endpoint.into());
+    config.credentials = Some(key);
+    canary::witness(&config);
+    config
+}
+
+/// What the AWS backend declares.
+fn aws_capabilities() -> Capabilities {
+    Capabilities::none().with_all(COMPLETE).with_all(&[Capability::Rotate, Capability::Stages])
+}
+
 /// One LocalStack for all cases, corrected to the documented behaviour of AWS; see
 /// `tests/testkit/src/localstack`.
 struct Aws {
@@ -228,17 +246,13 @@ impl Target for Aws {
     }
 
     fn expected_capabilities(&self) -> Capabilities {
-        Capabilities::none().with_all(COMPLETE).with_all(&[Capability::Rotate, Capability::Stages])
+        aws_capabilities()
     }
 
     async fn open(&self) -> Fixture {
         let server = self.server.get_or_init(localstack::Server::start).await;
-        let mut config = AwsConfig::default();
-        config.region = Some(server.region().into());
-        config.endpoint_url = Some(server.endpoint().into());
         let key = StaticCredentials::new(server.access_key(), server.secret_key().into());
-        config.credentials = Some(key);
-        canary::witness(&config);
+        let config = aws_config(server.endpoint(), server.region(), key);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
         self.access.to(AwsBackend::open(config).await.unwrap()).below(prefix)

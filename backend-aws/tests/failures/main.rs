@@ -11,9 +11,12 @@
 mod answers;
 mod application_config;
 mod batch;
+mod bounds;
 mod conditions;
 mod credentials;
 mod denied;
+#[path = "../support/endless.rs"]
+mod endless;
 mod endpoint;
 mod error_codes;
 mod external_tags;

@@ -33,7 +33,8 @@
 //!
 //! Every case is named `target::case`. A case runs if the expected capabilities of the target include the
 //! capabilities that it needs. For each capability that a target lacks, other cases check that its
-//! operations return `Unsupported`. No capability goes unchecked.
+//! operations return `Unsupported`. No capability goes unchecked. A target that stands for another store, such
+//! as an emulator, lists the cases that it fails, and how; see [`Deviation`].
 
 mod cases;
 mod expect;
@@ -57,6 +58,11 @@ pub trait Target: Send + Sync + 'static {
     /// The capabilities that the backend must declare. A case compares them, so declaring fewer fails.
     fn expected_capabilities(&self) -> Capabilities;
 
+    /// The cases that the target's server fails, because it differs from the store that it stands for.
+    fn deviations(&self) -> &'static [Deviation] {
+        &[]
+    }
+
     /// Opens an empty store, or an unused prefix in a shared store; see [`Fixture::below`].
     async fn open(&self) -> Fixture;
 
@@ -68,6 +74,39 @@ pub trait Target: Send + Sync + 'static {
             store.put(seed.path, seed.text).await;
         }
         store
+    }
+}
+
+/// A case that a server fails in a known way. Another failure is a failure of the test, and so is a case that
+/// passes although the server always differs: the list then no longer says how.
+#[derive(Clone, Copy, Debug)]
+pub struct Deviation {
+    case: &'static str,
+    difference: &'static str,
+    message: &'static str,
+    may_pass: bool,
+}
+
+impl Deviation {
+    /// A case that always fails, with a message that has `message` as a part; `difference` says what the server
+    /// does differently, as the guide says it.
+    #[must_use]
+    pub const fn always(
+        case: &'static str,
+        difference: &'static str,
+        message: &'static str,
+    ) -> Self {
+        Self { case, difference, message, may_pass: false }
+    }
+
+    /// A case whose concurrent calls decide whether it fails.
+    #[must_use]
+    pub const fn sometimes(
+        case: &'static str,
+        difference: &'static str,
+        message: &'static str,
+    ) -> Self {
+        Self { case, difference, message, may_pass: true }
     }
 }
 

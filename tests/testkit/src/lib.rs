@@ -37,12 +37,14 @@ pub mod localstack;
 pub mod log;
 mod loopback;
 pub mod memory;
+pub mod moto;
 pub mod openbao;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
 mod server;
 pub mod stub;
+pub mod tls_front;
 
 /// Reports a figure of a passing test. The standard harness shows the output of `println!` only for tests
 /// that fail.

@@ -54,6 +54,13 @@ const MAX_ATTEMPTS: usize = 5;
 /// The timeout of one health request.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Whether a server is corrected to what AWS documents.
+#[derive(Clone, Copy)]
+enum Corrections {
+    Documented,
+    None,
+}
+
 /// A running LocalStack with Secrets Manager, KMS and STS.
 pub struct Server {
     process: Supervised,
@@ -67,8 +74,20 @@ impl Server {
     /// # Panics
     /// If the server does not start within 30 s.
     pub async fn start() -> Self {
+        Self::start_with(Corrections::Documented).await
+    }
+
+    /// A server as users install it, which differs from AWS. The rotation function does not exist in it.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_uncorrected() -> Self {
+        Self::start_with(Corrections::None).await
+    }
+
+    async fn start_with(corrections: Corrections) -> Self {
         for _ in 0..MAX_ATTEMPTS {
-            let mut server = Self::new();
+            let mut server = Self::new(corrections);
             if server.begin().await.is_ok() {
                 return server;
             }
@@ -151,16 +170,20 @@ impl Server {
         self.process.pause()
     }
 
-    fn new() -> Self {
+    fn new(corrections: Corrections) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         for (name, code) in LAUNCHER {
             fs::write(directory.path().join(name), code).expect("the directory can be written to");
         }
-        let arguments: [OsString; 3] = [
+        let arguments: [OsString; 4] = [
             directory.path().join("launch.py").into(),
             directory.path().into(),
             address.port().to_string().into(),
+            match corrections {
+                Corrections::Documented => "documented".into(),
+                Corrections::None => "uncorrected".into(),
+            },
         ];
         let program = Program {
             path: require_tool(PYTHON),
@@ -208,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn distinguishes_a_taken_port_from_other_failures() {
-        let mut server = Server::new();
+        let mut server = Server::new(Corrections::Documented);
         let taken = TcpListener::bind(server.address).unwrap();
         server.begin().await.unwrap_err();
         drop(taken);

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -14,7 +15,7 @@ use strongroom_core::Capability;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use super::{Case, Target, cases, unsupported};
+use super::{Case, Deviation, Target, cases, unsupported};
 use crate::canary;
 use crate::process::{self, Role};
 
@@ -128,9 +129,17 @@ fn trials(targets: Vec<Box<dyn Target>>) -> Vec<Trial> {
 fn trials_of(target: &Arc<dyn Target>) -> Vec<Trial> {
     let capabilities = target.expected_capabilities();
     let mut trials = vec![trial(target, "capabilities_are_as_committed", check_capabilities)];
+    let mut deviations = target.deviations().to_vec();
     for case in cases::all().filter(|case| case.runs_with(capabilities)) {
-        trials.push(trial(target, case.name, move |target| run(target, case)));
+        let position = deviations.iter().position(|deviation| deviation.case == case.name);
+        match position.map(|position| deviations.swap_remove(position)) {
+            Some(deviation) => trials.push(trial(target, case.name, move |target| {
+                expect_deviation(deviation, || run(target, case));
+            })),
+            None => trials.push(trial(target, case.name, move |target| run(target, case))),
+        }
     }
+    assert!(deviations.is_empty(), "{}: no such cases: {deviations:?}", target.name());
     let missing = Capability::ALL.iter().filter(|capability| !capabilities.has(**capability));
     for case in missing.flat_map(|capability| unsupported::cases(*capability)) {
         trials.push(trial(target, case.name, move |target| run(target, case)));
@@ -163,6 +172,18 @@ fn run(target: &dyn Target, case: &Case) {
     });
 }
 
+/// Runs a case that has to fail as the deviation says.
+fn expect_deviation(deviation: Deviation, run: impl FnOnce()) {
+    let Deviation { difference, message, may_pass, .. } = deviation;
+    let Err(payload) = panic::catch_unwind(AssertUnwindSafe(run)) else {
+        assert!(may_pass, "the case passes although {difference}");
+        return;
+    };
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+    assert!(text.contains(message), "another failure than that {difference}: {text}");
+}
+
 fn check_capabilities(target: &dyn Target) {
     in_runtime(async {
         let store = target.open().await;
@@ -179,4 +200,27 @@ fn in_runtime(case: impl Future<Output = ()>) {
     runtime.block_on(async {
         tokio::time::timeout(CASE_LIMIT, case).await.expect("the case ends in time");
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALWAYS: Deviation = Deviation::always("case", "it differs", "a known failure");
+    const SOMETIMES: Deviation = Deviation::sometimes("case", "it differs", "a known failure");
+
+    fn passes(deviation: Deviation, run: fn()) -> bool {
+        panic::catch_unwind(|| expect_deviation(deviation, run)).is_ok()
+    }
+
+    #[test]
+    fn a_deviation_is_the_failure_that_the_list_names_and_no_other_outcome() {
+        for deviation in [ALWAYS, SOMETIMES] {
+            assert!(passes(deviation, || panic!("a known failure: {}", 1)));
+            assert!(passes(deviation, || panic!("a known failure")));
+            assert!(!passes(deviation, || panic!("another failure")));
+        }
+        assert!(!passes(ALWAYS, || {}));
+        assert!(passes(SOMETIMES, || {}));
+    }
 }

@@ -1,4 +1,4 @@
-"""Starts LocalStack for Secrets Manager, KMS and STS: launch.py DIRECTORY PORT.
+"""Starts LocalStack for Secrets Manager, KMS and STS: launch.py DIRECTORY PORT documented|uncorrected.
 
 Listens on the loopback address over plain HTTP, keeps its files in DIRECTORY, and calls nobody.
 """
@@ -10,7 +10,7 @@ import uuid
 from functools import wraps
 from hashlib import sha1
 
-directory, port = sys.argv[1:]
+directory, port, corrections = sys.argv[1:]
 os.environ.update(
     SERVICES="secretsmanager,kms,sts",
     EAGER_SERVICE_LOADING="1",
@@ -27,8 +27,9 @@ os.environ.update(
 )
 tempfile.tempdir = directory
 
-import documented
-import rotation
+if corrections == "documented":
+    import documented
+    import rotation
 from localstack import config
 from localstack.runtime import main
 from localstack.runtime.server.hypercorn import HypercornRuntimeServer
