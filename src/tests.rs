@@ -4,6 +4,7 @@
 mod backend;
 mod batch;
 mod day;
+mod file_settings;
 mod flight;
 mod lifetime;
 mod limits;

@@ -7,7 +7,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use strongroom_core::{ExposeSecret, Problems, Result, SecretPath, SecretString, SettingNames};
+use strongroom_core::{
+    ExposeSecret, FilePath, Problems, Result, SecretPath, SecretString, SettingNames,
+};
 use strongroom_transport::is_exposed;
 use url::Url;
 
@@ -162,7 +164,7 @@ impl fmt::Debug for AwsConfig {
             .field("profile", &self.profile)
             .field("endpoint_url", &shown(&self.endpoint_url))
             .field("secrets_manager_endpoint_url", &shown(&self.secrets_manager_endpoint_url))
-            .field("ca_bundle", &self.ca_bundle)
+            .field("ca_bundle", &self.ca_bundle.as_ref().map(FilePath::new))
             .field("prefix", &self.prefix)
             .field("names", &self.names)
             .field("kms_key_id", &self.kms_key_id)

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Error, ErrorKind, Health, HealthStatus, Metadata,
+    Backend, BackendInfo, Capabilities, Error, ErrorKind, FilePath, Health, HealthStatus, Metadata,
     Operation, Problems, Result, Secret, SecretPath, SecretValue, Version, VersionSelector,
 };
 use tracing::warn;
@@ -119,7 +119,7 @@ impl EnvBackend {
                 variable = name,
                 "the variable is empty in the environment, which hides its value in `{}`; unset it, or \
                  set it to the value",
-                file.display()
+                FilePath::new(file)
             );
         } else {
             warn!(
@@ -133,7 +133,7 @@ impl EnvBackend {
         let location = self
             .file
             .as_deref()
-            .map(|file| format!(" in the environment or in `{}`", file.display()))
+            .map(|file| format!(" in the environment or in `{}`", FilePath::new(file)))
             .unwrap_or_default();
         Error::new(ErrorKind::NotFound, format!("set {}{location}", variables(full, fallback)))
     }
@@ -168,7 +168,7 @@ impl Backend for EnvBackend {
             Ok(match &self.file {
                 None => health.detail("file", "none"),
                 Some(file) => health
-                    .detail("file", file.display().to_string())
+                    .detail("file", FilePath::new(file).to_string())
                     .detail("file_variables", variables.len().to_string()),
             })
         })
@@ -187,7 +187,7 @@ fn variables(full: &str, fallback: Option<&str>) -> String {
 }
 
 fn instance(naming: &Naming, file: Option<&Path>) -> String {
-    let file = file.map(|file| format!(" and of `{}`", file.display())).unwrap_or_default();
+    let file = file.map(|file| format!(" and of `{}`", FilePath::new(file))).unwrap_or_default();
     let prefix = naming.prefix();
     let prefix = prefix.map(|prefix| format!(" that begin with `{prefix}`")).unwrap_or_default();
     format!("the variables of this process{file}{prefix}")

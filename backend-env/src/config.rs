@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use strongroom_core::{Problems, Result, SettingNames, Settings};
+use strongroom_core::{FilePath, Problems, Result, SettingNames, Settings};
 
 use crate::settings::{FALLBACK, FILE, PREFIX, SETTINGS};
 use crate::variable;
@@ -71,6 +71,9 @@ impl EnvConfig {
 
     /// Adds a problem for everything that is wrong, without looking at the file.
     pub(crate) fn check(&self, problems: &mut Problems) {
+        if let Some(file) = &self.file {
+            problems.collect(FilePath::new(file).check(FILE));
+        }
         if self.prefix.as_deref().is_some_and(|prefix| !variable::is_name(prefix)) {
             problems.add(format!(
                 "`{PREFIX}` is not the beginning of a variable's name; use letters, digits and `_`, and \
@@ -85,7 +88,7 @@ impl fmt::Debug for EnvConfig {
         f.debug_struct("EnvConfig")
             .field("prefix", &self.prefix)
             .field("fallback", &self.fallback)
-            .field("file", &self.file)
+            .field("file", &self.file.as_ref().map(FilePath::new))
             .finish_non_exhaustive()
     }
 }

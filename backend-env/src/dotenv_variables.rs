@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use strongroom_core::{Problems, SecretValue};
+use strongroom_core::{FilePath, Problems, SecretValue};
 use tracing::warn;
 
 use crate::dotenv::{self, Assignment, Malformed};
@@ -23,7 +23,7 @@ pub(crate) struct DotenvVariables(BTreeMap<String, SecretValue>);
 impl DotenvVariables {
     /// Reads a file. Problems with it never quote its content.
     pub(crate) async fn read(path: &Path, problems: &mut Problems) -> Self {
-        let file = format!("the file `{}` (`{FILE}`)", path.display());
+        let file = format!("the file `{}` (`{FILE}`)", FilePath::new(path));
         let problem = match dotenv_file::read(path, READ_TIMEOUT).await {
             Ok(bytes) => match std::str::from_utf8(&bytes).map(dotenv::parse) {
                 Ok(Ok(assignments)) => return Self::collect(assignments, &file),

@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use strongroom_core::FilePath;
+
 use reqwest::{Certificate, Identity};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -83,7 +85,7 @@ fn parse_authorities(file: &Path, content: Content) -> Result<Vec<Certificate>, 
     let pem = content.map_err(|error| unreadable(CACERT.variable(), file, &error))?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(authorities) if !authorities.is_empty() => Ok(authorities),
-        _ => Err(format!("`{CACERT}`: {} holds no certificate in PEM form", file.display())),
+        _ => Err(format!("`{CACERT}`: {} holds no certificate in PEM form", FilePath::new(file))),
     }
 }
 
@@ -102,8 +104,8 @@ fn parse_identity(
         format!(
             "`{CLIENT_CERT}` and `{CLIENT_KEY}`: {} and {} hold no certificate and private key in \
              PEM form",
-            cert.display(),
-            key.display()
+            FilePath::new(cert),
+            FilePath::new(key)
         )
     })
 }
@@ -111,7 +113,7 @@ fn parse_identity(
 fn unreadable(setting: &str, file: &Path, error: &io::Error) -> String {
     format!(
         "`{setting}`: {} cannot be read ({}); check the path and its permissions",
-        file.display(),
+        FilePath::new(file),
         error.kind()
     )
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
-use strongroom_core::{Error, Problems, Result, SecretPath, Setting, SettingNames};
+use strongroom_core::{Error, FilePath, Problems, Result, SecretPath, Setting, SettingNames};
 use strongroom_transport::is_exposed;
 
 pub use self::auth::{AppRole, Auth, AwsIam, JwtLogin, Password, SecretId, Userpass};
@@ -20,8 +20,8 @@ use crate::login::AuthConfig;
 use crate::names::is_name;
 use crate::redirect::RedirectFollower;
 use crate::settings::{
-    ADDR, ALLOW_HTTP, AUTH_NAMESPACE, CLIENT_CERT, CLIENT_KEY, CONNECT_TIMEOUT, FOLLOW_REDIRECTS,
-    MOUNT, NAMES, NAMESPACE, RENEW_MARGIN, SETTINGS, STATIC_ROLES, TIMEOUT,
+    ADDR, ALLOW_HTTP, AUTH_NAMESPACE, CACERT, CLIENT_CERT, CLIENT_KEY, CONNECT_TIMEOUT,
+    FOLLOW_REDIRECTS, MOUNT, NAMES, NAMESPACE, RENEW_MARGIN, SETTINGS, STATIC_ROLES, TIMEOUT,
 };
 
 /// The limit for timeouts and margins.
@@ -147,6 +147,15 @@ impl HashicorpConfig {
             problems.add(format!("`{ADDR}` is not set; set it to the server's https address"));
         } else if let Err(problem) = self.base() {
             problems.add(problem);
+        }
+        for (setting, file) in [
+            (CACERT, &self.ca_cert),
+            (CLIENT_CERT, &self.client_cert),
+            (CLIENT_KEY, &self.client_key),
+        ] {
+            if let Some(file) = file {
+                problems.collect(FilePath::new(file).check(setting));
+            }
         }
         check_mount(&MOUNT, &self.mount, problems);
         for (setting, namespace) in
@@ -309,9 +318,9 @@ impl fmt::Debug for HashicorpConfig {
             .field("mount", &self.mount)
             .field("static_roles", &self.static_roles)
             .field("secret_names", &self.secret_names)
-            .field("ca_cert", &self.ca_cert)
-            .field("client_cert", &self.client_cert)
-            .field("client_key", &self.client_key)
+            .field("ca_cert", &self.ca_cert.as_ref().map(FilePath::new))
+            .field("client_cert", &self.client_cert.as_ref().map(FilePath::new))
+            .field("client_key", &self.client_key.as_ref().map(FilePath::new))
             .field("connect_timeout", &self.connect_timeout)
             .field("timeout", &self.timeout)
             .field("renew_margin", &self.renew_margin)

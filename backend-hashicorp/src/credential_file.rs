@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use strongroom_core::{Error, ErrorKind, Result, Setting};
+use strongroom_core::{Error, ErrorKind, FilePath, Result, Setting};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -38,7 +38,7 @@ impl CredentialReader {
         let bytes = self.read(file).await?;
         let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let cause = format!("{} does not contain exactly one word", file.display());
+            let cause = format!("{} does not contain exactly one word", FilePath::new(file));
             return Err(self.unusable(cause));
         }
         Ok(SecretString::from(text))
@@ -51,14 +51,14 @@ impl CredentialReader {
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
-            let cause = format!("{} contains no text, or too much", file.display());
+            let cause = format!("{} contains no text, or too much", FilePath::new(file));
             return Err(self.unusable(cause));
         }
         Ok(SecretString::from(text))
     }
 
     async fn read(&self, file: &Path) -> Result<Zeroizing<Vec<u8>>> {
-        let (what, name) = (self.what, file.display());
+        let (what, name) = (self.what, FilePath::new(file));
         if self.is_reading.swap(true, Ordering::SeqCst) {
             let cause = format!("{what} in {name} is still being read by an earlier attempt");
             return Err(self.unusable(cause).temporary(true));

@@ -6,17 +6,17 @@ use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
-use strongroom_core::{Error, Problems, Result, Setting, SettingNames};
+use strongroom_core::{Error, FilePath, Problems, Result, Setting, SettingNames};
 
 use crate::settings::{
-    KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, SETTINGS,
+    KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
 };
 
 /// The settings of which exactly one opens a store.
 const KEY_SETTINGS: [Setting; 4] = [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE];
 
 /// The key of a store, or where it is. `Debug` shows no key and no passphrase.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum KeySource {
     /// A file with a 32-byte key, raw or in base64. Created together with a new store.
@@ -106,8 +106,18 @@ impl NativeConfig {
     pub(crate) fn validate(&self) -> Result<&KeySource> {
         let mut problems = Problems::new();
         self.check_retention(&mut problems);
-        if self.key.is_none() {
-            problems.add(no_key());
+        let path = self.path.as_ref().map(|path| (PATH, path));
+        let key = match &self.key {
+            Some(KeySource::KeyFile(file)) => Some((KEY_FILE, file)),
+            Some(KeySource::PassphraseFile(file)) => Some((PASSPHRASE_FILE, file)),
+            Some(KeySource::Key(_) | KeySource::Passphrase(_)) => None,
+            None => {
+                problems.add(no_key());
+                None
+            }
+        };
+        for (setting, file) in path.into_iter().chain(key) {
+            problems.collect(FilePath::new(file).check(setting));
         }
         problems.into_result()?;
         // Without a problem there is a key.
@@ -124,10 +134,23 @@ impl NativeConfig {
     }
 }
 
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyFile(file) => f.debug_tuple("KeyFile").field(&FilePath::new(file)).finish(),
+            Self::Key(text) => f.debug_tuple("Key").field(text).finish(),
+            Self::Passphrase(text) => f.debug_tuple("Passphrase").field(text).finish(),
+            Self::PassphraseFile(file) => {
+                f.debug_tuple("PassphraseFile").field(&FilePath::new(file)).finish()
+            }
+        }
+    }
+}
+
 impl fmt::Debug for NativeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativeConfig")
-            .field("path", &self.path)
+            .field("path", &self.path.as_ref().map(FilePath::new))
             .field("key", &self.key)
             .field("create", &self.create)
             .field("group", &self.group)

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
-use strongroom_core::{Error, ErrorKind};
+use strongroom_core::{Error, ErrorKind, FilePath};
 
 use crate::crypto::NotAuthentic;
 use crate::settings::{CREATE, PATH};
@@ -83,13 +83,13 @@ pub(crate) fn not_found(store: &Path) -> Error {
         ErrorKind::NotFound,
         "check the secret's path and that this is the right store, or write the secret first",
     )
-    .because(format!("the store {} does not hold it", store.display()))
+    .because(format!("the store {} does not hold it", FilePath::new(store)))
 }
 
 /// The store at `store` holds the secret, but deleted.
 pub(crate) fn deleted(store: &Path) -> Error {
     Error::new(ErrorKind::NotFound, "undelete it, or write it again")
-        .because(format!("it was deleted in the store {}", store.display()))
+        .because(format!("it was deleted in the store {}", FilePath::new(store)))
 }
 
 /// There is no store yet.
@@ -100,14 +100,14 @@ pub(crate) fn no_store(store: &Path) -> Error {
             "check `{PATH}`; a write creates the store, and so does opening it with `{CREATE}`"
         ),
     )
-    .because(format!("there is no store at {}", store.display()))
+    .because(format!("there is no store at {}", FilePath::new(store)))
 }
 
 /// Names the store in an error about its files.
 pub(crate) fn name_store(error: Error, store: &Path) -> Error {
     match error.kind() {
         ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Corrupt => {
-            let advice = format!("{} (the store is {})", error.advice(), store.display());
+            let advice = format!("{} (the store is {})", error.advice(), FilePath::new(store));
             error.advise(advice)
         }
         _ => error,

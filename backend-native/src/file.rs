@@ -6,7 +6,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use strongroom_core::{Error, ErrorKind, Result, Setting};
+use strongroom_core::{Error, ErrorKind, FilePath, Result, Setting};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::crypto;
@@ -25,7 +25,7 @@ pub(crate) fn read_secret(
     group: Option<u32>,
 ) -> Result<Zeroizing<Vec<u8>>> {
     let reject = |complaint: &str| {
-        Error::config(vec![format!("`{setting}`: {}{complaint}", describe_path(path))])
+        Error::config(vec![format!("`{setting}`: {}: {complaint}", FilePath::new(path))])
     };
     let failed = |error: io::Error| reject(describe_io_error(&error));
     let mut file = open_to_read(path).map_err(failed)?;
@@ -65,16 +65,6 @@ fn open_to_read(path: &Path) -> io::Result<File> {
         rustix::fs::OFlags::NONBLOCK.bits().cast_signed(),
     );
     options.open(path)
-}
-
-/// The path of a key or passphrase file for a message, or nothing unless its directory exists: the
-/// value may be the key or passphrase itself, set in the wrong variable.
-pub(crate) fn describe_path(path: &Path) -> String {
-    if has_existing_parent(path) { format!("{}: ", path.display()) } else { String::new() }
-}
-
-pub(crate) fn has_existing_parent(path: &Path) -> bool {
-    path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir())
 }
 
 /// Creates a file with `content`, whole or not at all, unless it exists. Returns whether it did.
@@ -283,7 +273,7 @@ fn permission_problem(
 }
 
 pub(crate) fn path_error(setting: Setting, path: &Path, complaint: &str) -> Error {
-    Error::config(vec![format!("`{setting}`: {}: {complaint}", path.display())])
+    Error::config(vec![format!("`{setting}`: {}: {complaint}", FilePath::new(path))])
 }
 
 /// The content of a passphrase file without the line break that editors put at its end.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use strongroom_core::Result;
 #[cfg(unix)]
-use strongroom_core::{Error, ErrorKind};
+use strongroom_core::{Error, ErrorKind, FilePath};
 
 #[cfg(unix)]
 use crate::file::{path_error, with_suffix};
@@ -55,7 +55,7 @@ fn check_mounts(path: &Path, folder: &Path) -> Result<()> {
                     "this file is mounted alone, without its folder, so the log beside the store would be \
                      lost with the container, and with it writes that were acknowledged; mount the folder \
                      {} instead (Docker: `-v FOLDER:{0}`, Kubernetes: a volume without `subPath`)",
-                    folder.display()
+                    FilePath::new(folder)
                 ),
             ));
         }
@@ -99,21 +99,24 @@ fn check_writable(path: &Path, folder: &Path) -> Result<()> {
     };
     if statvfs(folder).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY)) {
         return denied(
-            format!("the folder {} (`{PATH}`) is mounted read-only", folder.display()),
+            format!("the folder {} (`{PATH}`) is mounted read-only", FilePath::new(folder)),
             "mount it writable, since readers of a store write to its `-shm` file; or copy the store to a \
              writable folder with `VACUUM INTO`",
         );
     }
     if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
         return denied(
-            format!("this process may not write to the folder {} (`{PATH}`)", folder.display()),
+            format!(
+                "this process may not write to the folder {} (`{PATH}`)",
+                FilePath::new(folder)
+            ),
             "`chown` the folder to the user of this process, also if it only reads: the store's log is \
              beside the store",
         );
     }
     if path.exists() && access(path, Access::READ_OK).is_err() {
         return denied(
-            format!("this process may not read the store {} (`{PATH}`)", path.display()),
+            format!("this process may not read the store {} (`{PATH}`)", FilePath::new(path)),
             "`chown` the store and its folder to the user of this process",
         );
     }

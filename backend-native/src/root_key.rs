@@ -6,7 +6,7 @@ use std::path::Path;
 use argon2::{Algorithm, Argon2, Params};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use strongroom_core::{Error, ErrorKind, Result, Setting};
+use strongroom_core::{Error, ErrorKind, FilePath, Result, Setting};
 use zeroize::Zeroizing;
 
 use crate::config::KeySource;
@@ -146,21 +146,6 @@ fn key_from_file(path: &Path, group: Option<u32>) -> Result<KeyBytes> {
     key_text::decode_key(content.trim_ascii()).ok_or_else(|| key_text::invalid_key(KEY_FILE))
 }
 
-/// Fails if the setting for the key file holds the key itself, and does not show it.
-pub(crate) fn reject_key_as_path(path: &Path) -> Result<()> {
-    if file::has_existing_parent(path) {
-        return Ok(());
-    }
-    let text = path.to_str().unwrap_or_default();
-    let is_hex = text.len() == 2 * KEY_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hex || key_text::decode_key(text.as_bytes()).is_some() {
-        return Err(Error::config(vec![format!(
-            "`{KEY_FILE}` holds a key, not the path of a file: give it in base64 as `{KEY}`"
-        )]));
-    }
-    Ok(())
-}
-
 /// Creates a key file with a new random key, unless it exists.
 pub(crate) fn create_key_file(path: &Path) -> Result<bool> {
     let key = crypto::random_key()?;
@@ -188,9 +173,9 @@ fn cannot_create_key(path: &Path, error: &io::Error) -> Error {
         return file::cannot_create(KEY_FILE, path, error);
     }
     Error::config(vec![format!(
-        "`{KEY_FILE}`: {}the key file cannot be created: {}; create its directory, or the file \
+        "`{KEY_FILE}`: {}: the key file cannot be created: {}; create its directory, or the file \
          itself with mode 0600 and a key from `openssl rand -base64 32`",
-        file::describe_path(path),
+        FilePath::new(path),
         describe_io_error(error)
     )])
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use etcetera::BaseStrategy;
 use rusqlite::Connection;
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, FilePath, Result};
 use tracing::warn;
 
 use crate::config::{KeySource, NativeConfig};
@@ -45,7 +45,7 @@ impl Store {
     ) -> Result<Option<(Self, Connection)>> {
         let key = config.validate()?;
         if let KeySource::KeyFile(key_file) = key {
-            root_key::reject_key_as_path(key_file)?;
+            FilePath::new(key_file).check_new(KEY_FILE)?;
         }
         location::check(path, config.allow_network_file_system)?;
         if is_empty(path) {
@@ -129,7 +129,7 @@ pub(crate) fn resolve_path(config: &NativeConfig) -> Result<PathBuf> {
         return Err(file::cannot_create(PATH, &path, &io::ErrorKind::NotADirectory.into()));
     }
     let name = path.file_name().ok_or_else(|| {
-        Error::config(vec![format!("`{PATH}`: {} does not name a file", path.display())])
+        Error::config(vec![format!("`{PATH}`: {} does not name a file", FilePath::new(&path))])
     })?;
     Ok(parent.join(name))
 }
@@ -182,8 +182,8 @@ fn create_key(source: &KeySource) -> Result<()> {
     if is_missing(key_file) && root_key::create_key_file(key_file)? {
         warn!(
             setting = KEY_FILE.variable(),
-            "{}created a new key; back it up apart from the store, which cannot be read without it",
-            file::describe_path(key_file)
+            "{}: created a new key; back it up apart from the store, which cannot be read without it",
+            FilePath::new(key_file)
         );
     }
     Ok(())
@@ -193,10 +193,10 @@ fn check_key_file_exists(source: &KeySource, derivation: &Derivation, store: &Pa
     match source {
         KeySource::KeyFile(key_file) if *derivation == Derivation::None && is_missing(key_file) => {
             Err(Error::config(vec![format!(
-                "`{KEY_FILE}`: {}the key file is missing, but the store {} exists; restore the key \
+                "`{KEY_FILE}`: {}: the key file is missing, but the store {} exists; restore the key \
                  file from its backup, since the store cannot be read without it",
-                file::describe_path(key_file),
-                store.display()
+                FilePath::new(key_file),
+                FilePath::new(store)
             )]))
         }
         _ => Ok(()),
@@ -217,7 +217,7 @@ fn store_replaced() -> Error {
 fn name_key_setting(error: Error, key: &KeySource, path: &Path) -> Error {
     if error.kind() == ErrorKind::Unauthenticated {
         let setting = key.setting();
-        return error.because(format!("`{setting}` does not open {}", path.display()));
+        return error.because(format!("`{setting}` does not open {}", FilePath::new(path)));
     }
     error
 }
@@ -230,7 +230,7 @@ fn create(connection: &mut Connection, config: &NativeConfig, path: &Path) -> Re
         key_ring::create(connection, &root, &derivation, secret_row::now())
     };
     if schema::initialise(connection, fill)? {
-        warn!(store = %path.display(), "created a new store");
+        warn!(store = %FilePath::new(path), "created a new store");
     }
     Ok(())
 }

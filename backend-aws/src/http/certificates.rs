@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use strongroom_core::FilePath;
+
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -18,9 +20,10 @@ const MAX_LENGTH: u64 = 4 * 1024 * 1024;
 /// # Errors
 /// What is wrong, as a clause that names `setting` and the file.
 pub(crate) async fn read_authorities(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
+    FilePath::new(file).check(setting).map_err(|error| error.problems().concat())?;
     let path = file.to_owned();
     let read = spawn_blocking(move || read(&path)).await;
-    let problem = |problem: &str| format!("`{setting}`: {} {problem}", file.display());
+    let problem = |problem: &str| format!("`{setting}`: {} {problem}", FilePath::new(file));
     let pem = match read {
         Ok(Ok(pem)) => pem,
         Ok(Err(error)) => return Err(problem(&format!("cannot be read: {}", error.kind()))),

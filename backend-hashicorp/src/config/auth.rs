@@ -1,9 +1,10 @@
 //! How to log in.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use strongroom_core::Problems;
+use strongroom_core::{FilePath, Problems, Setting};
 
 use super::{HashicorpConfig, check_mount};
 use crate::settings::{
@@ -68,7 +69,7 @@ impl AppRole {
 }
 
 /// Where a secret id comes from. `Debug` does not show it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum SecretId {
     /// This text.
@@ -79,7 +80,7 @@ pub enum SecretId {
 }
 
 /// A login with a token from a file, which is read at each login: the platform renews it there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct JwtLogin {
     /// The file. White space around the token is ignored.
@@ -120,7 +121,7 @@ impl Userpass {
 }
 
 /// Where a password comes from. `Debug` does not show it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Password {
     /// This text.
@@ -172,6 +173,22 @@ impl Auth {
         !matches!(self, Self::Token(_) | Self::Agent)
     }
 
+    /// The file that holds the credential, and the setting that names it.
+    fn file(&self) -> Option<(Setting, &Path)> {
+        match self {
+            Self::AppRole(AppRole { secret_id: Some(SecretId::File(file)), .. }) => {
+                Some((SECRET_ID_FILE, file))
+            }
+            Self::Kubernetes(JwtLogin { file }) | Self::Jwt(JwtLogin { file }) => {
+                Some((JWT_FILE, file))
+            }
+            Self::Userpass(Userpass { password: Password::File(file), .. }) => {
+                Some((PASSWORD_FILE, file))
+            }
+            _ => None,
+        }
+    }
+
     fn takes_role(&self) -> bool {
         matches!(self, Self::Kubernetes(_) | Self::Jwt(_) | Self::Cert | Self::AwsIam(_))
     }
@@ -213,6 +230,9 @@ impl HashicorpConfig {
                 problems.add(format!("`{AUTH_ROLE}` is not set; set it to the role to log in as"));
             }
             _ => {}
+        }
+        if let Some((setting, file)) = auth.file() {
+            problems.collect(FilePath::new(file).check(setting));
         }
         self.check_credentials(&auth, problems);
     }
@@ -296,4 +316,28 @@ fn check_aws(login: &AwsIam, problems: &mut Problems) {
 fn is_one_word(secret: &SecretString) -> bool {
     let text = secret.expose_secret();
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl fmt::Debug for SecretId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::File(file) => f.debug_tuple("File").field(&FilePath::new(file)).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::File(file) => f.debug_tuple("File").field(&FilePath::new(file)).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for JwtLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtLogin").field("file", &FilePath::new(&self.file)).finish()
+    }
 }

@@ -1,0 +1,67 @@
+//! Settings that name files, of every backend: a secret in place of the path is refused and not shown.
+
+use strongroom_core::SettingKind;
+
+use crate::{Config, SecretsManager, suggest};
+
+const SECRETS: &[&str] = &[
+    "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIHunter2\n-----END PRIVATE KEY-----\n",
+    "{\"token\": \"hunter2\"}",
+    "hvs.CAESIHunter2",
+    "k7xP2m9QvR4tY8wZ1aB3cD5eF6gH7iJ8Hunter2mN0=",
+    "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+];
+
+/// What a backend needs besides the setting in question.
+fn config(variable: &str) -> Config {
+    let settings: &[(&str, &str)] = match variable {
+        "VAULT_CLIENT_CERT" => {
+            &[("vault_addr", "https://vault"), ("vault_token", "t"), ("vault_client_key", "/none")]
+        }
+        "VAULT_CLIENT_KEY" => {
+            &[("vault_addr", "https://vault"), ("vault_token", "t"), ("vault_client_cert", "/none")]
+        }
+        "VAULT_SECRET_ID_FILE" => &[("vault_addr", "https://vault"), ("vault_role_id", "r")],
+        "SECRETS_VAULT_JWT_FILE" => {
+            &[("vault_addr", "https://vault"), ("vault_auth", "jwt"), ("vault_auth_role", "r")]
+        }
+        "SECRETS_VAULT_PASSWORD_FILE" => &[
+            ("vault_addr", "https://vault"),
+            ("vault_auth", "userpass"),
+            ("vault_username", "u"),
+        ],
+        "SECRETS_NATIVE_PATH" => &[("native_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
+        _ if variable.starts_with("VAULT") => {
+            &[("vault_addr", "https://vault"), ("vault_token", "t")]
+        }
+        _ if variable.starts_with("AWS") => &[("aws_region", "eu-central-1")],
+        _ => &[],
+    };
+    settings.iter().fold(Config::new(), |config, (name, value)| config.set(name, value))
+}
+
+#[tokio::test]
+async fn a_secret_in_place_of_a_path_is_refused_and_not_shown() {
+    let files: Vec<_> =
+        suggest::settings().filter(|setting| setting.kind() == SettingKind::File).collect();
+    assert!(!files.is_empty() || cfg!(not(feature = "env")));
+    for setting in files {
+        let variable = setting.variable();
+        let backend = match variable {
+            _ if variable.contains("NATIVE") => "native",
+            _ if variable.contains("VAULT") => "hashicorp",
+            _ if variable.contains("AWS") => "aws",
+            _ => "env",
+        };
+        for secret in SECRETS {
+            let config = config(variable).set("backend", backend).set(variable, secret);
+            let shown = format!("{config:?}");
+            let error = SecretsManager::from_config(config).await.unwrap_err().to_string();
+            let refusal = format!("`{variable}` holds contents, not a path");
+            assert!(error.contains(&refusal), "{error}");
+            for text in [&error, &shown] {
+                assert!(!text.contains(secret) && !text.contains("unter2"), "{variable}: {text}");
+            }
+        }
+    }
+}
