@@ -66,7 +66,6 @@ pub(crate) struct Token {
     /// Each request in flight holds a clone, and so does each copy of this token.
     in_flight: Arc<()>,
     /// Each client of another library that uses the token holds a clone, and so does each copy of it.
-    #[cfg(feature = "vaultrs")]
     borrows: Arc<()>,
 }
 
@@ -81,7 +80,6 @@ impl Token {
             renew_by: lease.renew_at(renew_margin, 0.0),
             accepted: Arc::default(),
             in_flight: Arc::default(),
-            #[cfg(feature = "vaultrs")]
             borrows: Arc::default(),
         }
     }
@@ -127,10 +125,7 @@ impl Token {
 
     /// The number of clients of other libraries that may use it, if this is its only copy.
     pub(crate) fn borrows(&self) -> usize {
-        #[cfg(feature = "vaultrs")]
-        return Arc::strong_count(&self.borrows).saturating_sub(1);
-        #[cfg(not(feature = "vaultrs"))]
-        0
+        Arc::strong_count(&self.borrows).saturating_sub(1)
     }
 
     /// The number of requests in flight, if this is the only copy of the token.
