@@ -25,11 +25,9 @@ fn config(variable: &str) -> Config {
         "SECRETS_VAULT_JWT_FILE" => {
             &[("vault_addr", "https://vault"), ("vault_auth", "jwt"), ("vault_auth_role", "r")]
         }
-        "SECRETS_VAULT_PASSWORD_FILE" => &[
-            ("vault_addr", "https://vault"),
-            ("vault_auth", "userpass"),
-            ("vault_username", "u"),
-        ],
+        "SECRETS_VAULT_PASSWORD_FILE" => {
+            &[("vault_addr", "https://vault"), ("vault_auth", "userpass"), ("vault_username", "u")]
+        }
         "SECRETS_NATIVE_PATH" => &[("native_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
         _ if variable.starts_with("VAULT") => {
             &[("vault_addr", "https://vault"), ("vault_token", "t")]
