@@ -13,6 +13,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use bytes::Bytes;
+use zeroize::Zeroizing;
 
 const KIB: usize = 1024;
 /// A refusal, credentials (which sources give in some KiB), and answers that have no more than names and ids.
@@ -27,8 +29,6 @@ const MAX_DESCRIPTION: usize = 256 * KIB;
 const MAX_LIST: usize = 8 * KIB * KIB;
 /// A page of 100 versions.
 const MAX_VERSIONS: usize = 256 * KIB;
-/// How much a buffer reserves at first, in bytes.
-const MAX_RESERVED: usize = 64 * KIB;
 
 /// Why an answer was not read whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,14 +102,26 @@ async fn read_whole(
         return Err(too_large());
     }
     let mut stream = ByteStream::new(answer.take_body());
-    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(MAX_RESERVED));
+    // The body may hold a value: the buffer is wiped when it grows, and when the SDK drops it.
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or_default()));
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| ConnectorError::io(BodyFailure::Truncated.into()))?;
         if body.len() + chunk.len() > limit {
             return Err(too_large());
         }
-        body.extend_from_slice(&chunk);
+        append(&mut body, &chunk);
     }
-    *answer.body_mut() = SdkBody::from(body);
+    *answer.body_mut() = SdkBody::from(Bytes::from_owner(body));
     Ok(answer)
+}
+
+/// Adds bytes to a buffer, and wipes the one that it outgrows.
+fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    let length = buffer.len() + bytes.len();
+    if length > buffer.capacity() {
+        let mut larger = Vec::with_capacity(length.max(buffer.capacity() * 2));
+        larger.extend_from_slice(buffer);
+        *buffer = Zeroizing::new(larger);
+    }
+    buffer.extend_from_slice(bytes);
 }
