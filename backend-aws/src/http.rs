@@ -41,7 +41,7 @@ struct ProxySelectingConnector {
 /// What is wrong with the proxy, as a clause that names its variable.
 pub(crate) fn client(authorities: Option<Vec<u8>>) -> Result<SharedHttpClient, String> {
     let proxy = HttpsProxy::from_env()?;
-    let tls = certificates::tls_context(authorities)?;
+    let tls = authorities.map(certificates::tls_context).transpose()?;
     let through = match proxy.address() {
         // The address is valid, so that the error has nothing more to tell.
         Some(address) => ProxyConfig::https(address.as_str())
@@ -56,11 +56,14 @@ pub(crate) fn client(authorities: Option<Vec<u8>>) -> Result<SharedHttpClient, S
     Ok(bounded(SharedHttpClient::new(selector)))
 }
 
-fn with_proxy(proxy: ProxyConfig, tls: TlsContext) -> SharedHttpClient {
+fn with_proxy(proxy: ProxyConfig, tls: Option<TlsContext>) -> SharedHttpClient {
     Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = ConnectorBuilder::default()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(tls.clone());
+        let mut connector =
+            ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        // The SDK parses the authorities of a context for each connector, and the platform's only once.
+        if let Some(tls) = &tls {
+            connector = connector.tls_context(tls.clone());
+        }
         connector.set_connector_settings(settings.cloned());
         if let Some(components) = components {
             connector.set_sleep_impl(components.sleep_impl());
@@ -86,8 +89,9 @@ impl HttpClient for ProxySelector {
 
 impl HttpConnector for ProxySelectingConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let url = Url::parse(request.uri()).ok().filter(|url| url.scheme() == "https");
-        let is_proxied = url.is_some_and(|url| self.proxy.for_url(&url).is_some());
+        let is_proxied = self.proxy.address().is_some()
+            && request.uri().starts_with("https:")
+            && Url::parse(request.uri()).is_ok_and(|url| self.proxy.for_url(&url).is_some());
         if is_proxied { self.proxied.call(request) } else { self.direct.call(request) }
     }
 }

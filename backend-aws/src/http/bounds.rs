@@ -13,6 +13,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use bytes::Bytes;
+use zeroize::{Zeroize as _, Zeroizing};
 
 const KIB: usize = 1024;
 /// A refusal, credentials (which sources give in some KiB), and answers that have no more than names and ids.
@@ -27,8 +29,6 @@ const MAX_DESCRIPTION: usize = 256 * KIB;
 const MAX_LIST: usize = 8 * KIB * KIB;
 /// A page of 100 versions.
 const MAX_VERSIONS: usize = 256 * KIB;
-/// How much a buffer reserves at first, in bytes.
-const MAX_RESERVED: usize = 64 * KIB;
 
 /// Why an answer was not read whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,14 +102,55 @@ async fn read_whole(
         return Err(too_large());
     }
     let mut stream = ByteStream::new(answer.take_body());
-    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(MAX_RESERVED));
+    // Most bodies are one chunk, which the SDK parses where it is.
+    let (mut first, mut buffer) = (None, Zeroizing::new(Vec::new()));
+    let mut length = 0;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| ConnectorError::io(BodyFailure::Truncated.into()))?;
-        if body.len() + chunk.len() > limit {
+        length += chunk.len();
+        if length > limit {
             return Err(too_large());
         }
-        body.extend_from_slice(&chunk);
+        let is_first = length == chunk.len();
+        let chunk = Chunk(chunk);
+        if is_first {
+            first = Some(chunk);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            append(&mut buffer, first.as_ref());
+        }
+        append(&mut buffer, chunk.as_ref());
     }
+    let body = first.map_or_else(|| Bytes::from_owner(buffer), Bytes::from_owner);
     *answer.body_mut() = SdkBody::from(body);
     Ok(answer)
+}
+
+/// A part of a body, which may hold a value. It is wiped if the connection has let go of its buffer.
+struct Chunk(Bytes);
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Ok(mut bytes) = std::mem::take(&mut self.0).try_into_mut() {
+            bytes.as_mut().zeroize();
+        }
+    }
+}
+
+/// Adds bytes to a buffer, and wipes the one that it outgrows.
+fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    let length = buffer.len() + bytes.len();
+    if length > buffer.capacity() {
+        let mut larger = Vec::with_capacity(length.max(buffer.capacity() * 2));
+        larger.extend_from_slice(buffer);
+        *buffer = Zeroizing::new(larger);
+    }
+    buffer.extend_from_slice(bytes);
 }

@@ -54,12 +54,11 @@ fn check(pem: &[u8]) -> Option<()> {
     (!store.is_empty()).then_some(())
 }
 
-/// The context that trusts `authorities` alone, or those of the platform.
+/// The context that trusts the authorities in `pem` alone.
 ///
 /// # Errors
 /// A clause, if the SDK rejects the context.
-pub(super) fn tls_context(authorities: Option<Vec<u8>>) -> Result<TlsContext, String> {
-    let Some(pem) = authorities else { return Ok(TlsContext::default()) };
+pub(super) fn tls_context(pem: Vec<u8>) -> Result<TlsContext, String> {
     let trusted = TrustStore::empty().with_pem_certificate(pem);
     let context = TlsContext::builder().with_trust_store(trusted).build();
     context.map_err(|_| "the SDK rejects the certificate authorities".to_owned())
