@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("Tokio"), "{error}");
 
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = runtime.block_on(HashicorpBackend::open(config)).unwrap();
         let path = SecretPath::parse("a").unwrap();
         let mut context = Context::from_waker(Waker::noop());

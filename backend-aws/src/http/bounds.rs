@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use bytes::Bytes;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 const KIB: usize = 1024;
 /// A refusal, credentials (which sources give in some KiB), and answers that have no more than names and ids.
@@ -102,17 +102,46 @@ async fn read_whole(
         return Err(too_large());
     }
     let mut stream = ByteStream::new(answer.take_body());
-    // The body may hold a value: the buffer is wiped when it grows, and when the SDK drops it.
-    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or_default()));
+    // Most bodies are one chunk, which the SDK parses where it is.
+    let (mut first, mut buffer) = (None, Zeroizing::new(Vec::new()));
+    let mut length = 0;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| ConnectorError::io(BodyFailure::Truncated.into()))?;
-        if body.len() + chunk.len() > limit {
+        length += chunk.len();
+        if length > limit {
             return Err(too_large());
         }
-        append(&mut body, &chunk);
+        let is_first = length == chunk.len();
+        let chunk = Chunk(chunk);
+        if is_first {
+            first = Some(chunk);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            append(&mut buffer, first.as_ref());
+        }
+        append(&mut buffer, chunk.as_ref());
     }
-    *answer.body_mut() = SdkBody::from(Bytes::from_owner(body));
+    let body = first.map_or_else(|| Bytes::from_owner(buffer), Bytes::from_owner);
+    *answer.body_mut() = SdkBody::from(body);
     Ok(answer)
+}
+
+/// A part of a body, which may hold a value. It is wiped if the connection has let go of its buffer.
+struct Chunk(Bytes);
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if let Ok(mut bytes) = std::mem::take(&mut self.0).try_into_mut() {
+            bytes.as_mut().zeroize();
+        }
+    }
 }
 
 /// Adds bytes to a buffer, and wipes the one that it outgrows.
