@@ -276,7 +276,7 @@ fn a_service_finds_its_vault_in_the_environment() {
         (vec![address, ("VAULT_TOKEN", "")], "nothing to log in with"),
         (vec![address, ("VAULT_TOKNE", CANARY)], "did you mean `VAULT_TOKEN`?"),
         (vec![("VAULT_TOKEN", CANARY)], "`VAULT_ADDR` is not set"),
-        (vec![("VAULT_ADDR", "vault"), ("VAULT_ROLE_ID", CANARY)], "2 problems"),
+        (vec![("VAULT_ADDR", "vault"), ("VAULT_TOKEN", "a b")], "2 problems"),
         (vec![address, ("VAULT_TOKEN", CANARY), ("VAULT_CACERT", "/nowhere")], "`VAULT_CACERT`"),
         (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MONT", "kv")], "_MOUNT`?"),
         (vec![address, ("VAULT_TOKEN", CANARY), ("SECRETS_VAULT_MOUNT", "")], "set but empty"),

@@ -5,7 +5,7 @@ use aws_sdk_secretsmanager::types::{ReplicationStatusType, Tag};
 use strongroom_core::{Description, Metadata, Result, Rfc3339, SecretPath, Version};
 
 use crate::client::Client;
-use crate::error::{Reason, deleted, not_found, shorten, unexpected_answer};
+use crate::error::{Reason, deleted, not_found, unexpected_answer};
 use crate::metadata::{from_tags, time};
 use crate::metadata_cache::CachedMetadata;
 use crate::request::{RequiredPermission, send};
@@ -14,9 +14,6 @@ use crate::request::{RequiredPermission, send};
 pub(crate) const CURRENT_LABEL: &str = "AWSCURRENT";
 /// The staging label of the version that was active before.
 const PREVIOUS_LABEL: &str = "AWSPREVIOUS";
-
-/// The most characters of a detail: those of the longest ARN.
-const MAX_DETAIL: usize = 2048;
 
 /// The description of a secret that exists, live or deleted.
 #[derive(Debug)]
@@ -97,7 +94,7 @@ impl StoredSecret {
             ("next_rotation_at", date(answer.next_rotation_date())),
         ] {
             if let Some(detail) = detail {
-                description = description.detail(name, shorten(&detail, MAX_DETAIL));
+                description = description.detail(name, detail);
             }
         }
         description

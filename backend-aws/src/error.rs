@@ -4,7 +4,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use strongroom_core::{Error, ErrorKind};
+use strongroom_core::{Error, ErrorKind, EscapedText};
 use strongroom_transport::TlsFailure;
 
 use crate::settings::{ATTEMPT_TIMEOUT, CA_BUNDLE, ENDPOINT_URL, REGION, TIMEOUT};
@@ -62,22 +62,9 @@ impl From<Failure> for Error {
     }
 }
 
-/// The most characters of a text from outside in an error or a log line.
-const MAX_EXCERPT: usize = 100;
-
 /// The beginning of a text from outside, without characters that would change how a terminal shows it.
 pub(crate) fn excerpt(text: &str) -> String {
-    shorten(text, MAX_EXCERPT)
-}
-
-/// At most `limit` characters of a text from outside, escaped.
-pub(crate) fn shorten(text: &str, limit: usize) -> String {
-    let mut characters = text.chars();
-    let mut shown: String = characters.by_ref().take(limit).flat_map(char::escape_debug).collect();
-    if characters.next().is_some() {
-        shown.push('…');
-    }
-    shown
+    EscapedText::name(text).to_string()
 }
 
 /// Marks a request that the client stopped because it would use plain HTTP to another host.

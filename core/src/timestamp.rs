@@ -19,7 +19,7 @@ const LAST_SECOND: u64 = 253_402_300_799;
 ///
 /// assert_eq!(Rfc3339::seconds(UNIX_EPOCH).to_string(), "1970-01-01T00:00:00Z");
 /// let far = UNIX_EPOCH + Duration::from_secs(1_000_000_000_000);
-/// assert_eq!(Rfc3339::millis(far).to_string(), "9999-12-31T23:59:59.000Z");
+/// assert_eq!(Rfc3339::millis(far).to_string(), "9999-12-31T23:59:59.999Z");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rfc3339 {
@@ -49,7 +49,7 @@ impl Rfc3339 {
     /// The nearest time that RFC 3339 can express.
     #[must_use]
     pub fn clamp(time: SystemTime) -> SystemTime {
-        time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(LAST_SECOND))
+        time.clamp(UNIX_EPOCH, UNIX_EPOCH + Duration::new(LAST_SECOND, 999_999_999))
     }
 }
 
@@ -92,6 +92,10 @@ mod tests {
     fn a_time_within_the_range_stays_as_it_is() {
         let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
         assert_eq!(Rfc3339::millis(time).to_string(), "2023-11-14T22:13:20.123Z");
-        assert_eq!(Rfc3339::clamp(time), time);
+        let last = UNIX_EPOCH + Duration::new(LAST_SECOND, 999_000_000);
+        assert_eq!(Rfc3339::millis(last).to_string(), "9999-12-31T23:59:59.999Z");
+        for time in [UNIX_EPOCH, time, last] {
+            assert_eq!(Rfc3339::clamp(time), time);
+        }
     }
 }
