@@ -144,6 +144,25 @@ async fn warns_of_expiry_once_a_week_and_once_a_day_ahead() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_handle_logs_each_new_version() -> Result<()> {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let secrets = manager();
+    secrets.put("watched/key", "one").await?;
+    let mut handle = secrets.watch("watched/key").await?;
+    assert!(!log.text().contains("new version"), "{}", log.text());
+    secrets.put("watched/key", "two").await?;
+    handle.changed().await?;
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("a watched secret has a new version"));
+    let line = line.expect("the handle has logged the version");
+    assert!(line.contains("INFO") && line.contains("path=watched/key"), "{line}");
+    assert!(line.contains("version=2") && !line.contains("two"), "{line}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn after_close_every_call_of_every_clone_answers_closed() -> Result<()> {
     let secrets = manager();
     let clone = secrets.namespace("a")?;
