@@ -1,16 +1,18 @@
 //! Files with certificates and keys.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-
-use strongroom_core::FilePath;
 
 use reqwest::{Certificate, Identity};
 use sha2::{Digest as _, Sha256};
+use strongroom_core::FilePath;
 use zeroize::Zeroizing;
 
 use crate::settings::{CACERT, CLIENT_CERT, CLIENT_KEY};
+
+/// The largest file that is read, in bytes. The bundle of a whole platform has a quarter of it.
+const MAX_LENGTH: u64 = 1 << 20;
 
 /// Identifies the contents of all files, or the errors of reading them.
 pub(crate) type ContentDigest = [u8; 32];
@@ -49,7 +51,7 @@ impl CertificateFiles {
     pub(crate) fn read(&self) -> Contents {
         let mut hash = Sha256::new();
         let mut read = |file: &Path| {
-            let content = fs::read(file).map(Zeroizing::new);
+            let content = read_file(file);
             match &content {
                 Ok(content) => {
                     hash.update([1]);
@@ -78,6 +80,22 @@ impl CertificateFiles {
         });
         if problems.is_empty() { Ok(Certificates { authorities, identity }) } else { Err(problems) }
     }
+}
+
+fn read_file(file: &Path) -> Content {
+    // Opening a pipe would block until another process writes to it.
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // It has room for the whole file, so that it never grows and leaves no copy of a key behind.
+    let capacity = usize::try_from(metadata.len().min(MAX_LENGTH)).unwrap_or_default() + 64;
+    let mut content = Zeroizing::new(Vec::with_capacity(capacity));
+    let length = File::open(file)?.take(MAX_LENGTH + 1).read_to_end(&mut content)?;
+    if length as u64 > MAX_LENGTH {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(content)
 }
 
 /// The certificate authorities in a file, at least one.

@@ -6,13 +6,20 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use reqwest::header::LOCATION;
 use reqwest::{Client, ClientBuilder, Response, Url};
 use tokio::net::lookup_host;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use crate::reload::ReloadingClient;
+
+/// How long the look-up of a node's name may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the addresses of a node are used: its name may lead elsewhere after a failover.
+const ADDRESS_TTL: Duration = Duration::from_secs(30);
 
 /// Connects to nodes of the cluster under the name in the configured address.
 pub(crate) struct RedirectFollower {
@@ -26,6 +33,7 @@ struct NodeClient {
     node: Node,
     /// The generation of the certificates that it was built with.
     generation: u64,
+    found_at: Instant,
     client: Client,
 }
 
@@ -70,15 +78,20 @@ impl RedirectFollower {
         let mut base = self.base.clone();
         base.set_port(Some(node.port)).ok()?;
         let mut last = self.last.lock().await;
-        let known = last.as_ref().filter(|last| last.node == node && last.generation == generation);
+        let known = last.as_ref().filter(|last| {
+            let is_recent = last.found_at.elapsed() < ADDRESS_TTL;
+            last.node == node && last.generation == generation && is_recent
+        });
         if let Some(known) = known {
             return Some((known.client.clone(), base.into()));
         }
-        let addresses = lookup_host((node.host.as_str(), node.port)).await.ok()?.collect();
+        let lookup = timeout(LOOKUP_TIMEOUT, lookup_host((node.host.as_str(), node.port)));
+        let addresses = lookup.await.ok()?.ok()?.collect();
         let name = self.base.domain()?.to_owned();
         let client = clients.build_for(Override { name, addresses }).await?;
         tracing::info!("following a standby's redirect to the active node");
-        *last = Some(NodeClient { node, generation, client: client.clone() });
+        let found_at = Instant::now();
+        *last = Some(NodeClient { node, generation, found_at, client: client.clone() });
         Some((client, base.into()))
     }
 }

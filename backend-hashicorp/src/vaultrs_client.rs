@@ -108,9 +108,9 @@ impl Link {
             wrap: None,
             namespace: settings.namespace.clone(),
         };
-        let (http, _) = client.http.loaded_client();
+        let (http, certificates) = client.http.loaded_client();
         Self {
-            generation: Self::generation(client, token),
+            generation: (token.generation, certificates),
             http: RustifyClient::new(settings.address.as_str(), http),
             middleware,
             _borrow: token.borrow(),

@@ -107,7 +107,7 @@ impl NativeConfig {
         let mut problems = Problems::new();
         self.check_retention(&mut problems);
         if let Some(path) = &self.path {
-            problems.collect(FilePath::new(path).check(PATH));
+            problems.collect(FilePath::new(path).check_new(PATH));
         }
         match &self.key {
             Some(KeySource::KeyFile(file)) => check_file(KEY_FILE, file, KEY, &mut problems),

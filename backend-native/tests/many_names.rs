@@ -1,7 +1,5 @@
 //! A store with 100,000 names.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
-
 mod support;
 
 use std::collections::BTreeSet;

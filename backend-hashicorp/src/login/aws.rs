@@ -3,7 +3,7 @@
 //! See <https://developer.hashicorp.com/vault/docs/auth/aws#iam-auth-method>.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -15,6 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 use zeroize::Zeroizing;
 
 use super::method::LoginMethod;
@@ -22,6 +25,8 @@ use crate::config::AwsIam;
 use crate::error::unauthenticated;
 use crate::http::{Http, Request};
 
+/// How long finding the credentials may take: it may run a program, or ask an endpoint.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(20);
 const BODY: &str = "Action=GetCallerIdentity&Version=2011-06-15";
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 /// The region of the global endpoint.
@@ -61,10 +66,14 @@ impl AwsMethod {
     }
 
     async fn credentials(&self) -> Result<aws_credential_types::Credentials> {
-        let chain =
-            self.credentials.get_or_init(|| DefaultCredentialsChain::builder().build()).await;
-        // The error may quote what a program or an endpoint has printed.
-        chain.provide_credentials().await.map_err(|_| {
+        let find = async {
+            let chain =
+                self.credentials.get_or_init(|| DefaultCredentialsChain::builder().build()).await;
+            chain.provide_credentials().await
+        };
+        // The library logs what a program or an endpoint has printed, and its error may quote it.
+        let found = timeout(CREDENTIALS_TIMEOUT, find.with_subscriber(NoSubscriber::new())).await;
+        found.ok().and_then(Result::ok).ok_or_else(|| {
             unauthenticated(
                 "no AWS credentials were found for the login",
                 "provide them as for AWS's own tools: in the environment, a profile, or by the \

@@ -1,7 +1,7 @@
 //! Settings that name files, whose value may be a secret that belongs into the file.
 
 use std::fmt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use crate::{Error, EscapedText, Result};
 
@@ -9,6 +9,11 @@ use crate::{Error, EscapedText, Result};
 const MAX_PATH: usize = 4_096;
 /// The shortest segment of a path that may be taken for a random token.
 const MIN_TOKEN: usize = 20;
+
+/// The ends of names that files with settings, secrets and certificates usually have.
+const EXTENSIONS: [&str; 12] = [
+    "cer", "crt", "db", "env", "json", "key", "pem", "secret", "sqlite", "sqlite3", "token", "txt",
+];
 
 /// How the tokens of common services begin.
 const TOKENS: [&str; 15] = [
@@ -33,8 +38,8 @@ const TOKENS: [&str; 15] = [
 ///
 /// A secret is easily pasted into a setting that names a file: a private key into `VAULT_CLIENT_KEY`, a
 /// passphrase into `SECRETS_NATIVE_KEY_FILE`. So `Display` and `Debug` show a path that does not exist only
-/// if it cannot well be anything else: an absolute path, one that begins with `./` or `../`, or one in a
-/// directory that exists; and never if it looks like a key or a token.
+/// if it cannot well be anything else: an absolute path, one that begins with `./` or `../`, one in a
+/// directory that exists, or a name such as `secrets.db`; and never if it looks like a key or a token.
 ///
 /// # Examples
 /// ```
@@ -113,7 +118,8 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Whether a text is written as a path: absolute, with a dot in front, or in a directory that exists.
+/// Whether a text is written as a path: absolute, with a dot in front, in a directory that exists, or with
+/// the name of a file.
 fn is_explicit(path: &Path) -> bool {
     let begins_as_path = matches!(
         path.components().next(),
@@ -121,7 +127,17 @@ fn is_explicit(path: &Path) -> bool {
     );
     let is_in_directory =
         || path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());
-    begins_as_path || is_in_directory()
+    begins_as_path || is_in_directory() || has_name_of_file(path)
+}
+
+/// Whether a text is a name such as `secrets.db` or `.env.local`.
+fn has_name_of_file(path: &Path) -> bool {
+    let Some(name) = path.to_str() else { return false };
+    let is_plain =
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let is_usual = extension.is_some_and(|extension| EXTENSIONS.contains(&extension));
+    is_plain && (is_usual || name == ".env" || name.starts_with(".env."))
 }
 
 /// Whether a text looks like what belongs into a file.
@@ -133,7 +149,16 @@ fn is_contents(path: &Path) -> bool {
         || text.starts_with(['{', '[', '"', '<'])
         || text.starts_with("-----BEGIN")
         || TOKENS.iter().any(|token| text.starts_with(token))
-        || text.split('/').any(is_token)
+        || has_token(path)
+}
+
+/// Whether a segment looks like a random token, and is not the name of a file or directory that exists.
+fn has_token(path: &Path) -> bool {
+    let mut beginning = PathBuf::new();
+    path.components().any(|segment| {
+        beginning.push(segment);
+        is_token(&segment.as_os_str().to_string_lossy()) && !exists(&beginning)
+    })
 }
 
 /// Whether a segment of a path looks like a random token: a UUID, hexadecimal digits, or base64.
@@ -211,6 +236,9 @@ mod tests {
             "/etc/ssl/certs/ca-certificates.crt",
             "src/lib.rs",
             "src/missing.rs",
+            "secrets.db",
+            "strongroom.key",
+            ".env.local",
             "Cargo.toml",
         ] {
             let file = FilePath::new(path);
@@ -225,7 +253,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k7xP2m9QvR4tY8wZ1aB3cD5eF6gH7iJ8=");
         assert!(FilePath::new(&path).check(KEY).is_err());
-        std::fs::write(&path, "x").unwrap();
+        std::fs::create_dir(&path).unwrap();
+        FilePath::new(&path.join("jwt")).check_new(KEY).unwrap();
         FilePath::new(&path).check_new(KEY).unwrap();
         assert!(shown(path.to_str().unwrap()));
     }
