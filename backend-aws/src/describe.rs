@@ -5,7 +5,7 @@ use aws_sdk_secretsmanager::types::{ReplicationStatusType, Tag};
 use strongroom_core::{Description, Metadata, Result, Rfc3339, SecretPath, Version};
 
 use crate::client::Client;
-use crate::error::{Reason, deleted, not_found, unexpected_answer};
+use crate::error::{Reason, deleted_secret, not_found, unexpected_answer};
 use crate::metadata::{from_tags, time};
 use crate::metadata_cache::CachedMetadata;
 use crate::request::{RequiredPermission, send};
@@ -135,7 +135,7 @@ impl Client {
     pub(crate) async fn describe_live(&self, path: &SecretPath) -> Result<StoredSecret> {
         match self.describe_stored(path).await? {
             Some(found) if found.live_version().is_some() => Ok(found),
-            Some(found) if found.is_deleted() => Err(deleted()),
+            Some(found) if found.is_deleted() => Err(deleted_secret()),
             _ => Err(not_found()),
         }
     }

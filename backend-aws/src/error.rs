@@ -185,7 +185,7 @@ pub(crate) fn no_such_version() -> Error {
 }
 
 /// The error for a deleted secret.
-pub(crate) fn deleted() -> Error {
+pub(crate) fn deleted_secret() -> Error {
     Error::new(ErrorKind::NotFound, "undelete it, or write a new value, which restores it")
         .because("the secret is deleted, and AWS keeps it until its recovery window ends")
 }
@@ -255,7 +255,7 @@ pub(crate) fn unreachable() -> Error {
 }
 
 /// The error for a connection without TLS. Trying again does not help.
-pub(crate) fn tls_failed(failure: TlsFailure) -> Error {
+pub(crate) fn tls_error(failure: TlsFailure) -> Error {
     let advice = format!("check `{ENDPOINT_URL}`, `{CA_BUNDLE}` and any proxy on the way to AWS");
     Error::new(ErrorKind::Unavailable, advice)
         .because(failure.describe("the server"))

@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use strongroom_transport::HttpsProxy;
 use url::Url;
 
-pub(crate) use self::bounds::{BodyFailure, bounded};
+pub(crate) use self::bounds::{BodyFailure, bound_answers};
 pub(crate) use self::certificates::read_authorities;
 
 /// Sends HTTPS through the proxy of the environment, and plain HTTP to the server directly: a proxy would
@@ -53,7 +53,7 @@ pub(crate) fn client(authorities: Option<Vec<u8>>) -> Result<SharedHttpClient, S
         direct: with_proxy(ProxyConfig::disabled(), tls),
         proxy,
     };
-    Ok(bounded(SharedHttpClient::new(selector)))
+    Ok(bound_answers(SharedHttpClient::new(selector)))
 }
 
 fn with_proxy(proxy: ProxyConfig, tls: Option<TlsContext>) -> SharedHttpClient {

@@ -132,7 +132,6 @@ mod read;
 mod request;
 mod sdk_config;
 mod settings;
-mod suppress_events;
 mod value;
 mod versions;
 mod write_task;

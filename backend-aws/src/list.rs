@@ -28,7 +28,7 @@ impl Client {
     ) -> Result<ListPage> {
         let mapped = async {
             match options.page {
-                None => self.list_mapped(prefix, options).await,
+                None => self.list_names_of_config(prefix, options).await,
                 Some(_) => Ok(Vec::new()),
             }
         };
@@ -38,7 +38,7 @@ impl Client {
     }
 
     /// The paths of the configuration whose secrets exist and match.
-    async fn list_mapped(
+    async fn list_names_of_config(
         &self,
         prefix: Option<&SecretPath>,
         options: &ListOptions,
@@ -99,7 +99,7 @@ impl Client {
         let (mut paths, mut omitted) = (Vec::new(), Vec::new());
         for entry in answer.secret_list.ok_or_else(unexpected_answer)? {
             let name = entry.name().unwrap_or_default();
-            match self.names.listed(name, entry.arn()) {
+            match self.names.classify(name, entry.arn()) {
                 ListedName::Path(path) => {
                     let is_below = prefix.is_none_or(|prefix| path.below(prefix).is_some());
                     if is_below

@@ -110,7 +110,7 @@ impl Names {
     }
 
     /// What a secret in a list is for callers.
-    pub(crate) fn listed(&self, name: &str, arn: Option<&str>) -> ListedName {
+    pub(crate) fn classify(&self, name: &str, arn: Option<&str>) -> ListedName {
         if self.is_mapped(name, arn) {
             return ListedName::Mapped;
         }
@@ -203,8 +203,11 @@ mod tests {
         Names::new(&config)
     }
 
-    fn listed(names: &Names, name: &str) -> ListedName {
-        names.listed(name, Some("arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-AbCdEf"))
+    fn classify(names: &Names, name: &str) -> ListedName {
+        names.classify(
+            name,
+            Some("arn:aws:secretsmanager:eu-central-1:123456789012:secret:x-AbCdEf"),
+        )
     }
 
     #[test]
@@ -218,14 +221,14 @@ mod tests {
         ] {
             let names = names(prefix);
             assert_eq!(names.id(&path(given)).unwrap(), name);
-            assert_eq!(listed(&names, name), ListedName::Path(path(given)));
+            assert_eq!(classify(&names, name), ListedName::Path(path(given)));
         }
         let names = names(Some("production"));
         for other in ["other/db", "production", "production-2/db"] {
-            assert_eq!(listed(&names, other), ListedName::OutsidePrefix, "{other}");
+            assert_eq!(classify(&names, other), ListedName::OutsidePrefix, "{other}");
         }
         for other in ["production/a b", "production//a", "production/rds!db", "production/ä"] {
-            assert_eq!(listed(&names, other), ListedName::NotAPath, "{other}");
+            assert_eq!(classify(&names, other), ListedName::NotAPath, "{other}");
         }
     }
 
@@ -242,7 +245,7 @@ mod tests {
             assert!(error.advice().contains("`AwsConfig::names`"), "{error}");
         }
         assert_eq!(names(None).id(&path("team/warn:a")).unwrap(), "team/warn=a");
-        assert_eq!(listed(&names(None), "arn=aws=secretsmanager"), ListedName::NotAPath);
+        assert_eq!(classify(&names(None), "arn=aws=secretsmanager"), ListedName::NotAPath);
     }
 
     #[test]
@@ -259,9 +262,9 @@ mod tests {
         let error = names.new_name(&path("db/main")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         for (name, arn) in [("rds!db-1234", None), ("db", Some(format!("{FOREIGN}-AbCdEf")))] {
-            assert_eq!(names.listed(name, arn.as_deref()), ListedName::Mapped);
+            assert_eq!(names.classify(name, arn.as_deref()), ListedName::Mapped);
         }
-        assert_eq!(listed(&names, "production/moved"), ListedName::NotAPath);
+        assert_eq!(classify(&names, "production/moved"), ListedName::NotAPath);
         assert_eq!(names.mapped_paths(Some(&path("db"))), [path("db/admin"), path("db/main")]);
         assert_eq!(names.mapped_paths(None).len(), 3);
     }

@@ -182,7 +182,7 @@ impl Put<'_> {
                     if self.precondition == Precondition::NotExists
                         && now.current_version().is_some() =>
                 {
-                    Err(existing(&now).error())
+                    Err(conflict_with(&now).error())
                 }
                 _ => Ok(WriteOutcome::Raced),
             },
@@ -214,7 +214,7 @@ impl Put<'_> {
     /// Adds a version to a secret that exists.
     async fn add_version(&mut self, found: &StoredSecret) -> Result<WriteOutcome> {
         match (&self.precondition, found.current_version()) {
-            (Precondition::NotExists, Some(_)) => return Err(existing(found).error()),
+            (Precondition::NotExists, Some(_)) => return Err(conflict_with(found).error()),
             (Precondition::Version(_), None) => return Err(Conflict::Missing.error()),
             (Precondition::Version(version), current) if current != Some(version) => {
                 return Err(Conflict::OtherVersion.error());
@@ -344,7 +344,7 @@ impl Put<'_> {
 }
 
 /// The conflict with a secret that has a value.
-fn existing(found: &StoredSecret) -> Conflict {
+fn conflict_with(found: &StoredSecret) -> Conflict {
     if found.is_deleted() { Conflict::ExistsDeleted } else { Conflict::Exists }
 }
 

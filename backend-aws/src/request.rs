@@ -11,14 +11,14 @@ use strongroom_transport::TlsFailure;
 
 use crate::credentials::credentials_error;
 use crate::error::{
-    Conflict, Failure, PlainHttpRefused, Reason, answer_too_large, deleted, find_source,
-    invalid_state, kms_key_denied, not_found, service_error, status_error, timed_out, tls_failed,
+    Conflict, Failure, PlainHttpRefused, Reason, answer_too_large, deleted_secret, find_source,
+    invalid_state, kms_key_denied, not_found, service_error, status_error, timed_out, tls_error,
     unexpected_answer, unreachable,
 };
 use crate::http::BodyFailure;
 use crate::name::is_arn;
 use crate::settings::{ALLOW_HTTP, ENDPOINT_URL, REGION};
-use crate::suppress_events::suppress_events;
+use strongroom_transport::suppress_events;
 
 /// The permission that a request needs: an action on a secret.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,9 @@ impl RequiredPermission<'_> {
         match code {
             "ResourceNotFoundException" => (Reason::NotFound, not_found()),
             "ResourceExistsException" => (Reason::Conflict, Conflict::Exists.error()),
-            "InvalidRequestException" if mentions_deletion(message) => (Reason::Deleted, deleted()),
+            "InvalidRequestException" if mentions_deletion(message) => {
+                (Reason::Deleted, deleted_secret())
+            }
             "InvalidRequestException" => (Reason::InvalidRequest, invalid_state()),
             "InvalidParameterException" | "ValidationException" => (
                 Reason::InvalidParameter,
@@ -179,7 +181,7 @@ pub(crate) fn permanent_failure(error: &(dyn StdError + 'static)) -> Option<Erro
     if find_source(error) == Some(&BodyFailure::TooLarge) {
         return Some(answer_too_large());
     }
-    TlsFailure::find(error).map(tls_failed)
+    TlsFailure::find(error).map(tls_error)
 }
 
 /// The delay that the service asks for: in AWS's own header, in milliseconds, or in the standard

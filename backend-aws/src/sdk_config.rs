@@ -23,7 +23,7 @@ use crate::credentials::HeaderSafeProvider;
 use crate::error::PlainHttpRefused;
 use crate::http;
 use crate::settings::{CA_BUNDLE, ENDPOINT_URL, REGION, SERVICE_ENDPOINT_URL};
-use crate::suppress_events::{suppress_events, suppress_events_in};
+use strongroom_transport::{suppress_events, suppress_events_in};
 
 /// The SDK's own variable for the endpoint of AWS STS.
 const STS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL_STS";
@@ -100,7 +100,7 @@ async fn http_client(config: &AwsConfig) -> Result<SharedHttpClient> {
 /// The configuration of an application with bounds on the answers of servers.
 pub(crate) fn with_bounds(sdk: &SdkConfig) -> Result<SdkConfig> {
     let client = match sdk.http_client() {
-        Some(client) => http::bounded(client),
+        Some(client) => http::bound_answers(client),
         None => http::client(None).map_err(|problem| Error::config(vec![problem]))?,
     };
     Ok(sdk.to_builder().http_client(client).build())

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -44,7 +43,8 @@ const ONLY_VERSION: u64 = 1;
 pub struct EnvBackend {
     info: BackendInfo,
     naming: Naming,
-    file: Option<PathBuf>,
+    /// The `.env` file, as messages name it.
+    file: Option<String>,
     /// The variables of the file; empty without a file, `None` once closed.
     variables: RwLock<Option<DotenvVariables>>,
     /// The empty variables that a warning has named.
@@ -70,6 +70,7 @@ impl EnvBackend {
             .into_result()
             .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
         let naming = Naming::new(prefix.as_deref(), fallback);
+        let file = file.map(|file| FilePath::new(&file).to_string());
         let instance = instance(&naming, file.as_deref());
         let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
         info.alternatives = "the backend `hashicorp`, `aws` or `native`".into();
@@ -98,11 +99,11 @@ impl EnvBackend {
 
     /// The value of a variable. The environment comes first, also with an empty value.
     fn lookup(&self, name: &str, file: &DotenvVariables) -> Option<SecretValue> {
-        let (in_environment, in_file) = (in_environment(name), file.get(name));
-        let hides_file =
-            in_environment.is_some() && in_file.as_ref().is_some_and(|value| !value.is_empty());
-        let value = in_environment.or(in_file)?;
+        let in_environment = in_environment(name);
+        let is_from_file = in_environment.is_none();
+        let value = in_environment.or_else(|| file.get(name))?;
         if value.is_empty() {
+            let hides_file = !is_from_file && file.get(name).is_some_and(|value| !value.is_empty());
             self.report_empty(name, hides_file);
         }
         Some(value)
@@ -119,7 +120,7 @@ impl EnvBackend {
                 variable = name,
                 "the variable is empty in the environment, which hides its value in `{}`; unset it, or \
                  set it to the value",
-                FilePath::new(file)
+                file
             );
         } else {
             warn!(
@@ -133,7 +134,7 @@ impl EnvBackend {
         let location = self
             .file
             .as_deref()
-            .map(|file| format!(" in the environment or in `{}`", FilePath::new(file)))
+            .map(|file| format!(" in the environment or in `{file}`"))
             .unwrap_or_default();
         Error::new(ErrorKind::NotFound, format!("set {}{location}", variables(full, fallback)))
     }
@@ -168,7 +169,7 @@ impl Backend for EnvBackend {
             Ok(match &self.file {
                 None => health.detail("file", "none"),
                 Some(file) => health
-                    .detail("file", FilePath::new(file).to_string())
+                    .detail("file", file.clone())
                     .detail("file_variables", variables.len().to_string()),
             })
         })
@@ -186,8 +187,8 @@ fn variables(full: &str, fallback: Option<&str>) -> String {
     format!("the variable `{full}`{fallback}")
 }
 
-fn instance(naming: &Naming, file: Option<&Path>) -> String {
-    let file = file.map(|file| format!(" and of `{}`", FilePath::new(file))).unwrap_or_default();
+fn instance(naming: &Naming, file: Option<&str>) -> String {
+    let file = file.map(|file| format!(" and of `{file}`")).unwrap_or_default();
     let prefix = naming.prefix();
     let prefix = prefix.map(|prefix| format!(" that begin with `{prefix}`")).unwrap_or_default();
     format!("the variables of this process{file}{prefix}")

@@ -24,7 +24,7 @@
 //! - **Nothing is substituted.** `$` is a character like any other, in every form, and so is `\` except in
 //!   double quotes. `p@$$w0rd` is a password.
 //! - Quotes, `#` and blanks inside a bare value belong to it: `it's`, `a#b`, `two words`. A `#` after a blank
-//!   begins a comment, whatever it contains.
+//!   begins a comment, with any text in it.
 //! - A value in quotes may have several lines. A line break in it is LF, also where the file has CR LF.
 //! - Of two assignments to one name, the last counts; [`EnvBackend`](crate::EnvBackend) warns.
 //! - Everything else is [`Malformed`], where readers of such files differ most: a line without `=`; a quote

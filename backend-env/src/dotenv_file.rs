@@ -60,7 +60,7 @@ impl From<io::Error> for ReadError {
 
 type Contents = Result<Zeroizing<Vec<u8>>, ReadError>;
 
-/// Reads a file, a pipe or whatever else can be opened.
+/// Reads a file, a pipe or another thing that can be opened.
 pub(crate) async fn read(path: &Path, timeout: Duration) -> Contents {
     let (path, (reply, contents)) = (path.to_owned(), oneshot::channel());
     spawn(move || {

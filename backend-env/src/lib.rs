@@ -69,7 +69,7 @@
 //! # The `.env` file
 //!
 //! Read once, when the backend is opened, and never exported: child processes do not inherit it. A
-//! relative path starts at the working directory; no other directory is searched. Whatever can be
+//! relative path starts at the working directory; no other directory is searched. Anything that can be
 //! opened is read whole, on a thread of its own: also a pipe, such as `/dev/fd/63` of a shell's
 //! `<(…)`, whose writer has 30 s to finish. A pipe can be read only once, so an empty one is refused.
 //!

@@ -1,7 +1,6 @@
 //! Files with certificates and keys.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use reqwest::{Certificate, Identity};
@@ -51,7 +50,7 @@ impl CertificateFiles {
     pub(crate) fn read(&self) -> Contents {
         let mut hash = Sha256::new();
         let mut read = |file: &Path| {
-            let content = read_file(file);
+            let content = FilePath::new(file).read(MAX_LENGTH);
             match &content {
                 Ok(content) => {
                     hash.update([1]);
@@ -80,22 +79,6 @@ impl CertificateFiles {
         });
         if problems.is_empty() { Ok(Certificates { authorities, identity }) } else { Err(problems) }
     }
-}
-
-fn read_file(file: &Path) -> Content {
-    // Opening a pipe would block until another process writes to it.
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    // It has room for the whole file, so that it never grows and leaves no copy of a key behind.
-    let capacity = usize::try_from(metadata.len().min(MAX_LENGTH)).unwrap_or_default() + 64;
-    let mut content = Zeroizing::new(Vec::with_capacity(capacity));
-    let length = File::open(file)?.take(MAX_LENGTH + 1).read_to_end(&mut content)?;
-    if length as u64 > MAX_LENGTH {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(content)
 }
 
 /// The certificate authorities in a file, at least one.

@@ -1,7 +1,6 @@
 //! Reads credentials from files that an orchestrator replaces.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +12,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 /// The largest file that is read, in bytes.
-const MAX_LEN: usize = 64 * 1024;
+const MAX_LEN: u64 = 64 * 1024;
 /// How long a read may take, such as one from a network file system.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,7 +50,7 @@ impl CredentialReader {
         let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
-            let cause = format!("{} contains no text, or too much", FilePath::new(file));
+            let cause = format!("{} contains no text", FilePath::new(file));
             return Err(self.unusable(cause));
         }
         Ok(SecretString::from(text))
@@ -68,7 +67,7 @@ impl CredentialReader {
         // Reading may block: it must not hold up other tasks of the runtime.
         let read = tokio::task::spawn_blocking(move || {
             let _guard = guard;
-            read_file(&path)
+            FilePath::new(&path).read(MAX_LEN)
         });
         match timeout(READ_TIMEOUT, read).await {
             Ok(Ok(Ok(bytes))) => Ok(bytes),
@@ -101,27 +100,6 @@ impl Drop for ReadGuard {
     }
 }
 
-/// The content of a file; empty if the file is longer than a credential may be.
-fn read_file(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Opening a pipe would block until another process writes to it.
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut bytes = Zeroizing::new(vec![0; MAX_LEN + 1]);
-    let mut length = 0;
-    let mut file = File::open(file)?;
-    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(if length > MAX_LEN { 0 } else { length });
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -148,9 +126,10 @@ mod tests {
     #[tokio::test]
     async fn a_file_contains_one_word() {
         assert_eq!(read_content(Some(b" hunter2\n")).await.unwrap(), "hunter2");
-        let long = vec![b'x'; MAX_LEN];
-        assert_eq!(read_content(Some(&long)).await.unwrap().len(), MAX_LEN);
-        for content in [b"".as_slice(), b"hunter 2", b"\xff", &vec![b'x'; MAX_LEN + 1]] {
+        let max = usize::try_from(MAX_LEN).unwrap();
+        let long = vec![b'x'; max];
+        assert_eq!(read_content(Some(&long)).await.unwrap().len(), max);
+        for content in [b"".as_slice(), b"hunter 2", b"\xff", &vec![b'x'; max + 1]] {
             let error = read_content(Some(content)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthenticated);
             assert!(!error.is_temporary() && !error.to_string().contains("hunter"), "{error}");

@@ -87,7 +87,7 @@ pub(crate) fn not_found(store: &Path) -> Error {
 }
 
 /// The store at `store` holds the secret, but deleted.
-pub(crate) fn deleted(store: &Path) -> Error {
+pub(crate) fn deleted_secret(store: &Path) -> Error {
     Error::new(ErrorKind::NotFound, "undelete it, or write it again")
         .because(format!("it was deleted in the store {}", FilePath::new(store)))
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use strongroom_core::{Metadata, Result, SecretPath};
 
 use crate::crypto::MacKey;
-use crate::error::{deleted, from_sqlite, record_corrupt};
+use crate::error::{deleted_secret, from_sqlite, record_corrupt};
 use crate::record::{MacInput, RecordContext};
 
 /// The columns that [`SecretRow::from_row`] reads, in order, for use in `concat!`: a statement
@@ -76,7 +76,7 @@ impl SecretRow {
 
     /// Fails with `NotFound` for a deleted secret.
     pub(crate) fn ensure_not_deleted(self, store: &Path) -> Result<Self> {
-        if self.deleted_at.is_some() { Err(deleted(store)) } else { Ok(self) }
+        if self.deleted_at.is_some() { Err(deleted_secret(store)) } else { Ok(self) }
     }
 
     /// The associated data of one of this secret's versions.

@@ -6,6 +6,7 @@
 //! # Cargo features
 //! - `http`: [`ClientOptions`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
 //! - `runtime`: [`ensure_runtime`], over the crate `tokio`.
+//! - `suppress-events`: [`suppress_events`], over the crate `tracing`.
 //! - `tls`: [`TlsFailure`], over the crate `rustls`.
 //! - `url`: [`is_exposed`] and [`HttpsProxy`], over the crate `url`.
 
@@ -18,6 +19,8 @@ mod loopback;
 mod proxy;
 #[cfg(feature = "runtime")]
 mod runtime;
+#[cfg(feature = "suppress-events")]
+mod suppress_events;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -30,5 +33,7 @@ pub use self::loopback::is_loopback;
 pub use self::proxy::HttpsProxy;
 #[cfg(feature = "runtime")]
 pub use self::runtime::ensure_runtime;
+#[cfg(feature = "suppress-events")]
+pub use self::suppress_events::{suppress_events, suppress_events_in};
 #[cfg(feature = "tls")]
 pub use self::tls::TlsFailure;

@@ -57,7 +57,7 @@ struct BoundedClient(SharedHttpClient);
 struct BoundedConnector(SharedHttpConnector);
 
 /// Reads each answer of `client` whole, up to the limit for what it is.
-pub(crate) fn bounded(client: SharedHttpClient) -> SharedHttpClient {
+pub(crate) fn bound_answers(client: SharedHttpClient) -> SharedHttpClient {
     SharedHttpClient::new(BoundedClient(client))
 }
 

@@ -1,7 +1,5 @@
 //! Certificate authorities from a file, as in `AWS_CA_BUNDLE`.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
 
 use strongroom_core::FilePath;
@@ -22,30 +20,17 @@ const MAX_LENGTH: u64 = 4 * 1024 * 1024;
 pub(crate) async fn read_authorities(setting: &str, file: &Path) -> Result<Vec<u8>, String> {
     FilePath::new(file).check(setting).map_err(|error| error.problems().concat())?;
     let path = file.to_owned();
-    let read = spawn_blocking(move || read(&path)).await;
+    let read = spawn_blocking(move || FilePath::new(&path).read(MAX_LENGTH)).await;
     let problem = |problem: &str| format!("`{setting}`: {} {problem}", FilePath::new(file));
-    let pem = match read {
+    let mut pem = match read {
         Ok(Ok(pem)) => pem,
         Ok(Err(error)) => return Err(problem(&format!("cannot be read: {}", error.kind()))),
         Err(_) => return Err(problem("cannot be read")),
     };
     match check(&pem) {
-        Some(()) => Ok(pem),
+        Some(()) => Ok(std::mem::take(&mut *pem)),
         None => Err(problem("holds no certificate in PEM form, or one that cannot be used")),
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // Opening a pipe would block until another process writes to it.
-    if !path.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut pem = Vec::new();
-    File::open(path)?.take(MAX_LENGTH + 1).read_to_end(&mut pem)?;
-    if pem.len() as u64 > MAX_LENGTH {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(pem)
 }
 
 /// The SDK panics on certificates that fail this.

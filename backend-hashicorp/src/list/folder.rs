@@ -12,7 +12,7 @@ use crate::response::{ListedKeys, Response};
 
 /// How many names of a folder are kept. If a page needs more, the folder is read again.
 const MAX_NAMES: usize = 1_000;
-/// The longest name that is kept, in bytes: a longer one is no path, whatever follows.
+/// The longest name that is kept, in bytes: a longer one cannot be a path.
 const MAX_NAME_LEN: usize = 513;
 
 /// A folder that a listing walks through.

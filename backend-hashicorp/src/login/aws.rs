@@ -2,6 +2,7 @@
 //!
 //! See <https://developer.hashicorp.com/vault/docs/auth/aws#iam-auth-method>.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +13,12 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::Url;
 use serde::Serialize;
-use strongroom_core::{Error, ErrorKind, Result, SecretValue};
+use strongroom_core::{Error, ErrorKind, Problems, Result, SecretValue};
+use strongroom_transport::{is_exposed, suppress_events};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
-use tracing::instrument::WithSubscriber as _;
-use tracing::subscriber::NoSubscriber;
 use zeroize::Zeroizing;
 
 use super::method::LoginMethod;
@@ -66,13 +67,14 @@ impl AwsMethod {
     }
 
     async fn credentials(&self) -> Result<aws_credential_types::Credentials> {
+        check_endpoints(|name| std::env::var_os(name))?;
         let find = async {
             let chain =
                 self.credentials.get_or_init(|| DefaultCredentialsChain::builder().build()).await;
             chain.provide_credentials().await
         };
         // The library logs what a program or an endpoint has printed, and its error may quote it.
-        let found = timeout(CREDENTIALS_TIMEOUT, find.with_subscriber(NoSubscriber::new())).await;
+        let found = timeout(CREDENTIALS_TIMEOUT, suppress_events(Box::pin(find))).await;
         found.ok().and_then(Result::ok).ok_or_else(|| {
             unauthenticated(
                 "no AWS credentials were found for the login",
@@ -115,6 +117,23 @@ impl AwsMethod {
     }
 }
 
+/// Rejects endpoints in the environment to which the libraries of AWS would send a web-identity token
+/// without TLS, or on which they panic.
+fn check_endpoints(variable: impl Fn(&str) -> Option<OsString>) -> Result<()> {
+    let mut problems = Problems::new();
+    for name in ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"] {
+        let Some(url) = variable(name) else { continue };
+        match Url::parse(&url.to_string_lossy()) {
+            Err(_) => problems.add(format!("`{name}` is not a URL; unset it or correct it")),
+            Ok(url) if is_exposed(&url) => problems.add(format!(
+                "`{name}` is plain http to another host, which shows credentials to the network; use https"
+            )),
+            Ok(_) => {}
+        }
+    }
+    problems.into_result()
+}
+
 #[async_trait]
 impl LoginMethod for AwsMethod {
     async fn request(&self, _http: &Http) -> Result<Request> {
@@ -149,5 +168,28 @@ impl fmt::Debug for AwsMethod {
             .field("login", &self.login)
             .field("role", &self.role)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, url: &str) -> Result<()> {
+        check_endpoints(|variable| (variable == name).then(|| url.into()))
+    }
+
+    #[test]
+    fn an_endpoint_without_tls_or_without_a_url_is_rejected() {
+        for name in ["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"] {
+            check(name, "https://sts.eu-central-1.amazonaws.com").unwrap();
+            check(name, "http://127.0.0.1:4566").unwrap();
+            for url in ["http://sts.example.com", "", "sts.example.com"] {
+                let error = check(name, url).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+                assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
+            }
+        }
+        check("AWS_REGION", "").unwrap();
     }
 }

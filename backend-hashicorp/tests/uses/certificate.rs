@@ -72,7 +72,7 @@ async fn logs_in_with_the_certificate_of_the_connection() {
     assert_eq!(read(&open(config.clone()).await, &path("key")).await.unwrap(), "kept");
     config.auth_role = Some("app".into());
     assert_eq!(read(&open(config.clone()).await, &path("key")).await.unwrap(), "kept");
-    config.auth_role = Some("nobody".into());
+    config.auth_role = Some("unknown".into());
     let error = read(&open(config).await, &path("key")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
     assert!(error.advice().contains("`HashicorpConfig::client_cert`"), "{error}");
@@ -136,7 +136,7 @@ async fn a_renewed_authority_is_trusted_with_the_first_request_that_needs_it() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let other = Authority::new("Authority of nobody");
+    let other = Authority::new("Another authority");
     files.write("ca.pem", other.pem());
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let error = read(&backend, &path("key")).await.unwrap_err();

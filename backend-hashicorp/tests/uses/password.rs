@@ -34,7 +34,7 @@ async fn logs_in_with_a_password_and_with_the_one_that_is_in_the_file() {
     let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
     assert!(error.advice().contains("`Password::File`"), "{error}");
 
-    for (name, password) in [("app.one", CANARY), ("nobody", password.as_str())] {
+    for (name, password) in [("app.one", CANARY), ("unknown", password.as_str())] {
         let config = with(name, Password::Text(password.to_owned().into()));
         let result = read(&open(config).await, &path("key")).await;
         let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);

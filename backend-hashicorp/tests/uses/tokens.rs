@@ -154,7 +154,7 @@ async fn logs_in_as_a_kubernetes_service_account() {
         let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
         assert!(error.advice().contains("`HashicorpConfig::auth_role`"), "{error}");
     }
-    config.auth_role = Some("nobody".into());
+    config.auth_role = Some("unknown".into());
     let result = read(&open(config).await, &path("key")).await;
     expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
 }

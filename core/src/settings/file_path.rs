@@ -1,7 +1,11 @@
 //! Settings that name files, whose value may be a secret that belongs into the file.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use crate::{Error, EscapedText, Result};
 
@@ -91,6 +95,38 @@ impl<'a> FilePath<'a> {
             "`{setting}` names no file that exists, and may be something else than a path, so it is not \
              shown: to create the file, give its absolute path, or begin the path with `./`"
         )]))
+    }
+
+    /// Reads the file, up to `max` bytes. The buffer is wiped, and never grows, so it leaves no copy
+    /// behind. It blocks, also for long if a file system does not answer.
+    ///
+    /// # Errors
+    /// Those of reading; [`InvalidInput`](io::ErrorKind::InvalidInput) unless it is a regular file, since
+    /// opening a pipe would block until another process writes to it;
+    /// [`FileTooLarge`](io::ErrorKind::FileTooLarge).
+    pub fn read(&self, max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+        if !self.0.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let file = File::open(self.0)?;
+        let length = file.metadata()?.len().min(max);
+        let mut content = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or_default() + 1]);
+        let mut filled = 0;
+        let mut file = file.take(max + 1);
+        while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read(rest) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if filled == content.len() {
+            // It is longer than allowed, or has grown since.
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        content.truncate(filled);
+        Ok(content)
     }
 
     fn is_shown(&self) -> bool {
@@ -249,7 +285,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_exists_is_a_path_whatever_its_name() {
+    fn reads_regular_files_up_to_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        for length in [0, 1, 63, 64] {
+            std::fs::write(&path, vec![b'x'; length]).unwrap();
+            assert_eq!(FilePath::new(&path).read(64).unwrap().len(), length);
+        }
+        std::fs::write(&path, [b'x'; 65]).unwrap();
+        for (path, kind) in [
+            (path.as_path(), io::ErrorKind::FileTooLarge),
+            (folder.path(), io::ErrorKind::InvalidInput),
+            (Path::new("/dev/zero"), io::ErrorKind::InvalidInput),
+            (&folder.path().join("missing"), io::ErrorKind::NotFound),
+        ] {
+            assert_eq!(FilePath::new(path).read(64).unwrap_err().kind(), kind, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_exists_is_a_path_with_any_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k7xP2m9QvR4tY8wZ1aB3cD5eF6gH7iJ8=");
         assert!(FilePath::new(&path).check(KEY).is_err());

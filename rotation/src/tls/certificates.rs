@@ -1,8 +1,7 @@
 //! Certificates and private keys in PEM, in memory or in files.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::PathBuf;
 
 use strongroom_core::{FilePath, Result, SecretValue};
@@ -86,16 +85,8 @@ impl PemSource {
             Self::Memory(pem) => return Ok(pem.clone()),
             Self::File(path) => path,
         };
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        if length > MAX_FILE {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        // It has room for the whole file, so that it never grows and leaves no copy behind.
-        let capacity = usize::try_from(length).unwrap_or_default() + 64;
-        let mut content = Vec::with_capacity(capacity);
-        file.take(MAX_FILE).read_to_end(&mut content)?;
-        Ok(SecretValue::from(content))
+        let mut content = FilePath::new(path).read(MAX_FILE)?;
+        Ok(SecretValue::from(std::mem::take(&mut *content)))
     }
 
     /// The name of a field, with the file that it names.

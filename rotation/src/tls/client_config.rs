@@ -61,11 +61,11 @@ impl TlsConfig {
         let client = self.client_certificate.iter();
         let client =
             client.flat_map(|client| [(&client.certificate, CLIENT), (&client.key, CLIENT)]);
-        let checks = ca.chain(client).map(|(source, field)| source.check(field));
-        if checks.filter(|check| problems.collect(check.clone()).is_none()).count() > 0 {
-            return None;
+        let mut are_paths = true;
+        for (source, field) in ca.chain(client) {
+            are_paths &= problems.collect(source.check(field)).is_some();
         }
-        self.build(self.read_contents(), problems)
+        if are_paths { self.build(self.read_contents(), problems) } else { None }
     }
 
     /// Reads all files. It blocks.

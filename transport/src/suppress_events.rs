@@ -1,6 +1,6 @@
-//! Hides the SDK's own `tracing` events, because some of them show credentials.
+//! Hides the `tracing` events of AWS's libraries, because some of them show credentials.
 //!
-//! At `WARN`, the SDK logs STS answers that it cannot parse, what a credential process writes to its
+//! At `WARN`, they log STS answers that it cannot parse, what a credential process writes to its
 //! standard error, and lines of malformed configuration files; at `TRACE`, the tokens of the instance
 //! metadata service and of single sign-on.
 
@@ -8,7 +8,7 @@ use tracing::instrument::WithSubscriber as _;
 use tracing::subscriber::{self, NoSubscriber};
 
 /// Runs a future of the SDK without its events.
-pub(crate) async fn suppress_events<F: Future>(future: F) -> F::Output {
+pub async fn suppress_events<F: Future>(future: F) -> F::Output {
     if has_no_subscriber() {
         return future.await;
     }
@@ -16,7 +16,7 @@ pub(crate) async fn suppress_events<F: Future>(future: F) -> F::Output {
 }
 
 /// Runs synchronous code of the SDK without its events.
-pub(crate) fn suppress_events_in<T>(work: impl FnOnce() -> T) -> T {
+pub fn suppress_events_in<T>(work: impl FnOnce() -> T) -> T {
     if has_no_subscriber() { work() } else { subscriber::with_default(NoSubscriber::new(), work) }
 }
 

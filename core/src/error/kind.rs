@@ -1,0 +1,142 @@
+//! What kind of error it is, and which operation failed.
+
+use std::fmt;
+
+#[cfg(doc)]
+use super::Error;
+
+/// The kind of an error, with the same meaning on every backend.
+///
+/// Match on the kind to decide what to do; print the [`Error`] to tell a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No readable secret at this path or version: never written, deleted or destroyed.
+    NotFound,
+    /// The secret exists, but its value has no such field.
+    FieldNotFound,
+    /// The secret's expiry has passed. The store keeps its value, but does not return it.
+    Expired,
+    /// The store has authenticated the caller and does not permit the call.
+    Denied,
+    /// The store does not accept the credentials (or, for the native store, the key).
+    Unauthenticated,
+    /// The condition of a `put` did not hold; nothing was written.
+    Conflict,
+    /// The stored data fails authentication or cannot be parsed: it is damaged or was tampered with.
+    Corrupt,
+    /// This backend, or this version of it, lacks the operation.
+    Unsupported,
+    /// An argument is invalid: a malformed path, a value over a limit, too many tags.
+    InvalidInput,
+    /// The value is intact, but not of the requested type: not text, not a JSON object, not a `T`.
+    WrongType,
+    /// The configuration is incomplete or contradicts itself; the error names every problem.
+    Config,
+    /// The store cannot be reached or cannot serve now: down, sealed, locked, disk full.
+    Unavailable,
+    /// The store limits the rate of requests.
+    RateLimited,
+    /// The store did not answer within the time limit.
+    Timeout,
+    /// The manager or the backend has been closed.
+    Closed,
+    /// A defect in Strongroom. Please report it.
+    Internal,
+}
+
+impl ErrorKind {
+    /// The kind as a phrase, as [`Error`]'s `Display` shows it.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found",
+            Self::FieldNotFound => "field not found",
+            Self::Expired => "expired",
+            Self::Denied => "permission denied",
+            Self::Unauthenticated => "not authenticated",
+            Self::Conflict => "conflict",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "not supported",
+            Self::InvalidInput => "invalid input",
+            Self::WrongType => "wrong type",
+            Self::Config => "configuration error",
+            Self::Unavailable => "store unavailable",
+            Self::RateLimited => "rate limited",
+            Self::Timeout => "timed out",
+            Self::Closed => "closed",
+            Self::Internal => "internal error",
+        }
+    }
+
+    pub(super) const fn is_temporary(self) -> bool {
+        matches!(self, Self::Unavailable | Self::RateLimited | Self::Timeout)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.phrase())
+    }
+}
+
+/// The operation that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Opening a backend.
+    Open,
+    /// Reading the active or a chosen version.
+    Get,
+    /// Writing a new version.
+    Put,
+    /// Deleting a secret, recoverably where the store can.
+    Delete,
+    /// Restoring a deleted secret.
+    Undelete,
+    /// Removing a secret and all its versions irreversibly.
+    Destroy,
+    /// Listing paths.
+    List,
+    /// Listing the versions of a secret.
+    Versions,
+    /// Making an earlier version the active one.
+    Rollback,
+    /// Reading metadata.
+    Describe,
+    /// Changing metadata.
+    Annotate,
+    /// Rotation by the store.
+    Rotate,
+    /// Checking the health of the store.
+    Health,
+    /// Closing a backend.
+    Close,
+}
+
+impl Operation {
+    pub(super) const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Open => ("open", ""),
+            Self::Get => ("get", "from"),
+            Self::Put => ("put", "in"),
+            Self::Delete => ("delete", "in"),
+            Self::Undelete => ("undelete", "in"),
+            Self::Destroy => ("destroy", "in"),
+            Self::List => ("list", "from"),
+            Self::Versions => ("list versions of", "in"),
+            Self::Rollback => ("roll back", "in"),
+            Self::Describe => ("describe", "in"),
+            Self::Annotate => ("annotate", "in"),
+            Self::Rotate => ("rotate", "in"),
+            Self::Health => ("check health of", ""),
+            Self::Close => ("close", ""),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words().0)
+    }
+}
