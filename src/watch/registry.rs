@@ -61,9 +61,9 @@ impl WatchRegistry {
         }
     }
 
-    /// The states that have handles.
-    pub(super) fn states(&self) -> Vec<Arc<WatchState>> {
-        self.lock().states.values().filter_map(Weak::upgrade).collect()
+    /// All states. Those without handles cannot be upgraded.
+    pub(super) fn states(&self) -> Vec<Weak<WatchState>> {
+        self.lock().states.values().cloned().collect()
     }
 
     pub(super) fn has_handles(&self) -> bool {

@@ -54,12 +54,12 @@ impl SuspendWatcher {
             let states = shared.watches.states();
             drop(shared);
             if is_long {
-                for state in &states {
+                for state in states.iter().filter_map(Weak::upgrade) {
                     state.mark_stale();
                 }
             }
             for states in states.chunks(AT_ONCE) {
-                for state in states {
+                for state in states.iter().filter_map(Weak::upgrade) {
                     state.wakeup.notify_one();
                 }
                 tokio::time::sleep(PAUSE).await;
