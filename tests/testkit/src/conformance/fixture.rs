@@ -19,6 +19,7 @@ pub struct Fixture {
     backend: Arc<dyn Backend>,
     prefix: SecretPath,
     kept: Vec<Box<dyn Any + Send + Sync>>,
+    has_version_times: bool,
 }
 
 impl Fixture {
@@ -29,13 +30,26 @@ impl Fixture {
     #[must_use]
     pub fn new(backend: impl Backend) -> Self {
         let prefix = SecretPath::parse(Self::DEFAULT_PREFIX).unwrap();
-        Self { backend: Arc::new(Witnessed::new(backend)), prefix, kept: Vec::new() }
+        Self {
+            backend: Arc::new(Witnessed::new(backend)),
+            prefix,
+            kept: Vec::new(),
+            has_version_times: true,
+        }
     }
 
     /// Uses the paths below `prefix`, which differs for each case that shares a server.
     #[must_use]
     pub fn below(mut self, prefix: SecretPath) -> Self {
         self.prefix = prefix;
+        self
+    }
+
+    /// Compares states without the times of versions: a server that gives the time of the request for
+    /// them gives two times for one version.
+    #[must_use]
+    pub fn without_version_times(mut self) -> Self {
+        self.has_version_times = false;
         self
     }
 
@@ -181,11 +195,15 @@ impl Fixture {
     pub async fn state(&self, path: &str) -> State {
         let path = self.path(path);
         let value = self.backend.get(&path, &VersionSelector::Active).await;
+        let mut versions = self.backend.versions(&path).await.map_err(|error| error.kind());
+        if !self.has_version_times {
+            versions.iter_mut().flatten().for_each(|info| info.created_at = None);
+        }
         State {
             value: value
                 .map(|secret| (secret.version().clone(), secret.value().clone()))
                 .map_err(|error| error.kind()),
-            versions: self.backend.versions(&path).await.map_err(|error| error.kind()),
+            versions,
             description: self.backend.describe(&path).await.map_err(|error| error.kind()),
         }
     }
