@@ -35,6 +35,7 @@ pub struct SecretsManagerBuilder {
     store: Store,
     policy: Option<ReadPolicy>,
     declared: Vec<Declared>,
+    check_later: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +49,12 @@ impl SecretsManager {
     /// Starts to build a manager. Unless a store is given, the environment of this process describes
     /// it.
     pub fn builder() -> SecretsManagerBuilder {
-        SecretsManagerBuilder { store: Store::Environment, policy: None, declared: Vec::new() }
+        SecretsManagerBuilder {
+            store: Store::Environment,
+            policy: None,
+            declared: Vec::new(),
+            check_later: false,
+        }
     }
 }
 
@@ -78,6 +84,13 @@ impl SecretsManagerBuilder {
         self
     }
 
+    /// Opens the store without reading the declared secrets; their defaults apply.
+    /// [`SecretsManager::check_declared`] reads them. For tools that write the secrets of a service.
+    pub fn check_later(mut self) -> Self {
+        self.check_later = true;
+        self
+    }
+
     /// Opens the store and checks the declared secrets.
     ///
     /// # Errors
@@ -85,7 +98,7 @@ impl SecretsManagerBuilder {
     /// with every declared secret that is missing, malformed or cannot be read; otherwise the
     /// [`Error`] of opening the store.
     pub async fn build(self) -> Result<SecretsManager> {
-        let Self { store, policy, declared } = self;
+        let Self { store, policy, declared, check_later } = self;
         let mut problems = Problems::new();
         if let Some(policy) = &policy {
             problems.collect(policy.validate());
@@ -111,8 +124,11 @@ impl SecretsManagerBuilder {
         if let Some(note) = note {
             let _ = secrets.shared.default_backend_note.set(note);
         }
-        let defaults = declarations.check(&secrets).await?;
-        let _ = secrets.shared.defaults.set(defaults);
+        if !check_later {
+            declarations.require(&secrets).await?;
+        }
+        let _ = secrets.shared.defaults.set(declarations.defaults());
+        let _ = secrets.shared.declarations.set(declarations);
         Ok(secrets)
     }
 }
@@ -135,6 +151,7 @@ mod tests {
     use strongroom_core::MemoryBackend;
 
     use super::*;
+    use crate::DeclaredStatus::{Absent, Default, Malformed, Missing, Present};
 
     #[tokio::test]
     async fn names_all_problems_of_configuration_policy_and_declarations_at_once() {
@@ -164,6 +181,33 @@ mod tests {
             assert_eq!(secrets.shared.policy, policy);
             assert_eq!(builder.build().await.unwrap().shared.policy.retries, 5);
         }
+    }
+
+    #[tokio::test]
+    async fn a_later_check_tells_the_state_of_each_declared_secret() {
+        let secrets = SecretsManager::builder()
+            .backend(MemoryBackend::new())
+            .declare(Declared::required("app/key").pattern("^sk-"))
+            .declare(Declared::optional("app/model").default_value("gpt-5"))
+            .declare(Declared::optional("app/note"))
+            .check_later()
+            .build()
+            .await
+            .unwrap();
+        assert_eq!(secrets.get("app/model").await.unwrap().expose_text().unwrap(), "gpt-5");
+        // Declarations name secrets in full, in any namespace.
+        let app = secrets.namespace("app").unwrap();
+        let check = async || {
+            let states = app.check_declared().await.unwrap();
+            states.iter().map(|state| state.status).collect::<Vec<_>>()
+        };
+        assert_eq!(check().await, [Missing, Default, Absent]);
+        secrets.put("app/key", "hunter2").await.unwrap();
+        secrets.put("app/model", "gpt-6").await.unwrap();
+        assert_eq!(check().await, [Malformed, Present, Absent]);
+        secrets.put("app/key", "sk-1").await.unwrap();
+        let states = app.check_declared().await.unwrap();
+        assert!(states.iter().all(|state| state.problem.is_none()), "{states:?}");
     }
 
     #[tokio::test]

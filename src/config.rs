@@ -1,7 +1,11 @@
 //! Which store a service uses, and how it is reached.
 
+use std::path::Path;
+
 use serde::{Deserialize, Deserializer};
-use strongroom_core::{Error, ExposeSecret, Problems, Result, Setting, Settings, SettingsSource};
+use strongroom_core::{
+    Error, ExposeSecret, Problems, Result, Setting, SettingKind, Settings, SettingsSource,
+};
 
 use crate::backends::{self, BACKEND, BackendConfig, KINDS, SETTINGS};
 use crate::config_value::ConfigValue;
@@ -81,13 +85,25 @@ impl Config {
     /// let config = strongroom::Config::new().set("backend", "native").set("native_key", "…");
     /// ```
     #[must_use]
-    pub fn set(mut self, name: &str, value: &str) -> Self {
-        match suggest::find(name) {
+    pub fn set(self, name: &str, value: &str) -> Self {
+        self.set_as(name, name, value)
+    }
+
+    /// Sets or replaces a setting that the caller gave in another way, such as with an option of a command
+    /// line; errors call it `name`.
+    ///
+    /// # Examples
+    /// ```
+    /// let config = strongroom::Config::from_env().set_as("backend", "--backend", "native");
+    /// ```
+    #[must_use]
+    pub fn set_as(mut self, setting: &str, name: &str, value: &str) -> Self {
+        match suggest::find(setting) {
             Some(_) if value.is_empty() => {
                 self.problems.add(format!("`{name}` is empty; remove it or give it a value"));
             }
             Some(setting) => self.settings.set_by_name(setting, name, value),
-            None => self.problems.add(suggest::unknown_setting(name)),
+            None => self.problems.add(suggest::unknown_setting(setting)),
         }
         self
     }
@@ -97,6 +113,26 @@ impl Config {
     pub fn declare(mut self, declared: Declared) -> Self {
         self.declared.push(declared);
         self
+    }
+
+    /// The names of all settings that are set, as they were given.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        suggest::settings()
+            .filter(|setting| self.settings.contains(setting))
+            .map(|setting| self.name(setting))
+    }
+
+    /// The files that settings name, each with the name of its setting as it was given.
+    pub fn files(&self) -> impl Iterator<Item = (String, &Path)> {
+        let is_file = |setting: &&Setting| setting.kind() == SettingKind::File;
+        suggest::settings().filter(is_file).filter_map(|setting| {
+            let file = self.settings.expose_value(setting)?;
+            Some((self.name(setting), Path::new(file)))
+        })
+    }
+
+    fn name(&self, setting: &Setting) -> String {
+        self.settings.names(SETTINGS).name(setting).into_owned()
     }
 
     /// Checks everything; reads no files.
@@ -134,8 +170,9 @@ fn default_backend_note(settings: &Settings) -> Option<String> {
     let note = format!("`{BACKEND}` is not set, so the backend is `{default}`");
     let others = KINDS.iter().filter(|kind| kind.name != default);
     let set = others.filter_map(|kind| {
-        let setting = kind.settings?.iter().find(|setting| settings.contains(setting))?;
-        Some((setting, kind.name))
+        let table = kind.settings?;
+        let setting = table.iter().find(|setting| settings.contains(setting))?;
+        Some((settings.names(table).name(setting).into_owned(), kind.name))
     });
     Some(match set.into_iter().next() {
         Some((setting, kind)) => format!(

@@ -1,6 +1,7 @@
 //! Secrets that a service declares, so that a missing or malformed one is reported at startup.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use regex_lite::Regex;
 use strongroom_core::{
@@ -105,6 +106,38 @@ impl Declared {
     }
 }
 
+/// What the store has of a declared secret, without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeclaredState {
+    /// The path.
+    pub path: SecretPath,
+    /// Whether the service needs it.
+    pub required: bool,
+    /// What the store has.
+    pub status: DeclaredStatus,
+    /// What is wrong and what to do, for a person; `None` if nothing is wrong.
+    pub problem: Option<String>,
+}
+
+/// Whether the store has a declared secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeclaredStatus {
+    /// The store has it, and it matches its pattern.
+    Present,
+    /// The store does not have it; its default is used.
+    Default,
+    /// The store does not have it, and it is optional.
+    Absent,
+    /// The store does not have it, and it is required.
+    Missing,
+    /// It does not match its pattern.
+    Malformed,
+    /// It cannot be read, for this reason.
+    Unreadable(ErrorKind),
+}
+
 /// Declarations with valid paths and patterns.
 #[derive(Debug, Default)]
 pub(crate) struct Declarations(Vec<Declaration>);
@@ -143,29 +176,68 @@ impl Declarations {
         Self(declarations)
     }
 
-    /// Reads and checks every declared secret, and returns the defaults.
+    /// The values that `get` returns while the store has no such secret.
+    pub(crate) fn defaults(&self) -> BTreeMap<SecretPath, SecretValue> {
+        let with_default = |declaration: &Declaration| {
+            Some((declaration.path.clone(), declaration.default_value.clone()?))
+        };
+        self.0.iter().filter_map(with_default).collect()
+    }
+
+    fn paths(&self) -> Vec<SecretPath> {
+        self.0.iter().map(|declaration| declaration.path.clone()).collect()
+    }
+
+    /// Checks what reading every declared secret has given.
     ///
     /// # Errors
-    /// `Config` with every secret that is missing, malformed or cannot be read. An error that concerns
-    /// the whole store, or is temporary, is returned as it is.
-    pub(crate) async fn check(
-        self,
+    /// An error that concerns the whole store, or is temporary.
+    fn check(
+        &self,
         secrets: &SecretsManager,
-    ) -> Result<BTreeMap<SecretPath, SecretValue>> {
-        let backend = &*secrets.shared.backend;
-        let paths: Vec<_> = self.0.iter().map(|declaration| declaration.path.clone()).collect();
-        let mut problems = Problems::new();
-        for (declaration, result) in self.0.iter().zip(secrets.get_many(&paths).await) {
-            match result {
-                Ok(secret) => declaration.check_pattern(&secret, backend, &mut problems),
+        reads: Vec<Result<Secret>>,
+    ) -> Result<Vec<DeclaredState>> {
+        let mut states = Vec::with_capacity(reads.len());
+        for (declaration, result) in self.0.iter().zip(reads) {
+            let (status, problem) = match result {
+                Ok(secret) => declaration.check_pattern(&secret, &*secrets.shared.backend),
                 Err(error) if is_about_the_store(&error) => return Err(error),
-                Err(error) => declaration.check_absence(&error, secrets, &mut problems),
+                Err(error) => declaration.check_absence(&error, secrets),
+            };
+            let Declaration { path, required, .. } = declaration;
+            states.push(DeclaredState { path: path.clone(), required: *required, status, problem });
+        }
+        Ok(states)
+    }
+
+    /// Reads and checks every declared secret.
+    ///
+    /// # Errors
+    /// `Config` with every secret that is missing, malformed or cannot be read; otherwise as
+    /// [`check`](Self::check).
+    pub(crate) async fn require(&self, secrets: &SecretsManager) -> Result<()> {
+        let reads = secrets.get_many(&self.paths()).await;
+        let mut problems = Problems::new();
+        for state in self.check(secrets, reads)? {
+            if let Some(problem) = state.problem {
+                problems.add(problem);
             }
         }
-        problems.into_result()?;
-        let with_default =
-            |declaration: Declaration| Some((declaration.path, declaration.default_value?));
-        Ok(self.0.into_iter().filter_map(with_default).collect())
+        problems.into_result()
+    }
+}
+
+impl SecretsManager {
+    /// Reads every declared secret again and tells which of them the store has, without their values.
+    ///
+    /// # Errors
+    /// An error that concerns the whole store, such as [`ErrorKind::Unauthenticated`], or a temporary one.
+    pub async fn check_declared(&self) -> Result<Vec<DeclaredState>> {
+        let Some(declarations) = self.shared.declarations.get() else { return Ok(Vec::new()) };
+        // Declarations name secrets in full.
+        let secrets = Self { shared: Arc::clone(&self.shared), namespace: None };
+        let reads = secrets.read_many_fresh(&declarations.paths()).await;
+        declarations.check(&secrets, reads)
     }
 }
 
@@ -174,32 +246,48 @@ fn is_about_the_store(error: &Error) -> bool {
 }
 
 impl Declaration {
-    fn check_absence(&self, error: &Error, secrets: &SecretsManager, problems: &mut Problems) {
+    fn check_absence(
+        &self,
+        error: &Error,
+        secrets: &SecretsManager,
+    ) -> (DeclaredStatus, Option<String>) {
         let Self { path, required, default_value, .. } = self;
         let location = secrets.shared.backend.locate(path);
         match error.kind() {
             ErrorKind::NotFound if *required && default_value.is_none() => {
                 let note = secrets.shared.default_backend_note.get();
                 let note = note.map_or_else(String::new, |note| format!("; {note}"));
-                problems.add(format!("`{path}` is missing: set {location}{note}"));
+                let problem = format!("`{path}` is missing: set {location}{note}");
+                (DeclaredStatus::Missing, Some(problem))
             }
-            ErrorKind::NotFound => {}
-            kind => problems.add(format!(
-                "`{path}` cannot be read: {kind}; {}; it is {location}",
-                error.advice()
-            )),
+            ErrorKind::NotFound if default_value.is_some() => (DeclaredStatus::Default, None),
+            ErrorKind::NotFound => (DeclaredStatus::Absent, None),
+            kind => {
+                let advice = error.advice();
+                let problem =
+                    format!("`{path}` cannot be read: {kind}; {advice}; it is {location}");
+                (DeclaredStatus::Unreadable(kind), Some(problem))
+            }
         }
     }
 
-    fn check_pattern(&self, secret: &Secret, backend: &dyn Backend, problems: &mut Problems) {
-        let Some(pattern) = &self.pattern else { return };
-        if !secret.expose_text().is_ok_and(|text| pattern.is_match(text)) {
-            let location = backend.locate(&self.path);
-            problems.add(format!(
-                "`{}` does not match the pattern `{}`: correct {location}",
-                self.path,
-                pattern.as_str()
-            ));
+    fn check_pattern(
+        &self,
+        secret: &Secret,
+        backend: &dyn Backend,
+    ) -> (DeclaredStatus, Option<String>) {
+        let matches = |pattern: &Regex| secret.expose_text().is_ok_and(|t| pattern.is_match(t));
+        match &self.pattern {
+            Some(pattern) if !matches(pattern) => {
+                let location = backend.locate(&self.path);
+                let problem = format!(
+                    "`{}` does not match the pattern `{}`: correct {location}",
+                    self.path,
+                    pattern.as_str()
+                );
+                (DeclaredStatus::Malformed, Some(problem))
+            }
+            _ => (DeclaredStatus::Present, None),
         }
     }
 }
@@ -249,7 +337,7 @@ mod tests {
         let mut problems = Problems::new();
         let declarations = Declarations::validate(declared, &mut problems);
         problems.into_result().unwrap();
-        declarations.check(&secrets).await.unwrap_err()
+        declarations.require(&secrets).await.unwrap_err()
     }
 
     #[tokio::test]

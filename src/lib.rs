@@ -22,6 +22,8 @@
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
+//! - `redact`: a redactor of known values in streams and a scanner for files, in the module `redact`.
+//!   `redact-tracing` adds a writer for `tracing_subscriber::fmt`.
 //! - `rotation`: keys that are replaced before they expire, in the module `rotation`. Each of the following
 //!   features brings it with it:
 //!   - `rotation-http`: an issuer of keys with an HTTP API.
@@ -50,6 +52,7 @@ mod config_value;
 mod declared;
 mod error;
 mod expiry;
+mod import;
 mod inspect;
 mod listing;
 mod load;
@@ -75,7 +78,8 @@ mod write_guard;
 
 pub use builder::SecretsManagerBuilder;
 pub use config::Config;
-pub use declared::Declared;
+pub use declared::{Declared, DeclaredState, DeclaredStatus};
+pub use import::{ImportOptions, ImportOutcome, ImportReport, ImportedSecret};
 pub use listing::Listing;
 pub use manager::SecretsManager;
 pub use options::ReadOptions;
@@ -87,6 +91,8 @@ pub use strongroom_core::{
     SecretPath, SecretString, SecretValue, Setting, SettingKind, SettingNames, Settings,
     SettingsSource, Tier, ValueFormat, Version, VersionInfo, VersionSelector, async_trait,
 };
+#[cfg(feature = "redact")]
+pub use strongroom_redact as redact;
 #[cfg(feature = "rotation")]
 pub use strongroom_rotation as rotation;
 pub use watch::{Current, SecretHandle};

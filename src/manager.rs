@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 #[cfg(doc)]
 use strongroom_core::Secret;
@@ -122,6 +123,13 @@ impl SecretsManager {
     #[must_use]
     pub fn backend(&self) -> &BackendInfo {
         self.shared.backend.info()
+    }
+
+    /// How often a handle reads its secret from the store, unless a lease asks for it sooner:
+    /// [`ReadPolicy::watch_interval`](crate::ReadPolicy::watch_interval), or what follows from the cache.
+    #[must_use]
+    pub fn watch_interval(&self) -> Duration {
+        self.shared.policy.watch_interval_of(self.backend())
     }
 
     /// Closes the store and empties the cache, for this manager and all its clones. From its beginning on, other

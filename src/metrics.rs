@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram, counter, histogram};
-use strongroom_core::{BackendInfo, Error};
+use strongroom_core::{BackendInfo, Error, ForkGuard};
 
 use crate::error::panicked;
 
@@ -37,6 +37,7 @@ pub(crate) struct StoreMetrics {
     refreshes: Counter,
     stale: Counter,
     latency: Histogram,
+    fork_guard: ForkGuard,
 }
 
 impl StoreMetrics {
@@ -50,6 +51,7 @@ impl StoreMetrics {
             refreshes: counter!("strongroom_refreshes_total", "backend" => backend),
             stale: counter!("strongroom_stale_reads_total", "backend" => backend),
             latency: histogram!("strongroom_store_seconds", "backend" => backend),
+            fork_guard: ForkGuard::new(),
         }
     }
 
@@ -65,14 +67,17 @@ impl StoreMetrics {
         counter.increment(1);
     }
 
-    /// Makes a request to the store: times it, counts its error, and turns a panic of the backend
-    /// into one.
+    /// Makes a request to the store, unless this process was forked after it was opened: times the request, counts
+    /// its error, and turns a panic of the backend into one.
     pub(crate) async fn call<T, F: Future<Output = Result<T, Error>>>(
         &self,
         request: impl FnOnce() -> F,
     ) -> Result<T, Error> {
         let mut timer = RequestTimer { metrics: self, start: Instant::now(), is_complete: false };
-        let request = AssertUnwindSafe(async { request().await });
+        let request = AssertUnwindSafe(async {
+            self.fork_guard.check()?;
+            request().await
+        });
         let result = request.catch_unwind().await.unwrap_or_else(|_| Err(panicked()));
         timer.is_complete = true;
         drop(timer);

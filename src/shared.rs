@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use strongroom_core::{Backend, Result, Secret, SecretPath, SecretValue, VersionSelector};
 
 use crate::cache::Cache;
+use crate::declared::Declarations;
 use crate::metrics::StoreMetrics;
 use crate::policy::ReadPolicy;
 use crate::retry::{Deadline, Outcome, Retries};
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: StoreMetrics,
     /// The default values of declared secrets; set once the declarations are checked.
     pub(crate) defaults: OnceLock<BTreeMap<SecretPath, SecretValue>>,
+    /// The declared secrets; set when the store is opened.
+    pub(crate) declarations: OnceLock<Declarations>,
     /// What a secret that is not found may have to do with a backend that was used by default; set when the
     /// store is opened.
     pub(crate) default_backend_note: OnceLock<String>,
@@ -42,6 +45,7 @@ impl Shared {
             watches: WatchRegistry::default(),
             metrics: StoreMetrics::new(info),
             defaults: OnceLock::new(),
+            declarations: OnceLock::new(),
             default_backend_note: OnceLock::new(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),

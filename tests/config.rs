@@ -346,3 +346,27 @@ fn run(environment: &[(&str, &str)]) -> String {
     let answer = stdout.lines().find_map(|line| line.split_once("answer: ")).map(|(_, text)| text);
     answer.expect("the service answers").to_owned()
 }
+
+#[tokio::test]
+async fn an_option_of_a_command_line_is_named_as_such() {
+    for (value, problem) in
+        [("nope", "`--backend` is not the name of a backend"), ("", "`--backend` is empty")]
+    {
+        let config = Config::new().set_as("backend", "--backend", value);
+        let error = SecretsManager::from_config(config).await.unwrap_err();
+        assert!(error.problems().iter().any(|found| found.starts_with(problem)), "{error}");
+    }
+}
+
+#[test]
+fn a_configuration_tells_the_names_of_its_settings_and_their_files() {
+    let config = Config::new()
+        .set_as("backend", "--backend", "native")
+        .set("native_key_file", "/etc/app/strongroom.key")
+        .set("native_passphrase", "hunter2 hunter2");
+    let names: Vec<_> = config.names().collect();
+    assert_eq!(names, ["--backend", "native_key_file", "native_passphrase"]);
+    let files: Vec<_> = config.files().collect();
+    let file = std::path::Path::new("/etc/app/strongroom.key");
+    assert_eq!(files, [("native_key_file".to_owned(), file)]);
+}

@@ -1,6 +1,6 @@
 //! Checks the service with the cheapest request: one for a secret that does not exist.
 
-use strongroom_core::{Error, ErrorKind, Health, HealthStatus, Result};
+use strongroom_core::{Error, Health, HealthStatus, Result};
 
 use crate::client::Client;
 use crate::error::{Failure, Reason, unexpected_answer};
@@ -16,7 +16,12 @@ impl Client {
             Ok(()) => (HealthStatus::Ready, Vec::new()),
             Err(failure) => match failure.reason {
                 Reason::NotFound | Reason::Deleted => (HealthStatus::Ready, Vec::new()),
-                reason => report_degraded(reason, failure.into())?,
+                // The role may have it for other names.
+                Reason::Denied => {
+                    let error = Error::from(failure);
+                    (HealthStatus::Degraded, vec![("permission", error.to_string())])
+                }
+                _ => return Err(failure.into()),
             },
         };
         let mut health = Health::new(status).detail("region", &self.region);
@@ -38,17 +43,4 @@ impl Client {
         };
         name.map(drop).ok_or_else(|| unexpected_answer().into())
     }
-}
-
-/// The status of a service that answers and refuses, and the reason.
-fn report_degraded(
-    reason: Reason,
-    error: Error,
-) -> Result<(HealthStatus, Vec<(&'static str, String)>)> {
-    let name = match (reason, error.kind()) {
-        (Reason::Denied, _) => "permission",
-        (_, ErrorKind::Unauthenticated) => "credentials",
-        _ => return Err(error),
-    };
-    Ok((HealthStatus::Degraded, vec![(name, error.to_string())]))
 }

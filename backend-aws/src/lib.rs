@@ -121,7 +121,6 @@ mod delete;
 mod describe;
 mod error;
 mod health;
-mod http;
 mod list;
 mod metadata;
 mod metadata_cache;

@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_secretsmanager::config::http::HttpResponse;
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use strongroom_core::{Error, ErrorKind};
-use strongroom_transport::TlsFailure;
+use strongroom_transport::{BodyFailure, TlsFailure, suppress_events};
 
 use crate::credentials::credentials_error;
 use crate::error::{
@@ -15,10 +15,8 @@ use crate::error::{
     invalid_state, kms_key_denied, not_found, service_error, status_error, timed_out, tls_error,
     unexpected_answer, unreachable,
 };
-use crate::http::BodyFailure;
 use crate::name::is_arn;
 use crate::settings::{ALLOW_HTTP, ENDPOINT_URL, REGION};
-use strongroom_transport::suppress_events;
 
 /// The permission that a request needs: an action on a secret.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,5 @@
 //! The SDK's configuration, set up so that every request ends in time and none exposes values.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::sts::AssumeRoleProvider;
@@ -15,15 +14,15 @@ use aws_sdk_secretsmanager::config::{
 };
 use aws_sdk_secretsmanager::error::BoxError;
 use strongroom_core::{Error, ExposeSecret as _, Problems, Result, Setting};
-use strongroom_transport::is_exposed;
+use strongroom_transport::{
+    aws_client, bound_answers, is_exposed, read_authorities, suppress_events, suppress_events_in,
+};
 use url::Url;
 
 use crate::config::AwsConfig;
 use crate::credentials::HeaderSafeProvider;
 use crate::error::PlainHttpRefused;
-use crate::http;
 use crate::settings::{CA_BUNDLE, ENDPOINT_URL, REGION, SERVICE_ENDPOINT_URL};
-use strongroom_transport::{suppress_events, suppress_events_in};
 
 /// The SDK's own variable for the endpoint of AWS STS.
 const STS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL_STS";
@@ -83,25 +82,17 @@ pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
 
 /// The HTTP client, with the authorities of the configuration or of the environment, as in AWS's own tools.
 async fn http_client(config: &AwsConfig) -> Result<SharedHttpClient> {
-    let variable = CA_BUNDLE.variable();
-    let in_environment = || std::env::var_os(variable).filter(|file| !file.is_empty());
-    let (name, file) = match &config.ca_bundle {
-        Some(file) => (config.setting_names.name(&CA_BUNDLE), Some(file.clone())),
-        None => (variable.into(), in_environment().map(PathBuf::from)),
-    };
-    let authorities = match file {
-        Some(file) => http::read_authorities(&name, &file).await.map(Some),
-        None => Ok(None),
-    };
-    let client = authorities.and_then(http::client);
+    let setting = config.setting_names.name(&CA_BUNDLE);
+    let given = config.ca_bundle.as_deref().map(|file| (setting.as_ref(), file));
+    let client = read_authorities(given).await.and_then(aws_client);
     client.map_err(|problem| Error::config(vec![problem]))
 }
 
 /// The configuration of an application with bounds on the answers of servers.
 pub(crate) fn with_bounds(sdk: &SdkConfig) -> Result<SdkConfig> {
     let client = match sdk.http_client() {
-        Some(client) => http::bound_answers(client),
-        None => http::client(None).map_err(|problem| Error::config(vec![problem]))?,
+        Some(client) => bound_answers(client),
+        None => aws_client(None).map_err(|problem| Error::config(vec![problem]))?,
     };
     Ok(sdk.to_builder().http_client(client).build())
 }

@@ -74,6 +74,8 @@ impl EnvBackend {
         let instance = instance(&naming, file.as_deref());
         let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
         info.alternatives = "the backend `hashicorp`, `aws` or `native`".into();
+        info.rotation_alternatives =
+            Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
         let variables = RwLock::new(Some(variables));
         Ok(Self { info, naming, file, variables, reported_empty: Mutex::default() })
     }

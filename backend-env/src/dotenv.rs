@@ -72,9 +72,11 @@
 //! ```
 
 mod parse;
+mod values;
 mod write;
 
 pub use parse::{Assignment, Malformed, parse};
+pub use values::{Values, parse_values};
 pub use write::write;
 
 /// Blanks alone are white space in a line.

@@ -325,11 +325,13 @@ fn an_unsupported_operation_names_backends_that_have_it() {
             ];
             for error in errors {
                 assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
-                assert_eq!(
-                    error.advice(),
-                    "use the backend `hashicorp`, `aws` or `native`",
-                    "{error}"
-                );
+                let advice = match error.operation() {
+                    Some(Operation::Rotate) => {
+                        "use the backend `aws`, or `hashicorp` for passwords of database roles"
+                    }
+                    _ => "use the backend `hashicorp`, `aws` or `native`",
+                };
+                assert_eq!(error.advice(), advice, "{error}");
                 assert_eq!(error.backend(), Some("env"), "{error}");
                 let listing = error.operation() == Some(Operation::List);
                 assert!(listing || error.path() == Some(&key), "{error}");

@@ -99,11 +99,9 @@ impl HashicorpBackend {
         let client = Arc::new(Client::new(config)?);
         let mut info = BackendInfo::new(BACKEND_KIND, instance, capabilities);
         info.default_cache_ttl = Some(DEFAULT_CACHE_TTL);
-        let alternatives = format!(
-            "the store's own tools, or for rotation a static role of a database engine, named in \
-             `{STATIC_ROLES}`"
-        );
-        info.alternatives = names.rename_text(&alternatives).into();
+        info.alternatives = "the store's own tools".into();
+        let role = format!("a static role of a database engine, named in `{STATIC_ROLES}`");
+        info.rotation_alternatives = Some(names.rename_text(&role).into());
         Ok(Self { info, client, names, static_roles, closed: AtomicBool::new(false) })
     }
 

@@ -113,8 +113,7 @@ fn parse_identity(
 
 fn unreadable(setting: &str, file: &Path, error: &io::Error) -> String {
     format!(
-        "`{setting}`: {} cannot be read ({}); check the path and its permissions",
+        "`{setting}`: {} cannot be read ({error}); check the path and its permissions",
         FilePath::new(file),
-        error.kind()
     )
 }

@@ -74,7 +74,7 @@ impl CredentialReader {
             Ok(Ok(Err(error))) => {
                 // The file may be delivered after this service has started.
                 let may_appear = error.kind() == io::ErrorKind::NotFound;
-                let cause = format!("{what} in {name} cannot be read: {}", error.kind());
+                let cause = format!("{what} in {name} cannot be read: {error}");
                 Err(self.unusable(cause).temporary(may_appear))
             }
             Ok(Err(_)) | Err(_) => {

@@ -85,6 +85,10 @@ impl Response {
         self.status == 404 && !self.is_for_kv_v2() && self.error.as_ref().is_some_and(is_not_found)
     }
 
+    fn has_data(&self) -> bool {
+        self.error.as_ref().is_some_and(|body| body.has_data)
+    }
+
     /// Whether the server rejects the address of this host.
     pub(crate) fn rejects_address(&self) -> bool {
         self.error_contains("CIDR restrictions")
@@ -134,6 +138,7 @@ impl Response {
     pub(crate) fn to_error(&self, permission: RequiredPermission<'_>) -> Error {
         match self.status {
             403 if self.is_server_error() => permission_denied(permission),
+            404 if self.is_not_found() && self.has_data() => deleted_version(),
             404 if self.is_not_found() => not_found(),
             404 if self.is_for_kv_v2() => mount_upgrading(),
             400 if self.is_cas_mismatch() => version_conflict(),
@@ -208,6 +213,12 @@ fn permission_denied(permission: RequiredPermission<'_>) -> Error {
     };
     let advice = format!("grant `{capability}` on {path} to this role or token");
     Error::new(ErrorKind::Denied, advice)
+}
+
+/// The server has the version, but not its value.
+fn deleted_version() -> Error {
+    Error::new(ErrorKind::NotFound, "undelete the secret, or write it again")
+        .because("this version was deleted or destroyed")
 }
 
 pub(crate) fn not_found() -> Error {

@@ -1,11 +1,16 @@
 //! The health of the server, and of the session with it.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::Deserialize;
-use strongroom_core::{ErrorKind, Health, HealthStatus, Result};
+use strongroom_core::{Error, ErrorKind, Health, HealthStatus, Result, Rfc3339};
 
 use crate::client::Client;
 use crate::http::Request;
 use crate::response::Response;
+
+/// From this difference on, a login may fail because of the clocks.
+const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
 
 #[derive(Deserialize)]
 struct HealthReport {
@@ -15,6 +20,9 @@ struct HealthReport {
     initialized: bool,
     #[serde(default)]
     sealed: bool,
+    /// The clock of the server, in seconds since 1970.
+    #[serde(default)]
+    server_time_utc: u64,
 }
 
 impl Client {
@@ -23,18 +31,56 @@ impl Client {
         let response = self.send_without_token(&request).await?;
         let (status, state) = parse_state(&response)?;
         let mut health = Health::new(status).detail("state", state);
-        if let Some(report) = parse_report(&response).filter(|report| !report.version.is_empty()) {
+        let report = parse_report(&response);
+        let mut server_time = None;
+        if let Some(report) = report.filter(|report| !report.version.is_empty()) {
+            if let Some(time) = report.time() {
+                server_time = Some(time);
+                health = health.detail("server_time", Rfc3339::seconds(time).to_string());
+            }
             health = health.detail("version", report.version);
         }
-        if status != HealthStatus::Unavailable
-            && let Err(error) = self.session.token().await
-        {
-            if error.kind() == ErrorKind::Closed {
-                return Err(error);
+        if status != HealthStatus::Unavailable {
+            // Without a token, no request succeeds.
+            if let Err(error) = self.session.token().await {
+                return Err(explain_by_clock(error, server_time, SystemTime::now()));
             }
-            health.status = HealthStatus::Degraded;
+            if let Err(error) = self.kv_version().await {
+                if error.is_temporary() || error.kind() == ErrorKind::Unauthenticated {
+                    return Err(error);
+                }
+                health.status = HealthStatus::Degraded;
+                health = health.detail("mount", error.to_string());
+            }
         }
         Ok(self.session.status().add_to(health))
+    }
+}
+
+impl HealthReport {
+    /// The time of the server; a proxy gives none.
+    fn time(&self) -> Option<SystemTime> {
+        let time = UNIX_EPOCH.checked_add(Duration::from_secs(self.server_time_utc));
+        time.filter(|_| self.server_time_utc > 0)
+    }
+}
+
+/// Adds to a rejected login that the clocks differ, which is a common reason: tokens and signatures of another
+/// time are not valid.
+fn explain_by_clock(error: Error, server: Option<SystemTime>, now: SystemTime) -> Error {
+    let difference = server.map(|server| match now.duration_since(server) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(error) => (error.duration(), "behind"),
+    });
+    match difference {
+        Some((by, side))
+            if by > MAX_CLOCK_DIFFERENCE && error.kind() == ErrorKind::Unauthenticated =>
+        {
+            let (cause, seconds) = (error.cause().to_owned(), by.as_secs());
+            error
+                .because(format!("{cause}; this machine's clock is {seconds}s {side} the server's"))
+        }
+        _ => error,
     }
 }
 

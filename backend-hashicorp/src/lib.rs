@@ -104,6 +104,7 @@
 mod backend;
 mod certificates;
 mod client;
+mod clock;
 mod config;
 mod credential_file;
 mod database;

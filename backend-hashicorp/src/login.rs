@@ -15,9 +15,9 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use strongroom_core::{Result, SettingNames};
-use tokio::time::Instant;
 
 use self::method::{LoginMethod, login_error};
+use crate::clock;
 use crate::config::Auth;
 use crate::error::{RequiredPermission, unauthenticated};
 use crate::http::{Http, Request};
@@ -97,7 +97,7 @@ impl VaultAuthenticator {
 
     async fn log_in(&self, method: &dyn LoginMethod) -> Result<Grant> {
         let request = method.request(&self.http).await?.for_auth();
-        let sent_at = Instant::now();
+        let sent_at = clock::now();
         let response = self.http.send(&request, &TokenHeader::none()).await?;
         if !response.is_success() {
             return Err(login_error(method, &response));
@@ -110,27 +110,28 @@ impl VaultAuthenticator {
             ));
         }
         let lease = Lease::new(sent_at, auth.lease_duration, auth.renewable);
-        Ok(Grant { header: header(&auth.client_token)?, lease })
+        let policies = auth.policies.unwrap_or_default();
+        Ok(Grant { header: header(&auth.client_token)?, lease, policies })
     }
 
     /// Looks up the lease of a given token.
     async fn look_up(&self, token: &SecretString) -> Result<Grant> {
         let header = header(token.expose_secret())?;
-        let sent_at = Instant::now();
+        let sent_at = clock::now();
         let response = self.http.send(&Request::get(LOOKUP_SELF).for_auth(), &header).await?;
-        let lease = match response.status {
+        let (lease, policies) = match response.status {
             200 => {
-                let TokenInfo { ttl, renewable } = response.data()?;
-                Lease::new(sent_at, ttl, renewable)
+                let TokenInfo { ttl, renewable, policies } = response.data()?;
+                (Lease::new(sent_at, ttl, renewable), policies.unwrap_or_default())
             }
             403 if response.may_mean_dead_token() => {
                 return Err(unauthenticated(DEAD_TOKEN, self.dead_token_advice()));
             }
             // A token without the policy `default` may not look itself up, but may still read.
-            403 if response.is_server_error() => Lease::new(sent_at, 0, false),
+            403 if response.is_server_error() => (Lease::new(sent_at, 0, false), Vec::new()),
             _ => return Err(response.to_server_error()),
         };
-        Ok(Grant { header, lease })
+        Ok(Grant { header, lease, policies })
     }
 
     async fn renew_token(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError> {
@@ -175,8 +176,8 @@ impl Authenticator for VaultAuthenticator {
         let result = match &self.credentials {
             Credentials::Token(token) => self.look_up(token).await,
             Credentials::Agent => {
-                let lease = Lease::new(Instant::now(), 0, false);
-                Ok(Grant { header: TokenHeader::none(), lease })
+                let lease = Lease::new(clock::now(), 0, false);
+                Ok(Grant { header: TokenHeader::none(), lease, policies: Vec::new() })
             }
             Credentials::Login(method) => self.log_in(&**method).await,
         };

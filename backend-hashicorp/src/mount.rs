@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use strongroom_core::Result;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::error::config;
 use crate::response::MountInfo;
 
@@ -58,7 +59,8 @@ impl MountCache {
     pub(crate) fn get_for_write(&self, generation: u64) -> Option<KvEngineVersion> {
         let cached = self.known.load();
         let is_usable = |cached: &&CachedMount| {
-            cached.generation == generation && cached.looked_up_at.elapsed() < MAX_AGE_FOR_WRITES
+            cached.generation == generation
+                && clock::elapsed(cached.looked_up_at) < MAX_AGE_FOR_WRITES
         };
         cached.as_deref().filter(is_usable).map(|cached| cached.version)
     }
@@ -67,12 +69,12 @@ impl MountCache {
     pub(crate) fn is_refused(&self, generation: u64) -> bool {
         let refused = self.refused.load();
         refused.as_deref().is_some_and(|refused| {
-            refused.generation == generation && refused.at.elapsed() < MAX_AGE_OF_REFUSAL
+            refused.generation == generation && clock::elapsed(refused.at) < MAX_AGE_OF_REFUSAL
         })
     }
 
     pub(crate) fn set_refused(&self, generation: u64) {
-        self.refused.store(Some(Arc::new(RefusedLookup { at: Instant::now(), generation })));
+        self.refused.store(Some(Arc::new(RefusedLookup { at: clock::now(), generation })));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -80,7 +82,7 @@ impl MountCache {
     }
 
     pub(crate) fn set(&self, version: KvEngineVersion, generation: u64) {
-        let looked_up_at = Instant::now();
+        let looked_up_at = clock::now();
         self.known.store(Some(Arc::new(CachedMount { version, looked_up_at, generation })));
     }
 

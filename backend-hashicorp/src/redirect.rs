@@ -14,6 +14,7 @@ use tokio::net::lookup_host;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use crate::clock;
 use crate::reload::ReloadingClient;
 
 /// How long the look-up of a node's name may take.
@@ -79,7 +80,7 @@ impl RedirectFollower {
         base.set_port(Some(node.port)).ok()?;
         let mut last = self.last.lock().await;
         let known = last.as_ref().filter(|last| {
-            let is_recent = last.found_at.elapsed() < ADDRESS_TTL;
+            let is_recent = clock::elapsed(last.found_at) < ADDRESS_TTL;
             last.node == node && last.generation == generation && is_recent
         });
         if let Some(known) = known {
@@ -90,7 +91,7 @@ impl RedirectFollower {
         let name = self.base.domain()?.to_owned();
         let client = clients.build_for(Override { name, addresses }).await?;
         tracing::info!("following a standby's redirect to the active node");
-        let found_at = Instant::now();
+        let found_at = clock::now();
         *last = Some(NodeClient { node, generation, found_at, client: client.clone() });
         Some((client, base.into()))
     }

@@ -61,6 +61,9 @@ pub(crate) struct AuthInfo<'a> {
     /// Seconds.
     pub(crate) lease_duration: u64,
     pub(crate) renewable: bool,
+    /// The names of its policies.
+    #[serde(default)]
+    pub(crate) policies: Option<Vec<String>>,
 }
 
 /// The answer to `lookup-self`.
@@ -70,6 +73,9 @@ pub(crate) struct TokenInfo {
     pub(crate) ttl: u64,
     #[serde(default)]
     pub(crate) renewable: bool,
+    /// The names of its policies.
+    #[serde(default)]
+    pub(crate) policies: Option<Vec<String>>,
 }
 
 /// The answer to `sys/wrapping/lookup`.

@@ -104,6 +104,7 @@ impl<A: Authenticator> Session<A> {
         };
         if token.is_renewal_due() {
             self.0.restart_renewer(token.generation);
+            self.0.state.renewal_due.notify_waiters();
         }
         Ok(token)
     }
@@ -230,8 +231,8 @@ impl<A: Authenticator> Inner<A> {
     fn install(self: &Arc<Self>, login: &mut LoginState, grant: Grant) -> Arc<Token> {
         (login.failed, login.delays) = (None, None);
         login.generation += 1;
+        self.state.status().record_login(&grant);
         let token = Arc::new(Token::new(grant, login.generation, self.state.renew_margin));
-        self.state.status().record_login(&token.lease);
         let old = self.state.current.swap(Some(Arc::clone(&token)));
         self.stop_renewer();
         self.spawn_renewer(&mut lock(&self.renewer), token.generation);
@@ -319,7 +320,7 @@ impl<A: Authenticator> Inner<A> {
                 tracing::warn!(%error, "a token may not revoke itself; it stays valid until it expires");
             }
             Err(error) => {
-                tracing::debug!(%error, "could not revoke a token; it stays valid until it expires");
+                tracing::warn!(%error, "could not revoke a token; it stays valid until it expires");
             }
         }
     }

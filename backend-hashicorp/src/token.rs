@@ -11,6 +11,7 @@ use reqwest::header::{HeaderValue, InvalidHeaderValue};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::clock;
 use crate::lease::Lease;
 
 /// A token as a header: masked, and wiped when the last request that carries it ends. Behind an agent,
@@ -48,6 +49,8 @@ impl fmt::Debug for TokenHeader {
 pub(crate) struct Grant {
     pub(crate) header: TokenHeader,
     pub(crate) lease: Lease,
+    /// The names of its policies, as far as the server tells them.
+    pub(crate) policies: Vec<String>,
 }
 
 /// A token and its state. Each renewal makes a copy with another lease.
@@ -71,7 +74,7 @@ pub(crate) struct Token {
 
 impl Token {
     pub(crate) fn new(grant: Grant, generation: u64, renew_margin: Duration) -> Self {
-        let Grant { header, lease } = grant;
+        let Grant { header, lease, policies: _ } = grant;
         Self {
             header,
             lease,
@@ -95,12 +98,12 @@ impl Token {
     }
 
     pub(crate) fn is_expired(&self) -> bool {
-        self.expires_at.is_some_and(|at| at <= Instant::now())
+        self.expires_at.is_some_and(|at| at <= clock::now())
     }
 
     /// Whether its renewal should have begun by now.
     pub(crate) fn is_renewal_due(&self) -> bool {
-        self.renew_by.is_some_and(|by| by <= Instant::now())
+        self.renew_by.is_some_and(|by| by <= clock::now())
     }
 
     /// Whether this is the first time that the server has accepted it.
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn a_renewed_token_counts_the_requests_of_the_one_before() {
         let lease = Lease::new(Instant::now(), 10, true);
-        let grant = Grant { header: TokenHeader::new("t").unwrap(), lease };
+        let grant = Grant { header: TokenHeader::new("t").unwrap(), lease, policies: Vec::new() };
         let token = Token::new(grant, 1, MARGIN);
         let request = token.begin_request();
         let renewed = token.with_lease(lease, MARGIN);

@@ -157,7 +157,7 @@ async fn parses_static_roles_from_settings() {
 fn rejects_malformed_static_roles_in_settings() {
     for (roles, problem) in [
         ("db/orders", "not a list such as `db/orders=database/orders`"),
-        ("db//orders=database/orders", "not a list such as"),
+        ("db//orders=database/orders", "a path that is invalid"),
         ("db/orders=orders", "what `db/orders` stands for is not a mount and a role"),
         ("db/orders=database/../orders", "is not a mount and a role"),
         ("a=database/a,b=database/b,a=database/c", "names `a` twice"),

@@ -348,6 +348,7 @@ async fn an_outage_that_ends_before_the_token_expires_causes_no_login() {
     read_until(Arc::clone(&backend), begin + TTL + Duration::from_secs(3)).await;
     let details = backend.health().await.unwrap().details;
     assert_eq!(details["token_logins"], "1");
+    assert!(details["token_policies"].contains("default"), "{details:?}");
     assert!(!details.contains_key("token_last_error"), "{details:?}");
     backend.close().await.unwrap();
 

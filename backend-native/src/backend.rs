@@ -60,7 +60,10 @@ impl NativeBackend {
             Capability::List,
             Capability::Metadata,
         ]);
-        let info = BackendInfo::new(KIND, slot.path().display().to_string(), capabilities);
+        let mut info = BackendInfo::new(KIND, slot.path().display().to_string(), capabilities);
+        info.alternatives = "the backend `aws`, which labels versions".into();
+        info.rotation_alternatives =
+            Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
         let readers = Readers::new(Arc::clone(&slot));
         Ok(Self { info, names, slot, readers, writer, retention })
     }
@@ -88,10 +91,11 @@ impl NativeBackend {
         path: Option<&SecretPath>,
         read: impl FnOnce(&mut Reader) -> Result<T>,
     ) -> Result<T> {
-        let opened = if self.slot.has_appeared() {
+        let opened = self.writer.check_process();
+        let opened = if opened.is_ok() && self.slot.has_appeared() {
             self.writer.submit(IfMissing::Leave, |_| Ok(())).await
         } else {
-            Ok(())
+            opened
         };
         opened
             .and_then(|()| self.readers.run(read))
@@ -211,6 +215,9 @@ impl Backend for NativeBackend {
     }
 
     async fn close(&self) -> Result<()> {
+        self.writer
+            .check_process()
+            .map_err(|error| self.with_context(error, Operation::Close, None))?;
         self.readers.close();
         self.writer.close().await;
         Ok(())

@@ -240,6 +240,10 @@ fn permission_problem(
     let user = rustix::process::geteuid().as_raw();
     let is_of_group = group == Some(metadata.gid());
     let (for_group, for_others) = (metadata.mode() & 0o070, metadata.mode() & 0o007);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    if is_credential(path, credentials.as_deref(), metadata.uid(), metadata.mode()) {
+        return None;
+    }
     if for_others != 0 || (for_group != 0 && !is_of_group) {
         if location::keeps_no_permissions(path) {
             return Some(
@@ -254,13 +258,25 @@ fn permission_problem(
                 format!("its group {owner} can access it, but `{GROUP}` is {group}; `chgrp` or `chmod 600` it")
                     .into()
             }
-            None => "its group or others can access it; `chmod 600` it".into(),
+            None => format!(
+                "its group or others can access it; `chmod 600` it, or set `{GROUP}` if only that group can"
+            )
+            .into(),
         })
     } else if metadata.uid() != user && metadata.uid() != 0 && !is_of_group {
         Some("it belongs to another user; `chown` it to the user of this process".into())
     } else {
         None
     }
+}
+
+/// Whether systemd has put a file there for this service alone. From version 254 on, it belongs to root and has the mode
+/// 0440: an access control list gives the service's user the right to read it, and shows as the right of the group.
+#[cfg(unix)]
+fn is_credential(path: &Path, folder: Option<&Path>, owner: u32, mode: u32) -> bool {
+    owner == 0
+        && (mode & 0o030, mode & 0o007) == (0, 0)
+        && folder.is_some_and(|folder| folder.is_absolute() && path.parent() == Some(folder))
 }
 
 #[cfg(not(unix))]
@@ -311,6 +327,28 @@ pub(crate) fn cannot_create(setting: Setting, path: &Path, error: &io::Error) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn the_group_may_read_a_credential_of_systemd_and_no_other_file() {
+        let folder = Path::new("/run/credentials/app.service");
+        let file = folder.join("strongroom.key");
+        assert!(is_credential(&file, Some(folder), 0, 0o100_440));
+        for (path, folder, owner, mode) in [
+            (file.as_path(), Some(folder), 1000, 0o100_440),
+            (&file, Some(folder), 0, 0o100_444),
+            (&file, Some(folder), 0, 0o100_460),
+            (&file, None, 0, 0o100_440),
+            (&file, Some(Path::new("/run")), 0, 0o100_440),
+            (&file, Some(Path::new("")), 0, 0o100_440),
+            (Path::new("/etc/strongroom.key"), Some(folder), 0, 0o100_440),
+        ] {
+            assert!(
+                !is_credential(path, folder, owner, mode),
+                "{path:?} {folder:?} {owner} {mode:o}"
+            );
+        }
+    }
 
     #[cfg(target_os = "linux")]
     #[test]

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, ForkGuard, Result};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
@@ -30,6 +30,7 @@ pub(crate) struct Writer {
     queue: Mutex<Option<mpsc::Sender<QueuedJob>>>,
     /// Closed once the thread has ended.
     stopped: watch::Receiver<()>,
+    fork_guard: ForkGuard,
 }
 
 /// A transaction that several writes may share.
@@ -72,7 +73,8 @@ impl Writer {
                     .because("no thread could be started")
             })?;
         let slot = result.await.map_err(|_| writer_stopped())??;
-        let writer = Self { queue: Mutex::new(Some(queue)), stopped };
+        let queue = Mutex::new(Some(queue));
+        let writer = Self { queue, stopped, fork_guard: ForkGuard::new() };
         Ok((writer, slot))
     }
 
@@ -83,6 +85,7 @@ impl Writer {
         if_missing: IfMissing,
         write: impl FnOnce(&SharedTransaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.check_process()?;
         let (reply, result) = oneshot::channel();
         let job = Box::new(PendingWrite { write: Some(write), outcome: None, reply });
         let sent = match &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -91,6 +94,12 @@ impl Writer {
         };
         sent?;
         result.await.map_err(|_| writer_stopped())?
+    }
+
+    /// Fails in a forked child: it has no writer thread, and SQLite's connections must not be used there; see
+    /// <https://www.sqlite.org/howtocorrupt.html>.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.fork_guard.check()
     }
 
     /// Lets the thread finish the submitted writes, and waits until it has ended. Idempotent.

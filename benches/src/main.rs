@@ -7,10 +7,12 @@
 mod groups {
     pub(crate) mod aws;
     pub(crate) mod cached;
+    pub(crate) mod command;
     pub(crate) mod hashicorp;
     pub(crate) mod memory;
     pub(crate) mod native;
     pub(crate) mod native_scale;
+    pub(crate) mod redact;
     pub(crate) mod rotation;
 }
 
@@ -26,10 +28,12 @@ type Group = fn(&mut Report) -> Result<()>;
 const GROUPS: &[(&str, Group)] = &[
     ("aws", groups::aws::run),
     ("cached", groups::cached::run),
+    ("command", groups::command::run),
     ("hashicorp", groups::hashicorp::run),
     ("memory", groups::memory::run),
     ("native", groups::native::run),
     ("native_scale", groups::native_scale::run),
+    ("redact", groups::redact::run),
     ("rotation", groups::rotation::run),
 ];
 

@@ -262,6 +262,8 @@ pub struct BackendInfo {
     pub retries: bool,
     /// The backends that have what this one lacks, for the advice in errors.
     pub alternatives: Cow<'static, str>,
+    /// The backends that rotate secrets themselves, if they are others than `alternatives`.
+    pub rotation_alternatives: Option<Cow<'static, str>>,
 }
 
 impl BackendInfo {
@@ -279,13 +281,17 @@ impl BackendInfo {
             default_cache_ttl: None,
             retries: false,
             alternatives: Cow::Borrowed("a backend whose capabilities include it"),
+            rotation_alternatives: None,
         }
     }
 
     /// The error for an operation that this backend lacks.
     #[must_use]
     pub fn unsupported(&self, operation: Operation) -> Error {
-        Error::new(ErrorKind::Unsupported, format!("use {}", self.alternatives))
+        let for_rotation = self.rotation_alternatives.as_ref();
+        let for_rotation = for_rotation.filter(|_| operation == Operation::Rotate);
+        let alternatives = for_rotation.unwrap_or(&self.alternatives);
+        Error::new(ErrorKind::Unsupported, format!("use {alternatives}"))
             .because("this backend cannot do that")
             .during(operation)
             .from_backend(self.kind)

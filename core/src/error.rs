@@ -176,6 +176,24 @@ impl Error {
         self.0.retry_after
     }
 
+    /// Whether the store refuses this one secret or change, and would go on to serve others. Work on many secrets
+    /// reports it and continues.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !self.is_temporary()
+            && matches!(
+                self.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::Expired
+                    | ErrorKind::Denied
+                    | ErrorKind::Conflict
+                    | ErrorKind::Corrupt
+                    | ErrorKind::InvalidInput
+                    | ErrorKind::Unsupported
+                    | ErrorKind::WrongType
+            )
+    }
+
     /// Whether a retry of the same call can succeed without a change by the caller or an operator.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
@@ -277,6 +295,14 @@ mod tests {
         let throttled =
             Error::new(ErrorKind::RateLimited, "").with_retry_after(Duration::from_secs(2));
         assert_eq!(throttled.retry_after(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn only_an_answer_about_one_secret_is_a_refusal() {
+        assert!(Error::new(ErrorKind::Denied, "").is_refusal());
+        assert!(!Error::new(ErrorKind::Unavailable, "").is_refusal());
+        assert!(!Error::new(ErrorKind::Unauthenticated, "").is_refusal());
+        assert!(!Error::new(ErrorKind::Conflict, "").temporary(true).is_refusal());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod parser;
 mod text;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 
@@ -109,15 +110,48 @@ impl Serialize for Object<'_> {
     }
 }
 
+/// The members: the last of each name, without those that are null. `value` takes the bytes that [`field`]
+/// gives, and whether they are an object.
+pub(crate) fn members<T>(
+    json: &str,
+    value: impl Fn(Vec<u8>, bool) -> T,
+) -> Result<Vec<(String, T)>> {
+    let Members(members) = Members::parse(json)?;
+    let last: BTreeMap<_, _> =
+        members.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+    let is_last = |(i, (name, _)): &(usize, (String, &RawValue))| last.get(name) == Some(i);
+    let kept = members.into_iter().enumerate().filter(is_last);
+    kept.filter(|(_, (_, raw))| raw.get() != "null")
+        .map(|(_, (name, raw))| {
+            let raw = raw.get();
+            let bytes = if raw.starts_with('"') {
+                text::unescape(raw).map_err(|_| not_an_object())?
+            } else {
+                Vec::from(raw)
+            };
+            Ok((name, value(bytes, raw.starts_with('{'))))
+        })
+        .collect()
+}
+
 pub(crate) fn field_names(json: &str) -> Result<Vec<String>> {
     Ok(Members::parse(json)?.0.into_iter().map(|(key, _)| key).collect())
+}
+
+/// Whether both texts are objects with the same members, in any order and with any white space.
+pub(crate) fn is_same_object(one: &str, other: &str) -> bool {
+    match (tree::Node::parse(one), tree::Node::parse(other)) {
+        (Ok(one @ tree::Node::Object(_)), Ok(other)) => one.is_same(&other),
+        _ => false,
+    }
 }
 
 pub(crate) fn parse<T: DeserializeOwned>(json: &str) -> Result<T> {
     tree::Node::parse(json).and_then(|tree| T::deserialize(tree)).map_err(|_| {
         wrong_type(
             "the value is not JSON of the requested type",
-            "compare the type's fields with the secret's `field_names`",
+            "compare the type's fields with the secret's `field_names`; a value has at most a million parts \
+             and 128 levels",
         )
     })
 }
@@ -163,8 +197,6 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn field_text(json: &str, name: &str) -> String {

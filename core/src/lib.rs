@@ -15,8 +15,10 @@
 
 mod backend;
 mod capability;
+mod clock;
 mod error;
 mod escape;
+mod fork;
 mod json;
 mod memory;
 mod metadata;
@@ -27,12 +29,15 @@ mod secret;
 mod settings;
 mod timestamp;
 mod value;
+mod wiped_buffer;
 
 pub use async_trait::async_trait;
 pub use backend::{Backend, BackendInfo, Health, HealthStatus};
 pub use capability::{Capabilities, Capability};
+pub use clock::time_suspended;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use escape::EscapedText;
+pub use fork::ForkGuard;
 pub use memory::MemoryBackend;
 pub use metadata::{Metadata, SecretKind, Tier};
 pub use options::{Condition, ListOptions, ListPage, PageToken, PutOptions};
@@ -47,6 +52,7 @@ pub use settings::{
 };
 pub use timestamp::Rfc3339;
 pub use value::{SecretValue, ValueFormat};
+pub use wiped_buffer::WipedBuffer;
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

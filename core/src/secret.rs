@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
+use crate::clock::time_suspended;
 use crate::{Error, ErrorKind, EscapedText, Metadata, Result, Rfc3339, SecretPath, SecretValue};
 
 /// The opaque id that a store gives each write: `3` in Vault and native, a UUID in AWS.
@@ -115,6 +116,8 @@ struct Reading {
     is_stale: bool,
     lease: Option<Duration>,
     read_at: Instant,
+    /// How long the machine had been suspended at that time.
+    suspended: Duration,
 }
 
 struct Content {
@@ -130,16 +133,27 @@ impl Secret {
     pub fn new(path: SecretPath, version: Version, metadata: Metadata, value: SecretValue) -> Self {
         let content = Arc::new(Content { path, version, metadata, value });
         let read_at = Instant::now();
-        Self(Arc::new(Reading { content, read_at, lease: None, is_stale: false }))
+        Self(Arc::new(Reading {
+            content,
+            read_at,
+            suspended: time_suspended(),
+            lease: None,
+            is_stale: false,
+        }))
     }
 
     /// Sets the time after which the store itself replaces this version, as it does with the password
     /// of a static database role. No cache keeps it longer.
     #[must_use]
     pub fn with_lease(self, lease: Duration) -> Self {
-        let Reading { content, read_at, is_stale, .. } = &*self.0;
-        let (content, lease) = (Arc::clone(content), Some(lease));
-        Self(Arc::new(Reading { content, read_at: *read_at, lease, is_stale: *is_stale }))
+        let Reading { content, read_at, suspended, is_stale, .. } = &*self.0;
+        Self(Arc::new(Reading {
+            content: Arc::clone(content),
+            is_stale: *is_stale,
+            lease: Some(lease),
+            read_at: *read_at,
+            suspended: *suspended,
+        }))
     }
 
     /// The same secret, with a reference count of its own, as read at `read_at`; stale if the store
@@ -147,8 +161,9 @@ impl Secret {
     #[must_use]
     pub fn reissue(&self, read_at: Instant, is_stale: bool) -> Self {
         let Reading { content, lease, .. } = &*self.0;
-        let content = Arc::clone(content);
-        Self(Arc::new(Reading { content, read_at, lease: *lease, is_stale }))
+        let suspended = if read_at == self.0.read_at { self.0.suspended } else { time_suspended() };
+        let (content, lease) = (Arc::clone(content), *lease);
+        Self(Arc::new(Reading { content, is_stale, lease, read_at, suspended }))
     }
 
     /// A reference that does not keep the secret in memory. For caches.
@@ -157,10 +172,11 @@ impl Secret {
         WeakSecret(Arc::downgrade(&self.0))
     }
 
-    /// The time since the store was asked for it.
+    /// The time since the store was asked for it, also while the machine was suspended (see
+    /// [`time_suspended`]).
     #[must_use]
     pub fn age(&self) -> Duration {
-        self.0.read_at.elapsed()
+        self.0.read_at.elapsed() + time_suspended().saturating_sub(self.0.suspended)
     }
 
     /// The time at which the store was asked for it.
@@ -354,46 +370,4 @@ impl Metadata {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_keep_their_text() {
-        for id in ["3", "0", "03", "18446744073709551615", "18446744073709551616", "a-b"] {
-            assert_eq!(Version::new(id).to_string(), id);
-            assert_eq!(Version::new(id).text(), id);
-        }
-        let id = "a\n".repeat(300);
-        assert_eq!(Version::new(&id).text(), id);
-        assert!(Version::new(&id).to_string().ends_with("a\\n…"));
-        assert_eq!(Version::new("3"), Version::from(3));
-        assert_ne!(Version::new("03"), Version::from(3));
-    }
-
-    #[test]
-    fn a_reissued_secret_shares_the_value_and_says_how_old_it_is() {
-        let path = SecretPath::parse("a").unwrap();
-        let secret = Secret::new(path, 1.into(), Metadata::default(), "hunter2".into());
-        assert!(!secret.is_stale() && secret.lease().is_none());
-        assert!(secret.age() < Duration::from_secs(60));
-
-        let before = Instant::now().checked_sub(Duration::from_millis(50)).unwrap();
-        let stale = secret.with_lease(Duration::from_secs(5)).reissue(before, true);
-        assert!(stale.is_stale() && stale.age() >= Duration::from_millis(50));
-        assert_eq!((stale.read_at(), stale.lease()), (before, Some(Duration::from_secs(5))));
-        assert_eq!(stale.expose_text().unwrap(), "hunter2");
-        let shown = format!("{stale:?}");
-        assert!(shown.contains("is_stale: true") && !shown.contains("hunter2"), "{shown}");
-    }
-
-    #[test]
-    fn a_secret_expires_exactly_at_its_expiry() {
-        let now = SystemTime::now();
-        let mut metadata = Metadata::default();
-        assert!(metadata.ensure_not_expired(now).is_ok());
-        metadata.expires_at = Some(now + Duration::from_millis(1));
-        assert!(metadata.ensure_not_expired(now).is_ok());
-        metadata.expires_at = Some(now);
-        assert_eq!(metadata.ensure_not_expired(now).unwrap_err().kind(), ErrorKind::Expired);
-    }
-}
+mod tests;

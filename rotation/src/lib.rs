@@ -115,6 +115,7 @@ mod postgres_issuer;
 mod record;
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 mod rejection;
+mod report;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod schedule;
@@ -147,6 +148,7 @@ pub use password::{PasswordIssuer, PasswordPolicy};
 pub use policy::RotationPolicy;
 #[cfg(feature = "postgres")]
 pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
+pub use report::report_compromised;
 #[cfg(any(feature = "http", feature = "postgres"))]
 pub use timeouts::Timeouts;
 pub use timestamp::ExpiryUnit;

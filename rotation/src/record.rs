@@ -18,6 +18,7 @@ use super::fingerprint::Fingerprint;
 use super::key_table::KeyTable;
 
 pub(crate) use self::compose::Writer;
+pub(crate) use self::parse::mark_compromised;
 
 /// The version of the format that this code writes.
 pub(crate) const FORMAT_VERSION: u32 = 1;

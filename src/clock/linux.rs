@@ -26,10 +26,9 @@ pub(super) fn milliseconds() -> u64 {
 
 #[cold]
 fn measure_suspended(tick: u64) {
-    let awake = to_nanoseconds(clock_gettime(ClockId::Monotonic));
-    let since_boot = to_nanoseconds(clock_gettime(ClockId::Boottime));
+    let suspended = strongroom_core::time_suspended().as_millis();
     // It never shrinks, so that the clock never goes back.
-    SUSPENDED.fetch_max(since_boot.saturating_sub(awake) / 1_000_000, Ordering::Relaxed);
+    SUSPENDED.fetch_max(suspended.try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     MEASURED_AT.store(tick, Ordering::Release);
 }
 

@@ -74,9 +74,12 @@ impl Access {
     }
 }
 
+/// How long a request to a server may take on a busy machine.
+const REQUEST_LIMIT: Duration = Duration::from_secs(300);
+
 /// A manager whose cache outlasts a case: when a case sees a write, the reason is not an expired entry.
 fn with_cache(backend: impl Backend) -> SecretsManager {
-    let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(60));
+    let policy = ReadPolicy::new().cache_ttl(Duration::from_secs(1_800)).timeout(REQUEST_LIMIT);
     SecretsManager::with_policy(backend, policy)
 }
 
@@ -203,7 +206,8 @@ impl Target for Hashicorp {
         let (server, credentials) = self.server.get_or_init(Self::start).await;
         let secret_id = SecretId::Text(credentials.secret_id.as_str().into());
         let auth = AppRole::new(&credentials.role_id, secret_id);
-        let config = HashicorpConfig::new(server.address(), auth);
+        let mut config = HashicorpConfig::new(server.address(), auth);
+        (config.connect_timeout, config.timeout) = (REQUEST_LIMIT, REQUEST_LIMIT);
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
@@ -216,6 +220,8 @@ fn aws_config(endpoint: &str, region: &str, key: StaticCredentials) -> AwsConfig
     config.region = Some(region.into());
     config.endpoint_url = Some(endpoint.into());
     config.credentials = Some(key);
+    config.connect_timeout = REQUEST_LIMIT;
+    (config.attempt_timeout, config.timeout) = (REQUEST_LIMIT, REQUEST_LIMIT);
     canary::witness(&config);
     config
 }

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test reports a failure with a panic")]
 
 mod cached;
+#[cfg(feature = "redact")]
+mod redact;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

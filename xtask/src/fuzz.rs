@@ -8,7 +8,7 @@ use crate::tools::Tool;
 /// How long each target runs by default.
 pub(crate) const DEFAULT_SECONDS: u32 = 60;
 
-const FUZZ: Tool = Tool { subcommand: "fuzz", version: "0.13.2" };
+const FUZZ: Tool = Tool { subcommand: "fuzz", version: "0.13.2", requirements: None };
 
 pub(crate) fn run(seconds: u32) -> Result<()> {
     // libFuzzer treats 0 as no limit.

@@ -37,7 +37,8 @@ fn install_components() -> Result<()> {
     Ok(())
 }
 
-/// Checks the facade as its users build it: with the default features, none, each alone, and all.
+/// Checks the facade as its users build it: with the default features, none, and each alone. All together are
+/// checked with the workspace.
 fn check_features(workspace: &Workspace) -> Result<()> {
     let check = |choice: &[&str]| {
         cargo(&["clippy", "--locked", "--package", FACADE])?
@@ -50,5 +51,5 @@ fn check_features(workspace: &Workspace) -> Result<()> {
     for feature in workspace.package(FACADE)?.optional_features() {
         check(&["--no-default-features", "--features", feature])?;
     }
-    check(&["--all-features"])
+    Ok(())
 }

@@ -14,6 +14,8 @@ pub(crate) struct Tool {
     /// The subcommand: `deny` for `cargo deny`.
     pub(crate) subcommand: &'static str,
     pub(crate) version: &'static str,
+    /// Requirements of pip, with hashes, that bring the program compiled. Not every platform has it.
+    pub(crate) requirements: Option<&'static str>,
 }
 
 impl Tool {
@@ -25,9 +27,13 @@ impl Tool {
             return Ok(crate_name.into());
         }
         let copy = root()?.join("target/tools/bin").join(format!("{crate_name}{EXE_SUFFIX}"));
-        if !self.has_version(copy.as_ref()) {
-            self.install(&crate_name)?;
+        if self.has_version(copy.as_ref()) {
+            return Ok(copy.into());
         }
+        if self.install_compiled()? && self.has_version(copy.as_ref()) {
+            return Ok(copy.into());
+        }
+        self.install(&crate_name)?;
         Ok(copy.into())
     }
 
@@ -41,6 +47,21 @@ impl Tool {
             let text = String::from_utf8_lossy(&output.stdout);
             output.status.success() && text.split_whitespace().any(|word| word == self.version)
         })
+    }
+
+    /// Installs the compiled program, which takes seconds where a build takes minutes. Returns whether it could.
+    fn install_compiled(&self) -> Result<bool> {
+        let Some(requirements) = self.requirements else { return Ok(false) };
+        let create = ["-m", "venv", "target/tools/python"];
+        if !Step::new("python3")?.args(create).succeeds().unwrap_or(false) {
+            return Ok(false);
+        }
+        let install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-deps"];
+        Step::new(root()?.join("target/tools/python/bin/python"))?
+            .args(install)
+            .args(["--require-hashes", "--only-binary", ":all:", "--force-reinstall"])
+            .args(["--prefix", "target/tools", "--requirement", requirements])
+            .succeeds()
     }
 
     fn install(&self, crate_name: &str) -> Result<()> {

@@ -8,7 +8,10 @@ use strongroom_core::{Backend as _, ErrorKind, Operation, Version, VersionSelect
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::stub::{Reply, Stub};
 
-use crate::fake::{FIRST, Fake, html, key, ok, read, refusal, reply, run_operation, value};
+use crate::fake::{
+    FIRST, Fake, arn, described_with, html, key, ok, read, refusal, reply, run_operation, secret,
+    value, version,
+};
 use crate::support::{config, open, path, transient};
 
 /// The most time after its timeout that a call may take on a busy machine. The tests with a paused
@@ -52,6 +55,33 @@ async fn unreadable_answers_are_unavailable() {
         assert_eq!(value(&backend).await.unwrap(), FIRST);
     });
     join_all(cases).await;
+}
+
+/// Years 33658 and -29718, and numbers that no calendar has.
+#[tokio::test]
+async fn times_out_of_range_neither_panic_nor_hide_a_value() {
+    for time in [1e12, -1e12, 1e300, -1e300, -0.5, 253_402_300_800.0] {
+        let fake = Fake::new();
+        let mut answer = read("key", FIRST);
+        answer["CreatedDate"] = json!(time);
+        fake.always("GetSecretValue", ok(&answer));
+        let times = json!({
+            "CreatedDate": time, "LastChangedDate": time, "LastRotatedDate": time,
+            "NextRotationDate": time, "LastAccessedDate": time,
+        });
+        fake.always("DescribeSecret", ok(&described_with("key", FIRST, &times)));
+        let mut listed = version(FIRST, &["AWSCURRENT"]);
+        listed["CreatedDate"] = json!(time);
+        let versions = json!({ "ARN": arn("key"), "Name": "key", "Versions": [listed] });
+        fake.always("ListSecretVersionIds", ok(&versions));
+        let backend = fake.open().await;
+        let secret = secret(&backend).await.unwrap();
+        let description = backend.describe(&key()).await.unwrap();
+        let versions = backend.versions(&key()).await.unwrap();
+        assert_eq!(versions.len(), 1);
+        let shown = format!("{secret:?} {description:?} {versions:?}");
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
 }
 
 #[tokio::test]

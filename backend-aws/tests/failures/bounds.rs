@@ -5,9 +5,9 @@ use strongroom_backend_aws::AssumedRole;
 use strongroom_core::{Backend as _, ErrorKind, Operation, Result};
 use strongroom_testkit::stub::Reply;
 
-use crate::endless::Endless;
 use crate::fake::{FIRST, Fake, ok, read, refusal_with_message, reply, run_operation, secret};
 use crate::support::{config, open, path, permanent};
+use strongroom_testkit::endless::Endless;
 
 const MIB: usize = 1024 * 1024;
 /// What the buffers of two sockets may hold besides what the client has read.

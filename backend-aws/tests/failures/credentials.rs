@@ -8,7 +8,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use strongroom_backend_aws::{AwsBackend, AwsConfig};
-use strongroom_core::{Backend as _, ErrorKind, HealthStatus, Operation};
+use strongroom_core::{Backend as _, ErrorKind, Operation};
 use strongroom_testkit::canary::CANARY;
 
 use crate::fake::{FIRST, run_operation, value};
@@ -57,9 +57,9 @@ async fn without_credentials_no_request_is_sent_and_the_error_names_the_source()
             assert!(error.to_string().contains(cause), "{error}");
             assert!(error.advice().contains(advice), "{error}");
         }
-        let health = backend.health().await.unwrap();
-        assert_eq!(health.status, HealthStatus::Degraded);
-        assert!(health.details["credentials"].contains(cause), "{health:?}");
+        let health = backend.health().await;
+        let error = permanent(Operation::Health, ErrorKind::Unauthenticated, health);
+        assert!(error.to_string().contains(cause), "{error}");
         assert_eq!(network.request_count(), 0);
     }
 }

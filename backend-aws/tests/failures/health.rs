@@ -5,7 +5,7 @@ use strongroom_testkit::canary;
 use strongroom_testkit::stub::Reply;
 
 use crate::fake::{Fake, html, refusal, refusal_with_message, refusal_with_status, run_operation};
-use crate::support::transient;
+use crate::support::{permanent, transient};
 
 #[tokio::test]
 async fn not_found_means_that_the_service_is_ready() {
@@ -46,25 +46,27 @@ async fn without_metadata_the_permission_to_read_values_decides() {
 
 #[tokio::test]
 async fn distinguishes_missing_permission_from_bad_credentials() {
-    for (reply, name, words) in [
-        (refusal("AccessDeniedException"), "permission", "secretsmanager:DescribeSecret"),
-        (refusal("ExpiredTokenException"), "credentials", "expired"),
-        (
-            refusal_with_status(403, "UnrecognizedClientException", ""),
-            "credentials",
-            "does not know",
-        ),
-        (refusal_with_status(403, "InvalidSignatureException", ""), "credentials", "clock"),
-        (refusal_with_status(400, "RequestExpired", ""), "credentials", "clock"),
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.always("DescribeSecret", refusal("AccessDeniedException"));
+    let health = backend.health().await.unwrap();
+    assert_eq!(health.status, HealthStatus::Degraded);
+    let permission = "secretsmanager:DescribeSecret";
+    assert!(health.details["permission"].contains(permission), "{health:?}");
+    assert_eq!(health.details.len(), 2, "{health:?}");
+    assert!(canary::find(format!("{health:?}").as_bytes()).is_none());
+    for (reply, words) in [
+        (refusal("ExpiredTokenException"), "expired"),
+        (refusal_with_status(403, "UnrecognizedClientException", ""), "does not know"),
+        (refusal_with_status(403, "InvalidSignatureException", ""), "clock"),
+        (refusal_with_status(400, "RequestExpired", ""), "clock"),
     ] {
         let fake = Fake::new();
         let backend = fake.open().await;
         fake.always("DescribeSecret", reply);
-        let health = backend.health().await.unwrap();
-        assert_eq!(health.status, HealthStatus::Degraded);
-        assert!(health.details[name].contains(words), "{health:?}");
-        assert_eq!(health.details.len(), 2, "{health:?}");
-        assert!(canary::find(format!("{health:?}").as_bytes()).is_none());
+        let health = backend.health().await;
+        let error = permanent(Operation::Health, ErrorKind::Unauthenticated, health);
+        assert!(error.to_string().contains(words), "{error}");
         assert_eq!(fake.take_requests_sorted(), ["DescribeSecret"]);
     }
 }

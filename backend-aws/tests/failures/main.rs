@@ -15,8 +15,6 @@ mod bounds;
 mod conditions;
 mod credentials;
 mod denied;
-#[path = "../support/endless.rs"]
-mod endless;
 mod endpoint;
 mod error_codes;
 mod external_tags;

@@ -134,3 +134,30 @@ async fn an_unknown_page_token_is_invalid_input() {
     assert!(error.advice().contains("start the list from its first page"), "{error}");
     assert_eq!(fake.count("ListSecrets"), 1);
 }
+
+/// The service gives at most 100 names per page.
+#[tokio::test]
+async fn lists_a_hundred_thousand_names() {
+    const PAGES: usize = 1_000;
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.on("ListSecrets", |body| {
+        let page = body["NextToken"].as_str().map_or(0, |token| token.parse().unwrap());
+        let names = (0..100).map(|number| listed(&format!("secret-{:06}", page * 100 + number)));
+        let next = (page + 1 < PAGES).then(|| (page + 1).to_string());
+        ok(&json!({ "SecretList": names.collect::<Vec<_>>(), "NextToken": next }))
+    });
+    let (mut options, mut found) = (ListOptions::default(), 0);
+    loop {
+        let page = backend.list(None, &options).await.unwrap();
+        for path in &page.paths {
+            assert_eq!(path.as_str(), format!("secret-{found:06}"));
+            found += 1;
+        }
+        options.page = page.next;
+        if options.page.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found, fake.count("ListSecrets")), (100 * PAGES, PAGES));
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
+use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -16,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Serialize;
 use strongroom_core::{Error, ErrorKind, Problems, Result, SecretValue};
-use strongroom_transport::{is_exposed, suppress_events};
+use strongroom_transport::{aws_client, is_exposed, read_authorities, suppress_events};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -68,10 +69,14 @@ impl AwsMethod {
 
     async fn credentials(&self) -> Result<aws_credential_types::Credentials> {
         check_endpoints(|name| std::env::var_os(name))?;
+        let client = read_authorities(None).await.and_then(aws_client);
+        let client = client.map_err(|problem| Error::config(vec![problem]))?;
         let find = async {
-            let chain =
-                self.credentials.get_or_init(|| DefaultCredentialsChain::builder().build()).await;
-            chain.provide_credentials().await
+            let build = || {
+                let provider = ProviderConfig::default().with_http_client(client);
+                DefaultCredentialsChain::builder().configure(provider).build()
+            };
+            self.credentials.get_or_init(build).await.provide_credentials().await
         };
         // The library logs what a program or an endpoint has printed, and its error may quote it.
         let found = timeout(CREDENTIALS_TIMEOUT, suppress_events(Box::pin(find))).await;

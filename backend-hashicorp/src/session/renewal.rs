@@ -1,14 +1,17 @@
 //! Renews a token before it expires.
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::future::select;
 use strongroom_core::Error;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::authenticator::{Authenticator, RenewError};
 use super::backoff::RetryDelays;
 use super::state::SessionState;
+use crate::clock;
 use crate::lease::Renewal;
 use crate::token::Token;
 
@@ -40,10 +43,19 @@ impl<'a, A: Authenticator> TokenRenewer<'a, A> {
             let token = self.state.current.load_generation(self.generation);
             let renew_at = token.and_then(|token| token.lease.renew_at(margin, fastrand::f64()));
             let Some(renew_at) = renew_at else { return Stopped::Done };
-            sleep_until(renew_at).await;
+            self.wait_until(renew_at).await;
             if let ControlFlow::Break(stopped) = self.renew().await {
                 return stopped;
             }
+        }
+    }
+
+    /// Waits until a renewal is due. A timer stands still with a suspended machine; a caller that takes the token
+    /// wakes this task.
+    async fn wait_until(&self, renew_at: Instant) {
+        while clock::now() < renew_at {
+            let timer = pin!(clock::sleep_until(renew_at));
+            select(timer, pin!(self.state.renewal_due.notified())).await;
         }
     }
 
@@ -54,7 +66,7 @@ impl<'a, A: Authenticator> TokenRenewer<'a, A> {
             if !token.lease.is_renewable() {
                 return self.replace_or_stop();
             }
-            let sent_at = Instant::now();
+            let sent_at = clock::now();
             match self.state.authenticator.renew(&token.header).await {
                 Ok((seconds, renewable)) => {
                     return self.apply(&token, token.lease.renew(sent_at, seconds, renewable));
@@ -113,7 +125,7 @@ impl<'a, A: Authenticator> TokenRenewer<'a, A> {
 
 /// Waits before the next attempt, at most until the token expires.
 pub(super) async fn wait_for_retry(delays: &mut RetryDelays, token: &Token) {
-    let retry_at = Instant::now() + delays.next();
+    let retry_at = clock::now() + delays.next();
     let expires_at = token.lease.expires_at();
-    sleep_until(expires_at.map_or(retry_at, |expires_at| expires_at.min(retry_at))).await;
+    clock::sleep_until(expires_at.map_or(retry_at, |expires_at| expires_at.min(retry_at))).await;
 }

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::status::Status;
 use crate::token::CurrentToken;
 
@@ -12,6 +14,8 @@ pub(super) struct SessionState<A> {
     /// How long before its expiry a token is renewed.
     pub(super) renew_margin: Duration,
     pub(super) current: CurrentToken,
+    /// Wakes the renewer.
+    pub(super) renewal_due: Notify,
     status: Mutex<Status>,
 }
 
@@ -21,6 +25,7 @@ impl<A> SessionState<A> {
             authenticator,
             renew_margin,
             current: CurrentToken::default(),
+            renewal_due: Notify::new(),
             status: Mutex::default(),
         }
     }

@@ -3,9 +3,10 @@
 use std::time::SystemTime;
 
 use strongroom_core::{Error, Health, Rfc3339};
-use tokio::time::Instant;
 
+use crate::clock;
 use crate::lease::Lease;
+use crate::token::Grant;
 
 /// The state of a session, without the token.
 #[derive(Clone, Debug, Default)]
@@ -14,14 +15,17 @@ pub(crate) struct Status {
     pub(super) valid_until: Option<SystemTime>,
     pub(super) logins: u64,
     pub(super) renewals: u64,
+    /// The names of the token's policies.
+    policies: Vec<String>,
     /// The last failed login or renewal; cleared by the next success.
     pub(super) last_error: Option<Error>,
 }
 
 impl Status {
-    pub(super) fn record_login(&mut self, lease: &Lease) {
+    pub(super) fn record_login(&mut self, grant: &Grant) {
         self.logins += 1;
-        self.record_lease(lease);
+        self.policies.clone_from(&grant.policies);
+        self.record_lease(&grant.lease);
         tracing::info!(valid_until = self.format_valid_until(), "logged in");
     }
 
@@ -37,7 +41,7 @@ impl Status {
     fn record_lease(&mut self, lease: &Lease) {
         self.last_error = None;
         let expires_at = lease.expires_at();
-        let remaining = expires_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let remaining = expires_at.map(|at| at.saturating_duration_since(clock::now()));
         self.valid_until = remaining.and_then(|left| SystemTime::now().checked_add(left));
     }
 
@@ -50,6 +54,9 @@ impl Status {
         let mut health = health
             .detail("token_logins", self.logins.to_string())
             .detail("token_renewals", self.renewals.to_string());
+        if !self.policies.is_empty() {
+            health = health.detail("token_policies", self.policies.join(", "));
+        }
         if let Some(until) = self.format_valid_until() {
             health = health.detail("token_valid_until", until);
         }

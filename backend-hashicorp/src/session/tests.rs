@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 
 use super::*;
+use crate::clock;
 use crate::lease::Lease;
 use crate::token::TokenHeader;
 
@@ -96,7 +97,7 @@ impl Authenticator for Server {
     }
 
     async fn login(&self) -> Result<Grant> {
-        let from = Instant::now();
+        let from = clock::now();
         tokio::time::sleep(self.0.login_takes).await;
         let failure = self.0.login_errors.lock().unwrap().pop_front();
         if let Some(kind) = failure {
@@ -108,7 +109,8 @@ impl Authenticator for Server {
         let header = TokenHeader::new(&tokens.len().to_string()).unwrap();
         self.0.record("login", &header);
         let seconds = self.0.ttl.min(self.0.max_ttl);
-        Ok(Grant { header, lease: Lease::new(from, seconds, self.0.renewable) })
+        let lease = Lease::new(from, seconds, self.0.renewable);
+        Ok(Grant { header, lease, policies: Vec::new() })
     }
 
     async fn renew(&self, token: &TokenHeader) -> Result<(u64, bool), RenewError> {
@@ -120,7 +122,7 @@ impl Authenticator for Server {
         self.0.record("renew", token);
         tokio::time::sleep(self.0.renewal_takes).await;
         let number: usize = token.expose().unwrap().to_str().unwrap().parse().unwrap();
-        let age = self.0.tokens.lock().unwrap()[number - 1].elapsed().as_secs();
+        let age = clock::elapsed(self.0.tokens.lock().unwrap()[number - 1]).as_secs();
         Ok((self.0.ttl.min(self.0.max_ttl.saturating_sub(age)), true))
     }
 

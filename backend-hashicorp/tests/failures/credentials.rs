@@ -3,17 +3,19 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use strongroom_backend_hashicorp::{HashicorpBackend, SecretId};
-use strongroom_core::{Backend as _, Error, ErrorKind, HealthStatus, Operation, Result};
+use strongroom_backend_hashicorp::{Auth, HashicorpBackend, SecretId};
+use strongroom_core::{Backend as _, Error, ErrorKind, Operation, Result};
+use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::openbao::ApproleOptions;
+use strongroom_testkit::stub::{Reply, Stub};
 use tempfile::TempDir;
 
 use crate::support::{
-    Account, LIMIT, expect_permanent, expect_transient, open, read, read_until_error,
-    read_until_success,
+    Account, LIMIT, check, config_for, expect_permanent, expect_transient, open, read,
+    read_until_error, read_until_success,
 };
 
 /// A file with a secret id that an orchestrator replaces.
@@ -47,6 +49,33 @@ fn unauthenticated(result: Result<String>) -> Error {
 }
 
 #[tokio::test]
+async fn a_rejected_login_tells_that_the_clocks_differ() {
+    for (offset, told) in
+        [(-600, "clock is 6"), (600, "clock is 5"), (-600, "ahead of"), (600, "behind"), (0, "")]
+    {
+        let stub = Stub::new(move |request| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            match request.target.as_str() {
+                "/v1/sys/health" => Reply::json(
+                    200,
+                    &json!({
+                        "initialized": true, "sealed": false, "version": "2.0.0",
+                        "server_time_utc": now.checked_add_signed(offset).unwrap(),
+                    }),
+                ),
+                _ => Reply::json(403, &json!({ "errors": ["permission denied", "invalid token"] })),
+            }
+        });
+        let backend = open(config_for(&stub.url(), Auth::Token(CANARY.into()))).await;
+        let error = backend.health().await.unwrap_err();
+        check(&error);
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(error.cause().contains(told), "{error}");
+        assert_eq!(error.cause().contains("clock"), offset != 0, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn an_invalid_role_id_or_secret_id_is_unauthenticated() {
     let account = Account::new("wrong-ids").await;
     account.write("kept").await;
@@ -62,11 +91,9 @@ async fn an_invalid_role_id_or_secret_id_is_unauthenticated() {
             let error = unauthenticated(read(&backend, &account.path()).await);
             assert!(error.advice().contains("`AppRole::role_id`"), "{error}");
         }
-        let health = backend.health().await.unwrap();
-        assert_eq!(health.status, HealthStatus::Degraded);
-        let last_error = &health.details["token_last_error"];
-        assert!(last_error.contains("not authenticated"), "{last_error}");
-        assert!(last_error.contains("`AppRole::role_id`"), "{last_error}");
+        let health = backend.health().await;
+        let error = expect_permanent(Operation::Health, ErrorKind::Unauthenticated, health);
+        assert!(error.advice().contains("`AppRole::role_id`"), "{error}");
     }
     assert_eq!(account.logins(), 0);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_backend_hashicorp::{Auth, HashicorpBackend};
-use strongroom_core::{Backend as _, ErrorKind, ListOptions, Operation};
+use strongroom_core::{Backend as _, ErrorKind, ListOptions, Operation, VersionSelector};
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::proxy::Proxy;
 use strongroom_testkit::stub::{Reply, Request, Stub};
@@ -119,6 +119,35 @@ async fn a_temporary_error_response_is_a_transient_error() {
             expect_transient(Operation::Get, kind, read(&backend, &path("key")).await);
             fake.assert_recovery(&backend).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn times_out_of_range_neither_panic_nor_hide_a_value() {
+    for time in ["33658-09-27T01:46:40Z", "0000-00-00T00:00:00Z", "-0001-01-01T00:00:00Z", "soon"] {
+        let stub = Stub::new(move |request| {
+            let data = match request.target.as_str() {
+                "/v1/secret/data/key" => json!({
+                    "data": { "value": format!("{CANARY}fake") },
+                    "metadata": { "version": 1, "created_time": time, "deletion_time": "" },
+                }),
+                "/v1/secret/metadata/key" => json!({
+                    "current_version": 1, "created_time": time, "updated_time": time,
+                    "delete_version_after": "9999999h", "max_versions": 0,
+                    "versions": { "1": { "created_time": time, "deletion_time": "", "destroyed": false } },
+                }),
+                _ => return good_reply(request),
+            };
+            Reply::json(200, &json!({ "data": data }))
+        });
+        let backend = open(config_for(&stub.url(), Auth::Token(CANARY.into()))).await;
+        let key = path("key");
+        let secret = backend.get(&key, &VersionSelector::Active).await.unwrap();
+        let description = backend.describe(&key).await.unwrap();
+        let versions = backend.versions(&key).await.unwrap();
+        assert_eq!(versions.len(), 1);
+        let shown = format!("{secret:?} {description:?} {versions:?}");
+        assert!(!shown.contains(CANARY), "{shown}");
     }
 }
 

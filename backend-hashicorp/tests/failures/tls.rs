@@ -116,6 +116,13 @@ async fn the_error_of_a_server_without_tls_says_so() {
 }
 
 #[tokio::test]
+async fn the_error_of_a_server_that_expects_tls_says_so() {
+    let server = Server::dev_tls().await;
+    let address = server.address().replace("https:", "http:");
+    assert_rejected(config_for(&address, root(&server)), "the server expects TLS").await;
+}
+
+#[tokio::test]
 async fn open_rejects_unusable_certificate_files() {
     let server = Server::client_certs().await;
     let directory = TempDir::new().unwrap();

@@ -104,7 +104,7 @@ async fn an_unknown_given_token_is_unauthenticated() {
         let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
         assert!(error.advice().contains("`Auth::Token`"), "{error}");
     }
-    assert_eq!(backend.health().await.unwrap().status, HealthStatus::Degraded);
+    expect_permanent(Operation::Health, ErrorKind::Unauthenticated, backend.health().await);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! An implementation of AWS's own, botocore, checks the signature.
 
 use std::env;
+use std::fs;
 use std::process::Command;
 
 use base64::Engine as _;
@@ -10,10 +11,11 @@ use serde_json::{Value, json};
 use strongroom_backend_hashicorp::{Auth, AwsIam};
 use strongroom_core::{ErrorKind, Operation};
 use strongroom_testkit::canary::CANARY;
+use strongroom_testkit::endless::Endless;
 use strongroom_testkit::process::{Role, role};
 use strongroom_testkit::stub::{Reply, Request, Stub};
 
-use crate::support::{LIMIT, config_for, expect_permanent, open, path, read};
+use crate::support::{LIMIT, config_for, expect_permanent, expect_transient, open, path, read};
 
 const KEY_ID: &str = "AKIDEXAMPLE";
 const ADDRESS: &str = "LOG_IN_AT";
@@ -51,10 +53,21 @@ async fn child() {
     }
     let mut config = config_for(&env::var(ADDRESS).unwrap(), Auth::AwsIam(login));
     config.auth_role = Some("app".into());
-    let result = read(&open(config).await, &path("key")).await;
+    let backend = open(config).await;
+    if role == "hanging" {
+        // No time passes but by the limit.
+        tokio::time::pause();
+    }
+    let result = read(&backend, &path("key")).await;
     if role == "refused" {
         let error = expect_permanent(Operation::Get, ErrorKind::Unauthenticated, result);
         assert!(error.advice().contains("`AwsIam::sts_region`"), "{error}");
+    } else if role == "hanging" || role == "endless" {
+        let error = expect_transient(Operation::Get, ErrorKind::Unauthenticated, result);
+        assert!(error.to_string().contains("no AWS credentials were found"), "{error}");
+    } else if role == "bundle" {
+        let error = expect_permanent(Operation::Get, ErrorKind::Config, result);
+        assert!(error.to_string().contains("`AWS_CA_BUNDLE`: /missing/ca.pem"), "{error}");
     } else {
         assert_eq!(result.unwrap(), "kept");
     }
@@ -83,9 +96,21 @@ fn server(is_known: bool) -> Stub {
 }
 
 fn log_in(role: &str, server: &Stub) {
+    log_in_with(
+        role,
+        server,
+        &[
+            ("AWS_ACCESS_KEY_ID", KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", CANARY),
+            ("AWS_SESSION_TOKEN", CANARY),
+        ],
+    );
+}
+
+fn log_in_with(role: &str, server: &Stub, variables: &[(&str, &str)]) {
     let child = Role::in_test(role, "aws::child").unwrap().inherit_stderr();
-    let child = child.env(ADDRESS, server.url()).env("AWS_ACCESS_KEY_ID", KEY_ID);
-    let child = child.env("AWS_SECRET_ACCESS_KEY", CANARY).env("AWS_SESSION_TOKEN", CANARY);
+    let child = child.env(ADDRESS, server.url()).env("AWS_EC2_METADATA_DISABLED", "true");
+    let child = variables.iter().fold(child, |child, (name, value)| child.env(name, value));
     assert!(child.spawn().unwrap().wait_within(LIMIT).unwrap().success());
 }
 
@@ -136,4 +161,25 @@ async fn signs_the_request_that_the_server_passes_on_to_aws() {
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_aws_does_not_accept_are_told_as_such() {
     log_in("refused", &server(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finding_the_credentials_has_bounds() {
+    let server = server(true);
+    let source = Endless::start(200);
+    log_in_with("endless", &server, &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &source.url())]);
+    assert_ne!(source.sent(), 0);
+    assert!(source.sent() < 64 * 1024 * 1024, "{}", source.sent());
+
+    let directory = tempfile::tempdir().unwrap();
+    let profile = directory.path().join("config");
+    // It ends by itself some time, because nothing else ends it.
+    fs::write(&profile, "[default]\ncredential_process = sleep 120\n").unwrap();
+    log_in_with("hanging", &server, &[("AWS_CONFIG_FILE", profile.to_str().unwrap())]);
+    assert!(server.requests().is_empty(), "{:?}", server.requests());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_of_authorities_that_cannot_be_read_is_told_as_such() {
+    log_in_with("bundle", &server(true), &[("AWS_CA_BUNDLE", "/missing/ca.pem")]);
 }

@@ -46,6 +46,26 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind of this release.
+    pub const ALL: &'static [Self] = &[
+        Self::NotFound,
+        Self::FieldNotFound,
+        Self::Expired,
+        Self::Denied,
+        Self::Unauthenticated,
+        Self::Conflict,
+        Self::Corrupt,
+        Self::Unsupported,
+        Self::InvalidInput,
+        Self::WrongType,
+        Self::Config,
+        Self::Unavailable,
+        Self::RateLimited,
+        Self::Timeout,
+        Self::Closed,
+        Self::Internal,
+    ];
+
     /// The kind as a phrase, as [`Error`]'s `Display` shows it.
     #[must_use]
     pub const fn phrase(self) -> &'static str {
@@ -138,5 +158,19 @@ impl Operation {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.words().0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_every_kind_once_and_in_order() {
+        for (index, kind) in ErrorKind::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, index);
+        }
+        // The last kind of the enumeration; a new one goes before it.
+        assert_eq!(ErrorKind::ALL.last(), Some(&ErrorKind::Internal));
     }
 }

@@ -11,14 +11,17 @@ use super::tree::{Node, RedactedError};
 
 /// How deep a document may nest, as in `serde_json`.
 const MAX_DEPTH: usize = 128;
+/// How many values a document may have: its tree takes some 24 bytes for each, and twice as much while it grows.
+const MAX_VALUES: usize = 1_000_000;
 
 pub(super) struct Parser<'a> {
     rest: &'a str,
+    values_left: usize,
 }
 
 impl<'a> Parser<'a> {
     pub(super) fn new(json: &'a str) -> Self {
-        Self { rest: json }
+        Self { rest: json, values_left: MAX_VALUES }
     }
 
     /// Parses one value with nothing but white space around it.
@@ -30,6 +33,7 @@ impl<'a> Parser<'a> {
 
     fn parse_value(&mut self, depth: usize) -> Result<Node<'a>, RedactedError> {
         let depth = depth.checked_sub(1).ok_or(RedactedError)?;
+        self.values_left = self.values_left.checked_sub(1).ok_or(RedactedError)?;
         self.skip_space();
         match self.rest.as_bytes().first() {
             Some(b'n') => self.expect("null").map(|()| Node::Null),
@@ -155,6 +159,15 @@ mod tests {
         assert!(!accepts(&nested(100_000)));
         assert!(!accepts(&"[".repeat(1 << 20)));
         assert!(!accepts(&"{\"a\":".repeat(1 << 18)));
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded() {
+        let flat = |items: usize| format!("[{}0]", "0,".repeat(items - 1));
+        assert!(accepts(&flat(MAX_VALUES - 1)));
+        assert!(!accepts(&flat(MAX_VALUES)));
+        assert!(!accepts(&format!("[{0},{0}]", flat(MAX_VALUES / 2))));
+        assert!(!accepts(&"[0,".repeat(MAX_VALUES)));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! A JSON document as a tree that borrows what it can, wipes what it had to unescape, and feeds
 //! serde.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{self, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Number;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::parser::Parser;
@@ -26,6 +28,48 @@ impl<'a> Node<'a> {
     pub(super) fn parse(json: &'a str) -> Result<Self, RedactedError> {
         Parser::new(json).parse_document()
     }
+
+    /// Whether both have the same type and content. Members may be in any order; of those with one name the
+    /// last counts.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(one), Self::Bool(another)) => one == another,
+            (Self::Number(one), Self::Number(another)) => {
+                one.as_bytes().ct_eq(another.as_bytes()).into()
+            }
+            (Self::Array(ones), Self::Array(others)) => {
+                ones.len() == others.len() && are_same(ones.iter().zip(others))
+            }
+            (Self::Object(ones), Self::Object(others)) => {
+                let (ones, others) = (index(ones), index(others));
+                ones.keys().eq(others.keys())
+                    && are_same(ones.into_values().zip(others.into_values()))
+            }
+            _ => match (self.text(), other.text()) {
+                (Some(one), Some(another)) => one.as_bytes().ct_eq(another.as_bytes()).into(),
+                _ => false,
+            },
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Plain(text) => Some(text),
+            Self::Unescaped(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Compares all pairs without an early end: how much is equal does not show in the time.
+fn are_same<'n, 'a: 'n>(pairs: impl Iterator<Item = (&'n Node<'a>, &'n Node<'a>)>) -> bool {
+    pairs.fold(true, |all, (one, other)| all & one.is_same(other))
+}
+
+/// The last member of each name.
+fn index<'n, 'a>(members: &'n [(String, Node<'a>)]) -> BTreeMap<&'n str, &'n Node<'a>> {
+    members.iter().map(|(name, node)| (name.as_str(), node)).collect()
 }
 
 impl<'de> de::Deserializer<'de> for Node<'de> {

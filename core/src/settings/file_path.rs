@@ -103,10 +103,11 @@ impl<'a> FilePath<'a> {
     /// # Errors
     /// Those of reading; [`InvalidInput`](io::ErrorKind::InvalidInput) unless it is a regular file, since
     /// opening a pipe would block until another process writes to it;
-    /// [`FileTooLarge`](io::ErrorKind::FileTooLarge).
+    /// [`FileTooLarge`](io::ErrorKind::FileTooLarge). None shows the path or the content.
     pub fn read(&self, max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
         if !self.0.metadata()?.is_file() {
-            return Err(io::ErrorKind::InvalidInput.into());
+            let kind = io::ErrorKind::InvalidInput;
+            return Err(io::Error::new(kind, "it is not a regular file"));
         }
         let file = File::open(self.0)?;
         let length = file.metadata()?.len().min(max);
@@ -123,7 +124,8 @@ impl<'a> FilePath<'a> {
         }
         if filled == content.len() {
             // It is longer than allowed, or has grown since.
-            return Err(io::ErrorKind::FileTooLarge.into());
+            let kind = io::ErrorKind::FileTooLarge;
+            return Err(io::Error::new(kind, format!("it is longer than {max} bytes")));
         }
         content.truncate(filled);
         Ok(content)
@@ -139,7 +141,7 @@ impl fmt::Display for FilePath<'_> {
         if self.is_shown() {
             EscapedText::name(&self.0.to_string_lossy()).fmt(f)
         } else {
-            f.write_str("a file that is not shown, since its name may be a secret")
+            f.write_str("[hidden: may be a secret]")
         }
     }
 }
@@ -154,26 +156,29 @@ fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Whether a text is written as a path: absolute, with a dot in front, in a directory that exists, or with
-/// the name of a file.
+/// Whether a text is written as a path: absolute, with a dot or a home directory in front, in a directory that
+/// exists, or with the name of a file.
 fn is_explicit(path: &Path) -> bool {
-    let begins_as_path = matches!(
-        path.components().next(),
-        Some(Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir)
-    );
+    let begins_as_path = match path.components().next() {
+        Some(Component::Normal(first)) => first == "~" && path.components().count() > 1,
+        first => first.is_some(),
+    };
     let is_in_directory =
         || path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && parent.is_dir());
     begins_as_path || is_in_directory() || has_name_of_file(path)
 }
 
-/// Whether a text is a name such as `secrets.db` or `.env.local`.
+/// Whether a text is a name such as `secrets.db` or `.env.local`, also in a directory.
 fn has_name_of_file(path: &Path) -> bool {
     let Some(name) = path.to_str() else { return false };
-    let is_plain =
-        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    let is_plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'));
     let extension = path.extension().and_then(|extension| extension.to_str());
     let is_usual = extension.is_some_and(|extension| EXTENSIONS.contains(&extension));
-    is_plain && (is_usual || name == ".env" || name.starts_with(".env."))
+    let is_dotenv = path.file_name().and_then(|name| name.to_str());
+    let is_dotenv = is_dotenv.is_some_and(|name| name == ".env" || name.starts_with(".env."));
+    is_plain && (is_usual || is_dotenv)
 }
 
 /// Whether a text looks like what belongs into a file.

@@ -5,8 +5,8 @@ use core::time::Duration;
 use crate::decide::Step;
 use crate::rules::{MAX_SCORE, REFUSAL_SCORE, VERIFICATION_PAUSES};
 use crate::{
-    AttemptId, Call, Cause, Change, Failure, Issued, KeyRef, LocalEffect, Next, Overlap, OwnLease,
-    Pending, Phase, RevocationFailures, Stage, Verification,
+    AttemptId, Backoff, Call, Cause, Change, Failure, Issued, KeyRef, LocalEffect, Next, Overlap,
+    OwnLease, Pending, Phase, RevocationFailures, Stage, Verification,
 };
 
 impl Step<'_> {
@@ -298,9 +298,16 @@ impl Step<'_> {
 
     pub(crate) fn switch_over(&mut self) -> Next {
         let generation = self.instance.record.generation;
-        self.instance.phase = Phase::Overlap(Overlap::of(generation, true));
+        self.start_overlap(generation);
         self.effects.extend([LocalEffect::ReleasePermit, LocalEffect::Stored { generation }]);
         self.accept(self.instance.record.clone())
+    }
+
+    /// The store holds the key that this instance got. The failures before that do not postpone revoking the old
+    /// key.
+    fn start_overlap(&mut self, generation: u64) {
+        self.instance.phase = Phase::Overlap(Overlap::of(generation, true));
+        self.instance.backoff = Backoff::default();
     }
 
     /// Determines whether an issued key is stored, must still be stored, or will never be used.
@@ -318,7 +325,7 @@ impl Step<'_> {
             return None;
         }
         if record.key == issued.key {
-            self.instance.phase = Phase::Overlap(Overlap::of(record.generation, true));
+            self.start_overlap(record.generation);
             return None;
         }
         if matches!(record.stage, Stage::Overlap { previous } if previous == issued.key) {

@@ -61,6 +61,31 @@ impl StoredRecord {
     }
 }
 
+/// The secret with its current key marked as compromised, or `None` if no rotation has written it.
+pub(crate) fn mark_compromised(secret: &Secret) -> Result<Option<SecretValue>> {
+    let value = secret.value();
+    let Ok(names) = value.field_names() else { return Ok(None) };
+    // Other members may begin like those of a record.
+    let is_record = |name: &String| {
+        name == VERSION || name == GENERATION || LEGACY.iter().any(|(legacy, _)| name == legacy)
+    };
+    if !names.iter().any(is_record) {
+        return Ok(None);
+    }
+    let is_legacy = !names.iter().any(|name| name == VERSION);
+    let members = Members { value, names, is_legacy };
+    let mark = || {
+        members.check_version()?;
+        if members.field(PREVIOUS)?.is_some() {
+            return Err(Error::new(ErrorKind::Conflict, "try again once it is over")
+                .because("a rotation is under way, and the secret has two keys"));
+        }
+        let generation = members.number::<u64>(GENERATION)?.unwrap_or(0);
+        value.with_fields(&[(COMPROMISED, Some(&generation.to_string()))])
+    };
+    mark().map(Some).map_err(|error| error.at(secret.path()))
+}
+
 impl Salt {
     fn new() -> Self {
         Self { value: Uuid::new_v4().simple().to_string(), is_stored: false }

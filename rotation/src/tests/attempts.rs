@@ -72,6 +72,28 @@ async fn reports_a_rejected_key_that_is_not_revoked_and_revokes_it_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failures_to_get_a_key_do_not_postpone_revoking_the_old_one() {
+    // Twelve attempts write twice each; the next one writes its claim, and then the key.
+    for (loses_answer_to, limit) in [(None, 60), (Some(26), 3600 + 60)] {
+        let (store, issuer) = (store().await, Issuer::new());
+        let mut faulty = FaultyStore::new(&store).await;
+        faulty.loses_answer_to = loses_answer_to;
+        issuer.set(|state| {
+            state.faults.issue = repeat_n(Fault::Refuse(ErrorKind::Denied), 12).collect();
+            state.faults.revoke = repeat_n(Fault::Refuse(ErrorKind::Denied), 2).collect();
+        });
+        let engine = Arc::new(faulty).engine();
+        let key = engine.add(single_instance_key(&issuer)).await.unwrap();
+        for _ in 0..12 {
+            assert_eq!(key.rotate().await.unwrap_err().kind(), ErrorKind::Denied);
+        }
+        assert_eq!(key.rotate().await.is_err(), loses_answer_to.is_some());
+        sleep(Duration::from_secs(limit)).await;
+        assert_settled(&store, &issuer, "key-1").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn revokes_a_rejected_key_before_it_answers_the_caller() {
     let (store, issuer) = (store().await, Issuer::new());
     issuer.set(|state| state.faults.rejects_keys = true);

@@ -13,7 +13,7 @@ use super::issuer::{
     received_steps, shared_key, single_instance_key, store,
 };
 use super::killable::engine_killed_at;
-use crate::{ManagedKey, RotationPolicy, RotationStep};
+use crate::{ManagedKey, RotationPolicy, RotationStep, report_compromised};
 
 const DENIED: Fault = Fault::Refuse(ErrorKind::Denied);
 
@@ -122,6 +122,39 @@ async fn revokes_a_key_that_an_operator_marked_as_compromised() {
     key.check_store();
     sleep(Duration::from_secs(1)).await;
     assert_settled(&store, &issuer, "key-1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_reports_a_compromised_key_through_the_store() {
+    let (store, issuer) = (store().await, Issuer::new());
+    // No rotation has written the secret, nor one whose members only begin like those of a record.
+    assert!(!report_compromised(&*store, &path()).await.unwrap());
+    let theirs = SecretValue::fields([("key", FIRST), ("rotation_interval", "30d")]);
+    store.put(&path(), theirs, PutOptions::new()).await.unwrap();
+    assert!(!report_compromised(&*store, &path()).await.unwrap());
+    let engine = engine(&store);
+    let key = engine.add(shared_key(&issuer)).await.unwrap();
+    key.rotate().await.unwrap();
+    assert_eq!(report_compromised(&*store, &path()).await.unwrap_err().kind(), ErrorKind::Conflict);
+    sleep(Duration::from_secs(100)).await;
+    assert_settled(&store, &issuer, "key-1").await;
+    assert!(report_compromised(&*store, &path()).await.unwrap());
+    // Once more changes nothing.
+    assert!(report_compromised(&*store, &path()).await.unwrap());
+    sleep(Duration::from_secs(100)).await;
+    assert_settled(&store, &issuer, "key-2").await;
+    assert_eq!(key.acquire().generation(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_later_version_is_not_marked() {
+    let store = store().await;
+    let value = SecretValue::fields([("key", FIRST), ("rotation_version", "2")]);
+    let version = store.put(&path(), value, PutOptions::new()).await.unwrap();
+    let error = report_compromised(&*store, &path()).await.unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::Unsupported, Some(&path())));
+    let now = store.get(&path(), &VersionSelector::Active).await.unwrap();
+    assert_eq!(now.version(), &version);
 }
 
 #[tokio::test(start_paused = true)]

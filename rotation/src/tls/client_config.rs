@@ -209,7 +209,7 @@ impl ClientCertificate {
 }
 
 fn unreadable(name: &str, error: &io::Error) -> String {
-    format!("{name} cannot be read ({}): check the path and its permissions", error.kind())
+    format!("{name} cannot be read ({error}): check the path and its permissions")
 }
 
 fn holds_private_key(pem: &[u8]) -> bool {

@@ -3,6 +3,7 @@
 
 mod calls;
 mod config;
+mod proxy;
 mod reload;
 mod responses;
 mod tls;

@@ -147,14 +147,14 @@ async fn names_the_file_that_cannot_be_read() {
             assert!(error.problems()[0].contains(part), "{part}: {error}");
         }
     };
-    names(&["`tls.client_certificate`", "tls.crt", "not found"]);
+    names(&["`tls.client_certificate`", "tls.crt", "No such file"]);
     setting.write_client(&setting.authority.client());
     fs::remove_file(setting.path("tls.key")).unwrap();
-    names(&["`tls.client_certificate`", "tls.key", "not found"]);
+    names(&["`tls.client_certificate`", "tls.key", "No such file"]);
     setting.write_client(&setting.authority.client());
     fs::remove_file(setting.path("ca.pem")).unwrap();
-    names(&["`tls.ca_certificates`", "ca.pem", "not found"]);
+    names(&["`tls.ca_certificates`", "ca.pem", "No such file"]);
     let file = fs::File::create(setting.path("ca.pem")).unwrap();
     file.set_len(1 << 30).unwrap();
-    names(&["`tls.ca_certificates`", "ca.pem", "too large"]);
+    names(&["`tls.ca_certificates`", "ca.pem", "longer than 1048576 bytes"]);
 }

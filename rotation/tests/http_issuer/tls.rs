@@ -18,6 +18,10 @@ pub(crate) fn serve(tls: Tls) -> Issuer {
     Issuer::start(options)
 }
 
+pub(crate) fn serve_plainly() -> Issuer {
+    Issuer::start(Options::default())
+}
+
 /// An issuer that trusts only these authorities, and presents a client certificate or none.
 fn issuer_with(server: &Issuer, authorities: &[&Authority], client: Option<Signed>) -> HttpIssuer {
     let authorities = authorities.iter().map(|authority| authority.pem());
@@ -119,6 +123,6 @@ async fn shows_no_private_key() {
     assert_eq!(canary::find(shown.as_bytes()), None);
 }
 
-fn with_verification(config: &mut HttpIssuerConfig) {
+pub(crate) fn with_verification(config: &mut HttpIssuerConfig) {
     config.endpoints.verify_path = Some("/api/whoami".into());
 }

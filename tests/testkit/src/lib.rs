@@ -31,6 +31,7 @@ use std::io::Write as _;
 pub mod canary;
 pub mod certificates;
 pub mod conformance;
+pub mod endless;
 pub mod errors;
 pub mod issuer;
 pub mod localstack;

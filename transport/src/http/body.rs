@@ -1,6 +1,7 @@
 //! Bodies of responses.
 
 use reqwest::Response;
+use strongroom_core::WipedBuffer;
 use zeroize::Zeroizing;
 
 use super::failure::RequestFailure;
@@ -20,20 +21,14 @@ pub async fn read_body(
 ) -> Result<Zeroizing<Vec<u8>>, RequestFailure> {
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
     let capacity = announced.unwrap_or(DEFAULT_RESERVED).min(MAX_RESERVED).min(limit);
-    let mut body = Zeroizing::new(Vec::with_capacity(capacity));
+    let mut body = WipedBuffer::with_capacity(capacity);
     while let Some(chunk) =
         response.chunk().await.map_err(|error| RequestFailure::of_body(&error))?
     {
-        let length = body.len() + chunk.len();
-        if length > limit {
+        if body.len() + chunk.len() > limit {
             return Err(RequestFailure::TooLarge);
         }
-        if length > body.capacity() {
-            let mut larger = Vec::with_capacity(length.max(body.capacity() * 2));
-            larger.extend_from_slice(&body);
-            body = Zeroizing::new(larger);
-        }
-        body.extend_from_slice(&chunk);
+        body.extend(&chunk);
     }
-    Ok(body)
+    Ok(body.into_inner())
 }

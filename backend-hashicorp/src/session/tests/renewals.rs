@@ -44,6 +44,32 @@ async fn renews_the_token_of_an_idle_service() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_has_expired_during_a_suspension_is_replaced_before_it_is_sent() {
+    let server = Server::new(|_| {});
+    let session = server.session();
+    session.token().await.unwrap();
+    clock::suspend(Duration::from_secs(3_599));
+    assert_eq!(session.token().await.unwrap().generation, 1);
+    clock::suspend(Duration::from_secs(1));
+    assert_eq!(session.token().await.unwrap().generation, 2);
+    assert_eq!(server.count("login"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_renewal_became_due_during_a_suspension_is_renewed_at_its_next_use() {
+    let server = Server::new(|_| {});
+    let session = server.session();
+    session.token().await.unwrap();
+    clock::suspend(Duration::from_secs(3_550));
+    session.token().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((server.count("login"), server.count("renew 1")), (1, 1));
+    // The next renewal is due an hour after the last one.
+    read_for(&session, 3_500).await;
+    assert_eq!((server.count("login"), server.count("renew 1")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn replaces_a_token_near_its_maximum_ttl_and_then_revokes_it() {
     let server = Server::new(|server| server.max_ttl = 2 * 3_600);
     let session = server.session();

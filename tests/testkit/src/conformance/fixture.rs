@@ -145,7 +145,15 @@ impl Fixture {
 
     /// Lists versions.
     pub async fn versions(&self, path: &str) -> Vec<VersionInfo> {
-        self.backend.versions(&self.path(path)).await.unwrap()
+        self.try_versions(&self.path(path)).await.unwrap()
+    }
+
+    async fn try_versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        let mut versions = self.backend.versions(path).await;
+        if !self.has_version_times {
+            versions.iter_mut().flatten().for_each(|info| info.created_at = None);
+        }
+        versions
     }
 
     /// Makes an earlier version the active one.
@@ -195,10 +203,7 @@ impl Fixture {
     pub async fn state(&self, path: &str) -> State {
         let path = self.path(path);
         let value = self.backend.get(&path, &VersionSelector::Active).await;
-        let mut versions = self.backend.versions(&path).await.map_err(|error| error.kind());
-        if !self.has_version_times {
-            versions.iter_mut().flatten().for_each(|info| info.created_at = None);
-        }
+        let versions = self.try_versions(&path).await.map_err(|error| error.kind());
         State {
             value: value
                 .map(|secret| (secret.version().clone(), secret.value().clone()))

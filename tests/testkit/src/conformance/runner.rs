@@ -26,7 +26,7 @@ const TRACE: &str = "STRONGROOM_CONFORMANCE_TRACE";
 /// The name of the search for the canary in lists and filters.
 const SEARCH: &str = "canary::nothing_leaked";
 /// The time limit of one case.
-const CASE_LIMIT: Duration = Duration::from_secs(120);
+const CASE_LIMIT: Duration = Duration::from_secs(1_200);
 /// The time limit of a run.
 const RUN_LIMIT: Duration = Duration::from_secs(3600);
 

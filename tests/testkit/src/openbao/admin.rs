@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::certificates::Certificates;
 use super::{BINARY, ROOT_TOKEN, Server};
@@ -70,13 +72,24 @@ impl Server {
         }
     }
 
+    /// Sends a request; again while a mount that was just enabled is being prepared.
     pub(super) async fn send(
         &self,
         method: &str,
         path: &str,
         body: Option<Value>,
     ) -> reqwest::Result<(u16, Value)> {
-        receive(self.request(ROOT_TOKEN, method, path, body)).await
+        let end = Instant::now() + LIMIT;
+        loop {
+            let answer = receive(self.request(ROOT_TOKEN, method, path, body.clone())).await;
+            let is_upgrading = answer.as_ref().is_ok_and(|(_, body)| {
+                body["errors"][0].as_str().is_some_and(|error| error.starts_with("Upgrading from"))
+            });
+            if !is_upgrading || Instant::now() >= end {
+                return answer;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn request(

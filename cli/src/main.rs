@@ -1,0 +1,7 @@
+//! The command `strongroom`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    strongroom_cli::main()
+}
