@@ -13,7 +13,7 @@ use strongroom_testkit::openbao::Server;
 use strongroom_testkit::process::{Role, role};
 use strongroom_testkit::stub::{Reply, Stub};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Variables that tell a child the address, the token and the authority to use.
 const ADDRESS: &str = "READ_FROM";

@@ -23,7 +23,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::time::{Instant, sleep, timeout};
 
 const READERS: usize = 100;
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const LOGIN: &str = "auth/approle/login";
 const MOUNT_LOOKUP: &str = "sys/internal/ui/mounts/secret";

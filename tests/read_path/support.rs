@@ -22,7 +22,7 @@ const STALE_FALLBACK_TIMEOUT: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_millis(500);
 /// How long a test waits for anything. After an outage of a few seconds, the manager sends the next
 /// request within eight.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Secrets are fresh for a short time, and can be served stale for much longer than a test takes.

@@ -24,7 +24,7 @@ const STEP: &str = "STRONGROOM_TEST_STEP";
 const STARTS: &str = "STRONGROOM_TEST_STARTS";
 
 /// How long the last process may take to finish the rotation.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How many cases run at a time.
 const CONCURRENT_CASES: usize = 6;

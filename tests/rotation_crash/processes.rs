@@ -28,7 +28,7 @@ const KEY_LIFETIME: Duration = Duration::from_secs(3600);
 /// How long the issuer takes to make a key.
 const LATENCY: Duration = Duration::from_secs(1);
 const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(3);
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// For how long no process may start a second rotation: all have read the store again by then.
 const QUIET_PERIOD: Duration = PROPAGATION_TIMEOUT;

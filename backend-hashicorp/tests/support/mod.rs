@@ -14,7 +14,7 @@ use strongroom_testkit::openbao::{ApproleOptions, AuditLog, Credentials, Server}
 use tokio::sync::OnceCell;
 
 /// How long a test waits for anything.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The development server of this test binary, with its audit log.

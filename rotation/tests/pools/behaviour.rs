@@ -8,10 +8,10 @@ use strongroom_rotation::RotationPolicy;
 use strongroom_testkit::canary;
 
 use crate::fixture::{Fixture, Instance};
-use crate::{BOUND, Pool};
+use crate::{BOUND, DRAIN_TIMEOUT, Pool};
 
 async fn instance(fixture: &Fixture) -> Instance {
-    fixture.instance(RotationPolicy::new().single_instance().drain_timeout(2 * BOUND)).await
+    fixture.instance(RotationPolicy::new().single_instance().drain_timeout(DRAIN_TIMEOUT)).await
 }
 
 fn pools(instance: &Instance) -> [Pool; 2] {
@@ -110,7 +110,7 @@ async fn a_pool_of_sqlx_is_an_executor_and_closes_its_connections() {
     let mut transaction = sqlx::Acquire::begin(&pool).await.unwrap();
     transaction.execute("CREATE TEMPORARY TABLE t (n int)").await.unwrap();
     transaction.rollback().await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), pool.close()).await.unwrap();
+    tokio::time::timeout(BOUND, pool.close()).await.unwrap();
     assert!(pool.is_closed());
     assert!(matches!(pool.acquire().await, Err(sqlx::Error::PoolClosed)));
     fixture.wait_for("true", 0).await;

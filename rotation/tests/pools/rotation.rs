@@ -6,14 +6,14 @@ use strongroom_rotation::{RotatingKey, RotationPolicy};
 use strongroom_testkit::report;
 
 use crate::fixture::Fixture;
-use crate::{BOUND, Pool};
+use crate::{BOUND, DRAIN_TIMEOUT, Pool};
 
 const CLIENTS: usize = 40;
 const ROTATIONS: u32 = 9;
 
 /// A drain that lasts until the last connection of the old key is closed, or fails the test.
 fn policy() -> RotationPolicy {
-    RotationPolicy::new().single_instance().drain_timeout(2 * BOUND)
+    RotationPolicy::new().single_instance().drain_timeout(DRAIN_TIMEOUT)
 }
 
 /// 40 clients query while the two roles alternate about once a second.
@@ -72,7 +72,7 @@ async fn no_query_through_deadpool_fails_when_revocations_end_sessions() {
 async fn query_while_another_instance_revokes(name: &str, open: fn(&RotatingKey) -> Pool) {
     let fixture = Fixture::start().await;
     // Left alone, an instance notices a new key after a third of this time.
-    let policy = RotationPolicy::new().propagation_timeout(30 * BOUND).drain_timeout(BOUND);
+    let policy = RotationPolicy::new().propagation_timeout(5 * BOUND).drain_timeout(DRAIN_TIMEOUT);
     let (one, other) = (fixture.instance(policy.clone()).await, fixture.instance(policy).await);
     let pool = open(&one.key);
     let mut load = crate::load::Load::start(CLIENTS, pool.query_after_login("SELECT 1"));

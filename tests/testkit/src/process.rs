@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(30);
+    const LIMIT: Duration = Duration::from_secs(120);
 
     fn spawn(name: &str) -> ChildProcess {
         Role::in_test(name, "process::tests::child").unwrap().env("GREETING", "hi").spawn().unwrap()

@@ -12,7 +12,7 @@ use strongroom_core::SecretValue;
 use strongroom_testkit::canary;
 use strongroom_testkit::issuer::{Counts, Fault, Issuer, KeyStatus, Options, Unit};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const SHORT_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn client(limit: Duration) -> Client {

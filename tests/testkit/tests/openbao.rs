@@ -13,7 +13,7 @@ use strongroom_testkit::canary;
 use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
 use strongroom_testkit::process::{self, Role};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn client() -> ClientBuilder {
     Client::builder().no_proxy().tls_certs_only([]).timeout(LIMIT)

@@ -13,7 +13,7 @@ use strongroom_testkit::canary;
 use strongroom_testkit::postgres::Server;
 use strongroom_testkit::process::{self, Role};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The number of processes with a working directory in this directory or below.
 fn processes_in(directory: &Path) -> usize {

@@ -7,7 +7,7 @@ use serde_json::json;
 use strongroom_testkit::proxy::Proxy;
 use strongroom_testkit::stub::{Reply, Stub};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const SHORT_TIMEOUT: Duration = Duration::from_millis(100);
 
 fn client() -> ClientBuilder {

@@ -16,7 +16,7 @@ use strongroom_testkit::process::{self, Role};
 
 use crate::scripts::{DEFINITIONS, DOCUMENTED, READ_TIMEOUT, ROUND_TRIP};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn accepts_connections(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
