@@ -131,6 +131,30 @@ impl Config {
         })
     }
 
+    /// The configuration of the access rules from the same settings: `access_path`, `access_key_file` and so on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with everything that is wrong with them.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn parse() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config: strongroom::Config = toml::from_str(
+    ///     r#"
+    ///     access_path = "/var/lib/app/access.db"
+    ///     access_key_file = "/etc/app/access.key"
+    ///     "#,
+    /// )?;
+    /// let access = config.access_config()?;
+    /// # Ok(())
+    /// # }
+    /// # parse().unwrap();
+    /// ```
+    #[cfg(feature = "access")]
+    pub fn access_config(&self) -> Result<strongroom_access::AccessConfig> {
+        strongroom_access::AccessConfig::from_settings(&self.settings)
+    }
+
     fn name(&self, setting: &Setting) -> String {
         self.settings.names(SETTINGS).name(setting).into_owned()
     }

@@ -18,6 +18,8 @@
 //! not on this machine; [`ReadPolicy`] says how, and [`SecretHandle`] is what a request handler holds.
 //!
 //! # Cargo features
+//! - `access`: access rules in front of any store, in the module `access`: who may read what, approvals, tokens, and a
+//!   tamper-evident audit.
 //! - `aws`: AWS Secrets Manager.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
@@ -41,6 +43,8 @@
 //! [`SecretsManager::with_backend`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "access")]
+mod act_as;
 mod backend_impl;
 mod backends;
 mod batch;
@@ -63,7 +67,14 @@ mod policy;
 mod read;
 mod retry;
 mod runtime;
-#[cfg(all(test, feature = "aws", feature = "env", feature = "hashicorp", feature = "native"))]
+#[cfg(all(
+    test,
+    feature = "access",
+    feature = "aws",
+    feature = "env",
+    feature = "hashicorp",
+    feature = "native"
+))]
 mod settings_reference;
 mod shared;
 mod shared_future;
@@ -84,6 +95,8 @@ pub use listing::Listing;
 pub use manager::SecretsManager;
 pub use options::ReadOptions;
 pub use policy::ReadPolicy;
+#[cfg(feature = "access")]
+pub use strongroom_access as access;
 pub use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
     ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,

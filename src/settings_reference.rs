@@ -6,7 +6,7 @@ use std::path::Path;
 use strongroom_core::Setting;
 
 use crate::backends::{self, KINDS};
-use crate::policy;
+use crate::{policy, suggest};
 
 const BEGIN: &str = "<!-- settings: begin; generated from the tables in the code -->\n";
 const END: &str = "<!-- settings: end -->\n";
@@ -23,8 +23,11 @@ fn tables() -> String {
         other => other,
     };
     let of_backends = KINDS.iter().filter_map(|kind| Some((title(kind.name), kind.settings?)));
-    let general =
-        [("Which store", backends::SETTINGS), ("Reads and their cache", policy::SETTINGS)];
+    let general = [
+        ("Which store", backends::SETTINGS),
+        ("Reads and their cache", policy::SETTINGS),
+        ("Access rules", suggest::ACCESS_SETTINGS),
+    ];
     general.into_iter().chain(of_backends).map(|(title, table)| section(title, table)).collect()
 }
 
@@ -51,7 +54,7 @@ fn the_documentation_lists_every_setting() {
 
 #[test]
 fn no_setting_stands_in_two_tables() {
-    let mut variables: Vec<_> = crate::suggest::settings().map(Setting::variable).collect();
+    let mut variables: Vec<_> = suggest::settings().map(Setting::variable).collect();
     let count = variables.len();
     variables.sort_unstable();
     variables.dedup();

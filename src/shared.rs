@@ -30,6 +30,9 @@ pub(crate) struct Shared {
     /// What a secret that is not found may have to do with a backend that was used by default; set when the
     /// store is opened.
     pub(crate) default_backend_note: OnceLock<String>,
+    /// The manager and the access rules behind it; set for a manager that acts as a principal.
+    #[cfg(feature = "access")]
+    pub(crate) acting: OnceLock<crate::act_as::Acting>,
     /// Whether a close has begun.
     pub(crate) closing: AtomicBool,
     /// Whether a close has ended.
@@ -47,6 +50,8 @@ impl Shared {
             defaults: OnceLock::new(),
             declarations: OnceLock::new(),
             default_backend_note: OnceLock::new(),
+            #[cfg(feature = "access")]
+            acting: OnceLock::new(),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             backend,

@@ -8,10 +8,18 @@ use crate::policy;
 /// The largest number of edits between a misspelt name and the name that is meant.
 const MAX_EDITS: usize = 2;
 
-/// All settings: those of the facade and of every backend that is compiled in.
+#[cfg(feature = "access")]
+pub(crate) const ACCESS_SETTINGS: &[Setting] = strongroom_access::SETTINGS;
+#[cfg(not(feature = "access"))]
+const ACCESS_SETTINGS: &[Setting] = &[];
+/// The prefix of the variables of the access rules.
+const ACCESS_PREFIX: &str = "SECRETS_ACCESS_";
+
+/// All settings: those of the facade, of the access rules and of every backend, if they are compiled in.
 pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
     let of_backends = KINDS.iter().filter_map(|kind| kind.settings).flatten();
-    backends::SETTINGS.iter().chain(policy::SETTINGS).chain(of_backends)
+    let general = backends::SETTINGS.iter().chain(policy::SETTINGS);
+    general.chain(ACCESS_SETTINGS).chain(of_backends)
 }
 
 /// The setting with this variable or this key in a file.
@@ -72,6 +80,7 @@ fn is_of_a_service(name: &str) -> bool {
 
 fn has_prefix_of_settings(name: &str) -> bool {
     name.starts_with(policy::CACHE_PREFIX)
+        || (cfg!(feature = "access") && name.starts_with(ACCESS_PREFIX))
         || KINDS.iter().any(|kind| kind.settings.is_some() && name.starts_with(kind.prefix))
 }
 
@@ -151,6 +160,10 @@ mod tests {
             ("SECRET_BACKEND", "did you mean `SECRETS_BACKEND`?"),
             ("bakend", "did you mean `backend`?"),
             ("SECRETS_SERVICE_HOST", "remove it"),
+            #[cfg(feature = "access")]
+            ("SECRETS_ACESS_KEY_FILE", "did you mean `SECRETS_ACCESS_KEY_FILE`?"),
+            #[cfg(feature = "access")]
+            ("access_templates_", "did you mean `access_templates`?"),
             #[cfg(feature = "hashicorp")]
             ("SECRETS_VAULT_ADDR", "did you mean `VAULT_ADDR`?"),
             #[cfg(feature = "hashicorp")]

@@ -3,6 +3,8 @@
 //! The handles of a path share a [`state::WatchState`] and one [`task::WatchTask`]. The registry finds the state by
 //! its path, so that reads and writes of the manager reach the handles.
 
+#[cfg(feature = "access")]
+mod guarded;
 mod handle;
 pub(crate) mod registry;
 mod state;

@@ -244,6 +244,12 @@ async fn environments() {
         (vec![("SECRETS_CACHE_LIFE", "1m")], "`SECRETS_CACHE_LIFE` is not a setting"),
         (vec![("SECRETS_CACHE_TTL", "1m"), ("OPENAI_API_KEY", "12345")], "5 bytes from"),
         (vec![("SECRETS_BACKNED", "native")], "did you mean `SECRETS_BACKEND`?"),
+        #[cfg(feature = "access")]
+        (vec![("SECRETS_ACCESS_PATH", "/x"), ("OPENAI_API_KEY", "12345")], "5 bytes from"),
+        #[cfg(feature = "access")]
+        (vec![("SECRETS_ACCESS_KEY_FIEL", CANARY)], "did you mean `SECRETS_ACCESS_KEY_FILE`?"),
+        #[cfg(feature = "access")]
+        (vec![("SECRETS_ACCESS_FOLDER", CANARY)], "`SECRETS_ACCESS_FOLDER` is not a setting"),
         (vec![("SECRETS_BACKEND", "native")], "set one of `SECRETS_NATIVE_KEY_FILE`"),
         (
             vec![("SECRETS_BACKEND", "native"), ("SECRETS_NATIVE_PAHT", CANARY)],

@@ -73,6 +73,8 @@ impl EnvBackend {
         let file = file.map(|file| FilePath::new(&file).to_string());
         let instance = instance(&naming, file.as_deref());
         let mut info = BackendInfo::new(KIND, instance, Capabilities::none());
+        // `a/b`, `a-b` and `A/b` all name the variable `A_B`.
+        info.distinct_paths = false;
         info.alternatives = "the backend `hashicorp`, `aws` or `native`".into();
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());

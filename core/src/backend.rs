@@ -260,6 +260,9 @@ pub struct BackendInfo {
     pub default_cache_ttl: Option<Duration>,
     /// Whether the backend itself retries failed requests, so that its callers should not.
     pub retries: bool,
+    /// Whether two paths always name two secrets. It is not so where a store folds paths into names of another
+    /// form, such as environment variables; then a path cannot separate one tenant from another.
+    pub distinct_paths: bool,
     /// The backends that have what this one lacks, for the advice in errors.
     pub alternatives: Cow<'static, str>,
     /// The backends that rotate secrets themselves, if they are others than `alternatives`.
@@ -280,6 +283,7 @@ impl BackendInfo {
             capabilities,
             default_cache_ttl: None,
             retries: false,
+            distinct_paths: true,
             alternatives: Cow::Borrowed("a backend whose capabilities include it"),
             rotation_alternatives: None,
         }

@@ -29,6 +29,8 @@ fn config(variable: &str) -> Config {
             &[("vault_addr", "https://vault"), ("vault_auth", "userpass"), ("vault_username", "u")]
         }
         "SECRETS_NATIVE_PATH" => &[("native_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
+        "SECRETS_ACCESS_PATH" => &[("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
+        "SECRETS_ACCESS_KEY_FILE" => &[("access_path", "/none")],
         _ if variable.starts_with("VAULT") => {
             &[("vault_addr", "https://vault"), ("vault_token", "t")]
         }
@@ -36,6 +38,17 @@ fn config(variable: &str) -> Config {
         _ => &[],
     };
     settings.iter().fold(Config::new(), |config, (name, value)| config.set(name, value))
+}
+
+/// The error of opening what the setting configures.
+async fn error_of(config: Config, variable: &str) -> String {
+    #[cfg(feature = "access")]
+    if variable.starts_with("SECRETS_ACCESS_") {
+        let opened = crate::access::Access::open(config.access_config().unwrap()).await;
+        return opened.unwrap_err().to_string();
+    }
+    let opened = SecretsManager::from_config(config).await;
+    opened.map_err(|error| error.to_string()).expect_err(variable)
 }
 
 #[tokio::test]
@@ -54,7 +67,7 @@ async fn a_secret_in_place_of_a_path_is_refused_and_not_shown() {
         for secret in SECRETS {
             let config = config(variable).set("backend", backend).set(variable, secret);
             let shown = format!("{config:?}");
-            let error = SecretsManager::from_config(config).await.unwrap_err().to_string();
+            let error = error_of(config, variable).await;
             let refusal = format!("`{variable}` holds contents, not a path");
             assert!(error.contains(&refusal), "{error}");
             for text in [&error, &shown] {

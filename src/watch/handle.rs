@@ -36,10 +36,10 @@ const MAX_FIRST_READS: u32 = 8;
 /// ```
 #[derive(Clone)]
 pub struct SecretHandle {
-    state: Arc<WatchState>,
-    progress: watch::Receiver<Progress>,
+    pub(super) state: Arc<WatchState>,
+    pub(super) progress: watch::Receiver<Progress>,
     /// How many changes this handle has reported.
-    reported: u64,
+    pub(super) reported: u64,
 }
 
 impl SecretHandle {
@@ -60,7 +60,9 @@ impl SecretHandle {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`] once the manager is closed, or the runtime is gone in which the first
-    /// handle of this path was made: no task reads the secret any more.
+    /// handle of this path was made: no task reads the secret any more. [`ErrorKind::Denied`] and
+    /// [`ErrorKind::Unauthenticated`], from a manager that acts as a principal, once that may not read the secret
+    /// any more.
     pub async fn changed(&mut self) -> Result<Secret> {
         let reported = self.reported;
         let is_news = |progress: &Progress| progress.changes != reported || !progress.has_task;
@@ -71,8 +73,8 @@ impl SecretHandle {
                 Ok(Secret::clone(&self.current()))
             }
             _ => {
-                let closed = closed().during(Operation::Get).at(self.path());
-                Err(closed.from_backend(self.state.backend))
+                let error = self.state.ended_by().unwrap_or_else(closed);
+                Err(error.during(Operation::Get).at(self.path()).from_backend(self.state.backend))
             }
         }
     }
@@ -107,6 +109,11 @@ impl SecretsManager {
             .because("a handle needs a task that keeps it fresh");
             return Err(self.add_context(error, Operation::Get, &path));
         };
+        #[cfg(feature = "access")]
+        if let Some(acting) = self.shared.acting.get() {
+            let first = self.without_namespace().get(path.as_str()).await?;
+            return Box::pin(acting.watch(&path, &first, &runtime)).await;
+        }
         let root = self.without_namespace();
         let (registry, backend) = (&self.shared.watches, self.backend().kind);
         let mut reads = 0;

@@ -45,6 +45,8 @@ pub(crate) struct WatchState {
     /// Held while the current secret is replaced.
     replacing: Mutex<()>,
     pub(super) last_error: ArcSwapOption<Error>,
+    /// Why the principal may not read the secret any more.
+    denied: ArcSwapOption<Error>,
     pub(super) progress: watch::Sender<Progress>,
     /// Wakes the task, also when the last handle is dropped.
     pub(super) wakeup: Arc<Notify>,
@@ -65,6 +67,7 @@ impl WatchState {
             current: ArcSwap::from_pointee(first.clone()),
             replacing: Mutex::default(),
             last_error: ArcSwapOption::empty(),
+            denied: ArcSwapOption::empty(),
             progress: watch::Sender::default(),
             wakeup: Arc::default(),
         }
@@ -106,6 +109,19 @@ impl WatchState {
         if !current.is_stale() {
             self.current.store(Arc::new(current.reissue(current.read_at(), true)));
         }
+    }
+
+    /// Ends the handles, since the principal may not read the secret any more.
+    #[cfg(feature = "access")]
+    pub(super) fn deny(&self, error: &Error) {
+        self.denied.store(Some(Arc::new(error.clone())));
+        self.fail(error);
+        self.progress.send_modify(|progress| progress.has_task = false);
+    }
+
+    /// The error that ended the handles, unless the manager was closed.
+    pub(super) fn ended_by(&self) -> Option<Error> {
+        self.denied.load().as_deref().cloned()
     }
 
     /// Keeps the last value, marked as stale, and the error.

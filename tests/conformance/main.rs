@@ -1,9 +1,10 @@
 //! The backend contract for every backend, bare and through a manager with a cache, and for a manager as a
-//! backend; see `strongroom_testkit::conformance`.
+//! backend, and for a manager that acts as a principal; see `strongroom_testkit::conformance`.
 #![expect(clippy::unwrap_used, reason = "a test reports a failure with a panic")]
 
 mod cached;
 mod emulators;
+mod guarded;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,16 +26,19 @@ use tokio::sync::OnceCell;
 
 use cached::Cached;
 use emulators::Emulated;
+use guarded::Guarded;
 
 fn main() -> ExitCode {
     conformance::main(vec![
         Box::new(Memory(Access::Bare)),
         Box::new(Memory(Access::Cached)),
         Box::new(Memory(Access::Manager)),
+        Box::new(Memory(Access::Guarded)),
         Box::new(Env),
         Box::new(Native(Access::Bare)),
         Box::new(Native(Access::Cached)),
         Box::new(Native(Access::Manager)),
+        Box::new(Native(Access::Guarded)),
         Box::new(Hashicorp::new(Access::Bare)),
         Box::new(Hashicorp::new(Access::Cached)),
         Box::new(Aws::new(Access::Bare)),
@@ -53,23 +57,27 @@ enum Access {
     Cached,
     /// A manager with a cache, as a backend: its reads bypass the cache.
     Manager,
+    /// A manager that acts as a principal with all rights.
+    Guarded,
 }
 
 impl Access {
     /// Selects one of the names of a target, in the order of the variants.
-    fn name(self, [bare, cached, manager]: [&'static str; 3]) -> &'static str {
+    fn name(self, [bare, cached, manager, guarded]: [&'static str; 4]) -> &'static str {
         match self {
             Self::Bare => bare,
             Self::Cached => cached,
             Self::Manager => manager,
+            Self::Guarded => guarded,
         }
     }
 
-    fn to(self, backend: impl Backend) -> Fixture {
+    async fn to(self, backend: impl Backend) -> Fixture {
         match self {
             Self::Bare => Fixture::new(backend),
             Self::Cached => Fixture::new(Cached::new(with_cache(backend))),
             Self::Manager => Fixture::new(with_cache(backend)),
+            Self::Guarded => Fixture::new(Guarded::new(&with_cache(backend)).await),
         }
     }
 }
@@ -101,7 +109,7 @@ struct Memory(Access);
 #[async_trait]
 impl Target for Memory {
     fn name(&self) -> &'static str {
-        self.0.name(["memory", "memory+cache", "memory+manager"])
+        self.0.name(["memory", "memory+cache", "memory+manager", "memory+access"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -109,7 +117,7 @@ impl Target for Memory {
     }
 
     async fn open(&self) -> Fixture {
-        self.0.to(MemoryBackend::new())
+        self.0.to(MemoryBackend::new()).await
     }
 }
 
@@ -154,7 +162,7 @@ struct Native(Access);
 #[async_trait]
 impl Target for Native {
     fn name(&self) -> &'static str {
-        self.0.name(["native", "native+cache", "native+manager"])
+        self.0.name(["native", "native+cache", "native+manager", "native+access"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -168,7 +176,7 @@ impl Target for Native {
         // A case expects a store that is ready.
         config.create = true;
         canary::witness(&config);
-        self.0.to(NativeBackend::open(config).await.unwrap()).keep(folder)
+        self.0.to(NativeBackend::open(config).await.unwrap()).await.keep(folder)
     }
 }
 
@@ -195,7 +203,7 @@ impl Hashicorp {
 #[async_trait]
 impl Target for Hashicorp {
     fn name(&self) -> &'static str {
-        self.access.name(["hashicorp", "hashicorp+cache", "hashicorp+manager"])
+        self.access.name(["hashicorp", "hashicorp+cache", "hashicorp+manager", "hashicorp+access"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -211,7 +219,7 @@ impl Target for Hashicorp {
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
-        self.access.to(HashicorpBackend::open(config).await.unwrap()).below(prefix)
+        self.access.to(HashicorpBackend::open(config).await.unwrap()).await.below(prefix)
     }
 }
 
@@ -248,7 +256,7 @@ impl Aws {
 #[async_trait]
 impl Target for Aws {
     fn name(&self) -> &'static str {
-        self.access.name(["aws", "aws+cache", "aws+manager"])
+        self.access.name(["aws", "aws+cache", "aws+manager", "aws+access"])
     }
 
     fn expected_capabilities(&self) -> Capabilities {
@@ -261,6 +269,6 @@ impl Target for Aws {
         let config = aws_config(server.endpoint(), server.region(), key);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
-        self.access.to(AwsBackend::open(config).await.unwrap()).below(prefix)
+        self.access.to(AwsBackend::open(config).await.unwrap()).await.below(prefix)
     }
 }

@@ -1,0 +1,316 @@
+//! The access rules of a host: opened once, shared by all that act.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::SystemTime;
+
+use secrecy::SecretString;
+use strongroom_core::{Error, ErrorKind, ForkGuard, Result, SecretPath};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::actor::Actor;
+use crate::config::AuditMode;
+use crate::identity::Identity;
+use crate::job::Job;
+use crate::log::RowFilter;
+use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
+use crate::log::keys::Keys;
+use crate::log::sqlite::SqliteLog;
+use crate::log::verify::{Verification, verify};
+use crate::published::Published;
+use crate::rules::Rules;
+use crate::token::TokenSecret;
+use crate::{AccessConfig, AuditQuery, AuditRecord, Principal, TenantName, Workload, open};
+
+/// The access rules in front of a store: who may do what, and the record of what they did.
+///
+/// Cloning is cheap; all clones share one log. Its thread ends when the last clone and everything made from it
+/// is dropped, or with [`close`](Self::close).
+#[derive(Clone)]
+pub struct Access(pub(crate) Arc<Inner>);
+
+/// What all clones, actors and guards share.
+pub(crate) struct Inner {
+    pub(crate) config: AccessConfig,
+    pub(crate) published: Arc<Published>,
+    pub(crate) keys: Arc<Keys>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    fork_guard: ForkGuard,
+    /// Distinguishes the requests of this process in the log, with the process's own random prefix.
+    prefix: u64,
+    requests: AtomicUsize,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Opens the rules that `config` describes, and creates them if they do not exist.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if the configuration or the key is wrong, [`ErrorKind::Corrupt`] if the log was
+    /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read.
+    pub async fn open(config: AccessConfig) -> Result<Self> {
+        config.validate().map_err(|error| config.names.rename(error))?;
+        if let AuditMode::Batched(delay) = config.audit_mode {
+            warn!(?delay, "a crash loses the records of reads of this long before it");
+        }
+        let (opened, result) = oneshot::channel();
+        let (sender, jobs) = mpsc::channel();
+        let published = Arc::new(Published::new());
+        let for_thread = (config.clone(), Arc::clone(&published));
+        spawn_thread("strongroom-access", move || {
+            let (config, published) = for_thread;
+            match open::open_appender(&config, &published) {
+                Ok((appender, keys)) => {
+                    let _end = EndOnDrop(published);
+                    // Fails if the caller dropped the future; then the queue is closed, too.
+                    let _ = opened.send(Ok(keys));
+                    appender.run(&jobs);
+                }
+                Err(error) => {
+                    let _ = opened.send(Err(config.names.rename(error)));
+                }
+            }
+        })?;
+        let keys = result.await.map_err(|_| stopped())??;
+        Ok(Self(Arc::new(Inner {
+            config,
+            published,
+            keys,
+            jobs: Mutex::new(Some(sender)),
+            fork_guard: ForkGuard::new(),
+            prefix: u64::from_ne_bytes(crate::id::random()?),
+            requests: AtomicUsize::new(0),
+        })))
+    }
+
+    /// Acts as a principal that the host has authenticated: a workload by its certificate, a person by a login.
+    /// A name that the caller merely gives proves nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`] if no template matches a SPIFFE id.
+    pub fn act_as(&self, principal: Principal) -> Result<Actor> {
+        let identity = match principal {
+            Principal::Workload(id) => Identity::of_workload(self.0.workload(&id)?),
+            Principal::Person(person) => Identity::of_person(person),
+        };
+        self.0.check_tenant(&identity.tenant)?;
+        Ok(Actor::new(Arc::clone(&self.0), identity))
+    }
+
+    /// Acts with a token. `principal` is who presents it, if the host has authenticated that; a token that
+    /// is bound to a workload needs it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`] if the token is unknown, was revoked, has expired, is used up or is bound to
+    /// another workload.
+    pub fn act_with(&self, token: &SecretString, principal: Option<&Principal>) -> Result<Actor> {
+        let secret = TokenSecret::parse(secrecy::ExposeSecret::expose_secret(token))?;
+        let hash = secret.hash(self.0.keys.token());
+        let now = self.0.published.now();
+        let token = self.0.published.find_token(&hash, now).ok_or_else(unknown_token)?;
+        let workload = match principal {
+            Some(Principal::Workload(id)) => Some(self.0.workload(id)?),
+            _ => None,
+        };
+        let presented = workload.as_ref().map(|workload| &workload.id);
+        if token.bound_to.is_some() && token.bound_to.as_ref() != presented {
+            return Err(unknown_token());
+        }
+        let tenant = match (principal, &workload) {
+            (Some(Principal::Person(person)), _) => Some(person.tenant()),
+            (_, workload) => workload.as_ref().map(|workload| &workload.tenant),
+        };
+        if tenant.is_some_and(|tenant| *tenant != token.tenant) {
+            return Err(unknown_token());
+        }
+        self.0.check_tenant(&token.tenant)?;
+        Ok(Actor::new(Arc::clone(&self.0), Identity::of_token(token, workload)))
+    }
+
+    /// The rules of a tenant in the hands of the host's own administrator, whom no rule restricts: for the
+    /// first grants. `name` stands in the record. Give it to no principal.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the name is empty, over 128 bytes or has control characters.
+    pub fn administrator(&self, name: &str, tenant: &TenantName) -> Result<Rules> {
+        check_text("the name of an administrator", name, 128)?;
+        Ok(Rules::of_administrator(Arc::clone(&self.0), name, tenant))
+    }
+
+    /// Walks the whole audit log, and checks it against checkpoints that were kept elsewhere: without one, nothing
+    /// tells that its end was cut off, or that it is an older copy of itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`], which names the first record that is wrong and in which way.
+    pub async fn verify_audit(&self, checkpoints: Vec<SignedCheckpoint>) -> Result<Verification> {
+        let Some((path, _)) = &self.0.config.file else {
+            return self.0.ask(|reply| Job::Verify(checkpoints, reply)).await;
+        };
+        // What waits is written first. The walk itself has a connection and a thread of its own, so that a long log
+        // stops nothing.
+        let filter = RowFilter::default();
+        self.0.ask(|reply| Job::Read { after: 0, limit: 1, filter, reply }).await?;
+        let (path, keys) = (path.clone(), Arc::clone(&self.0.keys));
+        let (reply, result) = oneshot::channel();
+        spawn_thread("strongroom-verify", move || {
+            let log = SqliteLog::open(&path, false);
+            // Fails if the caller dropped the future.
+            let _ = reply.send(log.and_then(|mut log| verify(&mut log, &keys, &checkpoints)));
+        })?;
+        result.await.map_err(|_| stopped())?
+    }
+
+    /// Signs where the audit log ends. Keep the checkpoint where those who can write the log cannot; the key, which
+    /// stays the same, lets others verify it.
+    ///
+    /// # Errors
+    /// Those of a log that cannot be read or written.
+    pub async fn sign_checkpoint(&self) -> Result<(SignedCheckpoint, VerifyingKey)> {
+        self.0.ask(Job::Checkpoint).await
+    }
+
+    /// Reads the records of all tenants, oldest first, for the host itself: a page of at most 1,000.
+    ///
+    /// # Errors
+    /// Those of a log that cannot be read.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
+        let (after, limit, filter) = (query.after, query.limit(), query.filter(None));
+        let rows = self.0.ask(|reply| Job::Read { after, limit, filter, reply }).await?;
+        rows.iter().map(AuditRecord::from_row).collect()
+    }
+
+    /// Removes the records before a time, in the name of an administrator. What rules still apply is written to the
+    /// end of the log first, and the log stays verifiable. Checkpoints of removed records can no longer be checked.
+    /// Returns how many were removed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for the name, and those of a log that cannot be written.
+    pub async fn prune_audit(&self, before: SystemTime, by: &str) -> Result<u64> {
+        check_text("the name of an administrator", by, 128)?;
+        let (before, by) = (crate::grant::to_millis(before), by.to_owned());
+        self.0.ask(|reply| Job::Prune { before, by, reply }).await
+    }
+
+    /// Writes what waits to be recorded, and ends the thread. All actors then fail with [`ErrorKind::Closed`]. Each
+    /// call, also one after another that was dropped, returns when that is done.
+    pub async fn close(&self) {
+        if self.0.fork_guard.check().is_err() {
+            // The thread is that of the parent process.
+            return;
+        }
+        // Taken first: what is sent after the last job would be lost, such as the record of a read.
+        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(jobs) = jobs {
+            // Fails if the thread has ended.
+            let _ = jobs.send(Job::Close);
+        }
+        self.0.published.wait_for_end().await;
+    }
+}
+
+fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+    thread.map(drop).map_err(|_| {
+        Error::new(ErrorKind::Unavailable, "raise the limit on threads")
+            .because("no thread could be started")
+    })
+}
+
+/// Stops all decisions when the thread ends, also by a panic.
+struct EndOnDrop(Arc<Published>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Inner {
+    fn workload(&self, id: &crate::SpiffeId) -> Result<Workload> {
+        self.config.templates.iter().find_map(|template| template.matches(id)).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unauthenticated,
+                "add a template for ids of this form to `AccessConfig`",
+            )
+            .because("no template matches the SPIFFE id")
+        })
+    }
+
+    fn check_tenant(&self, tenant: &TenantName) -> Result<()> {
+        match &self.config.single_tenant {
+            Some(single) if single != tenant => Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "use an identity of the configured tenant",
+            )
+            .because("these rules are for another tenant alone")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the secrets of a tenant are; `None` for the whole store.
+    pub(crate) fn root(&self, tenant: &TenantName) -> Result<Option<SecretPath>> {
+        match &self.config.single_tenant {
+            Some(_) => Ok(None),
+            None => SecretPath::parse(tenant.as_str()).map(Some),
+        }
+    }
+
+    pub(crate) fn send(&self, job: Job) -> Result<()> {
+        self.fork_guard.check()?;
+        match &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(jobs) => jobs.send(job).map_err(|_| stopped()),
+            None => Err(closed()),
+        }
+    }
+
+    /// Sends a job and waits for its answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(job(reply))?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// An id for a request to which the host has given none.
+    pub(crate) fn next_request(&self) -> String {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}-{number}", self.prefix)
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "open the access rules again")
+        .because("the access rules are closed")
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Closed, "open the access rules again")
+        .because("the thread of the access rules has ended")
+}
+
+fn unknown_token() -> Error {
+    Error::new(ErrorKind::Unauthenticated, "get a new token")
+        .because("the token is not known, has ended, or belongs to somebody else")
+}
+
+/// Checks a text that the log records.
+pub(crate) fn check_text(what: &str, text: &str, max: usize) -> Result<()> {
+    if text.is_empty() || text.len() > max || !crate::text::is_plain(text) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("use 1 to {max} bytes without control characters"),
+        )
+        .because(format!("{what} is not valid")));
+    }
+    Ok(())
+}

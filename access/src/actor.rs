@@ -1,0 +1,290 @@
+//! One principal that acts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+use strongroom_core::{Error, ErrorKind, Result, SecretPath, Tier};
+use tracing::error;
+
+use crate::ApprovalId;
+use crate::access::{Inner, check_text, closed};
+use crate::book::Book;
+use crate::change::denied;
+use crate::config::{AuditFailure, AuditMode};
+use crate::event::{Context, Denial, Outcome, Rule};
+use crate::identity::Identity;
+use crate::job::{Access, AccessDecision, Job};
+use crate::published::TenantCell;
+use crate::rules::Rules;
+use crate::{Action, TenantName};
+
+/// The most records that wait in memory; a read then waits until they are written.
+const MAX_QUEUED: usize = 10_000;
+
+/// A principal that acts, with its rights as they are at each call. Cloning is cheap.
+#[derive(Clone)]
+pub struct Actor {
+    pub(crate) access: Arc<Inner>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) context: Context,
+    cell: Arc<TenantCell>,
+    book: Arc<ArcSwap<Book>>,
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Actor")
+            .field("principal", &self.identity.name)
+            .field("tenant", &self.identity.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What decides an action, from [`Actor::explain`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The rule that allows it, if one does.
+    pub rule: Option<Rule>,
+    /// What denies it.
+    pub denial: Option<Denial>,
+}
+
+impl Actor {
+    pub(crate) fn new(access: Arc<Inner>, identity: Identity) -> Self {
+        let cell = access.published.cell(&identity.tenant);
+        let context = Context { token: identity.token_id(), request_id: None, reason: None };
+        let book = Book::compile(&identity, &cell.rules(), access.published.now());
+        let book = Arc::new(ArcSwap::from_pointee(book));
+        Self { access, identity: Arc::new(identity), context, cell, book }
+    }
+
+    /// The same principal, with the reason that the record gives for what it does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is empty, over 512 bytes or has control characters.
+    pub fn because(mut self, reason: &str) -> Result<Self> {
+        check_text("the reason", reason, 512)?;
+        self.context.reason = Some(reason.to_owned());
+        Ok(self)
+    }
+
+    /// The same principal, with an id of the host's request for the record. Without one, each operation gets
+    /// an id of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if it is empty, over 128 bytes or has control characters.
+    pub fn with_request_id(mut self, id: &str) -> Result<Self> {
+        check_text("the id of a request", id, 128)?;
+        self.context.request_id = Some(id.to_owned());
+        Ok(self)
+    }
+
+    /// The principal, as the log names it.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// The tenant of the principal.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantName {
+        &self.identity.tenant
+    }
+
+    /// The rules of the tenant, as far as this principal may see and change them.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules::of_actor(self)
+    }
+
+    /// What decides an action on a secret now. An approval that the secret's tier needs is not part of it.
+    /// It is not recorded, since nothing is accessed.
+    #[must_use]
+    pub fn explain(&self, action: Action, path: &SecretPath) -> Explanation {
+        match self.decide(action, path.as_str()) {
+            Ok(rule) => Explanation { rule: Some(rule), denial: None },
+            Err(denial) => Explanation { rule: None, denial: Some(denial) },
+        }
+    }
+
+    /// Runs `f` on the rights as they are now.
+    fn with_book<T>(&self, f: impl FnOnce(&Book, i64) -> T) -> T {
+        let now = self.access.published.now();
+        let rules = self.cell.rules();
+        let book = self.book.load();
+        if book.serial == rules.serial {
+            return f(&book, now);
+        }
+        let book = Arc::new(Book::compile(&self.identity, &rules, now));
+        self.book.store(Arc::clone(&book));
+        f(&book, now)
+    }
+
+    /// Decides an action on a secret, without the secret's tier. Allocates nothing unless the rules have changed.
+    pub(crate) fn decide(&self, action: Action, path: &str) -> Result<Rule, Denial> {
+        if !self.access.published.is_fresh() {
+            return Err(Denial::StaleRules);
+        }
+        self.with_book(|book, now| book.decide(action, path, now))
+    }
+
+    pub(crate) fn decide_list(&self, prefix: Option<&str>) -> Result<Rule, Denial> {
+        if !self.access.published.is_fresh() {
+            return Err(Denial::StaleRules);
+        }
+        self.with_book(|book, now| book.may_list_below(prefix, now))
+    }
+
+    /// Decides whether the tier of a secret lets an access through, perhaps by an approval.
+    pub(crate) fn decide_tier(
+        &self,
+        access: &Access,
+        path: &SecretPath,
+        tier: Tier,
+    ) -> Result<Option<ApprovalId>, Denial> {
+        let action = access.action;
+        let tiers = &self.access.config.tiers;
+        let tier = tiers.effective(path, tier);
+        self.with_book(|book, now| {
+            let tenant = &self.identity.tenant;
+            if !tiers.needs_approval(tenant, path, action, tier, book.waives_sensitive) {
+                return Ok(None);
+            }
+            let approval = book.approval_for(access, path.as_str(), now);
+            approval.map(Some).ok_or(Denial::NeedsApproval)
+        })
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<TenantCell> {
+        &self.cell
+    }
+
+    /// An access of this principal that was allowed.
+    pub(crate) fn allowed(
+        &self,
+        action: Action,
+        path: Option<&SecretPath>,
+        rule: Rule,
+        outcome: Outcome,
+    ) -> Access {
+        let counts = self.identity.counts_uses();
+        let decision = AccessDecision::Allowed { rule, approval: None, outcome, counts };
+        self.access(action, path, decision)
+    }
+
+    pub(crate) fn denied(
+        &self,
+        action: Action,
+        path: Option<&SecretPath>,
+        denial: Denial,
+    ) -> Access {
+        self.access(action, path, AccessDecision::Denied(denial))
+    }
+
+    fn access(
+        &self,
+        action: Action,
+        path: Option<&SecretPath>,
+        decision: AccessDecision,
+    ) -> Access {
+        let mut context = self.context.clone();
+        context.request_id.get_or_insert_with(|| self.access.next_request());
+        Access {
+            identity: Arc::clone(&self.identity),
+            context,
+            action,
+            path: path.map(ToString::to_string),
+            version: None,
+            names_version: false,
+            decision,
+        }
+    }
+
+    /// Records accesses as the configuration demands, before their results are handed out. One result for each.
+    pub(crate) async fn record(&self, accesses: Vec<Access>) -> Vec<Result<()>> {
+        let config = &self.access.config;
+        let published = &self.access.published;
+        let is_full = published.audit_fails.load(Ordering::Acquire)
+            || published.queued.load(Ordering::Acquire) >= MAX_QUEUED;
+        let waits = |access: &Access| match config.audit_mode {
+            _ if !access.is_plain_read() => true,
+            AuditMode::WritesAndDenials => false,
+            AuditMode::Batched(_) => is_full,
+            AuditMode::Durable => true,
+        };
+        let mut results = vec![Ok(()); accesses.len()];
+        let (waiting, queued): (Vec<_>, Vec<_>) =
+            accesses.into_iter().enumerate().partition(|(_, access)| waits(access));
+        if !queued.is_empty() && config.audit_mode != AuditMode::WritesAndDenials {
+            let (places, queued): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
+            published.queued.fetch_add(queued.len(), Ordering::AcqRel);
+            if let Err(error) = self.access.send(Job::Queue(queued)) {
+                set(&mut results, &places, |_| Err(error.clone()));
+            }
+        }
+        if waiting.is_empty() {
+            return results;
+        }
+        let may_continue: Vec<_> = waiting
+            .iter()
+            .map(|(_, access)| {
+                access.is_plain_read() && config.audit_failure == AuditFailure::ContinueReads
+            })
+            .collect();
+        let (places, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        match self.access.ask(|reply| Job::Record(waiting, reply)).await {
+            Ok(recorded) => {
+                let mut recorded = recorded.into_iter();
+                set(&mut results, &places, |_| recorded.next().unwrap_or_else(|| Err(closed())));
+            }
+            Err(failure) if failure.kind() == ErrorKind::Closed => {
+                set(&mut results, &places, |_| Err(failure.clone()));
+            }
+            Err(failure) => set(&mut results, &places, |index| {
+                if may_continue.get(index) == Some(&true) {
+                    error!(error = %failure, "a read is not recorded");
+                    return Ok(());
+                }
+                Err(unrecorded(&failure))
+            }),
+        }
+        results
+    }
+
+    /// Records one access.
+    pub(crate) async fn record_one(&self, access: Access) -> Result<()> {
+        self.record(vec![access]).await.pop().unwrap_or(Ok(()))
+    }
+
+    /// Records a denial, and returns its error.
+    pub(crate) async fn refuse(
+        &self,
+        action: Action,
+        path: Option<&SecretPath>,
+        denial: Denial,
+    ) -> Error {
+        match self.record_one(self.denied(action, path, denial)).await {
+            Err(error) if error.kind() == ErrorKind::Closed => error,
+            // It stays a denial if the record fails, too: the failure is in the log of the host.
+            _ => denied(denial, action),
+        }
+    }
+}
+
+/// Sets the results at some places; `result` gets the index among them.
+fn set(results: &mut [Result<()>], places: &[usize], mut result: impl FnMut(usize) -> Result<()>) {
+    for (index, place) in places.iter().enumerate() {
+        if let Some(slot) = results.get_mut(*place) {
+            *slot = result(index);
+        }
+    }
+}
+
+fn unrecorded(failure: &Error) -> Error {
+    Error::new(failure.kind(), failure.advice().to_owned())
+        .because(format!("the access cannot be recorded: {}", failure.cause()))
+        .temporary(failure.is_temporary())
+}

@@ -1,0 +1,226 @@
+//! Evaluates jobs and appends their rows.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use strongroom_core::{Error, Result};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::{Appender, FOLLOW_INTERVAL};
+use crate::TenantName;
+use crate::change::ProposedChange;
+use crate::event::{Draft, Event};
+use crate::grant::to_millis;
+use crate::job::{Access, AccessReply};
+use crate::log::{self, Appended};
+use crate::state::{Change, State, TenantRules};
+
+type ChangeReply = oneshot::Sender<Result<Vec<Event>>>;
+
+/// A job that writes rows.
+pub(super) enum Write {
+    Record(Vec<Access>, AccessReply),
+    Change(Box<ProposedChange>, ChangeReply),
+}
+
+/// What a job answers once its rows are durable.
+enum Answer {
+    Record(Vec<Result<()>>),
+    Change(Result<Vec<Event>>),
+}
+
+impl Write {
+    fn reply(self, answer: Result<Answer>) {
+        // Fails if the caller dropped the future.
+        match (self, answer) {
+            (Self::Record(_, reply), Ok(Answer::Record(results))) => drop(reply.send(Ok(results))),
+            (Self::Change(_, reply), Ok(Answer::Change(result))) => drop(reply.send(result)),
+            (Self::Record(_, reply), Err(error)) => drop(reply.send(Err(error))),
+            (Self::Change(_, reply), Err(error)) => drop(reply.send(Err(error))),
+            // Each job gets the answer of its own kind.
+            (Self::Record(..), Ok(Answer::Change(_)))
+            | (Self::Change(..), Ok(Answer::Record(_))) => {}
+        }
+    }
+}
+
+/// The rows that a batch is to append, with the rules as they are after them.
+struct Evaluation<'a> {
+    state: State,
+    drafts: Vec<Draft>,
+    /// The seq of the last row before them.
+    after: u64,
+    now: i64,
+    no_rules: &'a Arc<TenantRules>,
+}
+
+impl Evaluation<'_> {
+    fn rules(&self, tenant: &TenantName) -> Arc<TenantRules> {
+        Arc::clone(self.state.tenant(tenant).unwrap_or(self.no_rules))
+    }
+
+    fn push(&mut self, draft: Draft) {
+        self.drafts.push(draft);
+        let added = u64::try_from(self.drafts.len()).unwrap_or(u64::MAX);
+        if let Some(draft) = self.drafts.last() {
+            self.state.apply(&Change {
+                seq: self.after.saturating_add(added),
+                tenant: draft.tenant.as_ref(),
+                token: draft.context.token,
+                event: &draft.event,
+            });
+        }
+    }
+
+    fn record(&mut self, access: &Access) -> Result<()> {
+        let rules = self.rules(access.tenant());
+        let (events, result) = access.decide(&rules, self.now);
+        // A shared reference would make the state copy the rules.
+        drop(rules);
+        for event in events {
+            self.push(access.draft(event));
+        }
+        result
+    }
+
+    fn change(&mut self, change: &ProposedChange) -> Result<Vec<Event>> {
+        let rules = self.rules(&change.tenant);
+        let decision = change.decide(&rules, self.now);
+        let events = decision.events.iter().cloned();
+        let drafts: Vec<_> = events.map(|event| change.draft(event, &rules)).collect();
+        // A shared reference would make the state copy the rules.
+        drop(rules);
+        for draft in drafts {
+            self.push(draft);
+        }
+        decision.result.map(|()| decision.events)
+    }
+}
+
+impl Appender {
+    /// Evaluates jobs, appends their rows and those that are queued, and then answers.
+    pub(super) fn write(&mut self, writes: Vec<Write>) {
+        match self.try_write(&writes) {
+            Ok(answers) => {
+                for (write, answer) in writes.into_iter().zip(answers) {
+                    write.reply(Ok(answer));
+                }
+            }
+            Err(error) => {
+                for write in writes {
+                    write.reply(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Writes what nobody waits for.
+    pub(super) fn flush(&mut self) {
+        if !self.queued.is_empty() {
+            // It is kept and tried again; the failure stops reads and is logged.
+            if self.try_write(&[]).is_err() {
+                self.retry_at = Some(Instant::now() + FOLLOW_INTERVAL);
+            }
+        }
+    }
+
+    fn try_write(&mut self, writes: &[Write]) -> Result<Vec<Answer>> {
+        if self.follow_fails {
+            // Nothing is decided against rules that cannot be read.
+            self.refresh()?;
+        }
+        let no_rules = Arc::default();
+        loop {
+            let mut evaluation = Evaluation {
+                state: self.state.clone(),
+                drafts: Vec::with_capacity(self.queued.len() + writes.len()),
+                after: self.tail.0,
+                now: self.now(),
+                no_rules: &no_rules,
+            };
+            for access in &self.queued {
+                evaluation.push(access.draft(access.as_decided()));
+            }
+            let mut answers = Vec::with_capacity(writes.len());
+            for write in writes {
+                answers.push(match write {
+                    Write::Record(accesses, _) => {
+                        let results = accesses.iter().map(|access| evaluation.record(access));
+                        Answer::Record(results.collect())
+                    }
+                    Write::Change(change, _) => Answer::Change(evaluation.change(change)),
+                });
+            }
+            let Evaluation { state, drafts, now, .. } = evaluation;
+            if !self.append(&drafts, now, None)? {
+                continue;
+            }
+            self.published.queued.fetch_sub(self.queued.len(), Ordering::AcqRel);
+            self.queued.clear();
+            (self.queued_since, self.retry_at) = (None, None);
+            self.state = state;
+            self.publish();
+            return Ok(answers);
+        }
+    }
+
+    /// Appends rows. Returns `false`, with the rules of now, if the log has moved: evaluate again.
+    pub(super) fn append(
+        &mut self,
+        drafts: &[Draft],
+        now: i64,
+        prune_before: Option<u64>,
+    ) -> Result<bool> {
+        if drafts.is_empty() {
+            return Ok(true);
+        }
+        let to_row = |draft: &Draft| {
+            Ok(log::Draft {
+                time: now,
+                event: draft.event.name().to_owned(),
+                tenant: draft.tenant.as_ref().map(ToString::to_string),
+                principal: draft.principal.clone(),
+                path: draft.path.clone(),
+                body: draft.body()?,
+                is_rule: draft.event.is_rule(),
+            })
+        };
+        let drafts = drafts.iter().map(to_row).collect::<Result<Vec<_>>>()?;
+        let rows = self.chain.extend(self.tail, drafts);
+        let appended = self.store.append(self.tail.0, &rows, prune_before);
+        self.note_audit(appended.as_ref().err());
+        match appended? {
+            Appended::Done => {
+                if let Some(row) = rows.last() {
+                    self.tail = row.tail();
+                }
+                self.newest = now;
+                Ok(true)
+            }
+            Appended::Moved => {
+                self.refresh()?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// The time of the next rows, which is not before that of any row.
+    pub(super) fn now(&self) -> i64 {
+        to_millis(SystemTime::now()).max(self.newest)
+    }
+
+    /// Notes whether the log can be written, and says so when that changes.
+    fn note_audit(&self, failure: Option<&Error>) {
+        let fails = failure.is_some();
+        if self.published.audit_fails.swap(fails, Ordering::AcqRel) == fails {
+            return;
+        }
+        if let Some(error) = failure {
+            error!(%error, waiting = self.queued.len(), "the audit log cannot be written");
+        } else {
+            info!("the audit log can be written again");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Queries over the record.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde_json::Value;
+use strongroom_core::{Error, ErrorKind, Result, SecretPath};
+
+use crate::TenantName;
+use crate::event::Body;
+use crate::grant::{from_millis, to_millis};
+use crate::log::{PathFilter, Row, RowFilter};
+
+/// The most records of one page.
+const MAX_PAGE: usize = 1000;
+
+/// Which records to read: all unless it is limited.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    pub(crate) after: u64,
+    limit: Option<usize>,
+    principal: Option<String>,
+    path: Option<PathFilter>,
+    events: Vec<String>,
+    from: Option<SystemTime>,
+    to: Option<SystemTime>,
+}
+
+impl AuditQuery {
+    /// All records, from the first one on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only records after this one: the [`seq`](AuditRecord::seq) of the last one of the page before.
+    #[must_use]
+    pub fn after(mut self, seq: u64) -> Self {
+        self.after = seq;
+        self
+    }
+
+    /// At most so many records, and never more than 1,000.
+    #[must_use]
+    pub fn at_most(mut self, records: usize) -> Self {
+        self.limit = Some(records);
+        self
+    }
+
+    /// Only records of this principal, as [`Actor::principal`](crate::Actor::principal) names it.
+    #[must_use]
+    pub fn principal(mut self, principal: impl Into<String>) -> Self {
+        self.principal = Some(principal.into());
+        self
+    }
+
+    /// Only records about the secret at this path.
+    #[must_use]
+    pub fn path(mut self, path: &SecretPath) -> Self {
+        self.path = Some(PathFilter::Exact(path.to_string()));
+        self
+    }
+
+    /// Only records about secrets below this path.
+    #[must_use]
+    pub fn below(mut self, prefix: &SecretPath) -> Self {
+        self.path = Some(PathFilter::Below(prefix.to_string()));
+        self
+    }
+
+    /// Only records of events with this name, such as `vault.denied`; several names may be given.
+    #[must_use]
+    pub fn event(mut self, name: impl Into<String>) -> Self {
+        self.events.push(name.into());
+        self
+    }
+
+    /// Only records from this time on.
+    #[must_use]
+    pub fn since(mut self, time: SystemTime) -> Self {
+        self.from = Some(time);
+        self
+    }
+
+    /// Only records before this time.
+    #[must_use]
+    pub fn until(mut self, time: SystemTime) -> Self {
+        self.to = Some(time);
+        self
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.unwrap_or(MAX_PAGE).min(MAX_PAGE)
+    }
+
+    pub(crate) fn filter(&self, tenant: Option<&TenantName>) -> RowFilter {
+        RowFilter {
+            only_rules: false,
+            tenant: tenant.map(ToString::to_string),
+            principal: self.principal.clone(),
+            path: self.path.clone(),
+            events: self.events.clone(),
+            from: self.from.map(to_millis),
+            to: self.to.map(to_millis),
+        }
+    }
+}
+
+/// One record of the audit. It never holds a value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct AuditRecord {
+    /// Its number, without gaps from 1 on.
+    pub seq: u64,
+    /// When, as RFC 3339 in JSON.
+    #[serde(serialize_with = "rfc3339")]
+    pub time: SystemTime,
+    /// What happened, such as `vault.accessed`.
+    pub event: String,
+    /// Whose secrets it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Who did it.
+    pub principal: String,
+    /// The path below the root of the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The host's id of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The reason that was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The id of the token that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// What else the event holds: the action, the version, the rule, the outcome, or the grant, token or request
+    /// that it is about, without the hash of a token.
+    pub details: Value,
+}
+
+fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&strongroom_core::Rfc3339::millis(*time))
+}
+
+impl AuditRecord {
+    pub(crate) fn from_row(row: &Row) -> Result<Self> {
+        let body = Body::parse(&row.body)?;
+        let mut details = serde_json::to_value(&body.event).map_err(|_| {
+            Error::new(ErrorKind::Internal, "report this").because("an event has no JSON form")
+        })?;
+        remove_hashes(&mut details);
+        Ok(Self {
+            seq: row.seq,
+            time: from_millis(row.time),
+            event: row.event.clone(),
+            tenant: row.tenant.clone(),
+            principal: row.principal.clone(),
+            path: row.path.clone(),
+            request_id: body.context.request_id,
+            reason: body.context.reason,
+            token: body.context.token.map(|id| id.to_string()),
+            details,
+        })
+    }
+}
+
+/// Removes the hashes of tokens, at any depth: rules that are carried hold several.
+fn remove_hashes(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove("hash");
+            members.values_mut().for_each(remove_hashes);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_hashes),
+        _ => {}
+    }
+}

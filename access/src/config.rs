@@ -1,0 +1,211 @@
+//! How the access rules are opened.
+
+mod parse;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use strongroom_core::{FilePath, Problems, Result, SettingNames};
+
+use crate::appender::BatchLimits;
+use crate::settings::{AUDIT_DELAY, KEY_FILE, MAX_AGE, PATH, SETTINGS};
+use crate::{SpiffeTemplate, TenantName, Tiers};
+
+/// When a record of a read is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuditMode {
+    /// Before the value is handed out. Reads that wait at the same time share one sync to disk.
+    #[default]
+    Durable,
+    /// Up to this long after the value was handed out. A crash loses at most the records of this time, and at
+    /// most 10,000. Writes, denials and uses of approvals and of limited tokens are recorded as with
+    /// [`Durable`](Self::Durable).
+    Batched(Duration),
+    /// Only denials, writes, and uses of approvals and of limited tokens are recorded; other reads are not.
+    WritesAndDenials,
+}
+
+/// What happens to reads while records cannot be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuditFailure {
+    /// They fail.
+    #[default]
+    StopReads,
+    /// They go on without a record, and an error is logged. Changes of rules and uses of approvals fail nevertheless.
+    ContinueReads,
+}
+
+/// The key of the log: 32 bytes, from which the keys of its MACs, of the hashes of tokens and of its signatures
+/// are derived. `Debug` shows no key.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum KeySource {
+    /// A file with the key in base64, or as 32 raw bytes, which others cannot access. It is created
+    /// together with the log.
+    File(PathBuf),
+    /// The key in base64.
+    Key(SecretString),
+}
+
+/// The longest time for which rules may be used without a look at the log, unless it is set: 5 seconds.
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(5);
+/// The most records that wait to be written.
+const MAX_QUEUED: usize = 10_000;
+
+/// How the access rules are opened: where the log is, who the principals are, and what is recorded.
+///
+/// An error about a configuration names its fields, or the settings that it was built from. `Debug` shows no key.
+///
+/// # Examples
+/// ```
+/// use strongroom_access::{AccessConfig, AuditMode, SpiffeTemplate};
+///
+/// let config = AccessConfig::new("/var/lib/app/access.db", "/etc/app/access.key")
+///     .template(SpiffeTemplate::parse("spiffe://example.org/agent/{tenant}/{agent}/{role}")?)
+///     .audit_mode(AuditMode::Durable);
+/// # Ok::<(), strongroom_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct AccessConfig {
+    /// `None` keeps everything in memory.
+    pub(crate) file: Option<(PathBuf, KeySource)>,
+    pub(crate) templates: Vec<SpiffeTemplate>,
+    pub(crate) tiers: Tiers,
+    pub(crate) audit_mode: AuditMode,
+    pub(crate) audit_failure: AuditFailure,
+    pub(crate) max_age: Duration,
+    pub(crate) single_tenant: Option<TenantName>,
+    pub(crate) names: SettingNames,
+}
+
+impl AccessConfig {
+    /// Rules in a file that is created if it does not exist, with a key in another file, which is created with it.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        Self::with_key(path, KeySource::File(key_file.into()))
+    }
+
+    /// Rules in a file that is created if it does not exist.
+    #[must_use]
+    pub fn with_key(path: impl Into<PathBuf>, key: KeySource) -> Self {
+        Self { file: Some((path.into(), key)), ..Self::in_memory() }
+    }
+
+    /// Rules that end with this process, for tests.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self {
+            file: None,
+            templates: Vec::new(),
+            tiers: Tiers::new(),
+            audit_mode: AuditMode::default(),
+            audit_failure: AuditFailure::default(),
+            max_age: DEFAULT_MAX_AGE,
+            single_tenant: None,
+            names: SettingNames::of_fields(SETTINGS),
+        }
+    }
+
+    /// Adds a template by which SPIFFE ids become principals. An id that no template matches has no rights.
+    #[must_use]
+    pub fn template(mut self, template: SpiffeTemplate) -> Self {
+        self.templates.push(template);
+        self
+    }
+
+    /// Says which secrets need an approval.
+    #[must_use]
+    pub fn tiers(mut self, tiers: Tiers) -> Self {
+        self.tiers = tiers;
+        self
+    }
+
+    /// Says when reads are recorded.
+    #[must_use]
+    pub fn audit_mode(mut self, mode: AuditMode) -> Self {
+        self.audit_mode = mode;
+        self
+    }
+
+    /// Says what happens to reads while records cannot be written.
+    #[must_use]
+    pub fn audit_failure(mut self, failure: AuditFailure) -> Self {
+        self.audit_failure = failure;
+        self
+    }
+
+    /// The longest time for which rules may be used while the log cannot be read: 5 seconds unless it is set, at least 1 second.
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// Uses the whole store for one tenant: its paths are the paths of the store. Other tenants have no
+    /// secrets. Without it, the root of a tenant is the path with its name.
+    #[must_use]
+    pub fn single_tenant(mut self, tenant: TenantName) -> Self {
+        self.single_tenant = Some(tenant);
+        self
+    }
+
+    /// Checks the configuration without opening any file. Errors name settings by their variables.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let mut problems = Problems::new();
+        self.check_times(&mut problems);
+        if let Some((path, key)) = &self.file {
+            problems.collect(FilePath::new(path).check_new(PATH));
+            if let KeySource::File(file) = key {
+                problems.collect(FilePath::new(file).check_new(KEY_FILE));
+            }
+        }
+        problems.into_result()
+    }
+
+    fn check_times(&self, problems: &mut Problems) {
+        if self.max_age < Duration::from_secs(1) {
+            problems.add(format!("`{MAX_AGE}` is under 1 second; choose a longer time"));
+        }
+        if let AuditMode::Batched(delay) = self.audit_mode
+            && !(Duration::from_millis(1)..=Duration::from_secs(10)).contains(&delay)
+        {
+            problems.add(format!("`{AUDIT_DELAY}` is not between 1 ms and 10 s"));
+        }
+    }
+
+    pub(crate) fn batch_limits(&self) -> BatchLimits {
+        let max_delay = match self.audit_mode {
+            AuditMode::Batched(delay) => delay,
+            _ => Duration::from_millis(1),
+        };
+        BatchLimits { max_delay, max_records: MAX_QUEUED }
+    }
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => f.debug_tuple("File").field(&FilePath::new(file)).finish(),
+            Self::Key(text) => f.debug_tuple("Key").field(text).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for AccessConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessConfig")
+            .field("path", &self.file.as_ref().map(|(path, _)| FilePath::new(path)))
+            .field("key", &self.file.as_ref().map(|(_, key)| key))
+            .field("templates", &self.templates)
+            .field("tiers", &self.tiers)
+            .field("audit_mode", &self.audit_mode)
+            .field("audit_failure", &self.audit_failure)
+            .field("max_age", &self.max_age)
+            .field("single_tenant", &self.single_tenant)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,325 @@
+//! The configuration from named settings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strongroom_core::{Problems, Result, Setting, Settings};
+
+use super::{AccessConfig, AuditFailure, AuditMode, KeySource};
+use crate::open;
+use crate::settings::{
+    AUDIT, AUDIT_DELAY, AUDIT_FAILURE, KEY, KEY_FILE, MAX_AGE, PATH, SETTINGS, TEMPLATES, TENANT,
+};
+use crate::{SpiffeTemplate, TenantName};
+
+/// How long records of reads wait for their batch, unless it is set.
+const DELAY: Duration = Duration::from_millis(100);
+
+impl AccessConfig {
+    /// Builds a configuration from those of [`SETTINGS`] that are set in the environment.
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn run() -> strongroom_core::Result<()> {
+    /// use strongroom_access::{Access, AccessConfig};
+    ///
+    /// let access = Access::open(AccessConfig::from_env()?).await?; // SECRETS_ACCESS_PATH, …
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_env() -> Result<Self> {
+        Self::from_settings(&Settings::from_env(SETTINGS))
+    }
+
+    /// Builds a configuration from [`SETTINGS`]. Errors, also later ones about this configuration, name settings as
+    /// they are named there.
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong.
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        let mut problems = Problems::new();
+        settings.validate(SETTINGS, &mut problems);
+        let path = settings.expose_value(&PATH).map(PathBuf::from);
+        if path.is_none() {
+            problems.add(format!("`{PATH}` is not set: name the file of the access rules"));
+        }
+        let defaults = Self::in_memory();
+        let config = Self {
+            file: path.zip(key_source(settings, &mut problems)),
+            templates: templates(settings, &mut problems),
+            single_tenant: tenant(settings, &mut problems),
+            audit_mode: audit_mode(settings, &mut problems).unwrap_or_default(),
+            audit_failure: choice(
+                settings,
+                AUDIT_FAILURE,
+                [("stop", AuditFailure::StopReads), ("continue", AuditFailure::ContinueReads)],
+                &mut problems,
+            )
+            .unwrap_or_default(),
+            max_age: settings.duration(&MAX_AGE, &mut problems).unwrap_or(defaults.max_age),
+            names: settings.names(SETTINGS),
+            ..defaults
+        };
+        config.check_times(&mut problems);
+        problems.into_result().map_err(|error| config.names.rename(error))?;
+        Ok(config)
+    }
+}
+
+fn key_source(settings: &Settings, problems: &mut Problems) -> Option<KeySource> {
+    match (settings.expose_value(&KEY_FILE), settings.expose_value(&KEY)) {
+        (Some(file), None) => Some(KeySource::File(file.into())),
+        (None, Some(key)) => {
+            // Checks the value itself, which needs no file.
+            problems.collect(open::parse_key(&key.into()))?;
+            Some(KeySource::Key(key.into()))
+        }
+        (Some(_), Some(_)) => {
+            problems.add(format!("`{KEY_FILE}` and `{KEY}` are set together; keep one of them"));
+            None
+        }
+        (None, None) => {
+            problems.add(format!(
+                "the access rules have no key: set `{KEY_FILE}` or `{KEY}`; with `{KEY_FILE}` a new key is created \
+                 for new rules"
+            ));
+            None
+        }
+    }
+}
+
+fn templates(settings: &Settings, problems: &mut Problems) -> Vec<SpiffeTemplate> {
+    let Some(text) = settings.expose_value(&TEMPLATES) else { return Vec::new() };
+    let separates = |character: char| character == ',' || character.is_whitespace();
+    let templates: Vec<_> = text.split(separates).filter(|text| !text.is_empty()).collect();
+    if templates.is_empty() {
+        problems.add(format!("`{TEMPLATES}` has no template; unset it, or name one"));
+    }
+    let mut parse = |(index, text): (usize, &str)| match SpiffeTemplate::parse(text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            problems.add(format!(
+                "template {} of `{TEMPLATES}`: {}; {}",
+                index + 1,
+                error.cause(),
+                error.advice()
+            ));
+            None
+        }
+    };
+    templates.into_iter().enumerate().filter_map(&mut parse).collect()
+}
+
+fn tenant(settings: &Settings, problems: &mut Problems) -> Option<TenantName> {
+    match TenantName::parse(settings.expose_value(&TENANT)?) {
+        Ok(tenant) => Some(tenant),
+        Err(error) => {
+            problems.add(format!("`{TENANT}` is {}; {}", error.cause(), error.advice()));
+            None
+        }
+    }
+}
+
+fn audit_mode(settings: &Settings, problems: &mut Problems) -> Option<AuditMode> {
+    let delay = settings.duration(&AUDIT_DELAY, problems);
+    let batched = AuditMode::Batched(delay.unwrap_or(DELAY));
+    let modes = [
+        ("durable", AuditMode::Durable),
+        ("batched", batched),
+        ("writes", AuditMode::WritesAndDenials),
+    ];
+    let mode = choice(settings, AUDIT, modes, problems);
+    let is_unused = mode != Some(batched) && (mode.is_some() || !settings.contains(&AUDIT));
+    if delay.is_some() && is_unused {
+        problems.add(format!("`{AUDIT_DELAY}` needs `{AUDIT}` to be `batched`"));
+    }
+    mode
+}
+
+/// A setting that is one of several words.
+fn choice<T: Copy, const N: usize>(
+    settings: &Settings,
+    setting: Setting,
+    choices: [(&str, T); N],
+    problems: &mut Problems,
+) -> Option<T> {
+    let text = settings.expose_value(&setting)?;
+    let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    if chosen.is_none() {
+        let words = choices.map(|(word, _)| format!("`{word}`"));
+        problems.add(format!("`{setting}` is none of {}", words.join(", ")));
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::SettingsSource;
+
+    use super::*;
+    use crate::Access;
+
+    const CANARY: &str = "canary-8f3a1c";
+
+    fn settings(pairs: &[(Setting, &str)]) -> Settings {
+        let mut settings = Settings::new();
+        for (setting, value) in pairs {
+            settings.set(setting.variable(), value);
+        }
+        settings
+    }
+
+    fn parse(pairs: &[(Setting, &str)]) -> Result<AccessConfig, Vec<String>> {
+        let error = match AccessConfig::from_settings(&settings(pairs)) {
+            Ok(config) => return Ok(config),
+            Err(error) => error,
+        };
+        assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+        Err(error.problems().to_vec())
+    }
+
+    const BASE: [(Setting, &str); 2] =
+        [(PATH, "/data/access.db"), (KEY, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")];
+
+    fn parse_with(pairs: &[(Setting, &str)]) -> Result<AccessConfig, Vec<String>> {
+        parse(&[&BASE, pairs].concat())
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let config = parse(&[
+            (PATH, "/data/access.db"),
+            (KEY_FILE, "/data/key"),
+            (
+                TEMPLATES,
+                "spiffe://a.org/{tenant}/{agent}, spiffe://b.org/x/{tenant}/{agent}/{role}",
+            ),
+            (TENANT, "acme"),
+            (AUDIT, "batched"),
+            (AUDIT_DELAY, "250ms"),
+            (AUDIT_FAILURE, "continue"),
+            (MAX_AGE, "30"),
+        ])
+        .unwrap();
+        assert!(matches!(&config.file, Some((path, KeySource::File(key)))
+            if path.ends_with("access.db") && key.ends_with("key")));
+        assert_eq!(config.templates.len(), 2);
+        assert_eq!(config.single_tenant, Some(TenantName::parse("acme").unwrap()));
+        assert_eq!(config.audit_mode, AuditMode::Batched(Duration::from_millis(250)));
+        assert_eq!(config.audit_failure, AuditFailure::ContinueReads);
+        assert_eq!(config.max_age, Duration::from_secs(30));
+        assert!(matches!(parse(&BASE).unwrap().file, Some((_, KeySource::Key(_)))));
+        assert_eq!(SETTINGS.len(), 9, "a setting is missing above");
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_table() {
+        let config = parse(&BASE).unwrap();
+        let shown = [
+            (AUDIT, "durable", config.audit_mode == AuditMode::Durable),
+            (AUDIT_FAILURE, "stop", config.audit_failure == AuditFailure::StopReads),
+            (MAX_AGE, "5s", config.max_age == Duration::from_secs(5)),
+            (AUDIT_DELAY, "100ms", DELAY == Duration::from_millis(100)),
+        ];
+        for (setting, default, is_default) in shown {
+            assert_eq!(setting.default_text(), default);
+            assert!(is_default, "{setting}");
+        }
+        assert!(config.templates.is_empty() && config.single_tenant.is_none());
+        let modes =
+            [("writes", AuditMode::WritesAndDenials), ("batched", AuditMode::Batched(DELAY))];
+        for (word, mode) in modes {
+            assert_eq!(parse_with(&[(AUDIT, word)]).unwrap().audit_mode, mode);
+        }
+    }
+
+    #[test]
+    fn each_problem_names_its_setting_and_shows_no_value() {
+        for (setting, value, problem) in [
+            (KEY, CANARY, "`SECRETS_ACCESS_KEY` is not a key"),
+            (TEMPLATES, CANARY, "template 1 of `SECRETS_ACCESS_TEMPLATES`: "),
+            (TEMPLATES, " , ", "`SECRETS_ACCESS_TEMPLATES` has no template"),
+            (TENANT, "canary_", "`SECRETS_ACCESS_TENANT` is not the name of a tenant"),
+            (AUDIT, CANARY, "`SECRETS_ACCESS_AUDIT` is none of `durable`, `batched`, `writes`"),
+            (AUDIT_DELAY, "1s", "`SECRETS_ACCESS_AUDIT_DELAY` needs `SECRETS_ACCESS_AUDIT`"),
+            (AUDIT_DELAY, CANARY, "`SECRETS_ACCESS_AUDIT_DELAY` is not a duration"),
+            (AUDIT_FAILURE, CANARY, "`SECRETS_ACCESS_AUDIT_FAILURE` is none of `stop`, `continue`"),
+            (MAX_AGE, "999ms", "`SECRETS_ACCESS_MAX_AGE` is under 1 second"),
+            (
+                KEY_FILE,
+                CANARY,
+                "`SECRETS_ACCESS_KEY_FILE` and `SECRETS_ACCESS_KEY` are set together",
+            ),
+        ] {
+            let problems = parse_with(&[(setting, value)]).unwrap_err();
+            let [one] = problems.as_slice() else { panic!("{setting}: {problems:?}") };
+            assert!(one.starts_with(problem), "{one}");
+        }
+        let long = parse_with(&[(AUDIT, "batched"), (AUDIT_DELAY, "11s")]).unwrap_err();
+        assert_eq!(long, ["`SECRETS_ACCESS_AUDIT_DELAY` is not between 1 ms and 10 s"]);
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let problems = parse(&[(MAX_AGE, "0"), (AUDIT, "all"), (TENANT, "A"), (TEMPLATES, "a b")]);
+        // Also the path and the key are missing.
+        assert_eq!(problems.as_ref().unwrap_err().len(), 7, "{problems:?}");
+    }
+
+    #[tokio::test]
+    async fn an_error_about_a_file_names_what_the_caller_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        std::fs::write(at("open-to-others"), "x").unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(
+            at("open-to-others"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o644),
+        )
+        .unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        Access::open(AccessConfig::new(at("first.db"), at("key-1"))).await.unwrap().close().await;
+        for (path, key_file, named) in [
+            (at("a.db"), at("open-to-others"), KEY_FILE),
+            (at("a.db"), at("none/key"), KEY_FILE),
+            (at("a.db"), at("folder"), KEY_FILE),
+            (at("a.db"), format!("{CANARY} in words"), KEY_FILE),
+            (at("none/a.db"), at("key-1"), PATH),
+            (at("folder"), at("key-1"), PATH),
+            (format!("{CANARY} in words"), at("key-1"), PATH),
+        ] {
+            let in_code = AccessConfig::new(&path, &key_file);
+            let variables = settings(&[(PATH, &path), (KEY_FILE, &key_file)]);
+            let mut file = Settings::with_source(SettingsSource::File);
+            file.set_by_name(&PATH, &PATH.key(), &path);
+            file.set_by_name(&KEY_FILE, &KEY_FILE.key(), &key_file);
+            for (config, name) in [
+                (in_code, named.field().to_owned()),
+                (AccessConfig::from_settings(&variables).unwrap(), named.variable().to_owned()),
+                (AccessConfig::from_settings(&file).unwrap(), named.key()),
+            ] {
+                assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+                let error = Access::open(config).await.unwrap_err();
+                let [problem] = error.problems() else { panic!("{path} {key_file}: {error}") };
+                assert!(problem.contains(&format!("`{name}`")), "{name}: {problem}");
+                assert!(!problem.contains("canary"), "{problem}");
+            }
+        }
+        let missing = AccessConfig::new(at("b.db"), at("b.key"));
+        Access::open(missing.clone()).await.unwrap().close().await;
+        std::fs::remove_file(at("b.key")).unwrap();
+        let error = Access::open(missing).await.unwrap_err().to_string();
+        assert!(error.contains("restore the file from a backup"), "{error}");
+    }
+
+    #[test]
+    fn debug_shows_no_key_and_no_key_pasted_as_a_path() {
+        let config = parse(&BASE).unwrap();
+        assert!(!format!("{config:?}").contains("AAEC"));
+        let pasted = AccessConfig::new("/a", "k7xP2m9QvR4tY8wZ1aB3cD5eF6gH7iJ8kL9mN0oPqRs=");
+        assert!(!format!("{pasted:?}").contains("k7xP"));
+    }
+}

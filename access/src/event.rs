@@ -1,0 +1,203 @@
+//! What the log records.
+
+use serde::{Deserialize, Serialize};
+use strongroom_core::{Error, ErrorKind, Result};
+
+use crate::approval::ApprovalEvent;
+use crate::grant::{Grant, Token};
+use crate::{Action, ApprovalId, GrantId, Scope, TenantName, TokenId};
+
+/// The rule by which something is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Rule {
+    /// A grant.
+    Grant(GrantId),
+    /// A scope of the token that is used.
+    Token(TokenId),
+    /// The host's own administrator, whom no rule restricts.
+    Administrator,
+}
+
+/// Why something is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Denial {
+    /// No grant of the principal allows it.
+    NoGrant,
+    /// No scope of the token allows it.
+    NoScope,
+    /// The token was revoked, has expired, or has been used as often as it may.
+    TokenEnded,
+    /// The secret needs an approval, and none is living.
+    NeedsApproval,
+    /// The rules could not be read for longer than they may be used.
+    StaleRules,
+}
+
+/// How an operation that was allowed ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The value or the answer was given. For a write: it was allowed, and recorded before it began.
+    #[default]
+    Allowed,
+    /// The secret does not exist.
+    NotFound,
+    /// The secret has expired.
+    Expired,
+    /// The store answered with another error.
+    Failed,
+}
+
+/// One event. Rows with rule events are what the state is folded from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Event {
+    Accessed {
+        action: Action,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        rule: Rule,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<ApprovalId>,
+        outcome: Outcome,
+        /// Whether it counts as one of a limited number of uses of a token.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        counts: bool,
+    },
+    Denied {
+        /// The action on a secret, or the scope that a change of rules needs.
+        action: String,
+        denial: Denial,
+    },
+    GrantCreated(Grant),
+    GrantDeleted {
+        id: GrantId,
+    },
+    TokenIssued(Token),
+    TokenRevoked {
+        id: TokenId,
+    },
+    Approval(ApprovalEvent),
+    /// All rules that are living, in one or several rows of one transaction, before older rows are removed.
+    RulesCarried(CarriedRules),
+    AuditPruned {
+        before: u64,
+    },
+    AuditRead {
+        rule: Rule,
+    },
+}
+
+/// A part of the rules that are carried forward.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CarriedRules {
+    pub(crate) is_first: bool,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) tokens: Vec<(Token, u32)>,
+    pub(crate) approvals: Vec<crate::approval::Approval>,
+}
+
+impl Event {
+    /// The name in the log, by which events are selected.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Accessed { .. } => "vault.accessed",
+            Self::Denied { .. } => "vault.denied",
+            Self::GrantCreated(_) => "grant.created",
+            Self::GrantDeleted { .. } => "grant.deleted",
+            Self::TokenIssued(_) => "token.issued",
+            Self::TokenRevoked { .. } => "token.revoked",
+            Self::Approval(event) => match event {
+                ApprovalEvent::Requested(_) => "approval.requested",
+                ApprovalEvent::Approved { .. } => "approval.approved",
+                ApprovalEvent::Denied { .. } => "approval.denied",
+                ApprovalEvent::Withdrawn { .. } => "approval.withdrawn",
+                ApprovalEvent::Used { .. } => "approval.used",
+            },
+            Self::RulesCarried(_) => "rules.carried",
+            Self::AuditPruned { .. } => "audit.pruned",
+            Self::AuditRead { .. } => "audit.read",
+        }
+    }
+
+    /// Whether the state follows from it.
+    pub(crate) fn is_rule(&self) -> bool {
+        match self {
+            Self::Accessed { counts, .. } => *counts,
+            Self::Denied { .. } | Self::AuditRead { .. } => false,
+            _ => true,
+        }
+    }
+}
+
+/// Everything that a row records beside its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(crate) tenant: Option<TenantName>,
+    pub(crate) principal: String,
+    pub(crate) path: Option<String>,
+    pub(crate) context: Context,
+    pub(crate) event: Event,
+}
+
+/// What the host knows about a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Context {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// The token that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<TokenId>,
+}
+
+#[derive(Serialize)]
+struct BodyRef<'a> {
+    /// Of a prune: the first row that is kept, where the log itself looks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<u64>,
+    #[serde(flatten)]
+    context: &'a Context,
+    event: &'a Event,
+}
+
+/// The body of a row.
+#[derive(Deserialize)]
+pub(crate) struct Body {
+    #[serde(flatten)]
+    pub(crate) context: Context,
+    pub(crate) event: Event,
+}
+
+impl Draft {
+    pub(crate) fn body(&self) -> Result<Vec<u8>> {
+        let before = match self.event {
+            Event::AuditPruned { before } => Some(before),
+            _ => None,
+        };
+        let body = BodyRef { before, context: &self.context, event: &self.event };
+        serde_json::to_vec(&body).map_err(|_| {
+            Error::new(ErrorKind::Internal, "report this").because("an event has no JSON form")
+        })
+    }
+}
+
+impl Body {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self> {
+        serde_json::from_slice(body).map_err(|_| {
+            Error::new(ErrorKind::Corrupt, "use the release that wrote the log, or a later one")
+                .because("a row of the log cannot be parsed")
+        })
+    }
+}
+
+/// The scopes as they are recorded when a change of rules is denied.
+pub(crate) fn denied_scope(scope: &Scope) -> Event {
+    Event::Denied { action: scope.to_string(), denial: Denial::NoGrant }
+}

@@ -1,0 +1,155 @@
+//! The calls of a store, each decided and recorded.
+
+use std::sync::atomic::Ordering;
+
+use strongroom_core::{
+    Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, Operation,
+    PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo,
+    VersionSelector, async_trait,
+};
+
+use super::Guarded;
+use crate::Action;
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Backend for Guarded {
+    fn info(&self) -> &BackendInfo {
+        &self.info
+    }
+
+    fn locate(&self, path: &SecretPath) -> String {
+        match self.full(path) {
+            Ok(full) => self.inner.locate(&full),
+            Err(_) => format!("`{path}`"),
+        }
+    }
+
+    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
+        let result = self.get_one(path, version).await;
+        self.context(result, Operation::Get, Some(path))
+    }
+
+    /// The health of the store, without the details, which are about all tenants.
+    async fn health(&self) -> Result<Health> {
+        let health = match self.check_open() {
+            Ok(()) => self.inner.health().await.map(|health| Health::new(health.status)),
+            Err(closed) => Err(closed),
+        };
+        self.context(health, Operation::Health, None)
+    }
+
+    async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
+        let results = self.get_all(paths).await.into_iter().zip(paths);
+        results.map(|(result, path)| self.context(result, Operation::Get, Some(path))).collect()
+    }
+
+    async fn put(
+        &self,
+        path: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        let write = async {
+            let full = self.full(path)?;
+            let patch = Some(&options.metadata);
+            let is_live = self.authorize_change(Action::Write, path, &full, patch).await?;
+            if is_live {
+                self.inner.put(&full, value, options).await
+            } else {
+                self.put_new(&full, value, options).await
+            }
+        };
+        let result = write.await;
+        self.context(result, Operation::Put, Some(path))
+    }
+
+    async fn delete(&self, path: &SecretPath) -> Result<()> {
+        let delete = async {
+            let full = self.full(path)?;
+            self.authorize_change(Action::Delete, path, &full, None).await?;
+            self.inner.delete(&full).await?;
+            self.delete_grants(path).await
+        };
+        let result = delete.await;
+        self.context(result, Operation::Delete, Some(path))
+    }
+
+    async fn undelete(&self, path: &SecretPath) -> Result<()> {
+        let undelete = async {
+            let full = self.full(path)?;
+            self.authorize_change(Action::Delete, path, &full, None).await?;
+            self.inner.undelete(&full).await
+        };
+        let result = undelete.await;
+        self.context(result, Operation::Undelete, Some(path))
+    }
+
+    async fn destroy(&self, path: &SecretPath) -> Result<()> {
+        let destroy = async {
+            let full = self.full(path)?;
+            self.authorize_change(Action::Destroy, path, &full, None).await?;
+            self.inner.destroy(&full).await?;
+            self.delete_grants(path).await
+        };
+        let result = destroy.await;
+        self.context(result, Operation::Destroy, Some(path))
+    }
+
+    async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
+        let result = self.list_all(prefix, options).await;
+        let page = self.context(result, Operation::List, prefix)?;
+        // Paths are relative to the root, as in other calls.
+        let Some(root) = &self.root else { return Ok(page) };
+        let relative = page.paths.iter().filter_map(|path| path.below(root));
+        Ok(ListPage::new(relative.map(SecretPath::parse).collect::<Result<_>>()?, None))
+    }
+
+    async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        let read = |full| async move { self.inner.versions(&full).await };
+        let result = self.inspect(path, read).await;
+        self.context(result, Operation::Versions, Some(path))
+    }
+
+    async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
+        let rollback = async {
+            let full = self.full(path)?;
+            self.authorize_change(Action::Write, path, &full, None).await?;
+            self.inner.rollback(&full, version).await
+        };
+        let result = rollback.await;
+        self.context(result, Operation::Rollback, Some(path))
+    }
+
+    async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        let read = |full| async move { self.inner.describe(&full).await };
+        let result = self.inspect(path, read).await;
+        self.context(result, Operation::Describe, Some(path))
+    }
+
+    async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
+        let annotate = async {
+            let full = self.full(path)?;
+            self.authorize_change(Action::Write, path, &full, Some(patch)).await?;
+            self.inner.annotate(&full, patch).await
+        };
+        let result = annotate.await;
+        self.context(result, Operation::Annotate, Some(path))
+    }
+
+    async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
+        let rotate = async {
+            let full = self.full(path)?;
+            self.authorize_change(Action::Write, path, &full, None).await?;
+            self.inner.rotate(&full).await
+        };
+        let result = rotate.await;
+        self.context(result, Operation::Rotate, Some(path))
+    }
+
+    /// Ends this view. The store itself stays open for others.
+    async fn close(&self) -> Result<()> {
+        self.is_closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}

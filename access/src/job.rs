@@ -1,0 +1,153 @@
+//! What the appender is asked to do.
+
+use std::sync::Arc;
+
+use strongroom_core::Result;
+use tokio::sync::oneshot;
+
+use crate::approval::{ApprovalCommand, VersionPolicy};
+use crate::change::{ProposedChange, denied};
+use crate::event::{Context, Denial, Draft, Event, Outcome, Rule};
+use crate::identity::Identity;
+use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
+use crate::log::verify::Verification;
+use crate::log::{Row, RowFilter};
+use crate::state::TenantRules;
+use crate::{Action, ApprovalId, TenantName};
+
+/// One operation on a secret that is to be recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) context: Context,
+    pub(crate) action: Action,
+    pub(crate) path: Option<String>,
+    pub(crate) version: Option<String>,
+    /// Whether a version was named, which need not be the active one.
+    pub(crate) names_version: bool,
+    pub(crate) decision: AccessDecision,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum AccessDecision {
+    Allowed { rule: Rule, approval: Option<ApprovalId>, outcome: Outcome, counts: bool },
+    Denied(Denial),
+}
+
+impl Access {
+    /// Whether the appender has to decide before the operation may go on: a use is counted there.
+    pub(crate) fn changes_rules(&self) -> bool {
+        matches!(
+            self.decision,
+            AccessDecision::Allowed { approval: Some(_), .. }
+                | AccessDecision::Allowed { counts: true, .. }
+        )
+    }
+
+    /// Whether it is a read that was allowed, and that changes no rules.
+    pub(crate) fn is_plain_read(&self) -> bool {
+        let is_read = matches!(self.action, Action::Read | Action::Describe | Action::List);
+        let is_allowed = matches!(self.decision, AccessDecision::Allowed { .. });
+        is_read && is_allowed && !self.changes_rules()
+    }
+
+    /// The events to record, decided against the rules at the end of the log, and the answer.
+    pub(crate) fn decide(&self, rules: &TenantRules, now: i64) -> (Vec<Event>, Result<()>) {
+        let (rule, approval) = match &self.decision {
+            AccessDecision::Allowed { rule, approval, .. } => (rule, approval),
+            AccessDecision::Denied(denial) => return self.deny(*denial),
+        };
+        let is_living = match rule {
+            Rule::Grant(id) => rules.living_grant(*id, now).is_some(),
+            Rule::Token(id) => rules.living_token(*id, now).is_some(),
+            Rule::Administrator => true,
+        };
+        if !is_living {
+            let by_token = matches!(rule, Rule::Token(_));
+            return self.deny(if by_token { Denial::TokenEnded } else { Denial::NoGrant });
+        }
+        let mut events = Vec::with_capacity(2);
+        if let Some(id) = approval {
+            match self.use_approval(*id, rules, now) {
+                Some(event) => events.push(event),
+                None => return self.deny(Denial::NeedsApproval),
+            }
+        }
+        events.push(self.as_decided());
+        (events, Ok(()))
+    }
+
+    /// The event of an access that was decided before, when it was not recorded yet.
+    pub(crate) fn as_decided(&self) -> Event {
+        match &self.decision {
+            AccessDecision::Allowed { rule, approval, outcome, counts } => Event::Accessed {
+                action: self.action,
+                version: self.version.clone(),
+                rule: *rule,
+                approval: *approval,
+                outcome: *outcome,
+                counts: *counts,
+            },
+            AccessDecision::Denied(denial) => {
+                Event::Denied { action: self.action.to_string(), denial: *denial }
+            }
+        }
+    }
+
+    fn use_approval(&self, id: ApprovalId, rules: &TenantRules, now: i64) -> Option<Event> {
+        let approval = rules.approvals.get(&id)?;
+        let version = match &approval.request.version {
+            VersionPolicy::Active if !self.names_version => None,
+            _ => self.version.clone(),
+        };
+        let command = ApprovalCommand::Use {
+            by: self.identity.name.clone(),
+            action: self.action.to_string(),
+            path: self.path.clone()?,
+            version,
+        };
+        approval.propose(&command, now).ok().map(Event::Approval)
+    }
+
+    fn deny(&self, denial: Denial) -> (Vec<Event>, Result<()>) {
+        let event = Event::Denied { action: self.action.to_string(), denial };
+        (vec![event], Err(denied(denial, self.action)))
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantName {
+        &self.identity.tenant
+    }
+
+    pub(crate) fn draft(&self, event: Event) -> Draft {
+        Draft {
+            tenant: Some(self.identity.tenant.clone()),
+            principal: self.identity.name.clone(),
+            path: self.path.clone(),
+            context: self.context.clone(),
+            event,
+        }
+    }
+}
+
+/// One answer for each access.
+pub(crate) type AccessReply = oneshot::Sender<Result<Vec<Result<()>>>>;
+
+/// What the appender is asked to do.
+pub(crate) enum Job {
+    /// Records accesses durably and then answers.
+    Record(Vec<Access>, AccessReply),
+    /// Records accesses with the next batch; nobody waits.
+    Queue(Vec<Access>),
+    /// Changes the rules.
+    Change(ProposedChange, oneshot::Sender<Result<Vec<Event>>>),
+    /// Reads a page of the log.
+    Read { after: u64, limit: usize, filter: RowFilter, reply: oneshot::Sender<Result<Vec<Row>>> },
+    /// Walks the whole log.
+    Verify(Vec<SignedCheckpoint>, oneshot::Sender<Result<Verification>>),
+    /// Signs the end of the log.
+    Checkpoint(oneshot::Sender<Result<(SignedCheckpoint, VerifyingKey)>>),
+    /// Removes the rows before a time, in milliseconds since 1970.
+    Prune { before: i64, by: String, reply: oneshot::Sender<Result<u64>> },
+    /// Writes what waits, and ends.
+    Close,
+}

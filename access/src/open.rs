@@ -1,0 +1,157 @@
+//! Opens the log with its key.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretString};
+use strongroom_core::{Error, FilePath, Result, Setting};
+use zeroize::Zeroizing;
+
+use crate::AccessConfig;
+use crate::appender::Appender;
+use crate::config::KeySource;
+use crate::log::LogStore;
+use crate::log::keys::Keys;
+use crate::log::memory::MemoryLog;
+use crate::log::sqlite::SqliteLog;
+use crate::published::Published;
+use crate::settings::{KEY, KEY_FILE};
+
+type KeyBytes = Zeroizing<[u8; 32]>;
+
+/// A key in base64 has 44 bytes and perhaps a line break.
+const MAX_KEY_FILE: u64 = 1024;
+
+/// Opens the log that `config` describes, and creates it with its key if neither exists. Errors name settings by
+/// their variables.
+pub(crate) fn open_appender(
+    config: &AccessConfig,
+    published: &Arc<Published>,
+) -> Result<(Appender, Arc<Keys>)> {
+    let (store, root): (Box<dyn LogStore>, KeyBytes) = match &config.file {
+        None => (Box::new(MemoryLog::new()?), Zeroizing::new(crate::id::random()?)),
+        Some((path, key)) => {
+            let root = match key {
+                KeySource::Key(text) => parse_key(text)?,
+                KeySource::File(file) => key_from_file(file, path)?,
+            };
+            (Box::new(SqliteLog::open(path, true)?), root)
+        }
+    };
+    let keys = Arc::new(Keys::new(&root));
+    let appender = Appender::open(
+        store,
+        Arc::clone(&keys),
+        Arc::clone(published),
+        config.max_age,
+        config.batch_limits(),
+    )?;
+    Ok((appender, keys))
+}
+
+/// Parses a key in base64. The error does not repeat it.
+pub(crate) fn parse_key(text: &SecretString) -> Result<KeyBytes> {
+    decode(text.expose_secret().as_bytes()).ok_or_else(|| invalid_key(KEY))
+}
+
+fn decode(text: &[u8]) -> Option<KeyBytes> {
+    // The decoder reserves output in blocks of three bytes.
+    let mut decoded = Zeroizing::new([0; 36]);
+    let length = STANDARD.decode_slice(text.trim_ascii(), &mut *decoded).ok()?;
+    let raw = decoded.get(..length)?.try_into().ok()?;
+    Some(Zeroizing::new(raw))
+}
+
+fn key_from_file(file: &Path, log: &Path) -> Result<KeyBytes> {
+    let is_missing = |path: &Path| {
+        fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if is_missing(file) {
+        // With another key, nothing in the log could be verified.
+        if !is_missing(log) {
+            return Err(problem(
+                file,
+                "it does not exist, but the log does: restore the file from a backup",
+            ));
+        }
+        create_key(file).map_err(|error| problem(file, describe(&error)))?;
+    }
+    check_private(file)?;
+    let content =
+        FilePath::new(file).read(MAX_KEY_FILE).map_err(|error| problem(file, describe(&error)))?;
+    let raw = <&[u8; 32]>::try_from(content.as_slice()).ok().map(|raw| Zeroizing::new(*raw));
+    decode(&content).or(raw).ok_or_else(|| invalid_key(KEY_FILE))
+}
+
+/// Creates the file with a random key, unless another process was first.
+fn create_key(path: &Path) -> io::Result<()> {
+    let key: KeyBytes = Zeroizing::new(crate::id::random().map_err(io::Error::other)?);
+    let mut text = Zeroizing::new([0; 45]);
+    let (digits, end) = text.split_at_mut(44);
+    STANDARD.encode_slice(*key, digits).map_err(|_| io::ErrorKind::InvalidData)?;
+    end.copy_from_slice(b"\n");
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(
+        ".{:016x}.new",
+        u64::from_ne_bytes(crate::id::random().map_err(io::Error::other)?)
+    ));
+    let temporary = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&temporary).and_then(|mut file| {
+        file.write_all(&*text)?;
+        file.sync_all()
+    });
+    // A link is made whole or not at all, and replaces no file.
+    let linked = written.and_then(|()| fs::hard_link(&temporary, path));
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn check_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = fs::metadata(path).map_err(|error| problem(path, describe(&error)))?;
+    if metadata.mode() & 0o077 != 0 {
+        return Err(problem(path, "its group or others can access it; `chmod 600` it"));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_private(_path: &Path) -> Result<()> {
+    Ok(())
+}
+
+/// Describes an error by its class alone.
+fn describe(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist; create its folder, or name another path",
+        io::ErrorKind::PermissionDenied => "this process may not access it",
+        io::ErrorKind::InvalidInput => "it is not a regular file",
+        io::ErrorKind::FileTooLarge => "it is longer than a key",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full",
+        io::ErrorKind::NotADirectory => "a part of its path is not a directory",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        _ => "the file system failed",
+    }
+}
+
+fn invalid_key(setting: Setting) -> Error {
+    Error::config(vec![format!(
+        "`{setting}` is not a key: it must hold 32 random bytes in base64, as from `openssl rand -base64 32`"
+    )])
+}
+
+fn problem(path: &Path, complaint: &str) -> Error {
+    Error::config(vec![format!("`{KEY_FILE}`: {}: {complaint}", FilePath::new(path))])
+}

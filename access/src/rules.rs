@@ -1,0 +1,370 @@
+//! The rules of one tenant: grants, tokens and requests for approval.
+
+mod new;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use secrecy::SecretString;
+use strongroom_core::{Error, ErrorKind, Result, SecretPath};
+
+use self::new::{MAX_TOKEN_AGE, MAX_WAIT};
+pub use self::new::{NewApproval, NewGrant, NewToken};
+use crate::access::{Inner, check_text};
+use crate::actor::Actor;
+use crate::approval::{
+    Approval, ApprovalCommand, ApprovalRequest, ApprovalStatus, ApprovalTerms, VersionPolicy,
+};
+use crate::audit::{AuditQuery, AuditRecord};
+use crate::book::Book;
+use crate::change::{Author, ProposedChange, RuleChange};
+use crate::event::{Context, Event};
+use crate::grant::{Grant, Token, to_millis};
+use crate::job::Job;
+use crate::pending::PendingApproval;
+use crate::published::TenantCell;
+use crate::scope::RuleAccess;
+use crate::token::TokenSecret;
+use crate::{ApprovalId, GrantId, Scope, Subject, TenantName, TokenId};
+
+/// The rules of one tenant, as far as their user may see and change them: from [`Actor::rules`] for a
+/// principal, from [`Access::administrator`](crate::Access::administrator) for the host itself.
+///
+/// Each change is recorded in the same row that makes it, and holds in this process when its call returns.
+#[derive(Clone)]
+pub struct Rules {
+    access: Arc<Inner>,
+    author: Author,
+    tenant: TenantName,
+    context: Context,
+    cell: Arc<TenantCell>,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("author", &self.author.name())
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    pub(crate) fn of_actor(actor: &Actor) -> Self {
+        Self {
+            access: Arc::clone(&actor.access),
+            author: Author::Principal(Arc::clone(&actor.identity)),
+            tenant: actor.identity.tenant.clone(),
+            context: actor.context.clone(),
+            cell: Arc::clone(actor.cell()),
+        }
+    }
+
+    pub(crate) fn of_administrator(access: Arc<Inner>, name: &str, tenant: &TenantName) -> Self {
+        let cell = access.published.cell(tenant);
+        let author = Author::Administrator(name.to_owned());
+        Self { access, author, tenant: tenant.clone(), context: Context::default(), cell }
+    }
+
+    /// Creates a grant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] without `grants:write` on what it gives, [`ErrorKind::InvalidInput`].
+    pub async fn create_grant(&self, grant: NewGrant) -> Result<Grant> {
+        check_text("the reason", &grant.reason, 512)?;
+        check_scopes(&grant.scopes)?;
+        if let Subject::Person(person) = &grant.subject
+            && *person.tenant() != self.tenant
+        {
+            return Err(Error::new(ErrorKind::InvalidInput, "name a person of the grant's tenant")
+                .because("the subject of the grant belongs to another tenant"));
+        }
+        let grant = Grant {
+            id: GrantId::random()?,
+            tenant: self.tenant.clone(),
+            subject: grant.subject,
+            scopes: grant.scopes,
+            expires_at: grant.expires_at.map(to_millis),
+            created_at: self.now(),
+            created_by: self.author.name(),
+            created_with: self.context.token,
+            reason: grant.reason,
+        };
+        self.change(RuleChange::CreateGrant(grant.clone())).await?;
+        Ok(grant)
+    }
+
+    /// Deletes a grant, with the tokens that its holders have issued by it. No read that it alone allows ends well after this call has returned.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::NotFound`].
+    pub async fn delete_grant(&self, id: GrantId) -> Result<()> {
+        self.change(RuleChange::DeleteGrant(id)).await.map(drop)
+    }
+
+    /// The grants that apply now and that the caller may see, by their age: none without a right `grants:read`.
+    #[must_use]
+    pub fn grants(&self) -> Vec<Grant> {
+        let now = self.now();
+        let rules = self.cell.rules();
+        let grants = rules.grants.values().filter(|grant| {
+            grant.applies_at(now) && rules.is_maker_living(grant.created_with, now)
+        });
+        let book = self.book(&rules, now);
+        let needed = |grant: &Grant| grant.scopes.iter().map(read_scope).collect::<Vec<_>>();
+        let mut visible: Vec<Grant> = grants
+            .filter(|grant| may_see(book.as_ref(), &needed(grant), now))
+            .map(|grant| Grant::clone(grant))
+            .collect();
+        visible.sort_by_key(|grant| (grant.created_at, grant.id));
+        visible
+    }
+
+    /// Issues a token. Its text is returned this once; the log holds a hash. It ends with the token, or with the
+    /// grants, by which the caller has the rights that it gives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] without `tokens:write`, or if a scope is not within the caller's own rights;
+    /// [`ErrorKind::InvalidInput`].
+    pub async fn issue_token(&self, token: NewToken) -> Result<(Token, SecretString)> {
+        check_text("the reason", &token.reason, 512)?;
+        check_scopes(&token.scopes)?;
+        let latest = SystemTime::now().checked_add(MAX_TOKEN_AGE);
+        if token.max_uses == Some(0) || latest.is_some_and(|latest| token.expires_at > latest) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "choose at least one use, and an end within 366 days",
+            )
+            .because("the limits of the token are not valid"));
+        }
+        let secret = TokenSecret::generate()?;
+        let token = Token {
+            id: TokenId::random()?,
+            tenant: self.tenant.clone(),
+            scopes: token.scopes,
+            expires_at: to_millis(token.expires_at),
+            max_uses: token.max_uses,
+            bound_to: token.bound_to,
+            waives_sensitive: token.waives_sensitive,
+            created_at: self.now(),
+            created_by: self.author.name(),
+            created_with: self.context.token,
+            created_under: BTreeSet::new(),
+            reason: token.reason,
+            hash: secret.hash(self.access.keys.token()),
+        };
+        let events = self.change(RuleChange::IssueToken(token.clone())).await?;
+        let issued = events.into_iter().find_map(|event| match event {
+            Event::TokenIssued(token) => Some(token),
+            _ => None,
+        });
+        let token = issued.unwrap_or(token);
+        Ok((token, SecretString::from(secret.expose_text())))
+    }
+
+    /// Revokes a token, with the grants and tokens that were made with it and the tokens that were issued under those grants: its issuer, its holder and who has
+    /// `tokens:write` may.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`], [`ErrorKind::NotFound`].
+    pub async fn revoke_token(&self, id: TokenId) -> Result<()> {
+        self.change(RuleChange::RevokeToken(id)).await.map(drop)
+    }
+
+    /// The tokens that may be used now, without their secret parts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] without `tokens:read`.
+    pub fn tokens(&self) -> Result<Vec<Token>> {
+        let now = self.now();
+        let rules = self.cell.rules();
+        let read = Scope::Tokens { access: RuleAccess::Read };
+        if !may_see(self.book(&rules, now).as_ref(), std::slice::from_ref(&read), now) {
+            return Err(Error::new(ErrorKind::Denied, format!("ask for the right `{read}`"))
+                .because("no rule allows to list tokens"));
+        }
+        let ids = rules.tokens.keys();
+        let mut tokens: Vec<Token> = ids
+            .filter_map(|id| rules.living_token(*id, now))
+            .map(|token| Token::clone(token))
+            .collect();
+        tokens.sort_by_key(|token| (token.created_at, token.id));
+        Ok(tokens)
+    }
+
+    /// Asks people to approve one action. The answer can be dropped and found again by
+    /// [`approval`](Self::approval): the request is in the log.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] if no grant allows the action in the first place, [`ErrorKind::InvalidInput`];
+    /// [`ErrorKind::Conflict`] while 100 requests of the caller wait already.
+    pub async fn request_approval(&self, new: NewApproval) -> Result<PendingApproval> {
+        if let VersionPolicy::Exact(version) = &new.version {
+            check_text("the version", version, 512)?;
+        }
+        if new.wait > MAX_WAIT {
+            return Err(Error::new(ErrorKind::InvalidInput, "let it wait for a shorter time")
+                .because("a request for approval can wait for at most 30 days"));
+        }
+        let now = self.now();
+        let terms = ApprovalTerms {
+            tenant: self.tenant.to_string(),
+            requester: self.author.name(),
+            excluded: BTreeSet::new(),
+            action: new.action.to_string(),
+            path: new.path.to_string(),
+            version: new.version,
+            purpose: new.purpose,
+            reason: new.reason,
+            quorum: self.access.config.tiers.quorum(&new.path, new.quorum),
+            usage: new.usage,
+            expires_at: now.saturating_add(i64::try_from(new.wait.as_millis()).unwrap_or(i64::MAX)),
+        };
+        let request = ApprovalRequest::new(ApprovalId::random()?, terms, now)?;
+        let id = request.id;
+        let change = RuleChange::RequestApproval { request: Box::new(request), action: new.action };
+        self.change(change).await?;
+        Ok(self.pending(id))
+    }
+
+    /// The requests that wait for people and that the caller may decide, by their age.
+    #[must_use]
+    pub fn open_approvals(&self) -> Vec<Approval> {
+        let now = self.now();
+        let rules = self.cell.rules();
+        let book = self.book(&rules, now);
+        let open = rules.approvals.values().filter(|approval| {
+            approval.status(now) == ApprovalStatus::Open
+                && SecretPath::parse(&approval.request.path).is_ok_and(|path| {
+                    let decide = Scope::Approvals { pattern: crate::PathPattern::exact(&path) };
+                    may_see(book.as_ref(), std::slice::from_ref(&decide), now)
+                })
+        });
+        let mut open: Vec<Approval> = open.map(|approval| Approval::clone(approval)).collect();
+        open.sort_by_key(|approval| (approval.request.requested_at, approval.request.id));
+        open
+    }
+
+    /// A request of the caller's own, to wait for it again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    pub fn approval(&self, id: ApprovalId) -> Result<PendingApproval> {
+        let rules = self.cell.rules();
+        let own = rules.approvals.get(&id);
+        match own.filter(|approval| approval.request.requester == self.author.name()) {
+            Some(_) => Ok(self.pending(id)),
+            None => Err(Error::new(ErrorKind::NotFound, "ask again").because("no such request")),
+        }
+    }
+
+    /// Approves a request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] unless the caller is a person with `approvals:decide` on the path, and not the requester,
+    /// or if the request has ended; [`ErrorKind::Conflict`] if it is approved already.
+    pub async fn approve(&self, id: ApprovalId) -> Result<()> {
+        self.decide(id, ApprovalCommand::Approve { by: self.author.name() }).await
+    }
+
+    /// Denies a request, or ends its approval.
+    ///
+    /// # Errors
+    /// As [`approve`](Self::approve).
+    pub async fn deny(&self, id: ApprovalId, reason: &str) -> Result<()> {
+        check_text("the reason", reason, 512)?;
+        let command = ApprovalCommand::Deny { by: self.author.name(), reason: reason.to_owned() };
+        self.decide(id, command).await
+    }
+
+    /// Gives a request of the caller's own up, or its approval.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] if it is another's or has ended.
+    pub async fn withdraw(&self, id: ApprovalId) -> Result<()> {
+        self.decide(id, ApprovalCommand::Withdraw { by: self.author.name() }).await
+    }
+
+    /// Reads the records of the tenant, oldest first: a page of at most 1,000. The read itself is recorded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] without `audit:read`.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
+        self.change(RuleChange::ReadAudit).await?;
+        let filter = query.filter(Some(&self.tenant));
+        let (after, limit) = (query.after, query.limit());
+        let rows = self.access.ask(|reply| Job::Read { after, limit, filter, reply }).await?;
+        rows.iter().map(AuditRecord::from_row).collect()
+    }
+
+    /// Deletes the grants on exactly this path, after its secret was deleted.
+    pub(crate) async fn delete_grants_on(&self, path: &SecretPath) -> Result<()> {
+        self.change(RuleChange::DeleteGrantsOn(path.to_string())).await.map(drop)
+    }
+
+    /// Whether grants on exactly this path exist.
+    pub(crate) fn has_grants_on(&self, path: &SecretPath) -> bool {
+        let is_on = |scope: &Scope| {
+            matches!(scope, Scope::Secrets { pattern, .. }
+                if pattern.is_exact() && pattern.to_string() == path.as_str())
+        };
+        self.cell.rules().grants.values().any(|grant| grant.scopes.iter().any(is_on))
+    }
+
+    fn pending(&self, id: ApprovalId) -> PendingApproval {
+        PendingApproval::new(id, Arc::clone(&self.access.published), Arc::clone(&self.cell))
+    }
+
+    fn now(&self) -> i64 {
+        self.access.published.now()
+    }
+
+    async fn decide(&self, id: ApprovalId, command: ApprovalCommand) -> Result<()> {
+        self.change(RuleChange::DecideApproval(id, command)).await.map(drop)
+    }
+
+    async fn change(&self, change: RuleChange) -> Result<Vec<Event>> {
+        let mut context = self.context.clone();
+        context.request_id.get_or_insert_with(|| self.access.next_request());
+        let change = ProposedChange {
+            author: self.author.clone(),
+            tenant: self.tenant.clone(),
+            context,
+            change,
+        };
+        self.access.ask(|reply| Job::Change(change, reply)).await
+    }
+
+    /// The rights of the caller; `None` for the administrator, whom none restrict.
+    fn book(&self, rules: &crate::state::TenantRules, now: i64) -> Option<Book> {
+        match &self.author {
+            Author::Administrator(_) => None,
+            Author::Principal(identity) => Some(Book::compile(identity, rules, now)),
+        }
+    }
+}
+
+fn may_see(book: Option<&Book>, needed: &[Scope], now: i64) -> bool {
+    book.is_none_or(|book| needed.iter().all(|scope| book.covers(scope, now).is_some()))
+}
+
+/// What somebody needs in order to see a grant with this scope.
+fn read_scope(scope: &Scope) -> Scope {
+    let pattern = match scope {
+        Scope::Secrets { pattern, .. }
+        | Scope::Grants { pattern, .. }
+        | Scope::Approvals { pattern } => pattern.clone(),
+        _ => crate::PathPattern::everything(),
+    };
+    Scope::Grants { access: RuleAccess::Read, pattern }
+}
+
+fn check_scopes(scopes: &[Scope]) -> Result<()> {
+    if scopes.is_empty() || scopes.len() > 64 {
+        return Err(Error::new(ErrorKind::InvalidInput, "give 1 to 64 scopes")
+            .because("the number of scopes is not valid"));
+    }
+    Ok(())
+}

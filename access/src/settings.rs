@@ -1,0 +1,39 @@
+//! The settings of the access rules.
+
+use strongroom_core::{Setting, setting_table};
+
+setting_table! {
+    /// The settings from which [`AccessConfig::from_settings`](crate::AccessConfig::from_settings) builds a
+    /// configuration.
+    pub const SETTINGS = {
+        PATH = Setting::file("SECRETS_ACCESS_PATH", "AccessConfig::new")
+            .meaning("the file of the rules and of the audit, which is created if it does not exist; required");
+        KEY_FILE = Setting::file("SECRETS_ACCESS_KEY_FILE", "KeySource::File").meaning(
+            "a file with the key of the audit, which is created together with the audit; this or the key is required",
+        );
+        KEY = Setting::text("SECRETS_ACCESS_KEY", "KeySource::Key")
+            .meaning("the key of the audit, in base64")
+            .secret();
+        TEMPLATES = Setting::text("SECRETS_ACCESS_TEMPLATES", "AccessConfig::template").meaning(
+            "templates by which SPIFFE ids become principals, separated by blanks or commas: \
+             `spiffe://example.org/agent/{tenant}/{agent}/{role}`",
+        );
+        TENANT = Setting::text("SECRETS_ACCESS_TENANT", "AccessConfig::single_tenant")
+            .meaning("the one tenant to which the whole store belongs; unless it is set, each has the path with its name");
+        AUDIT = Setting::text("SECRETS_ACCESS_AUDIT", "AccessConfig::audit_mode")
+            .meaning(
+                "when reads are recorded: `durable` (before the value is handed out), `batched`, or `writes` (only \
+                 denials and writes)",
+            )
+            .default_value("durable");
+        AUDIT_DELAY = Setting::duration("SECRETS_ACCESS_AUDIT_DELAY", "AuditMode::Batched")
+            .meaning("how long records of `batched` wait, which a crash loses: 1 ms to 10 s")
+            .default_value("100ms");
+        AUDIT_FAILURE = Setting::text("SECRETS_ACCESS_AUDIT_FAILURE", "AccessConfig::audit_failure")
+            .meaning("what reads do while they cannot be recorded: `stop` or `continue`")
+            .default_value("stop");
+        MAX_AGE = Setting::duration("SECRETS_ACCESS_MAX_AGE", "AccessConfig::max_age")
+            .meaning("how long rules may be used while the log cannot be read; at least 1 s")
+            .default_value("5s");
+    }
+}

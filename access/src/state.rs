@@ -1,0 +1,240 @@
+//! The rules, folded from the events of the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::approval::{Approval, ApprovalEvent};
+use crate::event::{CarriedRules, Event};
+use crate::grant::{Grant, Token};
+use crate::token::TokenHash;
+use crate::{ApprovalId, GrantId, Subject, TenantName, TokenId};
+
+/// The rules of all tenants.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) tenants: HashMap<TenantName, Arc<TenantRules>>,
+}
+
+/// The rules of one tenant. Cloning shares the rules themselves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TenantRules {
+    /// The seq of the last row that changed them.
+    pub(crate) serial: u64,
+    pub(crate) grants: HashMap<GrantId, Arc<Grant>>,
+    /// The same grants by subject, so that the rights of a principal are found without a look at those of all others.
+    by_subject: HashMap<Subject, Vec<Arc<Grant>>>,
+    pub(crate) tokens: HashMap<TokenId, Arc<Token>>,
+    by_hash: HashMap<TokenHash, TokenId>,
+    /// How often tokens were used that may be used a limited number of times.
+    uses: HashMap<TokenId, u32>,
+    pub(crate) approvals: HashMap<ApprovalId, Arc<Approval>>,
+}
+
+/// A row as the state needs it.
+pub(crate) struct Change<'a> {
+    pub(crate) seq: u64,
+    pub(crate) tenant: Option<&'a TenantName>,
+    /// The token that was used.
+    pub(crate) token: Option<TokenId>,
+    pub(crate) event: &'a Event,
+}
+
+impl State {
+    pub(crate) fn tenant(&self, name: &TenantName) -> Option<&Arc<TenantRules>> {
+        self.tenants.get(name)
+    }
+
+    /// Applies one row. Returns whether the rules of its tenant may have changed.
+    pub(crate) fn apply(&mut self, change: &Change<'_>) -> bool {
+        if let Event::RulesCarried(carried) = change.event {
+            self.carry(change.seq, carried);
+            return true;
+        }
+        let (Some(tenant), true) = (change.tenant, change.event.is_rule()) else { return false };
+        let rules = Arc::make_mut(self.tenants.entry(tenant.clone()).or_default());
+        rules.serial = change.seq;
+        rules.apply(change);
+        true
+    }
+
+    fn carry(&mut self, seq: u64, carried: &CarriedRules) {
+        if carried.is_first {
+            for rules in self.tenants.values_mut() {
+                *rules = Arc::new(TenantRules { serial: seq, ..TenantRules::default() });
+            }
+        }
+        let rules_of = |state: &mut Self, tenant: &TenantName, add: &dyn Fn(&mut TenantRules)| {
+            let rules = Arc::make_mut(state.tenants.entry(tenant.clone()).or_default());
+            rules.serial = seq;
+            add(rules);
+        };
+        for grant in &carried.grants {
+            rules_of(self, &grant.tenant, &|rules| rules.insert_grant(grant.clone()));
+        }
+        for (token, uses) in &carried.tokens {
+            rules_of(self, &token.tenant, &|rules| {
+                rules.insert_token(token.clone());
+                rules.uses.insert(token.id, *uses);
+            });
+        }
+        for approval in &carried.approvals {
+            let Ok(tenant) = TenantName::parse(&approval.request.tenant) else { continue };
+            rules_of(self, &tenant, &|rules| {
+                rules.approvals.insert(approval.request.id, Arc::new(approval.clone()));
+            });
+        }
+    }
+
+    /// The rules that are living at a time, for rows at the head of the log.
+    pub(crate) fn living(&self, now: i64) -> CarriedRules {
+        let mut carried = CarriedRules { is_first: true, ..CarriedRules::default() };
+        for rules in self.tenants.values() {
+            let grants = rules.grants.values().filter(|grant| grant.applies_at(now));
+            carried.grants.extend(grants.map(|grant| Grant::clone(grant)));
+            let tokens = rules.tokens.values().filter(|token| token.applies_at(now));
+            carried
+                .tokens
+                .extend(tokens.map(|token| (Token::clone(token), rules.uses_of(token.id))));
+            let approvals =
+                rules.approvals.values().filter(|approval| !approval.status(now).is_ended());
+            carried.approvals.extend(approvals.map(|approval| Approval::clone(approval)));
+        }
+        // The order does not depend on the seeds of the maps.
+        carried.grants.sort_by_key(|grant| grant.id);
+        carried.tokens.sort_by_key(|(token, _)| token.id);
+        carried.approvals.sort_by_key(|approval| approval.request.id);
+        carried
+    }
+}
+
+impl TenantRules {
+    fn apply(&mut self, change: &Change<'_>) {
+        match change.event {
+            Event::GrantCreated(grant) => self.insert_grant(grant.clone()),
+            Event::GrantDeleted { id } => self.remove(Vec::new(), vec![*id]),
+            Event::TokenIssued(token) => self.insert_token(token.clone()),
+            Event::TokenRevoked { id } => self.remove(vec![*id], Vec::new()),
+            Event::Approval(ApprovalEvent::Requested(request)) => {
+                let approval = Approval::new((**request).clone());
+                self.approvals.insert(request.id, Arc::new(approval));
+            }
+            Event::Approval(event) => {
+                if let Some(approval) = self.approvals.get_mut(&event.id()) {
+                    Arc::make_mut(approval).apply(event);
+                }
+            }
+            Event::Accessed { counts: true, .. } => {
+                if let Some(token) = change.token {
+                    *self.uses.entry(token).or_default() += 1;
+                }
+            }
+            Event::Accessed { .. }
+            | Event::Denied { .. }
+            | Event::RulesCarried(_)
+            | Event::AuditPruned { .. }
+            | Event::AuditRead { .. } => {}
+        }
+    }
+
+    fn insert_grant(&mut self, grant: Grant) {
+        let grant = Arc::new(grant);
+        if self.grants.insert(grant.id, Arc::clone(&grant)).is_none() {
+            self.by_subject.entry(grant.subject.clone()).or_default().push(grant);
+        }
+    }
+
+    /// Removes a grant. Returns whether there was one.
+    fn remove_grant(&mut self, id: GrantId) -> bool {
+        let Some(grant) = self.grants.remove(&id) else { return false };
+        if let Some(same_subject) = self.by_subject.get_mut(&grant.subject) {
+            same_subject.retain(|grant| grant.id != id);
+            if same_subject.is_empty() {
+                self.by_subject.remove(&grant.subject);
+            }
+        }
+        true
+    }
+
+    fn insert_token(&mut self, token: Token) {
+        self.by_hash.insert(token.hash, token.id);
+        self.tokens.insert(token.id, Arc::new(token));
+    }
+
+    /// Removes tokens and grants with all that was made with them: the grants and tokens of a token, and the tokens
+    /// that were issued under a grant.
+    fn remove(&mut self, mut tokens: Vec<TokenId>, mut grants: Vec<GrantId>) {
+        loop {
+            if let Some(id) = grants.pop() {
+                if self.remove_grant(id) {
+                    let issued = self.tokens.values().filter(|it| it.created_under.contains(&id));
+                    tokens.extend(issued.map(|token| token.id));
+                }
+            } else if let Some(id) = tokens.pop() {
+                let Some(token) = self.tokens.remove(&id) else { continue };
+                self.by_hash.remove(&token.hash);
+                self.uses.remove(&id);
+                let issued = self.tokens.values().filter(|it| it.created_with == Some(id));
+                tokens.extend(issued.map(|token| token.id));
+                let made = self.grants.values().filter(|grant| grant.created_with == Some(id));
+                grants.extend(made.map(|grant| grant.id));
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The grants of exactly this subject.
+    pub(crate) fn grants_of(&self, subject: &Subject) -> &[Arc<Grant>] {
+        self.by_subject.get(subject).map_or(&[], Vec::as_slice)
+    }
+
+    /// The grants of workloads, by pattern.
+    pub(crate) fn grants_of_workloads(&self) -> impl Iterator<Item = (&Subject, &[Arc<Grant>])> {
+        self.by_subject.iter().map(|(subject, grants)| (subject, grants.as_slice()))
+    }
+
+    /// The token with this hash, whether or not it may still be used.
+    pub(crate) fn token_by_hash(&self, hash: &TokenHash) -> Option<&Arc<Token>> {
+        self.tokens.get(self.by_hash.get(hash)?)
+    }
+
+    pub(crate) fn uses_of(&self, id: TokenId) -> u32 {
+        self.uses.get(&id).copied().unwrap_or(0)
+    }
+
+    /// The token, if it may be used at this time. The chain of tokens with which it was issued is living, too:
+    /// an expired one ends what was made with it.
+    pub(crate) fn living_token(&self, id: TokenId, now: i64) -> Option<&Arc<Token>> {
+        let token = self.tokens.get(&id)?;
+        let is_used_up = token.max_uses.is_some_and(|max| self.uses_of(id) >= max);
+        (!is_used_up && self.is_maker_living(Some(id), now)).then_some(token)
+    }
+
+    /// Whether the tokens with which a rule was made have neither been revoked nor expired.
+    pub(crate) fn is_maker_living(&self, mut made_with: Option<TokenId>, now: i64) -> bool {
+        while let Some(id) = made_with {
+            let Some(token) = self.tokens.get(&id).filter(|token| token.applies_at(now)) else {
+                return false;
+            };
+            made_with = token.created_with;
+        }
+        true
+    }
+
+    /// When the chain of tokens with which a rule was made ends; `None` if it was made without one.
+    pub(crate) fn maker_ends_at(&self, mut made_with: Option<TokenId>) -> Option<i64> {
+        let mut ends_at = None;
+        while let Some(id) = made_with {
+            let Some(token) = self.tokens.get(&id) else { return Some(i64::MIN) };
+            ends_at = Some(ends_at.map_or(token.expires_at, |end: i64| end.min(token.expires_at)));
+            made_with = token.created_with;
+        }
+        ends_at
+    }
+
+    /// A grant that applies at this time.
+    pub(crate) fn living_grant(&self, id: GrantId, now: i64) -> Option<&Arc<Grant>> {
+        let grant = self.grants.get(&id).filter(|grant| grant.applies_at(now))?;
+        self.is_maker_living(grant.created_with, now).then_some(grant)
+    }
+}

@@ -1,0 +1,14 @@
+//! Attacks on the engine: each test states the rule that has to withstand them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
+mod approvals;
+mod audit;
+mod denial_of_service;
+mod files;
+mod races;
+mod restarts;
+#[path = "../support/mod.rs"]
+mod support;
+mod tenants;
+mod tiers;
+mod tokens;
