@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
         let path = record.path.unwrap_or_default();
         println!("{:>3} {:<18} {} {path}", record.seq, record.event, record.principal);
     }
-    // Ship the checkpoint to a place that nobody can write who can write the log.
+    // Ship the checkpoint to a place that those who can write the log cannot change.
     let (checkpoint, key) = access.sign_checkpoint().await?;
     println!("signed a checkpoint, which anybody can verify with the public key\n    {key}");
     let verified = access.verify_audit(vec![checkpoint.clone()]).await?;
@@ -170,7 +170,7 @@ async fn decide(
 /// Whether the person at the terminal approves: everything but `y` is a no.
 async fn ask_person() -> anyhow::Result<bool> {
     if std::env::args().any(|argument| argument == "--yes") || !std::io::stdin().is_terminal() {
-        println!("nobody is asked: this program approves in the place of ann@example.org");
+        println!("no person is asked: this program approves in the place of ann@example.org");
         return Ok(true);
     }
     print!("You are ann@example.org. Do you approve? [y/n] ");

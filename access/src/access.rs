@@ -79,7 +79,7 @@ impl Access {
                 }
             }
         })?;
-        let keys = result.await.map_err(|_| stopped())??;
+        let keys = result.await.map_err(|_| thread_ended_error())??;
         Ok(Self(Arc::new(Inner {
             config,
             published,
@@ -165,7 +165,7 @@ impl Access {
             // Fails if the caller dropped the future.
             let _ = reply.send(log.and_then(|mut log| verify(&mut log, &keys, &checkpoints)));
         })?;
-        result.await.map_err(|_| stopped())?
+        result.await.map_err(|_| thread_ended_error())?
     }
 
     /// Signs where the audit log ends. Keep the checkpoint where those who can write the log cannot; the key, which
@@ -266,8 +266,8 @@ impl Inner {
     pub(crate) fn send(&self, job: Job) -> Result<()> {
         self.fork_guard.check()?;
         match &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(jobs) => jobs.send(job).map_err(|_| stopped()),
-            None => Err(closed()),
+            Some(jobs) => jobs.send(job).map_err(|_| thread_ended_error()),
+            None => Err(closed_error()),
         }
     }
 
@@ -278,7 +278,7 @@ impl Inner {
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.send(job(reply))?;
-        answer.await.map_err(|_| stopped())?
+        answer.await.map_err(|_| thread_ended_error())?
     }
 
     /// An id for a request to which the host has given none.
@@ -288,19 +288,19 @@ impl Inner {
     }
 }
 
-pub(crate) fn closed() -> Error {
+pub(crate) fn closed_error() -> Error {
     Error::new(ErrorKind::Closed, "open the access rules again")
         .because("the access rules are closed")
 }
 
-fn stopped() -> Error {
+fn thread_ended_error() -> Error {
     Error::new(ErrorKind::Closed, "open the access rules again")
         .because("the thread of the access rules has ended")
 }
 
 fn unknown_token() -> Error {
     Error::new(ErrorKind::Unauthenticated, "get a new token")
-        .because("the token is not known, has ended, or belongs to somebody else")
+        .because("the token is not known, has ended, or belongs to another principal")
 }
 
 /// Checks a text that the log records.

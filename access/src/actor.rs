@@ -9,9 +9,9 @@ use strongroom_core::{Error, ErrorKind, Result, SecretPath, Tier};
 use tracing::error;
 
 use crate::ApprovalId;
-use crate::access::{Inner, check_text, closed};
+use crate::access::{Inner, check_text, closed_error};
 use crate::book::Book;
-use crate::change::denied;
+use crate::change::denial_error;
 use crate::config::{AuditFailure, AuditMode};
 use crate::event::{Context, Denial, Outcome, Rule};
 use crate::identity::Identity;
@@ -163,7 +163,7 @@ impl Actor {
     }
 
     /// An access of this principal that was allowed.
-    pub(crate) fn allowed(
+    pub(crate) fn allow_access(
         &self,
         action: Action,
         path: Option<&SecretPath>,
@@ -175,7 +175,7 @@ impl Actor {
         self.access(action, path, decision)
     }
 
-    pub(crate) fn denied(
+    pub(crate) fn deny_access(
         &self,
         action: Action,
         path: Option<&SecretPath>,
@@ -238,7 +238,9 @@ impl Actor {
         match self.access.ask(|reply| Job::Record(waiting, reply)).await {
             Ok(recorded) => {
                 let mut recorded = recorded.into_iter();
-                set(&mut results, &places, |_| recorded.next().unwrap_or_else(|| Err(closed())));
+                set(&mut results, &places, |_| {
+                    recorded.next().unwrap_or_else(|| Err(closed_error()))
+                });
             }
             Err(failure) if failure.kind() == ErrorKind::Closed => {
                 set(&mut results, &places, |_| Err(failure.clone()));
@@ -248,7 +250,7 @@ impl Actor {
                     error!(error = %failure, "a read is not recorded");
                     return Ok(());
                 }
-                Err(unrecorded(&failure))
+                Err(audit_error(&failure))
             }),
         }
         results
@@ -266,10 +268,10 @@ impl Actor {
         path: Option<&SecretPath>,
         denial: Denial,
     ) -> Error {
-        match self.record_one(self.denied(action, path, denial)).await {
+        match self.record_one(self.deny_access(action, path, denial)).await {
             Err(error) if error.kind() == ErrorKind::Closed => error,
             // It stays a denial if the record fails, too: the failure is in the log of the host.
-            _ => denied(denial, action),
+            _ => denial_error(denial, action),
         }
     }
 }
@@ -283,7 +285,7 @@ fn set(results: &mut [Result<()>], places: &[usize], mut result: impl FnMut(usiz
     }
 }
 
-fn unrecorded(failure: &Error) -> Error {
+fn audit_error(failure: &Error) -> Error {
     Error::new(failure.kind(), failure.advice().to_owned())
         .because(format!("the access cannot be recorded: {}", failure.cause()))
         .temporary(failure.is_temporary())

@@ -30,7 +30,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// How many jobs share one transaction.
 const MAX_JOBS: usize = 1024;
 
-/// How long what nobody waits for may stay in memory, and how much of it.
+/// How long records that no caller waits for may stay in memory, and how many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
     pub(crate) max_delay: Duration,
@@ -50,7 +50,7 @@ pub(crate) struct Appender {
     published: Arc<Published>,
     max_age: Duration,
     limits: BatchLimits,
-    /// Accesses that nobody waits for.
+    /// Accesses whose record no caller waits for.
     queued: Vec<Access>,
     queued_since: Option<Instant>,
     /// When a flush that failed is tried again.

@@ -146,7 +146,7 @@ pub enum Refusal {
     OwnRequest,
     /// The person, or enough people, have approved before.
     AlreadyApproved,
-    /// Somebody other than the requester tries to use or withdraw it.
+    /// Another principal than the requester tries to use or withdraw it.
     NotRequester,
     /// The access is to another path, or is another action.
     OtherRequest,

@@ -255,7 +255,7 @@ impl ProposedChange {
     }
 }
 
-/// What somebody needs in order to hand out these scopes.
+/// The scopes that a caller needs in order to hand out these.
 fn needed_to_grant(scopes: &[Scope]) -> Vec<Scope> {
     let needed = |scope: &Scope| match scope {
         Scope::Secrets { pattern, .. } => {
@@ -301,7 +301,7 @@ fn not_found(what: &str) -> Error {
 }
 
 /// The error of an operation that is denied: the same whether or not the secret exists.
-pub(crate) fn denied(denial: Denial, action: Action) -> Error {
+pub(crate) fn denial_error(denial: Denial, action: Action) -> Error {
     let (kind, cause, advice) = match denial {
         Denial::NoGrant => (
             ErrorKind::Denied,

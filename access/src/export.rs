@@ -42,7 +42,7 @@ impl ExportOptions {
     }
 
     /// Replaces tenants and paths, also in the rules that a record holds, by `hmac-sha256:` and HMAC-SHA-256 under a
-    /// key of this log. So nobody without the key learns or guesses them, but equal references stay equal, and
+    /// key of this log. Without the key they cannot be guessed, but equal references stay equal, and
     /// [`Access::reference`] tells which one to look for. Texts that may name a path, such as reasons, are hashed as a
     /// whole. The principal stays, apart from the segment that is its tenant, and so do the number, the event, the
     /// time, the ids and the decision.

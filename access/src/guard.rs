@@ -12,7 +12,7 @@ use strongroom_core::{
     SecretValue, Tier, Version, VersionSelector,
 };
 
-use crate::change::denied;
+use crate::change::denial_error;
 use crate::event::{Denial, Outcome, Rule};
 use crate::job::{Access, AccessDecision};
 use crate::{Action, Actor};
@@ -79,7 +79,7 @@ impl Guarded {
         let result = match self.actor.decide(Action::Read, path.as_str()) {
             Ok(_) => Ok(()),
             // It is no denial by a rule, and the holder of the value asks again soon.
-            Err(Denial::StaleRules) => Err(denied(Denial::StaleRules, Action::Read)),
+            Err(Denial::StaleRules) => Err(denial_error(Denial::StaleRules, Action::Read)),
             Err(denial) => Err(self.actor.refuse(Action::Read, Some(path), denial).await),
         };
         self.context(result, Operation::Get, Some(path))
@@ -136,7 +136,7 @@ impl Guarded {
         rule: Rule,
         result: &Result<Secret>,
     ) -> Access {
-        let allowed = |outcome| self.actor.allowed(Action::Read, Some(path), rule, outcome);
+        let allowed = |outcome| self.actor.allow_access(Action::Read, Some(path), rule, outcome);
         match result {
             Ok(secret) => {
                 let mut access = allowed(Outcome::Allowed);
@@ -163,7 +163,7 @@ impl Guarded {
             return Ok(());
         }
         let still = self.actor.decide(action, path.as_str());
-        still.map(drop).map_err(|denial| denied(denial, action))
+        still.map(drop).map_err(|denial| denial_error(denial, action))
     }
 
     /// The metadata of a secret that is to be changed; `None` if there is none or the store keeps none.
@@ -190,7 +190,7 @@ impl Guarded {
         let existing = match self.existing(full).await {
             Ok(existing) => existing,
             Err(error) => {
-                let failed = self.actor.allowed(action, Some(path), rule, outcome_of(&error));
+                let failed = self.actor.allow_access(action, Some(path), rule, outcome_of(&error));
                 self.actor.record_one(failed).await?;
                 return Err(error);
             }
@@ -202,7 +202,7 @@ impl Guarded {
         } else {
             (action, rule)
         };
-        let access = self.actor.allowed(action, Some(path), rule, Outcome::Allowed);
+        let access = self.actor.allow_access(action, Some(path), rule, Outcome::Allowed);
         // A store without metadata has secrets of the default tier; a new secret has no tier yet.
         let (version, tier) = match &existing {
             Some((version, metadata)) => (Some(version), metadata.tier),
@@ -292,7 +292,7 @@ impl Guarded {
         };
         let result = self.list_visible(full.as_ref(), options).await;
         let outcome = result.as_ref().err().map_or(Outcome::Allowed, outcome_of);
-        let access = self.actor.allowed(Action::List, prefix, rule, outcome);
+        let access = self.actor.allow_access(Action::List, prefix, rule, outcome);
         self.actor.record_one(access).await?;
         result
     }
@@ -335,7 +335,7 @@ impl Guarded {
         let rule = self.decide(Action::Describe, path).await?;
         let result = read(full).await;
         let outcome = result.as_ref().err().map_or(Outcome::Allowed, outcome_of);
-        let access = self.actor.allowed(Action::Describe, Some(path), rule, outcome);
+        let access = self.actor.allow_access(Action::Describe, Some(path), rule, outcome);
         self.hand_out(access, path, result).await
     }
 }

@@ -6,7 +6,7 @@ use strongroom_core::Result;
 use tokio::sync::oneshot;
 
 use crate::approval::{ApprovalCommand, VersionPolicy};
-use crate::change::{ProposedChange, denied};
+use crate::change::{ProposedChange, denial_error};
 use crate::event::{Context, Denial, Draft, Event, Outcome, Rule};
 use crate::identity::Identity;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
@@ -111,7 +111,7 @@ impl Access {
 
     fn deny(&self, denial: Denial) -> (Vec<Event>, Result<()>) {
         let event = Event::Denied { action: self.action.to_string(), denial };
-        (vec![event], Err(denied(denial, self.action)))
+        (vec![event], Err(denial_error(denial, self.action)))
     }
 
     pub(crate) fn tenant(&self) -> &TenantName {
@@ -136,7 +136,7 @@ pub(crate) type AccessReply = oneshot::Sender<Result<Vec<Result<()>>>>;
 pub(crate) enum Job {
     /// Records accesses durably and then answers.
     Record(Vec<Access>, AccessReply),
-    /// Records accesses with the next batch; nobody waits.
+    /// Records accesses with the next batch; no caller waits.
     Queue(Vec<Access>),
     /// Changes the rules.
     Change(ProposedChange, oneshot::Sender<Result<Vec<Event>>>),

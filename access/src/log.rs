@@ -1,6 +1,6 @@
 //! The append-only log: rows that a chain of MACs authenticates. It knows bytes only, nothing of rules.
 //!
-//! Whoever holds the [`Keys`] can append rows; whoever can write the file can only damage it, and
+//! A holder of the [`Keys`] can append rows; a process that can only write the file can damage it, and
 //! [`verify`](verify::verify) finds that. It cannot find that the end is missing, or that the whole file is an
 //! older copy, without a [signed checkpoint](checkpoint) that is kept elsewhere.
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::ApprovalId;
-use crate::access::closed;
+use crate::access::closed_error;
 use crate::approval::{ApprovalState, ApprovalStatus};
 use crate::published::{Published, TenantCell};
 
@@ -54,7 +54,7 @@ impl PendingApproval {
             changes.borrow_and_update();
             match self.status() {
                 ApprovalStatus::Approved => return Ok(()),
-                ApprovalStatus::Open if self.published.has_ended() => return Err(closed()),
+                ApprovalStatus::Open if self.published.has_ended() => return Err(closed_error()),
                 ApprovalStatus::Open => {}
                 ended => return Err(self.ended(ended)),
             }

@@ -53,7 +53,7 @@ pub(crate) struct Published {
     ended: watch::Sender<bool>,
     /// Whether records can be written.
     pub(crate) audit_fails: AtomicBool,
-    /// How many records wait to be written that nobody waits for.
+    /// How many records are queued that no caller waits for.
     pub(crate) queued: AtomicUsize,
 }
 

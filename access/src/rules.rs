@@ -350,7 +350,7 @@ fn may_see(book: Option<&Book>, needed: &[Scope], now: i64) -> bool {
     book.is_none_or(|book| needed.iter().all(|scope| book.covers(scope, now).is_some()))
 }
 
-/// What somebody needs in order to see a grant with this scope.
+/// The scope that a caller needs in order to see a grant with this one.
 fn read_scope(scope: &Scope) -> Scope {
     let pattern = match scope {
         Scope::Secrets { pattern, .. }

@@ -26,7 +26,7 @@ impl Appender {
             Ok(()) => self.published.confirm(self.max_age),
             Err(error) => {
                 if error.kind() == ErrorKind::Corrupt {
-                    // Rules that somebody has changed are not used for a moment longer.
+                    // Rules that were changed from outside are not used for a moment longer.
                     self.published.expire();
                 }
                 if !self.follow_fails {

@@ -116,7 +116,7 @@ impl Appender {
         }
     }
 
-    /// Writes what nobody waits for.
+    /// Writes the queued records, which no caller waits for.
     pub(super) fn flush(&mut self) {
         if !self.queued.is_empty() {
             // It is kept and tried again; the failure stops reads and is logged.

@@ -67,7 +67,7 @@ fn run(approval: &mut Approval, command: &ApprovalCommand, now: i64) -> Result<(
     Ok(())
 }
 
-fn approved(terms: ApprovalTerms) -> Approval {
+fn approve_all(terms: ApprovalTerms) -> Approval {
     let mut approval = make(terms);
     run(&mut approval, &approve("person:acme/carol"), MADE + 1).unwrap();
     approval
@@ -75,7 +75,7 @@ fn approved(terms: ApprovalTerms) -> Approval {
 
 #[test]
 fn an_approval_for_one_use_is_used_once() {
-    let mut approval = approved(terms());
+    let mut approval = approve_all(terms());
     assert_eq!(approval.status(MADE + 2), ApprovalStatus::Approved);
     run(&mut approval, &use_it(), MADE + 2).unwrap();
     assert_eq!(approval.state, ApprovalState::Used { at: MADE + 2 });
@@ -85,7 +85,7 @@ fn an_approval_for_one_use_is_used_once() {
 
 #[test]
 fn an_approval_for_some_time_is_used_until_that_time_after_the_decision() {
-    let mut approval = approved(usable_for(20_000));
+    let mut approval = approve_all(usable_for(20_000));
     let end = MADE + 1 + 20_000;
     assert_eq!(approval.ends_at(), end);
     for now in [MADE + 2, EXPIRES, end - 1] {
@@ -97,7 +97,7 @@ fn an_approval_for_some_time_is_used_until_that_time_after_the_decision() {
 
 #[test]
 fn a_request_expires_at_its_expiry_open_or_approved_for_one_use() {
-    for mut approval in [make(terms()), approved(terms()), make(usable_for(20_000))] {
+    for mut approval in [make(terms()), approve_all(terms()), make(usable_for(20_000))] {
         assert!(!approval.status(EXPIRES - 1).is_ended());
         assert_eq!(approval.status(EXPIRES), ApprovalStatus::Expired);
         for command in [approve("person:acme/dave"), deny(), withdraw(), use_it()] {
@@ -120,8 +120,8 @@ fn needs_as_many_different_people_as_the_quorum() {
 }
 
 #[test]
-fn nobody_approves_what_is_approved() {
-    let mut approval = approved(terms());
+fn an_approved_request_takes_no_further_approval() {
+    let mut approval = approve_all(terms());
     let more = run(&mut approval, &approve("person:acme/dave"), MADE + 2);
     assert_eq!(more, Err(Refusal::AlreadyApproved));
 }
@@ -143,7 +143,7 @@ fn a_denial_or_withdrawal_ends_a_request_and_an_approval() {
     for (command, status) in
         [(deny(), ApprovalStatus::Denied), (withdraw(), ApprovalStatus::Withdrawn)]
     {
-        for mut approval in [make(terms()), approved(terms()), approved(usable_for(500))] {
+        for mut approval in [make(terms()), approve_all(terms()), approve_all(usable_for(500))] {
             run(&mut approval, &command, MADE + 2).unwrap();
             assert_eq!(approval.status(MADE + 2), status);
             for command in [approve("person:acme/dave"), deny(), withdraw(), use_it()] {
@@ -169,7 +169,7 @@ fn only_the_requester_withdraws_or_uses() {
     let ApprovalTerms { action, path, .. } = terms();
     let uses = ApprovalCommand::Use { by: by(), action, path, version: None };
     for command in [ApprovalCommand::Withdraw { by: by() }, uses] {
-        let refused = run(&mut approved(terms()), &command, MADE + 2);
+        let refused = run(&mut approve_all(terms()), &command, MADE + 2);
         assert_eq!(refused, Err(Refusal::NotRequester));
     }
 }
@@ -182,7 +182,7 @@ fn another_action_or_path_is_another_request() {
         let ApprovalTerms { requester: by, .. } = terms();
         let command =
             ApprovalCommand::Use { by, action: action.into(), path: path.into(), version: None };
-        let refused = run(&mut approved(terms()), &command, MADE + 2);
+        let refused = run(&mut approve_all(terms()), &command, MADE + 2);
         assert_eq!(refused, Err(Refusal::OtherRequest));
     }
 }
@@ -193,7 +193,7 @@ fn an_access_is_to_the_approved_version() {
     for (terms, right, wrong) in
         [(terms(), None, vec![Some("3")]), (exact, Some("3"), vec![None, Some("4"), Some("03")])]
     {
-        let mut approval = approved(terms);
+        let mut approval = approve_all(terms);
         for version in wrong {
             let refused = run(&mut approval, &use_version(version), MADE + 2);
             assert_eq!(refused, Err(Refusal::OtherVersion));
@@ -209,7 +209,7 @@ fn time_does_not_go_back_behind_the_newest_event() {
     let event = approval.propose(&approve("person:acme/dave"), MADE).unwrap();
     assert_eq!(event.at(), EXPIRES - 1);
 
-    let mut approval = approved(usable_for(500));
+    let mut approval = approve_all(usable_for(500));
     let id = approval.request.id;
     approval.apply(&ApprovalEvent::Used { id, at: MADE + 600 });
     assert_eq!(approval.status(MADE + 2), ApprovalStatus::Expired);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 
-use super::{Author, Decision, ProposedChange, denied, not_found};
+use super::{Author, Decision, ProposedChange, denial_error, not_found};
 use crate::approval::{Approval, ApprovalCommand, ApprovalEvent, ApprovalRequest, ApprovalStatus};
 use crate::book::Book;
 use crate::event::Event;
@@ -31,7 +31,7 @@ impl ProposedChange {
         let book = Book::compile(identity, rules, now);
         if let Err(denial) = book.decide(action, &request.path, now) {
             let event = Event::Denied { action: action.to_string(), denial };
-            return Decision { events: vec![event], result: Err(denied(denial, action)) };
+            return Decision { events: vec![event], result: Err(denial_error(denial, action)) };
         }
         let open = rules.approvals.values().filter(|approval| {
             approval.request.requester == request.requester

@@ -4,7 +4,7 @@ use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, VersionSelec
 
 use super::Guarded;
 use crate::Action;
-use crate::change::denied;
+use crate::change::denial_error;
 
 impl Guarded {
     pub(super) async fn get_all(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
@@ -24,8 +24,8 @@ impl Guarded {
                 // It is no path of the store, so nothing is accessed.
                 Err(error) => (Err(error), BatchRecord::None),
                 Ok((_, Err(denial))) => {
-                    accesses.push(self.actor.denied(Action::Read, Some(path), denial));
-                    (Err(denied(denial, Action::Read)), BatchRecord::Denied)
+                    accesses.push(self.actor.deny_access(Action::Read, Some(path), denial));
+                    (Err(denial_error(denial, Action::Read)), BatchRecord::Denied)
                 }
                 Ok((_, Ok(rule))) => {
                     let result = read.next().unwrap_or_else(missing);

@@ -64,7 +64,7 @@ impl Checkpoint {
 
 /// A checkpoint with its signature, as text to keep outside the log.
 ///
-/// Keep it where whoever can write the log's file cannot: another machine, a mailbox, a printed page. With it, a
+/// Keep it where those who can write the log's file cannot: another machine, a mailbox, a printed page. With it, a
 /// verification finds that the end of the log was cut off, or that the file was replaced by an older copy.
 ///
 /// # Examples

@@ -76,7 +76,7 @@ async fn an_approval_opens_no_other_action_path_or_principal() {
 }
 
 #[tokio::test]
-async fn nobody_approves_what_they_ask_for_themselves() {
+async fn no_requester_approves_their_own_request() {
     let host = host().await;
     host.grant("person:acme/ann", &["secrets:read", "tokens:write"]).await;
     let ann = host.person("ann");
@@ -116,7 +116,7 @@ async fn one_person_counts_once_towards_a_quorum() {
     }
     host.approve(&pending, "bob").await.unwrap();
     assert_eq!(refusal(&bot(&host), "wallet/key").await, Some(ErrorKind::Denied));
-    // Without the right, or in another tenant, nobody counts.
+    // A person without the right, or of another tenant, does not count.
     assert_eq!(host.approve(&pending, "zoe").await.unwrap_err().kind(), ErrorKind::Denied);
     let foreign = Principal::Person(Person::new("other", "eve").unwrap());
     let foreign = host.access.act_as(foreign).unwrap().rules();

@@ -7,7 +7,7 @@ use strongroom_core::{Backend as _, ErrorKind, ListOptions, Tier};
 use crate::support::{Host, PATIENCE, in_file, path, read, refusal, scopes};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_denials_is_recorded_and_stops_nobody_else() {
+async fn a_flood_of_denials_is_recorded_and_stops_no_other_principal() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::open(in_file(folder.path())).await;
     host.put("acme/a", Tier::Standard).await;

@@ -19,7 +19,7 @@ fn edit(folder: &Path, sql: &str) -> usize {
     Connection::open(database(folder)).unwrap().execute(sql, []).unwrap()
 }
 
-/// A row that nobody authenticated, after the last one.
+/// A forged row after the last one.
 const FORGED: &str = "INSERT INTO rows SELECT seq + 1, time, event, tenant, principal, path, body, seq, is_rule, mac \
                       FROM rows ORDER BY seq DESC LIMIT 1";
 

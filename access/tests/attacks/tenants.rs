@@ -74,7 +74,7 @@ async fn names_that_differ_by_case_or_prefix_are_no_way_into_another_tenant() {
 }
 
 #[tokio::test]
-async fn identities_that_no_template_matches_are_nobody() {
+async fn identities_that_no_template_matches_are_refused() {
     let host = host().await;
     for id in [
         "spiffe://hexr.cloud/agent/acme/x",
