@@ -132,7 +132,12 @@ impl Access {
             return Err(unknown_token());
         }
         self.0.check_tenant(&token.tenant)?;
-        Ok(Actor::new(Arc::clone(&self.0), Identity::of_token(token, workload)))
+        let presenter = match principal {
+            Some(Principal::Person(person)) => Some(person.clone()),
+            _ => None,
+        };
+        let identity = Identity::of_token(token, workload, presenter);
+        Ok(Actor::new(Arc::clone(&self.0), identity))
     }
 
     /// The rules of a tenant in the hands of the host's own administrator, whom no rule restricts: for the

@@ -55,7 +55,11 @@ pub struct Explanation {
 impl Actor {
     pub(crate) fn new(access: Arc<Inner>, identity: Identity) -> Self {
         let cell = access.published.cell(&identity.tenant);
-        let context = Context { token: identity.token_id(), request_id: None, reason: None };
+        let context = Context {
+            token: identity.token_id(),
+            presented_by: identity.presenter_name(),
+            ..Context::default()
+        };
         let book = Book::compile(&identity, &cell.rules(), access.published.now());
         let book = Arc::new(ArcSwap::from_pointee(book));
         Self { access, identity: Arc::new(identity), context, cell, book }

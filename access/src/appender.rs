@@ -131,7 +131,7 @@ impl Appender {
         for job in jobs {
             match job {
                 Job::Record(accesses, reply) => writes.push(Write::Record(accesses, reply)),
-                Job::Change(change, reply) => writes.push(Write::Change(Box::new(change), reply)),
+                Job::Change(change, reply) => writes.push(Write::Change(change, reply)),
                 Job::Queue(accesses) => {
                     self.queued_since.get_or_insert_with(Instant::now);
                     self.queued.extend(accesses);

@@ -134,6 +134,9 @@ pub struct AuditRecord {
     /// The id of the token that was used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The person that presented the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presented_by: Option<String>,
     /// What else the event holds: the action, the version, the rule, the outcome, or the grant, token or request
     /// that it is about, without the hash of a token.
     pub details: Value,
@@ -160,6 +163,7 @@ impl AuditRecord {
             request_id: body.context.request_id,
             reason: body.context.reason,
             token: body.context.token.map(|id| id.to_string()),
+            presented_by: body.context.presented_by,
             details,
         })
     }

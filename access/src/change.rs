@@ -229,7 +229,9 @@ impl ProposedChange {
         match checked {
             Ok(()) => {
                 let created_under = self.grants_behind(&token.scopes, rules, last);
-                Decision::done(vec![Event::TokenIssued(Token { created_under, ..token.clone() })])
+                Decision::done(vec![Event::TokenIssued(
+                    Token { created_under, ..token.clone() }.into(),
+                )])
             }
             Err(error) => Decision::deny_as(&Scope::Tokens { access: RuleAccess::Write }, error),
         }

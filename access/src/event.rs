@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::approval::ApprovalEvent;
-use crate::grant::{Grant, Token};
+use crate::grant::{Grant, StoredToken};
 use crate::{Action, ApprovalId, GrantId, Scope, TenantName, TokenId};
 
 /// The rule by which something is allowed.
@@ -78,7 +78,7 @@ pub(crate) enum Event {
     GrantDeleted {
         id: GrantId,
     },
-    TokenIssued(Token),
+    TokenIssued(StoredToken),
     TokenRevoked {
         id: TokenId,
     },
@@ -98,7 +98,7 @@ pub(crate) enum Event {
 pub(crate) struct CarriedRules {
     pub(crate) is_first: bool,
     pub(crate) grants: Vec<Grant>,
-    pub(crate) tokens: Vec<(Token, u32)>,
+    pub(crate) tokens: Vec<(StoredToken, u32)>,
     pub(crate) approvals: Vec<crate::approval::Approval>,
 }
 
@@ -155,6 +155,9 @@ pub(crate) struct Context {
     /// The token that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) token: Option<TokenId>,
+    /// The person that presented it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) presented_by: Option<String>,
 }
 
 #[derive(Serialize)]

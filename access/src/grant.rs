@@ -69,8 +69,34 @@ pub struct Token {
     pub created_under: BTreeSet<GrantId>,
     /// What it is for.
     pub reason: String,
-    /// The hash of its secret part under a key that the log does not hold.
+    /// The hash of its secret part under a key that the log does not hold. Only the log keeps it.
+    #[serde(skip)]
     pub(crate) hash: TokenHash,
+}
+
+/// A token as the log keeps it, with the hash of its secret part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredToken {
+    #[serde(flatten)]
+    token: Token,
+    hash: TokenHash,
+}
+
+impl StoredToken {
+    pub(crate) fn to_token(&self) -> Token {
+        Token { hash: self.hash, ..self.token.clone() }
+    }
+
+    /// The token without the hash.
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+}
+
+impl From<Token> for StoredToken {
+    fn from(token: Token) -> Self {
+        Self { hash: token.hash, token }
+    }
 }
 
 impl Token {

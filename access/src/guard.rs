@@ -12,6 +12,7 @@ use strongroom_core::{
     SecretValue, Tier, Version, VersionSelector,
 };
 
+use crate::access::closed_error;
 use crate::change::denial_error;
 use crate::event::{Denial, Outcome, Rule};
 use crate::job::{Access, AccessDecision};
@@ -70,19 +71,30 @@ impl Guarded {
         if self.is_closed.load(Ordering::Acquire) { Err(Error::backend_closed()) } else { Ok(()) }
     }
 
-    /// Whether a rule allows to read a secret now, for what holds a value that was handed out before. Only a denial
-    /// is recorded.
+    /// Whether a rule allows to read a secret now, for what holds a value that was handed out before. Nothing is
+    /// recorded, since nothing is handed out.
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`], [`ErrorKind::Unauthenticated`] if the token has ended.
-    pub async fn check_read(&self, path: &SecretPath) -> Result<()> {
-        let result = match self.actor.decide(Action::Read, path.as_str()) {
-            Ok(_) => Ok(()),
-            // It is no denial by a rule, and the holder of the value asks again soon.
-            Err(Denial::StaleRules) => Err(denial_error(Denial::StaleRules, Action::Read)),
-            Err(denial) => Err(self.actor.refuse(Action::Read, Some(path), denial).await),
+    /// [`ErrorKind::Denied`], [`ErrorKind::Unauthenticated`] if the token has ended, [`ErrorKind::Closed`],
+    /// [`ErrorKind::Unavailable`] while the rules cannot be read.
+    pub fn check_read(&self, path: &SecretPath) -> Result<()> {
+        let decided = self.actor.decide(Action::Read, path.as_str());
+        let result = match (self.check_open(), decided) {
+            (Err(closed), _) => Err(closed),
+            (Ok(()), Ok(_)) => Ok(()),
+            (Ok(()), Err(Denial::StaleRules)) if self.actor.access.published.has_ended() => {
+                Err(closed_error())
+            }
+            (Ok(()), Err(denial)) => Err(denial_error(denial, Action::Read)),
         };
         self.context(result, Operation::Get, Some(path))
+    }
+
+    /// Records that a handle ended, because [`check_read`](Self::check_read) denied its secret.
+    pub async fn record_denied_read(&self, path: &SecretPath) {
+        if let Err(denial) = self.actor.decide(Action::Read, path.as_str()) {
+            self.actor.refuse(Action::Read, Some(path), denial).await;
+        }
     }
 
     /// Decides and records that a secret, which the host has read from the store itself, is handed out.
@@ -91,6 +103,7 @@ impl Guarded {
     /// [`ErrorKind::Denied`], also if its tier needs an approval; [`ErrorKind::Unauthenticated`].
     pub async fn hand_out_read(&self, path: &SecretPath, secret: Secret) -> Result<Secret> {
         let read = async {
+            self.check_open()?;
             let rule = self.decide(Action::Read, path).await?;
             let result = Ok(secret);
             let access = self.read_access(path, &VersionSelector::Active, rule, &result);

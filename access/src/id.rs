@@ -4,14 +4,19 @@ use std::fmt;
 
 use strongroom_core::{Error, ErrorKind, Result};
 
-/// Fills an array with bytes from the operating system.
+/// Random bytes from the operating system.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| {
+    fill_random(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Fills a buffer with bytes from the operating system.
+pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<()> {
+    getrandom::fill(bytes).map_err(|_| {
         Error::new(ErrorKind::Unavailable, "try again")
             .because("the operating system gives no random bytes")
-    })?;
-    Ok(bytes)
+    })
 }
 
 macro_rules! id {

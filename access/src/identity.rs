@@ -1,8 +1,9 @@
 //! Who acts, once the host has authenticated it.
 
+use std::sync::Arc;
+
 use crate::grant::Token;
 use crate::{Person, Principal, Subject, TenantName, TokenId, Workload};
-use std::sync::Arc;
 
 /// An authenticated principal of one tenant.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Identity {
     pub(crate) kind: IdentityKind,
     /// The token it uses: then its rights are the scopes of the token, and not its grants.
     pub(crate) token: Option<Arc<Token>>,
+    /// The person that presents the token, if the host has authenticated one.
+    pub(crate) presenter: Option<Person>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,6 +33,7 @@ impl Identity {
             name: workload.id.to_string(),
             kind: IdentityKind::Workload(workload),
             token: None,
+            presenter: None,
         }
     }
 
@@ -39,19 +43,29 @@ impl Identity {
             name: Principal::Person(person.clone()).to_string(),
             kind: IdentityKind::Person(person),
             token: None,
+            presenter: None,
         }
     }
 
-    pub(crate) fn of_token(token: Arc<Token>, workload: Option<Workload>) -> Self {
+    pub(crate) fn of_token(
+        token: Arc<Token>,
+        workload: Option<Workload>,
+        presenter: Option<Person>,
+    ) -> Self {
         let (name, kind) = match workload {
             Some(workload) => (workload.id.to_string(), IdentityKind::Workload(workload)),
             None => (format!("token:{}", token.id), IdentityKind::Bearer),
         };
-        Self { tenant: token.tenant.clone(), name, kind, token: Some(token) }
+        Self { tenant: token.tenant.clone(), name, kind, token: Some(token), presenter }
     }
 
     pub(crate) fn token_id(&self) -> Option<TokenId> {
         self.token.as_ref().map(|token| token.id)
+    }
+
+    /// The person that presents the token, as the log names people.
+    pub(crate) fn presenter_name(&self) -> Option<String> {
+        self.presenter.clone().map(|person| Principal::Person(person).to_string())
     }
 
     /// Whether each operation counts as one of a limited number of uses.

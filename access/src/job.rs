@@ -6,6 +6,7 @@ use strongroom_core::Result;
 use tokio::sync::oneshot;
 
 use crate::approval::{ApprovalCommand, VersionPolicy};
+use crate::book::Book;
 use crate::change::{ProposedChange, denial_error};
 use crate::event::{Context, Denial, Draft, Event, Outcome, Rule};
 use crate::identity::Identity;
@@ -54,18 +55,20 @@ impl Access {
     /// The events to record, decided against the rules at the end of the log, and the answer.
     pub(crate) fn decide(&self, rules: &TenantRules, now: i64) -> (Vec<Event>, Result<()>) {
         let (rule, approval) = match &self.decision {
-            AccessDecision::Allowed { rule, approval, .. } => (rule, approval),
+            AccessDecision::Allowed { rule, approval, .. } => (*rule, approval),
             AccessDecision::Denied(denial) => return self.deny(*denial),
         };
         let is_living = match rule {
-            Rule::Grant(id) => rules.living_grant(*id, now).is_some(),
-            Rule::Token(id) => rules.living_token(*id, now).is_some(),
+            Rule::Grant(id) => rules.living_grant(id, now).is_some(),
+            Rule::Token(id) => rules.living_token(id, now).is_some(),
             Rule::Administrator => true,
         };
-        if !is_living {
-            let by_token = matches!(rule, Rule::Token(_));
-            return self.deny(if by_token { Denial::TokenEnded } else { Denial::NoGrant });
-        }
+        // Another rule may allow it, if this one has ended since.
+        let rule = if is_living { Ok(rule) } else { self.decide_again(rules, now) };
+        let rule = match rule {
+            Ok(rule) => rule,
+            Err(denial) => return self.deny(denial),
+        };
         let mut events = Vec::with_capacity(2);
         if let Some(id) = approval {
             match self.use_approval(*id, rules, now) {
@@ -73,8 +76,20 @@ impl Access {
                 None => return self.deny(Denial::NeedsApproval),
             }
         }
-        events.push(self.as_decided());
+        let mut event = self.as_decided();
+        if let Event::Accessed { rule: recorded, .. } = &mut event {
+            *recorded = rule;
+        }
+        events.push(event);
         (events, Ok(()))
+    }
+
+    fn decide_again(&self, rules: &TenantRules, now: i64) -> Result<Rule, Denial> {
+        let book = Book::compile(&self.identity, rules, now);
+        match &self.path {
+            Some(path) if self.action != Action::List => book.decide(self.action, path, now),
+            prefix => book.may_list_below(prefix.as_deref(), now),
+        }
     }
 
     /// The event of an access that was decided before, when it was not recorded yet.
@@ -139,7 +154,7 @@ pub(crate) enum Job {
     /// Records accesses with the next batch; no caller waits.
     Queue(Vec<Access>),
     /// Changes the rules.
-    Change(ProposedChange, oneshot::Sender<Result<Vec<Event>>>),
+    Change(Box<ProposedChange>, oneshot::Sender<Result<Vec<Event>>>),
     /// Reads a page of the log.
     Read { after: u64, limit: usize, filter: RowFilter, reply: oneshot::Sender<Result<Vec<Row>>> },
     /// Walks the whole log.

@@ -33,7 +33,7 @@ pub(crate) fn open_appender(
     published: &Arc<Published>,
 ) -> Result<(Appender, Arc<Keys>)> {
     let (store, root): (Box<dyn LogStore>, KeyBytes) = match &config.file {
-        None => (Box::new(MemoryLog::new()?), Zeroizing::new(crate::id::random()?)),
+        None => (Box::new(MemoryLog::new()?), random_key()?),
         Some((path, key)) => {
             let root = match key {
                 KeySource::Key(text) => parse_key(text)?,
@@ -62,8 +62,23 @@ fn decode(text: &[u8]) -> Option<KeyBytes> {
     // The decoder reserves output in blocks of three bytes.
     let mut decoded = Zeroizing::new([0; 36]);
     let length = STANDARD.decode_slice(text.trim_ascii(), &mut *decoded).ok()?;
-    let raw = decoded.get(..length)?.try_into().ok()?;
-    Some(Zeroizing::new(raw))
+    to_key(decoded.get(..length)?)
+}
+
+/// Copies a key into its own buffer, and leaves no copy on the stack.
+fn to_key(bytes: &[u8]) -> Option<KeyBytes> {
+    let mut key = Zeroizing::new([0; 32]);
+    if bytes.len() != key.len() {
+        return None;
+    }
+    key.copy_from_slice(bytes);
+    Some(key)
+}
+
+fn random_key() -> Result<KeyBytes> {
+    let mut key = Zeroizing::new([0; 32]);
+    crate::id::fill_random(&mut *key)?;
+    Ok(key)
 }
 
 fn key_from_file(file: &Path, log: &Path) -> Result<KeyBytes> {
@@ -83,16 +98,15 @@ fn key_from_file(file: &Path, log: &Path) -> Result<KeyBytes> {
     check_private(file)?;
     let content =
         FilePath::new(file).read(MAX_KEY_FILE).map_err(|error| problem(file, describe(&error)))?;
-    let raw = <&[u8; 32]>::try_from(content.as_slice()).ok().map(|raw| Zeroizing::new(*raw));
-    decode(&content).or(raw).ok_or_else(|| invalid_key(KEY_FILE))
+    decode(&content).or_else(|| to_key(&content)).ok_or_else(|| invalid_key(KEY_FILE))
 }
 
 /// Creates the file with a random key, unless another process was first.
 fn create_key(path: &Path) -> io::Result<()> {
-    let key: KeyBytes = Zeroizing::new(crate::id::random().map_err(io::Error::other)?);
+    let key = random_key().map_err(io::Error::other)?;
     let mut text = Zeroizing::new([0; 45]);
     let (digits, end) = text.split_at_mut(44);
-    STANDARD.encode_slice(*key, digits).map_err(|_| io::ErrorKind::InvalidData)?;
+    STANDARD.encode_slice(&key[..], digits).map_err(|_| io::ErrorKind::InvalidData)?;
     end.copy_from_slice(b"\n");
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(

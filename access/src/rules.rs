@@ -157,7 +157,7 @@ impl Rules {
         };
         let events = self.change(RuleChange::IssueToken(token.clone())).await?;
         let issued = events.into_iter().find_map(|event| match event {
-            Event::TokenIssued(token) => Some(token),
+            Event::TokenIssued(token) => Some(token.to_token()),
             _ => None,
         });
         let token = issued.unwrap_or(token);
@@ -334,7 +334,7 @@ impl Rules {
             context,
             change,
         };
-        self.access.ask(|reply| Job::Change(change, reply)).await
+        self.access.ask(|reply| Job::Change(Box::new(change), reply)).await
     }
 
     /// The rights of the caller; `None` for the administrator, whom none restrict.

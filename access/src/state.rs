@@ -72,6 +72,7 @@ impl State {
             rules_of(self, &grant.tenant, &|rules| rules.insert_grant(grant.clone()));
         }
         for (token, uses) in &carried.tokens {
+            let token = token.to_token();
             rules_of(self, &token.tenant, &|rules| {
                 rules.insert_token(token.clone());
                 rules.uses.insert(token.id, *uses);
@@ -94,14 +95,14 @@ impl State {
             let tokens = rules.tokens.values().filter(|token| token.applies_at(now));
             carried
                 .tokens
-                .extend(tokens.map(|token| (Token::clone(token), rules.uses_of(token.id))));
+                .extend(tokens.map(|token| (Token::clone(token).into(), rules.uses_of(token.id))));
             let approvals =
                 rules.approvals.values().filter(|approval| !approval.status(now).is_ended());
             carried.approvals.extend(approvals.map(|approval| Approval::clone(approval)));
         }
         // The order does not depend on the seeds of the maps.
         carried.grants.sort_by_key(|grant| grant.id);
-        carried.tokens.sort_by_key(|(token, _)| token.id);
+        carried.tokens.sort_by_key(|(token, _)| token.token().id);
         carried.approvals.sort_by_key(|approval| approval.request.id);
         carried
     }
@@ -112,7 +113,7 @@ impl TenantRules {
         match change.event {
             Event::GrantCreated(grant) => self.insert_grant(grant.clone()),
             Event::GrantDeleted { id } => self.remove(Vec::new(), vec![*id]),
-            Event::TokenIssued(token) => self.insert_token(token.clone()),
+            Event::TokenIssued(token) => self.insert_token(token.to_token()),
             Event::TokenRevoked { id } => self.remove(vec![*id], Vec::new()),
             Event::Approval(ApprovalEvent::Requested(request)) => {
                 let approval = Approval::new((**request).clone());

@@ -134,7 +134,7 @@ fn checksum(body: &str) -> [u8; CHECKSUM_LEN] {
 }
 
 /// The hash under which a token is stored. Two are compared in constant time; serde writes hexadecimal digits.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct TokenHash(pub(crate) [u8; 32]);
 
 impl PartialEq for TokenHash {

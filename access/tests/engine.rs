@@ -177,3 +177,50 @@ async fn a_quorum_that_the_host_demands_cannot_be_lowered_by_the_request() {
     let error = agent.get(&path("x"), &VersionSelector::Active).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
+
+#[tokio::test]
+async fn a_person_does_not_approve_what_they_ask_for_with_a_token() {
+    let host = Host::new(Tiers::new()).await;
+    host.put("acme/x", Tier::Critical).await;
+    host.grant("person:acme/ann", &["approvals:decide"]).await;
+    let ann = Principal::Person(Person::new("acme", "ann").unwrap());
+    let soon = SystemTime::now() + Duration::from_secs(3600);
+    let new = NewToken::new([scope("secrets:read")], soon, "a tool of ann");
+    let (_, text) = host.rules.issue_token(new).await.unwrap();
+    let tool = host.access.act_with(&text, Some(&ann)).unwrap();
+    let request = NewApproval::read(path("x"), "a purpose", "a reason");
+    let pending = tool.rules().request_approval(request).await.unwrap();
+    let rules = host.access.act_as(ann).unwrap().rules();
+    let error = rules.approve(pending.id()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    let records = host.access.audit(AuditQuery::new().event("approval.requested")).await.unwrap();
+    assert_eq!(records[0].presented_by.as_deref(), Some("person:acme/ann"));
+}
+
+#[tokio::test]
+async fn a_read_goes_on_by_another_grant_if_its_first_one_is_deleted() {
+    let host = Host::new(Tiers::new()).await;
+    host.put("acme/x", Tier::Standard).await;
+    let agent = host.agent("acme/a/b");
+    host.grant("role:b", &["secrets:read"]).await;
+    for _ in 0..20 {
+        let grant = host.grant("agent:a", &["secrets:read"]).await;
+        let read = || async { agent.get(&path("x"), &VersionSelector::Active).await };
+        let deletes = host.rules.delete_grant(grant.id);
+        let (one, two, deleted) = tokio::join!(read(), read(), deletes);
+        assert!(one.is_ok() && two.is_ok() && deleted.is_ok(), "{one:?} {two:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_list_of_tokens_has_a_hash() {
+    let host = Host::new(Tiers::new()).await;
+    let soon = SystemTime::now() + Duration::from_secs(3600);
+    let new = NewToken::new([scope("secrets:read")], soon, "a token");
+    let (token, text) = host.rules.issue_token(new).await.unwrap();
+    let listed = host.rules.tokens().unwrap();
+    for token in [&token, &listed[0]] {
+        assert!(!serde_json::to_string(token).unwrap().contains("hash"));
+    }
+    host.access.act_with(&text, None).unwrap();
+}

@@ -68,6 +68,7 @@ impl GuardedTask {
             match result {
                 Err(error) if ends(&error) => {
                     state.deny(&error);
+                    self.guarded.record_denied_read(&self.path).await;
                     return;
                 }
                 // Whether it may still be read cannot be known now; nothing new is handed out.
@@ -79,20 +80,27 @@ impl GuardedTask {
 
     /// Passes on what the host's handle has, if the rules allow it.
     async fn pass_on(&self, state: &WatchState) -> Result<()> {
+        self.guarded.check_read(&self.path)?;
         let newest = Secret::clone(&self.host.current());
-        let known = state.current.load().version().clone();
-        if *newest.version() != known {
+        if !is_same(&newest, &state.current.load()) {
             let secret = self.guarded.hand_out_read(&self.path, newest).await?;
             state.update(&secret);
             return Ok(());
         }
-        self.guarded.check_read(&self.path).await?;
         match self.host.last_error() {
             Some(error) => state.fail(&error),
             None => state.update(&newest),
         }
         Ok(())
     }
+}
+
+/// Whether nothing new is handed out. A version alone does not tell: some stores have only one, and a secret that was
+/// destroyed and written again may have the number of an earlier one.
+fn is_same(newest: &Secret, known: &Secret) -> bool {
+    newest.version() == known.version()
+        && newest.metadata().tier == known.metadata().tier
+        && newest.value().constant_time_eq(known.value())
 }
 
 /// Whether a handle ends with this error: others may pass.

@@ -51,6 +51,7 @@ impl ProposedChange {
         request.requested_at = now;
         request.expires_at = now.saturating_add(waits);
         request.excluded.extend(self.makers(rules));
+        request.excluded.extend(identity.presenter_name());
         Decision::done(vec![Event::Approval(ApprovalEvent::Requested(Box::new(request)))])
     }
 

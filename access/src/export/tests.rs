@@ -52,7 +52,7 @@ async fn log() -> (Access, Vec<String>) {
         let new = NewToken::new([Scope::parse(scope).unwrap()], soon, "for openai").max_uses(5);
         let (token, text) = rules.issue_token(new).await.unwrap();
         hidden.push(text.expose_secret().to_owned());
-        hidden.push(serde_json::to_value(&token).unwrap()["hash"].as_str().unwrap().to_owned());
+        hidden.push(serde_json::to_value(token.hash).unwrap().as_str().unwrap().to_owned());
         let bearer = guard(access.act_with(&text, None).unwrap());
         let _ = bearer.get(&path("openai/api-key"), &VersionSelector::Active).await;
         if scope == "audit:read" {

@@ -1,7 +1,5 @@
 //! What the pools do besides queries under load.
 
-use std::time::Duration;
-
 use futures_util::TryStreamExt as _;
 use sqlx::{Executor as _, Row as _};
 use strongroom_rotation::RotationPolicy;
