@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::actor::Actor;
+use crate::appender::prune::MAX_PRUNED;
 use crate::config::AuditMode;
 use crate::identity::Identity;
 use crate::job::Job;
@@ -194,14 +195,23 @@ impl Access {
 
     /// Removes the records before a time, in the name of an administrator. What rules still apply is written to the
     /// end of the log first, and the log stays verifiable. Checkpoints of removed records can no longer be checked.
-    /// Returns how many were removed.
+    /// Returns how many were removed. Many records are removed in several steps; dropping the future ends between
+    /// two of them.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for the name, and those of a log that cannot be written.
     pub async fn prune_audit(&self, before: SystemTime, by: &str) -> Result<u64> {
         check_text("the name of an administrator", by, 128)?;
         let (before, by) = (crate::grant::to_millis(before), by.to_owned());
-        self.0.ask(|reply| Job::Prune { before, by, reply }).await
+        let mut total: u64 = 0;
+        loop {
+            let by = by.clone();
+            let removed = self.0.ask(|reply| Job::Prune { before, by, reply }).await?;
+            total = total.saturating_add(removed);
+            if removed < MAX_PRUNED {
+                return Ok(total);
+            }
+        }
     }
 
     /// Writes what waits to be recorded, and ends the thread. All actors then fail with [`ErrorKind::Closed`]. Each

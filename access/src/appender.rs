@@ -6,7 +6,7 @@
 //! rules that have changed, and many jobs share one sync to disk.
 
 mod follow;
-mod prune;
+pub(crate) mod prune;
 mod write;
 
 use std::sync::Arc;
@@ -113,6 +113,8 @@ impl Appender {
                 self.flush();
             }
         }
+        // The last chance, also shortly after a failure.
+        self.retry_at = None;
         self.flush();
     }
 

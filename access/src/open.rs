@@ -39,7 +39,8 @@ pub(crate) fn open_appender(
                 KeySource::Key(text) => parse_key(text)?,
                 KeySource::File(file) => key_from_file(file, path)?,
             };
-            (Box::new(SqliteLog::open(path, true)?), root)
+            let log = SqliteLog::open(path, true)?.limit_lock_wait(config.max_age / 2)?;
+            (Box::new(log), root)
         }
     };
     let keys = Arc::new(Keys::new(&root));

@@ -6,12 +6,15 @@ use super::Appender;
 use crate::event::{CarriedRules, Context, Draft, Event};
 use crate::log::RowFilter;
 
+/// How many rows one transaction removes, so that it does not hold the write lock for long.
+pub(crate) const MAX_PRUNED: u64 = 50_000;
 /// How many rules of each sort one row carries.
 const RULES_PER_ROW: usize = 200;
 
 impl Appender {
-    /// Removes the rows before a time. All living rules are carried to the end of the log first, in the same
-    /// transaction, so that none is lost with the row that made it. Returns how many rows were removed.
+    /// Removes the rows before a time, at most [`MAX_PRUNED`]. All living rules are carried to the end of the log
+    /// first, in the same transaction, so that none is lost with the row that made it. Returns how many rows were
+    /// removed.
     pub(super) fn prune(&mut self, before: i64, by: &str) -> Result<u64> {
         self.flush();
         loop {
@@ -19,7 +22,10 @@ impl Appender {
             let head = self.store.head()?;
             let filter = RowFilter { from: Some(before), ..RowFilter::default() };
             let kept = self.store.read_after(head.first.saturating_sub(1), 1, &filter)?;
-            let first_kept = kept.first().map_or(self.tail.0.saturating_add(1), |row| row.seq);
+            let first_kept = kept
+                .first()
+                .map_or(self.tail.0.saturating_add(1), |row| row.seq)
+                .min(head.first.saturating_add(MAX_PRUNED));
             let removed = first_kept.saturating_sub(head.first);
             if removed == 0 {
                 return Ok(0);

@@ -109,6 +109,7 @@ impl Appender {
                 }
             }
             Err(error) => {
+                self.retry_at = Some(Instant::now() + FOLLOW_INTERVAL);
                 for write in writes {
                     write.reply(Err(error.clone()));
                 }
@@ -116,20 +117,22 @@ impl Appender {
         }
     }
 
-    /// Writes the queued records, which no caller waits for.
+    /// Writes the queued records, which no caller waits for. Does nothing shortly after a failure: several jobs would
+    /// each wait for the same lock, and the rules would become stale meanwhile.
     pub(super) fn flush(&mut self) {
-        if !self.queued.is_empty() {
-            // It is kept and tried again; the failure stops reads and is logged.
-            if self.try_write(&[]).is_err() {
-                self.retry_at = Some(Instant::now() + FOLLOW_INTERVAL);
-            }
+        if self.queued.is_empty() || self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        // The records are kept and tried again; the failure stops reads and is logged.
+        if self.try_write(&[]).is_err() {
+            self.retry_at = Some(Instant::now() + FOLLOW_INTERVAL);
         }
     }
 
     fn try_write(&mut self, writes: &[Write]) -> Result<Vec<Answer>> {
         if self.follow_fails {
             // Nothing is decided against rules that cannot be read.
-            self.refresh()?;
+            self.refresh_for_write()?;
         }
         let no_rules = Arc::default();
         loop {
@@ -200,10 +203,19 @@ impl Appender {
                 Ok(true)
             }
             Appended::Moved => {
-                self.refresh()?;
+                self.refresh_for_write()?;
                 Ok(false)
             }
         }
+    }
+
+    /// Folds the rows of others before a write. A failure counts as one of the write.
+    fn refresh_for_write(&mut self) -> Result<()> {
+        let refreshed = self.refresh();
+        if let Err(error) = &refreshed {
+            self.note_audit(Some(error));
+        }
+        refreshed
     }
 
     /// The time of the next rows, which is not before that of any row.

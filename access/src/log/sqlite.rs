@@ -6,6 +6,7 @@ mod query;
 mod schema;
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 use strongroom_core::{ForkGuard, Result};
@@ -53,7 +54,15 @@ impl SqliteLog {
         schema::use_write_ahead_log(&connection, &path)?;
         let data_version = data_version(&connection)?;
         let files = OpenedFiles::new(&path)?;
+        schema::set_lock_wait(&mut connection, schema::LOCK_WAIT).map_err(from_sqlite)?;
         Ok(Self { connection, files, fork_guard: ForkGuard::new(), data_version })
+    }
+
+    /// Waits for the write lock of another process for at most so long, and never for over 2 seconds.
+    pub(crate) fn limit_lock_wait(mut self, wait: Duration) -> Result<Self> {
+        let wait = wait.min(schema::LOCK_WAIT);
+        schema::set_lock_wait(&mut self.connection, wait).map_err(from_sqlite)?;
+        Ok(self)
     }
 
     #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use strongroom_access::{ApprovalStatus, AuditMode, NewToken};
-use strongroom_core::{ErrorKind, Tier};
+use strongroom_core::{Backend as _, ErrorKind, Tier};
 
 use crate::support::{Host, in_file, read, refusal, request, scopes, soon, wait_until};
 
@@ -152,4 +152,21 @@ async fn records_of_batched_reads_are_complete_after_a_close() {
     let host = restart(host, folder.path()).await;
     assert_eq!(host.count("vault.accessed").await, 500);
     host.verify().await;
+}
+
+#[tokio::test]
+async fn a_prune_of_many_records_removes_them_in_several_steps_and_keeps_the_rules() {
+    let host = Host::new().await;
+    host.put("acme/a", Tier::Standard).await;
+    host.grant("agent:good", &["secrets:read"]).await;
+    let bad = host.agent("acme/bad/x");
+    let paths = vec![crate::support::path("a"); 30_000];
+    for _ in 0..2 {
+        assert!(bad.get_many(&paths).await.iter().all(Result::is_err));
+    }
+    let far = SystemTime::now() + Duration::from_secs(60);
+    // The grant and the denials, and the two records of the first step, which the second removes.
+    assert_eq!(host.access.prune_audit(far, "cron").await.unwrap(), 60_003);
+    assert_eq!(host.access.verify_audit(Vec::new()).await.unwrap().rows, 2);
+    read(&host.agent("acme/good/x"), "a").await.unwrap();
 }

@@ -17,8 +17,11 @@ use crate::log::{START, memory};
 const APPLICATION_ID: i32 = 0x5352_414c;
 /// The schema version that this release reads and writes (`PRAGMA user_version`).
 const SCHEMA: i32 = 1;
-/// How long a statement waits for the write lock.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a statement waits for a lock while the log is being opened.
+const OPEN_WAIT: Duration = Duration::from_secs(10);
+/// How long a write waits for the write lock of another process. The thread that writes also follows the log, so this
+/// is shorter than the time for which rules may be used.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 const TABLES: &str = "
 CREATE TABLE log (
@@ -77,7 +80,7 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
     ] {
         connection.set_db_config(option, on)?;
     }
-    set_lock_wait(connection, LOCK_WAIT)?;
+    set_lock_wait(connection, OPEN_WAIT)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Pruned rows leave nothing behind.
     connection.pragma_update(None, "secure_delete", "ON")?;
@@ -187,7 +190,7 @@ pub(super) fn use_write_ahead_log(connection: &Connection, path: &Path) -> Resul
             outcome.as_ref().map_err(rusqlite::Error::sqlite_error_code),
             Err(Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
         );
-        if !busy || !wait_for_lock(attempt, &mut started, LOCK_WAIT) {
+        if !busy || !wait_for_lock(attempt, &mut started, OPEN_WAIT) {
             break outcome.map_err(from_sqlite)?;
         }
         attempt += 1;
