@@ -16,12 +16,12 @@ use crate::appender::prune::MAX_PRUNED;
 use crate::config::AuditMode;
 use crate::identity::Identity;
 use crate::job::Job;
-use crate::log::RowFilter;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::keys::Keys;
 use crate::log::sqlite::SqliteLog;
 use crate::log::verify::{Verification, verify};
 use crate::published::Published;
+use crate::reader::Reader;
 use crate::rules::Rules;
 use crate::token::TokenSecret;
 use crate::{AccessConfig, AuditQuery, AuditRecord, Principal, TenantName, Workload, open};
@@ -39,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) published: Arc<Published>,
     pub(crate) keys: Arc<Keys>,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    pub(crate) reader: Reader,
     fork_guard: ForkGuard,
     /// Distinguishes the requests of this process in the log, with the process's own random prefix.
     prefix: u64,
@@ -86,6 +87,7 @@ impl Access {
             published,
             keys,
             jobs: Mutex::new(Some(sender)),
+            reader: Reader::default(),
             fork_guard: ForkGuard::new(),
             prefix: u64::from_ne_bytes(crate::id::random()?),
             requests: AtomicUsize::new(0),
@@ -157,8 +159,7 @@ impl Access {
         };
         // What waits is written first. The walk itself has a connection and a thread of its own, so that a long log
         // stops nothing.
-        let filter = RowFilter::default();
-        self.0.ask(|reply| Job::Read { after: 0, limit: 1, filter, reply }).await?;
+        self.0.ask(Job::Flush).await?;
         let (path, keys) = (path.clone(), Arc::clone(&self.0.keys));
         let (reply, result) = oneshot::channel();
         spawn_thread("strongroom-verify", move || {
@@ -183,9 +184,7 @@ impl Access {
     /// # Errors
     /// Those of a log that cannot be read.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
-        let (after, limit, filter) = (query.after, query.limit(), query.filter(None));
-        let rows = self.0.ask(|reply| Job::Read { after, limit, filter, reply }).await?;
-        rows.iter().map(AuditRecord::from_row).collect()
+        Ok(self.0.read_audit(&query, None).await?.records)
     }
 
     /// Removes the records before a time, in the name of an administrator. What rules still apply is written to the
@@ -222,11 +221,12 @@ impl Access {
             // Fails if the thread has ended.
             let _ = jobs.send(Job::Close);
         }
+        self.0.reader.close();
         self.0.published.wait_for_end().await;
     }
 }
 
-fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map(drop).map_err(|_| {
         Error::new(ErrorKind::Unavailable, "raise the limit on threads")
@@ -303,7 +303,7 @@ pub(crate) fn closed_error() -> Error {
         .because("the access rules are closed")
 }
 
-fn thread_ended_error() -> Error {
+pub(crate) fn thread_ended_error() -> Error {
     Error::new(ErrorKind::Closed, "open the access rules again")
         .because("the thread of the access rules has ended")
 }

@@ -148,8 +148,11 @@ impl Appender {
         // An answer is lost only if the caller dropped the future.
         for job in others {
             match job {
-                Job::Read { after, limit, filter, reply } => {
+                Job::Flush(reply) => {
                     self.flush();
+                    let _ = reply.send(self.store.head());
+                }
+                Job::Read { after, limit, filter, reply } => {
                     let _ = reply.send(self.store.read_after(after, limit, &filter));
                 }
                 Job::Verify(checkpoints, reply) => {
