@@ -319,7 +319,7 @@ pub(crate) fn denial_error(denial: Denial, action: Action) -> Error {
             format!("no scope of the token allows `{action}` here"),
             "use a token with that scope, or check the path".to_owned(),
         ),
-        Denial::TokenEnded => (
+        Denial::TokenEnded | Denial::NotAuthenticated => (
             ErrorKind::Unauthenticated,
             "the token was revoked, has expired or is used up".to_owned(),
             "get a new token".to_owned(),

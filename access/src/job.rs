@@ -138,6 +138,8 @@ pub(crate) enum Job {
     Record(Vec<Access>, AccessReply),
     /// Records accesses with the next batch; no caller waits.
     Queue(Vec<Access>),
+    /// Records with the next batch that a token or an identity was refused; no caller waits.
+    Refuse(Draft),
     /// Changes the rules.
     Change(ProposedChange, oneshot::Sender<Result<Vec<Event>>>),
     /// Writes what waits, and says where the log begins and ends.

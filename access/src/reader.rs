@@ -1,6 +1,6 @@
 //! Reads pages of the record, beside the thread that writes it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use strongroom_core::Result;
@@ -41,11 +41,11 @@ enum State {
 }
 
 impl Reader {
-    fn send(&self, path: &PathBuf, read: PageRead) -> Result<()> {
+    fn send(&self, path: &Path, read: PageRead) -> Result<()> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::NotStarted) {
             let (sender, reads) = mpsc::channel();
-            let path = path.clone();
+            let path = path.to_owned();
             spawn_thread("strongroom-reader", move || run(&path, &reads))?;
             *state = State::Running(sender);
         }
@@ -61,7 +61,7 @@ impl Reader {
     }
 }
 
-fn run(path: &PathBuf, reads: &mpsc::Receiver<PageRead>) {
+fn run(path: &Path, reads: &mpsc::Receiver<PageRead>) {
     let mut opened: Option<SqliteLog> = None;
     for PageRead { after, limit, filter, reply } in reads {
         let log = match opened.take() {
