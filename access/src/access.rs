@@ -14,17 +14,22 @@ use tracing::warn;
 use crate::actor::Actor;
 use crate::appender::prune::MAX_PRUNED;
 use crate::config::AuditMode;
+use crate::event::{Context, Denial, Draft, Event};
+use crate::grant::Token;
 use crate::identity::Identity;
 use crate::job::Job;
-use crate::log::RowFilter;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::keys::Keys;
 use crate::log::sqlite::SqliteLog;
 use crate::log::verify::{Verification, verify};
 use crate::published::Published;
+use crate::reader::Reader;
 use crate::rules::Rules;
 use crate::token::TokenSecret;
 use crate::{AccessConfig, AuditQuery, AuditRecord, Principal, TenantName, Workload, open};
+
+/// The most records of refused tokens and identities that wait: they come from callers that nothing limits.
+const MAX_REFUSED: usize = 1000;
 
 /// The access rules in front of a store: who may do what, and the record of what they did.
 ///
@@ -39,6 +44,7 @@ pub(crate) struct Inner {
     pub(crate) published: Arc<Published>,
     pub(crate) keys: Arc<Keys>,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    pub(crate) reader: Reader,
     fork_guard: ForkGuard,
     /// Distinguishes the requests of this process in the log, with the process's own random prefix.
     prefix: u64,
@@ -86,6 +92,7 @@ impl Access {
             published,
             keys,
             jobs: Mutex::new(Some(sender)),
+            reader: Reader::default(),
             fork_guard: ForkGuard::new(),
             prefix: u64::from_ne_bytes(crate::id::random()?),
             requests: AtomicUsize::new(0),
@@ -97,13 +104,23 @@ impl Access {
     ///
     /// # Errors
     /// [`ErrorKind::Unauthenticated`] if no template matches a SPIFFE id.
+    #[expect(clippy::needless_pass_by_value, reason = "the host gives the identity away")]
     pub fn act_as(&self, principal: Principal) -> Result<Actor> {
-        let identity = match principal {
-            Principal::Workload(id) => Identity::of_workload(self.0.workload(&id)?),
-            Principal::Person(person) => Identity::of_person(person),
+        let identify = || {
+            let identity = match &principal {
+                Principal::Workload(id) => Identity::of_workload(self.0.workload(id)?),
+                Principal::Person(person) => Identity::of_person(person.clone()),
+            };
+            self.0.check_tenant(&identity.tenant)?;
+            Ok(identity)
         };
-        self.0.check_tenant(&identity.tenant)?;
-        Ok(Actor::new(Arc::clone(&self.0), identity))
+        match identify() {
+            Ok(identity) => Ok(Actor::new(Arc::clone(&self.0), identity)),
+            Err(error) => {
+                self.0.record_refusal(Some(&principal), None);
+                Err(error)
+            }
+        }
     }
 
     /// Acts with a token. `principal` is who presents it, if the host has authenticated that; a token that
@@ -115,30 +132,21 @@ impl Access {
     pub fn act_with(&self, token: &SecretString, principal: Option<&Principal>) -> Result<Actor> {
         let secret = TokenSecret::parse(secrecy::ExposeSecret::expose_secret(token))?;
         let hash = secret.hash(self.0.keys.token());
-        let now = self.0.published.now();
-        let token = self.0.published.find_token(&hash, now).ok_or_else(unknown_token)?;
-        let workload = match principal {
-            Some(Principal::Workload(id)) => Some(self.0.workload(id)?),
-            _ => None,
+        let found = self.0.published.find_token(&hash, self.0.published.now());
+        let identify = || {
+            let (token, is_living) = found.as_ref().ok_or_else(unknown_token)?;
+            if !is_living {
+                return Err(unknown_token());
+            }
+            self.0.identify_holder(token, principal)
         };
-        let presented = workload.as_ref().map(|workload| &workload.id);
-        if token.bound_to.is_some() && token.bound_to.as_ref() != presented {
-            return Err(unknown_token());
+        match identify() {
+            Ok(identity) => Ok(Actor::new(Arc::clone(&self.0), identity)),
+            Err(error) => {
+                self.0.record_refusal(principal, found.as_ref().map(|(token, _)| &**token));
+                Err(error)
+            }
         }
-        let tenant = match (principal, &workload) {
-            (Some(Principal::Person(person)), _) => Some(person.tenant()),
-            (_, workload) => workload.as_ref().map(|workload| &workload.tenant),
-        };
-        if tenant.is_some_and(|tenant| *tenant != token.tenant) {
-            return Err(unknown_token());
-        }
-        self.0.check_tenant(&token.tenant)?;
-        let presenter = match principal {
-            Some(Principal::Person(person)) => Some(person.clone()),
-            _ => None,
-        };
-        let identity = Identity::of_token(token, workload, presenter);
-        Ok(Actor::new(Arc::clone(&self.0), identity))
     }
 
     /// The rules of a tenant in the hands of the host's own administrator, whom no rule restricts: for the
@@ -162,8 +170,7 @@ impl Access {
         };
         // What waits is written first. The walk itself has a connection and a thread of its own, so that a long log
         // stops nothing.
-        let filter = RowFilter::default();
-        self.0.ask(|reply| Job::Read { after: 0, limit: 1, filter, reply }).await?;
+        self.0.ask(Job::Flush).await?;
         let (path, keys) = (path.clone(), Arc::clone(&self.0.keys));
         let (reply, result) = oneshot::channel();
         spawn_thread("strongroom-verify", move || {
@@ -188,9 +195,7 @@ impl Access {
     /// # Errors
     /// Those of a log that cannot be read.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
-        let (after, limit, filter) = (query.after, query.limit(), query.filter(None));
-        let rows = self.0.ask(|reply| Job::Read { after, limit, filter, reply }).await?;
-        rows.iter().map(AuditRecord::from_row).collect()
+        Ok(self.0.read_audit(&query, None).await?.records)
     }
 
     /// Removes the records before a time, in the name of an administrator. What rules still apply is written to the
@@ -227,11 +232,12 @@ impl Access {
             // Fails if the thread has ended.
             let _ = jobs.send(Job::Close);
         }
+        self.0.reader.close();
         self.0.published.wait_for_end().await;
     }
 }
 
-fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
     thread.map(drop).map_err(|_| {
         Error::new(ErrorKind::Unavailable, "raise the limit on threads")
@@ -267,6 +273,78 @@ impl Inner {
             )
             .because("these rules are for another tenant alone")),
             _ => Ok(()),
+        }
+    }
+
+    /// The identity of who presents a living token.
+    fn identify_holder(
+        &self,
+        token: &Arc<Token>,
+        principal: Option<&Principal>,
+    ) -> Result<Identity> {
+        let workload = match principal {
+            Some(Principal::Workload(id)) => Some(self.workload(id)?),
+            _ => None,
+        };
+        let presented = workload.as_ref().map(|workload| &workload.id);
+        if token.bound_to.is_some() && token.bound_to.as_ref() != presented {
+            return Err(unknown_token());
+        }
+        let tenant = match (principal, &workload) {
+            (Some(Principal::Person(person)), _) => Some(person.tenant()),
+            (_, workload) => workload.as_ref().map(|workload| &workload.tenant),
+        };
+        if tenant.is_some_and(|tenant| *tenant != token.tenant) {
+            return Err(unknown_token());
+        }
+        self.check_tenant(&token.tenant)?;
+        let presenter = match principal {
+            Some(Principal::Person(person)) => Some(person.clone()),
+            _ => None,
+        };
+        Ok(Identity::of_token(Arc::clone(token), workload, presenter))
+    }
+
+    /// Queues the record of a token or an identity that is refused. It drops the record while many others wait, and
+    /// once the rules are closed.
+    fn record_refusal(&self, principal: Option<&Principal>, token: Option<&Token>) {
+        let refused = &self.published.refused;
+        let waiting = refused.fetch_add(1, Ordering::AcqRel);
+        if waiting >= MAX_REFUSED {
+            refused.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        if waiting + 1 == MAX_REFUSED {
+            warn!("refused tokens and identities come faster than they can be recorded");
+        }
+        let presented_tenant = match principal {
+            Some(Principal::Workload(id)) => self.workload(id).ok().map(|workload| workload.tenant),
+            Some(Principal::Person(person)) => Some(person.tenant().clone()),
+            None => None,
+        };
+        // What is about two tenants, or about an unknown one, is for the host alone.
+        let tenant = match (presented_tenant, token) {
+            (Some(tenant), Some(token)) => (tenant == token.tenant).then_some(tenant),
+            (Some(tenant), None) => Some(tenant),
+            (None, Some(token)) => principal.is_none().then(|| token.tenant.clone()),
+            (None, None) => None,
+        };
+        let principal = match (principal, token) {
+            (Some(principal), _) => principal.to_string(),
+            (None, Some(token)) => format!("token:{}", token.id),
+            (None, None) => "token:unknown".to_owned(),
+        };
+        let context = Context {
+            token: token.map(|token| token.id),
+            request_id: Some(self.next_request()),
+            ..Context::default()
+        };
+        let event =
+            Event::Denied { action: "authenticate".to_owned(), denial: Denial::NotAuthenticated };
+        let draft = Draft { tenant, principal, path: None, context, event };
+        // Fails once the rules are closed.
+        if self.send(Job::Refuse(Box::new(draft))).is_err() {
+            refused.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -308,7 +386,7 @@ pub(crate) fn closed_error() -> Error {
         .because("the access rules are closed")
 }
 
-fn thread_ended_error() -> Error {
+pub(crate) fn thread_ended_error() -> Error {
     Error::new(ErrorKind::Closed, "open the access rules again")
         .because("the thread of the access rules has ended")
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use strongroom_core::Result;
 
 use crate::appender::write::Write;
+use crate::event::Draft;
 use crate::job::{Access, Job};
 use crate::log::chain::Chain;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey, sign_checkpoint};
@@ -52,6 +53,8 @@ pub(crate) struct Appender {
     limits: BatchLimits,
     /// Accesses whose record no caller waits for.
     queued: Vec<Access>,
+    /// Tokens and identities that were refused.
+    refused: Vec<Draft>,
     queued_since: Option<Instant>,
     /// When a flush that failed is tried again.
     retry_at: Option<Instant>,
@@ -80,6 +83,7 @@ impl Appender {
             max_age,
             limits,
             queued: Vec::new(),
+            refused: Vec::new(),
             queued_since: None,
             retry_at: None,
             follow_fails: false,
@@ -138,6 +142,10 @@ impl Appender {
                     self.queued_since.get_or_insert_with(Instant::now);
                     self.queued.extend(accesses);
                 }
+                Job::Refuse(draft) => {
+                    self.queued_since.get_or_insert_with(Instant::now);
+                    self.refused.push(*draft);
+                }
                 other => others.push(other),
             }
         }
@@ -148,8 +156,11 @@ impl Appender {
         // An answer is lost only if the caller dropped the future.
         for job in others {
             match job {
-                Job::Read { after, limit, filter, reply } => {
+                Job::Flush(reply) => {
                     self.flush();
+                    let _ = reply.send(self.store.head());
+                }
+                Job::Read { after, limit, filter, reply } => {
                     let _ = reply.send(self.store.read_after(after, limit, &filter));
                 }
                 Job::Verify(checkpoints, reply) => {
@@ -163,7 +174,7 @@ impl Appender {
                     let _ = reply.send(self.prune(before, &by));
                 }
                 Job::Close => closes = true,
-                Job::Record(..) | Job::Queue(_) | Job::Change(..) => {}
+                Job::Record(..) | Job::Queue(_) | Job::Refuse(_) | Job::Change(..) => {}
             }
         }
         closes

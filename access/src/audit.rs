@@ -102,6 +102,7 @@ impl AuditQuery {
             events: self.events.clone(),
             from: self.from.map(to_millis),
             to: self.to.map(to_millis),
+            last_seq: None,
         }
     }
 }

@@ -39,8 +39,8 @@ impl Author {
 pub(crate) enum RuleChange {
     CreateGrant(Grant),
     DeleteGrant(GrantId),
-    /// Deletes the grants on exactly this path, whose secret was deleted.
-    DeleteGrantsOn(String),
+    /// Deletes the grants on exactly this path and ends its approvals, before its secret is deleted.
+    DeleteRulesOn(String),
     IssueToken(Token),
     RevokeToken(TokenId),
     RequestApproval {
@@ -96,7 +96,7 @@ impl ProposedChange {
         match &self.change {
             RuleChange::CreateGrant(grant) => self.create_grant(grant, rules, now),
             RuleChange::DeleteGrant(id) => self.delete_grant(*id, rules, now),
-            RuleChange::DeleteGrantsOn(path) => delete_grants_on(path, rules),
+            RuleChange::DeleteRulesOn(path) => self.delete_rules_on(path, rules, now),
             RuleChange::IssueToken(token) => self.issue_token(token, rules, now),
             RuleChange::RevokeToken(id) => self.revoke_token(*id, rules, now),
             RuleChange::RequestApproval { request, action } => {
@@ -192,6 +192,16 @@ impl ProposedChange {
         Decision::done(vec![Event::GrantDeleted { id }])
     }
 
+    /// The author may delete the secret, which was decided before.
+    fn delete_rules_on(&self, path: &str, rules: &TenantRules, now: i64) -> Decision {
+        let grants = rules.grants.values().filter(|grant| is_on(grant, path));
+        let mut ids: Vec<_> = grants.map(|grant| grant.id).collect();
+        ids.sort_unstable();
+        let mut events: Vec<_> = ids.into_iter().map(|id| Event::GrantDeleted { id }).collect();
+        events.extend(self.end_approvals_on(path, rules, now));
+        Decision::done(events)
+    }
+
     fn issue_token(&self, token: &Token, rules: &TenantRules, now: i64) -> Decision {
         let issue = Scope::Tokens { access: RuleAccess::Write };
         let needed: Vec<_> = std::iter::once(issue).chain(token.scopes.iter().cloned()).collect();
@@ -257,6 +267,15 @@ impl ProposedChange {
     }
 }
 
+/// Whether all scopes of a grant are on exactly this path.
+fn is_on(grant: &Grant, path: &str) -> bool {
+    !grant.scopes.is_empty()
+        && grant.scopes.iter().all(|scope| match scope {
+            Scope::Secrets { pattern, .. } => pattern.is_exact() && pattern.to_string() == path,
+            _ => false,
+        })
+}
+
 /// The scopes that a caller needs in order to hand out these.
 fn needed_to_grant(scopes: &[Scope]) -> Vec<Scope> {
     let needed = |scope: &Scope| match scope {
@@ -275,19 +294,6 @@ fn needed_to_grant(scopes: &[Scope]) -> Vec<Scope> {
         },
     });
     scopes.iter().map(needed).chain(grants).collect()
-}
-
-fn delete_grants_on(path: &str, rules: &TenantRules) -> Decision {
-    let is_on = |grant: &&Arc<Grant>| {
-        !grant.scopes.is_empty()
-            && grant.scopes.iter().all(|scope| match scope {
-                Scope::Secrets { pattern, .. } => pattern.is_exact() && pattern.to_string() == path,
-                _ => false,
-            })
-    };
-    let mut ids: Vec<_> = rules.grants.values().filter(is_on).map(|grant| grant.id).collect();
-    ids.sort_unstable();
-    Decision::done(ids.into_iter().map(|id| Event::GrantDeleted { id }).collect())
 }
 
 fn check_time(expires_at: Option<i64>, now: i64) -> Result<()> {
@@ -315,7 +321,7 @@ pub(crate) fn denial_error(denial: Denial, action: Action) -> Error {
             format!("no scope of the token allows `{action}` here"),
             "use a token with that scope, or check the path".to_owned(),
         ),
-        Denial::TokenEnded => (
+        Denial::TokenEnded | Denial::NotAuthenticated => (
             ErrorKind::Unauthenticated,
             "the token was revoked, has expired or is used up".to_owned(),
             "get a new token".to_owned(),

@@ -33,6 +33,8 @@ pub enum Denial {
     TokenEnded,
     /// The secret needs an approval, and none is living.
     NeedsApproval,
+    /// The token or the identity was refused, so nobody acts.
+    NotAuthenticated,
     /// The rules could not be read for longer than they may be used.
     StaleRules,
 }

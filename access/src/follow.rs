@@ -17,6 +17,8 @@ pub struct AuditStream {
     access: Access,
     query: AuditQuery,
     page: VecDeque<AuditRecord>,
+    /// Up to which record the log was searched for the page.
+    searched: u64,
 }
 
 impl fmt::Debug for AuditStream {
@@ -37,7 +39,10 @@ impl AuditStream {
                 self.query.after = record.seq;
                 return Ok(record);
             }
-            self.page = self.access.audit(self.query.clone()).await?.into();
+            // Records that do not match are not searched again.
+            self.query.after = self.query.after.max(self.searched);
+            let page = self.access.0.read_audit(&self.query, None).await?;
+            (self.page, self.searched) = (page.records.into(), page.searched);
             if self.page.is_empty() {
                 tokio::time::sleep(INTERVAL).await;
             }
@@ -64,6 +69,28 @@ impl Access {
     /// ```
     #[must_use]
     pub fn follow(&self, query: AuditQuery) -> AuditStream {
-        AuditStream { access: self.clone(), query, page: VecDeque::new() }
+        AuditStream { access: self.clone(), query, page: VecDeque::new(), searched: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AccessConfig, NewGrant, Scope, Subject, TenantName};
+
+    #[tokio::test]
+    async fn records_that_do_not_match_are_not_searched_again() {
+        let access = Access::open(AccessConfig::in_memory()).await.unwrap();
+        let rules = access.administrator("host", &TenantName::parse("acme").unwrap()).unwrap();
+        let subject = Subject::parse("agent:a").unwrap();
+        let new = || NewGrant::new(subject.clone(), [Scope::parse("secrets:read").unwrap()], "a");
+        let grant = rules.create_grant(new()).await.unwrap();
+        rules.create_grant(new()).await.unwrap();
+        let mut deletions = access.follow(AuditQuery::new().event("grant.deleted"));
+        let waiting = tokio::time::timeout(INTERVAL / 2, deletions.next());
+        assert!(waiting.await.is_err());
+        assert_eq!(deletions.searched, 2);
+        rules.delete_grant(grant.id).await.unwrap();
+        assert_eq!(deletions.next().await.unwrap().seq, 3);
     }
 }

@@ -260,12 +260,6 @@ impl Guarded {
         })
     }
 
-    /// Deletes the grants of a secret that was deleted.
-    async fn delete_grants(&self, path: &SecretPath) -> Result<()> {
-        let rules = self.actor.rules();
-        if rules.has_grants_on(path) { rules.delete_grants_on(path).await } else { Ok(()) }
-    }
-
     fn context<T>(
         &self,
         result: Result<T>,

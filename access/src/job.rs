@@ -12,7 +12,7 @@ use crate::event::{Context, Denial, Draft, Event, Outcome, Rule};
 use crate::identity::Identity;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::verify::Verification;
-use crate::log::{Row, RowFilter};
+use crate::log::{Head, Row, RowFilter};
 use crate::state::TenantRules;
 use crate::{Action, ApprovalId, TenantName};
 
@@ -153,9 +153,13 @@ pub(crate) enum Job {
     Record(Vec<Access>, AccessReply),
     /// Records accesses with the next batch; no caller waits.
     Queue(Vec<Access>),
+    /// Records with the next batch that a token or an identity was refused; no caller waits.
+    Refuse(Box<Draft>),
     /// Changes the rules.
     Change(Box<ProposedChange>, oneshot::Sender<Result<Vec<Event>>>),
-    /// Reads a page of the log.
+    /// Writes what waits, and says where the log begins and ends.
+    Flush(oneshot::Sender<Result<Head>>),
+    /// Reads a page of the log, which is in memory.
     Read { after: u64, limit: usize, filter: RowFilter, reply: oneshot::Sender<Result<Vec<Row>>> },
     /// Walks the whole log.
     Verify(Vec<SignedCheckpoint>, oneshot::Sender<Result<Verification>>),

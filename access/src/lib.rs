@@ -63,6 +63,7 @@ mod pattern;
 mod pending;
 mod principal;
 mod published;
+mod reader;
 mod right_index;
 mod rules;
 mod scope;

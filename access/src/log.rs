@@ -85,6 +85,8 @@ pub(crate) struct RowFilter {
     pub(crate) from: Option<i64>,
     /// The time after the latest, in milliseconds since 1970.
     pub(crate) to: Option<i64>,
+    /// The last seq to look at, which bounds the work of a read that matches few rows.
+    pub(crate) last_seq: Option<u64>,
 }
 
 impl RowFilter {
@@ -101,6 +103,7 @@ impl RowFilter {
             && (self.events.is_empty() || self.events.contains(&row.event))
             && self.from.is_none_or(|from| row.time >= from)
             && self.to.is_none_or(|to| row.time < to)
+            && self.last_seq.is_none_or(|last| row.seq <= last)
     }
 }
 

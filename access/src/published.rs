@@ -55,6 +55,8 @@ pub(crate) struct Published {
     pub(crate) audit_fails: AtomicBool,
     /// How many records are queued that no caller waits for.
     pub(crate) queued: AtomicUsize,
+    /// How many records of refused tokens and identities wait.
+    pub(crate) refused: AtomicUsize,
 }
 
 impl Published {
@@ -68,6 +70,7 @@ impl Published {
             ended: watch::Sender::new(false),
             audit_fails: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
         }
     }
 
@@ -102,13 +105,13 @@ impl Published {
         }
     }
 
-    /// The token with this hash, if it may be used at this time.
-    pub(crate) fn find_token(&self, hash: &TokenHash, now: i64) -> Option<Arc<Token>> {
+    /// The token with this hash, and whether it may be used at this time. One that was revoked is not known any more.
+    pub(crate) fn find_token(&self, hash: &TokenHash, now: i64) -> Option<(Arc<Token>, bool)> {
         let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         cells.values().find_map(|cell| {
             let rules = cell.rules();
-            let id = rules.token_by_hash(hash)?.id;
-            rules.living_token(id, now).cloned()
+            let token = rules.token_by_hash(hash)?;
+            Some((Arc::clone(token), rules.living_token(token.id, now).is_some()))
         })
     }
 

@@ -293,24 +293,25 @@ impl Rules {
     /// [`ErrorKind::Denied`] without `audit:read`.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
         self.change(RuleChange::ReadAudit).await?;
-        let filter = query.filter(Some(&self.tenant));
-        let (after, limit) = (query.after, query.limit());
-        let rows = self.access.ask(|reply| Job::Read { after, limit, filter, reply }).await?;
-        rows.iter().map(AuditRecord::from_row).collect()
+        Ok(self.access.read_audit(&query, Some(&self.tenant)).await?.records)
     }
 
-    /// Deletes the grants on exactly this path, after its secret was deleted.
-    pub(crate) async fn delete_grants_on(&self, path: &SecretPath) -> Result<()> {
-        self.change(RuleChange::DeleteGrantsOn(path.to_string())).await.map(drop)
+    /// Deletes the grants on exactly this path and ends its approvals, before its secret is deleted.
+    pub(crate) async fn delete_rules_on(&self, path: &SecretPath) -> Result<()> {
+        self.change(RuleChange::DeleteRulesOn(path.to_string())).await.map(drop)
     }
 
-    /// Whether grants on exactly this path exist.
-    pub(crate) fn has_grants_on(&self, path: &SecretPath) -> bool {
+    /// Whether grants on exactly this path exist, or requests and approvals that have not ended.
+    pub(crate) fn has_rules_on(&self, path: &SecretPath) -> bool {
         let is_on = |scope: &Scope| {
             matches!(scope, Scope::Secrets { pattern, .. }
                 if pattern.is_exact() && pattern.to_string() == path.as_str())
         };
-        self.cell.rules().grants.values().any(|grant| grant.scopes.iter().any(is_on))
+        let (rules, now) = (self.cell.rules(), self.now());
+        rules.grants.values().any(|grant| grant.scopes.iter().any(is_on))
+            || rules.approvals.values().any(|approval| {
+                approval.request.path == path.as_str() && !approval.status(now).is_ended()
+            })
     }
 
     fn pending(&self, id: ApprovalId) -> PendingApproval {

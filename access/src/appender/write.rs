@@ -120,7 +120,8 @@ impl Appender {
     /// Writes the queued records, which no caller waits for. Does nothing shortly after a failure: several jobs would
     /// each wait for the same lock, and the rules would become stale meanwhile.
     pub(super) fn flush(&mut self) {
-        if self.queued.is_empty() || self.retry_at.is_some_and(|at| Instant::now() < at) {
+        let is_empty = self.queued.is_empty() && self.refused.is_empty();
+        if is_empty || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         // The records are kept and tried again; the failure stops reads and is logged.
@@ -138,11 +139,14 @@ impl Appender {
         loop {
             let mut evaluation = Evaluation {
                 state: self.state.clone(),
-                drafts: Vec::with_capacity(self.queued.len() + writes.len()),
+                drafts: Vec::with_capacity(self.refused.len() + self.queued.len() + writes.len()),
                 after: self.tail.0,
                 now: self.now(),
                 no_rules: &no_rules,
             };
+            for draft in &self.refused {
+                evaluation.push(draft.clone());
+            }
             for access in &self.queued {
                 evaluation.push(access.draft(access.as_decided()));
             }
@@ -162,6 +166,8 @@ impl Appender {
             }
             self.published.queued.fetch_sub(self.queued.len(), Ordering::AcqRel);
             self.queued.clear();
+            self.published.refused.fetch_sub(self.refused.len(), Ordering::AcqRel);
+            self.refused.clear();
             (self.queued_since, self.retry_at) = (None, None);
             self.state = state;
             self.publish();

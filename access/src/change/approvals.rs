@@ -84,6 +84,20 @@ impl ProposedChange {
         }
     }
 
+    /// The events that end the requests and approvals on exactly this path, whose secret is being deleted.
+    pub(super) fn end_approvals_on(&self, path: &str, rules: &TenantRules, now: i64) -> Vec<Event> {
+        let command = ApprovalCommand::Deny {
+            by: self.author.name(),
+            reason: "the secret was deleted".to_owned(),
+        };
+        let on_path = rules.approvals.values().filter(|approval| approval.request.path == path);
+        // One that has ended refuses the command.
+        let mut events: Vec<_> =
+            on_path.filter_map(|approval| approval.propose(&command, now).ok()).collect();
+        events.sort_by_key(ApprovalEvent::id);
+        events.into_iter().map(Event::Approval).collect()
+    }
+
     fn check_approver(
         &self,
         approval: Option<&Arc<Approval>>,

@@ -3,13 +3,40 @@
 use std::sync::atomic::Ordering;
 
 use strongroom_core::{
-    Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, Operation,
-    PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo,
-    VersionSelector, async_trait,
+    Backend, BackendInfo, Capability, Description, Health, ListOptions, ListPage, MetadataPatch,
+    Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
+    VersionInfo, VersionSelector, async_trait,
 };
 
 use super::Guarded;
 use crate::Action;
+
+impl Guarded {
+    /// Deletes or destroys a secret, and its rules before it: whatever happens then, none of them is left for a secret
+    /// that is created there later.
+    async fn remove(&self, action: Action, path: &SecretPath) -> Result<()> {
+        let full = self.full(path)?;
+        let is_live = self.authorize_change(action, path, &full, None).await?;
+        let has = |capability| self.info.capabilities.has(capability);
+        // A store that finds nothing or cannot delete fails, and the path keeps its rules.
+        if has(Capability::Delete) && (is_live || !has(Capability::Metadata)) {
+            self.delete_rules(path).await?;
+        }
+        if action == Action::Destroy {
+            self.inner.destroy(&full).await?;
+        } else {
+            self.inner.delete(&full).await?;
+        }
+        // Those that were made meanwhile, or after an earlier deletion.
+        self.delete_rules(path).await
+    }
+
+    /// Deletes the grants on exactly this path, and ends its requests and approvals.
+    async fn delete_rules(&self, path: &SecretPath) -> Result<()> {
+        let rules = self.actor.rules();
+        if rules.has_rules_on(path) { rules.delete_rules_on(path).await } else { Ok(()) }
+    }
+}
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
@@ -65,13 +92,7 @@ impl Backend for Guarded {
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
-        let delete = async {
-            let full = self.full(path)?;
-            self.authorize_change(Action::Delete, path, &full, None).await?;
-            self.inner.delete(&full).await?;
-            self.delete_grants(path).await
-        };
-        let result = delete.await;
+        let result = self.remove(Action::Delete, path).await;
         self.context(result, Operation::Delete, Some(path))
     }
 
@@ -86,13 +107,7 @@ impl Backend for Guarded {
     }
 
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        let destroy = async {
-            let full = self.full(path)?;
-            self.authorize_change(Action::Destroy, path, &full, None).await?;
-            self.inner.destroy(&full).await?;
-            self.delete_grants(path).await
-        };
-        let result = destroy.await;
+        let result = self.remove(Action::Destroy, path).await;
         self.context(result, Operation::Destroy, Some(path))
     }
 

@@ -272,6 +272,7 @@ fn every_filter_finds_the_rows_that_it_describes() {
                         events: events.clone(),
                         from,
                         to,
+                        last_seq: from.map(|_| 40),
                     });
                 }
             }

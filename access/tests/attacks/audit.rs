@@ -2,12 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use strongroom_access::{AuditMode, Guarded, NewGrant, NewToken, Subject};
+use strongroom_access::{
+    ApprovalStatus, AuditMode, AuditQuery, Guarded, NewGrant, NewToken, PendingApproval, Subject,
+};
 use strongroom_core::{
-    Backend as _, Error, ErrorKind, ListOptions, MetadataPatch, PutOptions, Tier, VersionSelector,
+    Backend, BackendInfo, Capabilities, Capability, Error, ErrorKind, Health, HealthStatus,
+    ListOptions, MetadataPatch, PutOptions, Secret, SecretPath, Tier, VersionSelector, async_trait,
 };
 
-use crate::support::{Host, in_memory, path, read, scopes, soon, wait_until};
+use crate::support::{Host, in_file, in_memory, path, read, request, scopes, soon, wait_until};
 
 /// Every operation of a store, in the order in which they can follow each other.
 const OPERATIONS: [&str; 12] = [
@@ -166,4 +169,100 @@ async fn deleting_a_secret_deletes_the_grants_on_it_alone() {
     assert_eq!(read(&agent, "k").await.unwrap_err().kind(), ErrorKind::Denied);
     let left: Vec<_> = host.rules.grants().iter().map(|grant| grant.id).collect();
     assert!(left.contains(&below.id) && left.contains(&near.id) && left.len() == 2);
+}
+
+/// A store whose deletions fail.
+#[derive(Debug)]
+struct Undeletable(BackendInfo);
+
+#[async_trait]
+impl Backend for Undeletable {
+    fn info(&self) -> &BackendInfo {
+        &self.0
+    }
+
+    async fn get(&self, _path: &SecretPath, _version: &VersionSelector) -> Result<Secret, Error> {
+        Err(Error::new(ErrorKind::Unavailable, "try again"))
+    }
+
+    async fn health(&self) -> Result<Health, Error> {
+        Ok(Health::new(HealthStatus::Ready))
+    }
+
+    async fn delete(&self, _path: &SecretPath) -> Result<(), Error> {
+        Err(Error::new(ErrorKind::Unavailable, "try again"))
+    }
+}
+
+#[tokio::test]
+async fn a_delete_that_the_store_fails_leaves_no_grant_on_the_secret() {
+    let host = Host::new().await;
+    let actor = host.actor("acme/a/b");
+    let agent = |capabilities: &[Capability]| {
+        let capabilities = Capabilities::default().with_all(capabilities);
+        let store = Undeletable(BackendInfo::new("undeletable", "test", capabilities));
+        Guarded::new(std::sync::Arc::new(store), actor.clone()).unwrap()
+    };
+    host.grant("agent:a", &["secrets:*:k"]).await;
+    let both = host.grant("agent:a", &["secrets:*:k", "secrets:read:j"]).await;
+    // A store that cannot delete at all keeps the secret, and so its rules.
+    run(&agent(&[]), "delete").await.unwrap_err();
+    assert_eq!(host.rules.grants().len(), 2);
+    run(&agent(&[Capability::Delete]), "delete").await.unwrap_err();
+    let left: Vec<_> = host.rules.grants().iter().map(|grant| grant.id).collect();
+    assert_eq!(left, [both.id]);
+}
+
+#[tokio::test]
+async fn deleting_a_secret_ends_the_requests_and_approvals_for_it_alone() {
+    for operation in ["delete", "destroy"] {
+        let host = Host::new().await;
+        host.appoint(&["ann"]).await;
+        host.grant("agent:a", &["secrets:*"]).await;
+        for at in ["acme/k", "acme/j"] {
+            host.put(at, Tier::Standard).await;
+        }
+        let rules = host.actor("acme/a/b").rules();
+        let mut pending = Vec::new();
+        for at in ["k", "k", "j"] {
+            pending.push(rules.request_approval(request(at)).await.unwrap());
+        }
+        host.approve(&pending[0], "ann").await.unwrap();
+        run(&host.agent("acme/a/b"), operation).await.unwrap();
+        let statuses: Vec<_> = pending.iter().map(PendingApproval::status).collect();
+        let denied = ApprovalStatus::Denied;
+        assert_eq!(statuses, [denied, denied, ApprovalStatus::Open], "{operation}");
+        let error = pending[0].wait().await.unwrap_err().to_string();
+        assert!(error.contains("the secret was deleted"), "{error}");
+        host.verify().await;
+    }
+}
+
+#[tokio::test]
+async fn a_query_finds_a_record_behind_very_many_that_do_not_match() {
+    let folder = tempfile::tempdir().unwrap();
+    for config in [in_memory(), in_file(folder.path())] {
+        let host = Host::open(config).await;
+        let bad = host.agent("acme/bad/x");
+        assert!(bad.get_many(&vec![path("a"); 45_000]).await.iter().all(Result::is_err));
+        let first = host.grant("agent:good", &["audit:read"]).await;
+        host.rules.delete_grant(first.id).await.unwrap();
+        host.grant("agent:good", &["audit:read"]).await;
+        let rules = host.actor("acme/good/x").rules();
+        let created = || AuditQuery::new().event("grant.created");
+        for records in
+            [host.access.audit(created()).await.unwrap(), rules.audit(created()).await.unwrap()]
+        {
+            let found: Vec<_> = records.iter().map(|record| record.seq).collect();
+            assert_eq!(found, [45_001, 45_003]);
+        }
+        let page = host.access.audit(created().at_most(1)).await.unwrap();
+        assert_eq!((page.len(), page[0].seq), (1, 45_001));
+        assert_eq!(host.access.audit(created().after(45_001)).await.unwrap().len(), 1);
+        assert!(host.access.audit(created().after(u64::MAX)).await.unwrap().is_empty());
+        assert!(host.access.audit(created().at_most(0)).await.unwrap().is_empty());
+        host.access.close().await;
+        let closed = host.access.audit(created()).await.unwrap_err();
+        assert_eq!(closed.kind(), ErrorKind::Closed);
+    }
 }

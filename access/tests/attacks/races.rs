@@ -1,7 +1,7 @@
 //! Races: revocation against reads, closing, and futures that are dropped.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use strongroom_access::AuditMode;
@@ -25,24 +25,23 @@ async fn no_read_that_begins_after_a_revocation_returned_succeeds() {
             let (token, text) = host.token(&["secrets:read"]).await;
             let (is_revoked, stop) =
                 (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let attempts: Arc<[AtomicUsize; 8]> = Arc::default();
             let readers: Vec<_> = (0..8)
                 .map(|number| {
                     let reader =
                         if number % 2 == 0 { host.agent("acme/a/b") } else { host.bearer(&text) };
                     let (is_revoked, stop) = (Arc::clone(&is_revoked), Arc::clone(&stop));
+                    let attempts = Arc::clone(&attempts);
                     tokio::spawn(async move {
-                        let (mut before, mut after) = (0, 0);
                         while !stop.load(Ordering::SeqCst) {
                             let revoked_before = is_revoked.load(Ordering::SeqCst);
                             let result = read(&reader, "a").await;
                             if revoked_before {
                                 assert!(result.is_err(), "a read after the revocation");
-                                after += 1;
+                                attempts[number].fetch_add(1, Ordering::SeqCst);
                             }
-                            before += u32::from(result.is_ok());
                             tokio::task::yield_now().await;
                         }
-                        (before, after)
                     })
                 })
                 .collect();
@@ -50,7 +49,11 @@ async fn no_read_that_begins_after_a_revocation_returned_succeeds() {
             host.rules.delete_grant(grant.id).await.unwrap();
             host.rules.revoke_token(token.id).await.unwrap();
             is_revoked.store(true, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            wait_until("each reader has tried after the revocation", || {
+                readers.iter().any(tokio::task::JoinHandle::is_finished)
+                    || attempts.iter().all(|count| count.load(Ordering::SeqCst) > 0)
+            })
+            .await;
             stop.store(true, Ordering::SeqCst);
             for reader in readers {
                 reader.await.unwrap();

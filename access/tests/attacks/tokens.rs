@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use secrecy::ExposeSecret as _;
 use strongroom_access::{
-    Action, AuditMode, AuditQuery, NewGrant, NewToken, Principal, SpiffeId, Subject,
+    Action, AuditMode, AuditQuery, NewGrant, NewToken, Principal, SpiffeId, Subject, TokenSecret,
 };
 use strongroom_core::{Backend as _, ErrorKind, ListOptions, Tier};
 
@@ -177,7 +177,10 @@ async fn a_limited_token_has_exactly_its_uses_in_two_processes_at_once() {
     }
     assert_eq!(read_count, 7);
     assert_eq!(host.count("vault.accessed").await, 7);
-    assert_eq!(host.count("vault.denied").await, 33);
+    // The refusals while the other process did not follow yet are another denial.
+    let denied = host.access.audit(AuditQuery::new().event("vault.denied")).await.unwrap();
+    let ended = denied.iter().filter(|record| record.details["denial"] == "token_ended");
+    assert_eq!(ended.count(), 33);
     other.verify().await;
 }
 
@@ -309,4 +312,70 @@ async fn the_text_of_a_token_is_in_no_debug_error_record_or_file() {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()));
     }
     assert!(searched > 10_000, "the log is searched: {searched} bytes");
+}
+
+#[tokio::test]
+async fn a_refused_token_or_identity_is_recorded_without_the_text_of_the_token() {
+    let host = Host::new().await;
+    let workload = |id: &str| Principal::parse(&format!("spiffe://hexr.cloud/agent/{id}")).unwrap();
+    let bound = SpiffeId::parse("spiffe://hexr.cloud/agent/acme/a/b").unwrap();
+    let new = NewToken::new(scopes(&["secrets:read"]), soon(), "a test").bound_to(bound);
+    let (token, text) = host.rules.issue_token(new).await.unwrap();
+    let (revoked, revoked_text) = host.token(&["secrets:read"]).await;
+    host.rules.revoke_token(revoked.id).await.unwrap();
+    let before = host.last().await;
+    let unmatched = Principal::parse("spiffe://elsewhere/x").unwrap();
+    host.access.act_with(&text, None).unwrap_err();
+    host.access.act_with(&text, Some(&workload("acme/c/d"))).unwrap_err();
+    host.access.act_with(&text, Some(&workload("other/a/b"))).unwrap_err();
+    host.access.act_with(&text, Some(&unmatched)).unwrap_err();
+    host.access.act_with(&revoked_text, None).unwrap_err();
+    host.access.act_as(unmatched).unwrap_err();
+    let records = host.records(before).await;
+    let id = token.id.to_string();
+    let (known, acme) = (Some(id.as_str()), Some("acme"));
+    let found: Vec<_> = records
+        .iter()
+        .map(|it| (it.principal.as_str(), it.token.as_deref(), it.tenant.as_deref()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (format!("token:{id}").as_str(), known, acme),
+            ("spiffe://hexr.cloud/agent/acme/c/d", known, acme),
+            ("spiffe://hexr.cloud/agent/other/a/b", known, None),
+            ("spiffe://elsewhere/x", known, None),
+            ("token:unknown", None, None),
+            ("spiffe://elsewhere/x", None, None),
+        ]
+    );
+    for record in &records {
+        assert_eq!(record.event, "vault.denied");
+        assert_eq!(record.details["denial"], "not_authenticated");
+        let line = record.to_json_line().unwrap();
+        for text in [&text, &revoked_text] {
+            assert!(!line.contains(secrecy::ExposeSecret::expose_secret(text)));
+        }
+    }
+    host.verify().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_refused_tokens_is_bounded_and_stops_no_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::open(crate::support::in_file(folder.path())).await;
+    host.put("acme/a", Tier::Standard).await;
+    host.grant("agent:a", &["secrets:read"]).await;
+    let unknown = TokenSecret::generate().unwrap().expose_text().to_owned().into();
+    let agent = host.agent("acme/a/b");
+    std::fs::rename(folder.path().join("access.db"), folder.path().join("away")).unwrap();
+    for _ in 0..5000 {
+        host.access.act_with(&unknown, None).unwrap_err();
+    }
+    std::fs::rename(folder.path().join("away"), folder.path().join("access.db")).unwrap();
+    read(&agent, "a").await.unwrap();
+    // At most 1,000 wait at once; some may have been written before the file was away.
+    let refused = host.access.audit(AuditQuery::new().event("vault.denied")).await.unwrap();
+    assert_eq!(refused.len(), 1000);
+    host.verify().await;
 }

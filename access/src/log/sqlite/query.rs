@@ -17,7 +17,12 @@ pub(super) struct Query {
 impl Query {
     pub(super) fn new(after: i64, limit: i64, filter: &RowFilter) -> Self {
         // The planner would rather scan all rows in the order of their seq than trust this small index.
-        let index = if filter.only_rules { " INDEXED BY rule_rows" } else { "" };
+        let index = match filter {
+            RowFilter { only_rules: true, .. } => " INDEXED BY rule_rows",
+            // Only an index that ends with the seq of the rows reads no more than the range.
+            RowFilter { last_seq: Some(_), .. } if !has_exact_index(filter) => " NOT INDEXED",
+            _ => "",
+        };
         let mut query = Self {
             sql: format!(
                 "SELECT seq, time, event, tenant, principal, path, body, last_rule, is_rule, mac FROM rows{index} \
@@ -46,6 +51,8 @@ impl Query {
         }
         query.and("time >= ?", filter.from.map(Value::Integer));
         query.and("time < ?", filter.to.map(Value::Integer));
+        let last_seq = filter.last_seq.map(|last| i64::try_from(last).unwrap_or(i64::MAX));
+        query.and("seq <= ?", last_seq.map(Value::Integer));
         query.sql.push_str(" ORDER BY seq LIMIT ?");
         query.values.push(Value::Integer(limit));
         query
@@ -78,6 +85,12 @@ impl Query {
         }
         Ok(rows)
     }
+}
+
+/// Whether an index has the rows of a filter next to each other, in the order of their seq.
+fn has_exact_index(filter: &RowFilter) -> bool {
+    let has_exact_path = matches!(filter.path, Some(PathFilter::Exact(_)));
+    filter.tenant.is_some() && (has_exact_path || filter.principal.is_some())
 }
 
 fn read_row(row: &rusqlite::Row<'_>) -> Result<Row> {

@@ -198,8 +198,18 @@ fn filtered_reads_use_an_index() {
     let path = RowFilter { path: Some(PathFilter::Exact("p".into())), ..tenant.clone() };
     let below = RowFilter { path: Some(PathFilter::Below("p".into())), ..tenant.clone() };
     let principal = RowFilter { principal: Some("p".into()), ..tenant.clone() };
+    let bounded = |filter: &RowFilter| RowFilter { last_seq: Some(9), ..filter.clone() };
+    let range = "INTEGER PRIMARY KEY (rowid>? AND rowid<?)";
     for (filter, index) in [
         (RowFilter::rules(), "INDEX rule_rows"),
+        (bounded(&RowFilter::default()), range),
+        (bounded(&tenant), range),
+        (bounded(&below), range),
+        (bounded(&path), "INDEX rows_by_path (tenant=? AND path=? AND seq>? AND seq<?)"),
+        (
+            bounded(&principal),
+            "INDEX rows_by_principal (tenant=? AND principal=? AND seq>? AND seq<?)",
+        ),
         (path, "INDEX rows_by_path (tenant=? AND path=? AND seq>?)"),
         (below, "INDEX rows_by_path (tenant=? AND path>? AND path<?)"),
         (principal, "INDEX rows_by_principal (tenant=? AND principal=? AND seq>?)"),
