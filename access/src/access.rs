@@ -15,9 +15,9 @@ use tracing::warn;
 
 use crate::actor::Actor;
 use crate::appender::prune::MAX_PRUNED;
-use crate::config::AuditMode;
+use crate::config::{AuditMode, MAX_QUEUED};
 use crate::identity::Identity;
-use crate::job::Job;
+use crate::job::{self, Job};
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::keys::Keys;
 use crate::log::sqlite::SqliteLog;
@@ -287,6 +287,18 @@ impl Inner {
             Some(jobs) => jobs.send(job).map_err(|_| thread_ended_error()),
             None => Err(closed_error()),
         }
+    }
+
+    /// Queues accesses to be recorded with the next batch.
+    pub(crate) fn queue(&self, accesses: Vec<job::Access>) -> Result<()> {
+        self.fork_guard.check()?;
+        // Held, so that nothing is queued after the last job.
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = jobs.as_ref().ok_or_else(closed_error)?;
+        if self.published.queue(accesses, MAX_QUEUED / 2) {
+            jobs.send(Job::Queued).map_err(|_| thread_ended_error())?;
+        }
+        Ok(())
     }
 
     /// Sends a job and waits for its answer.

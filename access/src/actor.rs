@@ -12,16 +12,13 @@ use crate::ApprovalId;
 use crate::access::{Inner, check_text, closed_error};
 use crate::book::Book;
 use crate::change::denial_error;
-use crate::config::{AuditFailure, AuditMode};
+use crate::config::{AuditFailure, AuditMode, MAX_QUEUED};
 use crate::event::{Context, Denial, Outcome, Rule};
 use crate::identity::Identity;
 use crate::job::{Access, AccessDecision, Job};
 use crate::published::TenantCell;
 use crate::rules::Rules;
 use crate::{Action, TenantName};
-
-/// The most records that wait in memory; a read then waits until they are written.
-const MAX_QUEUED: usize = 10_000;
 
 /// A principal that acts, with its rights as they are at each call. Cloning is cheap.
 #[derive(Clone)]
@@ -210,22 +207,12 @@ impl Actor {
     /// Records accesses as the configuration demands, before their results are handed out. One result for each.
     pub(crate) async fn record(&self, accesses: Vec<Access>) -> Vec<Result<()>> {
         let config = &self.access.config;
-        let published = &self.access.published;
-        let is_full = published.audit_fails.load(Ordering::Acquire)
-            || published.queued.load(Ordering::Acquire) >= MAX_QUEUED;
-        let waits = |access: &Access| match config.audit_mode {
-            _ if !access.is_plain_read() => true,
-            AuditMode::WritesAndDenials => false,
-            AuditMode::Batched(_) => is_full,
-            AuditMode::Durable => true,
-        };
         let mut results = vec![Ok(()); accesses.len()];
         let (waiting, queued): (Vec<_>, Vec<_>) =
-            accesses.into_iter().enumerate().partition(|(_, access)| waits(access));
+            accesses.into_iter().enumerate().partition(|(_, access)| self.waits_for(access));
         if !queued.is_empty() && config.audit_mode != AuditMode::WritesAndDenials {
             let (places, queued): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
-            published.queued.fetch_add(queued.len(), Ordering::AcqRel);
-            if let Err(error) = self.access.send(Job::Queue(queued)) {
+            if let Err(error) = self.access.queue(queued) {
                 set(&mut results, &places, |_| Err(error.clone()));
             }
         }
@@ -260,8 +247,28 @@ impl Actor {
         results
     }
 
+    /// Whether an operation waits until its record is durable.
+    fn waits_for(&self, access: &Access) -> bool {
+        let published = &self.access.published;
+        match self.access.config.audit_mode {
+            _ if !access.is_plain_read() => true,
+            AuditMode::WritesAndDenials => false,
+            AuditMode::Batched(_) => {
+                published.audit_fails.load(Ordering::Acquire)
+                    || published.queued.load(Ordering::Acquire) >= MAX_QUEUED
+            }
+            AuditMode::Durable => true,
+        }
+    }
+
     /// Records one access.
     pub(crate) async fn record_one(&self, access: Access) -> Result<()> {
+        if !self.waits_for(&access) {
+            return match self.access.config.audit_mode {
+                AuditMode::WritesAndDenials => Ok(()),
+                _ => self.access.queue(vec![access]),
+            };
+        }
         self.record(vec![access]).await.pop().unwrap_or(Ok(()))
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod prune;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -125,7 +126,8 @@ impl Appender {
     /// When what is queued is to be written.
     fn flush_at(&self) -> Option<Instant> {
         let since = self.queued_since?;
-        let is_full = self.queued.len() >= self.limits.max_records / 2;
+        let queued = self.published.queued.load(Ordering::Acquire);
+        let is_full = queued >= self.limits.max_records / 2;
         let at = if is_full { since } else { since + self.limits.max_delay };
         Some(self.retry_at.map_or(at, |retry_at| at.max(retry_at)))
     }
@@ -138,9 +140,8 @@ impl Appender {
             match job {
                 Job::Record(accesses, reply) => writes.push(Write::Record(accesses, reply)),
                 Job::Change(change, reply) => writes.push(Write::Change(change, reply)),
-                Job::Queue(accesses) => {
+                Job::Queued => {
                     self.queued_since.get_or_insert_with(Instant::now);
-                    self.queued.extend(accesses);
                 }
                 Job::Refuse(draft) => {
                     self.queued_since.get_or_insert_with(Instant::now);
@@ -174,7 +175,7 @@ impl Appender {
                     let _ = reply.send(self.prune(before, &by));
                 }
                 Job::Close => closes = true,
-                Job::Record(..) | Job::Queue(_) | Job::Refuse(_) | Job::Change(..) => {}
+                Job::Record(..) | Job::Queued | Job::Refuse(_) | Job::Change(..) => {}
             }
         }
         closes

@@ -54,7 +54,7 @@ pub enum KeySource {
 /// The longest time for which rules may be used without a look at the log, unless it is set: 5 seconds.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(5);
 /// The most records that wait to be written.
-const MAX_QUEUED: usize = 10_000;
+pub(crate) const MAX_QUEUED: usize = 10_000;
 
 /// How the access rules are opened: where the log is, who the principals are, and what is recorded.
 ///

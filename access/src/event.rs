@@ -167,8 +167,15 @@ struct BodyRef<'a> {
     /// Of a prune: the first row that is kept, where the log itself looks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<u64>,
-    #[serde(flatten)]
-    context: &'a Context,
+    // The members of the context: `flatten` takes longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<TokenId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presented_by: Option<&'a str>,
     event: &'a Event,
 }
 
@@ -186,7 +193,15 @@ impl Draft {
             Event::AuditPruned { before } => Some(before),
             _ => None,
         };
-        let body = BodyRef { before, context: &self.context, event: &self.event };
+        let Context { request_id, reason, token, presented_by } = &self.context;
+        let body = BodyRef {
+            before,
+            request_id: request_id.as_deref(),
+            reason: reason.as_deref(),
+            token: *token,
+            presented_by: presented_by.as_deref(),
+            event: &self.event,
+        };
         serde_json::to_vec(&body).map_err(|_| {
             Error::new(ErrorKind::Internal, "report this").because("an event has no JSON form")
         })

@@ -151,8 +151,8 @@ pub(crate) type AccessReply = oneshot::Sender<Result<Vec<Result<()>>>>;
 pub(crate) enum Job {
     /// Records accesses durably and then answers.
     Record(Vec<Access>, AccessReply),
-    /// Records accesses with the next batch; no caller waits.
-    Queue(Vec<Access>),
+    /// Accesses that no caller waits for are queued, and are to be recorded with the next batch.
+    Queued,
     /// Records with the next batch that a token or an identity was refused; no caller waits.
     Refuse(Box<Draft>),
     /// Changes the rules.

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::TenantName;
 use crate::grant::{Token, to_millis};
+use crate::job::Access;
 use crate::state::{State, TenantRules};
 use crate::token::TokenHash;
 
@@ -53,8 +54,10 @@ pub(crate) struct Published {
     ended: watch::Sender<bool>,
     /// Whether records can be written.
     pub(crate) audit_fails: AtomicBool,
-    /// How many records are queued that no caller waits for.
+    /// How many records are queued that no caller waits for, also those that the appender has taken.
     pub(crate) queued: AtomicUsize,
+    /// Those that it has not taken. A job for each would wake its thread each time.
+    waiting: Mutex<Vec<Access>>,
     /// How many records of refused tokens and identities wait.
     pub(crate) refused: AtomicUsize,
 }
@@ -71,7 +74,24 @@ impl Published {
             audit_fails: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
+            waiting: Mutex::default(),
         }
+    }
+
+    /// Keeps accesses for the next batch. Returns whether the appender has to be woken: for the first one of a batch,
+    /// and when there are `full` of them.
+    pub(crate) fn queue(&self, accesses: Vec<Access>, full: usize) -> bool {
+        let added = accesses.len();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = waiting.is_empty();
+        waiting.extend(accesses);
+        let before = self.queued.fetch_add(added, Ordering::AcqRel);
+        is_first || (before < full && before.saturating_add(added) >= full)
+    }
+
+    /// Moves the accesses that wait to the end of `queued`.
+    pub(crate) fn take_waiting(&self, queued: &mut Vec<Access>) {
+        queued.append(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The cell of a tenant, which exists from the first question on.

@@ -43,7 +43,7 @@ impl Appender {
                 parts.into_iter().map(|part| to_draft(Event::RulesCarried(part))).collect();
             drafts.push(to_draft(Event::AuditPruned { before: first_kept }));
             let after = self.tail.0;
-            if self.append(&drafts, now, Some(first_kept))? {
+            if self.append(&mut drafts, now, Some(first_kept))? {
                 for (draft, seq) in drafts.iter().zip(after.saturating_add(1)..) {
                     self.state.apply(&crate::state::Change {
                         seq,

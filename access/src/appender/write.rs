@@ -120,8 +120,13 @@ impl Appender {
     /// Writes the queued records, which no caller waits for. Does nothing shortly after a failure: several jobs would
     /// each wait for the same lock, and the rules would become stale meanwhile.
     pub(super) fn flush(&mut self) {
-        let is_empty = self.queued.is_empty() && self.refused.is_empty();
-        if is_empty || self.retry_at.is_some_and(|at| Instant::now() < at) {
+        self.published.take_waiting(&mut self.queued);
+        if self.queued.is_empty() && self.refused.is_empty() {
+            // Another batch had them already.
+            self.queued_since = None;
+            return;
+        }
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         // The records are kept and tried again; the failure stops reads and is logged.
@@ -135,6 +140,7 @@ impl Appender {
             // Nothing is decided against rules that cannot be read.
             self.refresh_for_write()?;
         }
+        self.published.take_waiting(&mut self.queued);
         let no_rules = Arc::default();
         loop {
             let mut evaluation = Evaluation {
@@ -160,8 +166,8 @@ impl Appender {
                     Write::Change(change, _) => Answer::Change(evaluation.change(change)),
                 });
             }
-            let Evaluation { state, drafts, now, .. } = evaluation;
-            if !self.append(&drafts, now, None)? {
+            let Evaluation { state, mut drafts, now, .. } = evaluation;
+            if !self.append(&mut drafts, now, None)? {
                 continue;
             }
             self.published.queued.fetch_sub(self.queued.len(), Ordering::AcqRel);
@@ -175,28 +181,29 @@ impl Appender {
         }
     }
 
-    /// Appends rows. Returns `false`, with the rules of now, if the log has moved: evaluate again.
+    /// Appends rows, which take the texts of the drafts but leave the events. Returns `false`, with the rules of now,
+    /// if the log has moved: evaluate again.
     pub(super) fn append(
         &mut self,
-        drafts: &[Draft],
+        drafts: &mut [Draft],
         now: i64,
         prune_before: Option<u64>,
     ) -> Result<bool> {
         if drafts.is_empty() {
             return Ok(true);
         }
-        let to_row = |draft: &Draft| {
+        let to_row = |draft: &mut Draft| {
             Ok(log::Draft {
                 time: now,
                 event: draft.event.name().to_owned(),
                 tenant: draft.tenant.as_ref().map(ToString::to_string),
-                principal: draft.principal.clone(),
-                path: draft.path.clone(),
+                principal: std::mem::take(&mut draft.principal),
+                path: draft.path.take(),
                 body: draft.body()?,
                 is_rule: draft.event.is_rule(),
             })
         };
-        let drafts = drafts.iter().map(to_row).collect::<Result<Vec<_>>>()?;
+        let drafts = drafts.iter_mut().map(to_row).collect::<Result<Vec<_>>>()?;
         let rows = self.chain.extend(self.tail, drafts);
         let appended = self.store.append(self.tail.0, &rows, prune_before);
         self.note_audit(appended.as_ref().err());

@@ -22,6 +22,10 @@ const OPEN_WAIT: Duration = Duration::from_secs(10);
 /// How long a write waits for the write lock of another process. The thread that writes also follows the log, so this
 /// is shorter than the time for which rules may be used.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How much of the database a connection keeps in memory; negative values are KiB (`PRAGMA cache_size`).
+const CACHE_KIB: i32 = -16 * 1024;
+/// How many pages of 4 KiB the write-ahead log has before it is copied into the database.
+const CHECKPOINT_PAGES: i32 = 4096;
 
 const TABLES: &str = "
 CREATE TABLE log (
@@ -82,6 +86,10 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
     }
     set_lock_wait(connection, OPEN_WAIT)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    // A batch of 10,000 rows stays in memory until it is committed, and the pages that every batch changes are copied
+    // from the write-ahead log into the database once in 16 MiB.
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     // Pruned rows leave nothing behind.
     connection.pragma_update(None, "secure_delete", "ON")?;
     connection.set_prepared_statement_cache_capacity(64);
