@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the user reads the table")]
 
 mod groups {
+    pub(crate) mod access;
     pub(crate) mod aws;
     pub(crate) mod cached;
     pub(crate) mod command;
@@ -26,6 +27,7 @@ use strongroom_testkit::process;
 type Group = fn(&mut Report) -> Result<()>;
 
 const GROUPS: &[(&str, Group)] = &[
+    ("access", groups::access::run),
     ("aws", groups::aws::run),
     ("cached", groups::cached::run),
     ("command", groups::command::run),
