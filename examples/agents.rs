@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
     let verified = access.verify_audit(vec![checkpoint.clone()]).await?;
     println!("verified {} records and {} checkpoint", verified.rows, verified.checkpoints_checked);
 
-    println!("\n== Somebody edits a record, and the audit shows it");
+    println!("\n== A record is edited, and the audit shows it");
     blame_another_agent(&log)?;
     match access.verify_audit(vec![checkpoint]).await {
         Err(error) if error.kind() == ErrorKind::Corrupt => println!("found: {error}"),
