@@ -1,8 +1,10 @@
 //! A manager that acts as a principal, as a backend: the access rules change no answer of a store.
 
+use std::time::Duration;
+
 use strongroom::access::{
-    Access, AccessConfig, Action, Actor, NewApproval, NewGrant, Person, Principal, Rules, Scope,
-    SpiffeTemplate, Subject, TenantName,
+    Access, AccessConfig, Action, Actor, AuditMode, NewApproval, NewGrant, Person, Principal,
+    Rules, Scope, SpiffeTemplate, Subject, TenantName, VersionPolicy,
 };
 use strongroom::{
     Backend, BackendInfo, Description, Error, ErrorKind, Health, ListOptions, ListPage,
@@ -25,7 +27,11 @@ impl Guarded {
     pub(crate) async fn new(host: &SecretsManager) -> Self {
         let tenant = TenantName::parse("acme").unwrap();
         let template = SpiffeTemplate::parse("spiffe://hexr.cloud/agent/{tenant}/{agent}").unwrap();
-        let config = AccessConfig::in_memory().template(template).single_tenant(tenant.clone());
+        // A read that waits for no disk also waits for no other thread, as the contract says of a local store.
+        let config = AccessConfig::in_memory()
+            .template(template)
+            .single_tenant(tenant.clone())
+            .audit_mode(AuditMode::Batched(Duration::from_millis(10)));
         let access = Access::open(config).await.unwrap();
         let rules = access.administrator("host", &tenant).unwrap();
         let grant = |subject: &str, scope: &str| {
@@ -47,21 +53,23 @@ impl Guarded {
         &self,
         path: &SecretPath,
         action: Action,
+        version: VersionPolicy,
         call: impl Fn() -> F,
     ) -> Result<T> {
         match call().await {
             Err(error) if needs_approval(&error) => {
                 let action =
                     if error.cause().contains("lower_tier") { Action::LowerTier } else { action };
-                self.approve(path, action).await;
+                self.approve(path, action, version).await;
                 call().await
             }
             other => other,
         }
     }
 
-    async fn approve(&self, path: &SecretPath, action: Action) {
-        let new = NewApproval::read(path.clone(), "a case", "a test").action(action);
+    async fn approve(&self, path: &SecretPath, action: Action, version: VersionPolicy) {
+        let new = NewApproval::read(path.clone(), "a case", "a test");
+        let new = new.action(action).version(version);
         let pending = self.actor.rules().request_approval(new).await.unwrap();
         self.approver.approve(pending.id()).await.unwrap();
         pending.wait().await.unwrap();
@@ -83,7 +91,11 @@ impl Backend for Guarded {
     }
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        self.call(path, Action::Read, || Backend::get(&self.agent, path, version)).await
+        let policy = match version {
+            VersionSelector::Exact(version) => VersionPolicy::Exact(version.text().into_owned()),
+            _ => VersionPolicy::Active,
+        };
+        self.call(path, Action::Read, policy, || Backend::get(&self.agent, path, version)).await
     }
 
     async fn health(&self) -> Result<Health> {
@@ -97,7 +109,7 @@ impl Backend for Guarded {
         }
         for (path, result) in paths.iter().zip(&results) {
             if result.as_ref().is_err_and(needs_approval) {
-                self.approve(path, Action::Read).await;
+                self.approve(path, Action::Read, VersionPolicy::Active).await;
             }
         }
         Backend::get_many(&self.agent, paths).await
@@ -110,19 +122,19 @@ impl Backend for Guarded {
         options: PutOptions,
     ) -> Result<Version> {
         let put = || self.agent.put_with(path, value.clone(), options.clone());
-        self.call(path, Action::Write, put).await
+        self.call(path, Action::Write, VersionPolicy::Active, put).await
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
-        self.call(path, Action::Delete, || self.agent.delete(path)).await
+        self.call(path, Action::Delete, VersionPolicy::Active, || self.agent.delete(path)).await
     }
 
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
-        self.call(path, Action::Delete, || self.agent.undelete(path)).await
+        self.call(path, Action::Delete, VersionPolicy::Active, || self.agent.undelete(path)).await
     }
 
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        self.call(path, Action::Destroy, || self.agent.destroy(path)).await
+        self.call(path, Action::Destroy, VersionPolicy::Active, || self.agent.destroy(path)).await
     }
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
@@ -134,7 +146,10 @@ impl Backend for Guarded {
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
-        self.call(path, Action::Write, || self.agent.rollback(path, version.clone())).await
+        self.call(path, Action::Write, VersionPolicy::Active, || {
+            self.agent.rollback(path, version.clone())
+        })
+        .await
     }
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
@@ -142,11 +157,14 @@ impl Backend for Guarded {
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
-        self.call(path, Action::Write, || self.agent.annotate(path, patch.clone())).await
+        self.call(path, Action::Write, VersionPolicy::Active, || {
+            self.agent.annotate(path, patch.clone())
+        })
+        .await
     }
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
-        self.call(path, Action::Write, || self.agent.rotate(path)).await
+        self.call(path, Action::Write, VersionPolicy::Active, || self.agent.rotate(path)).await
     }
 
     /// The record of a whole case is verified.
