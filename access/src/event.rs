@@ -33,7 +33,7 @@ pub enum Denial {
     TokenEnded,
     /// The secret needs an approval, and none is living.
     NeedsApproval,
-    /// The token or the identity was refused, so nobody acts.
+    /// The token or the identity was refused, so no principal acts.
     NotAuthenticated,
     /// The rules could not be read for longer than they may be used.
     StaleRules,

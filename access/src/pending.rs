@@ -59,7 +59,7 @@ impl PendingApproval {
                 ended => return Err(self.ended(ended)),
             }
             let expires_in = self.expires_in().min(CHECK_INTERVAL);
-            // Whatever wakes it, the status is asked again. The sender is the cell's own.
+            // The status is asked again after each wake-up. The sender is the cell's own.
             let _ = tokio::time::timeout(expires_in, changes.changed()).await;
         }
     }

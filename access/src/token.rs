@@ -75,7 +75,7 @@ impl TokenSecret {
     /// Validates the text of a token: its shape and its checksum, not whether the token exists.
     ///
     /// # Errors
-    /// [`ErrorKind::Unauthenticated`], with the same message whatever is wrong.
+    /// [`ErrorKind::Unauthenticated`], with the same message for every fault.
     pub fn parse(text: &str) -> Result<Self> {
         if !is_well_formed(text) {
             return Err(Error::new(

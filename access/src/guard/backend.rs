@@ -12,7 +12,7 @@ use super::Guarded;
 use crate::Action;
 
 impl Guarded {
-    /// Deletes or destroys a secret, and its rules before it: whatever happens then, none of them is left for a secret
+    /// Deletes or destroys a secret, and its rules before it: if this fails midway, no rule is left for a secret
     /// that is created there later.
     async fn remove(&self, action: Action, path: &SecretPath) -> Result<()> {
         let full = self.full(path)?;
