@@ -5,7 +5,6 @@ What a function corrects, its first line says as the API reference of AWS Secret
 
 import time
 from base64 import b64encode
-from threading import Lock
 
 from localstack.aws.api.secretsmanager import (
     InvalidNextTokenException,
@@ -28,8 +27,6 @@ PREVIOUS = "AWSPREVIOUS"
 MOST_TAGS = 50
 # Their lengths are checked elsewhere, with another exception.
 CHECKED_ELSEWHERE = {"ClientRequestTokenType", "SecretVersionIdType"}
-
-one_request = Lock()
 
 
 def now():
@@ -85,13 +82,11 @@ def check_tags(tags):
 
 
 @patch(Skeleton.dispatch_request)
-def dispatch_request(fn, self, serializer, context, request):
-    """A request succeeds or fails as a whole; here, also beside others in other threads."""
-    if self.service.service_name != "secretsmanager":
-        return fn(self, serializer, context, request)
-    check_lengths(context.operation.input_shape, request or {}, "")
-    with one_request:
-        return fn(self, serializer, context, request)
+def check_parameters(fn, self, serializer, context, request):
+    """Every parameter of a request has the lengths of the API reference."""
+    if self.service.service_name == "secretsmanager":
+        check_lengths(context.operation.input_shape, request or {}, "")
+    return fn(self, serializer, context, request)
 
 
 @patch(SecretsManagerBackend._check_with_existing_secrets_and_versions)

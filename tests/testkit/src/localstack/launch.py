@@ -9,6 +9,7 @@ import tempfile
 import uuid
 from functools import wraps
 from hashlib import sha1
+from threading import Lock
 
 directory, port, corrections = sys.argv[1:]
 os.environ.update(
@@ -31,9 +32,25 @@ if corrections == "documented":
     import documented
     import rotation
 from localstack import config
+from localstack.aws.skeleton import Skeleton
 from localstack.runtime import main
 from localstack.runtime.server.hypercorn import HypercornRuntimeServer
 from localstack.utils import ssl
+
+one_request = Lock()
+
+
+def whole_requests(dispatch):
+    """LocalStack's secrets have no lock: a list fails while another thread adds a secret or removes one."""
+
+    @wraps(dispatch)
+    def wrapped(self, *args, **kwargs):
+        if self.service.service_name != "secretsmanager":
+            return dispatch(self, *args, **kwargs)
+        with one_request:
+            return dispatch(self, *args, **kwargs)
+
+    return wrapped
 
 
 def uuid5(namespace, name):
@@ -58,6 +75,7 @@ def end_without_listener(register):
     return wrapped
 
 
+Skeleton.dispatch_request = whole_requests(Skeleton.dispatch_request)
 uuid.uuid5 = uuid5
 HypercornRuntimeServer.register = end_without_listener(HypercornRuntimeServer.register)
 # Its own certificate needs an older pyOpenSSL; without one it serves plain HTTP.

@@ -61,7 +61,7 @@ async fn a_secret_expires_at_its_moment(store: &Fixture) {
                 return;
             }
         }
-        assert!(begin.elapsed() < Duration::from_secs(10), "it never expires");
+        assert!(begin.elapsed() < Duration::from_secs(120), "it never expires");
         tokio::task::yield_now().await;
     }
 }

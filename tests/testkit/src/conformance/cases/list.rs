@@ -180,7 +180,7 @@ async fn list_is_complete_under_concurrent_writes(store: &Fixture) {
         assert!(others.clone().all(|path| guests.contains(&path.as_str())), "{others:?}");
         passes += 1;
         assert!(!writer.is_finished(), "the writer has failed");
-        assert!(begin.elapsed() < Duration::from_secs(60), "the writer makes no progress");
+        assert!(begin.elapsed() < Duration::from_secs(600), "the writer makes no progress");
     }
     writer.abort();
 }
