@@ -41,8 +41,8 @@
 //! The service stores up to 65,536 bytes; the backend rejects larger values without a request.
 //!
 //! Metadata is stored in tags: our own under their names, the rest as `strongroom.kind`,
-//! `strongroom.tier`, `strongroom.expires_at` (RFC 3339) and `strongroom.rotation_interval`; the
-//! description is the service's. In a tag's value, characters that the service may reject are written as
+//! `strongroom.tier`, `strongroom.expires_at` (RFC 3339), `strongroom.rotation_interval`,
+//! `strongroom.created_by` and `strongroom.updated_by`; the description is the service's. In a tag's value, characters that the service may reject are written as
 //! `=XX` after `strongroom:`; the backend rejects a value that this makes longer than 256 characters.
 //!
 //! # Requests, which AWS bills

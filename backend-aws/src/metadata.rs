@@ -14,6 +14,8 @@ const KIND: &str = "strongroom.kind";
 const TIER: &str = "strongroom.tier";
 const EXPIRES_AT: &str = "strongroom.expires_at";
 const ROTATION_INTERVAL: &str = "strongroom.rotation_interval";
+const CREATED_BY: &str = "strongroom.created_by";
+const UPDATED_BY: &str = "strongroom.updated_by";
 /// The beginning of the names of our own tags, which no other tag may have.
 const RESERVED: &str = "strongroom";
 /// The beginning of the names of tags that AWS itself manages.
@@ -55,6 +57,8 @@ pub(crate) fn from_tags(tags: &[Tag]) -> Result<Metadata> {
                 metadata.rotation_interval =
                     Some(interval.map_err(|_| corrupt(ROTATION_INTERVAL))?);
             }
+            CREATED_BY => metadata.created_by = Some(unescape(text)),
+            UPDATED_BY => metadata.updated_by = Some(unescape(text)),
             name if name.starts_with(RESERVED) || name.starts_with(STORE_MANAGED) => {}
             name => {
                 metadata.tags.insert(name.to_owned(), unescape(text));
@@ -81,7 +85,10 @@ pub(crate) fn to_tags(metadata: &Metadata) -> Result<Tags> {
     if let Some(interval) = metadata.rotation_interval {
         set(ROTATION_INTERVAL, humantime::format_duration(interval).to_string());
     }
-    for (name, text) in &metadata.tags {
+    let principals = [(CREATED_BY, &metadata.created_by), (UPDATED_BY, &metadata.updated_by)];
+    let principals = principals.into_iter().filter_map(|(name, by)| Some((name, by.as_ref()?)));
+    let texts = metadata.tags.iter().map(|(name, text)| (name.as_str(), text));
+    for (name, text) in texts.chain(principals) {
         let text = escape(text);
         if text.chars().count() > MAX_VALUE_LENGTH {
             return Err(invalid_tags(
@@ -194,9 +201,7 @@ mod tests {
     use super::*;
 
     fn metadata_of(patch: &MetadataPatch) -> Metadata {
-        let mut metadata = Metadata::default();
-        patch.apply(&mut metadata).unwrap();
-        metadata
+        patch.for_new_secret().unwrap()
     }
 
     fn stored(tags: &[(&str, &str)]) -> Vec<Tag> {
@@ -216,6 +221,7 @@ mod tests {
                 .tier(Tier::Critical)
                 .expires_at(UNIX_EPOCH + Duration::from_millis(1_900_000_000_123))
                 .rotation_interval(Duration::from_millis(90 * 86_400_000 + 1))
+                .updated_by("spiffe://hexr.cloud/agent/acme/my-agent/researcher")
                 .tag("empty", "")
                 .tag("odd", "\"quoted\" 50% = a, 鍵 – 😀")
                 .tag("marks", "e\u{301} \u{24d0} हि")

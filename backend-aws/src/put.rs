@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::{
-    Condition, Error, ErrorKind, Metadata, MetadataPatch, PutOptions, Result, SecretPath,
-    SecretValue, Version,
+    Condition, Error, ErrorKind, MetadataPatch, PutOptions, Result, SecretPath, SecretValue,
+    Version,
 };
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -68,7 +68,7 @@ impl Client {
     ) -> Result<Version> {
         // Reject invalid values and metadata before the first request.
         drop(encode(&value)?);
-        options.metadata.apply(&mut Metadata::default())?;
+        options.metadata.for_new_secret()?;
         let mut put = Put {
             client: &self,
             path: &path,
@@ -191,8 +191,7 @@ impl Put<'_> {
     }
 
     async fn try_create(&self, id: &str) -> Result<(), Failure> {
-        let mut metadata = Metadata::default();
-        self.patch.apply(&mut metadata)?;
+        let metadata = self.patch.for_new_secret()?;
         let name = self.client.names.new_name(self.path)?;
         let config = &self.client.config;
         let mut tags = config.tags.clone();

@@ -57,8 +57,8 @@
 //! look like another row. Values of other tools are read by the same table.
 //!
 //! Metadata is stored in `custom_metadata`: tags under their own names, the rest as
-//! `strongroom.kind`, `strongroom.tier`, `strongroom.description`, `strongroom.expires_at` (RFC 3339)
-//! and `strongroom.rotation_interval`. The server accepts printable characters only. `get` sends one
+//! `strongroom.kind`, `strongroom.tier`, `strongroom.description`, `strongroom.expires_at` (RFC 3339),
+//! `strongroom.rotation_interval`, `strongroom.created_by` and `strongroom.updated_by`. The server accepts printable characters only. `get` sends one
 //! request, and therefore leaves `created_at` and `updated_at` to `describe`.
 //!
 //! # Differences from a store with transactions

@@ -13,6 +13,8 @@ const TIER: &str = "strongroom.tier";
 const DESCRIPTION: &str = "strongroom.description";
 const EXPIRES_AT: &str = "strongroom.expires_at";
 const ROTATION_INTERVAL: &str = "strongroom.rotation_interval";
+const CREATED_BY: &str = "strongroom.created_by";
+const UPDATED_BY: &str = "strongroom.updated_by";
 /// The prefix of the names of Strongroom's own entries; no tag's name begins with it.
 const RESERVED_PREFIX: &str = "strongroom";
 /// Precedes the values of tags that are empty, which the server rejects, or that begin with it.
@@ -44,6 +46,8 @@ pub(crate) fn parse_custom_metadata(entries: Option<&Entries>) -> Result<Metadat
             KIND => metadata.kind = text.parse().map_err(|_| corrupt(KIND))?,
             TIER => metadata.tier = text.parse().map_err(|_| corrupt(TIER))?,
             DESCRIPTION => metadata.description = Some(text.clone()),
+            CREATED_BY => metadata.created_by = Some(text.clone()),
+            UPDATED_BY => metadata.updated_by = Some(text.clone()),
             EXPIRES_AT => {
                 let time = humantime::parse_rfc3339(text).map_err(|_| corrupt(EXPIRES_AT))?;
                 metadata.expires_at = Some(time);
@@ -74,8 +78,14 @@ pub(crate) fn to_entries(metadata: &Metadata) -> Entries {
     if metadata.tier != default.tier {
         set(TIER, metadata.tier.to_string());
     }
-    if let Some(description) = &metadata.description {
-        set(DESCRIPTION, description.clone());
+    for (name, text) in [
+        (DESCRIPTION, &metadata.description),
+        (CREATED_BY, &metadata.created_by),
+        (UPDATED_BY, &metadata.updated_by),
+    ] {
+        if let Some(text) = text {
+            set(name, text.clone());
+        }
     }
     if let Some(time) = metadata.expires_at {
         set(EXPIRES_AT, Rfc3339::millis(time).to_string());
@@ -245,9 +255,7 @@ mod tests {
     use super::*;
 
     fn metadata_of(patch: &MetadataPatch) -> Metadata {
-        let mut metadata = Metadata::default();
-        patch.apply(&mut metadata).unwrap();
-        metadata
+        patch.for_new_secret().unwrap()
     }
 
     #[test]
@@ -258,6 +266,7 @@ mod tests {
             .description("Žluť 鍵 हिन्दी ไทย – \"quoted\" 'n \\ 😀")
             .expires_at(SystemTime::UNIX_EPOCH + Duration::from_millis(1_900_000_000_123))
             .rotation_interval(Duration::from_millis(90 * 86_400_000 + 1))
+            .updated_by("spiffe://hexr.cloud/agent/acme/my-agent/researcher")
             .tag("empty", "")
             .tag("escaped", "strongroom:")
             .tag("team", "payments");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 use strongroom_core::{
-    Condition, Error, ErrorKind, Metadata, MetadataPatch, PutOptions, Result, SecretPath,
-    SecretValue, Version,
+    Condition, Error, ErrorKind, MetadataPatch, PutOptions, Result, SecretPath, SecretValue,
+    Version,
 };
 use tokio::sync::oneshot;
 
@@ -331,12 +331,14 @@ fn plan_metadata_changes(metadata: Option<&KvMetadata>, patch: &MetadataPatch) -
     if patch.is_empty() {
         return Ok(Changes::new());
     }
-    let mut new = metadata.map_or_else(|| Ok(Metadata::default()), KvMetadata::metadata)?;
+    let none = Entries::new();
+    let Some(metadata) = metadata else {
+        return diff(&none, &none, &to_entries(&patch.for_new_secret()?));
+    };
+    let mut new = metadata.metadata()?;
     let old = to_entries(&new);
     patch.apply(&mut new)?;
-    let none = Entries::new();
-    let stored = metadata.and_then(|metadata| metadata.custom_metadata.as_ref());
-    diff(stored.unwrap_or(&none), &old, &to_entries(&new))
+    diff(metadata.custom_metadata.as_ref().unwrap_or(&none), &old, &to_entries(&new))
 }
 
 /// The check-and-set parameter: the version that must be the current one; 0: there must be none.

@@ -123,7 +123,8 @@
 //!
 //! - `secrets`, letter `s`: `secret_id`, `active`, `first`, `latest`, `created_at`, `updated_at`,
 //!   `deleted_at` (may be NULL), `expires_at` (may be NULL), `rotation_ms` (may be NULL), `kind`,
-//!   `tier`, `description` (may be NULL), `tags` (a JSON object or NULL), `path`.
+//!   `tier`, `description` (may be NULL), `tags` (a JSON object or NULL; its entries `strongroom.created_by` and
+//!   `strongroom.updated_by` name principals), `path`.
 //! - `keyring`, letter `k`: `id`, `purpose`, `state` (1 active, 2 decrypts only, 3 being retired),
 //!   `uses`, `created_at`, `sealed`.
 //!

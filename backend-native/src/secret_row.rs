@@ -22,6 +22,11 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
+/// The entry of the tags that holds `created_by`.
+const CREATED_BY: &str = "strongroom.created_by";
+/// The entry of the tags that holds `updated_by`.
+const UPDATED_BY: &str = "strongroom.updated_by";
+
 /// How many columns those are.
 pub(crate) const COLUMN_COUNT: usize = 14;
 
@@ -38,8 +43,7 @@ pub(crate) struct SecretRow {
 
 impl SecretRow {
     /// A secret before its first write.
-    pub(crate) fn new(secret_id: [u8; 16], now: i64) -> Self {
-        let mut metadata = Metadata::default();
+    pub(crate) fn new(secret_id: [u8; 16], now: i64, mut metadata: Metadata) -> Self {
         metadata.created_at = Some(to_time(now));
         Self { secret_id, active: 0, first: 1, latest: 0, deleted_at: None, metadata }
     }
@@ -99,10 +103,7 @@ impl SecretRow {
         store_id: &[u8; 16],
     ) -> Result<()> {
         let metadata = &self.metadata;
-        let tags = (!metadata.tags.is_empty())
-            .then(|| serde_json::to_string(&metadata.tags))
-            .transpose()
-            .map_err(|_| record_corrupt("tags cannot be written"))?;
+        let tags = encode_tags(metadata)?;
         let mut raw = RawRow {
             secret_id: &self.secret_id,
             active: self.active,
@@ -123,6 +124,18 @@ impl SecretRow {
         raw.mac = &signature;
         raw.write(connection, path).map_err(from_sqlite)
     }
+}
+
+/// The tags as a JSON object, with the principals under names that no tag has.
+fn encode_tags(metadata: &Metadata) -> Result<Option<String>> {
+    let principals = [(CREATED_BY, &metadata.created_by), (UPDATED_BY, &metadata.updated_by)];
+    let principals = principals.into_iter().filter_map(|(name, by)| Some((name, by.as_deref()?)));
+    let tags = metadata.tags.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let all: BTreeMap<_, _> = tags.chain(principals).collect();
+    (!all.is_empty())
+        .then(|| serde_json::to_string(&all))
+        .transpose()
+        .map_err(|_| record_corrupt("tags cannot be written"))
 }
 
 /// The columns as stored in the file.
@@ -182,11 +195,13 @@ impl<'a> RawRow<'a> {
     }
 
     fn parse(&self) -> Option<SecretRow> {
-        let tags: BTreeMap<_, _> = match self.tags {
+        let mut tags: BTreeMap<_, _> = match self.tags {
             Some(tags) => serde_json::from_str(tags).ok()?,
             None => BTreeMap::new(),
         };
         let mut metadata = Metadata::default();
+        metadata.created_by = tags.remove(CREATED_BY);
+        metadata.updated_by = tags.remove(UPDATED_BY);
         metadata.kind = self.kind.parse().ok()?;
         metadata.tier = self.tier.parse().ok()?;
         metadata.tags = tags;

@@ -41,10 +41,12 @@ pub(crate) fn put(
     let existing = load(transaction, path)?;
     check_condition(&options.condition, existing.as_ref())?;
     let mut secret = match existing {
-        Some(secret) => secret,
-        None => SecretRow::new(crypto::random()?, now),
+        Some(mut secret) => {
+            options.metadata.apply(&mut secret.metadata)?;
+            secret
+        }
+        None => SecretRow::new(crypto::random()?, now, options.metadata.for_new_secret()?),
     };
-    options.metadata.apply(&mut secret.metadata)?;
     let replaced = secret.active;
     secret.latest += 1;
     secret.active = secret.latest;

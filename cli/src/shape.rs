@@ -30,6 +30,8 @@ pub(crate) struct MetadataShape<'a> {
     description: Option<&'a str>,
     created_at: Option<String>,
     updated_at: Option<String>,
+    created_by: Option<&'a str>,
+    updated_by: Option<&'a str>,
     expires_at: Option<String>,
     expired: bool,
     rotation_interval_seconds: Option<u64>,
@@ -44,6 +46,8 @@ impl<'a> MetadataShape<'a> {
             description: metadata.description.as_deref(),
             created_at: metadata.created_at.map(time),
             updated_at: metadata.updated_at.map(time),
+            created_by: metadata.created_by.as_deref(),
+            updated_by: metadata.updated_by.as_deref(),
             expires_at: metadata.expires_at.map(time),
             expired: metadata.expires_at.is_some_and(|expiry| expiry <= now),
             rotation_interval_seconds: metadata

@@ -146,13 +146,21 @@ impl Backend for MemoryBackend {
             let existing = records.get(path);
             check(&options.condition, existing.map(|record| record.active))?;
             let now = now();
-            let mut record = existing.cloned().unwrap_or_else(|| Record {
-                metadata: Metadata { created_at: Some(now), ..Metadata::default() },
-                active: 0,
-                deleted: false,
-                versions: BTreeMap::new(),
-            });
-            options.metadata.apply(&mut record.metadata)?;
+            let mut record = match existing.cloned() {
+                Some(mut record) => {
+                    options.metadata.apply(&mut record.metadata)?;
+                    record
+                }
+                None => Record {
+                    metadata: Metadata {
+                        created_at: Some(now),
+                        ..options.metadata.for_new_secret()?
+                    },
+                    active: 0,
+                    deleted: false,
+                    versions: BTreeMap::new(),
+                },
+            };
             record.metadata.updated_at = Some(now);
             let newest = record.versions.last_key_value().map_or(0, |(number, _)| *number);
             record.active = newest + 1;

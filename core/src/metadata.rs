@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use crate::MetadataPatch;
 use crate::{Error, ErrorKind, Rfc3339};
 
 /// The metadata of a secret. Not secret: stores keep it readable.
@@ -27,6 +29,10 @@ pub struct Metadata {
     /// When a version was last written or metadata last changed, also by `delete`, `undelete` and
     /// `rollback`, if the store knows. A read may leave it out like `created_at`.
     pub updated_at: Option<SystemTime>,
+    /// The principal that first wrote the secret, if the write named one; see [`MetadataPatch::updated_by`].
+    pub created_by: Option<String>,
+    /// The last principal that wrote a version or changed metadata, of those writes that named one.
+    pub updated_by: Option<String>,
     /// The expiry: from this time on, reads fail with `Expired`.
     pub expires_at: Option<SystemTime>,
     /// How often the secret should be replaced.
@@ -51,6 +57,13 @@ impl fmt::Debug for Metadata {
         ] {
             if let Some(time) = time {
                 shown.field(name, &format_args!("{}", Rfc3339::millis(time)));
+            }
+        }
+        for (name, principal) in
+            [("created_by", &self.created_by), ("updated_by", &self.updated_by)]
+        {
+            if let Some(principal) = principal {
+                shown.field(name, principal);
             }
         }
         if let Some(interval) = self.rotation_interval {

@@ -9,7 +9,8 @@ use crate::{Error, ErrorKind, Metadata, Result, SecretKind, Tier};
 ///
 /// Limits, so that every store can hold it: 32 tags; a tag's name 1 to 100 bytes of
 /// `A-Z a-z 0-9 _ . : / = + - @`, not beginning with `aws:` or `strongroom`; a tag's value and the
-/// description at most 256 and 512 bytes without control characters; times and intervals to the
+/// description at most 256 and 512 bytes without control characters; the name of a principal 1 to 256 bytes
+/// without control characters; times and intervals to the
 /// millisecond, between the years 1970 and 9999; a rotation interval of at least one second.
 ///
 /// # Examples
@@ -30,6 +31,7 @@ pub struct MetadataPatch {
     description: Change<String>,
     expires_at: Change<SystemTime>,
     rotation_interval: Change<Duration>,
+    updated_by: Option<String>,
     tags: BTreeMap<String, Change<String>>,
 }
 
@@ -63,6 +65,8 @@ impl MetadataPatch {
     pub const MAX_TAG_VALUE: usize = 256;
     /// The longest description, in bytes.
     pub const MAX_DESCRIPTION: usize = 512;
+    /// The longest name of a principal, in bytes.
+    pub const MAX_PRINCIPAL: usize = 256;
 
     /// A patch that changes nothing.
     #[must_use]
@@ -140,13 +144,35 @@ impl MetadataPatch {
         self
     }
 
+    /// Names the principal that makes the change: `updated_by`, and `created_by` of a new secret.
+    ///
+    /// A change that names nobody keeps both. The access rules set it to the principal that acts; a host
+    /// without them may set what it knows.
+    #[must_use]
+    pub fn updated_by(mut self, principal: impl Into<String>) -> Self {
+        self.updated_by = Some(principal.into());
+        self
+    }
+
     /// Whether the patch changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Applies the patch, so that a backend has the new metadata to store.
+    /// The metadata of a secret that is created with this patch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if a limit is exceeded.
+    pub fn for_new_secret(&self) -> Result<Metadata> {
+        let mut metadata = Metadata::default();
+        self.apply(&mut metadata)?;
+        metadata.created_by.clone_from(&self.updated_by);
+        Ok(metadata)
+    }
+
+    /// Applies the patch, so that a backend has the new metadata to store; for a secret that does not exist
+    /// yet, see [`for_new_secret`](Self::for_new_secret).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if a limit is exceeded; `metadata` is unchanged then.
@@ -169,6 +195,9 @@ impl MetadataPatch {
         self.description.apply(&mut metadata.description);
         self.expires_at.apply(&mut metadata.expires_at);
         self.rotation_interval.apply(&mut metadata.rotation_interval);
+        if let Some(principal) = &self.updated_by {
+            metadata.updated_by = Some(principal.clone());
+        }
         Ok(())
     }
 
@@ -184,6 +213,13 @@ impl MetadataPatch {
         {
             return Err(invalid(
                 "the description is empty, over 512 bytes or has control characters",
+            ));
+        }
+        if let Some(principal) = &self.updated_by
+            && (principal.is_empty() || !is_plain(principal, Self::MAX_PRINCIPAL))
+        {
+            return Err(invalid(
+                "the principal's name is empty, over 256 bytes or has control characters",
             ));
         }
         if let Change::Set(time) = self.expires_at
@@ -254,6 +290,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_principal_stays_the_creator() {
+        let mut metadata = MetadataPatch::new().updated_by("first").for_new_secret().unwrap();
+        MetadataPatch::new().updated_by("second").apply(&mut metadata).unwrap();
+        MetadataPatch::new().tier(Tier::Critical).apply(&mut metadata).unwrap();
+        assert_eq!(metadata.created_by.as_deref(), Some("first"));
+        assert_eq!(metadata.updated_by.as_deref(), Some("second"));
+        assert_eq!(MetadataPatch::new().for_new_secret().unwrap(), Metadata::default());
+    }
+
+    #[test]
     fn a_patch_over_a_limit_is_refused_and_changes_nothing() {
         let mut full = Metadata::default();
         for i in 0..32 {
@@ -269,6 +315,9 @@ mod tests {
         assert_eq!(before.tags.len(), full.tags.len());
 
         for patch in [
+            MetadataPatch::new().updated_by(""),
+            MetadataPatch::new().updated_by("a\nb"),
+            MetadataPatch::new().updated_by("x".repeat(257)),
             MetadataPatch::new().tag("", "x"),
             MetadataPatch::new().tag("a b", "x"),
             MetadataPatch::new().tag("x".repeat(101), "x"),

@@ -85,6 +85,28 @@ async fn a_handle_ends_with_denied_when_the_grant_is_deleted_and_passes_new_vers
 }
 
 #[tokio::test]
+async fn writes_name_the_principal_that_acts_whatever_they_claim() {
+    let host = Host::new().await;
+    let long = format!("acme/{}/writer", "x".repeat(300));
+    for agent in ["acme/my-agent/researcher", long.as_str()] {
+        host.grant(&format!("agent:{}", agent.split('/').nth(1).unwrap()), "secrets:*").await;
+        let acting = host.agent(agent);
+        let claim = || MetadataPatch::new().updated_by("person:acme/ann");
+        acting.put_with("shared/key", "1", PutOptions::new().metadata(claim())).await.unwrap();
+        let put = acting.describe("shared/key").await.unwrap().metadata;
+        acting.annotate("shared/key", claim()).await.unwrap();
+        let annotated = acting.describe("shared/key").await.unwrap().metadata;
+        let id = format!("spiffe://hexr.cloud/agent/{agent}");
+        let name = if id.len() > 256 { format!("{}...", &id[..253]) } else { id };
+        for metadata in [put, annotated] {
+            let creator = metadata.created_by.as_deref();
+            assert_eq!(creator, Some("spiffe://hexr.cloud/agent/acme/my-agent/researcher"));
+            assert_eq!(metadata.updated_by.as_deref(), Some(name.as_str()));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_tenant_cannot_name_or_list_what_belongs_to_another() {
     let host = Host::new().await;
     for path in ["acme/a", "acme/b", "other/a", "acme-2/a"] {

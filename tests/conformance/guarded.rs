@@ -24,6 +24,8 @@ pub(crate) struct Guarded {
 const APPROVAL: &str = "needs an approval";
 
 impl Guarded {
+    pub(crate) const PRINCIPAL: &str = "spiffe://hexr.cloud/agent/acme/all";
+
     pub(crate) async fn new(host: &SecretsManager) -> Self {
         let tenant = TenantName::parse("acme").unwrap();
         let template = SpiffeTemplate::parse("spiffe://hexr.cloud/agent/{tenant}/{agent}").unwrap();
@@ -42,7 +44,7 @@ impl Guarded {
         grant("person:acme/ann", "approvals:decide").await.unwrap();
         let ann = Principal::Person(Person::new("acme", "ann").unwrap());
         let approver = access.act_as(ann).unwrap().rules();
-        let id = Principal::parse("spiffe://hexr.cloud/agent/acme/all").unwrap();
+        let id = Principal::parse(Self::PRINCIPAL).unwrap();
         let actor = access.act_as(id).unwrap();
         let agent = host.for_actor(actor.clone()).unwrap();
         Self { agent, actor, approver, access }

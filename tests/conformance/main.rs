@@ -77,7 +77,9 @@ impl Access {
             Self::Bare => Fixture::new(backend),
             Self::Cached => Fixture::new(Cached::new(with_cache(backend))),
             Self::Manager => Fixture::new(with_cache(backend)),
-            Self::Guarded => Fixture::new(Guarded::new(&with_cache(backend)).await),
+            Self::Guarded => {
+                Fixture::new(Guarded::new(&with_cache(backend)).await).acting_as(Guarded::PRINCIPAL)
+            }
         }
     }
 }

@@ -11,6 +11,9 @@ use strongroom_core::{
 use super::Guarded;
 use crate::Action;
 
+/// The end of a principal's name that is too long for metadata.
+const CUT: &str = "...";
+
 impl Guarded {
     /// Deletes or destroys a secret, and its rules before it: if this fails midway, no rule is left for a secret
     /// that is created there later.
@@ -29,6 +32,21 @@ impl Guarded {
         }
         // Those that were made meanwhile, or after an earlier deletion.
         self.delete_rules(path).await
+    }
+
+    /// Names the principal in a change of metadata, over any other name, if the store keeps metadata.
+    fn name_principal(&self, patch: MetadataPatch) -> MetadataPatch {
+        if !self.info.capabilities.has(Capability::Metadata) {
+            return patch;
+        }
+        let name = self.actor.principal();
+        if name.len() <= MetadataPatch::MAX_PRINCIPAL {
+            return patch.updated_by(name);
+        }
+        // Names are ASCII. The audit has this one whole.
+        let beginning: String =
+            name.chars().take(MetadataPatch::MAX_PRINCIPAL - CUT.len()).collect();
+        patch.updated_by(beginning + CUT)
     }
 
     /// Deletes the grants on exactly this path, and ends its requests and approvals.
@@ -75,8 +93,9 @@ impl Backend for Guarded {
         &self,
         path: &SecretPath,
         value: SecretValue,
-        options: PutOptions,
+        mut options: PutOptions,
     ) -> Result<Version> {
+        options.metadata = self.name_principal(options.metadata);
         let write = async {
             let full = self.full(path)?;
             let patch = Some(&options.metadata);
@@ -145,8 +164,9 @@ impl Backend for Guarded {
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
         let annotate = async {
             let full = self.full(path)?;
-            self.authorize_change(Action::Write, path, &full, Some(patch)).await?;
-            self.inner.annotate(&full, patch).await
+            let patch = self.name_principal(patch.clone());
+            self.authorize_change(Action::Write, path, &full, Some(&patch)).await?;
+            self.inner.annotate(&full, &patch).await
         };
         let result = annotate.await;
         self.context(result, Operation::Annotate, Some(path))

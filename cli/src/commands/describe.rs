@@ -66,7 +66,9 @@ fn lines<'a>(path: &SecretPath, found: &'a Description, now: SystemTime) -> Vec<
     for (name, text) in [
         ("description", metadata.description.clone()),
         ("created", metadata.created_at.map(time)),
+        ("created by", metadata.created_by.clone()),
         ("updated", metadata.updated_at.map(time)),
+        ("updated by", metadata.updated_by.clone()),
         ("expires", metadata.expires_at.map(time)),
         ("rotation interval", interval.map(|time| humantime::format_duration(time).to_string())),
     ] {

@@ -20,6 +20,7 @@ pub struct Fixture {
     prefix: SecretPath,
     kept: Vec<Box<dyn Any + Send + Sync>>,
     has_version_times: bool,
+    principal: Option<String>,
 }
 
 impl Fixture {
@@ -35,6 +36,7 @@ impl Fixture {
             prefix,
             kept: Vec::new(),
             has_version_times: true,
+            principal: None,
         }
     }
 
@@ -51,6 +53,19 @@ impl Fixture {
     pub fn without_version_times(mut self) -> Self {
         self.has_version_times = false;
         self
+    }
+
+    /// Expects `principal` in metadata, whoever a write names: the store knows who acts.
+    #[must_use]
+    pub fn acting_as(mut self, principal: &str) -> Self {
+        self.principal = Some(principal.to_owned());
+        self
+    }
+
+    /// The principal that metadata names after a write that names `named`.
+    #[must_use]
+    pub fn principal<'a>(&'a self, named: Option<&'a str>) -> Option<&'a str> {
+        self.principal.as_deref().or(named)
     }
 
     /// Keeps a value alive as long as the store, such as a temporary directory.

@@ -13,6 +13,8 @@ pub(in crate::conformance) const CASES: &[Case] = &[
     case!(metadata_of_a_plain_put_is_the_default, [Put, Metadata]),
     case!(every_kind_and_tier_is_kept, [Put, Metadata]),
     case!(put_keeps_what_it_does_not_mention, [Put, Metadata]),
+    case!(put_and_annotate_keep_who_made_them, [Put, Metadata]),
+    case!(a_new_secret_has_a_new_creator, [Put, Metadata, Delete]),
     case!(get_and_describe_agree, [Put, Metadata]),
     case!(get_of_an_old_version_has_the_secrets_metadata, [Put, Metadata, Versions]),
     case!(annotate_merges, [Put, Metadata]),
@@ -40,18 +42,63 @@ fn full() -> MetadataPatch {
         .rotation_interval(Duration::from_secs(90 * 86_400))
 }
 
-fn assert_full(metadata: &Metadata) {
-    let mut expected = Metadata::default();
-    full().apply(&mut expected).unwrap();
-    expected.created_at = metadata.created_at;
-    expected.updated_at = metadata.updated_at;
+fn assert_full(store: &Fixture, metadata: &Metadata) {
+    assert_metadata(store, metadata, full().for_new_secret().unwrap());
+}
+
+/// The metadata of a secret that no write has named a principal for.
+fn assert_metadata(store: &Fixture, metadata: &Metadata, mut expected: Metadata) {
+    (expected.created_at, expected.updated_at) = (metadata.created_at, metadata.updated_at);
+    expected.created_by = store.principal(None).map(str::to_owned);
+    expected.updated_by.clone_from(&expected.created_by);
     assert_eq!(metadata, &expected);
+}
+
+async fn assert_principals(store: &Fixture, created_by: Option<&str>, updated_by: Option<&str>) {
+    let principals = (store.principal(created_by), store.principal(updated_by));
+    let described = store.describe(KEY).await.metadata;
+    assert_eq!((described.created_by.as_deref(), described.updated_by.as_deref()), principals);
+    let read = store.get(KEY).await.unwrap();
+    let read = read.metadata();
+    assert_eq!((read.created_by.as_deref(), read.updated_by.as_deref()), principals);
+}
+
+const AGENT: &str = "spiffe://hexr.cloud/agent/acme/my-agent/researcher";
+const PERSON: &str = "person:acme/eve@example.com";
+
+async fn put_and_annotate_keep_who_made_them(store: &Fixture) {
+    let by = |principal: &str| MetadataPatch::new().updated_by(principal);
+    store.put_described(KEY, canary::text("-1"), by(AGENT).tag("team", "a")).await;
+    assert_principals(store, Some(AGENT), Some(AGENT)).await;
+    store.put_described(KEY, canary::text("-2"), by(PERSON)).await;
+    assert_principals(store, Some(AGENT), Some(PERSON)).await;
+    // They name nobody.
+    store.put(KEY, canary::text("-3")).await;
+    store.annotate(KEY, MetadataPatch::new().tier(Tier::Standard)).await;
+    assert_principals(store, Some(AGENT), Some(PERSON)).await;
+    store.annotate(KEY, by(AGENT).description("d")).await;
+    assert_principals(store, Some(AGENT), Some(AGENT)).await;
+    let tags = store.describe(KEY).await.metadata.tags;
+    assert_eq!(tags.into_iter().collect::<Vec<_>>(), [("team".to_owned(), "a".to_owned())]);
+}
+
+async fn a_new_secret_has_a_new_creator(store: &Fixture) {
+    let by = |principal: &str| MetadataPatch::new().updated_by(principal);
+    store.put_described(KEY, canary::text("-1"), by(AGENT)).await;
+    store.destroy(KEY).await;
+    store.put_described(KEY, canary::text("-2"), by(PERSON)).await;
+    assert_principals(store, Some(PERSON), Some(PERSON)).await;
+    store.destroy(KEY).await;
+    store.put(KEY, canary::text("-3")).await;
+    assert_principals(store, None, None).await;
+    store.annotate(KEY, by(PERSON)).await;
+    assert_principals(store, None, Some(PERSON)).await;
 }
 
 async fn put_sets_metadata_in_the_same_write(store: &Fixture) {
     store.put_described(KEY, canary::text(""), full()).await;
-    assert_full(&store.describe(KEY).await.metadata);
-    assert_full(store.get(KEY).await.unwrap().metadata());
+    assert_full(store, &store.describe(KEY).await.metadata);
+    assert_full(store, store.get(KEY).await.unwrap().metadata());
 }
 
 async fn metadata_of_a_plain_put_is_the_default(store: &Fixture) {
@@ -63,9 +110,7 @@ async fn metadata_of_a_plain_put_is_the_default(store: &Fixture) {
     let (created_at, updated_at) = (metadata.created_at, metadata.updated_at);
     assert!(created_at.is_some() && updated_at >= created_at, "{metadata:?}");
     assert_eq!(metadata.tier, Tier::Sensitive);
-    let mut expected = Metadata::default();
-    (expected.created_at, expected.updated_at) = (created_at, updated_at);
-    assert_eq!(metadata, expected);
+    assert_metadata(store, &metadata, Metadata::default());
 }
 
 async fn every_kind_and_tier_is_kept(store: &Fixture) {
@@ -82,7 +127,7 @@ async fn every_kind_and_tier_is_kept(store: &Fixture) {
 async fn put_keeps_what_it_does_not_mention(store: &Fixture) {
     store.put_described(KEY, canary::text("-1"), full()).await;
     store.put(KEY, canary::text("-2")).await;
-    assert_full(&store.describe(KEY).await.metadata);
+    assert_full(store, &store.describe(KEY).await.metadata);
     let patch = MetadataPatch::new().tag("team", "search").remove_tag("empty").tag("new", "1");
     store.put_described(KEY, canary::text("-3"), patch).await;
     let metadata = store.describe(KEY).await.metadata;
@@ -148,7 +193,7 @@ async fn annotate_changes_no_version(store: &Fixture) {
     store.annotate(KEY, MetadataPatch::new()).await;
     assert_eq!(store.versions(KEY).await, before);
     assert_eq!(expect_value(store.get(KEY).await, &canary::text("-2")).version(), &version);
-    assert_full(&store.describe(KEY).await.metadata);
+    assert_full(store, &store.describe(KEY).await.metadata);
 }
 
 async fn annotate_of_nothing_is_not_found(store: &Fixture) {
@@ -212,12 +257,12 @@ async fn rollback_keeps_metadata(store: &Fixture) {
     let first = store.put(KEY, canary::text("-1")).await;
     store.put_described(KEY, canary::text("-2"), full()).await;
     store.rollback(KEY, &first).await;
-    assert_full(&store.describe(KEY).await.metadata);
+    assert_full(store, &store.describe(KEY).await.metadata);
 }
 
 async fn undelete_keeps_metadata(store: &Fixture) {
     store.put_described(KEY, canary::text(""), full()).await;
     store.delete(KEY).await;
     store.undelete(KEY).await;
-    assert_full(&store.describe(KEY).await.metadata);
+    assert_full(store, &store.describe(KEY).await.metadata);
 }
