@@ -19,6 +19,7 @@ use crate::config::{AuditMode, MAX_QUEUED};
 use crate::identity::Identity;
 use crate::job::{self, Job};
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
+use crate::log::checkpoint_file::read_all;
 use crate::log::keys::Keys;
 use crate::log::sqlite::SqliteLog;
 use crate::log::verify::{Verification, verify};
@@ -156,12 +157,16 @@ impl Access {
         Ok(Rules::of_administrator(Arc::clone(&self.0), name, tenant))
     }
 
-    /// Walks the whole audit log, and checks it against checkpoints that were kept elsewhere: without one, nothing
+    /// Walks the whole audit log, and checks it against checkpoints that were kept elsewhere, and those of the
+    /// file of [`AccessConfig::checkpoints`]: without one, nothing
     /// tells that its end was cut off, or that it is an older copy of itself.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`], which names the first record that is wrong and in which way.
-    pub async fn verify_audit(&self, checkpoints: Vec<SignedCheckpoint>) -> Result<Verification> {
+    pub async fn verify_audit(
+        &self,
+        mut checkpoints: Vec<SignedCheckpoint>,
+    ) -> Result<Verification> {
         let Some((path, _)) = &self.0.config.file else {
             return self.0.ask(|reply| Job::Verify(checkpoints, reply)).await;
         };
@@ -169,11 +174,17 @@ impl Access {
         // stops nothing.
         self.0.ask(Job::Flush).await?;
         let (path, keys) = (path.clone(), Arc::clone(&self.0.keys));
+        let kept = self.0.config.checkpoints.clone();
         let (reply, result) = oneshot::channel();
         spawn_thread("strongroom-verify", move || {
-            let log = SqliteLog::open(&path, false);
+            let run = move || {
+                if let Some((file, _)) = kept {
+                    checkpoints.extend(read_all(&file)?);
+                }
+                verify(&mut SqliteLog::open(&path, false)?, &keys, &checkpoints)
+            };
             // Fails if the caller dropped the future.
-            let _ = reply.send(log.and_then(|mut log| verify(&mut log, &keys, &checkpoints)));
+            let _ = reply.send(run());
         })?;
         result.await.map_err(|_| thread_ended_error())?
     }

@@ -5,6 +5,8 @@
 //! the new rows and evaluates again. So a change of rules and its record are one row, nothing is decided against
 //! rules that have changed, and many jobs share one sync to disk.
 
+mod checkpoints;
+mod expire;
 mod follow;
 pub(crate) mod prune;
 mod write;
@@ -21,6 +23,7 @@ use crate::event::Draft;
 use crate::job::{Access, Job};
 use crate::log::chain::Chain;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey, sign_checkpoint};
+use crate::log::checkpoint_file::CheckpointFile;
 use crate::log::keys::Keys;
 use crate::log::verify::verify;
 use crate::log::{LogId, LogStore, Tail, rules};
@@ -61,6 +64,7 @@ pub(crate) struct Appender {
     retry_at: Option<Instant>,
     /// Whether the last look at the log failed.
     follow_fails: bool,
+    checkpoint_file: Option<CheckpointFile>,
 }
 
 impl Appender {
@@ -88,6 +92,7 @@ impl Appender {
             queued_since: None,
             retry_at: None,
             follow_fails: false,
+            checkpoint_file: None,
         };
         follow::fold(&mut appender.state, &rows)?;
         appender.note_last_time()?;
@@ -98,6 +103,7 @@ impl Appender {
     /// Runs until the queue is closed or a job says so.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         let mut next_follow = Instant::now() + FOLLOW_INTERVAL;
+        let mut next_expiry = Instant::now() + expire::INTERVAL;
         loop {
             let now = Instant::now();
             let wake_at = self.flush_at().map_or(next_follow, |at| at.min(next_follow));
@@ -113,6 +119,11 @@ impl Appender {
             if Instant::now() >= next_follow {
                 self.follow();
                 next_follow = Instant::now() + FOLLOW_INTERVAL;
+                self.write_checkpoint_if_due();
+            }
+            if Instant::now() >= next_expiry {
+                self.record_expired();
+                next_expiry = Instant::now() + expire::INTERVAL;
             }
             if self.flush_at().is_some_and(|at| at <= Instant::now()) {
                 self.flush();
@@ -121,6 +132,7 @@ impl Appender {
         // The last chance, also shortly after a failure.
         self.retry_at = None;
         self.flush();
+        self.write_last_checkpoint();
     }
 
     /// When what is queued is to be written.

@@ -72,6 +72,13 @@ pub enum ApprovalEvent {
         /// When.
         at: i64,
     },
+    /// The time of the request or of its approval is over. It ends by the clock alone; this event tells people.
+    Expired {
+        /// The request.
+        id: ApprovalId,
+        /// When it was noticed.
+        at: i64,
+    },
 }
 
 impl ApprovalEvent {
@@ -83,7 +90,8 @@ impl ApprovalEvent {
             Self::Approved { id, .. }
             | Self::Denied { id, .. }
             | Self::Withdrawn { id, .. }
-            | Self::Used { id, .. } => *id,
+            | Self::Used { id, .. }
+            | Self::Expired { id, .. } => *id,
         }
     }
 
@@ -95,7 +103,8 @@ impl ApprovalEvent {
             Self::Approved { at, .. }
             | Self::Denied { at, .. }
             | Self::Withdrawn { at, .. }
-            | Self::Used { at, .. } => *at,
+            | Self::Used { at, .. }
+            | Self::Expired { at, .. } => *at,
         }
     }
 }
@@ -134,6 +143,8 @@ pub enum ApprovalCommand {
         /// The version that the access names; `None` for the active one.
         version: Option<String>,
     },
+    /// Note that its time is over.
+    Expire,
 }
 
 /// Why a command is refused. Nothing changes.
@@ -154,6 +165,8 @@ pub enum Refusal {
     OtherVersion,
     /// Not enough people have approved yet.
     NotApproved,
+    /// Its time is not over yet.
+    NotExpired,
     /// The reason of a denial is empty, too long, or contains control characters.
     InvalidReason,
 }
@@ -190,6 +203,7 @@ impl Refusal {
             Self::OtherRequest => "the approval is for another action or path",
             Self::OtherVersion => "the approval is for another version",
             Self::NotApproved => "not enough people have approved the request",
+            Self::NotExpired => "the time of the approval request is not over",
             Self::InvalidReason => "the reason must have 1 to 512 bytes and no control characters",
         }
     }
@@ -203,6 +217,7 @@ impl Refusal {
             Self::OtherRequest => "make an approval request for exactly this action and path",
             Self::OtherVersion => "make an approval request for exactly this version",
             Self::NotApproved => "wait for the approvals, then try again",
+            Self::NotExpired => "wait, or withdraw it",
             Self::InvalidReason => "give a short reason in plain text",
         }
     }

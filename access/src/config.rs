@@ -10,7 +10,9 @@ use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, SettingNames};
 
 use crate::appender::BatchLimits;
-use crate::settings::{AUDIT_DELAY, KEY_FILE, MAX_AGE, PATH, SETTINGS};
+use crate::settings::{
+    AUDIT_DELAY, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, PATH, SETTINGS,
+};
 use crate::{SpiffeTemplate, TenantName, Tiers};
 
 /// When a record of a read is written.
@@ -78,6 +80,8 @@ pub struct AccessConfig {
     pub(crate) audit_mode: AuditMode,
     pub(crate) audit_failure: AuditFailure,
     pub(crate) max_age: Duration,
+    pub(crate) checkpoints: Option<(PathBuf, Duration)>,
+    pub(crate) creates: bool,
     pub(crate) single_tenant: Option<TenantName>,
     pub(crate) names: SettingNames,
 }
@@ -105,6 +109,8 @@ impl AccessConfig {
             audit_mode: AuditMode::default(),
             audit_failure: AuditFailure::default(),
             max_age: DEFAULT_MAX_AGE,
+            checkpoints: None,
+            creates: true,
             single_tenant: None,
             names: SettingNames::of_fields(SETTINGS),
         }
@@ -145,6 +151,26 @@ impl AccessConfig {
         self
     }
 
+    /// Appends a signed checkpoint to a file at each `interval` in which records were added, and at the end. Ship the
+    /// file to a place that cannot be changed by those who can write the log; best, it is there already.
+    ///
+    /// The file is created if it does not exist, and is not secret. Opening the log checks it against the newest
+    /// checkpoint of the file, and [`Access::verify_audit`](crate::Access::verify_audit) against all. A file
+    /// that cannot be written stops nothing: an error is logged, and the next attempt is 10 seconds later.
+    #[must_use]
+    pub fn checkpoints(mut self, file: impl Into<PathBuf>, interval: Duration) -> Self {
+        self.checkpoints = Some((file.into(), interval));
+        self
+    }
+
+    /// Whether the files are created if they do not exist: yes, unless it is set. Without it, opening fails with
+    /// [`NotFound`](strongroom_core::ErrorKind::NotFound).
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.creates = create;
+        self
+    }
+
     /// Uses the whole store for one tenant: its paths are the paths of the store. Other tenants have no
     /// secrets. Without it, the root of a tenant is the path with its name.
     #[must_use]
@@ -163,12 +189,22 @@ impl AccessConfig {
                 problems.collect(FilePath::new(file).check_new(KEY_FILE));
             }
         }
+        if let Some((file, _)) = &self.checkpoints {
+            problems.collect(FilePath::new(file).check_new(CHECKPOINT_FILE));
+            if self.file.is_none() {
+                problems.add(format!("`{CHECKPOINT_FILE}` needs rules in a file"));
+            }
+        }
         problems.into_result()
     }
 
     fn check_times(&self, problems: &mut Problems) {
         if self.max_age < Duration::from_secs(1) {
             problems.add(format!("`{MAX_AGE}` is under 1 second; choose a longer time"));
+        }
+        if self.checkpoints.as_ref().is_some_and(|(_, interval)| interval.as_secs() == 0) {
+            problems
+                .add(format!("`{CHECKPOINT_INTERVAL}` is under 1 second; choose a longer time"));
         }
         if let AuditMode::Batched(delay) = self.audit_mode
             && !(Duration::from_millis(1)..=Duration::from_secs(10)).contains(&delay)
@@ -205,6 +241,11 @@ impl fmt::Debug for AccessConfig {
             .field("audit_mode", &self.audit_mode)
             .field("audit_failure", &self.audit_failure)
             .field("max_age", &self.max_age)
+            .field(
+                "checkpoints",
+                &self.checkpoints.as_ref().map(|(file, interval)| (FilePath::new(file), interval)),
+            )
+            .field("create", &self.creates)
             .field("single_tenant", &self.single_tenant)
             .finish_non_exhaustive()
     }

@@ -120,6 +120,7 @@ impl Event {
                 ApprovalEvent::Denied { .. } => "approval.denied",
                 ApprovalEvent::Withdrawn { .. } => "approval.withdrawn",
                 ApprovalEvent::Used { .. } => "approval.used",
+                ApprovalEvent::Expired { .. } => "approval.expired",
             },
             Self::RulesCarried(_) => "rules.carried",
             Self::AuditPruned { .. } => "audit.pruned",

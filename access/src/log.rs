@@ -6,6 +6,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod checkpoint;
+pub(crate) mod checkpoint_file;
 mod error;
 pub(crate) mod keys;
 pub(crate) mod memory;

@@ -35,6 +35,10 @@ pub(crate) fn open_appender(
     let (store, root): (Box<dyn LogStore>, KeyBytes) = match &config.file {
         None => (Box::new(MemoryLog::new()?), random_key()?),
         Some((path, key)) => {
+            if !config.creates {
+                // Before the key: without a log, a missing key file is no problem of its own.
+                SqliteLog::open(path, false)?;
+            }
             let root = match key {
                 KeySource::Key(text) => parse_key(text)?,
                 KeySource::File(file) => key_from_file(file, path)?,
@@ -44,13 +48,16 @@ pub(crate) fn open_appender(
         }
     };
     let keys = Arc::new(Keys::new(&root));
-    let appender = Appender::open(
+    let mut appender = Appender::open(
         store,
         Arc::clone(&keys),
         Arc::clone(published),
         config.max_age,
         config.batch_limits(),
     )?;
+    if let Some((file, interval)) = &config.checkpoints {
+        appender.write_checkpoints_to(file, *interval)?;
+    }
     Ok((appender, keys))
 }
 

@@ -32,6 +32,13 @@ setting_table! {
         AUDIT_FAILURE = Setting::text("SECRETS_ACCESS_AUDIT_FAILURE", "AccessConfig::audit_failure")
             .meaning("what reads do while they cannot be recorded: `stop` or `continue`")
             .default_value("stop");
+        CHECKPOINT_FILE = Setting::file("SECRETS_ACCESS_CHECKPOINT_FILE", "AccessConfig::checkpoints").meaning(
+            "a file to which signed checkpoints of the audit are appended, to be shipped elsewhere; opening checks the \
+             audit against the newest",
+        );
+        CHECKPOINT_INTERVAL = Setting::duration("SECRETS_ACCESS_CHECKPOINT_INTERVAL", "AccessConfig::checkpoints")
+            .meaning("how often a checkpoint is written while records are added; at least 1 s")
+            .default_value("1h");
         MAX_AGE = Setting::duration("SECRETS_ACCESS_MAX_AGE", "AccessConfig::max_age")
             .meaning("how long rules may be used while the log cannot be read; at least 1 s")
             .default_value("5s");

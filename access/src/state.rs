@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::approval::{Approval, ApprovalEvent};
+use crate::approval::{Approval, ApprovalCommand, ApprovalEvent};
 use crate::event::{CarriedRules, Event};
 use crate::grant::{Grant, Token};
 use crate::token::TokenHash;
 use crate::{ApprovalId, GrantId, Subject, TenantName, TokenId};
+
+/// How long an approval that has ended is kept, in milliseconds, so that its requester learns of it: a day. It stays in
+/// the log.
+const KEPT_AFTER_END: i64 = 86_400_000;
 
 /// The rules of all tenants.
 #[derive(Clone, Debug, Default)]
@@ -109,21 +113,19 @@ impl State {
 }
 
 impl TenantRules {
+    /// The events for requests and approvals whose time is over, each with its approval.
+    pub(crate) fn expired(&self, now: i64) -> impl Iterator<Item = (&Approval, ApprovalEvent)> {
+        let expire = move |approval: &Approval| approval.propose(&ApprovalCommand::Expire, now);
+        self.approvals.values().filter_map(move |it| Some((&**it, expire(it).ok()?)))
+    }
+
     fn apply(&mut self, change: &Change<'_>) {
         match change.event {
             Event::GrantCreated(grant) => self.insert_grant(grant.clone()),
             Event::GrantDeleted { id } => self.remove(Vec::new(), vec![*id]),
             Event::TokenIssued(token) => self.insert_token(token.to_token()),
             Event::TokenRevoked { id } => self.remove(vec![*id], Vec::new()),
-            Event::Approval(ApprovalEvent::Requested(request)) => {
-                let approval = Approval::new((**request).clone());
-                self.approvals.insert(request.id, Arc::new(approval));
-            }
-            Event::Approval(event) => {
-                if let Some(approval) = self.approvals.get_mut(&event.id()) {
-                    Arc::make_mut(approval).apply(event);
-                }
-            }
+            Event::Approval(event) => self.apply_approval(event),
             Event::Accessed { counts: true, .. } => {
                 if let Some(token) = change.token {
                     *self.uses.entry(token).or_default() += 1;
@@ -135,6 +137,17 @@ impl TenantRules {
             | Event::AuditPruned { .. }
             | Event::AuditRead { .. } => {}
         }
+    }
+
+    fn apply_approval(&mut self, event: &ApprovalEvent) {
+        if let ApprovalEvent::Requested(request) = event {
+            let approval = Approval::new((**request).clone());
+            self.approvals.insert(request.id, Arc::new(approval));
+        } else if let Some(approval) = self.approvals.get_mut(&event.id()) {
+            Arc::make_mut(approval).apply(event);
+        }
+        let oldest = event.at().saturating_sub(KEPT_AFTER_END);
+        self.approvals.retain(|_, it| it.ended_at().is_none_or(|at| at > oldest));
     }
 
     fn insert_grant(&mut self, grant: Grant) {
@@ -237,5 +250,54 @@ impl TenantRules {
     pub(crate) fn living_grant(&self, id: GrantId, now: i64) -> Option<&Arc<Grant>> {
         let grant = self.grants.get(&id).filter(|grant| grant.applies_at(now))?;
         self.is_maker_living(grant.created_with, now).then_some(grant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::num::NonZeroU8;
+
+    use super::*;
+    use crate::approval::{ApprovalRequest, ApprovalTerms, ApprovalUse, VersionPolicy};
+
+    fn request(id: u8, at: i64) -> ApprovalEvent {
+        let terms = ApprovalTerms {
+            tenant: "acme".into(),
+            requester: "person:acme/eve".into(),
+            excluded: BTreeSet::new(),
+            action: "read".into(),
+            path: "key".into(),
+            version: VersionPolicy::Active,
+            purpose: "a test".into(),
+            reason: "a test".into(),
+            quorum: NonZeroU8::MIN,
+            usage: ApprovalUse::Once,
+            expires_at: at + 1_000,
+        };
+        ApprovalEvent::Requested(Box::new(
+            ApprovalRequest::new(ApprovalId([id; 16]), terms, at).unwrap(),
+        ))
+    }
+
+    #[test]
+    fn an_approval_is_forgotten_a_day_after_an_event_has_ended_it() {
+        let tenant = TenantName::parse("acme").unwrap();
+        let (mut state, mut seq) = (State::default(), 0);
+        let mut apply = |event: ApprovalEvent| {
+            seq += 1;
+            let event = Event::Approval(event);
+            state.apply(&Change { seq, tenant: Some(&tenant), token: None, event: &event });
+            let mut left: Vec<_> =
+                state.tenant(&tenant).unwrap().approvals.keys().map(|id| id.0[0]).collect();
+            left.sort_unstable();
+            left
+        };
+        apply(request(1, 0));
+        apply(request(2, 0));
+        apply(ApprovalEvent::Expired { id: ApprovalId([1; 16]), at: 1_000 });
+        assert_eq!(apply(request(3, KEPT_AFTER_END + 999)), [1, 2, 3]);
+        // The second has expired as well, but nobody has noted it.
+        assert_eq!(apply(request(4, KEPT_AFTER_END + 1_000)), [2, 3, 4]);
     }
 }

@@ -1,6 +1,7 @@
 //! The commands: each is a file of its own.
 
 mod annotate;
+mod audit;
 mod check;
 mod complete;
 mod completions;
@@ -86,6 +87,7 @@ commands! {
     Export in export,
     Copy in copy,
     Migrate in migrate,
+    Audit in audit,
     Check in check,
     Health in health,
     Doctor in doctor,

@@ -44,15 +44,7 @@ impl Appender {
             drafts.push(to_draft(Event::AuditPruned { before: first_kept }));
             let after = self.tail.0;
             if self.append(&mut drafts, now, Some(first_kept))? {
-                for (draft, seq) in drafts.iter().zip(after.saturating_add(1)..) {
-                    self.state.apply(&crate::state::Change {
-                        seq,
-                        tenant: None,
-                        token: None,
-                        event: &draft.event,
-                    });
-                }
-                self.publish();
+                self.fold_own(after, &drafts);
                 return Ok(removed);
             }
         }

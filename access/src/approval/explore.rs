@@ -59,7 +59,8 @@ fn commands(index: usize) -> impl Iterator<Item = (usize, ApprovalCommand)> {
         path: path.into(),
         version: None,
     });
-    let all = approvers.into_iter().chain([deny]).chain(withdraw).chain(uses);
+    let others = [deny, ApprovalCommand::Expire];
+    let all = approvers.into_iter().chain(others).chain(withdraw).chain(uses);
     all.map(move |command| (index, command))
 }
 
@@ -176,7 +177,8 @@ fn keeps_rules(request: &ApprovalRequest, log: &[Arc<Row>]) -> bool {
         let Some(event) = row.event.as_ref().filter(|event| event.id() == request.id) else {
             continue;
         };
-        if has_ended || now >= expires_at {
+        let is_late = now >= expires_at;
+        if has_ended || is_late != matches!(event, ApprovalEvent::Expired { .. }) {
             return false;
         }
         match event {
@@ -191,7 +193,9 @@ fn keeps_rules(request: &ApprovalRequest, log: &[Arc<Row>]) -> bool {
                     decided_at = Some(now);
                 }
             }
-            ApprovalEvent::Denied { .. } | ApprovalEvent::Withdrawn { .. } => has_ended = true,
+            ApprovalEvent::Denied { .. }
+            | ApprovalEvent::Withdrawn { .. }
+            | ApprovalEvent::Expired { .. } => has_ended = true,
             ApprovalEvent::Used { .. } => {
                 if decided_at.is_none() {
                     return false;

@@ -52,6 +52,11 @@ pub enum ApprovalState {
         /// When.
         at: i64,
     },
+    /// Its time was over, and that was noted.
+    Expired {
+        /// When it was noted.
+        at: i64,
+    },
 }
 
 /// The status of an approval as of a time.
@@ -97,12 +102,20 @@ impl Approval {
             ApprovalState::Denied { .. } => ApprovalStatus::Denied,
             ApprovalState::Withdrawn => ApprovalStatus::Withdrawn,
             ApprovalState::Used { .. } => ApprovalStatus::Used,
+            ApprovalState::Expired { .. } => ApprovalStatus::Expired,
             ApprovalState::Open { .. } | ApprovalState::Approved { .. } if is_expired => {
                 ApprovalStatus::Expired
             }
             ApprovalState::Open { .. } => ApprovalStatus::Open,
             ApprovalState::Approved { .. } => ApprovalStatus::Approved,
         }
+    }
+
+    /// When it ended, in milliseconds since 1970; `None` while no event has ended it, also if its time is over.
+    pub(crate) fn ended_at(&self) -> Option<i64> {
+        let is_ended =
+            !matches!(self.state, ApprovalState::Open { .. } | ApprovalState::Approved { .. });
+        is_ended.then_some(self.newest)
     }
 
     /// When the request or its approval expires if nothing ends it before: milliseconds since 1970.
@@ -152,6 +165,11 @@ impl Approval {
                 self.check_open(at)?;
                 Ok(ApprovalEvent::Withdrawn { id, by: by.clone(), at })
             }
+            ApprovalCommand::Expire => match (self.status(at), self.ended_at()) {
+                (ApprovalStatus::Expired, None) => Ok(ApprovalEvent::Expired { id, at }),
+                (ended, _) if ended.is_ended() => Err(Refusal::Ended(ended)),
+                _ => Err(Refusal::NotExpired),
+            },
             ApprovalCommand::Use { by, action, path, version } => {
                 self.check_requester(by)?;
                 if *action != self.request.action || *path != self.request.path {
@@ -182,9 +200,16 @@ impl Approval {
             return;
         }
         let at = event.at().max(self.newest);
-        let is_ended = self.status(at).is_ended();
+        let status = self.status(at);
+        let is_noted = self.ended_at().is_some();
         self.newest = at;
-        if is_ended {
+        if status == ApprovalStatus::Expired
+            && !is_noted
+            && matches!(event, ApprovalEvent::Expired { .. })
+        {
+            self.state = ApprovalState::Expired { at };
+        }
+        if status.is_ended() {
             return;
         }
         match (event, &mut self.state) {

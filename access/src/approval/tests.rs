@@ -372,3 +372,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_end_of_its_time_is_noted_once_and_changes_no_answer() {
+    for mut approval in [make(terms()), approve_all(terms()), approve_all(usable_for(3_000))] {
+        let ends_at = approval.ends_at();
+        let early = approval.propose(&ApprovalCommand::Expire, ends_at - 1);
+        assert_eq!(early.unwrap_err(), Refusal::NotExpired);
+        // An event that nobody may append changes nothing.
+        let before = approval.clone();
+        approval.apply(&ApprovalEvent::Expired { id: approval.request.id, at: MADE + 1 });
+        assert_eq!(approval.state, before.state);
+        run(&mut approval, &ApprovalCommand::Expire, ends_at).unwrap();
+        assert_eq!(approval.ended_at(), Some(ends_at));
+        for command in [ApprovalCommand::Expire, approve("person:acme/dave"), deny(), use_it()] {
+            let refusal = approval.propose(&command, ends_at).unwrap_err();
+            assert_eq!(refusal, Refusal::Ended(ApprovalStatus::Expired), "{command:?}");
+        }
+    }
+    for end in [deny(), withdraw()] {
+        let mut approval = make(terms());
+        run(&mut approval, &end, MADE + 1).unwrap();
+        assert!(approval.propose(&ApprovalCommand::Expire, EXPIRES).is_err(), "{end:?}");
+    }
+}

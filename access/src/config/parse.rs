@@ -8,12 +8,15 @@ use strongroom_core::{Problems, Result, Setting, Settings};
 use super::{AccessConfig, AuditFailure, AuditMode, KeySource};
 use crate::open;
 use crate::settings::{
-    AUDIT, AUDIT_DELAY, AUDIT_FAILURE, KEY, KEY_FILE, MAX_AGE, PATH, SETTINGS, TEMPLATES, TENANT,
+    AUDIT, AUDIT_DELAY, AUDIT_FAILURE, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY, KEY_FILE,
+    MAX_AGE, PATH, SETTINGS, TEMPLATES, TENANT,
 };
 use crate::{SpiffeTemplate, TenantName};
 
 /// How long records of reads wait for their batch, unless it is set.
 const DELAY: Duration = Duration::from_millis(100);
+/// How often a checkpoint is written, unless it is set.
+const INTERVAL: Duration = Duration::from_secs(3_600);
 
 impl AccessConfig {
     /// Builds a configuration from those of [`SETTINGS`] that are set in the environment.
@@ -59,6 +62,7 @@ impl AccessConfig {
                 &mut problems,
             )
             .unwrap_or_default(),
+            checkpoints: checkpoints(settings, &mut problems),
             max_age: settings.duration(&MAX_AGE, &mut problems).unwrap_or(defaults.max_age),
             names: settings.names(SETTINGS),
             ..defaults
@@ -139,6 +143,19 @@ fn audit_mode(settings: &Settings, problems: &mut Problems) -> Option<AuditMode>
     mode
 }
 
+fn checkpoints(settings: &Settings, problems: &mut Problems) -> Option<(PathBuf, Duration)> {
+    let interval = settings.duration(&CHECKPOINT_INTERVAL, problems);
+    match settings.expose_value(&CHECKPOINT_FILE) {
+        Some(file) => Some((file.into(), interval.unwrap_or(INTERVAL))),
+        None => {
+            if interval.is_some() {
+                problems.add(format!("`{CHECKPOINT_INTERVAL}` needs `{CHECKPOINT_FILE}`"));
+            }
+            None
+        }
+    }
+}
+
 /// A setting that is one of several words.
 fn choice<T: Copy, const N: usize>(
     settings: &Settings,
@@ -202,6 +219,8 @@ mod tests {
             (AUDIT_DELAY, "250ms"),
             (AUDIT_FAILURE, "continue"),
             (MAX_AGE, "30"),
+            (CHECKPOINT_FILE, "/data/checkpoints"),
+            (CHECKPOINT_INTERVAL, "10m"),
         ])
         .unwrap();
         assert!(matches!(&config.file, Some((path, KeySource::File(key)))
@@ -211,8 +230,12 @@ mod tests {
         assert_eq!(config.audit_mode, AuditMode::Batched(Duration::from_millis(250)));
         assert_eq!(config.audit_failure, AuditFailure::ContinueReads);
         assert_eq!(config.max_age, Duration::from_secs(30));
+        assert_eq!(
+            config.checkpoints,
+            Some(("/data/checkpoints".into(), Duration::from_secs(600)))
+        );
         assert!(matches!(parse(&BASE).unwrap().file, Some((_, KeySource::Key(_)))));
-        assert_eq!(SETTINGS.len(), 9, "a setting is missing above");
+        assert_eq!(SETTINGS.len(), 11, "a setting is missing above");
     }
 
     #[test]
@@ -223,6 +246,7 @@ mod tests {
             (AUDIT_FAILURE, "stop", config.audit_failure == AuditFailure::StopReads),
             (MAX_AGE, "5s", config.max_age == Duration::from_secs(5)),
             (AUDIT_DELAY, "100ms", DELAY == Duration::from_millis(100)),
+            (CHECKPOINT_INTERVAL, "1h", INTERVAL == Duration::from_secs(3_600)),
         ];
         for (setting, default, is_default) in shown {
             assert_eq!(setting.default_text(), default);
@@ -248,6 +272,7 @@ mod tests {
             (AUDIT_DELAY, CANARY, "`SECRETS_ACCESS_AUDIT_DELAY` is not a duration"),
             (AUDIT_FAILURE, CANARY, "`SECRETS_ACCESS_AUDIT_FAILURE` is none of `stop`, `continue`"),
             (MAX_AGE, "999ms", "`SECRETS_ACCESS_MAX_AGE` is under 1 second"),
+            (CHECKPOINT_INTERVAL, "1h", "`SECRETS_ACCESS_CHECKPOINT_INTERVAL` needs `SECRETS_"),
             (
                 KEY_FILE,
                 CANARY,

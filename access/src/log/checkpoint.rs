@@ -105,6 +105,28 @@ impl SignedCheckpoint {
         Ok(Self { text: text.to_owned(), claim })
     }
 
+    /// Parses checkpoints that were written one after the other.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if a part of the text is not a checkpoint as it was signed.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>> {
+        let mut checkpoints = Vec::new();
+        let mut rest = text.trim_start_matches('\n');
+        while !rest.is_empty() {
+            // No line within a checkpoint begins like its first one.
+            let end = rest.find(&format!("\n{ORIGIN}")).map_or(rest.len(), |line| line + 1);
+            let (one, others) = rest.split_at_checked(end).unwrap_or((rest, ""));
+            checkpoints.push(Self::parse(&format!("{}\n", one.trim_end_matches('\n')))?);
+            rest = others;
+        }
+        Ok(checkpoints)
+    }
+
+    /// Where the first whole checkpoint begins in a part of such a text.
+    pub(super) fn find_first(part: &str) -> Option<usize> {
+        part.find(&format!("\n{ORIGIN}")).map(|line| line + 1)
+    }
+
     /// The text, which [`parse`](Self::parse) accepts.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -309,6 +331,26 @@ mod tests {
             let outcome = SignedCheckpoint::parse(&shorter).and_then(|one| one.verify(&key));
             assert!(outcome.is_err(), "without byte {index}");
         }
+    }
+
+    #[test]
+    fn checkpoints_one_after_the_other_are_told_apart() {
+        let keys = Keys::new(&[1; 32]);
+        let texts = [1, 2, 3].map(|seq| sign_checkpoint(&keys, &LOG, seq, &[7; 32], time()));
+        for between in ["", "\n", "\n\n"] {
+            let file = texts.join(between);
+            let parsed = SignedCheckpoint::parse_all(&file).unwrap();
+            let texts_again: Vec<_> = parsed.iter().map(ToString::to_string).collect();
+            assert_eq!(texts_again, texts, "{between:?}");
+            let cut = file.get(5..).unwrap();
+            assert!(SignedCheckpoint::parse_all(cut).is_err());
+            let begin = SignedCheckpoint::find_first(cut).unwrap();
+            assert_eq!(SignedCheckpoint::parse_all(&cut[begin..]).unwrap(), parsed[1..]);
+            for wrong in [format!("x\n{file}"), format!("{file}x"), file.replace("\n2\n", "\n\n")] {
+                assert!(SignedCheckpoint::parse_all(&wrong).is_err(), "{wrong}");
+            }
+        }
+        assert!(SignedCheckpoint::parse_all("").unwrap().is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use strongroom_access::{
-    ApprovalStatus, Guarded, NewApproval, NewToken, PendingApproval, Person, Principal,
+    ApprovalStatus, AuditQuery, Guarded, NewApproval, NewToken, PendingApproval, Person, Principal,
     VersionPolicy,
 };
 use strongroom_core::{Backend as _, ErrorKind, PutOptions, Tier, Version, VersionSelector};
@@ -266,4 +266,35 @@ async fn waiting_can_be_dropped_and_ends_when_the_rules_are_closed() {
     host.access.close().await;
     let ended = tokio::time::timeout(crate::support::PATIENCE, waiting).await.unwrap();
     assert_eq!(ended.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn an_expiry_is_recorded_once_by_several_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::open(in_file(folder.path())).await;
+    let others =
+        [host.again(in_file(folder.path())).await, host.again(in_file(folder.path())).await];
+    host.grant("agent:bot", &["secrets:read"]).await;
+    let rules = host.actor("acme/bot/worker").rules();
+    let soon = Duration::from_millis(1_500);
+    let pending = rules.request_approval(request("wallet/key").open_for(soon)).await.unwrap();
+    assert_eq!(pending.wait().await.unwrap_err().kind(), ErrorKind::Denied);
+    let started = std::time::Instant::now();
+    while host.count("approval.expired").await == 0 {
+        assert!(started.elapsed() < crate::support::PATIENCE, "no record");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Each process looks for it once a second.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    for process in [&host].into_iter().chain(&others) {
+        let records =
+            process.access.audit(AuditQuery::new().event("approval.expired")).await.unwrap();
+        let [record] = records.as_slice() else { panic!("{records:?}") };
+        assert_eq!(record.path.as_deref(), Some("wallet/key"));
+        assert_eq!(record.principal, "spiffe://hexr.cloud/agent/acme/bot/worker");
+    }
+    host.verify().await;
+    for process in [&host].into_iter().chain(&others) {
+        process.access.close().await;
+    }
 }

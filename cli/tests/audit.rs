@@ -1,0 +1,106 @@
+//! `audit`: on the audit of access rules that a service wrote.
+
+#![expect(clippy::unwrap_used, reason = "test code reports a failure with a panic")]
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use strongroom::access::{Access, AccessConfig, NewGrant, Scope, Subject, TenantName};
+use support::Store;
+
+/// The command with the settings of an audit in its folder.
+fn store() -> Store {
+    let store = Store::none();
+    let (path, key) = (store.file("access.db"), store.file("access.key"));
+    store.with("SECRETS_ACCESS_PATH", path).with("SECRETS_ACCESS_KEY_FILE", key)
+}
+
+/// A service adds grants for these agents.
+async fn grant(store: &Store, agents: &[&str]) {
+    let config = AccessConfig::new(store.file("access.db"), store.file("access.key"));
+    let access = Access::open(config).await.unwrap();
+    let rules = access.administrator("ann", &TenantName::parse("acme").unwrap()).unwrap();
+    for agent in agents {
+        let subject = Subject::parse(&format!("agent:{agent}")).unwrap();
+        let scope = Scope::parse("secrets:read:payments/*").unwrap();
+        rules.create_grant(NewGrant::new(subject, [scope], "a test")).await.unwrap();
+    }
+    access.close().await;
+}
+
+#[tokio::test]
+async fn an_audit_is_verified_with_checkpoints_that_were_kept_elsewhere() {
+    let store = store();
+    grant(&store, &["a", "b"]).await;
+    let verify = ["audit", "verify", "--format", "text"];
+    let ended = store.run(&verify).succeeds();
+    assert_eq!(ended.text(), "the audit is authentic: records 1 to 2\n");
+    assert!(ended.errors.contains("no checkpoint was checked"), "{}", ended.errors);
+
+    let earlier = fs::read(store.file("access.db")).unwrap();
+    let mut kept = Vec::new();
+    for agent in ["c", "d"] {
+        grant(&store, &[agent]).await;
+        let signed = store.run(&["audit", "checkpoint"]).succeeds();
+        assert!(signed.errors.contains("public key: strongroom-audit/"), "{}", signed.errors);
+        kept.extend(signed.output);
+    }
+    let kept = store.write_file("kept", kept);
+    let kept = kept.to_str().unwrap();
+    let with_kept = [&verify[..], &["--checkpoints", kept]].concat();
+    let ended = store.run(&with_kept).succeeds();
+    let expected = "the audit is authentic: records 1 to 4\ncheckpoints: 2 checked, the newest is of record 4\n";
+    assert_eq!(ended.text(), expected);
+    let json = store.run(&["audit", "verify", "--checkpoints", kept, "--format", "json"]);
+    let [found] = &json.succeeds().documents()[..] else { panic!("one document") };
+    assert_eq!((&found["records"], &found["last_checkpointed"]), (&4.into(), &4.into()));
+
+    let now = fs::read(store.file("access.db")).unwrap();
+    fs::write(store.file("access.db"), earlier).unwrap();
+    store.run(&verify).succeeds();
+    store.run(&with_kept).fails(1, &["older copy"]);
+
+    let mut edited = now;
+    let agent = edited.windows(7).position(|bytes| bytes == b"agent:b").unwrap();
+    *edited.get_mut(agent + 6).unwrap() = b'x';
+    fs::write(store.file("access.db"), edited).unwrap();
+    store.run(&verify).fails(1, &["row 2"]);
+}
+
+#[tokio::test]
+async fn records_are_exported_by_pages_and_filters() {
+    let store = store();
+    grant(&store, &["a", "b", "c"]).await;
+    let export = |arguments: &[&str]| -> Vec<Value> {
+        let ended = store.run(&[&["audit", "export"], arguments].concat()).succeeds();
+        ended.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let numbers = |arguments: &[&str]| -> Vec<u64> {
+        export(arguments).iter().map(|record| record["seq"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(numbers(&[]), [1, 2, 3]);
+    assert_eq!(numbers(&["--after", "1", "--limit", "1"]), [2]);
+    assert_eq!(numbers(&["--principal", "administrator:ann", "--after", "2"]), [3]);
+    assert_eq!(numbers(&["--event", "grant.created", "--since", "2026-01-01"]), [1, 2, 3]);
+    for none in [["--event", "vault.denied"], ["--until", "2026-01-01"], ["--below", "acme"]] {
+        assert!(numbers(&none).is_empty(), "{none:?}");
+    }
+    let events = export(&["--ocsf", "--hash-references"]);
+    assert_eq!(events.len(), 3);
+    for event in &events {
+        assert_eq!(event["class_uid"], 6003);
+        assert!(!event.to_string().contains("acme"), "{event}");
+    }
+}
+
+#[test]
+fn a_misspelt_path_creates_no_audit() {
+    let store = store();
+    store.run(&["audit", "verify"]).fails(3, &["access.db"]);
+    assert!(!store.file("access.db").exists() && !store.file("access.key").exists());
+    Store::none().run(&["audit", "verify"]).fails(2, &["SECRETS_ACCESS_PATH"]);
+    let missing = store.run(&["audit", "verify", "--checkpoints", "none"]);
+    missing.fails(3, &["access.db"]);
+}
