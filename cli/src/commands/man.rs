@@ -14,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 
 /// Write the manual's pages into a folder
 #[derive(Args)]
-#[command(after_help = "Example: strongroom man ~/.local/share/man/man1")]
+#[command(hide = true, after_help = "Example: strongroom man ~/.local/share/man/man1")]
 pub(crate) struct Man {
     /// The folder
     #[arg(value_hint = ValueHint::DirPath)]
