@@ -3,6 +3,7 @@
 
 mod approvals;
 mod audit;
+mod blocks;
 mod denial_of_service;
 mod files;
 mod races;
