@@ -14,16 +14,15 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::actor::Actor;
-use crate::appender::prune::MAX_PRUNED;
-use crate::config::{AuditMode, MAX_QUEUED};
+use crate::config::AuditMode;
 use crate::identity::Identity;
-use crate::job::{self, Job};
+use crate::job::{self, Job, RequestNumber};
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::checkpoint_file::read_all;
 use crate::log::keys::Keys;
 use crate::log::sqlite::SqliteLog;
 use crate::log::verify::{Verification, verify};
-use crate::published::Published;
+use crate::published::{Published, Queueing};
 use crate::reader::Reader;
 use crate::rules::Rules;
 use crate::token::TokenSecret;
@@ -219,9 +218,9 @@ impl Access {
         let mut total: u64 = 0;
         loop {
             let by = by.clone();
-            let removed = self.0.ask(|reply| Job::Prune { before, by, reply }).await?;
-            total = total.saturating_add(removed);
-            if removed < MAX_PRUNED {
+            let pruned = self.0.ask(|reply| Job::Prune { before, by, reply }).await?;
+            total = total.saturating_add(pruned.removed);
+            if pruned.is_complete {
                 return Ok(total);
             }
         }
@@ -234,7 +233,8 @@ impl Access {
             // The thread is that of the parent process.
             return;
         }
-        // Taken first: what is sent after the last job would be lost, such as the record of a read.
+        // First: what is queued or sent after the last job would be lost, such as the record of a read.
+        self.0.published.close_queue();
         let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(jobs) = jobs {
             // Fails if the thread has ended.
@@ -300,16 +300,24 @@ impl Inner {
         }
     }
 
-    /// Queues accesses to be recorded with the next batch.
-    pub(crate) fn queue(&self, accesses: Vec<job::Access>) -> Result<()> {
+    /// Queues accesses to be recorded with the next batch. Gives them back if there is no room.
+    pub(crate) fn queue<A>(&self, accesses: A) -> Result<Option<A>>
+    where
+        A: IntoIterator<Item = job::Access> + AsRef<[job::Access]>,
+    {
         self.fork_guard.check()?;
-        // Held, so that nothing is queued after the last job.
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let jobs = jobs.as_ref().ok_or_else(closed_error)?;
-        if self.published.queue(accesses, MAX_QUEUED / 2) {
-            jobs.send(Job::Queued).map_err(|_| thread_ended_error())?;
+        match self.published.queue(accesses) {
+            Queueing::Done => Ok(None),
+            Queueing::Wakes => match &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(jobs) => {
+                    jobs.send(Job::Queued).map(|()| None).map_err(|_| thread_ended_error())
+                }
+                // The last job is sent already, and writes what is queued.
+                None => Ok(None),
+            },
+            Queueing::Full(accesses) => Ok(Some(accesses)),
+            Queueing::Closed => Err(closed_error()),
         }
-        Ok(())
     }
 
     /// Sends a job and waits for its answer.
@@ -323,9 +331,9 @@ impl Inner {
     }
 
     /// An id for a request to which the host has given none.
-    pub(crate) fn next_request(&self) -> String {
+    pub(crate) fn next_request(&self) -> RequestNumber {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}-{number}", self.prefix)
+        RequestNumber { prefix: self.prefix, number }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ApprovalId;
 use crate::access::{Inner, check_text, closed_error};
 use crate::book::Book;
 use crate::change::denial_error;
-use crate::config::{AuditFailure, AuditMode, MAX_QUEUED};
+use crate::config::{AuditFailure, AuditMode};
 use crate::event::{Context, Denial, Outcome, Rule};
 use crate::identity::Identity;
 use crate::job::{Access, AccessDecision, Job};
@@ -25,7 +25,7 @@ use crate::{Action, TenantName};
 pub struct Actor {
     pub(crate) access: Arc<Inner>,
     pub(crate) identity: Arc<Identity>,
-    pub(crate) context: Context,
+    pub(crate) context: Arc<Context>,
     cell: Arc<TenantCell>,
     book: Arc<ArcSwap<Book>>,
 }
@@ -52,11 +52,11 @@ pub struct Explanation {
 impl Actor {
     pub(crate) fn new(access: Arc<Inner>, identity: Identity) -> Self {
         let cell = access.published.cell(&identity.tenant);
-        let context = Context {
+        let context = Arc::new(Context {
             token: identity.token_id(),
             presented_by: identity.presenter_name(),
             ..Context::default()
-        };
+        });
         let book = Book::compile(&identity, &cell.rules(), access.published.now());
         let book = Arc::new(ArcSwap::from_pointee(book));
         Self { access, identity: Arc::new(identity), context, cell, book }
@@ -68,7 +68,7 @@ impl Actor {
     /// [`ErrorKind::InvalidInput`] if it is empty, over 512 bytes or has control characters.
     pub fn because(mut self, reason: &str) -> Result<Self> {
         check_text("the reason", reason, 512)?;
-        self.context.reason = Some(reason.to_owned());
+        Arc::make_mut(&mut self.context).reason = Some(reason.to_owned());
         Ok(self)
     }
 
@@ -79,7 +79,7 @@ impl Actor {
     /// [`ErrorKind::InvalidInput`] if it is empty, over 128 bytes or has control characters.
     pub fn with_request_id(mut self, id: &str) -> Result<Self> {
         check_text("the id of a request", id, 128)?;
-        self.context.request_id = Some(id.to_owned());
+        Arc::make_mut(&mut self.context).request_id = Some(id.to_owned());
         Ok(self)
     }
 
@@ -191,13 +191,13 @@ impl Actor {
         path: Option<&SecretPath>,
         decision: AccessDecision,
     ) -> Access {
-        let mut context = self.context.clone();
-        context.request_id.get_or_insert_with(|| self.access.next_request());
+        let has_id = self.context.request_id.is_some();
         Access {
             identity: Arc::clone(&self.identity),
-            context,
+            context: Arc::clone(&self.context),
+            request: (!has_id).then(|| self.access.next_request()),
             action,
-            path: path.map(ToString::to_string),
+            path: path.cloned(),
             version: None,
             names_version: false,
             decision,
@@ -208,12 +208,14 @@ impl Actor {
     pub(crate) async fn record(&self, accesses: Vec<Access>) -> Vec<Result<()>> {
         let config = &self.access.config;
         let mut results = vec![Ok(()); accesses.len()];
-        let (waiting, queued): (Vec<_>, Vec<_>) =
+        let (mut waiting, queued): (Vec<_>, Vec<_>) =
             accesses.into_iter().enumerate().partition(|(_, access)| self.waits_for(access));
         if !queued.is_empty() && config.audit_mode != AuditMode::WritesAndDenials {
-            let (places, queued): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
-            if let Err(error) = self.access.queue(queued) {
-                set(&mut results, &places, |_| Err(error.clone()));
+            let (places, queued): (Vec<_>, Vec<Access>) = queued.into_iter().unzip();
+            match self.access.queue(queued) {
+                Ok(None) => {}
+                Ok(Some(queued)) => waiting.extend(places.into_iter().zip(queued)),
+                Err(error) => set(&mut results, &places, |_| Err(error.clone())),
             }
         }
         if waiting.is_empty() {
@@ -249,27 +251,26 @@ impl Actor {
 
     /// Whether an operation waits until its record is durable.
     fn waits_for(&self, access: &Access) -> bool {
-        let published = &self.access.published;
         match self.access.config.audit_mode {
             _ if !access.is_plain_read() => true,
             AuditMode::WritesAndDenials => false,
-            AuditMode::Batched(_) => {
-                published.audit_fails.load(Ordering::Acquire)
-                    || published.queued.load(Ordering::Acquire) >= MAX_QUEUED
-            }
+            AuditMode::Batched(_) => self.access.published.audit_fails.load(Ordering::Acquire),
             AuditMode::Durable => true,
         }
     }
 
     /// Records one access.
     pub(crate) async fn record_one(&self, access: Access) -> Result<()> {
-        if !self.waits_for(&access) {
-            return match self.access.config.audit_mode {
-                AuditMode::WritesAndDenials => Ok(()),
-                _ => self.access.queue(vec![access]),
-            };
+        if self.waits_for(&access) {
+            return self.record(vec![access]).await.pop().unwrap_or(Ok(()));
         }
-        self.record(vec![access]).await.pop().unwrap_or(Ok(()))
+        if self.access.config.audit_mode == AuditMode::WritesAndDenials {
+            return Ok(());
+        }
+        match self.access.queue([access])? {
+            None => Ok(()),
+            Some(access) => self.record(access.into()).await.pop().unwrap_or(Ok(())),
+        }
     }
 
     /// Records a denial, and returns its error.

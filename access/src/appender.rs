@@ -5,6 +5,7 @@
 //! the new rows and evaluates again. So a change of rules and its record are one row, nothing is decided against
 //! rules that have changed, and many jobs share one sync to disk.
 
+mod block;
 mod checkpoints;
 mod expire;
 mod follow;
@@ -173,8 +174,8 @@ impl Appender {
                     self.flush();
                     let _ = reply.send(self.store.head());
                 }
-                Job::Read { after, limit, filter, reply } => {
-                    let _ = reply.send(self.store.read_after(after, limit, &filter));
+                Job::Read(read) => {
+                    read.run(&mut *self.store);
                 }
                 Job::Verify(checkpoints, reply) => {
                     self.flush();

@@ -9,7 +9,7 @@ use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 use crate::TenantName;
 use crate::event::Body;
 use crate::grant::{from_millis, to_millis};
-use crate::log::{PathFilter, Row, RowFilter};
+use crate::log::{PathFilter, Record, RecordFilter};
 
 /// The most records of one page.
 const MAX_PAGE: usize = 1000;
@@ -93,16 +93,14 @@ impl AuditQuery {
         self.limit.unwrap_or(MAX_PAGE).min(MAX_PAGE)
     }
 
-    pub(crate) fn filter(&self, tenant: Option<&TenantName>) -> RowFilter {
-        RowFilter {
-            only_rules: false,
+    pub(crate) fn filter(&self, tenant: Option<&TenantName>) -> RecordFilter {
+        RecordFilter {
             tenant: tenant.map(ToString::to_string),
             principal: self.principal.clone(),
             path: self.path.clone(),
             events: self.events.clone(),
             from: self.from.map(to_millis),
             to: self.to.map(to_millis),
-            last_seq: None,
         }
     }
 }
@@ -148,23 +146,24 @@ fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::
 }
 
 impl AuditRecord {
-    pub(crate) fn from_row(row: &Row) -> Result<Self> {
-        let body = Body::parse(&row.body)?;
-        let mut details = serde_json::to_value(&body.event).map_err(|_| {
+    pub(crate) fn from_log(record: Record) -> Result<Self> {
+        let Record { seq, time, event, tenant, principal, path, body } = record;
+        let Body { context, event: details } = Body::parse(&body)?;
+        let mut details = serde_json::to_value(&details).map_err(|_| {
             Error::new(ErrorKind::Internal, "report this").because("an event has no JSON form")
         })?;
         remove_hashes(&mut details);
         Ok(Self {
-            seq: row.seq,
-            time: from_millis(row.time),
-            event: row.event.clone(),
-            tenant: row.tenant.clone(),
-            principal: row.principal.clone(),
-            path: row.path.clone(),
-            request_id: body.context.request_id,
-            reason: body.context.reason,
-            token: body.context.token.map(|id| id.to_string()),
-            presented_by: body.context.presented_by,
+            seq,
+            time: from_millis(time),
+            event,
+            tenant,
+            principal,
+            path,
+            request_id: context.request_id,
+            reason: context.reason,
+            token: context.token.map(|id| id.to_string()),
+            presented_by: context.presented_by,
             details,
         })
     }

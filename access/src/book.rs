@@ -131,7 +131,9 @@ impl Book {
                 && request.path == path
                 && match &request.version {
                     VersionPolicy::Active => !access.names_version,
-                    VersionPolicy::Exact(exact) => access.version.as_ref() == Some(exact),
+                    VersionPolicy::Exact(exact) => {
+                        access.version.as_ref().is_some_and(|version| version.text() == **exact)
+                    }
                 }
                 && approval.status(now) == ApprovalStatus::Approved
         };

@@ -5,6 +5,7 @@ use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::approval::ApprovalEvent;
 use crate::grant::{Grant, StoredToken};
+use crate::log;
 use crate::{Action, ApprovalId, GrantId, Scope, TenantName, TokenId};
 
 /// The rule by which something is allowed.
@@ -189,24 +190,49 @@ pub(crate) struct Body {
 }
 
 impl Draft {
-    pub(crate) fn body(&self) -> Result<Vec<u8>> {
-        let before = match self.event {
-            Event::AuditPruned { before } => Some(before),
-            _ => None,
-        };
-        let Context { request_id, reason, token, presented_by } = &self.context;
-        let body = BodyRef {
-            before,
-            request_id: request_id.as_deref(),
-            reason: reason.as_deref(),
-            token: *token,
-            presented_by: presented_by.as_deref(),
-            event: &self.event,
-        };
-        serde_json::to_vec(&body).map_err(|_| {
-            Error::new(ErrorKind::Internal, "report this").because("an event has no JSON form")
+    /// The row that records it, which takes its texts but leaves the event.
+    pub(crate) fn take_row(&mut self, time: i64) -> Result<log::Draft> {
+        Ok(log::Draft {
+            records: 1,
+            time,
+            event: self.event.name().to_owned(),
+            tenant: self.tenant.as_ref().map(ToString::to_string),
+            principal: std::mem::take(&mut self.principal),
+            path: self.path.take(),
+            body: body(&self.context, &self.event)?,
+            is_rule: self.event.is_rule(),
         })
     }
+}
+
+fn body(context: &Context, event: &Event) -> Result<Vec<u8>> {
+    let before = match event {
+        Event::AuditPruned { before } => Some(*before),
+        _ => None,
+    };
+    let Context { request_id, reason, token, presented_by } = context;
+    let body = BodyRef {
+        before,
+        request_id: request_id.as_deref(),
+        reason: reason.as_deref(),
+        token: *token,
+        presented_by: presented_by.as_deref(),
+        event,
+    };
+    serde_json::to_vec(&body).map_err(|_| {
+        Error::new(ErrorKind::Internal, "report this").because("an event has no JSON form")
+    })
+}
+
+/// What the body of an event other than a prune has before the id of the request, and what it has after it.
+pub(crate) fn body_around_request_id(
+    context: &Context,
+    event: &Event,
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    let context = Context { request_id: Some(String::new()), ..context.clone() };
+    let mut before_id = body(&context, event)?;
+    let after_id = before_id.split_off(r#"{"request_id":""#.len());
+    Ok((before_id, after_id))
 }
 
 impl Body {

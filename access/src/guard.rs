@@ -82,10 +82,7 @@ impl Guarded {
         let result = match (self.check_open(), decided) {
             (Err(closed), _) => Err(closed),
             (Ok(()), Ok(_)) => Ok(()),
-            (Ok(()), Err(Denial::StaleRules)) if self.actor.access.published.has_ended() => {
-                Err(closed_error())
-            }
-            (Ok(()), Err(denial)) => Err(denial_error(denial, Action::Read)),
+            (Ok(()), Err(denial)) => Err(self.unrecorded_denial(denial, Action::Read)),
         };
         self.context(result, Operation::Get, Some(path))
     }
@@ -129,7 +126,7 @@ impl Guarded {
         version: Option<&Version>,
         tier: Tier,
     ) -> Access {
-        access.version = version.map(|version| version.text().into_owned());
+        access.version = version.cloned();
         match self.actor.decide_tier(&access, path, tier) {
             Ok(used) => {
                 if let AccessDecision::Allowed { approval, .. } = &mut access.decision {
@@ -176,7 +173,15 @@ impl Guarded {
             return Ok(());
         }
         let still = self.actor.decide(action, path.as_str());
-        still.map(drop).map_err(|denial| denial_error(denial, action))
+        still.map(drop).map_err(|denial| self.unrecorded_denial(denial, action))
+    }
+
+    /// The error of a denial that is not recorded, so that no record shows that the rules are closed.
+    fn unrecorded_denial(&self, denial: Denial, action: Action) -> Error {
+        match denial {
+            Denial::StaleRules if self.actor.access.published.is_closed() => closed_error(),
+            _ => denial_error(denial, action),
+        }
     }
 
     /// The metadata of a secret that is to be changed; `None` if there is none or the store keeps none.

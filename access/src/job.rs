@@ -1,35 +1,56 @@
 //! What the appender is asked to do.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-use strongroom_core::Result;
+use strongroom_core::{Result, SecretPath, Version};
 use tokio::sync::oneshot;
 
+use crate::appender::prune::Pruned;
 use crate::approval::{ApprovalCommand, VersionPolicy};
 use crate::book::Book;
 use crate::change::{ProposedChange, denial_error};
 use crate::event::{Context, Denial, Draft, Event, Outcome, Rule};
 use crate::identity::Identity;
+use crate::log::Head;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::verify::Verification;
-use crate::log::{Head, Row, RowFilter};
+use crate::reader::PageRead;
 use crate::state::TenantRules;
 use crate::{Action, ApprovalId, TenantName};
 
 /// One operation on a secret that is to be recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
+    // Each read makes one, and another thread drops it: it has no text of its own.
     pub(crate) identity: Arc<Identity>,
-    pub(crate) context: Context,
+    pub(crate) context: Arc<Context>,
+    /// The id of the request, unless the host has given one.
+    pub(crate) request: Option<RequestNumber>,
     pub(crate) action: Action,
-    pub(crate) path: Option<String>,
-    pub(crate) version: Option<String>,
+    pub(crate) path: Option<SecretPath>,
+    pub(crate) version: Option<Version>,
     /// Whether a version was named, which need not be the active one.
     pub(crate) names_version: bool,
     pub(crate) decision: AccessDecision,
 }
 
-#[derive(Clone, Debug)]
+/// An id of a request in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestNumber {
+    /// Random, and one for each process.
+    pub(crate) prefix: u64,
+    pub(crate) number: usize,
+}
+
+impl fmt::Display for RequestNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.prefix, self.number)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AccessDecision {
     Allowed { rule: Rule, approval: Option<ApprovalId>, outcome: Outcome, counts: bool },
     Denied(Denial),
@@ -87,8 +108,10 @@ impl Access {
     fn decide_again(&self, rules: &TenantRules, now: i64) -> Result<Rule, Denial> {
         let book = Book::compile(&self.identity, rules, now);
         match &self.path {
-            Some(path) if self.action != Action::List => book.decide(self.action, path, now),
-            prefix => book.may_list_below(prefix.as_deref(), now),
+            Some(path) if self.action != Action::List => {
+                book.decide(self.action, path.as_str(), now)
+            }
+            prefix => book.may_list_below(prefix.as_ref().map(SecretPath::as_str), now),
         }
     }
 
@@ -97,7 +120,7 @@ impl Access {
         match &self.decision {
             AccessDecision::Allowed { rule, approval, outcome, counts } => Event::Accessed {
                 action: self.action,
-                version: self.version.clone(),
+                version: self.version_text(),
                 rule: *rule,
                 approval: *approval,
                 outcome: *outcome,
@@ -113,12 +136,12 @@ impl Access {
         let approval = rules.approvals.get(&id)?;
         let version = match &approval.request.version {
             VersionPolicy::Active if !self.names_version => None,
-            _ => self.version.clone(),
+            _ => self.version_text(),
         };
         let command = ApprovalCommand::Use {
             by: self.identity.name.clone(),
             action: self.action.to_string(),
-            path: self.path.clone()?,
+            path: self.path.as_ref()?.to_string(),
             version,
         };
         approval.propose(&command, now).ok().map(Event::Approval)
@@ -137,10 +160,24 @@ impl Access {
         Draft {
             tenant: Some(self.identity.tenant.clone()),
             principal: self.identity.name.clone(),
-            path: self.path.clone(),
-            context: self.context.clone(),
+            path: self.path.as_ref().map(ToString::to_string),
+            context: Context {
+                request_id: Some(self.request_id().into_owned()),
+                ..(*self.context).clone()
+            },
             event,
         }
+    }
+
+    pub(crate) fn request_id(&self) -> Cow<'_, str> {
+        match self.request {
+            Some(number) => Cow::Owned(number.to_string()),
+            None => Cow::Borrowed(self.context.request_id.as_deref().unwrap_or_default()),
+        }
+    }
+
+    fn version_text(&self) -> Option<String> {
+        self.version.as_ref().map(|version| version.text().into_owned())
     }
 }
 
@@ -160,13 +197,13 @@ pub(crate) enum Job {
     /// Writes what waits, and says where the log begins and ends.
     Flush(oneshot::Sender<Result<Head>>),
     /// Reads a page of the log, which is in memory.
-    Read { after: u64, limit: usize, filter: RowFilter, reply: oneshot::Sender<Result<Vec<Row>>> },
+    Read(PageRead),
     /// Walks the whole log.
     Verify(Vec<SignedCheckpoint>, oneshot::Sender<Result<Verification>>),
     /// Signs the end of the log.
     Checkpoint(oneshot::Sender<Result<(SignedCheckpoint, VerifyingKey)>>),
     /// Removes the rows before a time, in milliseconds since 1970.
-    Prune { before: i64, by: String, reply: oneshot::Sender<Result<u64>> },
+    Prune { before: i64, by: String, reply: oneshot::Sender<Result<Pruned>> },
     /// Writes what waits, and ends.
     Close,
 }

@@ -1,13 +1,17 @@
 //! The append-only log: rows that a chain of MACs authenticates. It knows bytes only, nothing of rules.
 //!
+//! A row has one record, or as a [block] several. Records are numbered, and a row has the number of its first one.
+//!
 //! A holder of the [`Keys`] can append rows; a process that can only write the file can damage it, and
 //! [`verify`](verify::verify) finds that. It cannot find that the end is missing, or that the whole file is an
 //! older copy, without a [signed checkpoint](checkpoint) that is kept elsewhere.
 
+pub(crate) mod block;
 pub(crate) mod chain;
 pub(crate) mod checkpoint;
 pub(crate) mod checkpoint_file;
 mod error;
+mod filter;
 pub(crate) mod keys;
 pub(crate) mod memory;
 pub(crate) mod rules;
@@ -16,6 +20,7 @@ pub(crate) mod sqlite;
 mod tests;
 pub(crate) mod verify;
 
+pub(crate) use self::filter::{PathFilter, RecordFilter};
 use strongroom_core::Result;
 
 /// The event that records a prune. It must be a rule row, so that [`read_rules`](rules::read_rules) sees it; its
@@ -31,19 +36,23 @@ pub(crate) const START: RowMac = [0; 32];
 /// The random id of a log. Every row's MAC depends on it, so the rows of another log do not verify.
 pub(crate) type LogId = [u8; 16];
 
-/// The seq and MAC of the last row, and the seq of the newest rule row up to and including it.
+/// The seq of the last record and the MAC of its row, and the seq of the newest rule row up to and including it.
 pub(crate) type Tail = (u64, RowMac, u64);
 
 /// A row of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// Counts from 1, without gaps.
+    /// The number of its first record. Records count from 1, without gaps.
     pub(crate) seq: u64,
+    /// How many records it has: 1, or more in a [block].
+    pub(crate) records: u64,
     /// Milliseconds since 1970.
     pub(crate) time: i64,
     pub(crate) event: String,
     pub(crate) tenant: Option<String>,
+    /// Empty in a block, which has that of each record in its body.
     pub(crate) principal: String,
+    /// `None` in a block.
     pub(crate) path: Option<String>,
     pub(crate) body: Vec<u8>,
     /// The seq of the newest rule row before this one; 0 if there is none.
@@ -54,15 +63,43 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// The number of its last record.
+    pub(crate) fn last(&self) -> u64 {
+        self.seq.saturating_add(self.records).saturating_sub(1)
+    }
+
     /// The tail of a log that ends with this row.
     pub(crate) fn tail(&self) -> Tail {
-        (self.seq, self.mac, if self.is_rule { self.seq } else { self.last_rule })
+        (self.last(), self.mac, if self.is_rule { self.seq } else { self.last_rule })
     }
+
+    /// How an error names it.
+    fn name(&self) -> String {
+        match self.records {
+            1 => format!("row {}", self.seq),
+            _ => format!("row {}, a block of records up to {},", self.seq, self.last()),
+        }
+    }
+}
+
+/// One record, with what it shares with the others of its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) seq: u64,
+    /// Milliseconds since 1970.
+    pub(crate) time: i64,
+    pub(crate) event: String,
+    pub(crate) tenant: Option<String>,
+    pub(crate) principal: String,
+    pub(crate) path: Option<String>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The content of a row before [`Chain::extend`](chain::Chain::extend) gives it its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Draft {
+    /// How many records it has.
+    pub(crate) records: u64,
     /// Milliseconds since 1970.
     pub(crate) time: i64,
     pub(crate) event: String,
@@ -71,61 +108,6 @@ pub(crate) struct Draft {
     pub(crate) path: Option<String>,
     pub(crate) body: Vec<u8>,
     pub(crate) is_rule: bool,
-}
-
-/// Which rows to read. The default matches all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RowFilter {
-    pub(crate) only_rules: bool,
-    pub(crate) tenant: Option<String>,
-    pub(crate) principal: Option<String>,
-    pub(crate) path: Option<PathFilter>,
-    /// The names of events; empty matches all.
-    pub(crate) events: Vec<String>,
-    /// The earliest time, in milliseconds since 1970.
-    pub(crate) from: Option<i64>,
-    /// The time after the latest, in milliseconds since 1970.
-    pub(crate) to: Option<i64>,
-    /// The last seq to look at, which bounds the work of a read that matches few rows.
-    pub(crate) last_seq: Option<u64>,
-}
-
-impl RowFilter {
-    /// Matches rule rows alone.
-    pub(crate) fn rules() -> Self {
-        Self { only_rules: true, ..Self::default() }
-    }
-
-    fn matches(&self, row: &Row) -> bool {
-        (!self.only_rules || row.is_rule)
-            && (self.tenant.is_none() || self.tenant == row.tenant)
-            && self.principal.as_ref().is_none_or(|principal| *principal == row.principal)
-            && self.path.as_ref().is_none_or(|path| path.matches(row.path.as_deref()))
-            && (self.events.is_empty() || self.events.contains(&row.event))
-            && self.from.is_none_or(|from| row.time >= from)
-            && self.to.is_none_or(|to| row.time < to)
-            && self.last_seq.is_none_or(|last| row.seq <= last)
-    }
-}
-
-/// Which paths to match.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PathFilter {
-    /// This path alone.
-    Exact(String),
-    /// The paths that begin with this one and a `/`.
-    Below(String),
-}
-
-impl PathFilter {
-    fn matches(&self, path: Option<&str>) -> bool {
-        path.is_some_and(|path| match self {
-            Self::Exact(exact) => path == exact,
-            Self::Below(prefix) => {
-                path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('/'))
-            }
-        })
-    }
 }
 
 /// Where a log begins and ends.
@@ -161,13 +143,29 @@ pub(crate) trait LogStore: Send {
     /// Where the log begins and ends.
     fn head(&mut self) -> Result<Head>;
 
-    /// The rows after `seq` that match, in ascending order, at most `limit`.
-    fn read_after(&mut self, seq: u64, limit: usize, filter: &RowFilter) -> Result<Vec<Row>>;
+    /// The rows that begin after the record `seq`, in ascending order, at most `limit`.
+    fn rows_after(&mut self, seq: u64, limit: usize) -> Result<Vec<Row>>;
 
-    /// The MAC of a row, or `before_first` for the row before the first; `None` if there is no such row.
+    /// As [`rows_after`](Self::rows_after), of rules alone.
+    fn rules_after(&mut self, seq: u64, limit: usize) -> Result<Vec<Row>>;
+
+    /// The row that has the record `seq`.
+    fn row_with(&mut self, seq: u64) -> Result<Option<Row>>;
+
+    /// The records from after `after` to `last` that match, in ascending order, at most `limit`.
+    fn records_between(
+        &mut self,
+        after: u64,
+        last: u64,
+        limit: usize,
+        filter: &RecordFilter,
+    ) -> Result<Vec<Record>>;
+
+    /// The MAC of the row whose last record is `seq`, or `before_first` for the row before the first; `None` if there
+    /// is no such row.
     fn mac_of(&mut self, seq: u64) -> Result<Option<RowMac>>;
 
-    /// Writes all rows in one durable transaction if the log ends with the row `after`, else nothing.
+    /// Writes all rows in one durable transaction if the log ends with the record `after`, else nothing.
     /// `prune_before` removes the rows below that seq in the same transaction; `rows` then contain one rule row
     /// [`PRUNED`] that says so, and without it none.
     fn append(&mut self, after: u64, rows: &[Row], prune_before: Option<u64>) -> Result<Appended>;
@@ -183,7 +181,8 @@ pub(crate) trait LogStore: Send {
 fn check_append(after: u64, rows: &[Row], prune_before: Option<u64>) -> Result<()> {
     let mut last = after;
     for row in rows {
-        last = last.checked_add(1).filter(|seq| row.seq == *seq).ok_or_else(error::bad_append)?;
+        let continues = last.checked_add(1) == Some(row.seq) && row.records > 0;
+        last = if continues { row.last() } else { return Err(error::bad_append()) };
     }
     let mut pruned = None;
     for row in rows.iter().filter(|row| row.event == PRUNED) {

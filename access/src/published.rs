@@ -10,6 +10,7 @@ use strongroom_core::time_suspended;
 use tokio::sync::watch;
 
 use crate::TenantName;
+use crate::config::MAX_QUEUED;
 use crate::grant::{Token, to_millis};
 use crate::job::Access;
 use crate::state::{State, TenantRules};
@@ -54,12 +55,30 @@ pub(crate) struct Published {
     ended: watch::Sender<bool>,
     /// Whether records can be written.
     pub(crate) audit_fails: AtomicBool,
-    /// How many records are queued that no caller waits for, also those that the appender has taken.
+    /// How many records are queued that no caller waits for, also those that the appender has taken. It rises under the
+    /// lock of `waiting` alone.
     pub(crate) queued: AtomicUsize,
     /// Those that it has not taken. A job for each would wake its thread each time.
-    waiting: Mutex<Vec<Access>>,
+    waiting: Mutex<Waiting>,
     /// How many records of refused tokens and identities wait.
     pub(crate) refused: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    accesses: Vec<Access>,
+    is_closed: bool,
+}
+
+/// What became of accesses that were to be queued.
+#[derive(Debug)]
+pub(crate) enum Queueing<A> {
+    Done,
+    /// They are queued, and the appender has to be woken.
+    Wakes,
+    /// There is no room for all of them, so none is queued.
+    Full(A),
+    Closed,
 }
 
 impl Published {
@@ -78,20 +97,48 @@ impl Published {
         }
     }
 
-    /// Keeps accesses for the next batch. Returns whether the appender has to be woken: for the first one of a batch,
-    /// and when there are `full` of them.
-    pub(crate) fn queue(&self, accesses: Vec<Access>, full: usize) -> bool {
-        let added = accesses.len();
+    /// Keeps accesses for the next batch. The appender has to be woken for the first one of a batch, and when the queue
+    /// is half full.
+    pub(crate) fn queue<A>(&self, accesses: A) -> Queueing<A>
+    where
+        A: IntoIterator<Item = Access> + AsRef<[Access]>,
+    {
+        let added = accesses.as_ref().len();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = waiting.is_empty();
-        waiting.extend(accesses);
+        let before = self.queued.load(Ordering::Acquire);
+        let after = before.saturating_add(added);
+        if waiting.is_closed {
+            return Queueing::Closed;
+        }
+        if after > MAX_QUEUED {
+            return Queueing::Full(accesses);
+        }
+        let is_first = waiting.accesses.is_empty();
+        waiting.accesses.extend(accesses);
         let before = self.queued.fetch_add(added, Ordering::AcqRel);
-        is_first || (before < full && before.saturating_add(added) >= full)
+        let fills_half = before < MAX_QUEUED / 2 && before.saturating_add(added) >= MAX_QUEUED / 2;
+        if is_first || fills_half { Queueing::Wakes } else { Queueing::Done }
     }
 
     /// Moves the accesses that wait to the end of `queued`.
     pub(crate) fn take_waiting(&self, queued: &mut Vec<Access>) {
-        queued.append(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if queued.is_empty() {
+            // The readers wait for the lock, so nothing is copied.
+            std::mem::swap(queued, &mut waiting.accesses);
+        } else {
+            queued.append(&mut waiting.accesses);
+        }
+    }
+
+    /// Queues no more accesses: the rules are being closed.
+    pub(crate) fn close_queue(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+    }
+
+    /// Whether the rules are closed or being closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_closed
     }
 
     /// The cell of a tenant, which exists from the first question on.
@@ -147,6 +194,8 @@ impl Published {
 
     /// Stops all decisions for good: the thread that writes has ended.
     pub(crate) fn end(&self) {
+        // First, so that a decision that fails from here on is known to fail for that reason.
+        self.close_queue();
         self.expire();
         self.ended.send_replace(true);
     }
@@ -184,63 +233,4 @@ impl Published {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Person;
-    use crate::book::Book;
-    use crate::event::Event;
-    use crate::grant::Grant;
-    use crate::identity::Identity;
-    use crate::state::Change;
-    use crate::{Action, GrantId, Scope};
-
-    #[test]
-    fn a_clock_that_goes_back_revives_nothing_that_has_ended() {
-        let tenant = TenantName::parse("acme").unwrap();
-        let person = Person::new("acme", "ann").unwrap();
-        let hour_ahead = to_millis(SystemTime::now()) + 3_600_000;
-        let grant = Grant {
-            id: GrantId::random().unwrap(),
-            tenant: tenant.clone(),
-            subject: person.clone().into(),
-            scopes: vec![Scope::parse("secrets:read").unwrap()],
-            expires_at: Some(hour_ahead),
-            created_at: 0,
-            created_by: "administrator:host".to_owned(),
-            created_with: None,
-            reason: "a test".to_owned(),
-        };
-        let mut state = State::default();
-        let event = Event::GrantCreated(grant);
-        state.apply(&Change { seq: 1, tenant: Some(&tenant), token: None, event: &event });
-        let published = Published::new();
-        published.publish(&state);
-        let cell = published.cell(&tenant);
-        let identity = Identity::of_person(person);
-        let book = Book::compile(&identity, &cell.rules(), published.now());
-        assert!(book.decide(Action::Read, "a", published.now()).is_ok());
-        // The clock was an hour ahead of where it is now.
-        published.advance_clock(hour_ahead);
-        assert_eq!(published.now(), hour_ahead);
-        assert!(book.decide(Action::Read, "a", published.now()).is_err());
-        published.advance_clock(1);
-        assert_eq!(published.now(), hour_ahead);
-    }
-
-    #[test]
-    fn a_tenant_that_has_no_rules_any_more_has_none_published() {
-        let tenant = TenantName::parse("acme").unwrap();
-        let mut state = State::default();
-        let event = Event::GrantDeleted { id: GrantId::random().unwrap() };
-        state.apply(&Change { seq: 7, tenant: Some(&tenant), token: None, event: &event });
-        let published = Published::new();
-        published.publish(&state);
-        let cell = published.cell(&tenant);
-        let mut changes = cell.subscribe();
-        assert_eq!(cell.rules().serial, 7);
-        // As after a prune that carries no rule of this tenant.
-        published.publish(&State::default());
-        assert_eq!(cell.rules().serial, 0);
-        assert!(changes.has_changed().unwrap() && *changes.borrow_and_update() == 0);
-    }
-}
+mod tests;

@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use crate::access::{Inner, closed_error, spawn_thread, thread_ended_error};
 use crate::job::Job;
 use crate::log::sqlite::SqliteLog;
-use crate::log::{LogStore as _, Row, RowFilter};
+use crate::log::{LogStore, Record, RecordFilter};
 use crate::{AuditQuery, AuditRecord, TenantName};
 
-/// How many rows one read searches, so that no query keeps the others waiting for long.
+/// How many records one read searches, so that no query keeps the others waiting for long.
 const MAX_SEARCHED: u64 = 20_000;
 
 /// A page of records, and the number of the last record that was searched for it.
@@ -21,11 +21,25 @@ pub(crate) struct AuditPage {
     pub(crate) searched: u64,
 }
 
-struct PageRead {
+/// A page to read.
+pub(crate) struct PageRead {
     after: u64,
+    last: u64,
     limit: usize,
-    filter: RowFilter,
-    reply: oneshot::Sender<Result<Vec<Row>>>,
+    filter: RecordFilter,
+    reply: oneshot::Sender<Result<Vec<Record>>>,
+}
+
+impl PageRead {
+    /// Reads the page, and answers. Returns whether the log could be read.
+    pub(crate) fn run(self, log: &mut dyn LogStore) -> bool {
+        let Self { after, last, limit, filter, reply } = self;
+        let records = log.records_between(after, last, limit, &filter);
+        let is_read = records.is_ok();
+        // Fails if the caller dropped the future.
+        let _ = reply.send(records);
+        is_read
+    }
 }
 
 /// The thread that reads a log in a file, with a connection of its own. It starts with the first query.
@@ -63,19 +77,17 @@ impl Reader {
 
 fn run(path: &Path, reads: &mpsc::Receiver<PageRead>) {
     let mut opened: Option<SqliteLog> = None;
-    for PageRead { after, limit, filter, reply } in reads {
+    for read in reads {
         let log = match opened.take() {
             Some(log) => Ok(log),
             None => SqliteLog::open(path, false),
         };
-        let rows = log.and_then(|mut log| {
-            let rows = log.read_after(after, limit, &filter)?;
+        match log {
             // After a failure, the next read opens the log again.
-            opened = Some(log);
-            Ok(rows)
-        });
-        // Fails if the caller dropped the future.
-        let _ = reply.send(rows);
+            Ok(mut log) => opened = read.run(&mut log).then_some(log),
+            // Fails if the caller dropped the future.
+            Err(error) => drop(read.reply.send(Err(error))),
+        }
     }
 }
 
@@ -89,27 +101,34 @@ impl Inner {
         let head = self.ask(Job::Flush).await?;
         let (last, limit) = (head.tail().0, query.limit());
         let mut searched = query.after.max(head.first.saturating_sub(1));
-        let mut rows = Vec::new();
-        while rows.len() < limit && searched < last {
+        let mut records = Vec::new();
+        while records.len() < limit && searched < last {
             let end = last.min(searched.saturating_add(MAX_SEARCHED));
-            let filter = RowFilter { last_seq: Some(end), ..query.filter(tenant) };
-            let mut found = self.read_rows(searched, limit - rows.len(), filter).await?;
-            rows.append(&mut found);
-            searched = match rows.last() {
-                Some(row) if rows.len() == limit => row.seq,
+            let filter = query.filter(tenant);
+            let mut found = self.read_page(searched, end, limit - records.len(), filter).await?;
+            records.append(&mut found);
+            searched = match records.last() {
+                Some(record) if records.len() == limit => record.seq,
                 _ => end,
             };
         }
-        let records = rows.iter().map(AuditRecord::from_row).collect::<Result<_>>()?;
+        let records = records.into_iter().map(AuditRecord::from_log).collect::<Result<_>>()?;
         Ok(AuditPage { records, searched })
     }
 
-    async fn read_rows(&self, after: u64, limit: usize, filter: RowFilter) -> Result<Vec<Row>> {
+    async fn read_page(
+        &self,
+        after: u64,
+        last: u64,
+        limit: usize,
+        filter: RecordFilter,
+    ) -> Result<Vec<Record>> {
         let Some((path, _)) = &self.config.file else {
-            return self.ask(|reply| Job::Read { after, limit, filter, reply }).await;
+            let read = |reply| Job::Read(PageRead { after, last, limit, filter, reply });
+            return self.ask(read).await;
         };
-        let (reply, rows) = oneshot::channel();
-        self.reader.send(path, PageRead { after, limit, filter, reply })?;
-        rows.await.map_err(|_| thread_ended_error())?
+        let (reply, records) = oneshot::channel();
+        self.reader.send(path, PageRead { after, last, limit, filter, reply })?;
+        records.await.map_err(|_| thread_ended_error())?
     }
 }

@@ -57,7 +57,7 @@ impl Rules {
             access: Arc::clone(&actor.access),
             author: Author::Principal(Arc::clone(&actor.identity)),
             tenant: actor.identity.tenant.clone(),
-            context: actor.context.clone(),
+            context: (*actor.context).clone(),
             cell: Arc::clone(actor.cell()),
         }
     }
@@ -328,7 +328,7 @@ impl Rules {
 
     async fn change(&self, change: RuleChange) -> Result<Vec<Event>> {
         let mut context = self.context.clone();
-        context.request_id.get_or_insert_with(|| self.access.next_request());
+        context.request_id.get_or_insert_with(|| self.access.next_request().to_string());
         let change = ProposedChange {
             author: self.author.clone(),
             tenant: self.tenant.clone(),

@@ -77,7 +77,7 @@ impl Inner {
         };
         let context = Context {
             token: token.map(|token| token.id),
-            request_id: Some(self.next_request()),
+            request_id: Some(self.next_request().to_string()),
             ..Context::default()
         };
         let event =

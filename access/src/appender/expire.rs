@@ -25,7 +25,7 @@ impl Appender {
                 return;
             }
             let after = self.tail.0;
-            match self.append(&mut drafts, now, None) {
+            match self.append(Vec::new(), &mut drafts, now, None) {
                 Ok(true) => return self.fold_own(after, &drafts),
                 // Another process may have recorded them.
                 Ok(false) => {}

@@ -9,7 +9,7 @@ use super::Appender;
 use crate::TenantName;
 use crate::event::Body;
 use crate::grant::to_millis;
-use crate::log::{Row, RowFilter, rules};
+use crate::log::{Row, rules};
 use crate::state::{Change, State};
 
 impl Appender {
@@ -64,9 +64,8 @@ impl Appender {
 
     /// Takes the time of the last row, which need not be one of the rules.
     pub(super) fn note_last_time(&mut self) -> Result<()> {
-        let before_last = self.tail.0.saturating_sub(1);
-        let last = self.store.read_after(before_last, 1, &RowFilter::default())?;
-        self.newest = last.iter().map(|row| row.time).fold(self.newest, i64::max);
+        let last = self.store.row_with(self.tail.0)?;
+        self.newest = last.map_or(self.newest, |row| row.time.max(self.newest));
         Ok(())
     }
 

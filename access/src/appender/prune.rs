@@ -4,31 +4,41 @@ use strongroom_core::Result;
 
 use super::Appender;
 use crate::event::{CarriedRules, Context, Draft, Event};
-use crate::log::RowFilter;
+use crate::log::RecordFilter;
 
-/// How many rows one transaction removes, so that it does not hold the write lock for long.
-pub(crate) const MAX_PRUNED: u64 = 50_000;
+/// How many records one transaction removes at most, so that it does not hold the write lock for long.
+const MAX_PRUNED: u64 = 50_000;
 /// How many rules of each sort one row carries.
 const RULES_PER_ROW: usize = 200;
 
+/// What one step of a prune did.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pruned {
+    /// How many records it removed.
+    pub(crate) removed: u64,
+    /// Whether no older record is left.
+    pub(crate) is_complete: bool,
+}
+
 impl Appender {
-    /// Removes the rows before a time, at most [`MAX_PRUNED`]. All living rules are carried to the end of the log
-    /// first, in the same transaction, so that none is lost with the row that made it. Returns how many rows were
-    /// removed.
-    pub(super) fn prune(&mut self, before: i64, by: &str) -> Result<u64> {
+    /// Removes the rows before a time, with at most [`MAX_PRUNED`] records. All living rules are carried to the end of
+    /// the log first, in the same transaction, so that none is lost with the row that made it.
+    pub(super) fn prune(&mut self, before: i64, by: &str) -> Result<Pruned> {
         self.flush();
         loop {
             self.refresh()?;
             let head = self.store.head()?;
-            let filter = RowFilter { from: Some(before), ..RowFilter::default() };
-            let kept = self.store.read_after(head.first.saturating_sub(1), 1, &filter)?;
-            let first_kept = kept
-                .first()
-                .map_or(self.tail.0.saturating_add(1), |row| row.seq)
-                .min(head.first.saturating_add(MAX_PRUNED));
+            let first_kept = self.first_since(head.first, before)?;
+            // A row is removed as a whole or not at all.
+            let limit = head.first.saturating_add(MAX_PRUNED);
+            let is_complete = first_kept <= limit;
+            let first_kept = match self.store.row_with(limit)? {
+                Some(row) if !is_complete => row.seq,
+                _ => first_kept,
+            };
             let removed = first_kept.saturating_sub(head.first);
             if removed == 0 {
-                return Ok(0);
+                return Ok(Pruned { removed, is_complete: true });
             }
             let now = self.now();
             let to_draft = |event| Draft {
@@ -43,11 +53,20 @@ impl Appender {
                 parts.into_iter().map(|part| to_draft(Event::RulesCarried(part))).collect();
             drafts.push(to_draft(Event::AuditPruned { before: first_kept }));
             let after = self.tail.0;
-            if self.append(&mut drafts, now, Some(first_kept))? {
+            if self.append(Vec::new(), &mut drafts, now, Some(first_kept))? {
                 self.fold_own(after, &drafts);
-                return Ok(removed);
+                return Ok(Pruned { removed, is_complete });
             }
         }
+    }
+
+    /// The first record from a time on; the next one that will be written, if there is none. The records of a row have
+    /// one time, so a row begins with it.
+    fn first_since(&mut self, first: u64, time: i64) -> Result<u64> {
+        let (before, last) = (first.saturating_sub(1), self.tail.0);
+        let filter = RecordFilter { from: Some(time), ..RecordFilter::default() };
+        let found = self.store.records_between(before, last, 1, &filter)?;
+        Ok(found.first().map_or(last.saturating_add(1), |record| record.seq))
     }
 }
 

@@ -8,7 +8,7 @@ use strongroom_core::{Error, Result};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
-use super::{Appender, FOLLOW_INTERVAL};
+use super::{Appender, FOLLOW_INTERVAL, block};
 use crate::TenantName;
 use crate::change::ProposedChange;
 use crate::event::{Draft, Event};
@@ -50,7 +50,7 @@ impl Write {
 struct Evaluation<'a> {
     state: State,
     drafts: Vec<Draft>,
-    /// The seq of the last row before them.
+    /// The seq of the last record before them.
     after: u64,
     now: i64,
     no_rules: &'a Arc<TenantRules>,
@@ -143,18 +143,19 @@ impl Appender {
         self.published.take_waiting(&mut self.queued);
         let no_rules = Arc::default();
         loop {
+            let now = self.now();
+            // They were decided before, and change no rules.
+            let queued = block::to_rows(&self.queued, now)?;
+            let added = u64::try_from(self.queued.len()).unwrap_or(u64::MAX);
             let mut evaluation = Evaluation {
                 state: self.state.clone(),
-                drafts: Vec::with_capacity(self.refused.len() + self.queued.len() + writes.len()),
-                after: self.tail.0,
-                now: self.now(),
+                drafts: Vec::with_capacity(self.refused.len() + writes.len()),
+                after: self.tail.0.saturating_add(added),
+                now,
                 no_rules: &no_rules,
             };
             for draft in &self.refused {
                 evaluation.push(draft.clone());
-            }
-            for access in &self.queued {
-                evaluation.push(access.draft(access.as_decided()));
             }
             let mut answers = Vec::with_capacity(writes.len());
             for write in writes {
@@ -166,8 +167,8 @@ impl Appender {
                     Write::Change(change, _) => Answer::Change(evaluation.change(change)),
                 });
             }
-            let Evaluation { state, mut drafts, now, .. } = evaluation;
-            if !self.append(&mut drafts, now, None)? {
+            let Evaluation { state, mut drafts, .. } = evaluation;
+            if !self.append(queued, &mut drafts, now, None)? {
                 continue;
             }
             self.published.queued.fetch_sub(self.queued.len(), Ordering::AcqRel);
@@ -181,30 +182,22 @@ impl Appender {
         }
     }
 
-    /// Appends rows, which take the texts of the drafts but leave the events. Returns `false`, with the rules of now,
-    /// if the log has moved: evaluate again.
+    /// Appends rows: `rows`, and those of the drafts, of which the events are left. Returns `false`, with the rules of
+    /// now, if the log has moved: evaluate again.
     pub(super) fn append(
         &mut self,
+        mut rows: Vec<log::Draft>,
         drafts: &mut [Draft],
         now: i64,
         prune_before: Option<u64>,
     ) -> Result<bool> {
-        if drafts.is_empty() {
+        for draft in drafts {
+            rows.push(draft.take_row(now)?);
+        }
+        if rows.is_empty() {
             return Ok(true);
         }
-        let to_row = |draft: &mut Draft| {
-            Ok(log::Draft {
-                time: now,
-                event: draft.event.name().to_owned(),
-                tenant: draft.tenant.as_ref().map(ToString::to_string),
-                principal: std::mem::take(&mut draft.principal),
-                path: draft.path.take(),
-                body: draft.body()?,
-                is_rule: draft.event.is_rule(),
-            })
-        };
-        let drafts = drafts.iter_mut().map(to_row).collect::<Result<Vec<_>>>()?;
-        let rows = self.chain.extend(self.tail, drafts);
+        let rows = self.chain.extend(self.tail, rows);
         let appended = self.store.append(self.tail.0, &rows, prune_before);
         self.note_audit(appended.as_ref().err());
         match appended? {

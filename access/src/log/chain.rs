@@ -21,11 +21,12 @@ impl Chain {
     /// `HMAC-SHA-256(log key, previous || fields)`. A fixed-width field is written big-endian; text and
     /// bytes follow their length; an absent field is a zero byte, a present one a byte 1 and the field.
     pub(crate) fn mac(&self, previous: &RowMac, row: &Row) -> RowMac {
-        let Row { seq, time, event, tenant, principal, path, body, last_rule, is_rule, mac: _ } =
-            row;
+        let Row { seq, records, time, event, tenant, principal, path, body, .. } = row;
+        let Row { last_rule, is_rule, mac: _, .. } = row;
         let mut mac = (*self.0).clone();
         mac.update(previous);
         mac.update(&seq.to_be_bytes());
+        mac.update(&records.to_be_bytes());
         mac.update(&time.to_be_bytes());
         mac.update(&last_rule.to_be_bytes());
         mac.update(&[u8::from(*is_rule)]);
@@ -44,12 +45,23 @@ impl Chain {
         drafts: impl IntoIterator<Item = Draft>,
     ) -> Vec<Row> {
         let chain = |draft| {
-            let Draft { time, event, tenant, principal, path, body, is_rule } = draft;
+            let Draft { records, time, event, tenant, principal, path, body, is_rule } = draft;
             let (last, previous, last_rule) = tail;
             let seq = last.saturating_add(1);
             let mac = RowMac::default();
-            let mut row =
-                Row { seq, time, event, tenant, principal, path, body, last_rule, is_rule, mac };
+            let mut row = Row {
+                seq,
+                records,
+                time,
+                event,
+                tenant,
+                principal,
+                path,
+                body,
+                last_rule,
+                is_rule,
+                mac,
+            };
             row.mac = self.mac(&previous, &row);
             tail = row.tail();
             row
@@ -87,9 +99,9 @@ impl Chain {
             return Ok(());
         }
         Err(corrupt(format!(
-            "row {} of the audit log fails authentication: it was changed, moved or inserted, or the key is not \
-             that of this log",
-            row.seq
+            "{} of the audit log fails authentication: it was changed, moved or inserted, or the key is not that of \
+             this log",
+            row.name()
         )))
     }
 }
@@ -115,6 +127,7 @@ mod tests {
     fn row() -> Row {
         Row {
             seq: 7,
+            records: 1,
             time: 1_700_000_000_123,
             event: "secret.read".into(),
             tenant: Some("acme".into()),
@@ -135,7 +148,7 @@ mod tests {
             edit(&mut row);
             chain.mac(&[9; 32], &row)
         };
-        let edits: [&dyn Fn(&mut Row); 9] = [
+        let edits: [&dyn Fn(&mut Row); 10] = [
             &|_| {},
             &|row| row.tenant = None,
             &|row| row.tenant = Some(String::new()),
@@ -147,6 +160,7 @@ mod tests {
                     ("person:acme/ev".into(), Some("eproduction/db".into()));
             },
             &|row| (row.seq, row.last_rule) = (3, 7),
+            &|row| (row.seq, row.records) = (1, 7),
             &|row| row.is_rule = true,
         ];
         let macs: Vec<_> = edits.iter().map(|edit| mac(edit)).collect();
@@ -169,6 +183,7 @@ mod tests {
     fn a_chained_row_names_the_newest_rule_before_it() {
         let chain = Chain::new(&Keys::new(&[1; 32]), &[2; 16]);
         let draft = |is_rule| Draft {
+            records: 1,
             time: 0,
             event: "e".into(),
             tenant: None,
@@ -183,5 +198,8 @@ mod tests {
         assert_eq!(last_rules, [0, 0, 2, 2, 4, 5]);
         let tail = rows.iter().try_fold(start, |tail, row| chain.check(&tail, row)).unwrap();
         assert_eq!((tail.0, tail.2), (6, 5));
+        let block = Draft { records: 3, ..draft(false) };
+        let rows = chain.extend(tail, [block, draft(true)]);
+        assert_eq!((rows[0].seq, rows[0].tail().0, rows[1].seq), (7, 9, 10));
     }
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strongroom_core::{Error, ErrorKind, Result};
 
 use super::error::bad_append;
-use super::{Appended, Head, LogId, LogStore, Row, RowFilter, RowMac, START, check_append};
+use super::{
+    Appended, Head, LogId, LogStore, Record, RecordFilter, Row, RowMac, START, block, check_append,
+};
 
 /// A log in memory. A clone shares it, as another connection to the same file would.
 #[derive(Clone)]
@@ -41,19 +43,24 @@ impl MemoryLog {
 
 impl State {
     fn last_seq(&self) -> u64 {
-        self.rows.last().map_or(self.first.saturating_sub(1), |row| row.seq)
+        self.rows.last().map_or(self.first.saturating_sub(1), Row::last)
     }
 
-    /// The index of the first row with at least this seq.
-    fn index(&self, seq: u64) -> usize {
-        self.rows.partition_point(|row| row.seq < seq)
+    /// The rows that begin with this record or after it.
+    fn from(&self, seq: u64) -> &[Row] {
+        self.rows.get(self.rows.partition_point(|row| row.seq < seq)..).unwrap_or_default()
+    }
+
+    /// The rows that have this record, or begin after it.
+    fn with(&self, seq: u64) -> &[Row] {
+        self.rows.get(self.rows.partition_point(|row| row.last() < seq)..).unwrap_or_default()
     }
 
     fn mac_of(&self, seq: u64) -> Option<RowMac> {
         if seq.checked_add(1) == Some(self.first) {
             return Some(self.before_first);
         }
-        self.rows.get(self.index(seq)).filter(|row| row.seq == seq).map(|row| row.mac)
+        self.with(seq).first().filter(|row| row.last() == seq).map(|row| row.mac)
     }
 }
 
@@ -68,10 +75,37 @@ impl LogStore for MemoryLog {
         })
     }
 
-    fn read_after(&mut self, seq: u64, limit: usize, filter: &RowFilter) -> Result<Vec<Row>> {
+    fn rows_after(&mut self, seq: u64, limit: usize) -> Result<Vec<Row>> {
         let state = self.lock();
-        let after = state.rows.get(state.index(seq.saturating_add(1))..).unwrap_or_default();
-        Ok(after.iter().filter(|row| filter.matches(row)).take(limit).cloned().collect())
+        Ok(state.from(seq.saturating_add(1)).iter().take(limit).cloned().collect())
+    }
+
+    fn rules_after(&mut self, seq: u64, limit: usize) -> Result<Vec<Row>> {
+        let state = self.lock();
+        let rules = state.from(seq.saturating_add(1)).iter().filter(|row| row.is_rule);
+        Ok(rules.take(limit).cloned().collect())
+    }
+
+    fn row_with(&mut self, seq: u64) -> Result<Option<Row>> {
+        Ok(self.lock().with(seq).first().filter(|row| row.seq <= seq).cloned())
+    }
+
+    fn records_between(
+        &mut self,
+        after: u64,
+        last: u64,
+        limit: usize,
+        filter: &RecordFilter,
+    ) -> Result<Vec<Record>> {
+        let state = self.lock();
+        let mut page = block::Page::new(after, last, limit, filter);
+        for row in state.with(after.saturating_add(1)) {
+            if row.seq > last || page.is_full() {
+                break;
+            }
+            page.add(row)?;
+        }
+        Ok(page.records)
     }
 
     fn mac_of(&mut self, seq: u64) -> Result<Option<RowMac>> {
@@ -87,12 +121,14 @@ impl LogStore for MemoryLog {
         if prune_before.is_some_and(|before| before < state.first) {
             return Err(bad_append());
         }
+        let length = state.rows.len();
         state.rows.extend_from_slice(rows);
-        if let Some(before) = prune_before
-            && let Some(before_first) = state.mac_of(before.saturating_sub(1))
-        {
-            let end = state.index(before);
-            state.rows.drain(..end);
+        if let Some(before) = prune_before {
+            let Some(before_first) = state.mac_of(before.saturating_sub(1)) else {
+                state.rows.truncate(length);
+                return Err(bad_append());
+            };
+            state.rows.retain(|row| row.seq >= before);
             (state.first, state.before_first) = (before, before_first);
         }
         if self.seen == state.appends {

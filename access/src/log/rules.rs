@@ -6,7 +6,7 @@ use super::chain::Chain;
 use super::error::corrupt;
 use super::keys::Keys;
 use super::verify::{check_first, check_retry};
-use super::{Head, LogStore, Row, RowFilter, Tail};
+use super::{Head, LogStore, Row, Tail};
 
 /// How many rows one read returns.
 const PAGE: usize = 1000;
@@ -63,7 +63,7 @@ fn read_up_to(
     let mut rules: Vec<Row> = Vec::new();
     'pages: loop {
         let after = rules.last().map_or(start, |row| row.seq);
-        let page = store.read_after(after, PAGE, &RowFilter::rules())?;
+        let page = store.rules_after(after, PAGE)?;
         let is_last_page = page.len() < PAGE;
         for row in page {
             if row.seq > last {
@@ -111,9 +111,8 @@ fn check_link(previous: Option<&Row>, row: &Row, head: &Head, known: Option<&Tai
 /// Checks the last row, which names the newest rule.
 fn check_last(store: &mut dyn LogStore, chain: &Chain, tail: &Tail) -> Result<()> {
     let (last, ..) = tail;
-    let rows = store.read_after(last.saturating_sub(1), 1, &RowFilter::default())?;
-    match rows.first().filter(|row| row.tail() == *tail) {
-        Some(row) => check_row(store, chain, row),
+    match store.row_with(*last)?.filter(|row| row.tail() == *tail) {
+        Some(row) => check_row(store, chain, &row),
         None => {
             Err(corrupt(format!("row {last} of the audit log changed while the log was opened")))
         }

@@ -13,10 +13,11 @@ use strongroom_core::{ForkGuard, Result};
 
 use self::error::from_sqlite;
 use self::file::OpenedFiles;
-use self::query::{Query, unreadable};
+use self::query::{Query, row_before, rows_after, unreadable};
 use self::schema::FileContent;
+use super::block::Page;
 use super::error::{bad_append, corrupt};
-use super::{Appended, Head, LogStore, Row, RowFilter, RowMac, check_append};
+use super::{Appended, Head, LogStore, Record, RecordFilter, Row, RowMac, check_append};
 
 /// A log in one file, which several processes may append to.
 pub(crate) struct SqliteLog {
@@ -88,36 +89,52 @@ impl LogStore for SqliteLog {
             .optional()
             .map_err(from_sqlite)?
             .ok_or_else(|| corrupt("the table `log` of the audit log is empty"))?;
-        let seq_at = |end| {
-            snapshot
-                .query_row(&format!("SELECT {end}(seq) FROM rows"), [], |row| row.get(0))
-                .map_err(from_sqlite)
-        };
-        let ends: (Option<i64>, Option<i64>) = (seq_at("min")?, seq_at("max")?);
-        let is_first = |seq: i64| u64::try_from(seq) == Ok(first);
-        let last = match ends {
-            (Some(smallest), Some(largest)) if is_first(smallest) => {
-                let rows = Query::new(largest.saturating_sub(1), 1, &RowFilter::default());
-                rows.run(&snapshot)?.first().map(Row::tail)
+        let smallest: Option<i64> = snapshot
+            .query_row("SELECT min(seq) FROM rows", [], |row| row.get(0))
+            .map_err(from_sqlite)?;
+        let last = match smallest {
+            Some(smallest) if u64::try_from(smallest) == Ok(first) => {
+                row_before(&snapshot, u64::MAX)?.as_ref().map(Row::tail)
             }
-            (None, _) if first == 1 => None,
-            (Some(smallest), _) => {
+            None if first == 1 => None,
+            Some(smallest) => {
                 return Err(corrupt(format!(
                     "the audit log begins with row {smallest}, but must begin with row {first}: its beginning was \
                      cut off or altered"
                 )));
             }
             // A prune keeps at least its own row.
-            (None, _) => return Err(corrupt("all rows of the audit log are missing")),
+            None => return Err(corrupt("all rows of the audit log are missing")),
         };
         Ok(Head { log_id, first, before_first, last })
     }
 
-    fn read_after(&mut self, seq: u64, limit: usize, filter: &RowFilter) -> Result<Vec<Row>> {
+    fn rows_after(&mut self, seq: u64, limit: usize) -> Result<Vec<Row>> {
         self.check()?;
-        // SQLite's integers end at 2^63 - 1, and so do the numbers of rows.
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        Query::new(i64::try_from(seq).unwrap_or(i64::MAX), limit, filter).run(&self.connection)
+        rows_after(&self.connection, false, seq, limit)
+    }
+
+    fn rules_after(&mut self, seq: u64, limit: usize) -> Result<Vec<Row>> {
+        self.check()?;
+        rows_after(&self.connection, true, seq, limit)
+    }
+
+    fn row_with(&mut self, seq: u64) -> Result<Option<Row>> {
+        self.check()?;
+        Ok(row_before(&self.connection, seq)?.filter(|row| row.last() >= seq))
+    }
+
+    fn records_between(
+        &mut self,
+        after: u64,
+        last: u64,
+        limit: usize,
+        filter: &RecordFilter,
+    ) -> Result<Vec<Record>> {
+        self.check()?;
+        let mut page = Page::new(after, last, limit, filter);
+        Query::new(after, last, filter).run(&self.connection, &mut page)?;
+        Ok(page.records)
     }
 
     fn mac_of(&mut self, seq: u64) -> Result<Option<RowMac>> {
@@ -176,9 +193,10 @@ fn first_seq(connection: &Connection) -> Result<u64> {
 }
 
 fn last_seq(connection: &Connection) -> Result<u64> {
-    let mut statement =
-        connection.prepare_cached("SELECT max(seq) FROM rows").map_err(from_sqlite)?;
-    let last: Option<u64> = statement.query_row([], |row| row.get(0)).map_err(from_sqlite)?;
+    let mut statement = connection
+        .prepare_cached("SELECT seq + records - 1 FROM rows ORDER BY seq DESC LIMIT 1")
+        .map_err(from_sqlite)?;
+    let last = statement.query_row([], |row| row.get(0)).optional().map_err(from_sqlite)?;
     match last {
         Some(last) => Ok(last),
         None => Ok(first_seq(connection)?.saturating_sub(1)),
@@ -189,7 +207,8 @@ fn mac_of(connection: &Connection, seq: u64) -> Result<Option<RowMac>> {
     // The second part answers for the row before the first.
     let mut statement = connection
         .prepare_cached(
-            "SELECT mac FROM rows WHERE seq = ?1 \
+            "SELECT mac FROM rows \
+             WHERE seq = (SELECT max(seq) FROM rows WHERE seq <= ?1) AND seq + records - 1 = ?1 \
              UNION ALL SELECT before_first FROM log WHERE first = ?1 + 1 LIMIT 1",
         )
         .map_err(from_sqlite)?;
@@ -200,14 +219,15 @@ fn mac_of(connection: &Connection, seq: u64) -> Result<Option<RowMac>> {
 fn insert(transaction: &Transaction<'_>, rows: &[Row]) -> Result<()> {
     let mut statement = transaction
         .prepare_cached(
-            "INSERT INTO rows (seq, time, event, tenant, principal, path, body, last_rule, is_rule, mac) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO rows (seq, records, time, event, tenant, principal, path, body, last_rule, is_rule, mac) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )
         .map_err(from_sqlite)?;
     for row in rows {
-        let Row { seq, time, event, tenant, principal, path, body, last_rule, is_rule, mac } = row;
+        let Row { seq, records, time, event, tenant, principal, path, .. } = row;
+        let Row { body, last_rule, is_rule, mac, .. } = row;
         let values = rusqlite::params![
-            seq, time, event, tenant, principal, path, body, last_rule, is_rule, mac
+            seq, records, time, event, tenant, principal, path, body, last_rule, is_rule, mac
         ];
         statement.execute(values).map_err(from_sqlite)?;
     }
@@ -227,8 +247,8 @@ fn prune(transaction: &Transaction<'_>, before: u64) -> Result<()> {
         .map_err(from_sqlite)
 }
 
-/// How SQLite would read the rows that match.
+/// How SQLite would read the records that match.
 #[cfg(test)]
-pub(super) fn explain(log: &mut SqliteLog, filter: &RowFilter) -> String {
-    Query::new(0, 1, filter).explain(&log.connection).unwrap_or_default()
+pub(super) fn explain(log: &mut SqliteLog, filter: &RecordFilter) -> String {
+    Query::new(0, 9, filter).explain(&log.connection).unwrap_or_default()
 }

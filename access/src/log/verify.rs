@@ -3,14 +3,15 @@
 use serde::Deserialize;
 use strongroom_core::{Result, Rfc3339};
 
+use super::block::Block;
 use super::chain::Chain;
 use super::checkpoint::{Checkpoint, SignedCheckpoint};
 use super::error::corrupt;
 use super::keys::Keys;
-use super::{Head, LogStore, PRUNED, Row, RowFilter, RowMac, START, Tail};
+use super::{Head, LogStore, PRUNED, Row, RowMac, START, Tail};
 
-/// How many rows one read returns.
-const PAGE: usize = 1000;
+/// How many rows one read returns; a block can have over 256 KiB.
+const PAGE: usize = 128;
 /// How often a verification begins again because another writer has pruned the log meanwhile.
 const MAX_PRUNES: u32 = 8;
 
@@ -139,16 +140,17 @@ fn verify_rows(
     let checkpoints_checked = expected.clone().count();
     let mut tail: Tail = (before_first, head.before_first, 0);
     let mut prune = None;
-    let mut check_checkpoints = |seq, mac: &RowMac| -> Result<()> {
-        while let Some(checkpoint) = expected.next_if(|checkpoint| checkpoint.seq == seq) {
-            check_checkpoint(checkpoint, mac)?;
+    // A row ends with each record that was signed, so one within a row is of another log.
+    let mut check_checkpoints = |last, mac: &RowMac| -> Result<()> {
+        while let Some(checkpoint) = expected.next_if(|checkpoint| checkpoint.seq <= last) {
+            check_checkpoint(checkpoint, last, mac)?;
         }
         Ok(())
     };
     check_checkpoints(before_first, &head.before_first)?;
     let (last, ..) = head.tail();
     while tail.0 < last {
-        let page = store.read_after(tail.0, PAGE, &RowFilter::default())?;
+        let page = store.rows_after(tail.0, PAGE)?;
         if page.is_empty() {
             let seq = tail.0.saturating_add(1);
             return Err(corrupt(format!("row {seq} of the audit log is missing")));
@@ -159,7 +161,10 @@ fn verify_rows(
                 tail.2 = row.last_rule;
             }
             tail = chain.check(&tail, row)?;
-            check_checkpoints(row.seq, &row.mac)?;
+            if row.records > 1 {
+                Block::parse(row)?.check()?;
+            }
+            check_checkpoints(tail.0, &row.mac)?;
             if row.event == PRUNED {
                 prune = Some(row.clone());
             }
@@ -188,8 +193,9 @@ fn verify_rows(
     })
 }
 
-fn check_checkpoint(checkpoint: &Checkpoint, mac: &RowMac) -> Result<()> {
-    if checkpoint.mac == *mac {
+/// Checks a checkpoint against the row whose last record is `last`.
+fn check_checkpoint(checkpoint: &Checkpoint, last: u64, mac: &RowMac) -> Result<()> {
+    if checkpoint.seq == last && checkpoint.mac == *mac {
         return Ok(());
     }
     Err(corrupt(format!(

@@ -20,7 +20,7 @@ fn edit(folder: &Path, sql: &str) -> usize {
 }
 
 /// A forged row after the last one.
-const FORGED: &str = "INSERT INTO rows SELECT seq + 1, time, event, tenant, principal, path, body, seq, is_rule, mac \
+const FORGED: &str = "INSERT INTO rows SELECT seq + 1, 1, time, event, tenant, principal, path, body, seq, is_rule, mac \
                       FROM rows ORDER BY seq DESC LIMIT 1";
 
 async fn host(config: AccessConfig) -> Host {

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod audit;
+mod blocks;
 mod checkpoints;
 mod denial_of_service;
 mod files;

@@ -36,6 +36,7 @@ CREATE TABLE log (
 ) STRICT;
 CREATE TABLE rows (
     seq INTEGER PRIMARY KEY,
+    records INTEGER NOT NULL,
     time INTEGER NOT NULL,
     event TEXT NOT NULL,
     tenant TEXT,
@@ -48,6 +49,7 @@ CREATE TABLE rows (
 ) STRICT;
 CREATE INDEX rows_by_path ON rows (tenant, path, seq);
 CREATE INDEX rows_by_principal ON rows (tenant, principal, seq);
+CREATE INDEX blocks ON rows (tenant, seq) WHERE records > 1;
 CREATE INDEX rule_rows ON rows (seq) WHERE is_rule = 1;
 ";
 

@@ -7,10 +7,23 @@ use rusqlite::types::Value;
 
 use super::*;
 
-const COLUMNS: [&str; 10] =
-    ["seq", "time", "event", "tenant", "principal", "path", "body", "last_rule", "is_rule", "mac"];
+const COLUMNS: [&str; 11] = [
+    "seq",
+    "records",
+    "time",
+    "event",
+    "tenant",
+    "principal",
+    "path",
+    "body",
+    "last_rule",
+    "is_rule",
+    "mac",
+];
+/// Where the rows of [`fill`] begin, and where they end.
+const SEQS: [u64; 7] = [1, 2, 3, 4, 5, 8, 9];
 
-/// A log of seven rows, among them rules at 1, 3 and 6.
+/// A log of seven rows, among them rules at 1, 3 and 8, and a block of three records at 5.
 fn fill(log: &mut dyn LogStore) -> Vec<Row> {
     let nothing = Draft { tenant: None, path: None, body: Vec::new(), ..draft("e", false) };
     append(
@@ -21,27 +34,30 @@ fn fill(log: &mut dyn LogStore) -> Vec<Row> {
             draft("read", false),
             draft("rule.b", true),
             nothing,
-            draft("read", false),
+            three("read"),
             draft("rule.c", true),
             draft("list", false),
         ],
     )
 }
 
-fn new_log(path: &Path) -> (SqliteLog, Vec<Row>) {
+pub(super) fn new_log(path: &Path) -> (SqliteLog, Vec<Row>) {
     let mut log = SqliteLog::open(path, true).unwrap();
     let rows = fill(&mut log);
     (log, rows)
 }
 
 /// A connection that does what an attacker could.
-fn raw(path: &Path) -> Connection {
+pub(super) fn raw(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "synchronous", "OFF").unwrap();
     connection
 }
 
-fn verify_error(log: &mut dyn LogStore, checkpoints: &[SignedCheckpoint]) -> Option<String> {
+pub(super) fn verify_error(
+    log: &mut dyn LogStore,
+    checkpoints: &[SignedCheckpoint],
+) -> Option<String> {
     let error = verify(log, &keys(), checkpoints).err()?;
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     Some(error.to_string())
@@ -68,7 +84,9 @@ fn alter(value: &Value) -> Vec<Value> {
         Value::Null => vec![Value::Blob(Vec::new())],
         Value::Integer(number) => (0..64).map(|bit| Value::Integer(number ^ (1 << bit))).collect(),
         Value::Text(text) => {
-            flip(text.as_bytes()).into_iter().map(Value::Blob).chain([Value::Null]).collect()
+            let longer = [text.as_bytes(), b"x"].concat();
+            let others = flip(text.as_bytes()).into_iter().chain([longer]).map(Value::Blob);
+            others.chain([Value::Null]).collect()
         }
         Value::Blob(bytes) => {
             let mut longer = bytes.clone();
@@ -152,7 +170,7 @@ fn every_bit_of_every_column_is_verified() {
 
 #[test]
 fn a_removed_row_is_found() {
-    for seq in 1..=7 {
+    for seq in SEQS {
         let (_directory, path) = temporary();
         let (mut log, rows) = new_log(&path);
         let checkpoint = checkpoint(&mut log, &keys());
@@ -160,7 +178,7 @@ fn a_removed_row_is_found() {
         assert!(verify_error(&mut log, std::slice::from_ref(&checkpoint)).is_some(), "{seq}");
         // Without a checkpoint, the log may well have ended with the row before.
         let found = verify_error(&mut log, &[]);
-        assert_eq!(found.is_some(), seq != 7, "{seq}");
+        assert_eq!(found.is_some(), seq != 9, "{seq}");
         if let Some(found) = found {
             let named = if seq == 1 {
                 "begins with row 2"
@@ -169,14 +187,15 @@ fn a_removed_row_is_found() {
             };
             assert!(found.contains(named), "{found}");
         }
-        let is_rule = rows[seq - 1].is_rule;
+        let is_rule = rows.iter().any(|row| row.seq == seq && row.is_rule);
         assert!(!is_rule || rules_error(&mut log).is_some(), "{seq}");
     }
 }
 
 #[test]
 fn swapped_rows_are_found() {
-    for (one, other) in (1..=7).flat_map(|one| (one + 1..=7).map(move |other| (one, other))) {
+    let pairs = SEQS.iter().flat_map(|one| SEQS.map(|other| (*one, other)));
+    for (one, other) in pairs.filter(|(one, other)| one < other) {
         let (_directory, path) = temporary();
         let (mut log, _) = new_log(&path);
         let raw = raw(&path);
@@ -184,14 +203,16 @@ fn swapped_rows_are_found() {
             raw.execute("UPDATE rows SET seq = ?2 WHERE seq = ?1", (from, to)).unwrap();
         }
         let found = verify_error(&mut log, &[]).unwrap();
-        assert!(found.contains(&format!("row {one} of the audit log fails")), "{found}");
+        assert!(found.contains(&format!("row {one}")), "{found}");
+        assert!(found.contains("fails authentication"), "{found}");
     }
 }
 
 /// Without a checkpoint, no verification can find it: the log has looked like that once.
 #[test]
 fn a_cut_end_is_found_with_a_checkpoint() {
-    for last in 0..7 {
+    for seq in SEQS {
+        let last = seq - 1;
         let (_directory, path) = temporary();
         let (mut log, rows) = new_log(&path);
         let newest = checkpoint(&mut log, &keys());
@@ -210,14 +231,14 @@ fn a_cut_end_is_found_with_a_checkpoint() {
 
 #[test]
 fn a_cut_beginning_is_found() {
-    for first in 2..=7_u64 {
+    for (index, first) in SEQS.into_iter().enumerate().skip(1) {
         let (_directory, path) = temporary();
         let (mut log, rows) = new_log(&path);
         let raw = raw(&path);
         raw.execute("DELETE FROM rows WHERE seq < ?1", [first]).unwrap();
         assert!(verify_error(&mut log, &[]).unwrap().contains("begins with row"));
         // As a prune would leave it, but no row records one.
-        let before_first = rows[usize::try_from(first).unwrap() - 2].mac;
+        let before_first = rows[index - 1].mac;
         raw.execute("UPDATE log SET first = ?1, before_first = ?2", (first, before_first)).unwrap();
         for found in [verify_error(&mut log, &[]), rules_error(&mut log)] {
             assert!(found.unwrap().contains("must begin with row 1"));
@@ -227,7 +248,7 @@ fn a_cut_beginning_is_found() {
 
 #[test]
 fn a_beginning_that_is_cut_after_a_prune_is_found() {
-    for first in 4..=9_u64 {
+    for first in [4, 5, 8, 9, 10, 11_u64] {
         let (_directory, path) = temporary();
         let (mut log, _) = new_log(&path);
         append_and_prune(&mut log, &keys(), &[prune(3), draft("read", false)], Some(3));
@@ -253,16 +274,16 @@ fn a_log_without_its_rows_is_found() {
 
 #[test]
 fn a_forged_or_copied_row_is_found() {
-    for after in 0..=7_u64 {
+    for after in 0..=7 {
         let (_directory, path) = temporary();
         let (mut log, rows) = new_log(&path);
         let head = log.head().unwrap();
-        let (before, moved) = rows.split_at(usize::try_from(after).unwrap());
+        let (before, moved) = rows.split_at(after);
         let tail = before.last().map_or((0, START, 0), Row::tail);
         let forged =
             Chain::new(&Keys::new(&[9; 32]), &head.log_id).extend(tail, [draft("rule.x", true)]);
         let mut copied = rows[0].clone();
-        copied.seq = after + 1;
+        copied.seq = tail.0 + 1;
         let raw = raw(&path);
         for inserted in [&forged[0], &copied] {
             raw.execute("DELETE FROM rows", []).unwrap();
@@ -272,7 +293,8 @@ fn a_forged_or_copied_row_is_found() {
             assert_eq!(log.append(0, &all, None).unwrap(), Appended::Done);
             let found = verify_error(&mut log, &[]).unwrap();
             // A copy of row 1 in its place is row 1; the one after it is wrong.
-            let first_wrong = if all.first() == rows.first() && after == 0 { 2 } else { after + 1 };
+            let is_same = all.first() == rows.first() && after == 0;
+            let first_wrong = if is_same { 2 } else { tail.0 + 1 };
             let named = format!("row {first_wrong} of the audit log fails");
             assert!(found.contains(&named), "{found}");
             assert!(rules_error(&mut log).is_some());
@@ -303,7 +325,7 @@ fn a_replaced_log_is_found_with_a_checkpoint() {
     raw(&path).execute("DELETE FROM rows WHERE seq > 5", []).unwrap();
     append(&mut log, &keys(), &[draft("x", false), draft("y", false), draft("z", false)]);
     let found = verify_error(&mut log, &[newest, older]).unwrap();
-    assert!(found.contains("row 7 of the audit log is not the one of the checkpoint"), "{found}");
+    assert!(found.contains("row 9 of the audit log is not the one of the checkpoint"), "{found}");
     assert_eq!(verify_error(&mut log, &[]), None);
 }
 
@@ -313,33 +335,4 @@ fn a_checkpoint_that_is_not_signed_by_the_key_of_the_log_is_refused() {
     let (mut log, _) = new_log(&path);
     let forged = checkpoint(&mut log, &Keys::new(&[9; 32]));
     assert!(verify_error(&mut log, &[forged]).unwrap().contains("not signed"));
-}
-
-/// SQLite answers a filtered read from an index, so a row that is missing there would be hidden.
-#[test]
-fn an_index_that_hides_a_row_is_found() {
-    let (_directory, path) = temporary();
-    let (log, _) = new_log(&path);
-    drop(log);
-    let raw = raw(&path);
-    // An index that an attacker has emptied, under the statement of the schema that fills it.
-    raw.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
-    raw.execute_batch(
-        "PRAGMA writable_schema = ON;
-         CREATE TABLE kept AS SELECT sql FROM sqlite_schema WHERE name = 'rows_by_path';
-         DROP INDEX rows_by_path;
-         CREATE INDEX rows_by_path ON rows (tenant, path, seq) WHERE seq < 0;
-         UPDATE sqlite_schema SET sql = (SELECT sql FROM kept) WHERE name = 'rows_by_path';
-         DROP TABLE kept;",
-    )
-    .unwrap();
-    drop(raw);
-    let mut log = SqliteLog::open(&path, false).unwrap();
-    let filter = RowFilter {
-        tenant: Some("acme".into()),
-        path: Some(PathFilter::Exact("production/db".into())),
-        ..RowFilter::default()
-    };
-    assert_eq!(log.read_after(0, 10, &filter).unwrap(), [], "the index hides the rows");
-    assert!(verify_error(&mut log, &[]).unwrap().contains("an index"));
 }
