@@ -226,7 +226,7 @@ impl Access {
         }
     }
 
-    /// Writes what waits to be recorded, and ends the thread. All actors then fail with [`ErrorKind::Closed`]. Each
+    /// Writes what waits to be recorded, closes the files, and ends the threads. All actors then fail with [`ErrorKind::Closed`]. Each
     /// call, also one after another that was dropped, returns when that is done.
     pub async fn close(&self) {
         if self.0.fork_guard.check().is_err() {
@@ -242,6 +242,7 @@ impl Access {
         }
         self.0.reader.close();
         self.0.published.wait_for_end().await;
+        self.0.reader.wait_for_end().await;
     }
 }
 

@@ -1,10 +1,10 @@
 //! Reads pages of the record, beside the thread that writes it.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use strongroom_core::Result;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::access::{Inner, closed_error, spawn_thread, thread_ended_error};
 use crate::job::Job;
@@ -44,7 +44,11 @@ impl PageRead {
 
 /// The thread that reads a log in a file, with a connection of its own. It starts with the first query.
 #[derive(Default)]
-pub(crate) struct Reader(Mutex<State>);
+pub(crate) struct Reader {
+    state: Mutex<State>,
+    /// Whether the thread runs, which holds the files open.
+    runs: Arc<watch::Sender<bool>>,
+}
 
 #[derive(Default)]
 enum State {
@@ -56,11 +60,15 @@ enum State {
 
 impl Reader {
     fn send(&self, path: &Path, read: PageRead) -> Result<()> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::NotStarted) {
             let (sender, reads) = mpsc::channel();
             let path = path.to_owned();
-            spawn_thread("strongroom-reader", move || run(&path, &reads))?;
+            let running = EndGuard::new(Arc::clone(&self.runs));
+            spawn_thread("strongroom-reader", move || {
+                let _running = running;
+                run(&path, &reads);
+            })?;
             *state = State::Running(sender);
         }
         match &*state {
@@ -71,7 +79,29 @@ impl Reader {
 
     /// Ends the thread after the reads that wait.
     pub(crate) fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
+    }
+
+    /// Returns once the thread has ended and closed the files.
+    pub(crate) async fn wait_for_end(&self) {
+        // The sender is this value's own, so it is not dropped meanwhile.
+        let _ = self.runs.subscribe().wait_for(|runs| !runs).await;
+    }
+}
+
+/// Tells that the thread has ended, also by a panic.
+struct EndGuard(Arc<watch::Sender<bool>>);
+
+impl EndGuard {
+    fn new(runs: Arc<watch::Sender<bool>>) -> Self {
+        runs.send_replace(true);
+        Self(runs)
+    }
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 

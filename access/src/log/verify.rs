@@ -121,7 +121,7 @@ pub(crate) fn check_continues(
             // An earlier row was pruned.
             if checkpoint.seq >= head.first.saturating_sub(1) {
                 let mac = store.mac_of(checkpoint.seq)?.unwrap_or_default();
-                check_checkpoint(&checkpoint, &mac)?;
+                check_checkpoint(&checkpoint, checkpoint.seq, &mac)?;
             }
         }
         Ok(())

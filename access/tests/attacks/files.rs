@@ -287,3 +287,21 @@ async fn files_that_others_can_access_are_refused() {
         ErrorKind::Config
     );
 }
+
+#[tokio::test]
+async fn a_closed_log_has_no_open_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host(in_file(folder.path())).await;
+    let files = || {
+        let entries = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort_unstable();
+        names
+    };
+    // A query and a verification have connections of their own.
+    assert_eq!(host.count("grant.created").await, 1);
+    host.verify().await;
+    assert!(files().len() > 2, "the log is open: {:?}", files());
+    host.access.close().await;
+    assert_eq!(files(), ["access.db", "access.key"]);
+}
