@@ -37,7 +37,7 @@ pub(super) fn to_rows(queued: &[Access], now: i64) -> Result<Vec<log::Draft>> {
     Ok(rows)
 }
 
-/// A block of the accesses of one tenant, with those of `rest` for which it has room.
+/// A block of accesses of one tenant: the first one, the next one, and those after them for which it has room.
 fn block<'a>(
     first: &'a Access,
     rest: &mut impl Iterator<Item = &'a Access>,
@@ -45,7 +45,7 @@ fn block<'a>(
 ) -> Result<log::Draft> {
     let mut block = BlockWriter::new();
     push(&mut block, first)?;
-    while !block.is_full()
+    while (block.records() < 2 || !block.is_full())
         && let Some(access) = rest.next()
     {
         push(&mut block, access)?;

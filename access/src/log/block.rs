@@ -12,7 +12,8 @@
 //! ```
 //!
 //! How many records there are is in the row, so that a query can skip the block without its body. The MAC of the row
-//! covers both. A reader that looks for a principal or a path finds in the tables whether the block has one of it.
+//! covers both. A query for a principal or a path finds in the tables whether the block can have a record of it: there is
+//! no other index, and to look through the blocks of 1,000,000 records takes some 0.1 s.
 
 mod read;
 mod write;

@@ -79,6 +79,19 @@ fn a_read_that_waits_alone_is_a_row_of_its_own() {
 }
 
 #[test]
+fn records_of_any_length_are_in_blocks_of_two_at_least() {
+    let long = Version::new(&"v".repeat(300 * 1024));
+    let mut accesses = accesses(4);
+    for access in &mut accesses {
+        access.version = Some(long.clone());
+        access.action = Action::Read;
+    }
+    let rows = to_rows(&accesses, 5).unwrap();
+    assert_eq!(rows.iter().map(|row| row.records).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(records(rows).len(), 4);
+}
+
+#[test]
 fn long_records_make_more_blocks() {
     let accesses: Vec<_> = accesses(1000)
         .into_iter()

@@ -215,6 +215,24 @@ fn a_malformed_block_is_corrupt_with_its_number() {
 }
 
 #[test]
+fn no_byte_of_a_block_makes_a_reader_panic_or_count_wrong() {
+    let whole = three("b");
+    let places = (0..whole.body.len()).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte)));
+    for (at, byte) in places {
+        let mut body = whole.body.clone();
+        body[at] = byte;
+        let mut log = MemoryLog::new().unwrap();
+        append(&mut log, &keys(), &[Draft { body, ..whole.clone() }]);
+        let page = log.records_between(0, u64::MAX, 99, &RecordFilter::default());
+        assert_eq!(verify(&mut log, &keys(), &[]).is_ok(), page.is_ok(), "{byte} at {at}");
+        match page {
+            Ok(records) => assert_eq!(records.len(), 3, "{byte} at {at}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{byte} at {at}"),
+        }
+    }
+}
+
+#[test]
 fn numbers_and_texts_of_each_length_are_read_as_they_were_written() {
     let long = ["x".repeat(127), "y".repeat(128), "é".repeat(10_000)];
     let names: Vec<_> = (0..300).map(|number| format!("{number}")).collect();
