@@ -145,15 +145,11 @@ fn audit_mode(settings: &Settings, problems: &mut Problems) -> Option<AuditMode>
 
 fn checkpoints(settings: &Settings, problems: &mut Problems) -> Option<(PathBuf, Duration)> {
     let interval = settings.duration(&CHECKPOINT_INTERVAL, problems);
-    match settings.expose_value(&CHECKPOINT_FILE) {
-        Some(file) => Some((file.into(), interval.unwrap_or(INTERVAL))),
-        None => {
-            if interval.is_some() {
-                problems.add(format!("`{CHECKPOINT_INTERVAL}` needs `{CHECKPOINT_FILE}`"));
-            }
-            None
-        }
+    let file = settings.expose_value(&CHECKPOINT_FILE);
+    if interval.is_some() && file.is_none() {
+        problems.add(format!("`{CHECKPOINT_INTERVAL}` needs `{CHECKPOINT_FILE}`"));
     }
+    file.map(|file| (file.into(), interval.unwrap_or(INTERVAL)))
 }
 
 /// A setting that is one of several words.
