@@ -1,6 +1,7 @@
 //! The access rules of a host: opened once, shared by all that act.
 
 mod identify;
+mod jobs;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,13 +17,13 @@ use tracing::warn;
 use crate::actor::Actor;
 use crate::config::AuditMode;
 use crate::identity::Identity;
-use crate::job::{self, Job, RequestNumber};
+use crate::job::{Job, RequestNumber};
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::checkpoint_file::read_all;
 use crate::log::keys::Keys;
 use crate::log::sqlite::SqliteLog;
 use crate::log::verify::{Verification, verify};
-use crate::published::{Published, Queueing};
+use crate::published::Published;
 use crate::reader::Reader;
 use crate::rules::Rules;
 use crate::token::TokenSecret;
@@ -291,44 +292,6 @@ impl Inner {
             Some(_) => Ok(None),
             None => SecretPath::parse(tenant.as_str()).map(Some),
         }
-    }
-
-    pub(crate) fn send(&self, job: Job) -> Result<()> {
-        self.fork_guard.check()?;
-        match &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(jobs) => jobs.send(job).map_err(|_| thread_ended_error()),
-            None => Err(closed_error()),
-        }
-    }
-
-    /// Queues accesses to be recorded with the next batch. Gives them back if there is no room.
-    pub(crate) fn queue<A>(&self, accesses: A) -> Result<Option<A>>
-    where
-        A: IntoIterator<Item = job::Access> + AsRef<[job::Access]>,
-    {
-        self.fork_guard.check()?;
-        match self.published.queue(accesses) {
-            Queueing::Done => Ok(None),
-            Queueing::Wakes => match &*self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
-                Some(jobs) => {
-                    jobs.send(Job::Queued).map(|()| None).map_err(|_| thread_ended_error())
-                }
-                // The last job is sent already, and writes what is queued.
-                None => Ok(None),
-            },
-            Queueing::Full(accesses) => Ok(Some(accesses)),
-            Queueing::Closed => Err(closed_error()),
-        }
-    }
-
-    /// Sends a job and waits for its answer.
-    pub(crate) async fn ask<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T>>) -> Job,
-    ) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        self.send(job(reply))?;
-        answer.await.map_err(|_| thread_ended_error())?
     }
 
     /// An id for a request to which the host has given none.

@@ -115,8 +115,8 @@ impl Published {
         }
         let is_first = waiting.accesses.is_empty();
         waiting.accesses.extend(accesses);
-        let before = self.queued.fetch_add(added, Ordering::AcqRel);
-        let fills_half = before < MAX_QUEUED / 2 && before.saturating_add(added) >= MAX_QUEUED / 2;
+        self.queued.fetch_add(added, Ordering::AcqRel);
+        let fills_half = before < MAX_QUEUED / 2 && after >= MAX_QUEUED / 2;
         if is_first || fills_half { Queueing::Wakes } else { Queueing::Done }
     }
 
