@@ -215,7 +215,7 @@ impl SecretsManager {
             Err(error) => match error.kind() {
                 ErrorKind::NotFound => Ok(Existing::Missing),
                 ErrorKind::Expired => match self.describe(&entry.path).await {
-                    Ok(found) => Ok(Existing::Expired(found)),
+                    Ok(found) => Ok(Existing::Expired(found.version)),
                     Err(error) if error.is_refusal() => Ok(Existing::Unreadable),
                     Err(error) => Err(error),
                 },

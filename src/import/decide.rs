@@ -30,7 +30,8 @@ pub(super) enum Existing {
     Unreadable,
     /// A secret that is not to be compared, and its version.
     Uncompared(Version),
-    Expired(Description),
+    /// A secret that has expired, and its version.
+    Expired(Version),
     Readable(Secret),
 }
 
@@ -84,7 +85,7 @@ pub(super) fn decide(
             Action::Skip
         }
         Existing::Uncompared(version) => Action::Replace(Some(version.clone())),
-        Existing::Expired(found) => Action::Renew(found.version.clone()),
+        Existing::Expired(version) => Action::Renew(version.clone()),
         Existing::Deleted | Existing::Unreadable => Action::Replace(None),
         Existing::Readable(secret) if secret.value().is_equivalent(value) => {
             let found = secret.metadata();
@@ -143,7 +144,7 @@ mod tests {
         let critical = MetadataPatch::new().tier(Tier::Critical);
         let other = MetadataPatch::new().tag("team", "payments");
         let (none, replace) = (MetadataPatch::new(), Action::Replace(Some(3.into())));
-        let expired = Existing::Expired(Description::new(path(), 3.into(), Metadata::default()));
+        let expired = Existing::Expired(3.into());
         for (existing, wanted, kept, overwritten) in [
             (Existing::Missing, &critical, Action::Create, Action::Create),
             (existing("v", &none), &critical, Action::Complete, Action::Complete),
