@@ -14,9 +14,7 @@
 //! between the two. An expiry counts as other metadata only if the secret has none: that of an import is reckoned
 //! from its start.
 
-use strongroom_core::{
-    Description, Error, ErrorKind, Metadata, MetadataPatch, Secret, SecretValue, Version,
-};
+use strongroom_core::{Error, ErrorKind, Metadata, MetadataPatch, Secret, SecretValue, Version};
 
 use super::EntryReport;
 use super::report::ImportOutcome;
