@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::TenantName;
 use crate::grant::{Token, to_millis};
 use crate::job::Access;
+use crate::policy::PolicyCell;
 use crate::state::{State, TenantRules};
 use crate::token::TokenHash;
 
@@ -60,6 +61,7 @@ pub(crate) struct Published {
     waiting: Mutex<Vec<Access>>,
     /// How many records of refused tokens and identities wait.
     pub(crate) refused: AtomicUsize,
+    pub(crate) policy: PolicyCell,
 }
 
 impl Published {
@@ -75,6 +77,7 @@ impl Published {
             queued: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             waiting: Mutex::default(),
+            policy: PolicyCell::default(),
         }
     }
 

@@ -133,7 +133,8 @@ impl TenantRules {
             | Event::Denied { .. }
             | Event::RulesCarried(_)
             | Event::AuditPruned { .. }
-            | Event::AuditRead { .. } => {}
+            | Event::AuditRead { .. }
+            | Event::PolicyLoaded { .. } => {}
         }
     }
 

@@ -5,6 +5,8 @@ mod approvals;
 mod audit;
 mod denial_of_service;
 mod files;
+#[cfg(feature = "rego")]
+mod policy;
 mod races;
 mod restarts;
 #[path = "../support/mod.rs"]
