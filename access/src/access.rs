@@ -2,6 +2,7 @@
 
 mod identify;
 mod jobs;
+mod policy;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,7 +61,7 @@ impl Access {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the configuration or the key is wrong, [`ErrorKind::Corrupt`] if the log was
-    /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read.
+    /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read, or if it cannot record the policy.
     pub async fn open(config: AccessConfig) -> Result<Self> {
         config.validate().map_err(|error| config.names.rename(error))?;
         if let AuditMode::Batched(delay) = config.audit_mode {
@@ -72,11 +73,13 @@ impl Access {
         let for_thread = (config.clone(), Arc::clone(&published));
         spawn_thread("strongroom-access", move || {
             let (config, published) = for_thread;
-            match open::open_appender(&config, &published) {
-                Ok((appender, keys)) => {
+            let loaded = policy::load_configured(&config);
+            let open = |policy| Ok((policy, open::open_appender(&config, &published)?));
+            match loaded.and_then(open) {
+                Ok((policy, (appender, keys))) => {
                     let _end = EndOnDrop(published);
                     // Fails if the caller dropped the future; then the queue is closed, too.
-                    let _ = opened.send(Ok(keys));
+                    let _ = opened.send(Ok((policy, keys)));
                     appender.run(&jobs);
                 }
                 Err(error) => {
@@ -84,8 +87,8 @@ impl Access {
                 }
             }
         })?;
-        let keys = result.await.map_err(|_| thread_ended_error())??;
-        Ok(Self(Arc::new(Inner {
+        let (policy, keys) = result.await.map_err(|_| thread_ended_error())??;
+        let access = Self(Arc::new(Inner {
             config,
             published,
             keys,
@@ -94,7 +97,11 @@ impl Access {
             fork_guard: ForkGuard::new(),
             prefix: u64::from_ne_bytes(crate::id::random()?),
             requests: AtomicUsize::new(0),
-        })))
+        }));
+        if let Some(policy) = policy {
+            access.put_in_force(policy, "host").await?;
+        }
+        Ok(access)
     }
 
     /// Acts as a principal that the host has authenticated: a workload by its certificate, a person by a login.
@@ -265,7 +272,7 @@ impl Drop for EndOnDrop {
 }
 
 impl Inner {
-    fn workload(&self, id: &crate::SpiffeId) -> Result<Workload> {
+    pub(crate) fn workload(&self, id: &crate::SpiffeId) -> Result<Workload> {
         self.config.templates.iter().find_map(|template| template.matches(id)).ok_or_else(|| {
             Error::new(
                 ErrorKind::Unauthenticated,

@@ -1,5 +1,7 @@
 //! One principal that acts.
 
+mod explain;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,12 +15,15 @@ use crate::access::{Inner, check_text, closed_error};
 use crate::book::Book;
 use crate::change::denial_error;
 use crate::config::{AuditFailure, AuditMode};
-use crate::event::{Context, Denial, Outcome, Rule};
+use crate::event::{Context, Denial, DenialRecord, Outcome, Rule};
 use crate::identity::Identity;
 use crate::job::{Access, AccessDecision, Job};
+use crate::policy::PolicyInput;
 use crate::published::TenantCell;
 use crate::rules::Rules;
 use crate::{Action, TenantName};
+
+pub use self::explain::Explanation;
 
 /// A principal that acts, with its rights as they are at each call. Cloning is cheap.
 #[derive(Clone)]
@@ -37,16 +42,6 @@ impl fmt::Debug for Actor {
             .field("tenant", &self.identity.tenant)
             .finish_non_exhaustive()
     }
-}
-
-/// What decides an action, from [`Actor::explain`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Explanation {
-    /// The rule that allows it, if one does.
-    pub rule: Option<Rule>,
-    /// What denies it.
-    pub denial: Option<Denial>,
 }
 
 impl Actor {
@@ -101,18 +96,8 @@ impl Actor {
         Rules::of_actor(self)
     }
 
-    /// What decides an action on a secret now. An approval that the secret's tier needs is not part of it.
-    /// It is not recorded, since nothing is accessed.
-    #[must_use]
-    pub fn explain(&self, action: Action, path: &SecretPath) -> Explanation {
-        match self.decide(action, path.as_str()) {
-            Ok(rule) => Explanation { rule: Some(rule), denial: None },
-            Err(denial) => Explanation { rule: None, denial: Some(denial) },
-        }
-    }
-
     /// Runs `f` on the rights as they are now.
-    fn with_book<T>(&self, f: impl FnOnce(&Book, i64) -> T) -> T {
+    pub(crate) fn with_book<T>(&self, f: impl FnOnce(&Book, i64) -> T) -> T {
         let now = self.access.published.now();
         let rules = self.cell.rules();
         let book = self.book.load();
@@ -159,6 +144,40 @@ impl Actor {
         })
     }
 
+    /// Lets the policy decide an action that grants and the tier allow. Returns its generation, too.
+    pub(crate) fn decide_policy(
+        &self,
+        action: Action,
+        path: &str,
+        tier: Option<Tier>,
+    ) -> (u64, Result<(), DenialRecord>) {
+        let cell = &self.access.published.policy;
+        let generation = cell.generation();
+        let policy = cell.load();
+        let Some(policy) = policy.as_deref() else { return (generation, Ok(())) };
+        let now = self.access.published.now();
+        let input = PolicyInput::new(&self.identity, &self.context, action, path, tier, now);
+        (generation, policy.decide(&input, now))
+    }
+
+    /// Lets the policy decide an access that is allowed otherwise.
+    pub(crate) fn narrow(&self, mut access: Access, path: &SecretPath) -> Access {
+        if matches!(access.decision, AccessDecision::Allowed { .. }) {
+            let (generation, decided) =
+                self.decide_policy(access.action, path.as_str(), access.tier);
+            access.policy = generation;
+            if let Err(denied) = decided {
+                access.decision = AccessDecision::Denied(denied);
+            }
+        }
+        access
+    }
+
+    /// The tier of a secret, as far as it is known.
+    pub(crate) fn known_tier(&self, path: &SecretPath, tier: Option<Tier>) -> Option<Tier> {
+        self.access.config.tiers.known(path.as_str(), tier)
+    }
+
     pub(crate) fn cell(&self) -> &Arc<TenantCell> {
         &self.cell
     }
@@ -180,9 +199,9 @@ impl Actor {
         &self,
         action: Action,
         path: Option<&SecretPath>,
-        denial: Denial,
+        denied: impl Into<DenialRecord>,
     ) -> Access {
-        self.access(action, path, AccessDecision::Denied(denial))
+        self.access(action, path, AccessDecision::Denied(denied.into()))
     }
 
     fn access(
@@ -200,6 +219,8 @@ impl Actor {
             path: path.cloned(),
             version: None,
             names_version: false,
+            tier: None,
+            policy: 0,
             decision,
         }
     }
@@ -278,13 +299,27 @@ impl Actor {
         &self,
         action: Action,
         path: Option<&SecretPath>,
-        denial: Denial,
+        denied: impl Into<DenialRecord>,
     ) -> Error {
-        match self.record_one(self.deny_access(action, path, denial)).await {
+        self.refuse_access(self.deny_access(action, path, denied)).await
+    }
+
+    /// Records an access that is denied, and returns its error.
+    pub(crate) async fn refuse_access(&self, access: Access) -> Error {
+        let denial = match &access.decision {
+            AccessDecision::Denied(denied) => denied.denial,
+            AccessDecision::Allowed { .. } => Denial::NoGrant,
+        };
+        let action = access.action;
+        match self.record_one(access).await {
             Err(error) if error.kind() == ErrorKind::Closed => error,
             // It stays a denial if the record fails, too: the failure is in the log of the host.
-            _ => denial_error(denial, action),
+            _ => self.denial_error(denial, action),
         }
+    }
+
+    pub(crate) fn denial_error(&self, denial: Denial, action: Action) -> Error {
+        denial_error(denial, action, &self.identity)
     }
 }
 

@@ -153,6 +153,7 @@ impl Appender {
             match job {
                 Job::Record(accesses, reply) => writes.push(Write::Record(accesses, reply)),
                 Job::Change(change, reply) => writes.push(Write::Change(change, reply)),
+                Job::LoadPolicy(change, reply) => writes.push(Write::LoadPolicy(change, reply)),
                 Job::Queued => {
                     self.queued_since.get_or_insert_with(Instant::now);
                 }
@@ -188,7 +189,11 @@ impl Appender {
                     let _ = reply.send(self.prune(before, &by));
                 }
                 Job::Close => closes = true,
-                Job::Record(..) | Job::Queued | Job::Refuse(_) | Job::Change(..) => {}
+                Job::Record(..)
+                | Job::Queued
+                | Job::Refuse(_)
+                | Job::Change(..)
+                | Job::LoadPolicy(..) => {}
             }
         }
         closes

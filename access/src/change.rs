@@ -308,10 +308,15 @@ fn not_found(what: &str) -> Error {
     Error::new(ErrorKind::NotFound, "list what exists").because(format!("no such {what}"))
 }
 
-/// The error of an operation that is denied: the same whether or not the secret exists.
-pub(crate) fn denial_error(denial: Denial, action: Action) -> Error {
+/// The error of an operation that is denied: the same whether or not the secret exists, and whether it is a rule or the
+/// policy that denies it.
+pub(crate) fn denial_error(denial: Denial, action: Action, identity: &Identity) -> Error {
+    let denial = match denial {
+        Denial::Policy | Denial::PolicyFailed => identity.missing_rule(),
+        other => other,
+    };
     let (kind, cause, advice) = match denial {
-        Denial::NoGrant => (
+        Denial::NoGrant | Denial::Policy | Denial::PolicyFailed => (
             ErrorKind::Denied,
             format!("no grant allows `{action}` here"),
             "ask for a grant, or check the path".to_owned(),

@@ -11,9 +11,10 @@ use strongroom_core::{FilePath, Problems, Result, SettingNames};
 
 use crate::appender::BatchLimits;
 use crate::settings::{
-    AUDIT_DELAY, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, PATH, SETTINGS,
+    AUDIT_DELAY, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, PATH, POLICY_PATH,
+    POLICY_TIME_LIMIT, SETTINGS,
 };
-use crate::{SpiffeTemplate, TenantName, Tiers};
+use crate::{Policy, SpiffeTemplate, TenantName, Tiers};
 
 /// When a record of a read is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum KeySource {
 
 /// The longest time for which rules may be used without a look at the log, unless it is set: 5 seconds.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(5);
+/// How long an evaluation of the policy may take, unless it is set: 10 milliseconds.
+const DEFAULT_POLICY_TIME_LIMIT: Duration = Duration::from_millis(10);
 /// The most records that wait to be written.
 pub(crate) const MAX_QUEUED: usize = 10_000;
 
@@ -83,6 +86,8 @@ pub struct AccessConfig {
     pub(crate) checkpoints: Option<(PathBuf, Duration)>,
     pub(crate) creates: bool,
     pub(crate) single_tenant: Option<TenantName>,
+    pub(crate) policy: Option<Policy>,
+    pub(crate) policy_time_limit: Duration,
     pub(crate) names: SettingNames,
 }
 
@@ -112,6 +117,8 @@ impl AccessConfig {
             checkpoints: None,
             creates: true,
             single_tenant: None,
+            policy: None,
+            policy_time_limit: DEFAULT_POLICY_TIME_LIMIT,
             names: SettingNames::of_fields(SETTINGS),
         }
     }
@@ -179,6 +186,20 @@ impl AccessConfig {
         self
     }
 
+    /// Narrows what grants and tiers allow by a policy. Needs the cargo feature `rego`.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// How long one evaluation of the policy may take before it denies: 10 ms unless it is set, 1 ms to 1 s.
+    #[must_use]
+    pub fn policy_time_limit(mut self, limit: Duration) -> Self {
+        self.policy_time_limit = limit;
+        self
+    }
+
     /// Checks the configuration without opening any file. Errors name settings by their variables.
     pub(crate) fn validate(&self) -> Result<()> {
         let mut problems = Problems::new();
@@ -195,6 +216,9 @@ impl AccessConfig {
                 problems.add(format!("`{CHECKPOINT_FILE}` needs rules in a file"));
             }
         }
+        for file in self.policy.iter().flat_map(Policy::files) {
+            problems.collect(FilePath::new(file).check(POLICY_PATH));
+        }
         problems.into_result()
     }
 
@@ -205,6 +229,10 @@ impl AccessConfig {
         if self.checkpoints.as_ref().is_some_and(|(_, interval)| interval.as_secs() == 0) {
             problems
                 .add(format!("`{CHECKPOINT_INTERVAL}` is under 1 second; choose a longer time"));
+        }
+        let limits = Duration::from_millis(1)..=Duration::from_secs(1);
+        if !limits.contains(&self.policy_time_limit) {
+            problems.add(format!("`{POLICY_TIME_LIMIT}` is not between 1 ms and 1 s"));
         }
         if let AuditMode::Batched(delay) = self.audit_mode
             && !(Duration::from_millis(1)..=Duration::from_secs(10)).contains(&delay)
@@ -247,6 +275,8 @@ impl fmt::Debug for AccessConfig {
             )
             .field("create", &self.creates)
             .field("single_tenant", &self.single_tenant)
+            .field("policy", &self.policy)
+            .field("policy_time_limit", &self.policy_time_limit)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! What the log records.
 
 use serde::{Deserialize, Serialize};
-use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_core::{Error, ErrorKind, Result, Tier};
 
 use crate::approval::ApprovalEvent;
 use crate::grant::{Grant, StoredToken};
@@ -38,6 +38,24 @@ pub enum Denial {
     NotAuthenticated,
     /// The rules could not be read for longer than they may be used.
     StaleRules,
+    /// The policy denies it.
+    Policy,
+    /// The policy could not be evaluated.
+    PolicyFailed,
+}
+
+/// A denial as the log records it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DenialRecord {
+    pub(crate) denial: Denial,
+    /// What the policy says.
+    pub(crate) reasons: Vec<String>,
+}
+
+impl From<Denial> for DenialRecord {
+    fn from(denial: Denial) -> Self {
+        Self { denial, reasons: Vec::new() }
+    }
 }
 
 /// How an operation that was allowed ended.
@@ -67,6 +85,9 @@ pub(crate) enum Event {
         rule: Rule,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         approval: Option<ApprovalId>,
+        /// The tier of the secret, if it was known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tier: Option<Tier>,
         outcome: Outcome,
         /// Whether it counts as one of a limited number of uses of a token.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -76,6 +97,11 @@ pub(crate) enum Event {
         /// The action on a secret, or the scope that a change of rules needs.
         action: String,
         denial: Denial,
+        /// What the policy says.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reasons: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tier: Option<Tier>,
     },
     GrantCreated(Grant),
     GrantDeleted {
@@ -94,6 +120,18 @@ pub(crate) enum Event {
     AuditRead {
         rule: Rule,
     },
+    /// This process decides by another policy from now on.
+    PolicyLoaded {
+        sha256: String,
+        modules: Vec<String>,
+    },
+}
+
+impl Event {
+    /// The denial of an action, or of a scope that a change of rules needs.
+    pub(crate) fn denied(action: String, denial: Denial) -> Self {
+        Self::Denied { action, denial, reasons: Vec::new(), tier: None }
+    }
 }
 
 /// A part of the rules that are carried forward.
@@ -126,6 +164,7 @@ impl Event {
             Self::RulesCarried(_) => "rules.carried",
             Self::AuditPruned { .. } => "audit.pruned",
             Self::AuditRead { .. } => "audit.read",
+            Self::PolicyLoaded { .. } => "policy.loaded",
         }
     }
 
@@ -133,7 +172,7 @@ impl Event {
     pub(crate) fn is_rule(&self) -> bool {
         match self {
             Self::Accessed { counts, .. } => *counts,
-            Self::Denied { .. } | Self::AuditRead { .. } => false,
+            Self::Denied { .. } | Self::AuditRead { .. } | Self::PolicyLoaded { .. } => false,
             _ => true,
         }
     }
@@ -246,5 +285,5 @@ impl Body {
 
 /// The scopes as they are recorded when a change of rules is denied.
 pub(crate) fn denied_scope(scope: &Scope) -> Event {
-    Event::Denied { action: scope.to_string(), denial: Denial::NoGrant }
+    Event::denied(scope.to_string(), Denial::NoGrant)
 }

@@ -2,19 +2,19 @@
 
 mod backend;
 mod batch;
+mod change;
+mod list;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strongroom_core::{
-    Backend, BackendInfo, Capability, Condition, Description, Error, ErrorKind, ListOptions,
-    ListPage, Metadata, MetadataPatch, Operation, PutOptions, Result, Secret, SecretPath,
-    SecretValue, Tier, Version, VersionSelector,
+    Backend, BackendInfo, Error, ErrorKind, Operation, Result, Secret, SecretPath, Tier, Version,
+    VersionSelector,
 };
 
 use crate::access::closed_error;
-use crate::change::denial_error;
-use crate::event::{Denial, Outcome, Rule};
+use crate::event::{Denial, DenialRecord, Outcome, Rule};
 use crate::job::{Access, AccessDecision};
 use crate::{Action, Actor};
 
@@ -71,27 +71,33 @@ impl Guarded {
         if self.is_closed.load(Ordering::Acquire) { Err(Error::backend_closed()) } else { Ok(()) }
     }
 
-    /// Whether a rule allows to read a secret now, for what holds a value that was handed out before. Nothing is
-    /// recorded, since nothing is handed out.
+    /// Whether the rules and the policy allow to read a secret now, for what holds a value that was handed out before,
+    /// with its tier. Nothing is recorded, since nothing is handed out.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::Unauthenticated`] if the token has ended, [`ErrorKind::Closed`],
     /// [`ErrorKind::Unavailable`] while the rules cannot be read.
-    pub fn check_read(&self, path: &SecretPath) -> Result<()> {
-        let decided = self.actor.decide(Action::Read, path.as_str());
+    pub fn check_read(&self, path: &SecretPath, tier: Tier) -> Result<()> {
+        let decided = self.decide_held(path, tier);
         let result = match (self.check_open(), decided) {
             (Err(closed), _) => Err(closed),
-            (Ok(()), Ok(_)) => Ok(()),
-            (Ok(()), Err(denial)) => Err(self.unrecorded_denial(denial, Action::Read)),
+            (Ok(()), Ok(())) => Ok(()),
+            (Ok(()), Err(denied)) => Err(self.unrecorded_denial(denied.denial, Action::Read)),
         };
         self.context(result, Operation::Get, Some(path))
     }
 
     /// Records that a handle ended, because [`check_read`](Self::check_read) denied its secret.
-    pub async fn record_denied_read(&self, path: &SecretPath) {
-        if let Err(denial) = self.actor.decide(Action::Read, path.as_str()) {
-            self.actor.refuse(Action::Read, Some(path), denial).await;
+    pub async fn record_denied_read(&self, path: &SecretPath, tier: Tier) {
+        if let Err(denied) = self.decide_held(path, tier) {
+            self.actor.refuse(Action::Read, Some(path), denied).await;
         }
+    }
+
+    fn decide_held(&self, path: &SecretPath, tier: Tier) -> Result<(), DenialRecord> {
+        self.actor.decide(Action::Read, path.as_str())?;
+        let tier = self.actor.known_tier(path, Some(tier));
+        self.actor.decide_policy(Action::Read, path.as_str(), tier).1
     }
 
     /// Decides and records that a secret, which the host has read from the store itself, is handed out.
@@ -118,24 +124,32 @@ impl Guarded {
         }
     }
 
-    /// Lets the tier of a secret decide, and completes the record of an access that it lets through.
+    /// Lets the tier of a secret decide, and then the policy, and completes the record of an access that they let
+    /// through. A new secret has no tier yet.
     fn finish(
         &self,
         mut access: Access,
         path: &SecretPath,
         version: Option<&Version>,
-        tier: Tier,
+        tier: Option<Tier>,
     ) -> Access {
         access.version = version.cloned();
-        match self.actor.decide_tier(&access, path, tier) {
+        access.tier = self.actor.known_tier(path, tier);
+        match self.actor.decide_tier(&access, path, tier.unwrap_or(Tier::Standard)) {
             Ok(used) => {
                 if let AccessDecision::Allowed { approval, .. } = &mut access.decision {
                     *approval = used;
                 }
             }
-            Err(denial) => access.decision = AccessDecision::Denied(denial),
+            Err(denial) => access.decision = AccessDecision::Denied(denial.into()),
         }
-        access
+        self.actor.narrow(access, path)
+    }
+
+    /// Lets the policy decide an access that found no secret, or none whose tier is known.
+    fn finish_without_tier(&self, mut access: Access, path: &SecretPath) -> Access {
+        access.tier = self.actor.known_tier(path, None);
+        self.actor.narrow(access, path)
     }
 
     /// The record of a read that was answered.
@@ -151,118 +165,42 @@ impl Guarded {
             Ok(secret) => {
                 let mut access = allowed(Outcome::Allowed);
                 access.names_version = *selector != VersionSelector::Active;
-                self.finish(access, path, Some(secret.version()), secret.metadata().tier)
+                self.finish(access, path, Some(secret.version()), Some(secret.metadata().tier))
             }
-            Err(error) => allowed(outcome_of(error)),
+            Err(error) => self.finish_without_tier(allowed(outcome_of(error)), path),
         }
     }
 
     /// Records a read, and hands its result out only if that is still allowed.
     async fn hand_out<T>(&self, access: Access, path: &SecretPath, result: Result<T>) -> Result<T> {
-        let (action, is_plain) = (access.action, access.is_plain_read());
+        let decided = Decided::of(&access);
         self.actor.record_one(access).await?;
         let answer = result?;
-        self.check_again(is_plain, action, path)?;
+        self.check_again(decided, path)?;
         Ok(answer)
     }
 
-    /// Whether a read is still allowed after it was recorded. What changes rules was decided together with its record:
-    /// the last use of a token ends it.
-    fn check_again(&self, is_plain: bool, action: Action, path: &SecretPath) -> Result<()> {
-        if !is_plain {
+    /// Whether what was decided is still allowed after it was recorded. What changes rules was decided together with
+    /// its record: the last use of a token ends it. The policy may be another one since.
+    fn check_again(&self, decided: Decided, path: &SecretPath) -> Result<()> {
+        let Decided { action, is_plain, tier, policy } = decided;
+        let error = |denial| self.unrecorded_denial(denial, action);
+        if is_plain {
+            self.actor.decide(action, path.as_str()).map_err(error)?;
+        }
+        if self.actor.access.published.policy.generation() == policy {
             return Ok(());
         }
-        let still = self.actor.decide(action, path.as_str());
-        still.map(drop).map_err(|denial| self.unrecorded_denial(denial, action))
+        let (_, still) = self.actor.decide_policy(action, path.as_str(), tier);
+        still.map_err(|denied| error(denied.denial))
     }
 
     /// The error of a denial that is not recorded, so that no record shows that the rules are closed.
     fn unrecorded_denial(&self, denial: Denial, action: Action) -> Error {
         match denial {
             Denial::StaleRules if self.actor.access.published.is_closed() => closed_error(),
-            _ => denial_error(denial, action),
+            _ => self.actor.denial_error(denial, action),
         }
-    }
-
-    /// The metadata of a secret that is to be changed; `None` if there is none or the store keeps none.
-    async fn existing(&self, full: &SecretPath) -> Result<Option<(Version, Metadata)>> {
-        if !self.info.capabilities.has(Capability::Metadata) {
-            return Ok(None);
-        }
-        match self.inner.describe(full).await {
-            Ok(Description { version, metadata, .. }) => Ok(Some((version, metadata))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Decides and records a change of a secret before it begins. Returns whether a secret is there.
-    async fn authorize_change(
-        &self,
-        action: Action,
-        path: &SecretPath,
-        full: &SecretPath,
-        patch: Option<&MetadataPatch>,
-    ) -> Result<bool> {
-        let rule = self.decide(action, path).await?;
-        let existing = match self.existing(full).await {
-            Ok(existing) => existing,
-            Err(error) => {
-                let failed = self.actor.allow_access(action, Some(path), rule, outcome_of(&error));
-                self.actor.record_one(failed).await?;
-                return Err(error);
-            }
-        };
-        let is_lowered = matches!((&existing, patch),
-            (Some((_, metadata)), Some(patch)) if lowers(metadata, patch));
-        let (action, rule) = if is_lowered {
-            (Action::LowerTier, self.decide(Action::LowerTier, path).await?)
-        } else {
-            (action, rule)
-        };
-        let access = self.actor.allow_access(action, Some(path), rule, Outcome::Allowed);
-        // A store without metadata has secrets of the default tier; a new secret has no tier yet.
-        let (version, tier) = match &existing {
-            Some((version, metadata)) => (Some(version), metadata.tier),
-            None if self.info.capabilities.has(Capability::Metadata) => (None, Tier::Standard),
-            None => (None, Tier::default()),
-        };
-        let access = self.finish(access, path, version, tier);
-        if let AccessDecision::Denied(denial) = access.decision {
-            return Err(self.actor.refuse(action, Some(path), denial).await);
-        }
-        self.actor.record_one(access).await?;
-        Ok(existing.is_some())
-    }
-
-    /// Writes where no secret is live. A deleted one may be there, which keeps its tier and its versions and which no
-    /// store describes: a write that could lower its tier is made only where there is none.
-    async fn put_new(
-        &self,
-        full: &SecretPath,
-        value: SecretValue,
-        mut options: PutOptions,
-    ) -> Result<Version> {
-        let has = |capability| self.info.capabilities.has(capability);
-        let mut critical = Metadata::default();
-        critical.tier = Tier::Critical;
-        if !lowers(&critical, &options.metadata)
-            || !has(Capability::Undelete)
-            || !has(Capability::Conditions)
-        {
-            return self.inner.put(full, value, options).await;
-        }
-        let is_plain = options.condition == Condition::None;
-        options.condition = Condition::MustNotExist;
-        let result = self.inner.put(full, value, options).await;
-        result.map_err(|error| match error.kind() {
-            ErrorKind::Conflict if is_plain => Error::new(
-                ErrorKind::Conflict,
-                "restore the deleted secret before you change its tier, or leave the tier out",
-            )
-            .because("the path holds a deleted secret, whose tier a write must not lower"),
-            _ => error,
-        })
     }
 
     fn context<T>(
@@ -288,74 +226,42 @@ impl Guarded {
         self.hand_out(access, path, result).await
     }
 
-    async fn list_all(
-        &self,
-        prefix: Option<&SecretPath>,
-        options: &ListOptions,
-    ) -> Result<ListPage> {
-        self.check_open()?;
-        let full = match prefix {
-            Some(prefix) => Some(self.full(prefix)?),
-            None => self.root.clone(),
-        };
-        let rule = match self.actor.decide_list(prefix.map(SecretPath::as_str)) {
-            Ok(rule) => rule,
-            Err(denial) => return Err(self.actor.refuse(Action::List, prefix, denial).await),
-        };
-        let result = self.list_visible(full.as_ref(), options).await;
-        let outcome = result.as_ref().err().map_or(Outcome::Allowed, outcome_of);
-        let access = self.actor.allow_access(Action::List, prefix, rule, outcome);
-        self.actor.record_one(access).await?;
-        result
-    }
-
-    /// The paths that may be listed, in full. The store's own pages could tell how many names are hidden, so they are
-    /// joined.
-    async fn list_visible(
-        &self,
-        full: Option<&SecretPath>,
-        options: &ListOptions,
-    ) -> Result<ListPage> {
-        let mut paths = Vec::new();
-        let mut options = options.clone().page(None);
-        loop {
-            let page = self.inner.list(full, &options).await?;
-            for path in page.paths {
-                let relative = match &self.root {
-                    Some(root) => path.below(root),
-                    None => Some(path.as_str()),
-                };
-                if relative.is_some_and(|path| self.actor.decide(Action::List, path).is_ok()) {
-                    paths.push(path);
-                }
-            }
-            options.page = page.next;
-            if options.page.is_none() {
-                break;
-            }
-        }
-        Ok(ListPage::new(paths, None))
-    }
-
     /// Reads what a store tells about a secret without its value.
     async fn inspect<T, F: Future<Output = Result<T>>>(
         &self,
         path: &SecretPath,
         read: impl FnOnce(SecretPath) -> F,
+        tier: impl FnOnce(&T) -> Option<Tier>,
     ) -> Result<T> {
         let full = self.full(path)?;
         let rule = self.decide(Action::Describe, path).await?;
         let result = read(full).await;
         let outcome = result.as_ref().err().map_or(Outcome::Allowed, outcome_of);
-        let access = self.actor.allow_access(Action::Describe, Some(path), rule, outcome);
+        let mut access = self.actor.allow_access(Action::Describe, Some(path), rule, outcome);
+        access.tier = self.actor.known_tier(path, result.as_ref().ok().and_then(tier));
+        let access = self.actor.narrow(access, path);
         self.hand_out(access, path, result).await
     }
 }
 
-/// Whether a patch lowers the tier of a secret. One that is not valid changes nothing; the store refuses it.
-fn lowers(metadata: &Metadata, patch: &MetadataPatch) -> bool {
-    let mut changed = metadata.clone();
-    patch.apply(&mut changed).is_ok() && changed.tier < metadata.tier
+/// What was decided before a record was written.
+#[derive(Clone, Copy)]
+struct Decided {
+    action: Action,
+    is_plain: bool,
+    tier: Option<Tier>,
+    policy: u64,
+}
+
+impl Decided {
+    fn of(access: &Access) -> Self {
+        Self {
+            action: access.action,
+            is_plain: access.is_plain_read(),
+            tier: access.tier,
+            policy: access.policy,
+        }
+    }
 }
 
 fn outcome_of(error: &Error) -> Outcome {

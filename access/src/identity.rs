@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::event::Denial;
 use crate::grant::Token;
 use crate::{Person, Principal, Subject, TenantName, TokenId, Workload};
 
@@ -66,6 +67,11 @@ impl Identity {
     /// The person that presents the token, as the log names people.
     pub(crate) fn presenter_name(&self) -> Option<String> {
         self.presenter.clone().map(|person| Principal::Person(person).to_string())
+    }
+
+    /// Why it may not do what no rule allows.
+    pub(crate) fn missing_rule(&self) -> Denial {
+        if self.token.is_some() { Denial::NoScope } else { Denial::NoGrant }
     }
 
     /// Whether each operation counts as one of a limited number of uses.

@@ -4,18 +4,19 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use strongroom_core::{Result, SecretPath, Version};
+use strongroom_core::{Result, SecretPath, Tier, Version};
 use tokio::sync::oneshot;
 
 use crate::appender::prune::Pruned;
 use crate::approval::{ApprovalCommand, VersionPolicy};
 use crate::book::Book;
 use crate::change::{ProposedChange, denial_error};
-use crate::event::{Context, Denial, Draft, Event, Outcome, Rule};
+use crate::event::{Context, Denial, DenialRecord, Draft, Event, Outcome, Rule};
 use crate::identity::Identity;
 use crate::log::Head;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::verify::Verification;
+use crate::policy::LoadedPolicy;
 use crate::reader::PageRead;
 use crate::state::TenantRules;
 use crate::{Action, ApprovalId, TenantName};
@@ -33,6 +34,10 @@ pub(crate) struct Access {
     pub(crate) version: Option<Version>,
     /// Whether a version was named, which need not be the active one.
     pub(crate) names_version: bool,
+    /// The tier of the secret, if it is known.
+    pub(crate) tier: Option<Tier>,
+    /// The generation of the policy that has decided it.
+    pub(crate) policy: u64,
     pub(crate) decision: AccessDecision,
 }
 
@@ -53,7 +58,7 @@ impl fmt::Display for RequestNumber {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AccessDecision {
     Allowed { rule: Rule, approval: Option<ApprovalId>, outcome: Outcome, counts: bool },
-    Denied(Denial),
+    Denied(DenialRecord),
 }
 
 impl Access {
@@ -77,7 +82,7 @@ impl Access {
     pub(crate) fn decide(&self, rules: &TenantRules, now: i64) -> (Vec<Event>, Result<()>) {
         let (rule, approval) = match &self.decision {
             AccessDecision::Allowed { rule, approval, .. } => (*rule, approval),
-            AccessDecision::Denied(denial) => return self.deny(*denial),
+            AccessDecision::Denied(denied) => return self.deny(denied.clone()),
         };
         let is_living = match rule {
             Rule::Grant(id) => rules.living_grant(id, now).is_some(),
@@ -88,13 +93,13 @@ impl Access {
         let rule = if is_living { Ok(rule) } else { self.decide_again(rules, now) };
         let rule = match rule {
             Ok(rule) => rule,
-            Err(denial) => return self.deny(denial),
+            Err(denial) => return self.deny(denial.into()),
         };
         let mut events = Vec::with_capacity(2);
         if let Some(id) = approval {
             match self.use_approval(*id, rules, now) {
                 Some(event) => events.push(event),
-                None => return self.deny(Denial::NeedsApproval),
+                None => return self.deny(Denial::NeedsApproval.into()),
             }
         }
         let mut event = self.as_decided();
@@ -123,12 +128,11 @@ impl Access {
                 version: self.version_text(),
                 rule: *rule,
                 approval: *approval,
+                tier: self.tier,
                 outcome: *outcome,
                 counts: *counts,
             },
-            AccessDecision::Denied(denial) => {
-                Event::Denied { action: self.action.to_string(), denial: *denial }
-            }
+            AccessDecision::Denied(denied) => self.denied(denied.clone()),
         }
     }
 
@@ -147,9 +151,13 @@ impl Access {
         approval.propose(&command, now).ok().map(Event::Approval)
     }
 
-    fn deny(&self, denial: Denial) -> (Vec<Event>, Result<()>) {
-        let event = Event::Denied { action: self.action.to_string(), denial };
-        (vec![event], Err(denial_error(denial, self.action)))
+    fn deny(&self, denied: DenialRecord) -> (Vec<Event>, Result<()>) {
+        let error = denial_error(denied.denial, self.action, &self.identity);
+        (vec![self.denied(denied)], Err(error))
+    }
+
+    fn denied(&self, DenialRecord { denial, reasons }: DenialRecord) -> Event {
+        Event::Denied { action: self.action.to_string(), denial, reasons, tier: self.tier }
     }
 
     pub(crate) fn tenant(&self) -> &TenantName {
@@ -181,6 +189,26 @@ impl Access {
     }
 }
 
+/// A policy that is to be in force.
+#[derive(Debug)]
+pub(crate) struct PolicyChange {
+    pub(crate) policy: Arc<LoadedPolicy>,
+    /// Who loads it, as the log names them.
+    pub(crate) by: String,
+}
+
+impl PolicyChange {
+    pub(crate) fn draft(&self) -> Draft {
+        Draft {
+            tenant: None,
+            principal: self.by.clone(),
+            path: None,
+            context: Context::default(),
+            event: self.policy.event(),
+        }
+    }
+}
+
 /// One answer for each access.
 pub(crate) type AccessReply = oneshot::Sender<Result<Vec<Result<()>>>>;
 
@@ -192,6 +220,8 @@ pub(crate) enum Job {
     Queued,
     /// Records with the next batch that a token or an identity was refused; no caller waits.
     Refuse(Box<Draft>),
+    /// Records a policy durably, decides by it from then on, and then answers.
+    LoadPolicy(Box<PolicyChange>, oneshot::Sender<Result<()>>),
     /// Changes the rules.
     Change(Box<ProposedChange>, oneshot::Sender<Result<Vec<Event>>>),
     /// Writes what waits, and says where the log begins and ends.

@@ -32,6 +32,7 @@
 //!   name, unless [`AccessConfig::single_tenant`] says otherwise.
 //! - **What**: a [`Grant`] gives [`Scope`]s to a [`Subject`]. [`Tiers`] say which secrets need an approval too, which a
 //!   principal asks for with [`Rules::request_approval`] and people decide.
+//! - **Narrow**: a [`Policy`] in Rego denies what grants and tiers allow, with the cargo feature `rego`.
 //! - **Record**: the rules and the audit are one log of chained rows, in a file that several processes share or in memory.
 //!   [`AuditMode`] says when a read is recorded; [`Access::verify_audit`] finds a row that was edited, and against a
 //!   [`SignedCheckpoint`] an end that was cut off.
@@ -61,6 +62,7 @@ mod log;
 mod open;
 mod pattern;
 mod pending;
+mod policy;
 mod principal;
 mod published;
 mod reader;
@@ -93,6 +95,7 @@ pub use log::checkpoint::{Checkpoint, SignedCheckpoint, VerifyingKey};
 pub use log::verify::Verification;
 pub use pattern::PathPattern;
 pub use pending::PendingApproval;
+pub use policy::{Policy, PolicyTrial, TrialDenial};
 pub use principal::{Person, Principal, TenantName, Workload};
 pub use rules::{NewApproval, NewGrant, NewToken, Rules};
 pub use scope::{RuleAccess, Scope};

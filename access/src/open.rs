@@ -155,7 +155,7 @@ fn check_private(_path: &Path) -> Result<()> {
 }
 
 /// Describes an error by its class alone.
-fn describe(error: &io::Error) -> &'static str {
+pub(crate) fn describe(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "it does not exist; create its folder, or name another path",
         io::ErrorKind::PermissionDenied => "this process may not access it",

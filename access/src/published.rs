@@ -13,6 +13,7 @@ use crate::TenantName;
 use crate::config::MAX_QUEUED;
 use crate::grant::{Token, to_millis};
 use crate::job::Access;
+use crate::policy::PolicyCell;
 use crate::state::{State, TenantRules};
 use crate::token::TokenHash;
 
@@ -62,6 +63,7 @@ pub(crate) struct Published {
     waiting: Mutex<Waiting>,
     /// How many records of refused tokens and identities wait.
     pub(crate) refused: AtomicUsize,
+    pub(crate) policy: PolicyCell,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +96,7 @@ impl Published {
             queued: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             waiting: Mutex::default(),
+            policy: PolicyCell::default(),
         }
     }
 

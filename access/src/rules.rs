@@ -1,5 +1,6 @@
 //! The rules of one tenant: grants, tokens and requests for approval.
 
+mod narrow;
 mod new;
 
 use std::collections::BTreeSet;
@@ -198,7 +199,8 @@ impl Rules {
     /// [`approval`](Self::approval): the request is in the log.
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`] if no grant allows the action in the first place, [`ErrorKind::InvalidInput`];
+    /// [`ErrorKind::Denied`] if no grant allows the action in the first place, or if the policy denies it;
+    /// [`ErrorKind::InvalidInput`];
     /// [`ErrorKind::Conflict`] while 100 requests of the caller wait already.
     pub async fn request_approval(&self, new: NewApproval) -> Result<PendingApproval> {
         if let VersionPolicy::Exact(version) = &new.version {
@@ -208,6 +210,7 @@ impl Rules {
             return Err(Error::new(ErrorKind::InvalidInput, "let it wait for a shorter time")
                 .because("a request for approval can wait for at most 30 days"));
         }
+        self.narrow(new.action, &new.path).await?;
         let now = self.now();
         let terms = ApprovalTerms {
             tenant: self.tenant.to_string(),

@@ -42,5 +42,11 @@ setting_table! {
         MAX_AGE = Setting::duration("SECRETS_ACCESS_MAX_AGE", "AccessConfig::max_age")
             .meaning("how long rules may be used while the log cannot be read; at least 1 s")
             .default_value("5s");
+        POLICY_PATH = Setting::file("SECRETS_ACCESS_POLICY_PATH", "AccessConfig::policy")
+            .meaning("a policy in Rego, which narrows what the rules allow; needs the feature `access-rego`");
+        POLICY_TIME_LIMIT =
+            Setting::duration("SECRETS_ACCESS_POLICY_TIME_LIMIT", "AccessConfig::policy_time_limit")
+                .meaning("how long one evaluation of the policy may take before it denies: 1 ms to 1 s")
+                .default_value("10ms");
     }
 }

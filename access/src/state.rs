@@ -135,7 +135,8 @@ impl TenantRules {
             | Event::Denied { .. }
             | Event::RulesCarried(_)
             | Event::AuditPruned { .. }
-            | Event::AuditRead { .. } => {}
+            | Event::AuditRead { .. }
+            | Event::PolicyLoaded { .. } => {}
         }
     }
 

@@ -73,6 +73,12 @@ impl Tiers {
         floors.map(|(_, floor)| *floor).fold(tier, Tier::max)
     }
 
+    /// The tier of a secret, as far as it is known: without metadata, the tier that all secrets there have at least.
+    pub(crate) fn known(&self, path: &str, tier: Option<Tier>) -> Option<Tier> {
+        let floors = self.floors.iter().filter(|(pattern, _)| pattern.matches(path));
+        floors.map(|(_, floor)| *floor).chain(tier).max()
+    }
+
     /// Whether an action on a secret of this effective tier needs an approval.
     pub(crate) fn needs_approval(
         &self,

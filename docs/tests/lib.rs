@@ -31,6 +31,7 @@ compile! {
     command_line_run: "../src/command-line/run.md",
     access: "../src/access.md",
     access_audit: "../src/access/audit.md",
+    access_policy: "../src/access/policy.md",
     access_limits: "../src/access/limits.md",
     redaction: "../src/redaction.md",
     command_line_transfer: "../src/command-line/transfer.md",

@@ -67,8 +67,9 @@ impl GuardedTask {
             };
             match result {
                 Err(error) if ends(&error) => {
+                    let tier = state.current.load().metadata().tier;
                     state.deny(&error);
-                    self.guarded.record_denied_read(&self.path).await;
+                    self.guarded.record_denied_read(&self.path, tier).await;
                     return;
                 }
                 // Whether it may still be read cannot be known now; nothing new is handed out.
@@ -80,7 +81,7 @@ impl GuardedTask {
 
     /// Passes on what the host's handle has, if the rules allow it.
     async fn pass_on(&self, state: &WatchState) -> Result<()> {
-        self.guarded.check_read(&self.path)?;
+        self.guarded.check_read(&self.path, state.current.load().metadata().tier)?;
         let newest = Secret::clone(&self.host.current());
         if !is_same(&newest, &state.current.load()) {
             let secret = self.guarded.hand_out_read(&self.path, newest).await?;

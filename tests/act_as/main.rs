@@ -2,6 +2,8 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod operations;
+#[cfg(feature = "access-rego")]
+mod policy;
 
 use std::time::Duration;
 

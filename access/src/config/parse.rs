@@ -9,9 +9,9 @@ use super::{AccessConfig, AuditFailure, AuditMode, KeySource};
 use crate::open;
 use crate::settings::{
     AUDIT, AUDIT_DELAY, AUDIT_FAILURE, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY, KEY_FILE,
-    MAX_AGE, PATH, SETTINGS, TEMPLATES, TENANT,
+    MAX_AGE, PATH, POLICY_PATH, POLICY_TIME_LIMIT, SETTINGS, TEMPLATES, TENANT,
 };
-use crate::{SpiffeTemplate, TenantName};
+use crate::{Policy, SpiffeTemplate, TenantName};
 
 /// How long records of reads wait for their batch, unless it is set.
 const DELAY: Duration = Duration::from_millis(100);
@@ -64,6 +64,10 @@ impl AccessConfig {
             .unwrap_or_default(),
             checkpoints: checkpoints(settings, &mut problems),
             max_age: settings.duration(&MAX_AGE, &mut problems).unwrap_or(defaults.max_age),
+            policy: settings.expose_value(&POLICY_PATH).map(Policy::from_file),
+            policy_time_limit: settings
+                .duration(&POLICY_TIME_LIMIT, &mut problems)
+                .unwrap_or(defaults.policy_time_limit),
             names: settings.names(SETTINGS),
             ..defaults
         };
@@ -217,6 +221,8 @@ mod tests {
             (MAX_AGE, "30"),
             (CHECKPOINT_FILE, "/data/checkpoints"),
             (CHECKPOINT_INTERVAL, "10m"),
+            (POLICY_PATH, "/data/policy.rego"),
+            (POLICY_TIME_LIMIT, "20ms"),
         ])
         .unwrap();
         assert!(matches!(&config.file, Some((path, KeySource::File(key)))
@@ -230,8 +236,11 @@ mod tests {
             config.checkpoints,
             Some(("/data/checkpoints".into(), Duration::from_secs(600)))
         );
+        let files: Vec<_> = config.policy.iter().flat_map(Policy::files).collect();
+        assert_eq!(files, [std::path::Path::new("/data/policy.rego")]);
+        assert_eq!(config.policy_time_limit, Duration::from_millis(20));
         assert!(matches!(parse(&BASE).unwrap().file, Some((_, KeySource::Key(_)))));
-        assert_eq!(SETTINGS.len(), 11, "a setting is missing above");
+        assert_eq!(SETTINGS.len(), 13, "a setting is missing above");
     }
 
     #[test]
@@ -243,6 +252,7 @@ mod tests {
             (MAX_AGE, "5s", config.max_age == Duration::from_secs(5)),
             (AUDIT_DELAY, "100ms", DELAY == Duration::from_millis(100)),
             (CHECKPOINT_INTERVAL, "1h", INTERVAL == Duration::from_secs(3_600)),
+            (POLICY_TIME_LIMIT, "10ms", config.policy_time_limit == Duration::from_millis(10)),
         ];
         for (setting, default, is_default) in shown {
             assert_eq!(setting.default_text(), default);
@@ -269,6 +279,7 @@ mod tests {
             (AUDIT_FAILURE, CANARY, "`SECRETS_ACCESS_AUDIT_FAILURE` is none of `stop`, `continue`"),
             (MAX_AGE, "999ms", "`SECRETS_ACCESS_MAX_AGE` is under 1 second"),
             (CHECKPOINT_INTERVAL, "1h", "`SECRETS_ACCESS_CHECKPOINT_INTERVAL` needs `SECRETS_"),
+            (POLICY_TIME_LIMIT, "2s", "`SECRETS_ACCESS_POLICY_TIME_LIMIT` is not between 1 ms"),
             (
                 KEY_FILE,
                 CANARY,

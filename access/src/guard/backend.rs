@@ -141,7 +141,7 @@ impl Backend for Guarded {
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
         let read = |full| async move { self.inner.versions(&full).await };
-        let result = self.inspect(path, read).await;
+        let result = self.inspect(path, read, |_| None).await;
         self.context(result, Operation::Versions, Some(path))
     }
 
@@ -157,7 +157,7 @@ impl Backend for Guarded {
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
         let read = |full| async move { self.inner.describe(&full).await };
-        let result = self.inspect(path, read).await;
+        let result = self.inspect(path, read, |described| Some(described.metadata.tier)).await;
         self.context(result, Operation::Describe, Some(path))
     }
 

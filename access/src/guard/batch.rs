@@ -2,9 +2,8 @@
 
 use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, VersionSelector};
 
-use super::Guarded;
+use super::{Decided, Guarded};
 use crate::Action;
-use crate::change::denial_error;
 
 impl Guarded {
     pub(super) async fn get_all(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
@@ -25,14 +24,14 @@ impl Guarded {
                 Err(error) => (Err(error), BatchRecord::None),
                 Ok((_, Err(denial))) => {
                     accesses.push(self.actor.deny_access(Action::Read, Some(path), denial));
-                    (Err(denial_error(denial, Action::Read)), BatchRecord::Denied)
+                    (Err(self.actor.denial_error(denial, Action::Read)), BatchRecord::Denied)
                 }
                 Ok((_, Ok(rule))) => {
                     let result = read.next().unwrap_or_else(missing);
                     let access = self.read_access(path, &VersionSelector::Active, rule, &result);
-                    let is_plain = access.is_plain_read();
+                    let decided = Decided::of(&access);
                     accesses.push(access);
-                    (result, BatchRecord::Read { is_plain })
+                    (result, BatchRecord::Read(decided))
                 }
             });
         }
@@ -45,10 +44,10 @@ impl Guarded {
                     Some(Err(error)) if error.kind() == ErrorKind::Closed => Err(error),
                     _ => answer,
                 },
-                BatchRecord::Read { is_plain } => {
+                BatchRecord::Read(decided) => {
                     recorded.next().unwrap_or_else(missing)?;
                     let secret = answer?;
-                    self.check_again(is_plain, Action::Read, path).map(|()| secret)
+                    self.check_again(decided, path).map(|()| secret)
                 }
             }
         };
@@ -61,7 +60,7 @@ impl Guarded {
 enum BatchRecord {
     None,
     Denied,
-    Read { is_plain: bool },
+    Read(Decided),
 }
 
 fn missing<T>() -> Result<T> {

@@ -68,7 +68,9 @@ fn read() -> Access {
         path: None,
         version: None,
         names_version: false,
-        decision: AccessDecision::Denied(Denial::NoGrant),
+        tier: None,
+        policy: 0,
+        decision: AccessDecision::Denied(Denial::NoGrant.into()),
     }
 }
 

@@ -7,6 +7,8 @@ mod blocks;
 mod checkpoints;
 mod denial_of_service;
 mod files;
+#[cfg(feature = "rego")]
+mod policy;
 mod races;
 mod restarts;
 #[path = "../support/mod.rs"]

@@ -218,7 +218,7 @@ async fn an_error_is_the_same_for_a_secret_that_exists_and_one_that_does_not() {
     compare!(async |at| agent.describe(&at).await.map(drop));
     compare!(async |at| agent.annotate(&at, &patch).await);
     compare!(async |at| agent.rotate(&at).await.map(drop));
-    compare!(async |at| agent.check_read(&at));
+    compare!(async |at| agent.check_read(&at, Tier::Sensitive));
     for [there, absent] in &errors {
         assert_eq!(there.kind(), ErrorKind::Denied);
         assert_eq!(there.to_string().replace("present", "missing"), absent.to_string());

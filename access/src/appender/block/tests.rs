@@ -33,6 +33,8 @@ fn accesses(count: usize) -> Vec<Access> {
             path: has_path.then(|| SecretPath::parse(&format!("p/{}", number % 9)).unwrap()),
             version: (!number.is_multiple_of(3)).then(|| Version::new(["1", "v-é"][number % 2])),
             names_version: false,
+            tier: [None, Some(Tier::Standard), Some(Tier::Critical)][number % 3],
+            policy: 0,
             decision: AccessDecision::Allowed {
                 rule,
                 approval: None,

@@ -1,0 +1,93 @@
+//! Lists, which show only what may be listed.
+
+use strongroom_core::{Backend as _, ListOptions, ListPage, Result, SecretPath};
+
+use super::{Guarded, outcome_of};
+use crate::Action;
+use crate::event::{Denial, DenialRecord, Outcome};
+use crate::job::AccessDecision;
+
+impl Guarded {
+    pub(super) async fn list_all(
+        &self,
+        prefix: Option<&SecretPath>,
+        options: &ListOptions,
+    ) -> Result<ListPage> {
+        self.check_open()?;
+        let full = match prefix {
+            Some(prefix) => Some(self.full(prefix)?),
+            None => self.root.clone(),
+        };
+        let rule = match self.actor.decide_list(prefix.map(SecretPath::as_str)) {
+            Ok(rule) => rule,
+            Err(denial) => return Err(self.actor.refuse(Action::List, prefix, denial).await),
+        };
+        let generation = self.actor.access.published.policy.generation();
+        let listed = self.list_visible(full.as_ref(), options).await;
+        let mut access = self.actor.allow_access(Action::List, prefix, rule, Outcome::Allowed);
+        let result = match listed {
+            Ok(visible) => visible,
+            Err(error) => {
+                if let AccessDecision::Allowed { outcome, .. } = &mut access.decision {
+                    *outcome = outcome_of(&error);
+                }
+                self.actor.record_one(access).await?;
+                return Err(error);
+            }
+        };
+        match result {
+            Err(denied) => Err(self.actor.refuse(Action::List, prefix, denied).await),
+            Ok(paths) => {
+                self.actor.record_one(access).await?;
+                let is_same = generation == self.actor.access.published.policy.generation();
+                let paths = if is_same { Ok(paths) } else { self.visible(paths) };
+                let paths = paths.map_err(|it| self.actor.denial_error(it.denial, Action::List))?;
+                Ok(ListPage::new(paths, None))
+            }
+        }
+    }
+
+    /// The paths that may be listed, in full. The store's own pages could tell how many names are hidden, so they are
+    /// joined.
+    async fn list_visible(
+        &self,
+        full: Option<&SecretPath>,
+        options: &ListOptions,
+    ) -> Result<Result<Vec<SecretPath>, DenialRecord>> {
+        let mut paths = Vec::new();
+        let mut options = options.clone().page(None);
+        loop {
+            let page = self.inner.list(full, &options).await?;
+            match self.visible(page.paths) {
+                Ok(mut visible) => paths.append(&mut visible),
+                Err(denied) => return Ok(Err(denied)),
+            }
+            options.page = page.next;
+            if options.page.is_none() {
+                return Ok(Ok(paths));
+            }
+        }
+    }
+
+    /// Those of the paths that may be listed. A policy that fails ends it, since it could take its whole time for each.
+    fn visible(&self, paths: Vec<SecretPath>) -> Result<Vec<SecretPath>, DenialRecord> {
+        let mut visible = Vec::new();
+        for path in paths {
+            let relative = match &self.root {
+                Some(root) => path.below(root),
+                None => Some(path.as_str()),
+            };
+            let Some(relative) = relative else { continue };
+            if self.actor.decide(Action::List, relative).is_err() {
+                continue;
+            }
+            let tier = self.actor.access.config.tiers.known(relative, None);
+            match self.actor.decide_policy(Action::List, relative, tier).1 {
+                Ok(()) => visible.push(path),
+                Err(DenialRecord { denial: Denial::Policy, .. }) => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        Ok(visible)
+    }
+}
