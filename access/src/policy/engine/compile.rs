@@ -21,12 +21,13 @@ const SAMPLE_TIME_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) fn compile(modules: &[Module]) -> Result<Arc<Program>, Vec<String>> {
     let mut engine = parse(modules)?;
-    let policy = engine.compile_with_entrypoint(&RULE.into()).map_err(|error| {
-        match describe_source(&error.to_string()) {
-            message if message == "not a valid rule path" => vec![not_a_set()],
-            message => vec![message],
-        }
-    })?;
+    let policy =
+        engine.compile_with_entrypoint(&RULE.into()).map_err(|error| {
+            match describe_source(&error.to_string()) {
+                message if message == "not a valid rule path" => vec![not_a_set()],
+                message => vec![message],
+            }
+        })?;
     let program = Compiler::compile_from_policy(&policy, &[RULE])
         .map_err(|error| vec![describe_source(&error.to_string())])?;
     let mut problems = refused_builtins(&program);

@@ -39,6 +39,7 @@ fn evaluate(rules: &str, path: &str) -> Result<Vec<String>, String> {
     compile(rules, LIMIT).evaluate(&input(path, Some(Tier::Sensitive)))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with the result of an evaluation")]
 fn reasons(texts: &[&str]) -> Result<Vec<String>, String> {
     Ok(texts.iter().map(|text| (*text).to_owned()).collect())
 }
@@ -82,7 +83,10 @@ fn what_does_not_compile_is_refused_with_its_line() {
         ("package strongroom.access\ndeny := true", "the package has no set `deny`"),
         ("package strongroom.access\ndeny[\"a\"] := 1 if true", "the package has no set `deny`"),
         ("package strongroom.access\ndeny contains 1", "the package has no set `deny`"),
-        ("package strongroom.access\ndeny := {\"x\"} if input.path == \"never\"", "has no set `deny`"),
+        (
+            "package strongroom.access\ndeny := {\"x\"} if input.path == \"never\"",
+            "has no set `deny`",
+        ),
         ("deny contains \"x\"", "it is not a module"),
         ("", "it is not a module"),
     ] {
