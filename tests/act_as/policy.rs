@@ -1,7 +1,7 @@
 //! A policy through a manager.
 
 use strongroom::access::{Policy, Principal};
-use strongroom::{ErrorKind, SecretsManager};
+use strongroom::{ErrorKind, SecretPath, SecretsManager};
 
 use crate::{Host, LIMIT};
 
@@ -40,7 +40,7 @@ async fn hits_of_the_cache_batches_and_lists_are_narrowed() {
     let batch = x.get_many(["a", "b"]).await;
     assert!(batch[0].is_err() && batch[1].is_ok());
     let listed = x.list("").all().await.unwrap();
-    assert_eq!(listed.iter().map(|path| path.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(listed.iter().map(SecretPath::as_str).collect::<Vec<_>>(), ["b"]);
     assert_eq!(y.list("").all().await.unwrap().len(), 2);
 }
 

@@ -39,6 +39,7 @@ fn evaluate(rules: &str, path: &str) -> Result<Vec<String>, String> {
     compile(rules, LIMIT).evaluate(&input(path, Some(Tier::Sensitive)))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with the result of an evaluation")]
 fn reasons(texts: &[&str]) -> Result<Vec<String>, String> {
     Ok(texts.iter().map(|text| (*text).to_owned()).collect())
 }
