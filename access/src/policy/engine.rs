@@ -1,5 +1,10 @@
 //! Rego by the virtual machine of `regorus`.
 
+mod builtins;
+mod compile;
+mod samples;
+mod value;
+
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +18,6 @@ use regorus::utils::limits::ExecutionTimerConfig;
 
 use super::loaded::Evaluator;
 use super::{Module, PolicyInput};
-mod builtins;
-mod compile;
-mod samples;
-mod value;
 
 /// The most instructions of one evaluation.
 const MAX_INSTRUCTIONS: usize = 1_000_000;

@@ -135,3 +135,19 @@ async fn a_trial_tells_what_would_change_and_changes_nothing() {
     let trial = host.access.try_policy(policy("deny contains \"all\""), page).await.unwrap();
     assert_eq!((trial.checked, trial.denies.len()), (1, 1));
 }
+
+#[tokio::test]
+async fn the_policy_of_the_guide_decides_as_it_reads() {
+    let guide = include_str!("../../../../docs/src/access/policy.md");
+    let rego = guide.split("```").find_map(|block| block.strip_prefix("rego\n")).unwrap();
+    let host = host(Policy::from_text("guide.rego", rego)).await;
+    let researcher = host.actor("acme/bot/researcher");
+    let explained = researcher.explain(Action::Read, &path("production/a"));
+    assert_eq!(explained.reasons, ["researchers read no production secrets"]);
+    assert_eq!(researcher.explain(Action::Read, &path("staging/a")).denial, None);
+    let describe = |actor: &strongroom_access::Actor| {
+        actor.explain_at(Action::Describe, &path("a"), Tier::Critical).reasons
+    };
+    assert_eq!(describe(&researcher), ["critical secrets need a ticket"]);
+    assert!(describe(&researcher.because("OPS-7: rotate").unwrap()).is_empty());
+}
