@@ -161,8 +161,8 @@ impl AccessConfig {
     /// Appends a signed checkpoint to a file at each `interval` in which records were added, and at the end. Ship the
     /// file to a place that cannot be changed by those who can write the log; best, it is there already.
     ///
-    /// The file is created if it does not exist, and is not secret. Opening the log checks it against the newest
-    /// checkpoint of the file, and [`Access::verify_audit`](crate::Access::verify_audit) against all. A file
+    /// The file is created if it does not exist, and is not secret. Opening the log checks it against the last
+    /// checkpoints of the file, and [`Access::verify_audit`](crate::Access::verify_audit) against all. A file
     /// that cannot be written stops nothing: an error is logged, and the next attempt is 10 seconds later.
     #[must_use]
     pub fn checkpoints(mut self, file: impl Into<PathBuf>, interval: Duration) -> Self {

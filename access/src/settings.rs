@@ -34,7 +34,7 @@ setting_table! {
             .default_value("stop");
         CHECKPOINT_FILE = Setting::file("SECRETS_ACCESS_CHECKPOINT_FILE", "AccessConfig::checkpoints").meaning(
             "a file to which signed checkpoints of the audit are appended, to be shipped elsewhere; opening checks the \
-             audit against the newest",
+             audit against the last ones",
         );
         CHECKPOINT_INTERVAL = Setting::duration("SECRETS_ACCESS_CHECKPOINT_INTERVAL", "AccessConfig::checkpoints")
             .meaning("how often a checkpoint is written while records are added; at least 1 s")

@@ -7,15 +7,13 @@ use strongroom_core::Result;
 use tracing::error;
 
 use super::Appender;
-use crate::log::checkpoint_file::{CheckpointFile, read_newest};
+use crate::log::checkpoint_file::{CheckpointFile, read_last};
 use crate::log::verify::check_continues;
 
 impl Appender {
-    /// Fails if the log does not continue the newest checkpoint of the file; else writes more of them to it.
+    /// Fails if the log does not continue the last checkpoints of the file; else writes more of them to it.
     pub(crate) fn write_checkpoints_to(&mut self, path: &Path, interval: Duration) -> Result<()> {
-        if let Some(newest) = read_newest(path)? {
-            check_continues(&mut *self.store, &self.keys, &newest)?;
-        }
+        check_continues(&mut *self.store, &self.keys, &read_last(path)?)?;
         self.checkpoint_file = Some(CheckpointFile::open(path.to_owned(), interval, self.tail.0)?);
         Ok(())
     }

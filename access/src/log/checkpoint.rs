@@ -22,6 +22,8 @@ const ORIGIN: &str = "strongroom-audit/";
 const ED25519: u8 = 1;
 /// The line of a signature begins with an em dash (U+2014) and a blank.
 const SIGNATURE: &str = "\u{2014} ";
+/// The hash of a key and an Ed25519 signature, in bytes.
+const SIGNATURE_LEN: usize = 4 + 64;
 /// A longer text is not a checkpoint, in bytes. Witnesses may have added signatures.
 const MAX_LEN: usize = 16 * 1024;
 
@@ -97,29 +99,39 @@ impl SignedCheckpoint {
         }
         let (signed, signatures) = split(text).ok_or_else(malformed)?;
         let claim = Checkpoint::parse(signed).ok_or_else(malformed)?;
-        let has_form =
-            |line: &str| line.strip_prefix(SIGNATURE).is_some_and(|line| line.contains(' '));
-        if !signatures.ends_with('\n') || !signatures.lines().all(has_form) {
+        let name = origin(&claim.log_id);
+        // A signature of the log itself has its whole length: else it was written in part.
+        let has_form = |line: &str| {
+            let (signer, signature) = line.strip_prefix(SIGNATURE)?.split_once(' ')?;
+            let bytes = STANDARD.decode(signature).ok()?;
+            (signer != name || bytes.len() == SIGNATURE_LEN).then_some(())
+        };
+        if !signatures.ends_with('\n') || !signatures.lines().all(|line| has_form(line).is_some()) {
             return Err(malformed());
         }
         Ok(Self { text: text.to_owned(), claim })
     }
 
-    /// Parses checkpoints that were written one after the other.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) if a part of the text is not a checkpoint as it was signed.
-    pub fn parse_all(text: &str) -> Result<Vec<Self>> {
-        let mut checkpoints = Vec::new();
+    /// Parses checkpoints that were written one after the other, and counts the parts of the text that are none, such as
+    /// one whose write was interrupted.
+    #[must_use]
+    pub fn parse_all(text: &str) -> (Vec<Self>, usize) {
+        let (mut checkpoints, mut malformed) = (Vec::new(), 0);
         let mut rest = text.trim_start_matches('\n');
         while !rest.is_empty() {
             // No line within a checkpoint begins like its first one.
             let end = rest.find(&format!("\n{ORIGIN}")).map_or(rest.len(), |line| line + 1);
             let (one, others) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            checkpoints.push(Self::parse(&format!("{}\n", one.trim_end_matches('\n')))?);
+            // A blank line ends the signed text, and the next one the signatures.
+            let mut blank = one.match_indices("\n\n").map(|(at, _)| at + 1);
+            let end = blank.nth(1).unwrap_or(one.len());
+            let (one, after) = one.split_at_checked(end).unwrap_or((one, ""));
+            let parsed = Self::parse(&format!("{}\n", one.trim_end_matches('\n')));
+            malformed += usize::from(parsed.is_err() || !after.trim_matches('\n').is_empty());
+            checkpoints.extend(parsed);
             rest = others;
         }
-        Ok(checkpoints)
+        (checkpoints, malformed)
     }
 
     /// Where the first whole checkpoint begins in a part of such a text.
@@ -278,108 +290,4 @@ fn parse_origin(name: &str) -> Option<LogId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::*;
-
-    const LOG: LogId = [0xab; 16];
-
-    fn time() -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(1_790_000_000_123)
-    }
-
-    fn signed(keys: &Keys) -> String {
-        sign_checkpoint(keys, &LOG, 41, &[7; 32], time())
-    }
-
-    #[test]
-    fn a_checkpoint_says_where_the_log_ended() {
-        let keys = Keys::new(&[1; 32]);
-        let text = signed(&keys);
-        assert!(
-            text.starts_with(
-                "strongroom-audit/abababababababababababababababab\n41\n\
-             BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n2026-09-21T14:13:20.123Z\n\n\
-             \u{2014} strongroom-audit/abababababababababababababababab "
-            ),
-            "{text}"
-        );
-        let checkpoint =
-            SignedCheckpoint::parse(&text).unwrap().verify(&keys.verifying_key(&LOG)).unwrap();
-        let expected = Checkpoint { log_id: LOG, seq: 41, mac: [7; 32], time: time() };
-        assert_eq!(checkpoint, expected);
-    }
-
-    #[test]
-    fn a_checkpoint_that_is_altered_in_any_byte_is_refused() {
-        let keys = Keys::new(&[1; 32]);
-        let text = signed(&keys).into_bytes();
-        let key = keys.verifying_key(&LOG);
-        for index in 0..text.len() {
-            // The lowest bits change a digit, bit 5 the case of a letter.
-            for bit in [0, 1, 5] {
-                let mut altered = text.clone();
-                altered[index] ^= 1 << bit;
-                let Ok(altered) = String::from_utf8(altered) else { continue };
-                let outcome = SignedCheckpoint::parse(&altered).and_then(|one| one.verify(&key));
-                assert!(outcome.is_err(), "bit {bit} of byte {index}");
-            }
-            let mut shorter = text.clone();
-            shorter.remove(index);
-            let Ok(shorter) = String::from_utf8(shorter) else { continue };
-            let outcome = SignedCheckpoint::parse(&shorter).and_then(|one| one.verify(&key));
-            assert!(outcome.is_err(), "without byte {index}");
-        }
-    }
-
-    #[test]
-    fn checkpoints_one_after_the_other_are_told_apart() {
-        let keys = Keys::new(&[1; 32]);
-        let texts = [1, 2, 3].map(|seq| sign_checkpoint(&keys, &LOG, seq, &[7; 32], time()));
-        for between in ["", "\n", "\n\n"] {
-            let file = texts.join(between);
-            let parsed = SignedCheckpoint::parse_all(&file).unwrap();
-            let texts_again: Vec<_> = parsed.iter().map(ToString::to_string).collect();
-            assert_eq!(texts_again, texts, "{between:?}");
-            let cut = file.get(5..).unwrap();
-            assert!(SignedCheckpoint::parse_all(cut).is_err());
-            let begin = SignedCheckpoint::find_first(cut).unwrap();
-            assert_eq!(SignedCheckpoint::parse_all(&cut[begin..]).unwrap(), parsed[1..]);
-            for wrong in [format!("x\n{file}"), format!("{file}x"), file.replace("\n2\n", "\n\n")] {
-                assert!(SignedCheckpoint::parse_all(&wrong).is_err(), "{wrong}");
-            }
-        }
-        assert!(SignedCheckpoint::parse_all("").unwrap().is_empty());
-    }
-
-    #[test]
-    fn another_key_or_another_log_does_not_verify() {
-        let keys = Keys::new(&[1; 32]);
-        let checkpoint = SignedCheckpoint::parse(&signed(&keys)).unwrap();
-        for other in [keys.verifying_key(&[0; 16]), Keys::new(&[2; 32]).verifying_key(&LOG)] {
-            assert_eq!(checkpoint.verify(&other).unwrap_err().kind(), ErrorKind::Corrupt);
-        }
-    }
-
-    #[test]
-    fn the_signature_of_a_witness_is_ignored() {
-        let keys = Keys::new(&[1; 32]);
-        let witnessed = format!("{}\u{2014} witness.example AAAAAAAA\n", signed(&keys));
-        let checkpoint = SignedCheckpoint::parse(&witnessed).unwrap();
-        assert_eq!(checkpoint.verify(&keys.verifying_key(&LOG)).unwrap().seq, 41);
-    }
-
-    #[test]
-    fn a_key_is_the_same_after_it_was_text_and_no_altered_text_is_a_key() {
-        let key = Keys::new(&[1; 32]).verifying_key(&LOG);
-        let text = key.to_string();
-        assert_eq!(VerifyingKey::parse(&text).unwrap(), key);
-        for index in 0..text.len() {
-            let mut altered = text.clone().into_bytes();
-            altered[index] ^= 1;
-            let altered = String::from_utf8(altered).unwrap();
-            assert!(VerifyingKey::parse(&altered).is_err(), "{altered}");
-        }
-    }
-}
+mod tests;

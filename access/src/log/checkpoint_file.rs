@@ -9,13 +9,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use strongroom_core::{Error, FilePath, Result};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::checkpoint::SignedCheckpoint;
 use crate::access::spawn_thread;
 use crate::settings::CHECKPOINT_FILE;
 
-/// How much of the end of a file is read for its newest checkpoint.
+/// How much of the end of a file is read for its last checkpoints, in bytes: some 200.
 const LAST_PART: u64 = 64 * 1024;
 /// The longest file that is read whole, in bytes: that of some 20 years with a checkpoint each hour.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -24,9 +24,9 @@ const RETRY: Duration = Duration::from_secs(10);
 /// How long the end of a process waits for the last checkpoint.
 const END_WAIT: Duration = Duration::from_secs(2);
 
-/// Reads the newest checkpoint of a file. A file that does not exist has none.
-pub(crate) fn read_newest(path: &Path) -> Result<Option<SignedCheckpoint>> {
-    Ok(read(path, LAST_PART)?.pop())
+/// Reads the last checkpoints of a file. A file that does not exist has none.
+pub(crate) fn read_last(path: &Path) -> Result<Vec<SignedCheckpoint>> {
+    read(path, LAST_PART)
 }
 
 /// Reads all checkpoints of a file.
@@ -36,8 +36,17 @@ pub(crate) fn read_all(path: &Path) -> Result<Vec<SignedCheckpoint>> {
 
 fn read(path: &Path, most: u64) -> Result<Vec<SignedCheckpoint>> {
     let text = read_end(path, most).map_err(|error| problem(path, &error))?;
-    SignedCheckpoint::parse_all(&text)
-        .map_err(|_| problem(path, &io::ErrorKind::InvalidData.into()))
+    let (checkpoints, malformed) = SignedCheckpoint::parse_all(&text);
+    if malformed > 0 && checkpoints.is_empty() {
+        return Err(problem(path, &io::ErrorKind::InvalidData.into()));
+    }
+    if malformed > 0 {
+        warn!(
+            malformed,
+            "a part of the file of checkpoints is no checkpoint; its write was interrupted, or it was edited"
+        );
+    }
+    Ok(checkpoints)
 }
 
 /// The end of a file, from the beginning of a checkpoint on.
@@ -156,8 +165,9 @@ fn write_all(path: &Path, texts: &Receiver<String>) {
 
 fn append(path: &Path, text: &str) -> io::Result<()> {
     let mut file = open_to_append(path)?;
-    // In one call, so that processes do not mix their texts.
-    file.write_all(text.as_bytes())?;
+    // In one call, so that processes do not mix their texts; after a blank line, since the end of the file may be a
+    // part whose write was interrupted.
+    file.write_all(format!("\n{text}").as_bytes())?;
     file.sync_data()
 }
 

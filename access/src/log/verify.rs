@@ -105,19 +105,19 @@ fn open_checkpoints(
     }
 }
 
-/// Checks that the log has the row of a checkpoint, without a walk over the log: so an older copy of the log, or
-/// another one, is found when it is opened.
+/// Checks that the log has the rows of checkpoints, without a walk over the log: so an older copy of the log, or another
+/// one, is found when it is opened.
 ///
 /// # Errors
 /// [`Corrupt`](strongroom_core::ErrorKind::Corrupt), and those of the store.
 pub(crate) fn check_continues(
     store: &mut dyn LogStore,
     keys: &Keys,
-    newest: &SignedCheckpoint,
+    checkpoints: &[SignedCheckpoint],
 ) -> Result<()> {
     check_retry(store, |store| {
         let head = store.head()?;
-        for checkpoint in open_checkpoints(keys, &head, std::slice::from_ref(newest))? {
+        for checkpoint in open_checkpoints(keys, &head, checkpoints)? {
             // An earlier row was pruned.
             if checkpoint.seq >= head.first.saturating_sub(1) {
                 let mac = store.mac_of(checkpoint.seq)?.unwrap_or_default();

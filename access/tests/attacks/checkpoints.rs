@@ -17,7 +17,9 @@ fn config(folder: &Path, interval: Duration) -> AccessConfig {
 
 fn kept(folder: &Path) -> Vec<SignedCheckpoint> {
     let text = fs::read_to_string(folder.join("checkpoints")).unwrap();
-    SignedCheckpoint::parse_all(&text).unwrap()
+    let (checkpoints, malformed) = SignedCheckpoint::parse_all(&text);
+    assert_eq!(malformed, 0);
+    checkpoints
 }
 
 /// Opens the rules, adds a grant and closes them. Returns the number of the last record.
@@ -85,6 +87,20 @@ async fn a_verification_takes_the_checkpoints_of_the_file() {
     fs::write(&file, "no checkpoint").unwrap();
     let error = refusal(folder.path()).await;
     assert!(error.to_string().contains("no checkpoint"), "{error}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_whose_write_was_interrupted_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    add(folder.path()).await;
+    let file = folder.path().join("checkpoints");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}{}", &text[..text.len() / 2])).unwrap();
+    let last = add(folder.path()).await;
+    let host = Host::open(config(folder.path(), HOUR)).await;
+    let found = host.access.verify_audit(Vec::new()).await.unwrap();
+    assert_eq!((found.checkpoints_checked, found.last_checkpointed), (2, Some(last)));
+    host.access.close().await;
 }
 
 #[tokio::test]

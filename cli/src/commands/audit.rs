@@ -1,7 +1,7 @@
 //! `audit`: verifies the audit of the access rules, signs where it ends, and exports its records.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args, Subcommand, ValueHint};
@@ -112,7 +112,7 @@ impl Verify {
     async fn run(self, access: &Access, context: &Context) -> Outcome {
         let mut checkpoints = Vec::new();
         for file in &self.checkpoints {
-            checkpoints.extend(read_checkpoints(file)?);
+            checkpoints.extend(read_checkpoints(file, context)?);
         }
         let found = access.verify_audit(checkpoints).await?;
         let mut stdout = Stdout::new()?;
@@ -194,16 +194,21 @@ impl Export {
     }
 }
 
-fn read_checkpoints(file: &std::path::Path) -> Result<Vec<SignedCheckpoint>, Failure> {
+fn read_checkpoints(file: &Path, context: &Context) -> Result<Vec<SignedCheckpoint>, Failure> {
     let name = FilePath::new(file);
     let content = name
         .read(MAX_CHECKPOINTS)
         .map_err(|error| Failure::io(format_args!("read `--checkpoints` ({name})"), &error))?;
     let text = std::str::from_utf8(&content)
         .map_err(|_| Failure::usage(format!("`--checkpoints` ({name}) is not UTF-8 text")))?;
-    let checkpoints = SignedCheckpoint::parse_all(text)?;
+    let (checkpoints, malformed) = SignedCheckpoint::parse_all(text);
     if checkpoints.is_empty() {
         return Err(Failure::usage(format!("`--checkpoints` ({name}) has no checkpoint")));
+    }
+    if malformed > 0 {
+        context.alert(format_args!(
+            "warning: {malformed} parts of `--checkpoints` ({name}) are no checkpoints, and were left out"
+        ));
     }
     Ok(checkpoints)
 }
