@@ -82,12 +82,7 @@ impl From<FormatArg> for Format {
 
 /// Parses the arguments of this process.
 pub(crate) fn parse() -> Result<Cli, Failure> {
-    let hide = |argument: clap::Arg| {
-        let is_global = argument.is_global_set();
-        argument.hide(is_global)
-    };
-    let command = command().mut_subcommands(|command| command.mut_args(hide));
-    let matches = command.try_get_matches();
+    let matches = command().mut_subcommands(hide_globals).try_get_matches();
     let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = parsed.map_err(|error| with_exit_of_command(usage::failure(&error)))?;
     let supported = cli.command.formats();
@@ -97,6 +92,15 @@ pub(crate) fn parse() -> Result<Cli, Failure> {
         }
         _ => Ok(cli),
     }
+}
+
+/// Leaves the options that all commands have out of the help of a command and of those below it.
+fn hide_globals(command: clap::Command) -> clap::Command {
+    let hide = |argument: clap::Arg| {
+        let is_global = argument.is_global_set();
+        argument.hide(is_global)
+    };
+    command.mut_args(hide).mut_subcommands(hide_globals)
 }
 
 /// The format that the arguments ask for, although they are not valid.

@@ -33,6 +33,10 @@ fn the_help_of_each_command_fits_a_screen_and_has_an_example() {
         let example = lines.iter().find_map(|line| line.strip_prefix("Example: "));
         assert!(example.is_some_and(|line| line.contains("strongroom ")), "{name}: {example:?}");
     }
+    for action in ["verify", "checkpoint", "export"] {
+        let help = store.run(&["audit", action, "--help"]).succeeds();
+        assert!(!help.text().contains("--namespace"), "{}", help.text());
+    }
     let of_list = |arguments: &[&str]| store.run(arguments).succeeds().output;
     assert_eq!(of_list(&["help", "list"]), of_list(&["list", "--help"]));
 }

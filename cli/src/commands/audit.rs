@@ -28,6 +28,7 @@ const PAGE: usize = 1_000;
 /// Verify, sign and export the audit of the access rules
 #[derive(Args)]
 #[command(
+    disable_help_subcommand = true,
     after_help = "Example: strongroom audit verify --checkpoints /mnt/archive/checkpoints\n\n\
                   SECRETS_ACCESS_PATH and SECRETS_ACCESS_KEY_FILE name the audit and its key."
 )]
@@ -61,7 +62,7 @@ struct Checkpoint;
 #[derive(Args)]
 #[command(after_help = "Example: strongroom audit export --event vault.denied --since 2027-01-31")]
 struct Export {
-    /// Records about this secret, with the name of its tenant
+    /// Records about the secret at this path, below the root of its tenant
     #[arg(long, value_name = "PATH", value_parser = parse_path, conflicts_with = "below")]
     path: Option<SecretPath>,
     /// Records about secrets below this prefix
