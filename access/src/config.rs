@@ -170,6 +170,13 @@ impl AccessConfig {
         self
     }
 
+    /// Leaves the policy out, for a program that reads the audit and decides nothing.
+    #[must_use]
+    pub fn without_policy(mut self) -> Self {
+        self.policy = None;
+        self
+    }
+
     /// Whether the files are created if they do not exist: yes, unless it is set. Without it, opening fails with
     /// [`NotFound`](strongroom_core::ErrorKind::NotFound).
     #[must_use]

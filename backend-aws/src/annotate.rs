@@ -62,9 +62,13 @@ impl Client {
 }
 
 impl StoredSecret {
-    /// The changes that a patch makes. An empty patch does not parse the stored tags, because
-    /// malformed tags are no reason to refuse a new value.
+    /// The changes that a patch makes. The name of a principal is left out if there is no room for its tag.
     pub(crate) fn changes(&self, patch: &MetadataPatch) -> Result<MetadataChanges> {
+        self.all_changes(patch).or_else(|_| self.all_changes(&patch.clone().without_principal()))
+    }
+
+    /// An empty patch does not parse the stored tags, because malformed tags are no reason to refuse a new value.
+    fn all_changes(&self, patch: &MetadataPatch) -> Result<MetadataChanges> {
         if patch.is_empty() {
             return Ok(MetadataChanges::default());
         }

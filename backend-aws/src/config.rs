@@ -23,8 +23,8 @@ use crate::settings::{
 
 const ONE_DAY: Duration = Duration::from_hours(24);
 /// How many tags of the operator a secret can have: the service allows 50, of which 32 are for
-/// callers and 4 for this library.
-const MAX_TAGS: usize = 14;
+/// callers and 6 for this library.
+const MAX_TAGS: usize = 12;
 
 /// How to open AWS Secrets Manager. `Debug` shows no secret.
 ///

@@ -157,7 +157,7 @@ impl Put<'_> {
     }
 
     fn is_unconditional(&self) -> bool {
-        self.precondition == Precondition::None && self.patch.is_empty()
+        self.precondition == Precondition::None && self.patch.only_names_principal()
     }
 
     /// Creates the secret.
@@ -245,7 +245,10 @@ impl Put<'_> {
         };
         self.restored = None;
         if let Err(error) = self.client.apply_changes(self.path, &changes).await {
-            return Err(metadata_not_written(&error, &id));
+            if !self.patch.only_names_principal() {
+                return Err(metadata_not_written(&error, &id));
+            }
+            tracing::warn!(path = %self.path, %error, "a value was written, but not who wrote it");
         }
         Ok(WriteOutcome::Written(Version::new(&id)))
     }

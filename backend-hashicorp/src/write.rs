@@ -31,6 +31,8 @@ struct WritePlan {
     cas: Option<u64>,
     current_version: u64,
     metadata_changes: Changes,
+    /// Whether these only say who writes: then the value is written without them rather than not at all.
+    names_only_principal: bool,
     /// What a failed condition means.
     conflict: Conflict,
     /// The versions to undelete, because the write makes a deleted secret live again.
@@ -82,22 +84,46 @@ impl Client {
 
     async fn plan(&self, path: &SecretPath, options: &PutOptions) -> Result<WritePlan> {
         self.ensure_writable().await?;
+        let names_only_principal = options.metadata.only_names_principal();
+        let mut may_describe = true;
         let metadata = match self.metadata(path).await {
             Ok(metadata) => metadata,
             // A role may write without the permission to read metadata.
-            Err(error) if error.kind() == ErrorKind::Denied && options.metadata.is_empty() => None,
+            Err(error) if error.kind() == ErrorKind::Denied && names_only_principal => {
+                may_describe = false;
+                None
+            }
             Err(error) => return Err(error),
         };
         if metadata.is_none() {
             self.ensure_writable_now().await?;
         }
         let cas = to_cas(&options.condition)?;
-        let metadata_changes = plan_metadata_changes(metadata.as_ref(), &options.metadata)?;
+        let mut metadata_changes = if may_describe {
+            plan_metadata_changes(metadata.as_ref(), &options.metadata)?
+        } else {
+            Changes::new()
+        };
         let undelete = metadata.as_ref().map(KvMetadata::versions_to_undelete).unwrap_or_default();
-        self.check_permissions(path, !metadata_changes.is_empty(), !undelete.is_empty()).await?;
+        let has_changes = !metadata_changes.is_empty();
+        match self.check_permissions(path, has_changes, !undelete.is_empty()).await {
+            Err(error) if has_changes && names_only_principal => {
+                self.check_permissions(path, false, !undelete.is_empty()).await?;
+                tracing::warn!(%path, %error, "a value is written, but not who writes it");
+                metadata_changes.clear();
+            }
+            checked => checked?,
+        }
         let conflict = Conflict::new(cas, metadata.as_ref());
         let current_version = metadata.map_or(0, |metadata| metadata.current_version);
-        Ok(WritePlan { cas, current_version, metadata_changes, conflict, undelete })
+        Ok(WritePlan {
+            cas,
+            current_version,
+            metadata_changes,
+            names_only_principal,
+            conflict,
+            undelete,
+        })
     }
 
     async fn execute_plan(
@@ -112,6 +138,12 @@ impl Client {
         let mut metadata_result = Ok(());
         if !plan.metadata_changes.is_empty() {
             metadata_result = self.write_metadata(path, &plan.metadata_changes, version).await;
+        }
+        if let Err(error) = &metadata_result
+            && plan.names_only_principal
+        {
+            tracing::warn!(%path, %error, "a value was written, but not who wrote it");
+            metadata_result = Ok(());
         }
         // With `delete_version_after`, expired versions look like deleted ones: undelete none.
         if !plan.undelete.is_empty() && written.deletion_time.is_empty() {
@@ -326,8 +358,14 @@ impl Conflict {
     }
 }
 
-/// The changes of the custom metadata that a patch makes.
+/// The changes of the custom metadata that a patch makes. The name of a principal is left out if there is no room for its
+/// entry.
 fn plan_metadata_changes(metadata: Option<&KvMetadata>, patch: &MetadataPatch) -> Result<Changes> {
+    plan_all_changes(metadata, patch)
+        .or_else(|_| plan_all_changes(metadata, &patch.clone().without_principal()))
+}
+
+fn plan_all_changes(metadata: Option<&KvMetadata>, patch: &MetadataPatch) -> Result<Changes> {
     if patch.is_empty() {
         return Ok(Changes::new());
     }

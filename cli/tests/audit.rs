@@ -53,6 +53,10 @@ async fn an_audit_is_verified_with_checkpoints_that_were_kept_elsewhere() {
     let ended = store.run(&with_kept).succeeds();
     let expected = "the audit is authentic: records 1 to 4\ncheckpoints: 2 checked, the newest is of record 4\n";
     assert_eq!(ended.text(), expected);
+    let policy = store.file("no-policy.rego");
+    let with_policy = store.with("SECRETS_ACCESS_POLICY_PATH", policy);
+    with_policy.run(&with_kept).succeeds();
+    let store = with_policy;
     let json = store.run(&["audit", "verify", "--checkpoints", kept, "--format", "json"]);
     let [found] = &json.succeeds().documents()[..] else { panic!("one document") };
     assert_eq!((&found["records"], &found["last_checkpointed"]), (&4.into(), &4.into()));

@@ -31,7 +31,8 @@ pub struct Metadata {
     pub updated_at: Option<SystemTime>,
     /// The principal that first wrote the secret, if the write named one; see [`MetadataPatch::updated_by`].
     pub created_by: Option<String>,
-    /// The last principal that wrote a version or changed metadata, of those writes that named one.
+    /// The principal of the last `put` or `annotate` that named one, if the store has room for it. Other operations, such as
+    /// `rollback`, keep it although they advance `updated_at`.
     pub updated_by: Option<String>,
     /// The expiry: from this time on, reads fail with `Expired`.
     pub expires_at: Option<SystemTime>,

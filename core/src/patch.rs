@@ -160,6 +160,20 @@ impl MetadataPatch {
         *self == Self::default()
     }
 
+    /// Whether the patch changes nothing besides [`updated_by`](Self::updated_by): a store without room for the name, or
+    /// without the right to write it, still writes a value.
+    #[must_use]
+    pub fn only_names_principal(&self) -> bool {
+        *self == Self { updated_by: self.updated_by.clone(), ..Self::default() }
+    }
+
+    /// The same patch, which names no principal.
+    #[must_use]
+    pub fn without_principal(mut self) -> Self {
+        self.updated_by = None;
+        self
+    }
+
     /// The metadata of a secret that is created with this patch.
     ///
     /// # Errors
@@ -297,6 +311,10 @@ mod tests {
         assert_eq!(metadata.created_by.as_deref(), Some("first"));
         assert_eq!(metadata.updated_by.as_deref(), Some("second"));
         assert_eq!(MetadataPatch::new().for_new_secret().unwrap(), Metadata::default());
+        let named = MetadataPatch::new().updated_by("first");
+        assert!(named.only_names_principal() && MetadataPatch::new().only_names_principal());
+        assert!(!named.clone().tag("a", "").only_names_principal());
+        assert!(named.without_principal().is_empty());
     }
 
     #[test]

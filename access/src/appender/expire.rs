@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Appender;
+use super::{Appender, FOLLOW_INTERVAL};
 use crate::event::{Context, Draft, Event};
 use crate::state::Change;
 
@@ -29,7 +29,10 @@ impl Appender {
                 Ok(true) => return self.fold_own(after, &drafts),
                 // Another process may have recorded them.
                 Ok(false) => {}
-                Err(_) => return,
+                Err(_) => {
+                    self.retry_at = Some(Instant::now() + FOLLOW_INTERVAL);
+                    return;
+                }
             }
         }
     }

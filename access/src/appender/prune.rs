@@ -25,6 +25,8 @@ impl Appender {
     /// the log first, in the same transaction, so that none is lost with the row that made it.
     pub(super) fn prune(&mut self, before: i64, by: &str) -> Result<Pruned> {
         self.flush();
+        // What has ended is not carried, so its end is recorded first.
+        self.record_expired();
         loop {
             self.refresh()?;
             let head = self.store.head()?;

@@ -55,17 +55,23 @@ impl Guarded {
             None => (None, Some(Tier::default())),
         };
         let mut access = self.finish(access, path, version, tier);
+        let generation = access.policy;
         if let Some(action) = also {
             // The policy has to allow the write, too.
             access.action = action;
             access = self.actor.narrow(access, path);
             access.action = Action::LowerTier;
+            // A policy in between is not the one that has decided both.
+            access.policy = access.policy.min(generation);
         }
         if matches!(access.decision, AccessDecision::Denied(_)) {
             return Err(self.actor.refuse_access(access).await);
         }
         let decided = Decided::of(&access);
         self.actor.record_one(access).await?;
+        if let Some(action) = also {
+            self.check_again(Decided { action, ..decided }, path)?;
+        }
         self.check_again(decided, path)?;
         Ok(existing.is_some())
     }

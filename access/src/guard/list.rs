@@ -39,8 +39,9 @@ impl Guarded {
             Err(denied) => Err(self.actor.refuse(Action::List, prefix, denied).await),
             Ok(paths) => {
                 self.actor.record_one(access).await?;
+                // A grant or the policy may be another one since.
                 let is_same = generation == self.actor.access.published.policy.generation();
-                let paths = if is_same { Ok(paths) } else { self.visible(paths) };
+                let paths = if is_same { Ok(self.granted(paths)) } else { self.visible(paths) };
                 let paths = paths.map_err(|it| self.actor.denial_error(it.denial, Action::List))?;
                 Ok(ListPage::new(paths, None))
             }
@@ -72,15 +73,8 @@ impl Guarded {
     /// Those of the paths that may be listed. A policy that fails ends it, since it could take its whole time for each.
     fn visible(&self, paths: Vec<SecretPath>) -> Result<Vec<SecretPath>, DenialRecord> {
         let mut visible = Vec::new();
-        for path in paths {
-            let relative = match &self.root {
-                Some(root) => path.below(root),
-                None => Some(path.as_str()),
-            };
-            let Some(relative) = relative else { continue };
-            if self.actor.decide(Action::List, relative).is_err() {
-                continue;
-            }
+        for path in self.granted(paths) {
+            let Some(relative) = self.relative(&path) else { continue };
             let tier = self.actor.access.config.tiers.known(relative, None);
             match self.actor.decide_policy(Action::List, relative, tier).1 {
                 Ok(()) => visible.push(path),
@@ -89,5 +83,21 @@ impl Guarded {
             }
         }
         Ok(visible)
+    }
+
+    /// Those of the paths that a grant or a scope lets be listed.
+    fn granted(&self, mut paths: Vec<SecretPath>) -> Vec<SecretPath> {
+        paths.retain(|path| {
+            let relative = self.relative(path);
+            relative.is_some_and(|path| self.actor.decide(Action::List, path).is_ok())
+        });
+        paths
+    }
+
+    fn relative<'a>(&self, path: &'a SecretPath) -> Option<&'a str> {
+        match &self.root {
+            Some(root) => path.below(root),
+            None => Some(path.as_str()),
+        }
     }
 }

@@ -117,15 +117,60 @@ pub(crate) fn check_continues(
 ) -> Result<()> {
     check_retry(store, |store| {
         let head = store.head()?;
-        for checkpoint in open_checkpoints(keys, &head, checkpoints)? {
-            // An earlier row was pruned.
-            if checkpoint.seq >= head.first.saturating_sub(1) {
-                let mac = store.mac_of(checkpoint.seq)?.unwrap_or_default();
-                check_checkpoint(&checkpoint, checkpoint.seq, &mac)?;
-            }
+        let checkpoints = open_checkpoints(keys, &head, checkpoints)?;
+        // Earlier rows were pruned.
+        let first = head.first.saturating_sub(1);
+        let kept = checkpoints.iter().filter(|checkpoint| checkpoint.seq >= first);
+        for checkpoint in kept.clone() {
+            let mac = store.mac_of(checkpoint.seq)?.unwrap_or_default();
+            check_checkpoint(checkpoint, checkpoint.seq, &mac)?;
         }
-        Ok(())
+        match kept.last() {
+            Some(newest) => check_rows_after(store, keys, &head, newest),
+            None => Ok(()),
+        }
     })
+}
+
+/// Checks that the rows after that of a checkpoint continue it: whoever can write the file can write a MAC of another row
+/// into a column, but not rows that follow it.
+fn check_rows_after(
+    store: &mut dyn LogStore,
+    keys: &Keys,
+    head: &Head,
+    checkpoint: &Checkpoint,
+) -> Result<()> {
+    let chain = Chain::new(keys, &head.log_id);
+    let before_first = head.first.saturating_sub(1);
+    let mut tail: Tail = (checkpoint.seq, checkpoint.mac, 0);
+    if checkpoint.seq > before_first {
+        let row = store.row_with(checkpoint.seq)?.ok_or_else(|| missing(checkpoint.seq))?;
+        let before = store.mac_of(row.seq.saturating_sub(1))?.unwrap_or_default();
+        chain.check_mac(&before, &row)?;
+        tail = row.tail();
+        check_checkpoint(checkpoint, tail.0, &tail.1)?;
+    }
+    let (last, ..) = head.tail();
+    while tail.0 < last {
+        let page = store.rows_after(tail.0, PAGE)?;
+        if page.is_empty() {
+            return Err(missing(tail.0.saturating_add(1)));
+        }
+        for row in page.iter().take_while(|row| row.seq <= last) {
+            if row.seq == head.first && row.last_rule < head.first {
+                tail.2 = row.last_rule;
+            }
+            tail = chain.check(&tail, row)?;
+        }
+        if page.last().is_some_and(|row| row.seq > last) && tail.0 < last {
+            return Err(missing(tail.0.saturating_add(1)));
+        }
+    }
+    Ok(())
+}
+
+fn missing(seq: u64) -> strongroom_core::Error {
+    corrupt(format!("row {seq} of the audit log is missing"))
 }
 
 fn verify_rows(
@@ -152,8 +197,7 @@ fn verify_rows(
     while tail.0 < last {
         let page = store.rows_after(tail.0, PAGE)?;
         if page.is_empty() {
-            let seq = tail.0.saturating_add(1);
-            return Err(corrupt(format!("row {seq} of the audit log is missing")));
+            return Err(missing(tail.0.saturating_add(1)));
         }
         for row in page.iter().take_while(|row| row.seq <= last) {
             // The first row that is kept may name a rule that was pruned.
@@ -170,8 +214,7 @@ fn verify_rows(
             }
         }
         if page.last().is_some_and(|row| row.seq > last) && tail.0 < last {
-            let seq = tail.0.saturating_add(1);
-            return Err(corrupt(format!("row {seq} of the audit log is missing")));
+            return Err(missing(tail.0.saturating_add(1)));
         }
     }
     if tail != head.tail() {

@@ -53,6 +53,36 @@ async fn a_log_that_was_put_back_does_not_open() {
     assert!(add(folder.path()).await > second, "the right log opens again");
 }
 
+/// A process that does not know the file extends an older copy, and the MAC of the checkpoint is written into the row with
+/// its number.
+#[tokio::test]
+async fn an_older_copy_that_was_extended_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (now, then) = (folder.path().join("access.db"), folder.path().join("yesterday.db"));
+    add(folder.path()).await;
+    fs::copy(&now, &then).unwrap();
+    let last = add(folder.path()).await;
+    let mac = |file: &Path| -> Vec<u8> {
+        let log = rusqlite::Connection::open(file).unwrap();
+        log.query_row("SELECT mac FROM rows WHERE seq = ?1", [last], |row| row.get(0)).unwrap()
+    };
+    let true_mac = mac(&now);
+    fs::rename(&then, &now).unwrap();
+    let host = Host::open(in_file(folder.path())).await;
+    for agent in ["x", "y", "z"] {
+        host.grant(&format!("agent:{agent}"), &["secrets:read"]).await;
+    }
+    assert!(host.last().await > last);
+    host.access.close().await;
+    assert_ne!(mac(&now), true_mac);
+    assert_eq!(refusal(folder.path()).await.kind(), ErrorKind::Corrupt);
+    let log = rusqlite::Connection::open(&now).unwrap();
+    let edit = "UPDATE rows SET mac = ?1 WHERE seq = ?2";
+    assert_eq!(log.execute(edit, (&true_mac, last)).unwrap(), 1);
+    drop(log);
+    assert_eq!(refusal(folder.path()).await.kind(), ErrorKind::Corrupt);
+}
+
 #[tokio::test]
 async fn a_log_that_was_replaced_by_a_new_one_does_not_open() {
     let folder = tempfile::tempdir().unwrap();

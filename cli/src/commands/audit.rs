@@ -96,9 +96,9 @@ struct Export {
 
 impl Run for Audit {
     async fn run(self, context: &Context) -> Outcome {
-        // No record of this command's own is batched, and a misspelt path creates no audit.
-        let config = context.config()?.access_config()?;
-        let access = Access::open(config.create(false).audit_mode(AuditMode::Durable)).await?;
+        // A misspelt path creates no audit, and a command that decides nothing needs no policy.
+        let config = context.config()?.access_config()?.create(false).without_policy();
+        let access = Access::open(config.audit_mode(AuditMode::Durable)).await?;
         let result = match self.action {
             Action::Verify(verify) => verify.run(&access, context).await,
             Action::Checkpoint(checkpoint) => checkpoint.run(&access, context).await,
