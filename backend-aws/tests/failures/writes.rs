@@ -179,6 +179,16 @@ async fn reports_a_value_written_without_its_metadata() {
 }
 
 #[tokio::test]
+async fn a_put_does_not_fail_because_it_cannot_say_who_writes() {
+    let fake = Fake::new();
+    let backend = fake.open().await;
+    fake.always("TagResource", refusal("AccessDeniedException"));
+    let by_ann = PutOptions::new().metadata(MetadataPatch::new().updated_by("ann"));
+    put(&backend, by_ann).await.unwrap();
+    assert_eq!((fake.count("PutSecretValue"), fake.count("TagResource")), (1, 1));
+}
+
+#[tokio::test]
 async fn rejects_a_value_over_the_limit_before_a_request() {
     let fake = Fake::new();
     let backend = fake.open().await;

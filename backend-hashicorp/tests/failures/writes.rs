@@ -179,6 +179,42 @@ async fn a_put_whose_later_part_would_be_denied_writes_nothing() {
     assert_eq!(account.logins(), 1);
 }
 
+#[tokio::test]
+async fn a_put_is_not_refused_because_it_cannot_say_who_writes() {
+    let account_with = async |name, rights| {
+        let rules = format!(
+            r#"path "secret/data/{name}" {{ capabilities = ["create", "read", "update"] }} {rights}"#
+        );
+        Account::with_policy(name, &rules).await
+    };
+    let read_only = r#"path "secret/metadata/no-patch" { capabilities = ["read"] }"#;
+    for account in
+        [account_with("no-patch", read_only).await, account_with("no-metadata", "").await]
+    {
+        let (backend, key) = (open(account.config()).await, account.path());
+        let by = |who: &str| PutOptions::new().metadata(MetadataPatch::new().updated_by(who));
+        backend.put(&key, canary::text("first"), by("ann")).await.unwrap();
+        backend.put(&key, canary::text("second"), by("eve")).await.unwrap();
+        assert_eq!(read(&backend, &key).await.unwrap(), "second");
+        // What the caller asks for is not left out.
+        let result = backend.put(&key, canary::text("third"), with_tag("team", "payments")).await;
+        expect_permanent(Operation::Put, ErrorKind::Denied, result);
+        assert_eq!(current_version(account.server, &key).await, 2);
+    }
+    let (server, _) = shared().await;
+    let backend = open(config(server, root(server))).await;
+    let key = path("full-of-entries");
+    let entries: serde_json::Map<_, _> =
+        (0..64).map(|number| (number.to_string(), "x".into())).collect();
+    put(&backend, &key, "first").await.unwrap();
+    let full = json!({ "custom_metadata": entries });
+    server.admin("POST", "secret/metadata/full-of-entries", Some(full)).await;
+    let by_ann = PutOptions::new().metadata(MetadataPatch::new().updated_by("ann"));
+    backend.put(&key, canary::text("second"), by_ann).await.unwrap();
+    assert_eq!(read(&backend, &key).await.unwrap(), "second");
+    assert_eq!(backend.describe(&key).await.unwrap().metadata.updated_by, None);
+}
+
 /// The whole mount, or one secret, requires a condition for metadata.
 #[tokio::test]
 async fn unconditional_metadata_changes_work_where_cas_is_required() {
