@@ -150,23 +150,33 @@ fn check_rows_after(
         tail = row.tail();
         check_checkpoint(checkpoint, tail.0, &tail.1)?;
     }
+    walk(store, &chain, head, tail, |_| Ok(())).map(drop)
+}
+
+/// Checks the rows after `tail` up to the end of the log, and visits each. Returns the tail after them.
+fn walk(
+    store: &mut dyn LogStore,
+    chain: &Chain,
+    head: &Head,
+    mut tail: Tail,
+    mut visit: impl FnMut(&Row) -> Result<()>,
+) -> Result<Tail> {
     let (last, ..) = head.tail();
     while tail.0 < last {
         let page = store.rows_after(tail.0, PAGE)?;
-        if page.is_empty() {
-            return Err(missing(tail.0.saturating_add(1)));
-        }
         for row in page.iter().take_while(|row| row.seq <= last) {
+            // The first row that is kept may name a rule that was pruned.
             if row.seq == head.first && row.last_rule < head.first {
                 tail.2 = row.last_rule;
             }
             tail = chain.check(&tail, row)?;
+            visit(row)?;
         }
-        if page.last().is_some_and(|row| row.seq > last) && tail.0 < last {
+        if page.last().is_none_or(|row| row.seq > last) && tail.0 < last {
             return Err(missing(tail.0.saturating_add(1)));
         }
     }
-    Ok(())
+    Ok(tail)
 }
 
 fn missing(seq: u64) -> strongroom_core::Error {
@@ -183,7 +193,6 @@ fn verify_rows(
     let before_first = head.first.saturating_sub(1);
     let mut expected = checkpoints.iter().filter(|one| one.seq >= before_first).peekable();
     let checkpoints_checked = expected.clone().count();
-    let mut tail: Tail = (before_first, head.before_first, 0);
     let mut prune = None;
     // A row ends with each record that was signed, so one within a row is of another log.
     let mut check_checkpoints = |last, mac: &RowMac| -> Result<()> {
@@ -193,30 +202,18 @@ fn verify_rows(
         Ok(())
     };
     check_checkpoints(before_first, &head.before_first)?;
+    let start = (before_first, head.before_first, 0);
+    let tail = walk(store, &chain, head, start, |row| {
+        if row.records > 1 {
+            Block::parse(row)?.check()?;
+        }
+        check_checkpoints(row.last(), &row.mac)?;
+        if row.event == PRUNED {
+            prune = Some(row.clone());
+        }
+        Ok(())
+    })?;
     let (last, ..) = head.tail();
-    while tail.0 < last {
-        let page = store.rows_after(tail.0, PAGE)?;
-        if page.is_empty() {
-            return Err(missing(tail.0.saturating_add(1)));
-        }
-        for row in page.iter().take_while(|row| row.seq <= last) {
-            // The first row that is kept may name a rule that was pruned.
-            if row.seq == head.first && row.last_rule < head.first {
-                tail.2 = row.last_rule;
-            }
-            tail = chain.check(&tail, row)?;
-            if row.records > 1 {
-                Block::parse(row)?.check()?;
-            }
-            check_checkpoints(tail.0, &row.mac)?;
-            if row.event == PRUNED {
-                prune = Some(row.clone());
-            }
-        }
-        if page.last().is_some_and(|row| row.seq > last) && tail.0 < last {
-            return Err(missing(tail.0.saturating_add(1)));
-        }
-    }
     if tail != head.tail() {
         return Err(corrupt(format!(
             "row {last} of the audit log changed during the verification"
