@@ -41,7 +41,8 @@ impl Guarded {
                 self.actor.record_one(access).await?;
                 // A grant or the policy may be another one since.
                 let is_same = generation == self.actor.access.published.policy.generation();
-                let paths = if is_same { Ok(self.granted(paths)) } else { self.visible(paths) };
+                let paths =
+                    if is_same { Ok(self.keep_granted(paths)) } else { self.visible(paths) };
                 let paths = paths.map_err(|it| self.actor.denial_error(it.denial, Action::List))?;
                 Ok(ListPage::new(paths, None))
             }
@@ -73,7 +74,7 @@ impl Guarded {
     /// Those of the paths that may be listed. A policy that fails ends it, since it could take its whole time for each.
     fn visible(&self, paths: Vec<SecretPath>) -> Result<Vec<SecretPath>, DenialRecord> {
         let mut visible = Vec::new();
-        for path in self.granted(paths) {
+        for path in self.keep_granted(paths) {
             let Some(relative) = self.relative(&path) else { continue };
             let tier = self.actor.access.config.tiers.known(relative, None);
             match self.actor.decide_policy(Action::List, relative, tier).1 {
@@ -85,8 +86,8 @@ impl Guarded {
         Ok(visible)
     }
 
-    /// Those of the paths that a grant or a scope lets be listed.
-    fn granted(&self, mut paths: Vec<SecretPath>) -> Vec<SecretPath> {
+    /// Keeps those of the paths that a grant or a scope lets be listed.
+    fn keep_granted(&self, mut paths: Vec<SecretPath>) -> Vec<SecretPath> {
         paths.retain(|path| {
             let relative = self.relative(path);
             relative.is_some_and(|path| self.actor.decide(Action::List, path).is_ok())

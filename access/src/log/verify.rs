@@ -120,15 +120,13 @@ pub(crate) fn check_continues(
         let checkpoints = open_checkpoints(keys, &head, checkpoints)?;
         // Earlier rows were pruned.
         let first = head.first.saturating_sub(1);
-        let kept = checkpoints.iter().filter(|checkpoint| checkpoint.seq >= first);
-        for checkpoint in kept.clone() {
+        let mut newest = None;
+        for checkpoint in checkpoints.iter().filter(|checkpoint| checkpoint.seq >= first) {
             let mac = store.mac_of(checkpoint.seq)?.unwrap_or_default();
             check_checkpoint(checkpoint, checkpoint.seq, &mac)?;
+            newest = Some(checkpoint);
         }
-        match kept.last() {
-            Some(newest) => check_rows_after(store, keys, &head, newest),
-            None => Ok(()),
-        }
+        newest.map_or(Ok(()), |newest| check_rows_after(store, keys, &head, newest))
     })
 }
 
