@@ -1,6 +1,7 @@
 //! Rego by the virtual machine of `regorus`.
 
 mod builtins;
+mod calls;
 mod compile;
 mod samples;
 mod value;

@@ -8,7 +8,7 @@ use regorus::rvm::program::{Program, RuleType};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 
-use super::{INSTRUCTIONS_PER_CHECK, builtins, describe_source, samples, texts};
+use super::{INSTRUCTIONS_PER_CHECK, builtins, calls, describe_source, samples, texts};
 use crate::policy::Module;
 
 const PACKAGE: &str = "data.strongroom.access";
@@ -32,6 +32,7 @@ pub(super) fn compile(modules: &[Module]) -> Result<Arc<Program>, Vec<String>> {
         .map_err(|error| vec![describe_source(&error.to_string())])?;
     let mut problems = refused_builtins(&program);
     problems.extend(rules_with_several_values(&program));
+    problems.extend(calls::problems(&program));
     if problems.is_empty() {
         problems.extend(check_samples(&mut engine).err());
     }
