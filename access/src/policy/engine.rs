@@ -3,6 +3,7 @@
 mod builtins;
 mod calls;
 mod compile;
+mod nesting;
 mod samples;
 mod value;
 
@@ -28,6 +29,10 @@ const INSTRUCTIONS_PER_CHECK: NonZeroU32 = NonZeroU32::new(4096).unwrap();
 /// The most machines that wait for the next evaluation.
 const MAX_IDLE: usize = 16;
 
+/// The stack for the parser and the interpreter, in bytes: they call themselves for each level of an expression, and the
+/// interpreter also for each rule of a chain.
+const COMPILER_STACK: usize = 64 * 1024 * 1024;
+
 /// A policy that is compiled.
 pub(super) struct RegoPolicy {
     program: Arc<Program>,
@@ -38,9 +43,18 @@ pub(super) struct RegoPolicy {
 impl RegoPolicy {
     /// Compiles the modules. Problems name the module and the line.
     pub(super) fn compile(modules: &[Module], time_limit: Duration) -> Result<Self, Vec<String>> {
-        let compiled = catch_unwind(|| compile::compile(modules))
-            .unwrap_or_else(|_| Err(vec!["the compiler of Rego panicked".to_owned()]));
-        Ok(Self { program: compiled?, time_limit, idle: Mutex::default() })
+        let compiled = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK);
+            let compiler = thread.spawn_scoped(scope, || compile::compile(modules));
+            let compiler = compiler.map_err(|error| vec![format!("no thread: {error}")])?;
+            let panicked = |_| Err(vec!["the compiler of Rego panicked".to_owned()]);
+            compiler.join().unwrap_or_else(panicked)
+        });
+        Ok(Self::new(compiled?, time_limit))
+    }
+
+    fn new(program: Arc<Program>, time_limit: Duration) -> Self {
+        Self { program, time_limit, idle: Mutex::default() }
     }
 
     fn run(&self, input: Value) -> Result<Value, String> {

@@ -272,7 +272,8 @@ async fn an_evaluation_that_fails_denies_and_is_recorded() {
 #[tokio::test]
 async fn explain_names_the_rule_the_tier_and_the_reasons() {
     let tiers = Tiers::new().at_least(PathPattern::parse("wallet/**").unwrap(), Tier::Critical);
-    let rules = "deny contains sprintf(\"%s by %s\", [input.tier, input.principal.role]) if input.tier == \"sensitive\"";
+    let rules = "deny contains sprintf(\"%s by %s\", [input.tier, input.principal.role]) if {
+        input.tier == \"sensitive\"; input.principal.role }";
     let host = Host::open(in_memory().tiers(tiers).policy(policy(rules))).await;
     let grant = host.grant("agent:bot", &["secrets:read"]).await;
     let actor = host.actor(BOT);

@@ -78,7 +78,7 @@ fn graph(program: &Program) -> Option<Graph> {
             Instruction::RuleInit { rule_index, .. } if caller != Some(*rule_index) => return None,
             Instruction::RuleReturn {} => caller = None,
             instruction => {
-                let called = called(program, instruction)?;
+                let called = called(program, *instruction)?;
                 if !called.is_empty() {
                     calls.get_mut(&caller?)?.extend(called);
                 }
@@ -101,16 +101,16 @@ fn entries(program: &Program) -> BTreeMap<usize, u16> {
 }
 
 /// The rules that an instruction may call; `None` if they are not known.
-fn called(program: &Program, instruction: &Instruction) -> Option<BTreeSet<u16>> {
+fn called(program: &Program, instruction: Instruction) -> Option<BTreeSet<u16>> {
     let data = &program.instruction_data;
     match instruction {
-        Instruction::CallRule { rule_index, .. } => Some(BTreeSet::from([*rule_index])),
+        Instruction::CallRule { rule_index, .. } => Some(BTreeSet::from([rule_index])),
         Instruction::FunctionCall { params_index } => {
-            let call = data.get_function_call_params(*params_index)?;
+            let call = data.get_function_call_params(params_index)?;
             Some(BTreeSet::from([call.func_rule_index]))
         }
         Instruction::VirtualDataDocumentLookup { params_index } => {
-            let lookup = data.get_virtual_data_document_lookup_params(*params_index)?;
+            let lookup = data.get_virtual_data_document_lookup_params(params_index)?;
             rules_at(program, &lookup.path_components)
         }
         Instruction::HostAwait { .. } => None,

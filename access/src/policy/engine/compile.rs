@@ -8,7 +8,9 @@ use regorus::rvm::program::{Program, RuleType};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 
-use super::{INSTRUCTIONS_PER_CHECK, builtins, calls, describe_source, samples, texts};
+use super::{
+    INSTRUCTIONS_PER_CHECK, RegoPolicy, builtins, calls, describe_source, nesting, samples, texts,
+};
 use crate::policy::Module;
 
 const PACKAGE: &str = "data.strongroom.access";
@@ -34,7 +36,7 @@ pub(super) fn compile(modules: &[Module]) -> Result<Arc<Program>, Vec<String>> {
     problems.extend(rules_with_several_values(&program));
     problems.extend(calls::problems(&program));
     if problems.is_empty() {
-        problems.extend(check_samples(&mut engine).err());
+        problems.extend(check_samples(&mut engine, &program).err());
     }
     if problems.is_empty() { Ok(program) } else { Err(problems) }
 }
@@ -43,6 +45,10 @@ fn parse(modules: &[Module]) -> Result<Engine, Vec<String>> {
     let mut engine = Engine::new();
     let mut problems = Vec::new();
     for module in modules {
+        if let Some(problem) = nesting::problem(&module.name, &module.text) {
+            problems.push(problem);
+            continue;
+        }
         if let Err(error) = engine.add_policy(module.name.clone(), module.text.clone()) {
             problems.push(describe_source(&error.to_string()));
         }
@@ -92,20 +98,27 @@ fn rules_with_several_values(program: &Program) -> Vec<String> {
         .collect()
 }
 
-/// Evaluates the policy for samples so strictly that a built-in that fails is an error.
-fn check_samples(engine: &mut Engine) -> Result<(), String> {
+/// Evaluates the policy for samples: by the interpreter, so strictly that a built-in that fails is an error, and by the
+/// machine that decides.
+fn check_samples(engine: &mut Engine, program: &Arc<Program>) -> Result<(), String> {
     engine.set_strict_builtin_errors(true);
     engine.set_execution_timer_config(ExecutionTimerConfig {
         limit: SAMPLE_TIME_LIMIT,
         check_interval: INSTRUCTIONS_PER_CHECK,
     });
+    let policy = RegoPolicy::new(Arc::clone(program), SAMPLE_TIME_LIMIT);
     for sample in samples::all() {
-        engine.set_input(sample);
+        engine.set_input(sample.clone());
         let value: Value = engine
             .eval_rule(RULE.to_owned())
             .map_err(|error| describe_source(&error.to_string()))?;
         if texts(&value).is_none() {
             return Err(not_a_set());
+        }
+        if texts(&policy.run(sample)?).is_none() {
+            return Err(
+                "`deny` is not a set of texts for each input: a reason may be undefined".to_owned()
+            );
         }
     }
     Ok(())

@@ -151,6 +151,32 @@ fn a_built_in_that_fails_for_a_sample_is_refused_at_load() {
 }
 
 #[test]
+fn an_operator_on_a_wrong_type_ends_the_body_of_its_rule() {
+    for condition in ["not input.path + 1 > 5", "count([x | x := input.path + 1]) == 0"] {
+        let rule = format!("deny contains \"x\" if {{ input.path == \"a\"; {condition} }}");
+        assert_eq!(evaluate(&rule, "a"), reasons(&[]), "{rule}");
+    }
+    let apart = "large if { input.path == \"a\"; input.path + 1 > 5 }\n\
+                 deny contains \"x\" if { input.path == \"a\"; not large }";
+    assert_eq!(evaluate(apart, "a"), reasons(&["x"]));
+}
+
+#[test]
+fn what_fails_in_the_machine_for_a_sample_is_refused_at_load() {
+    for rule in [
+        "deny contains input.reason",
+        "deny contains f(input.reason)\nf(x) := x",
+        "deny contains object.get(input, \"reason\", input.reason)",
+    ] {
+        let problems = try_load(&format!("package strongroom.access\n{rule}")).unwrap_err();
+        assert!(problems[0].contains("`deny` is not a set of texts"), "{rule}: {problems:?}");
+    }
+    let long = long_loop().replace("input.path == \"long\"", "input.tier == \"critical\"");
+    let problems = try_load(&format!("package strongroom.access\n{long}")).unwrap_err();
+    assert!(problems[0].contains("exceeded"), "{problems:?}");
+}
+
+#[test]
 fn a_rule_with_several_values_is_refused_at_load() {
     for rules in [
         "level := 1 if input.path == \"a\"\nlevel := 2 if input.tier == \"sensitive\"\n\

@@ -143,17 +143,31 @@ fn a_chain_of_rules_has_a_limit() {
     }
 }
 
-/// Threads of tokio have 2 MiB.
-#[test]
-fn the_longest_chain_works_on_a_thread_with_two_mebibytes_of_stack() {
+/// Functions of which each wraps what the next returns, and a test of what the first one returns.
+fn functions(wrap: impl Fn(&str) -> String, test: &str) -> String {
     let functions = (1..MAX_CHAIN).map(|n| match n + 1 {
         MAX_CHAIN => format!("f{n}(x) := x"),
-        next => format!("f{n}(x) := v if {{ some y in [x]; v := [z | z := f{next}(y)][0] }}"),
+        next => format!("f{n}(x) := v if v := {}", wrap(&format!("f{next}(x)"))),
     });
     let functions: Vec<_> = functions.collect();
-    let functions =
-        format!("deny contains \"x\" if f1(input.path) == \"deep\"\n{}", functions.join("\n"));
-    for text in [chain(MAX_CHAIN, |n| format!("r{n}")), functions] {
+    format!("deny contains \"x\" if {test}\n{}", functions.join("\n"))
+}
+
+/// Threads of tokio have 2 MiB.
+#[test]
+fn the_deepest_policies_work_on_a_thread_with_two_mebibytes_of_stack() {
+    let in_loops = |call: &str| format!("[z | some y in [1, 2]; y > 1; z := {call}][0]");
+    let in_sum = |call: &str| format!("0{}+{call}", "+0".repeat(100));
+    let in_arrays = |call: &str| format!("[[[[[[[[{call}]]]]]]]]");
+    let of_value =
+        "{ v := f1(input.path); w := f1(input.path); v == w; json.marshal(v) == json.marshal(w)
+        count({v, w, [v]}) == 2; input.path == \"deep\" }";
+    for text in [
+        chain(MAX_CHAIN, |n| format!("r{n}")),
+        functions(in_loops, "f1(input.path) == \"deep\""),
+        functions(in_sum, "{ f1(count(input.path)) == 4 }"),
+        functions(in_arrays, of_value),
+    ] {
         let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024);
         let evaluated = thread.spawn(move || {
             let policy = rules(&text).unwrap();
