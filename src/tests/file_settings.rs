@@ -31,6 +31,10 @@ fn config(variable: &str) -> Config {
         "SECRETS_NATIVE_PATH" => &[("native_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
         "SECRETS_ACCESS_PATH" => &[("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
         "SECRETS_ACCESS_KEY_FILE" => &[("access_path", "/none")],
+        _ if variable.starts_with("SECRETS_ACCESS_") => &[
+            ("access_path", "/none"),
+            ("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ],
         _ if variable.starts_with("VAULT") => {
             &[("vault_addr", "https://vault"), ("vault_token", "t")]
         }
