@@ -57,9 +57,11 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
-    /// Opens the rules that `config` describes, and creates them if they do not exist.
+    /// Opens the rules that `config` describes, and creates them if they do not exist, unless
+    /// [`AccessConfig::create`] says otherwise.
     ///
     /// # Errors
+    /// [`ErrorKind::NotFound`] if they do not exist and are not to be created.
     /// [`ErrorKind::Config`] if the configuration or the key is wrong, [`ErrorKind::Corrupt`] if the log was
     /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read, or if it cannot record the policy.
     pub async fn open(config: AccessConfig) -> Result<Self> {
@@ -73,7 +75,7 @@ impl Access {
         let for_thread = (config.clone(), Arc::clone(&published));
         spawn_thread("strongroom-access", move || {
             let (config, published) = for_thread;
-            let loaded = policy::load_configured(&config);
+            let loaded = policy::load_policy(&config);
             let open = |policy| Ok((policy, open::open_appender(&config, &published)?));
             match loaded.and_then(open) {
                 Ok((policy, (appender, keys))) => {

@@ -123,7 +123,7 @@ impl Appender {
                 self.write_checkpoint_if_due();
             }
             if Instant::now() >= next_expiry {
-                self.record_expired();
+                self.record_expiries();
                 next_expiry = Instant::now() + expire::INTERVAL;
             }
             if self.flush_at().is_some_and(|at| at <= Instant::now()) {

@@ -114,7 +114,7 @@ impl State {
 
 impl TenantRules {
     /// The events for requests and approvals whose time is over, each with its approval.
-    pub(crate) fn expired(&self, now: i64) -> impl Iterator<Item = (&Approval, ApprovalEvent)> {
+    pub(crate) fn expiries(&self, now: i64) -> impl Iterator<Item = (&Approval, ApprovalEvent)> {
         let expire = move |approval: &Approval| approval.propose(&ApprovalCommand::Expire, now);
         self.approvals.values().filter_map(move |it| Some((&**it, expire(it).ok()?)))
     }
@@ -298,7 +298,7 @@ mod tests {
         apply(request(2, 0));
         apply(ApprovalEvent::Expired { id: ApprovalId([1; 16]), at: 1_000 });
         assert_eq!(apply(request(3, KEPT_AFTER_END + 999)), [1, 2, 3]);
-        // The second has expired as well, but nobody has noted it.
+        // The second has expired as well, but no event says so.
         assert_eq!(apply(request(4, KEPT_AFTER_END + 1_000)), [2, 3, 4]);
     }
 }

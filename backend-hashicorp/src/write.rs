@@ -3,6 +3,8 @@
 //! An operation may take several requests. Their order makes sure that an operation that loses a
 //! race has changed nothing, and that an interrupted one can be repeated.
 
+mod conflict;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use strongroom_core::{
 };
 use tokio::sync::oneshot;
 
+use self::conflict::Conflict;
 use crate::client::Client;
 use crate::error::{not_found, version_conflict};
 use crate::http::Request;
@@ -37,21 +40,6 @@ struct WritePlan {
     conflict: Conflict,
     /// The versions to undelete, because the write makes a deleted secret live again.
     undelete: Vec<u64>,
-}
-
-/// What the secret was like before a write whose condition does not hold.
-#[derive(Clone, Copy, Debug)]
-enum Conflict {
-    /// It must not exist, and this is its active version.
-    Exists(u64),
-    /// It must not exist, and it is deleted.
-    IsDeleted,
-    /// Another version must be active.
-    OtherVersion(u64),
-    /// There must be a version, and there is none.
-    IsMissing,
-    /// The role may not read metadata, or the secret has changed since.
-    Unknown,
 }
 
 impl Client {
@@ -107,7 +95,9 @@ impl Client {
         let undelete = metadata.as_ref().map(KvMetadata::versions_to_undelete).unwrap_or_default();
         let has_changes = !metadata_changes.is_empty();
         match self.check_permissions(path, has_changes, !undelete.is_empty()).await {
-            Err(error) if has_changes && names_only_principal => {
+            Err(error)
+                if error.kind() == ErrorKind::Denied && has_changes && names_only_principal =>
+            {
                 self.check_permissions(path, false, !undelete.is_empty()).await?;
                 tracing::warn!(%path, %error, "a value is written, but not who writes it");
                 metadata_changes.clear();
@@ -319,42 +309,6 @@ impl Client {
         let metadata = self.live_metadata(path).await?;
         let changes = plan_metadata_changes(Some(&metadata), patch)?;
         self.patch_metadata(path, &changes).await
-    }
-}
-
-impl Conflict {
-    fn new(cas: Option<u64>, before: Option<&KvMetadata>) -> Self {
-        match (cas, before) {
-            (Some(0), Some(before)) if before.is_live() => Self::Exists(before.current_version),
-            (Some(0), Some(_)) => Self::IsDeleted,
-            (Some(required), Some(before)) if before.current_version != required => {
-                Self::OtherVersion(before.current_version)
-            }
-            (Some(required), None) if required > 0 => Self::IsMissing,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// Says which case a conflict is.
-    fn explain(self, error: Error) -> Error {
-        if error.kind() != ErrorKind::Conflict {
-            return error;
-        }
-        match self {
-            Self::Exists(version) => {
-                error.because(format!("the secret exists; version {version} is active"))
-            }
-            Self::IsDeleted => {
-                error.because("the secret is deleted, and the store keeps its versions").advise(
-                    "undelete it, destroy it, or put without the condition that it must not exist",
-                )
-            }
-            Self::OtherVersion(version) => error.because(format!("version {version} is active")),
-            Self::IsMissing => error
-                .because("the secret does not exist, or the role may not read its metadata")
-                .advise("put under the condition that it must not exist"),
-            Self::Unknown => error,
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::settings::POLICY_PATH;
 use crate::{AccessConfig, AuditQuery, Policy};
 
 /// Compiles the policy of the configuration.
-pub(super) fn load_configured(config: &AccessConfig) -> Result<Option<LoadedPolicy>> {
+pub(super) fn load_policy(config: &AccessConfig) -> Result<Option<LoadedPolicy>> {
     let name = format!("`{POLICY_PATH}`");
     config.policy.as_ref().map(|policy| policy.load(&name, config.policy_time_limit)).transpose()
 }

@@ -14,13 +14,13 @@ const MAX_EVENTS: usize = 200;
 impl Appender {
     /// Records what has expired, unless the log cannot be read or written: it has ended for all decisions already, and is
     /// recorded later.
-    pub(super) fn record_expired(&mut self) {
+    pub(super) fn record_expiries(&mut self) {
         if self.follow_fails || self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
         loop {
             let now = self.now();
-            let mut drafts = self.expired(now);
+            let mut drafts = self.expiries(now);
             if drafts.is_empty() {
                 return;
             }
@@ -37,10 +37,10 @@ impl Appender {
         }
     }
 
-    fn expired(&self, now: i64) -> Vec<Draft> {
+    fn expiries(&self, now: i64) -> Vec<Draft> {
         let tenants = self.state.tenants.iter();
-        let expired = tenants.flat_map(|(tenant, rules)| {
-            rules.expired(now).map(|(approval, event)| Draft {
+        let expiries = tenants.flat_map(|(tenant, rules)| {
+            rules.expiries(now).map(|(approval, event)| Draft {
                 tenant: Some(tenant.clone()),
                 principal: approval.request.requester.clone(),
                 path: Some(approval.request.path.clone()),
@@ -48,7 +48,7 @@ impl Appender {
                 event: Event::Approval(event),
             })
         });
-        expired.take(MAX_EVENTS).collect()
+        expiries.take(MAX_EVENTS).collect()
     }
 
     /// Folds rows that this process has just appended.

@@ -26,7 +26,7 @@ impl Appender {
     pub(super) fn prune(&mut self, before: i64, by: &str) -> Result<Pruned> {
         self.flush();
         // What has ended is not carried, so its end is recorded first.
-        self.record_expired();
+        self.record_expiries();
         loop {
             self.refresh()?;
             let head = self.store.head()?;

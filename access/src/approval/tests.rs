@@ -379,7 +379,7 @@ fn the_end_of_its_time_is_noted_once_and_changes_no_answer() {
         let ends_at = approval.ends_at();
         let early = approval.propose(&ApprovalCommand::Expire, ends_at - 1);
         assert_eq!(early.unwrap_err(), Refusal::NotExpired);
-        // An event that nobody may append changes nothing.
+        // An event before its time changes nothing.
         let before = approval.clone();
         approval.apply(&ApprovalEvent::Expired { id: approval.request.id, at: MADE + 1 });
         assert_eq!(approval.state, before.state);

@@ -42,7 +42,7 @@ impl Guarded {
                 // A grant or the policy may be another one since.
                 let is_same = generation == self.actor.access.published.policy.generation();
                 let paths =
-                    if is_same { Ok(self.keep_granted(paths)) } else { self.visible(paths) };
+                    if is_same { Ok(self.retain_listable(paths)) } else { self.visible(paths) };
                 let paths = paths.map_err(|it| self.actor.denial_error(it.denial, Action::List))?;
                 Ok(ListPage::new(paths, None))
             }
@@ -74,7 +74,7 @@ impl Guarded {
     /// Those of the paths that may be listed. A policy that fails ends it, since it could take its whole time for each.
     fn visible(&self, paths: Vec<SecretPath>) -> Result<Vec<SecretPath>, DenialRecord> {
         let mut visible = Vec::new();
-        for path in self.keep_granted(paths) {
+        for path in self.retain_listable(paths) {
             let Some(relative) = self.relative(&path) else { continue };
             let tier = self.actor.access.config.tiers.known(relative, None);
             match self.actor.decide_policy(Action::List, relative, tier).1 {
@@ -86,8 +86,8 @@ impl Guarded {
         Ok(visible)
     }
 
-    /// Keeps those of the paths that a grant or a scope lets be listed.
-    fn keep_granted(&self, mut paths: Vec<SecretPath>) -> Vec<SecretPath> {
+    /// Leaves out the paths that no grant and no scope lets be listed.
+    fn retain_listable(&self, mut paths: Vec<SecretPath>) -> Vec<SecretPath> {
         paths.retain(|path| {
             let relative = self.relative(path);
             relative.is_some_and(|path| self.actor.decide(Action::List, path).is_ok())

@@ -2,7 +2,7 @@
 //!
 //! A thread of its own writes: the file may be on a network file system that hangs, and the log must go on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -51,16 +51,12 @@ fn read(path: &Path, most: u64) -> Result<Vec<SignedCheckpoint>> {
 
 /// The end of a file, from the beginning of a checkpoint on.
 fn read_end(path: &Path, most: u64) -> io::Result<String> {
-    let mut file = match File::open(path) {
+    let mut file = match check_regular(path).and_then(|()| File::open(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(error),
     };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let skipped = metadata.len().saturating_sub(most);
+    let skipped = file.metadata()?.len().saturating_sub(most);
     file.seek(SeekFrom::Start(skipped))?;
     let mut bytes = Vec::new();
     file.take(most).read_to_end(&mut bytes)?;
@@ -90,7 +86,7 @@ impl CheckpointFile {
         let (ending, ended) = channel();
         spawn_thread("strongroom-checkpoints", move || {
             write_all(&path, &receiver);
-            // Fails if nobody waits any more.
+            // Fails if `end` waits no longer, or was not called.
             let _ = ending.send(());
         })?;
         Ok(Self { interval, next: Instant::now() + interval, last_seq, texts, ended })
@@ -172,8 +168,16 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn open_to_append(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    match check_regular(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Fails for what is no regular file before it is opened: a named pipe would block until its other end is opened.
+fn check_regular(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.is_file() { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 fn problem(path: &Path, error: &io::Error) -> Error {

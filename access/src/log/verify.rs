@@ -130,8 +130,8 @@ pub(crate) fn check_continues(
     })
 }
 
-/// Checks that the rows after that of a checkpoint continue it: whoever can write the file can write a MAC of another row
-/// into a column, but not rows that follow it.
+/// Checks that the row of a checkpoint is authentic, and each row after it. The MAC in a column proves nothing alone: a
+/// writer of the file can copy it there, but cannot make rows that follow it.
 fn check_rows_after(
     store: &mut dyn LogStore,
     keys: &Keys,

@@ -152,7 +152,17 @@ async fn checkpoints_are_written_at_each_interval_in_which_records_were_added() 
 #[tokio::test]
 async fn a_file_that_cannot_be_written_is_refused_at_once_and_stops_nothing_later() {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["none/checkpoints", ""] {
+    #[cfg(unix)]
+    {
+        let pipe = std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status();
+        assert!(pipe.unwrap().success());
+    }
+    for file in [
+        "none/checkpoints",
+        "",
+        #[cfg(unix)]
+        "pipe",
+    ] {
         let wrong = in_file(folder.path()).checkpoints(folder.path().join(file), HOUR);
         let error = Access::open(wrong).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
