@@ -69,6 +69,9 @@ impl SecretsManager {
         if !options.metadata.is_empty() {
             require(Capability::Metadata)?;
         }
+        if options.scope.is_some() {
+            require(Capability::Scopes)?;
+        }
         if value.format() == ValueFormat::Binary {
             require(Capability::Binary)?;
         }

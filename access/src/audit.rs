@@ -19,6 +19,7 @@ const MAX_PAGE: usize = 1000;
 pub struct AuditQuery {
     pub(crate) after: u64,
     limit: Option<usize>,
+    tenant: Option<TenantName>,
     principal: Option<String>,
     path: Option<PathFilter>,
     events: Vec<String>,
@@ -44,6 +45,13 @@ impl AuditQuery {
     #[must_use]
     pub fn at_most(mut self, records: usize) -> Self {
         self.limit = Some(records);
+        self
+    }
+
+    /// Only records about this tenant. [`Rules::audit`](crate::Rules::audit) reads none of a tenant that is not its own.
+    #[must_use]
+    pub fn tenant(mut self, tenant: TenantName) -> Self {
+        self.tenant = Some(tenant);
         self
     }
 
@@ -93,9 +101,15 @@ impl AuditQuery {
         self.limit.unwrap_or(MAX_PAGE).min(MAX_PAGE)
     }
 
-    pub(crate) fn filter(&self, tenant: Option<&TenantName>) -> RecordFilter {
+    /// Whether no record of a tenant can match.
+    pub(crate) fn excludes(&self, tenant: &TenantName) -> bool {
+        self.tenant.as_ref().is_some_and(|wanted| wanted != tenant)
+    }
+
+    /// What the log searches for. `within` is the tenant to which the reader is limited.
+    pub(crate) fn filter(&self, within: Option<&TenantName>) -> RecordFilter {
         RecordFilter {
-            tenant: tenant.map(ToString::to_string),
+            tenant: within.or(self.tenant.as_ref()).map(ToString::to_string),
             principal: self.principal.clone(),
             path: self.path.clone(),
             events: self.events.clone(),

@@ -277,7 +277,7 @@ fn is_on(grant: &Grant, path: &str) -> bool {
 }
 
 /// The scopes that a caller needs in order to hand out these.
-fn needed_to_grant(scopes: &[Scope]) -> Vec<Scope> {
+pub(crate) fn needed_to_grant(scopes: &[Scope]) -> Vec<Scope> {
     let needed = |scope: &Scope| match scope {
         Scope::Secrets { pattern, .. } => {
             Scope::Grants { access: RuleAccess::Write, pattern: pattern.clone() }

@@ -4,13 +4,14 @@ mod backend;
 mod batch;
 mod change;
 mod list;
+mod scope;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use strongroom_core::{
-    Backend, BackendInfo, Error, ErrorKind, Operation, Result, Secret, SecretPath, Tier, Version,
-    VersionSelector,
+    Backend, BackendInfo, Capability, Error, ErrorKind, Operation, Result, Secret, SecretPath,
+    Tier, Version, VersionSelector,
 };
 
 use crate::access::closed_error;
@@ -52,6 +53,9 @@ impl Guarded {
         // Each read is decided, and a cache of the store itself is behind the guard.
         info.default_cache_ttl = None;
         info.retries = true;
+        if info.capabilities.has(Capability::Put) {
+            info.capabilities = info.capabilities.with(Capability::Scopes);
+        }
         Ok(Self { inner, actor, root, info, is_closed: AtomicBool::new(false) })
     }
 

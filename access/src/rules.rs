@@ -20,7 +20,7 @@ use crate::approval::{
 };
 use crate::audit::{AuditQuery, AuditRecord};
 use crate::book::Book;
-use crate::change::{Author, ProposedChange, RuleChange};
+use crate::change::{Author, ProposedChange, RuleChange, needed_to_grant};
 use crate::event::{Context, Event};
 use crate::grant::{Grant, Token, to_millis};
 use crate::job::Job;
@@ -116,7 +116,7 @@ impl Rules {
         let book = self.book(&rules, now);
         let needed = |grant: &Grant| grant.scopes.iter().map(read_scope).collect::<Vec<_>>();
         let mut visible: Vec<Grant> = grants
-            .filter(|grant| may_see(book.as_ref(), &needed(grant), now))
+            .filter(|grant| has_all(book.as_ref(), &needed(grant), now))
             .map(|grant| Grant::clone(grant))
             .collect();
         visible.sort_by_key(|grant| (grant.created_at, grant.id));
@@ -182,7 +182,7 @@ impl Rules {
         let now = self.now();
         let rules = self.cell.rules();
         let read = Scope::Tokens { access: RuleAccess::Read };
-        if !may_see(self.book(&rules, now).as_ref(), std::slice::from_ref(&read), now) {
+        if !has_all(self.book(&rules, now).as_ref(), std::slice::from_ref(&read), now) {
             return Err(Error::new(ErrorKind::Denied, format!("ask for the right `{read}`"))
                 .because("no rule allows to list tokens"));
         }
@@ -242,7 +242,7 @@ impl Rules {
             approval.status(now) == ApprovalStatus::Open
                 && SecretPath::parse(&approval.request.path).is_ok_and(|path| {
                     let decide = Scope::Approvals { pattern: crate::PathPattern::exact(&path) };
-                    may_see(book.as_ref(), std::slice::from_ref(&decide), now)
+                    has_all(book.as_ref(), std::slice::from_ref(&decide), now)
                 })
         });
         let mut open: Vec<Approval> = open.map(|approval| Approval::clone(approval)).collect();
@@ -296,12 +296,33 @@ impl Rules {
     /// [`ErrorKind::Denied`] without `audit:read`.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
         self.change(RuleChange::ReadAudit).await?;
+        if query.excludes(&self.tenant) {
+            return Ok(Vec::new());
+        }
         Ok(self.access.read_audit(&query, Some(&self.tenant)).await?.records)
     }
 
     /// Deletes the grants on exactly this path and ends its approvals, before its secret is deleted.
     pub(crate) async fn delete_rules_on(&self, path: &SecretPath) -> Result<()> {
         self.change(RuleChange::DeleteRulesOn(path.to_string())).await.map(drop)
+    }
+
+    /// Whether a grant without an end gives a subject this right, and lasts as long as one that the caller creates.
+    pub(crate) fn has_grant(&self, subject: &Subject, scope: &Scope) -> bool {
+        let (rules, now) = (self.cell.rules(), self.now());
+        rules.grants_of(subject).iter().any(|grant| {
+            grant.expires_at.is_none()
+                && (grant.created_with.is_none() || grant.created_with == self.context.token)
+                && rules.is_maker_living(grant.created_with, now)
+                && grant.scopes.iter().any(|given| given.covers(scope))
+        })
+    }
+
+    /// Whether the caller may create a grant of these scopes now.
+    pub(crate) fn may_grant(&self, scopes: &[Scope]) -> bool {
+        let now = self.now();
+        let book = self.book(&self.cell.rules(), now);
+        has_all(book.as_ref(), &needed_to_grant(scopes), now)
     }
 
     /// Whether grants on exactly this path exist, or requests and approvals that have not ended.
@@ -350,7 +371,7 @@ impl Rules {
     }
 }
 
-fn may_see(book: Option<&Book>, needed: &[Scope], now: i64) -> bool {
+fn has_all(book: Option<&Book>, needed: &[Scope], now: i64) -> bool {
     book.is_none_or(|book| needed.iter().all(|scope| book.covers(scope, now).is_some()))
 }
 

@@ -67,6 +67,7 @@ impl Client {
         options: PutOptions,
     ) -> Result<Version> {
         // Reject invalid values and metadata before the first request.
+        options.refuse_scope()?;
         drop(encode(&value)?);
         options.metadata.for_new_secret()?;
         let mut put = Put {

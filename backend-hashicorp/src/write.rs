@@ -51,6 +51,7 @@ impl Client {
         value: SecretValue,
         options: &PutOptions,
     ) -> Result<Version> {
+        options.refuse_scope()?;
         let plan = self.plan(path, options).await?;
         if plan.metadata_changes.is_empty() && plan.undelete.is_empty() {
             return self.execute_plan(path, &value, plan).await;

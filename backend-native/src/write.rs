@@ -37,6 +37,7 @@ pub(crate) fn put(
         return Err(Error::new(ErrorKind::InvalidInput, "split it, or store a reference to it")
             .because("the value is larger than 16 MiB"));
     }
+    options.refuse_scope()?;
     let now = transaction.now;
     let existing = load(transaction, path)?;
     check_condition(&options.condition, existing.as_ref())?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint};
 use strongroom::SecretPath;
+use strongroom::access::TenantName;
 
 use crate::commands::Command;
 use crate::exit::Exit;
@@ -135,6 +136,11 @@ pub(crate) fn command() -> clap::Command {
 /// The path of a secret. The error does not repeat the text, which may be a value.
 pub(crate) fn parse_path(text: &str) -> Result<SecretPath, strongroom::Error> {
     SecretPath::parse(text)
+}
+
+/// The name of a tenant of the access rules.
+pub(crate) fn parse_tenant(text: &str) -> Result<TenantName, strongroom::Error> {
+    TenantName::parse(text)
 }
 
 /// A path under which secrets are; one `/` at its end is ignored.

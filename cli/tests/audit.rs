@@ -88,9 +88,16 @@ async fn records_are_exported_by_pages_and_filters() {
     assert_eq!(numbers(&["--after", "1", "--limit", "1"]), [2]);
     assert_eq!(numbers(&["--principal", "administrator:ann", "--after", "2"]), [3]);
     assert_eq!(numbers(&["--event", "grant.created", "--since", "2026-01-01"]), [1, 2, 3]);
-    for none in [["--event", "vault.denied"], ["--until", "2026-01-01"], ["--below", "acme"]] {
+    assert_eq!(numbers(&["--tenant", "acme", "--after", "1"]), [2, 3]);
+    for none in [
+        ["--event", "vault.denied"],
+        ["--until", "2026-01-01"],
+        ["--below", "acme"],
+        ["--tenant", "other"],
+    ] {
         assert!(numbers(&none).is_empty(), "{none:?}");
     }
+    store.run(&["audit", "export", "--tenant", "Acme"]).fails(2, &["--tenant", "a-z"]);
     let events = export(&["--ocsf", "--hash-references"]);
     assert_eq!(events.len(), 3);
     for event in &events {

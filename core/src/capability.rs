@@ -28,6 +28,9 @@ pub enum Capability {
     Rotate,
     /// Reading the version that carries a label.
     Stages,
+    /// Giving a role of the writer's agent the right to read, with the write: see
+    /// [`PutOptions::scope`](crate::PutOptions::scope).
+    Scopes,
 }
 
 impl Capability {
@@ -44,6 +47,7 @@ impl Capability {
         Self::Metadata,
         Self::Rotate,
         Self::Stages,
+        Self::Scopes,
     ];
 
     const fn bit(self) -> u32 {

@@ -143,6 +143,7 @@ impl Backend for MemoryBackend {
         options: PutOptions,
     ) -> Result<Version> {
         self.with(Operation::Put, Some(path), |records| {
+            options.refuse_scope()?;
             let existing = records.get(path);
             check(&options.condition, existing.map(|record| record.active))?;
             let now = now();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{MetadataPatch, SecretKind, SecretPath, Version};
+use crate::{Error, ErrorKind, MetadataPatch, Result, SecretKind, SecretPath, Version};
 
 /// The condition under which a `put` writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub struct PutOptions {
     pub condition: Condition,
     /// Changes to metadata in the same write.
     pub metadata: MetadataPatch,
+    /// The role of the writer's own agent that may read the secret from then on; `*` for every role of the agent. Needs
+    /// [`Capability::Scopes`](crate::Capability::Scopes).
+    pub scope: Option<String>,
 }
 
 impl PutOptions {
@@ -54,6 +57,29 @@ impl PutOptions {
     pub fn metadata(mut self, patch: MetadataPatch) -> Self {
         self.metadata = patch;
         self
+    }
+
+    /// Lets a role of the writer's own agent read the secret from then on, such as `researcher`; `*` stands for every
+    /// role of the agent.
+    #[must_use]
+    pub fn scope(mut self, role: impl Into<String>) -> Self {
+        self.scope = Some(role.into());
+        self
+    }
+
+    /// Fails if a scope is set: for a store without [`Capability::Scopes`](crate::Capability::Scopes).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    pub fn refuse_scope(&self) -> Result<()> {
+        match &self.scope {
+            None => Ok(()),
+            Some(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "leave the scope out, or act as a principal of access rules",
+            )
+            .because("this store has no access rules, so nothing can be scoped")),
+        }
     }
 }
 

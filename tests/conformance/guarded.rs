@@ -24,11 +24,12 @@ pub(crate) struct Guarded {
 const APPROVAL: &str = "needs an approval";
 
 impl Guarded {
-    pub(crate) const PRINCIPAL: &str = "spiffe://hexr.cloud/agent/acme/all";
+    pub(crate) const PRINCIPAL: &str = "spiffe://hexr.cloud/agent/acme/all/writer";
 
     pub(crate) async fn new(host: &SecretsManager) -> Self {
         let tenant = TenantName::parse("acme").unwrap();
-        let template = SpiffeTemplate::parse("spiffe://hexr.cloud/agent/{tenant}/{agent}").unwrap();
+        let template =
+            SpiffeTemplate::parse("spiffe://hexr.cloud/agent/{tenant}/{agent}/{role}").unwrap();
         // A read that waits for no disk also waits for no other thread, as the contract says of a local store.
         let config = AccessConfig::in_memory()
             .template(template)
@@ -41,6 +42,7 @@ impl Guarded {
             rules.create_grant(NewGrant::new(Subject::parse(subject).unwrap(), scopes, "a case"))
         };
         grant("agent:all", "secrets:*").await.unwrap();
+        grant("agent:all", "grants:write").await.unwrap();
         grant("person:acme/ann", "approvals:decide").await.unwrap();
         let ann = Principal::Person(Person::new("acme", "ann").unwrap());
         let approver = access.act_as(ann).unwrap().rules();

@@ -72,6 +72,14 @@ impl Access {
         }
     }
 
+    /// What it declares over a store that declares these.
+    fn capabilities(self, of_store: Capabilities) -> Capabilities {
+        match self {
+            Self::Guarded => of_store.with(Capability::Scopes),
+            Self::Bare | Self::Cached | Self::Manager => of_store,
+        }
+    }
+
     async fn to(self, backend: impl Backend) -> Fixture {
         match self {
             Self::Bare => Fixture::new(backend),
@@ -115,7 +123,7 @@ impl Target for Memory {
     }
 
     fn expected_capabilities(&self) -> Capabilities {
-        Capabilities::none().with_all(COMPLETE)
+        self.0.capabilities(Capabilities::none().with_all(COMPLETE))
     }
 
     async fn open(&self) -> Fixture {
@@ -168,7 +176,7 @@ impl Target for Native {
     }
 
     fn expected_capabilities(&self) -> Capabilities {
-        Capabilities::none().with_all(COMPLETE)
+        self.0.capabilities(Capabilities::none().with_all(COMPLETE))
     }
 
     async fn open(&self) -> Fixture {
@@ -209,7 +217,7 @@ impl Target for Hashicorp {
     }
 
     fn expected_capabilities(&self) -> Capabilities {
-        Capabilities::none().with_all(COMPLETE)
+        self.access.capabilities(Capabilities::none().with_all(COMPLETE))
     }
 
     async fn open(&self) -> Fixture {
@@ -262,7 +270,7 @@ impl Target for Aws {
     }
 
     fn expected_capabilities(&self) -> Capabilities {
-        aws_capabilities()
+        self.access.capabilities(aws_capabilities())
     }
 
     async fn open(&self) -> Fixture {

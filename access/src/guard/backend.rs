@@ -34,6 +34,22 @@ impl Guarded {
         self.delete_rules(path).await
     }
 
+    /// Decides, records and makes a write.
+    async fn write(
+        &self,
+        path: &SecretPath,
+        full: &SecretPath,
+        value: SecretValue,
+        options: PutOptions,
+    ) -> Result<Version> {
+        let patch = Some(&options.metadata);
+        if self.authorize_change(Action::Write, path, full, patch).await? {
+            self.inner.put(full, value, options).await
+        } else {
+            self.put_new(full, value, options).await
+        }
+    }
+
     /// Names the principal in a change of metadata, over any other name, if the store keeps metadata.
     fn name_principal(&self, patch: MetadataPatch) -> MetadataPatch {
         if !self.info.capabilities.has(Capability::Metadata) {
@@ -98,13 +114,13 @@ impl Backend for Guarded {
         options.metadata = self.name_principal(options.metadata);
         let write = async {
             let full = self.full(path)?;
-            let patch = Some(&options.metadata);
-            let is_live = self.authorize_change(Action::Write, path, &full, patch).await?;
-            if is_live {
-                self.inner.put(&full, value, options).await
-            } else {
-                self.put_new(&full, value, options).await
-            }
+            let Some(role) = options.scope.take() else {
+                return self.write(path, &full, value, options).await;
+            };
+            let grant = self.prepare_scope(path, &role).await?;
+            let version = self.write(path, &full, value, options).await?;
+            self.create_scope(grant, &version).await?;
+            Ok(version)
         };
         let result = write.await;
         self.context(result, Operation::Put, Some(path))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strongroom_core::{Error, Result};
 
-use super::{SpiffeId, check_segment};
+use super::{SpiffeId, SpiffePattern, check_segment};
 use crate::text::impl_text;
 use crate::{TenantName, Workload};
 
@@ -94,6 +94,22 @@ impl SpiffeTemplate {
             agent: agent?.to_owned(),
             role: role.map(str::to_owned),
         })
+    }
+
+    /// The pattern of an id with another role, or with `*` for any; `None` if the id does not have the shape of the
+    /// template, or the template has no `{role}`.
+    pub(crate) fn with_role(&self, id: &SpiffeId, role: &str) -> Option<Result<SpiffePattern>> {
+        self.matches(id)?.role?;
+        if role != "*" && check_segment(role).is_err() {
+            let advice = "use a role, a segment of `A-Z a-z 0-9 . _ -`, or `*`";
+            return Some(Err(super::error(advice, "role", "it is no segment of a SPIFFE ID")));
+        }
+        let mut text = format!("{}{}", super::SCHEME, id.trust_domain());
+        for (segment, found) in self.segments.iter().zip(id.segments()) {
+            text.push('/');
+            text.push_str(if *segment == Segment::Role { role } else { found });
+        }
+        Some(SpiffePattern::parse(&text))
     }
 
     /// The template as text.

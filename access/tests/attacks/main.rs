@@ -11,6 +11,7 @@ mod files;
 mod policy;
 mod races;
 mod restarts;
+mod scopes;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenants;

@@ -8,12 +8,13 @@ use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 use strongroom::SecretPath;
 use strongroom::access::{
-    Access, AuditMode, AuditQuery, ExportFormat, ExportOptions, SignedCheckpoint, Verification,
+    Access, AuditMode, AuditQuery, ExportFormat, ExportOptions, SignedCheckpoint, TenantName,
+    Verification,
 };
 use strongroom_core::FilePath;
 
 use super::Run;
-use crate::args::{Format, parse_path, parse_prefix};
+use crate::args::{Format, parse_path, parse_prefix, parse_tenant};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -68,6 +69,9 @@ struct Export {
     /// Records about secrets below this prefix
     #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
     below: Option<SecretPath>,
+    /// Records about this tenant
+    #[arg(long, value_name = "NAME", value_parser = parse_tenant)]
+    tenant: Option<TenantName>,
     /// Records of this principal
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
@@ -181,6 +185,9 @@ impl Export {
         }
         if let Some(prefix) = &self.below {
             query = query.below(prefix);
+        }
+        if let Some(tenant) = &self.tenant {
+            query = query.tenant(tenant.clone());
         }
         if let Some(principal) = &self.principal {
             query = query.principal(principal);

@@ -36,6 +36,7 @@ pub(super) fn cases(capability: Capability) -> &'static [Case] {
         ],
         Capability::Rotate => &[case!(rotate_is_unsupported, [], SEEDS)],
         Capability::Stages => &[case!(get_of_a_stage_is_unsupported, [], SEEDS)],
+        Capability::Scopes => &[case!(put_with_a_scope_is_unsupported, [], SEEDS)],
         other => panic!("no case for a target without {other:?}"),
     }
 }
@@ -124,6 +125,13 @@ async fn annotate_is_unsupported(store: &Fixture) {
 async fn put_with_metadata_is_unsupported(store: &Fixture) {
     let options = PutOptions::new().metadata(MetadataPatch::new().tag("team", "payments"));
     expect_unsupported!(store, store.put_with(KEY, canary::text("-new"), options));
+}
+
+async fn put_with_a_scope_is_unsupported(store: &Fixture) {
+    let scoped = || PutOptions::new().scope("researcher");
+    expect_unsupported!(store, store.put_with(KEY, canary::text("-new"), scoped()));
+    let absent = store.put_with("unsupported/absent", canary::text(""), scoped());
+    expect_error(absent.await, ErrorKind::Unsupported);
 }
 
 async fn rotate_is_unsupported(store: &Fixture) {

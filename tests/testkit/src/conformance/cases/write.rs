@@ -23,6 +23,7 @@ pub(in crate::conformance) const CASES: &[Case] = &[
     case!(a_secret_may_lie_below_another, [Put]),
     case!(concurrent_puts_give_distinct_versions, [Put]),
     case!(a_dropped_put_leaves_nothing_half_written, [Put]),
+    case!(put_with_a_scope_writes, [Put, Conditions, Scopes]),
 ];
 
 async fn put_then_get_round_trips(store: &Fixture) {
@@ -201,4 +202,18 @@ async fn a_dropped_put_leaves_nothing_half_written(store: &Fixture) {
     }
     let version = store.put("write/dropped", value(41)).await;
     assert_eq!(expect_value(store.get("write/dropped").await, &value(41)).version(), &version);
+}
+
+async fn put_with_a_scope_writes(store: &Fixture) {
+    for (value, role) in [("-1", "researcher"), ("-2", "researcher"), ("-3", "*")] {
+        let options = PutOptions::new().scope(role);
+        store.put_with("write/key", canary::text(value), options).await.unwrap();
+        expect_value(store.get("write/key").await, &canary::text(value));
+    }
+    let wrong = store.put_with("write/key", canary::text("-4"), PutOptions::new().scope("a/b"));
+    expect_error(wrong.await, ErrorKind::InvalidInput);
+    let conflicting = PutOptions::new().must_not_exist().scope("researcher");
+    let conflict = store.put_with("write/key", canary::text("-4"), conflicting);
+    expect_error(conflict.await, ErrorKind::Conflict);
+    expect_value(store.get("write/key").await, &canary::text("-3"));
 }
