@@ -65,6 +65,8 @@ mod metrics;
 mod options;
 mod policy;
 mod read;
+#[cfg(all(feature = "access", feature = "rotation"))]
+mod record_rotations;
 mod retry;
 mod runtime;
 #[cfg(all(
@@ -95,6 +97,8 @@ pub use listing::Listing;
 pub use manager::SecretsManager;
 pub use options::ReadOptions;
 pub use policy::ReadPolicy;
+#[cfg(all(feature = "access", feature = "rotation"))]
+pub use record_rotations::record_rotations;
 #[cfg(feature = "access")]
 pub use strongroom_access as access;
 pub use strongroom_core::{

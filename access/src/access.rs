@@ -303,6 +303,15 @@ impl Inner {
         }
     }
 
+    /// The tenant of a secret, and its path below the root of the tenant.
+    pub(crate) fn tenant_of(&self, path: &SecretPath) -> Option<(TenantName, String)> {
+        if let Some(single) = &self.config.single_tenant {
+            return Some((single.clone(), path.to_string()));
+        }
+        let (tenant, rest) = path.as_str().split_once('/')?;
+        Some((TenantName::parse(tenant).ok()?, rest.to_owned()))
+    }
+
     /// An id for a request to which the host has given none.
     pub(crate) fn next_request(&self) -> RequestNumber {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);

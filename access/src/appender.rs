@@ -58,8 +58,8 @@ pub(crate) struct Appender {
     limits: BatchLimits,
     /// Accesses whose record no caller waits for.
     queued: Vec<Access>,
-    /// Tokens and identities that were refused.
-    refused: Vec<Draft>,
+    /// Other records that no caller waits for.
+    notes: Vec<Draft>,
     queued_since: Option<Instant>,
     /// When a flush that failed is tried again.
     retry_at: Option<Instant>,
@@ -89,7 +89,7 @@ impl Appender {
             max_age,
             limits,
             queued: Vec::new(),
-            refused: Vec::new(),
+            notes: Vec::new(),
             queued_since: None,
             retry_at: None,
             follow_fails: false,
@@ -154,12 +154,15 @@ impl Appender {
                 Job::Record(accesses, reply) => writes.push(Write::Record(accesses, reply)),
                 Job::Change(change, reply) => writes.push(Write::Change(change, reply)),
                 Job::LoadPolicy(change, reply) => writes.push(Write::LoadPolicy(change, reply)),
+                Job::RecordExpiring(found, reply) => {
+                    writes.push(Write::RecordExpiring(found, reply));
+                }
                 Job::Queued => {
                     self.queued_since.get_or_insert_with(Instant::now);
                 }
-                Job::Refuse(draft) => {
+                Job::Note(draft) => {
                     self.queued_since.get_or_insert_with(Instant::now);
-                    self.refused.push(*draft);
+                    self.notes.push(*draft);
                 }
                 other => others.push(other),
             }
@@ -191,9 +194,10 @@ impl Appender {
                 Job::Close => closes = true,
                 Job::Record(..)
                 | Job::Queued
-                | Job::Refuse(_)
+                | Job::Note(_)
                 | Job::Change(..)
-                | Job::LoadPolicy(..) => {}
+                | Job::LoadPolicy(..)
+                | Job::RecordExpiring(..) => {}
             }
         }
         closes

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use strongroom_core::{Error, ErrorKind, Result, Tier};
 
 use crate::approval::ApprovalEvent;
+use crate::expiry::ExpiryNotice;
 use crate::grant::{Grant, StoredToken};
 use crate::log;
+use crate::rotation::RotationRecord;
 use crate::{Action, ApprovalId, GrantId, Scope, TenantName, TokenId};
 
 /// The rule by which something is allowed.
@@ -120,6 +122,10 @@ pub(crate) enum Event {
     AuditRead {
         rule: Rule,
     },
+    /// A secret expires soon, or has expired.
+    Expiry(ExpiryNotice),
+    /// A step of the rotation of a secret.
+    Rotation(RotationRecord),
     /// This process decides by another policy from now on.
     PolicyLoaded {
         sha256: String,
@@ -141,6 +147,8 @@ pub(crate) struct CarriedRules {
     pub(crate) grants: Vec<Grant>,
     pub(crate) tokens: Vec<(StoredToken, u32)>,
     pub(crate) approvals: Vec<crate::approval::Approval>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notices: Vec<(TenantName, String, ExpiryNotice)>,
 }
 
 impl Event {
@@ -165,6 +173,8 @@ impl Event {
             Self::AuditPruned { .. } => "audit.pruned",
             Self::AuditRead { .. } => "audit.read",
             Self::PolicyLoaded { .. } => "policy.loaded",
+            Self::Expiry(notice) => notice.event(),
+            Self::Rotation(record) => record.stage.event(),
         }
     }
 
@@ -172,7 +182,10 @@ impl Event {
     pub(crate) fn is_rule(&self) -> bool {
         match self {
             Self::Accessed { counts, .. } => *counts,
-            Self::Denied { .. } | Self::AuditRead { .. } | Self::PolicyLoaded { .. } => false,
+            Self::Denied { .. }
+            | Self::AuditRead { .. }
+            | Self::PolicyLoaded { .. }
+            | Self::Rotation(_) => false,
             _ => true,
         }
     }

@@ -12,6 +12,7 @@ use crate::approval::{ApprovalCommand, VersionPolicy};
 use crate::book::Book;
 use crate::change::{ProposedChange, denial_error};
 use crate::event::{Context, Denial, DenialRecord, Draft, Event, Outcome, Rule};
+use crate::expiry::Expiring;
 use crate::identity::Identity;
 use crate::log::Head;
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
@@ -218,8 +219,10 @@ pub(crate) enum Job {
     Record(Vec<Access>, AccessReply),
     /// Accesses that no caller waits for are queued, and are to be recorded with the next batch.
     Queued,
-    /// Records with the next batch that a token or an identity was refused; no caller waits.
-    Refuse(Box<Draft>),
+    /// Records something with the next batch; no caller waits.
+    Note(Box<Draft>),
+    /// Records which secrets expire soon or have expired, unless it is recorded already, and answers how many.
+    RecordExpiring(Vec<Expiring>, oneshot::Sender<Result<usize>>),
     /// Records a policy durably, decides by it from then on, and then answers.
     LoadPolicy(Box<PolicyChange>, oneshot::Sender<Result<()>>),
     /// Changes the rules.

@@ -61,8 +61,8 @@ pub(crate) struct Published {
     pub(crate) queued: AtomicUsize,
     /// Those that it has not taken. A job for each would wake its thread each time.
     waiting: Mutex<Waiting>,
-    /// How many records of refused tokens and identities wait.
-    pub(crate) refused: AtomicUsize,
+    /// How many other records wait that no caller waits for.
+    pub(crate) notes: AtomicUsize,
     pub(crate) policy: PolicyCell,
 }
 
@@ -94,7 +94,7 @@ impl Published {
             ended: watch::Sender::new(false),
             audit_fails: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
-            refused: AtomicUsize::new(0),
+            notes: AtomicUsize::new(0),
             waiting: Mutex::default(),
             policy: PolicyCell::default(),
         }

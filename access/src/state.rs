@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::approval::{Approval, ApprovalCommand, ApprovalEvent};
 use crate::event::{CarriedRules, Event};
+use crate::expiry::ExpiryNotices;
 use crate::grant::{Grant, Token};
 use crate::token::TokenHash;
 use crate::{ApprovalId, GrantId, Subject, TenantName, TokenId};
@@ -17,6 +18,7 @@ const KEPT_AFTER_END: i64 = 86_400_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) tenants: HashMap<TenantName, Arc<TenantRules>>,
+    pub(crate) notices: ExpiryNotices,
 }
 
 /// The rules of one tenant. Cloning shares the rules themselves.
@@ -38,6 +40,8 @@ pub(crate) struct TenantRules {
 pub(crate) struct Change<'a> {
     pub(crate) seq: u64,
     pub(crate) tenant: Option<&'a TenantName>,
+    /// The secret that it is about, if that matters for the state.
+    pub(crate) path: Option<&'a str>,
     /// The token that was used.
     pub(crate) token: Option<TokenId>,
     pub(crate) event: &'a Event,
@@ -54,6 +58,12 @@ impl State {
             self.carry(change.seq, carried);
             return true;
         }
+        if let Event::Expiry(notice) = change.event {
+            if let (Some(tenant), Some(path)) = (change.tenant, change.path) {
+                self.notices.apply(tenant, path, *notice);
+            }
+            return false;
+        }
         let (Some(tenant), true) = (change.tenant, change.event.is_rule()) else { return false };
         let rules = Arc::make_mut(self.tenants.entry(tenant.clone()).or_default());
         rules.serial = change.seq;
@@ -66,6 +76,10 @@ impl State {
             for rules in self.tenants.values_mut() {
                 *rules = Arc::new(TenantRules { serial: seq, ..TenantRules::default() });
             }
+            self.notices = ExpiryNotices::default();
+        }
+        for (tenant, path, notice) in &carried.notices {
+            self.notices.apply(tenant, path, *notice);
         }
         let rules_of = |state: &mut Self, tenant: &TenantName, add: &dyn Fn(&mut TenantRules)| {
             let rules = Arc::make_mut(state.tenants.entry(tenant.clone()).or_default());
@@ -104,6 +118,7 @@ impl State {
                 rules.approvals.values().filter(|approval| !approval.status(now).is_ended());
             carried.approvals.extend(approvals.map(|approval| Approval::clone(approval)));
         }
+        carried.notices = self.notices.since(now);
         // The order does not depend on the seeds of the maps.
         carried.grants.sort_by_key(|grant| grant.id);
         carried.tokens.sort_by_key(|(token, _)| token.token().id);
@@ -133,6 +148,8 @@ impl TenantRules {
             }
             Event::Accessed { .. }
             | Event::Denied { .. }
+            | Event::Expiry(_)
+            | Event::Rotation(_)
             | Event::RulesCarried(_)
             | Event::AuditPruned { .. }
             | Event::AuditRead { .. }
@@ -288,7 +305,13 @@ mod tests {
         let mut apply = |event: ApprovalEvent| {
             seq += 1;
             let event = Event::Approval(event);
-            state.apply(&Change { seq, tenant: Some(&tenant), token: None, event: &event });
+            state.apply(&Change {
+                seq,
+                tenant: Some(&tenant),
+                path: None,
+                token: None,
+                event: &event,
+            });
             let mut left: Vec<_> =
                 state.tenant(&tenant).unwrap().approvals.keys().map(|id| id.0[0]).collect();
             left.sort_unstable();

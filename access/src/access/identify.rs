@@ -11,7 +11,6 @@ use crate::Principal;
 use crate::event::{Context, Denial, Draft, Event};
 use crate::grant::Token;
 use crate::identity::Identity;
-use crate::job::Job;
 
 /// The most records of refused tokens and identities that wait: they come from callers that nothing limits.
 const MAX_REFUSED: usize = 1000;
@@ -49,10 +48,8 @@ impl Inner {
     /// Queues the record of a token or an identity that is refused. It drops the record while many others wait, and
     /// once the rules are closed.
     pub(super) fn record_refusal(&self, principal: Option<&Principal>, token: Option<&Token>) {
-        let refused = &self.published.refused;
-        let waiting = refused.fetch_add(1, Ordering::AcqRel);
+        let waiting = self.published.notes.load(Ordering::Acquire);
         if waiting >= MAX_REFUSED {
-            refused.fetch_sub(1, Ordering::AcqRel);
             return;
         }
         if waiting + 1 == MAX_REFUSED {
@@ -83,8 +80,6 @@ impl Inner {
         let event = Event::denied("authenticate".to_owned(), Denial::NotAuthenticated);
         let draft = Draft { tenant, principal, path: None, context, event };
         // Fails once the rules are closed.
-        if self.send(Job::Refuse(Box::new(draft))).is_err() {
-            refused.fetch_sub(1, Ordering::AcqRel);
-        }
+        let _ = self.note(draft);
     }
 }

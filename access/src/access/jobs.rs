@@ -1,11 +1,13 @@
 //! Hands work to the thread that writes the log.
 
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use strongroom_core::Result;
 use tokio::sync::oneshot;
 
 use super::{Inner, closed_error, thread_ended_error};
+use crate::event::Draft;
 use crate::job::{Access, Job};
 use crate::published::Queueing;
 
@@ -36,6 +38,16 @@ impl Inner {
             Queueing::Full(accesses) => Ok(Some(accesses)),
             Queueing::Closed => Err(closed_error()),
         }
+    }
+
+    /// Queues something to be recorded with the next batch.
+    pub(crate) fn note(&self, draft: Draft) -> Result<()> {
+        self.published.notes.fetch_add(1, Ordering::AcqRel);
+        let sent = self.send(Job::Note(Box::new(draft)));
+        if sent.is_err() {
+            self.published.notes.fetch_sub(1, Ordering::AcqRel);
+        }
+        sent
     }
 
     /// Sends a job and waits for its answer.

@@ -55,7 +55,7 @@ impl Appender {
     pub(super) fn fold_own(&mut self, after: u64, drafts: &[Draft]) {
         for (draft, seq) in drafts.iter().zip(after.saturating_add(1)..) {
             let (tenant, event) = (draft.tenant.as_ref(), &draft.event);
-            self.state.apply(&Change { seq, tenant, token: None, event });
+            self.state.apply(&Change { seq, tenant, path: None, token: None, event });
         }
         self.publish();
     }

@@ -84,6 +84,7 @@ pub(super) fn fold(state: &mut State, rows: &[Row]) -> Result<()> {
         state.apply(&Change {
             seq: row.seq,
             tenant: tenant.as_ref(),
+            path: row.path.as_deref(),
             token: body.context.token,
             event: &body.event,
         });

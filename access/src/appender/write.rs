@@ -12,6 +12,7 @@ use super::{Appender, FOLLOW_INTERVAL, block};
 use crate::TenantName;
 use crate::change::ProposedChange;
 use crate::event::{Draft, Event};
+use crate::expiry::Expiring;
 use crate::grant::to_millis;
 use crate::job::{Access, AccessReply, PolicyChange};
 use crate::log::{self, Appended};
@@ -24,6 +25,7 @@ pub(super) enum Write {
     Record(Vec<Access>, AccessReply),
     Change(Box<ProposedChange>, ChangeReply),
     LoadPolicy(Box<PolicyChange>, oneshot::Sender<Result<()>>),
+    RecordExpiring(Vec<Expiring>, oneshot::Sender<Result<usize>>),
 }
 
 /// What a job answers once its rows are durable.
@@ -31,6 +33,7 @@ enum Answer {
     Record(Vec<Result<()>>),
     Change(Result<Vec<Event>>),
     PolicyLoaded,
+    Expiring(usize),
 }
 
 impl Write {
@@ -42,8 +45,12 @@ impl Write {
             (Self::Record(_, reply), Err(error)) => drop(reply.send(Err(error))),
             (Self::Change(_, reply), Err(error)) => drop(reply.send(Err(error))),
             (Self::LoadPolicy(_, reply), answer) => drop(reply.send(answer.map(drop))),
+            (Self::RecordExpiring(_, reply), Ok(Answer::Expiring(count))) => {
+                drop(reply.send(Ok(count)));
+            }
+            (Self::RecordExpiring(_, reply), Err(error)) => drop(reply.send(Err(error))),
             // Each job gets the answer of its own kind.
-            (Self::Record(..) | Self::Change(..), Ok(_)) => {}
+            (Self::Record(..) | Self::Change(..) | Self::RecordExpiring(..), Ok(_)) => {}
         }
     }
 }
@@ -70,6 +77,7 @@ impl Evaluation<'_> {
             self.state.apply(&Change {
                 seq: self.after.saturating_add(added),
                 tenant: draft.tenant.as_ref(),
+                path: draft.path.as_deref(),
                 token: draft.context.token,
                 event: &draft.event,
             });
@@ -85,6 +93,17 @@ impl Evaluation<'_> {
             self.push(access.draft(event));
         }
         result
+    }
+
+    /// Returns how many of the secrets get a notice that is due and not recorded yet.
+    fn record_expiring(&mut self, found: &[Expiring]) -> usize {
+        let before = self.drafts.len();
+        for secret in found {
+            if let Some(notice) = self.state.notices.due(secret, self.now) {
+                self.push(secret.draft(notice));
+            }
+        }
+        self.drafts.len() - before
     }
 
     fn change(&mut self, change: &ProposedChange) -> Result<Vec<Event>> {
@@ -126,7 +145,7 @@ impl Appender {
     /// each wait for the same lock, and the rules would become stale meanwhile.
     pub(super) fn flush(&mut self) {
         self.published.take_waiting(&mut self.queued);
-        if self.queued.is_empty() && self.refused.is_empty() {
+        if self.queued.is_empty() && self.notes.is_empty() {
             // Another batch had them already.
             self.queued_since = None;
             return;
@@ -154,12 +173,12 @@ impl Appender {
             let added = u64::try_from(self.queued.len()).unwrap_or(u64::MAX);
             let mut evaluation = Evaluation {
                 state: self.state.clone(),
-                drafts: Vec::with_capacity(self.refused.len() + writes.len()),
+                drafts: Vec::with_capacity(self.notes.len() + writes.len()),
                 after: self.tail.0.saturating_add(added),
                 now,
                 no_rules: &no_rules,
             };
-            for draft in &self.refused {
+            for draft in &self.notes {
                 evaluation.push(draft.clone());
             }
             let mut answers = Vec::with_capacity(writes.len());
@@ -174,6 +193,9 @@ impl Appender {
                         evaluation.push(change.draft());
                         Answer::PolicyLoaded
                     }
+                    Write::RecordExpiring(found, _) => {
+                        Answer::Expiring(evaluation.record_expiring(found))
+                    }
                 });
             }
             let Evaluation { state, mut drafts, .. } = evaluation;
@@ -182,8 +204,8 @@ impl Appender {
             }
             self.published.queued.fetch_sub(self.queued.len(), Ordering::AcqRel);
             self.queued.clear();
-            self.published.refused.fetch_sub(self.refused.len(), Ordering::AcqRel);
-            self.refused.clear();
+            self.published.notes.fetch_sub(self.notes.len(), Ordering::AcqRel);
+            self.notes.clear();
             (self.queued_since, self.retry_at) = (None, None);
             self.state = state;
             self.publish();

@@ -26,7 +26,7 @@ fn a_clock_that_goes_back_revives_nothing_that_has_ended() {
     };
     let mut state = State::default();
     let event = Event::GrantCreated(grant);
-    state.apply(&Change { seq: 1, tenant: Some(&tenant), token: None, event: &event });
+    state.apply(&Change { seq: 1, tenant: Some(&tenant), path: None, token: None, event: &event });
     let published = Published::new();
     published.publish(&state);
     let cell = published.cell(&tenant);
@@ -46,7 +46,7 @@ fn a_tenant_that_has_no_rules_any_more_has_none_published() {
     let tenant = TenantName::parse("acme").unwrap();
     let mut state = State::default();
     let event = Event::GrantDeleted { id: GrantId::random().unwrap() };
-    state.apply(&Change { seq: 7, tenant: Some(&tenant), token: None, event: &event });
+    state.apply(&Change { seq: 7, tenant: Some(&tenant), path: None, token: None, event: &event });
     let published = Published::new();
     published.publish(&state);
     let cell = published.cell(&tenant);

@@ -6,6 +6,7 @@ mod audit;
 mod blocks;
 mod checkpoints;
 mod denial_of_service;
+mod events;
 mod files;
 #[cfg(feature = "rego")]
 mod policy;

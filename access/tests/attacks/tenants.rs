@@ -167,6 +167,10 @@ async fn rules_and_records_of_another_tenant_are_out_of_reach() {
         assert!(records.iter().all(is_own));
         assert!(!format!("{records:?}").contains("other"), "{records:?}");
     }
+    assert!(rules.audit(AuditQuery::new().tenant(tenant("other"))).await.unwrap().is_empty());
+    let of_other = host.access.audit(AuditQuery::new().tenant(tenant("other"))).await.unwrap();
+    assert!(!of_other.is_empty());
+    assert!(of_other.iter().all(|record| record.tenant.as_deref() == Some("other")));
     // The rules of the other tenant are as they were.
     assert_eq!(other_rules.grants(), [other_grant]);
     assert_eq!(other_rules.tokens().unwrap().len(), 1);
