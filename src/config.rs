@@ -155,6 +155,23 @@ impl Config {
         strongroom_access::AccessConfig::from_settings(&self.settings)
     }
 
+    /// The configuration of the embedded store, to open a [`NativeBackend`](crate::native::NativeBackend) itself: for its
+    /// backup, its check, and the rotation of its keys.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if another backend is chosen, and with every problem of its settings.
+    #[cfg(feature = "native")]
+    pub fn native_config(&self) -> Result<strongroom_backend_native::NativeConfig> {
+        let chosen = self.settings.expose_value(&BACKEND).unwrap_or(BACKEND.default_text());
+        if chosen != "native" {
+            let name = self.name(&BACKEND);
+            return Err(Error::config(vec![format!(
+                "`{name}` must be `native`: this works on the embedded store alone"
+            )]));
+        }
+        strongroom_backend_native::NativeConfig::from_settings(&self.settings)
+    }
+
     fn name(&self, setting: &Setting) -> String {
         self.settings.names(SETTINGS).name(setting).into_owned()
     }

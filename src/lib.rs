@@ -142,5 +142,7 @@ pub mod hashicorp {
 /// The embedded encrypted store.
 #[cfg(feature = "native")]
 pub mod native {
-    pub use strongroom_backend_native::{KekRotation, KeySource, NativeBackend, NativeConfig};
+    pub use strongroom_backend_native::{
+        Damage, KekRotation, KeySource, NativeBackend, NativeConfig, StoreCheck, Sweep,
+    };
 }

@@ -18,7 +18,7 @@ use crate::config::{AuditFailure, AuditMode};
 use crate::event::{Context, Denial, DenialRecord, Outcome, Rule};
 use crate::identity::Identity;
 use crate::job::{Access, AccessDecision, Job};
-use crate::policy::PolicyInput;
+use crate::policy::{LoadedPolicy, PolicyInput};
 use crate::published::TenantCell;
 use crate::rules::Rules;
 use crate::{Action, TenantName};
@@ -153,11 +153,21 @@ impl Actor {
     ) -> (u64, Result<(), DenialRecord>) {
         let cell = &self.access.published.policy;
         let generation = cell.generation();
-        let policy = cell.load();
-        let Some(policy) = policy.as_deref() else { return (generation, Ok(())) };
+        (generation, self.decide_by(cell.load().as_deref(), action, path, tier))
+    }
+
+    /// Lets this policy decide an action.
+    fn decide_by(
+        &self,
+        policy: Option<&LoadedPolicy>,
+        action: Action,
+        path: &str,
+        tier: Option<Tier>,
+    ) -> Result<(), DenialRecord> {
+        let Some(policy) = policy else { return Ok(()) };
         let now = self.access.published.now();
         let input = PolicyInput::new(&self.identity, &self.context, action, path, tier, now);
-        (generation, policy.decide(&input, now))
+        policy.decide(&input, now)
     }
 
     /// Lets the policy decide an access that is allowed otherwise.

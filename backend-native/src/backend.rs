@@ -1,6 +1,7 @@
 //! The backend: reads run on the thread of the caller, writes on the writer thread.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use strongroom_core::{
@@ -10,14 +11,17 @@ use strongroom_core::{
     async_trait,
 };
 
+use crate::backup;
+use crate::check::{self, StoreCheck};
 use crate::config::NativeConfig;
 use crate::error::{KIND, name_store};
+use crate::maintenance::{self, Sweep};
 use crate::reader::{Reader, Readers};
 use crate::rewrap::{self, KekRotation};
 use crate::slot::StoreSlot;
-use crate::store::IfMissing;
+use crate::store::{IfMissing, Store};
 use crate::write::{self, Retention};
-use crate::writer::{SharedTransaction, Writer};
+use crate::writer::{SharedTransaction, Writer, run_on_thread};
 
 /// An open native store. Several processes, and several of these in one process, may have the same
 /// file open; each sees the writes of the others at its next read.
@@ -84,6 +88,104 @@ impl NativeBackend {
             .map_err(|error| self.with_context(error, Operation::Rotate, None))
     }
 
+    /// Authenticates every record of the store and opens every value, in one snapshot. Reads and writes go on meanwhile.
+    ///
+    /// It finds what was damaged or changed from outside, but not that a whole secret with its versions was removed, or
+    /// that the file is an older copy of itself.
+    ///
+    /// # Errors
+    /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store,
+    /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if it cannot be read. Damage is no error.
+    pub async fn verify(&self) -> Result<StoreCheck> {
+        let verify = |store: Arc<Store>| {
+            let connection = store.connect()?;
+            check::check(&connection, &store.load_key_ring(&connection)?)
+        };
+        self.run_on_store(Operation::Health, verify).await
+    }
+
+    /// Writes the store as it is at one moment to a new file of mode 0600, which has no key, and checks the whole file
+    /// as [`verify`](Self::verify) does. Reads and writes go on meanwhile. The file is there only once it is whole.
+    ///
+    /// Keep the key, or the passphrase, apart from it: both together open it.
+    ///
+    /// # Errors
+    /// [`Conflict`](strongroom_core::ErrorKind::Conflict) if the file exists,
+    /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it cannot be created, and those of
+    /// [`verify`](Self::verify).
+    pub async fn backup(&self, target: impl Into<PathBuf>) -> Result<StoreCheck> {
+        let target = target.into();
+        self.run_on_store(Operation::Health, move |store| backup::backup(&store, &target)).await
+    }
+
+    /// Makes a store of a backup where `config` says, with the key that it names, and checks all of it before. Open it
+    /// then.
+    ///
+    /// A restored store knows nothing of what was written after the backup. Rotations that happened since then have
+    /// replaced keys: let their issuers issue new ones.
+    ///
+    /// # Errors
+    /// [`Conflict`](strongroom_core::ErrorKind::Conflict) if a store, or the log of one, is there;
+    /// [`Unauthenticated`](strongroom_core::ErrorKind::Unauthenticated) if the key does not open the backup;
+    /// [`Config`](strongroom_core::ErrorKind::Config) if it holds no store or the configuration is wrong;
+    /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it cannot be read.
+    pub async fn restore(config: NativeConfig, backup: impl Into<PathBuf>) -> Result<StoreCheck> {
+        let backup = backup.into();
+        let names = config.names.clone();
+        run_on_thread("strongroom-restore", move || backup::restore(&config, &backup))
+            .await
+            .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))
+    }
+
+    /// Removes the versions that [`keep_versions`](NativeConfig::keep_versions) and
+    /// [`keep_days`](NativeConfig::keep_days) do not keep, also of secrets that are not written any more. The active
+    /// version stays, and those after it. Small transactions let other writes through; an interrupted sweep can be repeated.
+    ///
+    /// # Errors
+    /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written.
+    pub async fn sweep(&self) -> Result<Sweep> {
+        maintenance::sweep(&self.writer, self.retention)
+            .await
+            .map_err(|error| self.with_context(error, Operation::Destroy, None))
+    }
+
+    /// Rewrites the file without the pages that are empty. Reads go on meanwhile, and writes wait: those that wait for
+    /// over 10 s fail. It needs free space of twice the size of the store, in its folder and in that of temporary files.
+    ///
+    /// # Errors
+    /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if another process writes for over 10 s, or the disk is
+    /// full; nothing is lost then.
+    pub async fn vacuum(&self) -> Result<()> {
+        self.run_on_store(Operation::Health, |store| maintenance::vacuum(&store)).await
+    }
+
+    /// Runs a call on the open store, on a thread of its own.
+    async fn run_on_store<T: Send + 'static>(
+        &self,
+        operation: Operation,
+        call: impl FnOnce(Arc<Store>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let run = async {
+            let store = self.read_slot().await?;
+            run_on_thread("strongroom-store", move || call(store)).await
+        };
+        run.await.map_err(|error| self.with_context(error, operation, None))
+    }
+
+    /// The open store, after opening one that another process has created meanwhile.
+    async fn read_slot(&self) -> Result<Arc<Store>> {
+        self.open_if_appeared().await?;
+        self.slot.get()
+    }
+
+    async fn open_if_appeared(&self) -> Result<()> {
+        self.writer.check_process()?;
+        if self.slot.has_appeared() {
+            self.writer.submit(IfMissing::Leave, |_| Ok(())).await?;
+        }
+        Ok(())
+    }
+
     /// Runs a read, after opening a store that another process has created meanwhile.
     async fn read<T>(
         &self,
@@ -91,13 +193,8 @@ impl NativeBackend {
         path: Option<&SecretPath>,
         read: impl FnOnce(&mut Reader) -> Result<T>,
     ) -> Result<T> {
-        let opened = self.writer.check_process();
-        let opened = if opened.is_ok() && self.slot.has_appeared() {
-            self.writer.submit(IfMissing::Leave, |_| Ok(())).await
-        } else {
-            opened
-        };
-        opened
+        self.open_if_appeared()
+            .await
             .and_then(|()| self.readers.run(read))
             .map_err(|error| self.with_context(error, operation, path))
     }

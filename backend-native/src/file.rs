@@ -56,7 +56,7 @@ pub(crate) fn read_secret(
 }
 
 /// Opens a file without blocking on a named pipe.
-fn open_to_read(path: &Path) -> io::Result<File> {
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -69,22 +69,60 @@ fn open_to_read(path: &Path) -> io::Result<File> {
 
 /// Creates a file with `content`, whole or not at all, unless it exists. Returns whether it did.
 pub(crate) fn create_secret(path: &Path, content: &[u8]) -> io::Result<bool> {
-    // Random, since containers that share a volume may have equal process ids.
-    let unique = crypto::random().map(u64::from_ne_bytes).map_err(io::Error::other)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{unique:016x}.new"));
-    let temporary = path.with_file_name(name);
-    let written = create_private(&temporary).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
-    });
-    let named =
-        written.and_then(|()| give_name(&temporary, path, |from, to| fs::hard_link(from, to)));
-    fs::remove_file(&temporary).or_else(ignore_missing)?;
-    match named {
-        Ok(()) => sync_directory_of(path).map(|()| true),
+    let file = NewFile::reserve(path)?;
+    let written = create_private(&file.temporary).and_then(|mut file| file.write_all(content));
+    match written.and_then(|()| file.keep()) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// A file that gets its name once it is whole. Until then it has a name of its own, and is removed if it is dropped.
+pub(crate) struct NewFile {
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Creates an empty file that only its owner may access, unless one has the name.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = Self::reserve(path)?;
+        create_private(&file.temporary)?;
+        Ok(file)
+    }
+
+    /// Chooses the name that the file has first.
+    fn reserve(path: &Path) -> io::Result<Self> {
+        // Random, since containers that share a volume may have equal process ids.
+        let unique = crypto::random().map(u64::from_ne_bytes).map_err(io::Error::other)?;
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{unique:016x}.new"));
+        Ok(Self { temporary: path.with_file_name(name), path: path.to_owned() })
+    }
+
+    /// Where it is until it gets its name.
+    pub(crate) fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Gives the file its name, on disk when it returns, unless the name is taken.
+    pub(crate) fn keep(self) -> io::Result<()> {
+        File::open(&self.temporary)?.sync_all()?;
+        give_name(&self.temporary, &self.path, |from, to| fs::hard_link(from, to))?;
+        // Before the folder is synced.
+        fs::remove_file(&self.temporary).or_else(ignore_missing)?;
+        sync_directory_of(&self.path)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // It is gone if the file was kept.
+        let _ = fs::remove_file(&self.temporary);
     }
 }
 

@@ -133,6 +133,8 @@
 //! The crate's `tests/vectors` hold test vectors and an independent decoder in Python.
 
 mod backend;
+mod backup;
+mod check;
 mod config;
 mod crypto;
 mod error;
@@ -140,6 +142,7 @@ mod file;
 mod key_ring;
 mod key_text;
 mod location;
+mod maintenance;
 mod reader;
 mod record;
 mod rewrap;
@@ -154,7 +157,9 @@ mod write;
 mod writer;
 
 pub use backend::NativeBackend;
+pub use check::{Damage, StoreCheck};
 pub use config::{KeySource, NativeConfig};
+pub use maintenance::Sweep;
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
 pub use rewrap::KekRotation;

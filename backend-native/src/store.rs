@@ -214,7 +214,7 @@ fn store_replaced() -> Error {
 }
 
 /// Names the setting and the store in the error of a wrong key.
-fn name_key_setting(error: Error, key: &KeySource, path: &Path) -> Error {
+pub(crate) fn name_key_setting(error: Error, key: &KeySource, path: &Path) -> Error {
     if error.kind() == ErrorKind::Unauthenticated {
         let setting = key.setting();
         return error.because(format!("`{setting}` does not open {}", FilePath::new(path)));

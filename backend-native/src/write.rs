@@ -98,13 +98,12 @@ pub(crate) fn no_such_secret() -> Error {
         .because("the path holds no secret")
 }
 
-/// Removes the oldest versions that the retention does not keep. The newest version is active here,
-/// so the remaining ones have no gaps. The age of the version that this write `replaced` starts
-/// now.
+/// Removes the oldest versions that the retention does not keep, and none from `kept` on by their age: the one that a
+/// write has just replaced, whose age starts now. The active one stays.
 fn prune(
     transaction: &SharedTransaction<'_>,
     secret: &mut SecretRow,
-    replaced: u64,
+    kept: u64,
     retention: Retention,
 ) -> Result<()> {
     let by_count = retention.versions.map_or(0, |keep| (secret.latest + 1).saturating_sub(keep));
@@ -112,7 +111,7 @@ fn prune(
         Some(days) => first_since(transaction, secret, days)?,
         None => 0,
     };
-    let first = by_count.max(by_age.min(replaced)).min(secret.latest);
+    let first = by_count.max(by_age.min(kept)).min(secret.active);
     if first <= secret.first {
         return Ok(());
     }
@@ -123,6 +122,24 @@ fn prune(
         .map_err(from_sqlite)?;
     secret.first = first;
     Ok(())
+}
+
+/// Removes the versions that the retention does not keep, without a write of the secret: never the active one, nor those
+/// after it. Returns how many it removed.
+pub(crate) fn sweep(
+    transaction: &SharedTransaction<'_>,
+    path: &SecretPath,
+    mut secret: SecretRow,
+    retention: Retention,
+) -> Result<u64> {
+    let before = secret.first;
+    let active = secret.active;
+    prune(transaction, &mut secret, active, retention)?;
+    if secret.first > before {
+        let key_ring = transaction.key_ring;
+        secret.store(transaction.connection, path, &key_ring.mac, &key_ring.store_id)?;
+    }
+    Ok(secret.first - before)
 }
 
 /// Returns the newest version that was written before the limit, which was active at that time. All

@@ -68,10 +68,7 @@ impl Writer {
                 }
                 drop(running);
             })
-            .map_err(|_| {
-                Error::new(ErrorKind::Unavailable, "raise the limit on threads")
-                    .because("no thread could be started")
-            })?;
+            .map_err(|_| no_thread())?;
         let slot = result.await.map_err(|_| writer_stopped())??;
         let queue = Mutex::new(Some(queue));
         let writer = Self { queue, stopped, fork_guard: ForkGuard::new() };
@@ -108,6 +105,27 @@ impl Writer {
         // The thread never sends a value; an error says that it has ended.
         while self.stopped.clone().changed().await.is_ok() {}
     }
+}
+
+/// Runs a call that blocks on a thread of its own. If the caller drops the future, it still runs to its end.
+pub(crate) async fn run_on_thread<T: Send + 'static>(
+    name: &str,
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (reply, result) = oneshot::channel();
+    let run = move || {
+        // Fails if the caller dropped the future.
+        let _ = reply.send(call());
+    };
+    thread::Builder::new().name(name.into()).spawn(run).map_err(|_| no_thread())?;
+    result.await.map_err(|_| {
+        Error::new(ErrorKind::Internal, "report this").because("the thread has stopped")
+    })?
+}
+
+fn no_thread() -> Error {
+    Error::new(ErrorKind::Unavailable, "raise the limit on threads")
+        .because("no thread could be started")
 }
 
 fn writer_stopped() -> Error {

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint};
+use clap::{
+    ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum, ValueHint,
+};
 use strongroom::SecretPath;
 use strongroom::access::TenantName;
 
@@ -17,6 +19,7 @@ use crate::usage;
 #[command(
     name = "strongroom",
     version,
+    disable_version_flag = true,
     max_term_width = 100,
     help_template = "{before-help}{about-with-newline}{usage-heading} {usage}\n\n{all-args}{after-help}",
     after_help = "Example: strongroom init sets up a first store and says what to do next"
@@ -24,6 +27,10 @@ use crate::usage;
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
+    /// Print version
+    // Everybody knows it, and the help has to fit a small window.
+    #[arg(short = 'V', long, action = ArgAction::Version, hide = true)]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

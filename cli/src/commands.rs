@@ -25,6 +25,7 @@ mod rollback;
 mod rotate;
 mod run;
 mod scan;
+mod store;
 mod supervised;
 mod undelete;
 mod versions;
@@ -88,6 +89,7 @@ commands! {
     Copy in copy,
     Migrate in migrate,
     Audit in audit,
+    Store in store,
     Check in check,
     Health in health,
     Doctor in doctor,

@@ -37,6 +37,9 @@ fn the_help_of_each_command_fits_a_screen_and_has_an_example() {
         let help = store.run(&["audit", action, "--help"]).succeeds();
         assert!(!help.text().contains("--namespace"), "{}", help.text());
     }
+    let version = store.run(&["--version"]).succeeds();
+    assert_eq!(version.text(), store.run(&["-V"]).succeeds().text());
+    assert!(version.text().starts_with("strongroom "), "{}", version.text());
     let of_list = |arguments: &[&str]| store.run(arguments).succeeds().output;
     assert_eq!(of_list(&["help", "list"]), of_list(&["list", "--help"]));
 }

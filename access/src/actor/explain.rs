@@ -68,7 +68,7 @@ impl Actor {
         }
         let policy = self.access.published.policy.load();
         explanation.policy = policy.as_deref().map(|policy| policy.digest.clone());
-        match self.decide_policy(action, path.as_str(), tier).1 {
+        match self.decide_by(policy.as_deref(), action, path.as_str(), tier) {
             Ok(()) => explanation,
             Err(denied) => explanation.deny(denied),
         }

@@ -1,0 +1,129 @@
+//! Backups of a store, and their restoration.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use strongroom_core::{Error, ErrorKind, FilePath, Result};
+
+use crate::check::{self, StoreCheck};
+use crate::config::NativeConfig;
+use crate::crypto;
+use crate::error::{describe_io_error, from_sqlite};
+use crate::file::{self, NewFile};
+use crate::key_ring::{self, StoreRow};
+use crate::location::{self, LOGS};
+use crate::root_key::RootKey;
+use crate::schema::{self, FileContent};
+use crate::settings::PATH;
+use crate::store::{self, Store};
+
+/// How long a statement waits for a lock on a copy, which no other process knows.
+const NO_WAIT: Duration = Duration::ZERO;
+
+/// Writes an open store as it is at one moment to a new file, and checks that file.
+pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
+    let failed = |error: &io::Error| cannot_write(target, error);
+    let copy = NewFile::create(target).map_err(|error| failed(&error))?;
+    let name = copy.path().to_str().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "name a file whose path is UTF-8")
+            .because("the path of the backup is not UTF-8")
+    })?;
+    // Reads one snapshot, so that writers go on, and leaves out empty pages.
+    let connection = store.connect()?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
+    store.check_not_replaced()?;
+    let found = open_copy(copy.path()).and_then(|connection| {
+        let row = StoreRow::load(&connection)?;
+        check_copy(&connection, &row, store.root())
+    })?;
+    copy.keep().map_err(|error| failed(&error))?;
+    Ok(found)
+}
+
+/// Makes a store of a backup, where none is. Checks everything before the store gets its name.
+pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck> {
+    let key = config.validate()?;
+    let path = store::resolve_path(config)?;
+    location::check(&path, config.allow_network_file_system)?;
+    check_free(&path)?;
+    let failed = |error: &io::Error| file::cannot_create(PATH, &path, error);
+    let copy = NewFile::create(&path).map_err(|error| failed(&error))?;
+    copy_content(backup, copy.path())?;
+    let connection = open_copy(copy.path())?;
+    let row = StoreRow::load(&connection)?;
+    let root = RootKey::derive(key, config.group, &row.derivation)?;
+    let found = check_copy(&connection, &row, &root)
+        .map_err(|error| store::name_key_setting(error, key, backup))?;
+    drop(connection);
+    copy.keep().map_err(|error| failed(&error))?;
+    Ok(found)
+}
+
+fn open_copy(path: &Path) -> Result<Connection> {
+    let connection = schema::connect(path, NO_WAIT)?;
+    match schema::identify(&connection)? {
+        FileContent::Store => Ok(connection),
+        FileContent::Empty => Err(Error::new(ErrorKind::Corrupt, "use another backup")
+            .because("the backup holds no store")),
+    }
+}
+
+fn check_copy(connection: &Connection, row: &StoreRow, root: &RootKey) -> Result<StoreCheck> {
+    let key_ring = key_ring::load(connection, row, root);
+    crypto::wipe_stack();
+    check::check(connection, &key_ring?)
+}
+
+/// Fails if a store is there, or the log of one, which would become part of the restored store.
+fn check_free(path: &Path) -> Result<()> {
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let logs = LOGS.iter().map(|suffix| file::with_suffix(path, suffix));
+    let Some(found) = std::iter::once(path.to_owned()).chain(logs).find(|path| is_there(path))
+    else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "stop all processes that use the store, move the file and its logs away, and restore again; \
+             or name another path in `{PATH}`"
+        ),
+    )
+    .because(format!("{} exists", FilePath::new(&found))))
+}
+
+fn copy_content(from: &Path, to: &Path) -> Result<()> {
+    let failed = |error: io::Error| {
+        Error::new(ErrorKind::InvalidInput, "name a file that `backup` has written")
+            .because(format!("{}: {}", FilePath::new(from), describe_io_error(&error)))
+    };
+    // Not `fs::copy`, which also copies the mode.
+    let mut source = file::open_to_read(from).map_err(failed)?;
+    if !source.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::ErrorKind::InvalidInput.into()));
+    }
+    let copied = File::options().write(true).open(to).and_then(|mut target| {
+        io::copy(&mut source, &mut target)?;
+        target.sync_all()
+    });
+    copied.map_err(|error| file::cannot_create(PATH, to, &error))
+}
+
+fn cannot_write(target: &Path, error: &io::Error) -> Error {
+    let name = FilePath::new(target);
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            Error::new(ErrorKind::Conflict, "name a new file; none is overwritten")
+                .because(format!("{name} exists"))
+        }
+        _ if file::is_disk_full(error) => {
+            Error::new(ErrorKind::Unavailable, "free space and try again")
+                .because("the disk is full")
+        }
+        _ => Error::new(ErrorKind::InvalidInput, "name a new file in a folder that exists")
+            .because(format!("{name}: {}", describe_io_error(error))),
+    }
+}

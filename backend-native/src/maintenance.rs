@@ -1,0 +1,101 @@
+//! Work on a whole store: removing old versions, and giving room back.
+
+use rusqlite::Connection;
+use strongroom_core::Result;
+use tracing::{info, warn};
+
+use crate::error::from_sqlite;
+use crate::schema::{self, WRITE_WAIT};
+use crate::secret_row::{self, SecretRow, columns};
+use crate::store::{IfMissing, Store};
+use crate::write::{self, Retention};
+use crate::writer::{SharedTransaction, Writer};
+
+/// How many secrets one transaction looks at: a few milliseconds, so that other writes do not wait long.
+const BATCH: usize = 200;
+
+/// What a sweep has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sweep {
+    /// The secrets that were looked at, deleted ones included.
+    pub secrets: u64,
+    /// The versions that were removed.
+    pub removed: u64,
+    /// The secrets that are corrupt, and were left as they are.
+    pub damaged: u64,
+}
+
+/// Removes the versions that the retention does not keep, in small transactions.
+pub(crate) async fn sweep(writer: &Writer, retention: Retention) -> Result<Sweep> {
+    let (mut sweep, mut after) = (Sweep::default(), Some(Vec::new()));
+    while let Some(from) = after {
+        let (batch, last) = writer
+            .submit(IfMissing::Leave, move |transaction| sweep_batch(transaction, retention, &from))
+            .await?;
+        sweep.secrets += batch.secrets;
+        sweep.removed += batch.removed;
+        sweep.damaged += batch.damaged;
+        after = last;
+    }
+    info!(secrets = sweep.secrets, removed = sweep.removed, "removed old versions");
+    Ok(sweep)
+}
+
+/// Sweeps some secrets after a path. Returns the last path, if more may follow.
+fn sweep_batch(
+    transaction: &SharedTransaction<'_>,
+    retention: Retention,
+    after: &[u8],
+) -> Result<(Sweep, Option<Vec<u8>>)> {
+    let SharedTransaction { connection, key_ring, .. } = transaction;
+    let mut statement = connection
+        .prepare_cached(concat!(
+            "SELECT ",
+            columns!(),
+            ", s.path FROM secrets s WHERE s.path > CAST(?1 AS TEXT) ORDER BY s.path LIMIT ?2"
+        ))
+        .map_err(from_sqlite)?;
+    let mut rows = statement.query((after, BATCH)).map_err(from_sqlite)?;
+    let (mut sweep, mut examined, mut last) = (Sweep::default(), 0, Vec::new());
+    let mut secrets = Vec::new();
+    while let Some(row) = rows.next().map_err(from_sqlite)? {
+        examined += 1;
+        last = secret_row::raw_path(row)?;
+        let secret = secret_row::valid_path(&last).and_then(|path| {
+            let row = SecretRow::from_row(row, &path, &key_ring.mac, &key_ring.store_id).ok()?;
+            Some((path, row))
+        });
+        secrets.push(secret);
+    }
+    for secret in secrets {
+        sweep.secrets += 1;
+        let Some((path, secret)) = secret else {
+            warn!("a record fails authentication and is not swept");
+            sweep.damaged += 1;
+            continue;
+        };
+        sweep.removed += write::sweep(transaction, &path, secret, retention)?;
+    }
+    // A path that does not follow the previous one was edited, and would repeat the batch forever.
+    Ok((sweep, (examined == BATCH && last.as_slice() > after).then_some(last)))
+}
+
+/// Rewrites the file without empty pages. Blocks, and other writes wait meanwhile.
+pub(crate) fn vacuum(store: &Store) -> Result<()> {
+    let mut connection = store.connect()?;
+    schema::set_lock_wait(&mut connection, WRITE_WAIT).map_err(from_sqlite)?;
+    // Also in a store that an earlier release created without the table of pages to move.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(from_sqlite)?;
+    connection.execute_batch("VACUUM").map_err(from_sqlite)?;
+    truncate_log(&connection);
+    store.check_not_replaced()
+}
+
+/// Moves the log into the file, as far as readers let it: the writer tries again while it is idle.
+fn truncate_log(connection: &Connection) {
+    let result = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    if result.is_err() {
+        tracing::debug!("the write-ahead log could not be truncated after a vacuum");
+    }
+}

@@ -1,0 +1,77 @@
+//! `store`: maintenance of a native store.
+
+#![expect(clippy::unwrap_used, reason = "test code reports a failure with a panic")]
+
+mod support;
+
+use std::fs;
+
+use support::{Store, planted};
+
+#[test]
+fn a_backup_is_restored_where_no_store_is() {
+    let mut store = Store::native();
+    store.put("openai/key", planted("-one"));
+    store.put("openai/key", planted("-two"));
+    let backup = store.file("backup.db");
+    let backup = backup.to_str().unwrap();
+    let text = ["--format", "text"];
+    let ended = store.run(&[&["store", "verify"], &text[..]].concat()).succeeds();
+    assert_eq!(ended.text(), "1 secrets with 2 versions, 0 damaged\n");
+    let ended = store.run(&["store", "backup", backup, "--format", "json"]).succeeds();
+    let [found] = &ended.documents()[..] else { panic!("one document") };
+    assert_eq!((&found["versions"], &found["damaged"]), (&2.into(), &0.into()));
+    store.run(&["store", "backup", backup]).fails(6, &["backup.db", "exists"]);
+    store.run(&["store", "restore", backup]).fails(6, &["secrets.db", "exists"]);
+
+    store.set("SECRETS_NATIVE_PATH", store.file("restored.db"));
+    // A misspelt path becomes no new store.
+    store.run(&["store", "verify"]).fails(3, &["restored.db"]);
+    assert!(!store.file("restored.db").exists());
+    store.run(&["store", "restore", backup]).succeeds();
+    let ended = store.run(&["versions", "openai/key", "--format", "json"]).succeeds();
+    assert_eq!(ended.documents().len(), 2);
+    store.set("SECRETS_NATIVE_PATH", store.file("another.db"));
+    store.run(&["store", "restore", store.file("none").to_str().unwrap()]).fails(2, &["none"]);
+    assert!(!store.file("another.db").exists());
+}
+
+#[test]
+fn damage_is_named_and_fails_the_command() {
+    let store = Store::native();
+    store.put("a", planted("-a"));
+    store.put("b", planted("-b"));
+    store.run(&["store", "vacuum"]).succeeds();
+    let file = store.file("secrets.db");
+    let mut content = fs::read(&file).unwrap();
+    let tier = content.windows(9).position(|window| window == b"sensitive").unwrap();
+    *content.get_mut(tier).unwrap() = b'S';
+    fs::write(&file, content).unwrap();
+    let ended = store.run(&["store", "verify", "--format", "text"]).fails(1, &[]);
+    assert!(ended.text().contains("fails authentication"), "{}", ended.text());
+    assert!(ended.text().contains("1 damaged"), "{}", ended.text());
+}
+
+#[test]
+fn versions_are_swept_and_keys_replaced() {
+    let store = Store::native().with("SECRETS_NATIVE_KEEP_VERSIONS", "9");
+    for value in ["-1", "-2", "-3"] {
+        store.put("a", planted(value));
+    }
+    let store = store.with("SECRETS_NATIVE_KEEP_VERSIONS", "1");
+    let ended = store.run(&["store", "sweep", "--format", "json"]).succeeds();
+    assert_eq!(ended.documents()[0]["removed"], 2);
+    let ended = store.run(&["store", "rotate-kek", "--format", "json"]).succeeds();
+    assert_eq!(ended.documents()[0]["rewrapped"], 1);
+    assert_eq!(ended.documents()[0]["old_keys_removed"], true);
+    let ended = store.run(&["versions", "a", "--format", "json"]).succeeds();
+    assert_eq!(ended.documents().len(), 1);
+    let ended = store.run(&["store", "verify", "--format", "json"]).succeeds();
+    assert_eq!(ended.documents()[0]["damaged"], 0);
+}
+
+#[test]
+fn only_a_native_store_is_maintained() {
+    Store::env().run(&["store", "verify"]).fails(2, &["SECRETS_BACKEND", "native"]);
+    Store::none().run(&["store", "vacuum"]).fails(2, &["SECRETS_BACKEND", "native"]);
+}
