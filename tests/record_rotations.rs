@@ -1,7 +1,5 @@
 //! The events of the rotation engine are in the audit of the access rules.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
-
 use std::collections::BTreeSet;
 
 use strongroom::access::{Access, AccessConfig, AuditQuery};

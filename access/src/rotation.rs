@@ -128,7 +128,8 @@ impl RotationRecord {
     #[must_use]
     pub fn error(mut self, error: &Error) -> Self {
         let mut text = error.to_string();
-        text.truncate(text.floor_char_boundary(MAX_ERROR));
+        let end = (0..=MAX_ERROR.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
         self.error = Some(text);
         self
     }

@@ -27,7 +27,7 @@ const NO_WAIT: Duration = Duration::ZERO;
 pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
     let failed = |error: &io::Error| cannot_write(target, error);
     let copy = NewFile::create(target).map_err(|error| failed(&error))?;
-    let name = copy.path().to_str().ok_or_else(|| {
+    let name = copy.temporary_path().to_str().ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, "name a file whose path is UTF-8")
             .because("the path of the backup is not UTF-8")
     })?;
@@ -35,7 +35,7 @@ pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
     let connection = store.connect()?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
     store.check_not_replaced()?;
-    let found = open_copy(copy.path()).and_then(|connection| {
+    let found = open_copy(copy.temporary_path()).and_then(|connection| {
         let row = StoreRow::load(&connection)?;
         check_copy(&connection, &row, store.root())
     })?;
@@ -51,8 +51,8 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
     check_free(&path)?;
     let failed = |error: &io::Error| file::cannot_create(PATH, &path, error);
     let copy = NewFile::create(&path).map_err(|error| failed(&error))?;
-    copy_content(backup, copy.path())?;
-    let connection = open_copy(copy.path())?;
+    copy_content(backup, copy.temporary_path())?;
+    let connection = open_copy(copy.temporary_path())?;
     let row = StoreRow::load(&connection)?;
     let root = RootKey::derive(key, config.group, &row.derivation)?;
     let found = check_copy(&connection, &row, &root)

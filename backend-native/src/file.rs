@@ -105,7 +105,7 @@ impl NewFile {
     }
 
     /// Where it is until it gets its name.
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn temporary_path(&self) -> &Path {
         &self.temporary
     }
 
