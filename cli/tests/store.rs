@@ -1,7 +1,5 @@
 //! `store`: maintenance of a native store.
 
-#![expect(clippy::unwrap_used, reason = "test code reports a failure with a panic")]
-
 mod support;
 
 use std::fs;
