@@ -108,7 +108,7 @@ impl AccessConfig {
     }
 
     /// Rules in a PostgreSQL database (14 to 18) that several hosts share, which are created if the database has none.
-    /// Needs the cargo feature `postgres`, and is opened within tokio.
+    /// Needs the cargo feature `postgres`.
     ///
     /// The URL has the form `postgresql://role:password@host:5432/database`. It may name several hosts, which are tried
     /// in order, and of which standbys are skipped. Connections to other hosts always use TLS and check the certificate;

@@ -300,7 +300,8 @@ async fn each_problem_of_a_database_has_its_kind_and_shows_no_password() {
     let refused = async |url: &str| refuse(at(url.into())).await.kind();
     let wrong = right.replacen(CANARY, &format!("{CANARY}x"), 1);
     assert_eq!(refused(&wrong).await, ErrorKind::Unauthenticated);
-    assert_eq!(refused(&right.replace("/postgres", "/nowhere")).await, ErrorKind::Config);
+    let nowhere = right.replace(&format!("{address}/postgres"), &format!("{address}/nowhere"));
+    assert_eq!(refused(&nowhere).await, ErrorKind::Config);
     assert_eq!(refused(&right.replace(&address, "127.0.0.1:1")).await, ErrorKind::Unavailable);
     assert_eq!(refused(&format!("{right}?sslmode=unknown")).await, ErrorKind::Config);
     server.sql(&format!("CREATE ROLE service LOGIN PASSWORD '{CANARY}'"));

@@ -70,7 +70,7 @@ impl Connector {
     /// take to establish.
     ///
     /// # Errors
-    /// None at present.
+    /// If the TLS client cannot be built.
     pub fn new(tls: &TlsConfig, loaded: LoadedTls, connect_timeout: Duration) -> Result<Self> {
         Ok(Self {
             tls: ReloadingClient::new(tls, loaded, |config| Ok(MakeRustlsConnect::new(config)))?,
