@@ -22,7 +22,6 @@ use crate::job::{Job, RequestNumber};
 use crate::log::checkpoint::{SignedCheckpoint, VerifyingKey};
 use crate::log::checkpoint_file::read_all;
 use crate::log::keys::Keys;
-use crate::log::sqlite::SqliteLog;
 use crate::log::verify::{Verification, verify};
 use crate::published::Published;
 use crate::reader::Reader;
@@ -176,13 +175,13 @@ impl Access {
         &self,
         mut checkpoints: Vec<SignedCheckpoint>,
     ) -> Result<Verification> {
-        let Some((path, _)) = &self.0.config.file else {
+        let Some((location, _)) = &self.0.config.log else {
             return self.0.ask(|reply| Job::Verify(checkpoints, reply)).await;
         };
         // What waits is written first. The walk itself has a connection and a thread of its own, so that a long log
         // stops nothing.
         self.0.ask(Job::Flush).await?;
-        let (path, keys) = (path.clone(), Arc::clone(&self.0.keys));
+        let (location, keys) = (location.clone(), Arc::clone(&self.0.keys));
         let kept = self.0.config.checkpoints.clone();
         let (reply, result) = oneshot::channel();
         spawn_thread("strongroom-verify", move || {
@@ -190,7 +189,7 @@ impl Access {
                 if let Some((file, _)) = kept {
                     checkpoints.extend(read_all(&file)?);
                 }
-                verify(&mut SqliteLog::open(&path, false)?, &keys, &checkpoints)
+                verify(&mut *location.open()?, &keys, &checkpoints)
             };
             // Fails if the caller dropped the future.
             let _ = reply.send(run());

@@ -10,9 +10,10 @@ use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, SettingNames};
 
 use crate::appender::BatchLimits;
+use crate::log::location::{DatabaseLocation, LogLocation};
 use crate::settings::{
-    AUDIT_DELAY, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, PATH, POLICY_PATH,
-    POLICY_TIME_LIMIT, SETTINGS,
+    AUDIT_DELAY, CA_CERT, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, POLICY_PATH,
+    POLICY_TIME_LIMIT, SETTINGS, URL,
 };
 use crate::{Policy, SpiffeTemplate, TenantName, Tiers};
 
@@ -77,7 +78,9 @@ pub(crate) const MAX_QUEUED: usize = 10_000;
 #[derive(Clone)]
 pub struct AccessConfig {
     /// `None` keeps everything in memory.
-    pub(crate) file: Option<(PathBuf, KeySource)>,
+    pub(crate) log: Option<(LogLocation, KeySource)>,
+    /// The authorities of a database.
+    pub(crate) ca_cert: Option<PathBuf>,
     pub(crate) templates: Vec<SpiffeTemplate>,
     pub(crate) tiers: Tiers,
     pub(crate) audit_mode: AuditMode,
@@ -101,14 +104,40 @@ impl AccessConfig {
     /// Rules in a file that is created if it does not exist.
     #[must_use]
     pub fn with_key(path: impl Into<PathBuf>, key: KeySource) -> Self {
-        Self { file: Some((path.into(), key)), ..Self::in_memory() }
+        Self { log: Some((LogLocation::File(path.into()), key)), ..Self::in_memory() }
+    }
+
+    /// Rules in a PostgreSQL database (14 to 18) that several hosts share, which are created if the database has none.
+    /// Needs the cargo feature `postgres`.
+    ///
+    /// The URL has the form `postgresql://role:password@host:5432/database`. It may name several hosts, which are tried
+    /// in order, and of which standbys are skipped. Connections to other hosts always use TLS and check the certificate;
+    /// [`ca_cert`](Self::ca_cert) says against which authorities. A key file is created only for new rules: copy it
+    /// to the other hosts.
+    #[must_use]
+    pub fn with_database(url: SecretString, key: KeySource) -> Self {
+        let database = DatabaseLocation { url, ca_cert: None };
+        Self { log: Some((LogLocation::Database(database), key)), ..Self::in_memory() }
+    }
+
+    /// The file of the only authorities, in PEM, that may have signed the certificate of the database. Without it, they
+    /// are those of the platform. The file is read again when it changes.
+    #[must_use]
+    pub fn ca_cert(mut self, file: impl Into<PathBuf>) -> Self {
+        let file = file.into();
+        if let Some((LogLocation::Database(database), _)) = &mut self.log {
+            database.ca_cert = Some(file.clone());
+        }
+        self.ca_cert = Some(file);
+        self
     }
 
     /// Rules that end with this process, for tests.
     #[must_use]
     pub fn in_memory() -> Self {
         Self {
-            file: None,
+            log: None,
+            ca_cert: None,
             templates: Vec::new(),
             tiers: Tiers::new(),
             audit_mode: AuditMode::default(),
@@ -211,17 +240,20 @@ impl AccessConfig {
     pub(crate) fn validate(&self) -> Result<()> {
         let mut problems = Problems::new();
         self.check_times(&mut problems);
-        if let Some((path, key)) = &self.file {
-            problems.collect(FilePath::new(path).check_new(PATH));
+        if let Some((location, key)) = &self.log {
+            location.check(&mut problems);
             if let KeySource::File(file) = key {
                 problems.collect(FilePath::new(file).check_new(KEY_FILE));
             }
         }
         if let Some((file, _)) = &self.checkpoints {
             problems.collect(FilePath::new(file).check_new(CHECKPOINT_FILE));
-            if self.file.is_none() {
-                problems.add(format!("`{CHECKPOINT_FILE}` needs rules in a file"));
+            if self.log.is_none() {
+                problems.add(format!("`{CHECKPOINT_FILE}` needs rules in a file or a database"));
             }
+        }
+        if self.ca_cert.is_some() && !matches!(self.log, Some((LogLocation::Database(_), _))) {
+            problems.add(format!("`{CA_CERT}` needs `{URL}`"));
         }
         for file in self.policy.iter().flat_map(Policy::files) {
             problems.collect(FilePath::new(file).check(POLICY_PATH));
@@ -269,8 +301,8 @@ impl fmt::Debug for KeySource {
 impl fmt::Debug for AccessConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessConfig")
-            .field("path", &self.file.as_ref().map(|(path, _)| FilePath::new(path)))
-            .field("key", &self.file.as_ref().map(|(_, key)| key))
+            .field("log", &self.log.as_ref().map(|(location, _)| location))
+            .field("key", &self.log.as_ref().map(|(_, key)| key))
             .field("templates", &self.templates)
             .field("tiers", &self.tiers)
             .field("audit_mode", &self.audit_mode)

@@ -33,7 +33,8 @@
 //! - **What**: a [`Grant`] gives [`Scope`]s to a [`Subject`]. [`Tiers`] say which secrets need an approval too, which a
 //!   principal asks for with [`Rules::request_approval`] and people decide.
 //! - **Narrow**: a [`Policy`] in Rego denies what grants and tiers allow, with the cargo feature `rego`.
-//! - **Record**: the rules and the audit are one log of chained rows, in a file that several processes share or in memory.
+//! - **Record**: the rules and the audit are one log of chained rows: in a file that several processes share, with the cargo
+//!   feature `postgres` in a database that several hosts share, or in memory.
 //!   [`AuditMode`] says when a read is recorded; [`Access::verify_audit`] finds a row that was edited, and against a
 //!   [`SignedCheckpoint`] an end that was cut off.
 //!

@@ -13,7 +13,10 @@ pub(crate) mod checkpoint_file;
 mod error;
 mod filter;
 pub(crate) mod keys;
+pub(crate) mod location;
 pub(crate) mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 pub(crate) mod rules;
 pub(crate) mod sqlite;
 #[cfg(test)]

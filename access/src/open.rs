@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -16,8 +16,8 @@ use crate::appender::Appender;
 use crate::config::KeySource;
 use crate::log::LogStore;
 use crate::log::keys::Keys;
+use crate::log::location::LogLocation;
 use crate::log::memory::MemoryLog;
-use crate::log::sqlite::SqliteLog;
 use crate::published::Published;
 use crate::settings::{KEY, KEY_FILE};
 
@@ -32,19 +32,18 @@ pub(crate) fn open_appender(
     config: &AccessConfig,
     published: &Arc<Published>,
 ) -> Result<(Appender, Arc<Keys>)> {
-    let (store, root): (Box<dyn LogStore>, KeyBytes) = match &config.file {
+    let (store, root): (Box<dyn LogStore>, KeyBytes) = match &config.log {
         None => (Box::new(MemoryLog::new()?), random_key()?),
-        Some((path, key)) => {
+        Some((location, key)) => {
             if !config.creates {
                 // Before the key: without a log, a missing key file is no problem of its own.
-                SqliteLog::open(path, false)?;
+                location.open()?;
             }
             let root = match key {
                 KeySource::Key(text) => parse_key(text)?,
-                KeySource::File(file) => key_from_file(file, path)?,
+                KeySource::File(file) => key_from_file(file, location)?,
             };
-            let log = SqliteLog::open(path, true)?.limit_lock_wait(config.max_age / 2)?;
-            (Box::new(log), root)
+            (location.open_or_create(config.max_age)?, root)
         }
     };
     let keys = Arc::new(Keys::new(&root));
@@ -89,19 +88,15 @@ fn random_key() -> Result<KeyBytes> {
     Ok(key)
 }
 
-fn key_from_file(file: &Path, log: &Path) -> Result<KeyBytes> {
-    let is_missing = |path: &Path| {
-        fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    };
-    if is_missing(file) {
+fn key_from_file(file: &Path, log: &LogLocation) -> Result<KeyBytes> {
+    let is_missing =
+        fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    if is_missing {
         // With another key, nothing in the log could be verified.
-        if !is_missing(log) {
-            return Err(problem(
-                file,
-                "it does not exist, but the log does: restore the file from a backup",
-            ));
+        if !log.is_vacant()? {
+            return Err(without_key(file));
         }
-        create_key(file).map_err(|error| problem(file, describe(&error)))?;
+        create_key(file, log)?;
     }
     check_private(file)?;
     let content =
@@ -109,8 +104,33 @@ fn key_from_file(file: &Path, log: &Path) -> Result<KeyBytes> {
     decode(&content).or_else(|| to_key(&content)).ok_or_else(|| invalid_key(KEY_FILE))
 }
 
-/// Creates the file with a random key, unless another process was first.
-fn create_key(path: &Path) -> io::Result<()> {
+fn without_key(file: &Path) -> Error {
+    problem(
+        file,
+        "it does not exist, but the log does: restore the file from a backup, or copy it from a host that has it",
+    )
+}
+
+/// Creates the file with a random key for a log that is this process's to create, unless another process was first.
+fn create_key(path: &Path, log: &LogLocation) -> Result<()> {
+    let failed = |error: io::Error| problem(path, describe(&error));
+    let temporary = write_key(path).map_err(failed)?;
+    let claimed = log.claim().and_then(|is_ours| {
+        if !is_ours {
+            return Err(without_key(path));
+        }
+        // A link is made whole or not at all, and replaces no file.
+        match fs::hard_link(&temporary, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+            _ => Ok(()),
+        }
+    });
+    fs::remove_file(&temporary).map_err(failed)?;
+    claimed
+}
+
+/// Writes a random key to a file beside `path`, and returns the name of that.
+fn write_key(path: &Path) -> io::Result<PathBuf> {
     let key = random_key().map_err(io::Error::other)?;
     let mut text = Zeroizing::new([0; 45]);
     let (digits, end) = text.split_at_mut(44);
@@ -130,12 +150,13 @@ fn create_key(path: &Path) -> io::Result<()> {
         file.write_all(&*text)?;
         file.sync_all()
     });
-    // A link is made whole or not at all, and replaces no file.
-    let linked = written.and_then(|()| fs::hard_link(&temporary, path));
-    fs::remove_file(&temporary)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+    match written {
+        Ok(()) => Ok(temporary),
+        Err(error) => {
+            // Fails if the file could not be created.
+            let _ = fs::remove_file(&temporary);
+            Err(error)
+        }
     }
 }
 

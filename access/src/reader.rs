@@ -1,6 +1,5 @@
 //! Reads pages of the record, beside the thread that writes it.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use strongroom_core::Result;
@@ -8,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::access::{Inner, closed_error, spawn_thread, thread_ended_error};
 use crate::job::Job;
-use crate::log::sqlite::SqliteLog;
+use crate::log::location::LogLocation;
 use crate::log::{LogStore, Record, RecordFilter};
 use crate::{AuditQuery, AuditRecord, TenantName};
 
@@ -42,11 +41,11 @@ impl PageRead {
     }
 }
 
-/// The thread that reads a log in a file, with a connection of its own. It starts with the first query.
+/// The thread that reads a log in a file or a database, with a connection of its own. It starts with the first query.
 #[derive(Default)]
 pub(crate) struct Reader {
     state: Mutex<State>,
-    /// Whether the thread runs, which holds the files open.
+    /// Whether the thread runs, which holds the log open.
     runs: Arc<watch::Sender<bool>>,
 }
 
@@ -59,15 +58,15 @@ enum State {
 }
 
 impl Reader {
-    fn send(&self, path: &Path, read: PageRead) -> Result<()> {
+    fn send(&self, log: &LogLocation, read: PageRead) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::NotStarted) {
             let (sender, reads) = mpsc::channel();
-            let path = path.to_owned();
+            let log = log.clone();
             let running = EndGuard::new(Arc::clone(&self.runs));
             spawn_thread("strongroom-reader", move || {
                 let _running = running;
-                run(&path, &reads);
+                run(&log, &reads);
             })?;
             *state = State::Running(sender);
         }
@@ -82,7 +81,7 @@ impl Reader {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Closed;
     }
 
-    /// Returns once the thread has ended and closed the files.
+    /// Returns once the thread has ended and closed the log.
     pub(crate) async fn wait_for_end(&self) {
         // The sender is this value's own, so it is not dropped meanwhile.
         let _ = self.runs.subscribe().wait_for(|runs| !runs).await;
@@ -105,16 +104,16 @@ impl Drop for EndGuard {
     }
 }
 
-fn run(path: &Path, reads: &mpsc::Receiver<PageRead>) {
-    let mut opened: Option<SqliteLog> = None;
+fn run(location: &LogLocation, reads: &mpsc::Receiver<PageRead>) {
+    let mut opened: Option<Box<dyn LogStore>> = None;
     for read in reads {
         let log = match opened.take() {
             Some(log) => Ok(log),
-            None => SqliteLog::open(path, false),
+            None => location.open(),
         };
         match log {
             // After a failure, the next read opens the log again.
-            Ok(mut log) => opened = read.run(&mut log).then_some(log),
+            Ok(mut log) => opened = read.run(&mut *log).then_some(log),
             // Fails if the caller dropped the future.
             Err(error) => drop(read.reply.send(Err(error))),
         }
@@ -153,12 +152,12 @@ impl Inner {
         limit: usize,
         filter: RecordFilter,
     ) -> Result<Vec<Record>> {
-        let Some((path, _)) = &self.config.file else {
+        let Some((location, _)) = &self.config.log else {
             let read = |reply| Job::Read(PageRead { after, last, limit, filter, reply });
             return self.ask(read).await;
         };
         let (reply, records) = oneshot::channel();
-        self.reader.send(path, PageRead { after, last, limit, filter, reply })?;
+        self.reader.send(location, PageRead { after, last, limit, filter, reply })?;
         records.await.map_err(|_| thread_ended_error())?
     }
 }

@@ -7,9 +7,19 @@ setting_table! {
     /// configuration.
     pub const SETTINGS = {
         PATH = Setting::file("SECRETS_ACCESS_PATH", "AccessConfig::new")
-            .meaning("the file of the rules and of the audit, which is created if it does not exist; required");
+            .meaning(
+                "the file of the rules and of the audit, which is created if it does not exist; this or the URL is required",
+            );
+        URL = Setting::text("SECRETS_ACCESS_URL", "AccessConfig::with_database")
+            .meaning(
+                "the PostgreSQL database of the rules and of the audit, which several hosts can share: \
+                 `postgresql://role:password@host:5432/database`; needs the feature `access-postgres`",
+            )
+            .secret();
+        CA_CERT = Setting::file("SECRETS_ACCESS_CA_CERT", "AccessConfig::ca_cert")
+            .meaning("the only authorities whose certificate the database may have, in PEM; otherwise those of the platform");
         KEY_FILE = Setting::file("SECRETS_ACCESS_KEY_FILE", "KeySource::File").meaning(
-            "a file with the key of the audit, which is created together with the audit; this or the key is required",
+            "a file with the key of the audit, which is created together with a new audit; this or the key is required",
         );
         KEY = Setting::text("SECRETS_ACCESS_KEY", "KeySource::Key")
             .meaning("the key of the audit, in base64")

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use strongroom::access::{Access, AccessConfig, NewGrant, Scope, Subject, TenantName};
+use strongroom::access::{Access, AccessConfig, KeySource, NewGrant, Scope, Subject, TenantName};
 use support::Store;
 
 /// The command with the settings of an audit in its folder.
@@ -19,7 +19,10 @@ fn store() -> Store {
 
 /// A service adds grants for these agents.
 async fn grant(store: &Store, agents: &[&str]) {
-    let config = AccessConfig::new(store.file("access.db"), store.file("access.key"));
+    grant_in(AccessConfig::new(store.file("access.db"), store.file("access.key")), agents).await;
+}
+
+async fn grant_in(config: AccessConfig, agents: &[&str]) {
     let access = Access::open(config).await.unwrap();
     let rules = access.administrator("ann", &TenantName::parse("acme").unwrap()).unwrap();
     for agent in agents {
@@ -104,6 +107,38 @@ async fn records_are_exported_by_pages_and_filters() {
         assert_eq!(event["class_uid"], 6003);
         assert!(!event.to_string().contains("acme"), "{event}");
     }
+}
+
+#[tokio::test]
+async fn an_audit_in_a_database_is_verified_signed_and_exported() {
+    let server = strongroom_testkit::postgres::Server::start().await;
+    let (user, password, address) = (server.user(), server.password(), server.address());
+    let url = format!("postgresql://{user}:{password}@{address}/postgres");
+    let store = Store::none();
+    let key = store.file("access.key");
+    let store = store.with("SECRETS_ACCESS_URL", &url).with("SECRETS_ACCESS_KEY_FILE", &key);
+    store.run(&["audit", "verify"]).fails(3, &["no audit log in the database"]);
+    assert_eq!(
+        server.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'strongroom_access'"),
+        "0"
+    );
+
+    let config = AccessConfig::with_database(url.into(), KeySource::File(key));
+    grant_in(config, &["a", "b"]).await;
+    let ended = store.run(&["audit", "verify", "--format", "text"]).succeeds();
+    assert_eq!(ended.text(), "the audit is authentic: records 1 to 2\n");
+    let signed = store.run(&["audit", "checkpoint"]).succeeds();
+    let kept = store.write_file("kept", signed.output);
+    let exported = store.run(&["audit", "export"]).succeeds();
+    assert_eq!(exported.text().lines().count(), 2);
+
+    server.sql(
+        "DELETE FROM strongroom_access.rows WHERE seq = 2; UPDATE strongroom_access.head SET last = 1",
+    );
+    let verify = ["audit", "verify", "--checkpoints", kept.to_str().unwrap()];
+    store.run(&verify).fails(1, &["cut off"]);
+    let both = store.with("SECRETS_ACCESS_PATH", "/none");
+    both.run(&["audit", "verify"]).fails(2, &["SECRETS_ACCESS_PATH", "set together"]);
 }
 
 #[test]

@@ -126,8 +126,6 @@ mod tests;
 #[cfg(any(feature = "http", feature = "postgres"))]
 mod timeouts;
 mod timestamp;
-#[cfg(any(feature = "http", feature = "postgres"))]
-mod tls;
 #[cfg(feature = "tower")]
 mod tower;
 mod worker;
@@ -150,10 +148,10 @@ pub use policy::RotationPolicy;
 pub use postgres_issuer::{PostgresIssuer, PostgresIssuerConfig};
 pub use report::report_compromised;
 #[cfg(any(feature = "http", feature = "postgres"))]
+pub use strongroom_transport::{CaCertificates, ClientCertificate, TlsConfig};
+#[cfg(any(feature = "http", feature = "postgres"))]
 pub use timeouts::Timeouts;
 pub use timestamp::ExpiryUnit;
-#[cfg(any(feature = "http", feature = "postgres"))]
-pub use tls::{CaCertificates, ClientCertificate, TlsConfig};
 
 #[cfg(any(feature = "reqwest", feature = "tower"))]
 pub use self::rejection::Rejection;

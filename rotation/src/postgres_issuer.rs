@@ -7,11 +7,7 @@ mod admin;
 mod config;
 mod error;
 mod fencing;
-mod guarded_stream;
-mod host;
 mod passwords;
-mod percent;
-mod session;
 mod statements;
 mod url;
 
@@ -21,15 +17,14 @@ use std::sync::Arc;
 use strongroom_core::{
     Backend, ErrorKind, Operation, Result, SecretPath, SecretValue, async_trait,
 };
+use strongroom_postgres::{ConnectionUrl, Connector, Login};
 
 use self::admin::{AdminSession, Administrator};
 use self::config::CheckedConfig;
 use self::error::{
     BACKEND, Principal, keep_permanent, login_error, permanent, statement_error, timeout_error,
 };
-use self::session::{Connector, Login};
 use self::statements::Verifier;
-use self::url::ConnectionUrl;
 use super::issuer::{IssueAttempt, IssuedKey, KeyIssuer};
 use super::password::PasswordIssuer;
 
@@ -116,7 +111,7 @@ impl PostgresIssuer {
 
     /// Parses a key of one of the two roles.
     fn parse_key(&self, key: &SecretValue) -> Result<ConnectionUrl> {
-        let url = ConnectionUrl::parse(key, Principal::Key)?;
+        let url = url::parse(key, Principal::Key)?;
         if !self.config.roles.contains(&url.role) {
             return Err(permanent(
                 ErrorKind::InvalidInput,
@@ -124,7 +119,7 @@ impl PostgresIssuer {
                 "store a URL with one of the `roles`, or correct `roles`",
             ));
         }
-        self.connector.require_tls(&url, Principal::Key)?;
+        url::require_tls(&self.connector, &url, Principal::Key)?;
         Ok(url)
     }
 
@@ -140,7 +135,7 @@ impl PostgresIssuer {
         for host in &key.hosts {
             match self.connector.connect(host, key.tls, &Login::of(key)).await {
                 Ok(session) => {
-                    session.ping().await.map_err(|error| statement_error(&error))?;
+                    statements::ping(&session).await.map_err(statement_error)?;
                     session.close().await;
                     return Ok(());
                 }

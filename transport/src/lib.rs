@@ -9,6 +9,7 @@
 //! - `runtime`: [`ensure_runtime`], over the crate `tokio`.
 //! - `suppress-events`: [`suppress_events`], over the crate `tracing`.
 //! - `tls`: [`TlsFailure`], over the crate `rustls`.
+//! - `tls-client`: [`TlsConfig`] with its certificates, [`LoadedTls`] and [`ReloadingClient`], over the crate `rustls`.
 //! - `url`: [`is_exposed`] and [`HttpsProxy`], over the crate `url`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -26,6 +27,8 @@ mod runtime;
 mod suppress_events;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls-client")]
+mod tls_client;
 
 #[cfg(feature = "aws")]
 pub use self::aws::{BodyFailure, aws_client, bound_answers, read_authorities};
@@ -42,3 +45,7 @@ pub use self::runtime::ensure_runtime;
 pub use self::suppress_events::{suppress_events, suppress_events_in};
 #[cfg(feature = "tls")]
 pub use self::tls::TlsFailure;
+#[cfg(feature = "tls-client")]
+pub use self::tls_client::{
+    CaCertificates, ClientCertificate, LoadedTls, ReloadingClient, TlsConfig,
+};

@@ -6,10 +6,11 @@ use std::time::Duration;
 use strongroom_core::{Problems, Result, Setting, Settings};
 
 use super::{AccessConfig, AuditFailure, AuditMode, KeySource};
+use crate::log::location::{DatabaseLocation, LogLocation};
 use crate::open;
 use crate::settings::{
-    AUDIT, AUDIT_DELAY, AUDIT_FAILURE, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY, KEY_FILE,
-    MAX_AGE, PATH, POLICY_PATH, POLICY_TIME_LIMIT, SETTINGS, TEMPLATES, TENANT,
+    AUDIT, AUDIT_DELAY, AUDIT_FAILURE, CA_CERT, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY,
+    KEY_FILE, MAX_AGE, PATH, POLICY_PATH, POLICY_TIME_LIMIT, SETTINGS, TEMPLATES, TENANT, URL,
 };
 use crate::{Policy, SpiffeTemplate, TenantName};
 
@@ -45,13 +46,11 @@ impl AccessConfig {
     pub fn from_settings(settings: &Settings) -> Result<Self> {
         let mut problems = Problems::new();
         settings.validate(SETTINGS, &mut problems);
-        let path = settings.expose_value(&PATH).map(PathBuf::from);
-        if path.is_none() {
-            problems.add(format!("`{PATH}` is not set: name the file of the access rules"));
-        }
+        let location = location(settings, &mut problems);
         let defaults = Self::in_memory();
         let config = Self {
-            file: path.zip(key_source(settings, &mut problems)),
+            log: location.zip(key_source(settings, &mut problems)),
+            ca_cert: settings.expose_value(&CA_CERT).map(PathBuf::from),
             templates: templates(settings, &mut problems),
             single_tenant: tenant(settings, &mut problems),
             audit_mode: audit_mode(settings, &mut problems).unwrap_or_default(),
@@ -74,6 +73,32 @@ impl AccessConfig {
         config.check_times(&mut problems);
         problems.into_result().map_err(|error| config.names.rename(error))?;
         Ok(config)
+    }
+}
+
+fn location(settings: &Settings, problems: &mut Problems) -> Option<LogLocation> {
+    let ca_cert = settings.expose_value(&CA_CERT).map(PathBuf::from);
+    if ca_cert.is_some() && !settings.contains(&URL) {
+        problems.add(format!("`{CA_CERT}` needs `{URL}`"));
+    }
+    match (settings.expose_value(&PATH), settings.expose_value(&URL)) {
+        (Some(path), None) => Some(LogLocation::File(path.into())),
+        (None, Some(url)) => {
+            let database = DatabaseLocation { url: url.into(), ca_cert };
+            // Checks the value itself, which needs no server.
+            database.check_url(problems);
+            Some(LogLocation::Database(database))
+        }
+        (Some(_), Some(_)) => {
+            problems.add(format!("`{PATH}` and `{URL}` are set together; keep one of them"));
+            None
+        }
+        (None, None) => {
+            problems.add(format!(
+                "`{PATH}` is not set: name the file of the access rules, or set `{URL}` to their database"
+            ));
+            None
+        }
     }
 }
 
@@ -225,7 +250,7 @@ mod tests {
             (POLICY_TIME_LIMIT, "20ms"),
         ])
         .unwrap();
-        assert!(matches!(&config.file, Some((path, KeySource::File(key)))
+        assert!(matches!(&config.log, Some((LogLocation::File(path), KeySource::File(key)))
             if path.ends_with("access.db") && key.ends_with("key")));
         assert_eq!(config.templates.len(), 2);
         assert_eq!(config.single_tenant, Some(TenantName::parse("acme").unwrap()));
@@ -239,8 +264,54 @@ mod tests {
         let files: Vec<_> = config.policy.iter().flat_map(Policy::files).collect();
         assert_eq!(files, [std::path::Path::new("/data/policy.rego")]);
         assert_eq!(config.policy_time_limit, Duration::from_millis(20));
-        assert!(matches!(parse(&BASE).unwrap().file, Some((_, KeySource::Key(_)))));
-        assert_eq!(SETTINGS.len(), 13, "a setting is missing above");
+        assert!(matches!(parse(&BASE).unwrap().log, Some((_, KeySource::Key(_)))));
+        // The URL and its authorities are in the next test.
+        assert_eq!(SETTINGS.len(), 15, "a setting is missing above");
+    }
+
+    const URL_WITH_KEY: [(Setting, &str); 2] = [(URL, "postgresql://a:canary@db/x"), BASE[1]];
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_database_takes_the_place_of_a_file() {
+        let config = parse(&[&URL_WITH_KEY[..], &[(CA_CERT, "/data/ca.pem")]].concat()).unwrap();
+        assert!(matches!(&config.log, Some((LogLocation::Database(database), KeySource::Key(_)))
+            if database.ca_cert.as_deref() == Some("/data/ca.pem".as_ref())));
+        assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+        for (more, problem) in [
+            (PATH, "`SECRETS_ACCESS_PATH` and `SECRETS_ACCESS_URL` are set together"),
+            (AUDIT_DELAY, "`SECRETS_ACCESS_AUDIT_DELAY` is not a duration"),
+        ] {
+            let problems =
+                parse(&[&URL_WITH_KEY[..], &[(more, CANARY)]].concat()).map(drop).unwrap_err();
+            assert!(problems[0].starts_with(problem), "{problems:?}");
+        }
+        for (url, problem) in [
+            (CANARY, "`SECRETS_ACCESS_URL` is no connection URL"),
+            ("postgresql://canary@db/x", "`SECRETS_ACCESS_URL` has no password"),
+            (
+                "postgresql://a:canary@db/x?sslmode=disable",
+                "`SECRETS_ACCESS_URL` turns TLS off towards another host",
+            ),
+        ] {
+            let problems = parse(&[(URL, url), BASE[1]]).map(drop).unwrap_err();
+            let [one] = &problems[..] else { panic!("{problems:?}") };
+            assert!(one.starts_with(problem), "{one}");
+        }
+        let problems = parse_with(&[(CA_CERT, "/data/ca.pem")]).map(drop).unwrap_err();
+        assert_eq!(problems, ["`SECRETS_ACCESS_CA_CERT` needs `SECRETS_ACCESS_URL`"]);
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    #[tokio::test]
+    async fn without_the_feature_a_database_is_an_error_that_names_it() {
+        let problems = parse(&URL_WITH_KEY).map(drop).unwrap_err();
+        assert!(problems[0].contains("`access-postgres`"), "{problems:?}");
+        let key = KeySource::Key(BASE[1].1.into());
+        let in_code = AccessConfig::with_database(URL_WITH_KEY[0].1.into(), key);
+        let error = Access::open(in_code).await.unwrap_err().to_string();
+        assert!(error.contains("`AccessConfig::with_database` needs the cargo feature"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use strongroom_core::{ForkGuard, Result};
 
 use self::error::from_sqlite;
 use self::file::OpenedFiles;
+pub(crate) use self::file::is_missing;
 use self::query::{Query, row_before, rows_after, unreadable};
 use self::schema::FileContent;
 use super::block::Page;

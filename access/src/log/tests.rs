@@ -1,8 +1,10 @@
-//! What both logs do alike. The files beside this one test what only a file can suffer.
+//! What all logs do alike. The files beside this one test what only one kind of log can suffer.
 
 mod blocks;
 mod crash;
 mod files;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod tamper;
 mod tamper_blocks;
 
@@ -109,6 +111,13 @@ fn on_each(test: impl Fn(&mut dyn LogStore, &mut dyn LogStore)) {
     let (_directory, path) = temporary();
     let mut file = SqliteLog::open(&path, true).unwrap();
     test(&mut SqliteLog::open(&path, false).unwrap(), &mut file);
+    #[cfg(feature = "postgres")]
+    {
+        use super::postgres::PostgresLog;
+        let database = postgres::Database::new().location();
+        let mut log = PostgresLog::open(&database, true).unwrap();
+        test(&mut PostgresLog::open(&database, false).unwrap(), &mut log);
+    }
 }
 
 #[test]
@@ -238,9 +247,17 @@ fn writers_on_threads_leave_no_gap() {
     let (_directory, path) = temporary();
     drop(SqliteLog::open(&path, true).unwrap());
     let memory = MemoryLog::new().unwrap();
-    let open: [&(dyn Fn() -> Box<dyn LogStore> + Sync); 2] =
-        [&|| Box::new(memory.clone()), &|| Box::new(SqliteLog::open(&path, false).unwrap())];
-    for open in open {
+    let mut kinds: Vec<Box<dyn Fn() -> Box<dyn LogStore> + Sync>> = vec![
+        Box::new(move || Box::new(memory.clone())),
+        Box::new(move || Box::new(SqliteLog::open(&path, false).unwrap())),
+    ];
+    #[cfg(feature = "postgres")]
+    {
+        let database = postgres::Database::new().location();
+        let open = move || super::postgres::PostgresLog::open(&database, true).unwrap();
+        kinds.push(Box::new(move || Box::new(open())));
+    }
+    for open in &kinds {
         std::thread::scope(|scope| {
             for event in ["a", "b", "c"] {
                 scope.spawn(move || {

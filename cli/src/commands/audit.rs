@@ -31,7 +31,8 @@ const PAGE: usize = 1_000;
 #[command(
     disable_help_subcommand = true,
     after_help = "Example: strongroom audit verify --checkpoints /mnt/archive/checkpoints\n\n\
-                  SECRETS_ACCESS_PATH and SECRETS_ACCESS_KEY_FILE name the audit and its key."
+                  SECRETS_ACCESS_PATH, or SECRETS_ACCESS_URL for PostgreSQL, and SECRETS_ACCESS_KEY_FILE name the \
+                  audit and its key."
 )]
 pub(crate) struct Audit {
     #[command(subcommand)]

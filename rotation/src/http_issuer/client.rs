@@ -7,12 +7,13 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use rustls::ClientConfig;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
-use strongroom_transport::{ClientOptions, RequestFailure, read_body, retry_after};
+use strongroom_transport::{
+    ClientOptions, LoadedTls, ReloadingClient, RequestFailure, read_body, retry_after,
+};
 use zeroize::Zeroizing;
 
 use super::config::{HttpIssuerConfig, KEY, is_plaintext};
 use super::error::{Purpose, permanent, request_error, tls_setup_error};
-use crate::tls::{LoadedTls, ReloadingClient};
 
 /// The largest response that is read, in bytes.
 const MAX_RESPONSE: usize = 64 * 1024;

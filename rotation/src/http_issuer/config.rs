@@ -8,10 +8,9 @@ use std::fmt;
 use http::HeaderName;
 use reqwest::Url;
 use strongroom_core::{Problems, Result};
-use strongroom_transport::is_exposed;
+use strongroom_transport::{LoadedTls, TlsConfig, is_exposed};
 
 use crate::timeouts::Timeouts;
-use crate::tls::{LoadedTls, TlsConfig};
 
 pub use self::endpoints::HttpEndpoints;
 pub use self::response_format::HttpResponseFormat;
@@ -92,7 +91,7 @@ impl HttpIssuerConfig {
             self.reject_certificates(&mut problems);
             LoadedTls::unused()
         } else {
-            self.tls.load(&mut problems)
+            LoadedTls::load(&self.tls, &mut problems)
         };
         self.endpoints.check(&mut problems);
         self.timeouts.check(&mut problems);

@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use strongroom_core::{Backend, ErrorKind, Result, Secret, SecretPath, VersionSelector};
+use strongroom_postgres::{ConnectionUrl, Connector, Failure, Host, Login, Session};
 use tokio_postgres::error::SqlState;
 
-use super::error::{
-    Principal, is_password_request, keep_permanent, login_error, permanent, standby_error,
-    statement_error, timeout_error,
-};
-use super::host::Host;
-use super::session::{Connector, Login, Session};
-use super::url::ConnectionUrl;
+use super::error::{Principal, login_error, permanent, statement_error};
+use super::{statements, url};
 
 /// Where the administrator's URL is stored, and which roles the administrator manages.
 pub(super) struct Administrator {
@@ -60,29 +56,18 @@ impl Administrator {
     async fn log_in(&self, connector: &Arc<Connector>) -> Result<AdminSession> {
         let secret = self.backend.get(&self.path, &VersionSelector::Active).await?;
         let url = self.parse_url(&secret)?;
-        connector.require_tls(&url, Principal::Administrator)?;
-        let mut failure = None;
-        for host in &url.hosts {
-            match connect_to_primary(connector, host, &url).await {
-                Ok(session) => {
-                    return Ok(AdminSession {
-                        session,
-                        roles: self.roles.clone(),
-                        connector: Arc::clone(connector),
-                        host: host.clone(),
-                        url,
-                    });
-                }
-                Err(error) => keep_permanent(&mut failure, error),
-            }
-        }
-        Err(failure.unwrap_or_else(timeout_error))
+        url::require_tls(connector, &url, Principal::Administrator)?;
+        let connected = connector.connect_to_primary(&url).await;
+        let (session, host) =
+            connected.map_err(|failure| login_error(&failure, Principal::Administrator, None))?;
+        let (roles, connector) = (self.roles.clone(), Arc::clone(connector));
+        Ok(AdminSession { session, roles, connector, url, host })
     }
 
     fn parse_url(&self, secret: &Secret) -> Result<ConnectionUrl> {
         let value = secret.value();
         let field = value.field_names().ok().map(|_| secret.field(&self.field)).transpose()?;
-        let url = ConnectionUrl::parse(field.as_ref().unwrap_or(value), Principal::Administrator)?;
+        let url = url::parse(field.as_ref().unwrap_or(value), Principal::Administrator)?;
         if self.roles.contains(&url.role) {
             return Err(permanent(
                 ErrorKind::Config,
@@ -94,30 +79,15 @@ impl Administrator {
     }
 }
 
-/// Connects to a server and rejects a standby, which cannot change passwords and may hold old ones.
-async fn connect_to_primary(
-    connector: &Connector,
-    host: &Host,
-    url: &ConnectionUrl,
-) -> Result<Session> {
-    let connected = connector.connect(host, url.tls, &Login::of(url)).await;
-    let session = connected.map_err(|error| login_error(&error, Principal::Administrator, None))?;
-    if session.is_standby().await.map_err(|error| statement_error(&error))? {
-        session.close().await;
-        return Err(standby_error());
-    }
-    Ok(session)
-}
-
 impl AdminSession {
     /// Begins a transaction that holds the lock of both roles.
     pub(super) async fn begin(&self) -> Result<()> {
         let lock = lock_id(&self.roles);
-        self.session.begin(lock).await.map_err(|error| statement_error(&error))
+        statements::begin(&self.session, lock).await.map_err(statement_error)
     }
 
     pub(super) async fn commit(&self) -> Result<()> {
-        self.session.commit().await.map_err(|error| statement_error(&error))
+        statements::commit(&self.session).await.map_err(statement_error)
     }
 
     /// Whether the server accepts the password of a key. This asks the administrator's server, because the
@@ -149,7 +119,7 @@ impl AdminSession {
         let options = self.url.options.as_deref();
         let login = Login { password: None, options, ..Login::of(key) };
         match self.connector.connect(&self.host, self.url.tls, &login).await {
-            Err(error) if is_password_request(&error) => Ok(()),
+            Err(Failure::PasswordMissing) => Ok(()),
             Err(error) => Err(login_error(&error, Principal::Key, Some(&key.role))),
             Ok(session) => {
                 session.close().await;

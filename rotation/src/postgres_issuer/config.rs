@@ -1,19 +1,20 @@
 //! The roles that an issuer alternates between, and how it connects.
 
 use strongroom_core::{Error, ErrorKind, Problems, Result};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use strongroom_postgres::Connector;
+use strongroom_transport::{LoadedTls, TlsConfig};
 
 use super::error::permanent;
-use super::session::Connector;
 use crate::password::{PasswordIssuer, PasswordPolicy};
 use crate::timeouts::Timeouts;
-use crate::tls::{ReloadingClient, TlsConfig};
 
 /// The longest name of a role, in bytes: `NAMEDATALEN` is 64 and counts a NUL.
 const LONGEST_NAME: usize = 63;
 /// The least entropy of a password, in bits. It cannot be guessed from its verifier, which a server's log
 /// may show.
 const MIN_ENTROPY: f64 = 128.0;
+/// How much a server may send in one session, in bytes. The issuer reads a few short rows.
+const MAX_RECEIVED: usize = 1 << 20;
 
 /// The roles that a [`PostgresIssuer`](super::PostgresIssuer) alternates between, and how it connects.
 ///
@@ -82,7 +83,7 @@ impl PostgresIssuerConfig {
         if let Err(error) = &passwords {
             error.problems().iter().for_each(|problem| problems.add(problem.as_str()));
         }
-        let tls = self.tls.load(&mut problems);
+        let tls = LoadedTls::load(&self.tls, &mut problems);
         problems.into_result()?;
         let tls = tls.ok_or_else(|| {
             permanent(
@@ -91,12 +92,8 @@ impl PostgresIssuerConfig {
                 "check the platform's certificates, or set `tls.ca_certificates`",
             )
         })?;
-        let build = |config| Ok(MakeRustlsConnect::new(config));
-        let connector = Connector {
-            tls: ReloadingClient::new(&self.tls, tls, build)?,
-            connect_timeout: self.timeouts.connect,
-            allow_plaintext: self.tls.allow_plaintext,
-        };
+        let connector = Connector::new(&self.tls, tls, self.timeouts.connect)?;
+        let connector = connector.max_received(MAX_RECEIVED);
         Ok(CheckedConfig { passwords: passwords?, connector })
     }
 

@@ -3,14 +3,10 @@
 //! They never keep the texts of the driver or the server, which may quote a URL or a statement.
 
 use std::borrow::Cow;
-use std::io;
 
 use strongroom_core::{Error, ErrorKind, Operation};
-use strongroom_transport::TlsFailure;
+use strongroom_postgres::Failure;
 use tokio_postgres::error::SqlState;
-
-use super::guarded_stream::Violation;
-use super::session::ConnectError;
 
 /// How errors name this issuer.
 pub(super) const BACKEND: &str = "postgres-issuer";
@@ -71,27 +67,10 @@ pub(super) fn timeout_error() -> Error {
     )
 }
 
-/// Whether a login without a password failed because the server asks for one.
-pub(super) fn is_password_request(error: &ConnectError) -> bool {
-    matches!(error, ConnectError::Driver(error) if error.to_string() == "invalid configuration")
-}
-
-pub(super) fn standby_error() -> Error {
-    error(
-        ErrorKind::Unavailable,
-        "the administrator's URL leads to a standby, or to sessions that are read-only",
-        "name the primary in it",
-    )
-}
-
 /// The error for a login that failed. `role` is a role of the configuration: one that is only in a
 /// secret is a part of that, and is not shown.
-pub(super) fn login_error(error: &ConnectError, principal: Principal, role: Option<&str>) -> Error {
-    let error = match error {
-        ConnectError::Io(error) => return unreachable_error(Some(error)),
-        ConnectError::Driver(error) => error,
-    };
-    let Some(code) = error.code() else { return connection_error(error) };
+pub(super) fn login_error(failure: &Failure, principal: Principal, role: Option<&str>) -> Error {
+    let Failure::Server(code) = failure else { return failure_error(failure) };
     let url = principal.url();
     let role = match role {
         Some(role) => format!("{} `{role}`", principal.role()),
@@ -131,11 +110,11 @@ pub(super) fn login_error(error: &ConnectError, principal: Principal, role: Opti
             "correct the database in the URL",
         );
     }
-    server_error(error)
+    failure_error(failure)
 }
 
 /// The error for a statement that failed to change the password of `role`.
-pub(super) fn password_error(error: &tokio_postgres::Error, role: &str) -> Error {
+pub(super) fn password_error(error: tokio_postgres::Error, role: &str) -> Error {
     match error.code() {
         Some(code) if *code == SqlState::UNDEFINED_OBJECT => permanent(
             ErrorKind::Config,
@@ -147,7 +126,7 @@ pub(super) fn password_error(error: &tokio_postgres::Error, role: &str) -> Error
 }
 
 /// The error for a statement of the administrator that failed.
-pub(super) fn statement_error(error: &tokio_postgres::Error) -> Error {
+pub(super) fn statement_error(error: tokio_postgres::Error) -> Error {
     match error.code() {
         Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => permanent(
             ErrorKind::Denied,
@@ -159,111 +138,75 @@ pub(super) fn statement_error(error: &tokio_postgres::Error) -> Error {
             "one of the `roles` does not exist",
             "create both of the `roles`, with LOGIN and the same rights",
         ),
-        _ => server_error(error),
+        _ => failure_error(&error.into()),
     }
 }
 
-/// The error for a server's answer to a login or a statement.
-fn server_error(answer: &tokio_postgres::Error) -> Error {
-    let Some(code) = answer.code() else { return connection_error(answer) };
-    if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
-        return standby_error();
-    }
-    // Classes of the appendix "PostgreSQL Error Codes": connection, rollback, resources, operator,
-    // system, internal, of which "tuple concurrently updated" is one; and locks.
-    let is_transient = ["08", "40", "53", "55", "57", "58", "XX"]
-        .iter()
-        .any(|class| code.code().starts_with(class));
-    if is_transient {
-        return error(
+/// The error for a failure of any login or statement.
+fn failure_error(failure: &Failure) -> Error {
+    match failure {
+        Failure::ReadOnly => error(
             ErrorKind::Unavailable,
-            with_code("the server cannot serve now", code),
+            "the administrator's URL leads to a standby, or to sessions that are read-only",
+            "name the primary in it",
+        ),
+        Failure::Server(_) if failure.is_transient() => error(
+            ErrorKind::Unavailable,
+            with_code("the server cannot serve now", failure),
             "try again; if it persists, read the server's log, and check that it has connections left",
-        );
-    }
-    permanent(
-        ErrorKind::Config,
-        with_code("the server rejects the request", code),
-        "look the code up in PostgreSQL's documentation; does a proxy or an extension forbid it?",
-    )
-}
-
-/// A cause with its SQLSTATE, if the server sent a well-formed one.
-fn with_code(cause: &'static str, code: &SqlState) -> Cow<'static, str> {
-    let code = code.code();
-    if code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        format!("{cause} (SQLSTATE {code})").into()
-    } else {
-        cause.into()
-    }
-}
-
-/// The error for a connection without an answer of the server.
-fn connection_error(failure: &tokio_postgres::Error) -> Error {
-    if let Some(tls) = TlsFailure::find(failure) {
-        return permanent(
+        ),
+        Failure::Server(_) => permanent(
+            ErrorKind::Config,
+            with_code("the server rejects the request", failure),
+            "look the code up in PostgreSQL's documentation; does a proxy or an extension forbid it?",
+        ),
+        Failure::Tls(tls) => permanent(
             ErrorKind::Unavailable,
             tls.describe("the server"),
             "compare `tls.ca_certificates` or the platform's authorities, `tls.client_certificate`, and the \
              host in the URL with what the server presents and demands",
-        );
-    }
-    match Violation::find(failure) {
-        Some(Violation::ExposesPassword) => {
-            return permanent(
-                ErrorKind::Config,
-                "over a connection without TLS, the server asks for the password in clear text or as \
-                 an MD5 hash, and does not get it",
-                "use the method scram-sha-256 for the role in `pg_hba.conf`, and set its password again \
-                 if it is stored as MD5; or use TLS: `sslmode=verify-full` in the URL",
-            );
-        }
-        Some(Violation::TooLong) => {
-            return permanent(
-                ErrorKind::Unavailable,
-                "the server sends more than any answer has",
-                "check what answers at the host",
-            );
-        }
-        None => {}
-    }
-    let cause = std::error::Error::source(failure);
-    let io = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-    // The driver distinguishes its kinds of error by these texts alone.
-    match failure.to_string().as_str() {
-        "error performing TLS handshake" if io.is_none() => {
-            return permanent(
-                ErrorKind::Unavailable,
-                "the server offers no TLS",
-                "turn TLS on at the server; or accept that anyone on the way reads what is sent: \
-                 `sslmode=disable` in the URL and `tls.allow_plaintext`",
-            );
-        }
-        "authentication error" => {
-            return permanent(
-                ErrorKind::Config,
-                "the server wants something else than a password, or does not know the password \
-                 that it asks for",
-                "use the method scram-sha-256 in `pg_hba.conf`; check what answers at the host",
-            );
-        }
-        _ => {}
-    }
-    unreachable_error(io)
-}
-
-/// The error for a server that does not answer.
-fn unreachable_error(io: Option<&io::Error>) -> Error {
-    if io.is_some_and(|io| io.kind() == io::ErrorKind::TimedOut) {
-        return error(
+        ),
+        Failure::TlsNotOffered => permanent(
+            ErrorKind::Unavailable,
+            "the server offers no TLS",
+            "turn TLS on at the server; or accept that anyone on the way reads what is sent: \
+             `sslmode=disable` in the URL and `tls.allow_plaintext`",
+        ),
+        Failure::PasswordExposed => permanent(
+            ErrorKind::Config,
+            "over a connection without TLS, the server asks for the password in clear text or as \
+             an MD5 hash, and does not get it",
+            "use the method scram-sha-256 for the role in `pg_hba.conf`, and set its password again \
+             if it is stored as MD5; or use TLS: `sslmode=verify-full` in the URL",
+        ),
+        Failure::TooLong => permanent(
+            ErrorKind::Unavailable,
+            "the server sends more than any answer has",
+            "check what answers at the host",
+        ),
+        Failure::AuthenticationUnsupported => permanent(
+            ErrorKind::Config,
+            "the server wants something else than a password, or does not know the password \
+             that it asks for",
+            "use the method scram-sha-256 in `pg_hba.conf`; check what answers at the host",
+        ),
+        Failure::TimedOut => error(
             ErrorKind::Timeout,
             "no connection within the time allowed",
             "check the host and what lies on the way, or raise `timeouts.connect`",
-        );
+        ),
+        _ => error(
+            ErrorKind::Unavailable,
+            "the server cannot be reached, or broke the connection",
+            "check host and port in the URL; is the server up?",
+        ),
     }
-    error(
-        ErrorKind::Unavailable,
-        "the server cannot be reached, or broke the connection",
-        "check host and port in the URL; is the server up?",
-    )
+}
+
+/// A cause with its SQLSTATE, if the server sent a well-formed one.
+fn with_code(cause: &'static str, failure: &Failure) -> Cow<'static, str> {
+    match failure.shown_code() {
+        Some(code) => format!("{cause} (SQLSTATE {code})").into(),
+        None => cause.into(),
+    }
 }

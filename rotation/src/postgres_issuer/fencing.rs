@@ -10,11 +10,11 @@
 //! operator may drop and create one role again, or write another comment. Of two tokens the larger counts.
 
 use strongroom_core::{ErrorKind, Result};
+use strongroom_postgres::Session;
 use tokio_postgres::Error;
 use tokio_postgres::types::Type;
 
 use super::error::{permanent, statement_error};
-use super::session::Session;
 
 /// One row for each marker, with the name of its role and its number; NULL if it has no number. `[[]` and
 /// `[]]` stand for brackets, because a backslash means different things to differently configured servers.
@@ -42,58 +42,60 @@ const WRITE: &str = "DO $strongroom$ DECLARE changed text; known text; BEGIN \
     RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = 'the comment of a role was not changed'; \
     END $strongroom$";
 
-impl Session {
-    /// Rejects an attempt if the server has seen a larger token for these roles. The caller holds the lock
-    /// of the roles until it has stored the token.
-    pub(super) async fn check_fencing_token(&self, roles: &[String; 2], token: u64) -> Result<()> {
-        let markers = self.markers(roles).await.map_err(|error| statement_error(&error))?;
-        let mut largest = 0;
-        for (role, number) in markers {
-            let seen = number.and_then(|number| number.parse().ok());
-            let seen: u64 = seen.ok_or_else(|| malformed_marker(role))?;
-            largest = largest.max(seen);
-        }
-        if token >= largest {
-            return Ok(());
-        }
-        Err(permanent(
-            ErrorKind::Conflict,
-            format!(
-                "another instance has made a newer attempt: its fencing token is {largest}, and that \
-                 of this attempt is {token}"
-            ),
-            "read the secret again and go on with what it says; if the secret was set up again with \
-             smaller tokens, remove `[strongroom: fencing token …]` from the comments of both roles \
-             (COMMENT ON ROLE)",
-        ))
+/// Rejects an attempt if the server has seen a larger token for these roles. The caller holds the lock
+/// of the roles until it has stored the token.
+pub(super) async fn check_fencing_token(
+    session: &Session,
+    roles: &[String; 2],
+    token: u64,
+) -> Result<()> {
+    let markers = markers(session, roles).await.map_err(statement_error)?;
+    let mut largest = 0;
+    for (role, number) in markers {
+        let seen = number.and_then(|number| number.parse().ok());
+        let seen: u64 = seen.ok_or_else(|| malformed_marker(role))?;
+        largest = largest.max(seen);
     }
+    if token >= largest {
+        return Ok(());
+    }
+    Err(permanent(
+        ErrorKind::Conflict,
+        format!(
+            "another instance has made a newer attempt: its fencing token is {largest}, and that \
+             of this attempt is {token}"
+        ),
+        "read the secret again and go on with what it says; if the secret was set up again with \
+         smaller tokens, remove `[strongroom: fencing token …]` from the comments of both roles \
+         (COMMENT ON ROLE)",
+    ))
+}
 
-    /// The markers in the comments of these roles: whose each is, and its number.
-    async fn markers<'a>(
-        &self,
-        roles: &'a [String; 2],
-    ) -> Result<Vec<(&'a str, Option<String>)>, Error> {
-        let [one, other] = roles;
-        let rows = self.client.query_typed(READ, &[(one, Type::TEXT), (other, Type::TEXT)]).await?;
-        let marker = |row: &tokio_postgres::Row| {
-            let role = if row.try_get(0)? { one } else { other };
-            Ok((role.as_str(), row.try_get(1)?))
-        };
-        rows.iter().map(marker).collect()
-    }
+/// The markers in the comments of these roles: whose each is, and its number.
+async fn markers<'a>(
+    session: &Session,
+    roles: &'a [String; 2],
+) -> Result<Vec<(&'a str, Option<String>)>, Error> {
+    let [one, other] = roles;
+    let rows = session.client.query_typed(READ, &[(one, Type::TEXT), (other, Type::TEXT)]).await?;
+    let marker = |row: &tokio_postgres::Row| {
+        let role = if row.try_get(0)? { one } else { other };
+        Ok((role.as_str(), row.try_get(1)?))
+    };
+    rows.iter().map(marker).collect()
+}
 
-    /// Stores the token of an attempt. It counts once the transaction is committed.
-    pub(super) async fn store_fencing_token(
-        &self,
-        roles: &[String; 2],
-        token: u64,
-    ) -> Result<(), Error> {
-        let [one, other] = roles;
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-            [(one, Type::TEXT), (other, Type::TEXT), (&token.to_string(), Type::TEXT)];
-        self.client.query_typed(SET_PARAMETERS, &parameters).await?;
-        self.client.batch_execute(WRITE).await
-    }
+/// Stores the token of an attempt. It counts once the transaction is committed.
+pub(super) async fn store_fencing_token(
+    session: &Session,
+    roles: &[String; 2],
+    token: u64,
+) -> Result<(), Error> {
+    let [one, other] = roles;
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(one, Type::TEXT), (other, Type::TEXT), (&token.to_string(), Type::TEXT)];
+    session.client.query_typed(SET_PARAMETERS, &parameters).await?;
+    session.client.batch_execute(WRITE).await
 }
 
 fn malformed_marker(role: &str) -> strongroom_core::Error {

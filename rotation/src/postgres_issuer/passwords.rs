@@ -1,11 +1,12 @@
 //! Changes of the roles' passwords, in a transaction that holds the lock of both roles.
 
 use strongroom_core::{ErrorKind, Result};
+use strongroom_postgres::ConnectionUrl;
 
 use super::admin::{AdminSession, PasswordStatus};
 use super::error::{password_error, permanent, statement_error};
-use super::statements::Verifier;
-use super::url::ConnectionUrl;
+use super::fencing::{check_fencing_token, store_fencing_token};
+use super::statements::{self, Verifier};
 
 impl AdminSession {
     /// Gives `role` a new password while the current key works. Rejects a call that arrives too late, with an
@@ -17,7 +18,7 @@ impl AdminSession {
         new: &Verifier,
         fencing_token: u64,
     ) -> Result<()> {
-        self.session.check_fencing_token(&self.roles, fencing_token).await?;
+        check_fencing_token(&self.session, &self.roles, fencing_token).await?;
         if self.password_status(current).await? == PasswordStatus::Rejected {
             return Err(permanent(
                 ErrorKind::Unauthenticated,
@@ -25,10 +26,10 @@ impl AdminSession {
                 "find out what else changes the password; or set it by hand and store a URL with it",
             ));
         }
-        let changed = self.session.set_password(role, new).await;
-        changed.map_err(|error| password_error(&error, role))?;
-        let fenced = self.session.store_fencing_token(&self.roles, fencing_token).await;
-        fenced.map_err(|error| statement_error(&error))?;
+        let changed = statements::set_password(&self.session, role, new).await;
+        changed.map_err(|error| password_error(error, role))?;
+        let fenced = store_fencing_token(&self.session, &self.roles, fencing_token).await;
+        fenced.map_err(statement_error)?;
         self.commit().await
     }
 
@@ -54,22 +55,22 @@ impl AdminSession {
         if ends_sessions {
             // Terminate sessions only after the commit, so that no client of the role can reconnect.
             self.begin().await?;
-            let terminated = self.session.terminate_sessions(&key.role).await;
-            terminated.map_err(|error| statement_error(&error))?;
+            let terminated = statements::terminate_sessions(&self.session, &key.role).await;
+            terminated.map_err(statement_error)?;
             self.commit().await?;
         }
         Ok(())
     }
 
     async fn replace_password(&self, role: &str, verifier: &Verifier) -> Result<()> {
-        let changed = self.session.set_password(role, verifier).await;
-        changed.map_err(|error| password_error(&error, role))?;
+        let changed = statements::set_password(&self.session, role, verifier).await;
+        changed.map_err(|error| password_error(error, role))?;
         self.commit().await
     }
 
     async fn require_right_to_terminate(&self, role: &str) -> Result<()> {
-        let allowed = self.session.may_terminate_sessions(role).await;
-        if allowed.map_err(|error| statement_error(&error))? {
+        let allowed = statements::may_terminate_sessions(&self.session, role).await;
+        if allowed.map_err(statement_error)? {
             return Ok(());
         }
         Err(permanent(

@@ -3,11 +3,10 @@
 use std::fmt;
 
 use bytes::BytesMut;
+use strongroom_postgres::Session;
 use tokio_postgres::Error;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use zeroize::Zeroizing;
-
-use super::session::Session;
 
 /// The search path keeps the session from calling a function of the same name in another schema: a user
 /// who may create one there could otherwise act as the administrator. READ COMMITTED makes each statement
@@ -69,41 +68,38 @@ impl ToSql for Verifier {
     to_sql_checked!();
 }
 
-impl Session {
-    pub(super) async fn ping(&self) -> Result<(), Error> {
-        self.client.batch_execute("SELECT 1").await
-    }
+pub(super) async fn ping(session: &Session) -> Result<(), Error> {
+    session.client.batch_execute("SELECT 1").await
+}
 
-    pub(super) async fn is_standby(&self) -> Result<bool, Error> {
-        let ask = "SELECT pg_catalog.pg_is_in_recovery()";
-        self.client.query_typed_one(ask, &[]).await?.try_get(0)
-    }
+/// Begins a transaction, and waits for the lock.
+pub(super) async fn begin(session: &Session, lock: i64) -> Result<(), Error> {
+    session.client.batch_execute(BEGIN).await?;
+    session.client.query_typed(LOCK, &[(&lock, Type::INT8)]).await.map(drop)
+}
 
-    /// Begins a transaction, and waits for the lock.
-    pub(super) async fn begin(&self, lock: i64) -> Result<(), Error> {
-        self.client.batch_execute(BEGIN).await?;
-        self.client.query_typed(LOCK, &[(&lock, Type::INT8)]).await.map(drop)
-    }
+pub(super) async fn commit(session: &Session) -> Result<(), Error> {
+    session.client.batch_execute("COMMIT").await
+}
 
-    pub(super) async fn commit(&self) -> Result<(), Error> {
-        self.client.batch_execute("COMMIT").await
-    }
+/// Replaces the verifier of a role's password.
+pub(super) async fn set_password(
+    session: &Session,
+    role: &str,
+    verifier: &Verifier,
+) -> Result<(), Error> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&role, Type::TEXT), (verifier, Type::TEXT)];
+    session.client.query_typed(SET_PARAMETERS, &parameters).await?;
+    session.client.batch_execute(SET_PASSWORD).await
+}
 
-    /// Replaces the verifier of a role's password.
-    pub(super) async fn set_password(&self, role: &str, verifier: &Verifier) -> Result<(), Error> {
-        let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-            [(&role, Type::TEXT), (verifier, Type::TEXT)];
-        self.client.query_typed(SET_PARAMETERS, &parameters).await?;
-        self.client.batch_execute(SET_PASSWORD).await
-    }
+/// Whether the administrator has the right to terminate sessions of the role.
+pub(super) async fn may_terminate_sessions(session: &Session, role: &str) -> Result<bool, Error> {
+    session.client.query_typed_one(MAY_TERMINATE, &[(&role, Type::TEXT)]).await?.try_get(0)
+}
 
-    /// Whether the administrator has the right to terminate sessions of the role.
-    pub(super) async fn may_terminate_sessions(&self, role: &str) -> Result<bool, Error> {
-        self.client.query_typed_one(MAY_TERMINATE, &[(&role, Type::TEXT)]).await?.try_get(0)
-    }
-
-    /// Terminates all sessions of the role.
-    pub(super) async fn terminate_sessions(&self, role: &str) -> Result<(), Error> {
-        self.client.query_typed(TERMINATE, &[(&role, Type::TEXT)]).await.map(drop)
-    }
+/// Terminates all sessions of the role.
+pub(super) async fn terminate_sessions(session: &Session, role: &str) -> Result<(), Error> {
+    session.client.query_typed(TERMINATE, &[(&role, Type::TEXT)]).await.map(drop)
 }

@@ -20,11 +20,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use tempfile::Builder;
 
 use crate::canary::CANARY;
-use crate::server::{PortTaken, Program, Supervised, free_port, require_tool};
+use crate::server::{
+    LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, require_tool,
+};
 
 /// The variable with the path of the directory that contains `bin/postgres`.
 const INSTALLATION: &str = "STRONGROOM_TEST_POSTGRES";
@@ -36,6 +39,8 @@ const LAUNCH: &str = include_str!("postgres/launch.py");
 const REMOVE_SEGMENT: &str =
     "import ctypes, sys; sys.exit(ctypes.CDLL(None).shmctl(int(sys.argv[1]), 0, None))";
 const SUPERUSER: &str = "postgres";
+/// The database that each server has.
+const DATABASE: &str = "postgres";
 /// The number of attempts to start a server whose port is in use.
 const ATTEMPTS: usize = 5;
 
@@ -101,7 +106,16 @@ impl Server {
     /// If the server returns an error.
     #[expect(clippy::must_use_candidate, reason = "most statements have no rows")]
     pub fn sql(&self, text: &str) -> String {
-        let output = self.psql(SUPERUSER, &self.password, text);
+        self.sql_in(DATABASE, text)
+    }
+
+    /// Runs SQL as superuser in a database. Returns the rows, with `|` between columns.
+    ///
+    /// # Panics
+    /// If the server returns an error.
+    #[expect(clippy::must_use_candidate, reason = "most statements have no rows")]
+    pub fn sql_in(&self, database: &str, text: &str) -> String {
+        let output = self.psql(database, SUPERUSER, &self.password, text);
         let errors = String::from_utf8_lossy(&output.stderr).replace(CANARY, "…");
         assert!(output.status.success(), "the SQL failed: {errors}");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
@@ -113,7 +127,7 @@ impl Server {
     /// If the login fails for another reason.
     #[must_use]
     pub fn accepts(&self, user: &str, password: &str) -> bool {
-        let output = self.psql(user, password, "SELECT 1");
+        let output = self.psql(DATABASE, user, password, "SELECT 1");
         let errors = String::from_utf8_lossy(&output.stderr);
         let is_rejected = errors.contains("password authentication failed");
         assert!(
@@ -123,14 +137,42 @@ impl Server {
         output.status.success()
     }
 
-    fn psql(&self, user: &str, password: &str, text: &str) -> Output {
+    /// Kills the server's first process with `SIGKILL`, and waits until all of its processes have ended.
+    ///
+    /// # Panics
+    /// If they do not end within 2 minutes.
+    pub fn kill(&mut self) {
+        let id = shared_memory(&self.process.directory().join("data"));
+        self.process.kill();
+        let begin = Instant::now();
+        // The kernel removes the segment when the last process detaches.
+        while is_segment(&id) {
+            assert!(begin.elapsed() < LIMIT, "the server's processes do not end");
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Starts a killed server again on the same port, with what it has on disk.
+    ///
+    /// # Panics
+    /// If the server does not start within 2 minutes.
+    pub async fn start_again(&mut self) {
+        let begin = Instant::now();
+        while self.launch().await.is_err() {
+            // An outgoing connection of another process may hold the port for a moment.
+            assert!(begin.elapsed() < LIMIT, "the port of the killed server is taken");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    fn psql(&self, database: &str, user: &str, password: &str, text: &str) -> Output {
         Command::new(self.installation.join("bin/psql"))
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", text])
             .env_clear()
             .env("HOME", self.process.directory())
             .env("PGHOST", self.address.ip().to_string())
             .env("PGPORT", self.address.port().to_string())
-            .env("PGDATABASE", "postgres")
+            .env("PGDATABASE", database)
             .env("PGUSER", user)
             .env("PGPASSWORD", password)
             .env("PGSSLMODE", "disable")
@@ -180,6 +222,12 @@ fn shared_memory(data: &Path) -> String {
     let lock = fs::read_to_string(data.join("postmaster.pid")).expect("a server has a lock file");
     let line = lock.lines().nth(6).expect("the lock file of a running server has seven lines");
     line.split_whitespace().last().expect("a segment has an id").to_owned()
+}
+
+/// Whether a System V segment exists.
+fn is_segment(id: &str) -> bool {
+    let segments = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    segments.lines().any(|line| line.split_whitespace().nth(1) == Some(id))
 }
 
 #[cfg(test)]

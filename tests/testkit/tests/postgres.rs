@@ -37,6 +37,16 @@ async fn a_server_runs_sql() {
 }
 
 #[tokio::test]
+async fn a_killed_server_starts_again_with_its_data() {
+    let mut server = Server::start().await;
+    server.sql("CREATE DATABASE other");
+    server.sql_in("other", "CREATE TABLE kept (number integer); INSERT INTO kept VALUES (7)");
+    server.kill();
+    server.start_again().await;
+    assert_eq!(server.sql_in("other", "SELECT number FROM kept"), "7");
+}
+
+#[tokio::test]
 #[should_panic(expected = "syntax error")]
 async fn reports_failed_sql() {
     Server::start().await.sql("SELEKT 1");

@@ -28,6 +28,11 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf> {
     }
 }
 
+/// Whether there is no file.
+pub(crate) fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Whether there is no file, or an empty one, which becomes a log.
 pub(super) fn is_empty(path: &Path) -> bool {
     fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()) == 0

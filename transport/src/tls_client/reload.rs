@@ -16,7 +16,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// It compares contents, not time stamps: a file may change twice within one tick of the file system's
 /// clock, and a helper may preserve times. The files are small, and calls are rare.
-pub(crate) struct ReloadingClient<T> {
+pub struct ReloadingClient<T> {
     source: Arc<Source<T>>,
     state: Mutex<State<T>>,
 }
@@ -44,7 +44,10 @@ enum Check<T> {
 
 impl<T: Clone + Send + 'static> ReloadingClient<T> {
     /// Builds the client with what was loaded from `tls`.
-    pub(crate) fn new(
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn new(
         tls: &TlsConfig,
         loaded: LoadedTls,
         build: impl Fn(ClientConfig) -> Result<T> + Send + Sync + 'static,
@@ -62,7 +65,7 @@ impl<T: Clone + Send + 'static> ReloadingClient<T> {
 
     /// The client for the next call, built again if the files have changed. While one call
     /// reads them, the others use the current client.
-    pub(crate) async fn current(&self) -> T {
+    pub async fn current(&self) -> T {
         if let Some(seen) = self.begin_check() {
             let source = Arc::clone(&self.source);
             let checked = tokio::task::spawn_blocking(move || source.check(seen)).await;
@@ -114,6 +117,12 @@ impl<T: Clone + Send + 'static> ReloadingClient<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
         // Each change of the state is complete, also if a thread panics.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> std::fmt::Debug for ReloadingClient<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReloadingClient").field("tls", &self.source.tls).finish_non_exhaustive()
     }
 }
 

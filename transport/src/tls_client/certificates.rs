@@ -38,7 +38,7 @@ impl CaCertificates {
         Self(PemSource::Memory(pem.into()))
     }
 
-    /// A file with one or more certificates. The issuer reads it when it is made, and again before a call,
+    /// A file with one or more certificates. The client reads it when it is made, and again before a call,
     /// at most once per second. If the new content cannot be used, the last good one stays in use and a
     /// warning is logged.
     #[must_use]
@@ -57,7 +57,7 @@ impl ClientCertificate {
         }
     }
 
-    /// Files with a certificate and its key. The issuer reads them when it is made, and again before a
+    /// Files with a certificate and its key. The client reads them when it is made, and again before a
     /// call, at most once per second. If the new contents cannot be used, such as a certificate whose key
     /// is not there yet, the last good ones stay in use and a warning is logged.
     #[must_use]
@@ -128,7 +128,7 @@ mod tests {
     use strongroom_testkit::planted;
 
     use super::*;
-    use crate::tls::TlsConfig;
+    use crate::{LoadedTls, TlsConfig};
 
     #[test]
     fn contents_in_place_of_a_path_are_refused_and_not_shown() {
@@ -139,7 +139,7 @@ mod tests {
             ..TlsConfig::default()
         };
         let mut problems = Problems::new();
-        assert!(tls.load(&mut problems).is_none());
+        assert!(LoadedTls::load(&tls, &mut problems).is_none());
         let error = problems.into_result().unwrap_err();
         assert_eq!(error.problems().len(), 2, "{error}");
         for problem in error.problems() {

@@ -9,7 +9,7 @@ use strongroom_testkit::log::Log;
 use tempfile::TempDir;
 
 use super::*;
-use crate::tls::{CaCertificates, ClientCertificate};
+use crate::{CaCertificates, ClientCertificate};
 
 const WARNING: &str = "the last good ones stay in use";
 
@@ -52,7 +52,7 @@ impl Setting {
 
 fn new_client(tls: &TlsConfig) -> ReloadingClient<usize> {
     let mut problems = Problems::new();
-    let loaded = tls.load(&mut problems).unwrap();
+    let loaded = LoadedTls::load(tls, &mut problems).unwrap();
     let built = AtomicUsize::new(0);
     let build = move |_| Ok(built.fetch_add(1, Ordering::Relaxed) + 1);
     ReloadingClient::new(tls, loaded, build).unwrap()

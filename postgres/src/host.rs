@@ -2,41 +2,45 @@
 
 use strongroom_transport::is_loopback;
 
-use super::percent::{Problem, decode_text};
+use crate::percent::{UrlProblem, decode_text};
 
 /// The port that IANA has registered for PostgreSQL.
 const PORT: u16 = 5432;
 
 /// One server: a name or an address, or the directory of a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Host {
-    pub(super) name: String,
-    pub(super) port: u16,
+pub struct Host {
+    /// The name or the address, or the directory, which begins with `/`.
+    pub name: String,
+    /// The port.
+    pub port: u16,
 }
 
-const MISSING_HOST: Problem =
+const MISSING_HOST: UrlProblem =
     ("names no host, or no port from 1 to 65535", "write the host as `host:5432`");
 
 impl Host {
-    fn new(name: String, port: &str) -> Result<Self, Problem> {
+    fn new(name: String, port: &str) -> Result<Self, UrlProblem> {
         let port = if port.is_empty() { Some(PORT) } else { port.parse().ok() };
         let port = port.filter(|port| *port > 0).ok_or(MISSING_HOST)?;
         if name.is_empty() { Err(MISSING_HOST) } else { Ok(Self { name, port }) }
     }
 
     /// Whether it is the directory of a Unix socket.
-    pub(super) fn is_socket(&self) -> bool {
+    #[must_use]
+    pub fn is_socket(&self) -> bool {
         self.name.starts_with('/')
     }
 
     /// Whether a connection to it stays on this machine.
-    pub(super) fn is_local(&self) -> bool {
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         self.is_socket() || is_loopback(&self.name)
     }
 }
 
 /// Parses hosts in front of the database: `one:5432,[::1],three`.
-pub(super) fn parse_authority(text: &str) -> Result<Vec<Host>, Problem> {
+pub(crate) fn parse_authority(text: &str) -> Result<Vec<Host>, UrlProblem> {
     text.split(',')
         .map(|host| {
             let (name, port) = match host.strip_prefix('[') {
@@ -57,7 +61,7 @@ pub(super) fn parse_authority(text: &str) -> Result<Vec<Host>, Problem> {
 }
 
 /// Parses hosts among the parameters: as many ports as hosts, one for all, or none.
-pub(super) fn parse_parameters(names: &str, ports: Option<&str>) -> Result<Vec<Host>, Problem> {
+pub(crate) fn parse_parameters(names: &str, ports: Option<&str>) -> Result<Vec<Host>, UrlProblem> {
     let names: Vec<_> = names.split(',').collect();
     let ports: Vec<_> = ports.unwrap_or_default().split(',').collect();
     if ports.len() != 1 && ports.len() != names.len() {

@@ -3,7 +3,7 @@
 //! - A server that asks for the password in clear text, or for its MD5 hash, over a connection without TLS
 //!   does not get it: any process may listen on a port of this machine. With `SCRAM-SHA-256`, the client
 //!   proves that it knows the password and does not send it.
-//! - A server cannot make the driver buffer without end.
+//! - A server cannot make the driver buffer without end, if the session has a limit.
 
 use std::fmt;
 use std::io;
@@ -15,10 +15,8 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::host::Host;
+use crate::host::Host;
 
-/// How much a server may send in one session, in bytes. The issuer reads a few short rows.
-const MAX_RECEIVED: usize = 1 << 20;
 /// The type of a message and its length, and the code of a request for authentication: see "Message
 /// Formats" in PostgreSQL's documentation.
 const HEADER: usize = 9;
@@ -28,9 +26,10 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
 
 /// The socket of one connection.
-pub(super) struct GuardedStream {
+pub(crate) struct GuardedStream {
     socket: Box<dyn Socket>,
-    received: usize,
+    /// How many bytes the server may still send, if there is a limit.
+    receivable: Option<usize>,
     /// `None` once the server has accepted the login, and for a connection with TLS, whose server has
     /// proved who it is.
     authentication: Option<Authentication>,
@@ -38,7 +37,7 @@ pub(super) struct GuardedStream {
 
 /// Why the stream broke a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Violation {
+pub(crate) enum Violation {
     /// The server asks for a password in a form that gives it away.
     ExposesPassword,
     /// The server sends more than any answer has.
@@ -58,7 +57,7 @@ impl std::error::Error for Violation {}
 
 impl Violation {
     /// The violation within an error of the driver.
-    pub(super) fn find(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+    pub(crate) fn find(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let mut next = Some(error);
         while let Some(error) = next {
             let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -73,7 +72,11 @@ impl Violation {
 
 impl GuardedStream {
     /// Connects to a server.
-    pub(super) async fn connect(host: &Host, is_plaintext: bool) -> io::Result<Self> {
+    pub(crate) async fn connect(
+        host: &Host,
+        is_plaintext: bool,
+        max_received: Option<usize>,
+    ) -> io::Result<Self> {
         let socket: Box<dyn Socket> = if host.is_socket() {
             connect_socket(host).await?
         } else {
@@ -82,13 +85,12 @@ impl GuardedStream {
             Box::new(stream)
         };
         let authentication = is_plaintext.then(Authentication::default);
-        Ok(Self { socket, received: 0, authentication })
+        Ok(Self { socket, receivable: max_received, authentication })
     }
 
     fn check(&mut self, bytes: &[u8]) -> Result<(), Violation> {
-        self.received += bytes.len();
-        if self.received > MAX_RECEIVED {
-            return Err(Violation::TooLong);
+        if let Some(receivable) = &mut self.receivable {
+            *receivable = receivable.checked_sub(bytes.len()).ok_or(Violation::TooLong)?;
         }
         if let Some(authentication) = &mut self.authentication
             && authentication.read(bytes)?

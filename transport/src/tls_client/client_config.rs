@@ -33,17 +33,30 @@ pub(super) struct PemContents {
 }
 
 /// A TLS client's configuration, and the contents that it was built from.
-pub(crate) struct LoadedTls {
-    pub(crate) config: ClientConfig,
+pub struct LoadedTls {
+    pub(super) config: ClientConfig,
     pub(super) digest: ContentDigest,
 }
 
-#[cfg(feature = "http")]
 impl LoadedTls {
+    /// Reads all certificates, and adds a problem for each that cannot be used. Problems name the fields of a
+    /// [`TlsConfig`] behind `tls.`.
+    #[must_use]
+    pub fn load(tls: &TlsConfig, problems: &mut Problems) -> Option<Self> {
+        tls.load(problems)
+    }
+
     /// For a client that never uses TLS: it trusts no authority.
-    pub(crate) fn unused() -> Option<Self> {
+    #[must_use]
+    pub fn unused() -> Option<Self> {
         let builder = builder().ok()?.with_root_certificates(RootCertStore::empty());
         Some(Self { config: builder.with_no_client_auth(), digest: ContentDigest::default() })
+    }
+}
+
+impl std::fmt::Debug for LoadedTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadedTls").finish_non_exhaustive()
     }
 }
 
@@ -55,8 +68,7 @@ impl TlsConfig {
             || client.is_some_and(|client| client.certificate.is_file() || client.key.is_file())
     }
 
-    /// Reads all certificates, and adds a problem for each that cannot be used.
-    pub(crate) fn load(&self, problems: &mut Problems) -> Option<LoadedTls> {
+    fn load(&self, problems: &mut Problems) -> Option<LoadedTls> {
         let ca = self.ca_certificates.iter().map(|CaCertificates(source)| (source, CA));
         let client = self.client_certificate.iter();
         let client =

@@ -1,29 +1,28 @@
-//! TLS towards issuers: which authorities a connection trusts, which certificate the client presents, and
-//! how both are read again when their files change.
+//! TLS clients: which authorities a connection trusts, which certificate the client presents, and how both are read
+//! again when their files change.
 
 mod certificates;
 mod client_config;
 mod reload;
 
-#[cfg(feature = "http")]
-pub(crate) use self::client_config::LoadedTls;
-pub(crate) use self::reload::ReloadingClient;
+pub use self::client_config::LoadedTls;
+pub use self::reload::ReloadingClient;
 
 pub use self::certificates::{CaCertificates, ClientCertificate};
 
-/// How an issuer connects: which authorities it trusts, and which certificate it presents.
+/// How a client connects: which authorities it trusts, and which certificate it presents.
 ///
 /// The default trusts the authorities of the platform and presents no certificate. The certificate of the
 /// server is always checked, with its name.
 ///
 /// # Examples
-/// A helper such as cert-manager or a SPIFFE agent renews the files; the issuer follows:
+/// A helper such as cert-manager or a SPIFFE agent renews the files; the client follows:
 /// ```
-/// use strongroom_rotation::{CaCertificates, ClientCertificate, HttpIssuerConfig};
+/// use strongroom_transport::{CaCertificates, ClientCertificate, TlsConfig};
 ///
-/// let mut config = HttpIssuerConfig::new("https://keys.example.com");
-/// config.tls.ca_certificates = Some(CaCertificates::from_file("/run/tls/ca.pem"));
-/// config.tls.client_certificate =
+/// let mut tls = TlsConfig::default();
+/// tls.ca_certificates = Some(CaCertificates::from_file("/run/tls/ca.pem"));
+/// tls.client_certificate =
 ///     Some(ClientCertificate::from_files("/run/tls/tls.crt", "/run/tls/tls.key"));
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -4,10 +4,10 @@ use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
 /// A problem of a connection URL, and what to do about it. Neither text quotes the URL.
-pub(super) type Problem = (&'static str, &'static str);
+pub type UrlProblem = (&'static str, &'static str);
 
 /// Decodes a text whose escapes are all valid and none of which is a NUL.
-pub(super) fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(crate) fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, UrlProblem> {
     let malformed = ("has a `%` that begins no escape", "write a `%` as `%25`");
     let mut escapes = text.split('%').skip(1).map(|rest| rest.as_bytes().first_chunk());
     let is_escape =
@@ -20,7 +20,7 @@ pub(super) fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     if bytes.contains(&0) { Err(("holds `%00`", "remove it")) } else { Ok(bytes) }
 }
 
-pub(super) fn decode_text(text: &str) -> Result<String, Problem> {
+pub(crate) fn decode_text(text: &str) -> Result<String, UrlProblem> {
     let bytes = decode(text)?;
     let text = std::str::from_utf8(&bytes);
     text.map(str::to_owned).map_err(|_| ("is not UTF-8 where a name stands", "encode it again"))

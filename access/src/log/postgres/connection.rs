@@ -1,0 +1,339 @@
+//! The connection of a log: opened when a call needs it, and given up when a call fails.
+
+use std::cell::OnceCell;
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret as _;
+use strongroom_core::{Error, ErrorKind, Problems, Result, SecretValue};
+use strongroom_postgres::{ConnectionUrl, Connector, Failure, Session};
+use strongroom_transport::{CaCertificates, LoadedTls, TlsConfig};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::time::timeout;
+use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
+
+use super::error::{CallError, inside_runtime, unreadable};
+use super::schema;
+use crate::log::LogId;
+use crate::log::error::corrupt;
+use crate::log::location::DatabaseLocation;
+use crate::settings::{CA_CERT, URL};
+
+/// How long a call takes at most while the log is being opened, and when it only reads.
+const LONG_WAIT: Duration = Duration::from_secs(30);
+/// The shortest and the longest time that a call of a writer takes.
+const WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
+/// How long a connection to one host may take to establish, and to log in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The pause after a connection that failed; it doubles after each further failure, up to the second one.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// The process of the server that serves a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ServerProcess {
+    id: i32,
+    /// When it started, in microseconds since 1970: ids are used again.
+    started: i64,
+}
+
+/// A connection that has been set up.
+pub(super) struct LogSession {
+    pub(super) session: Session,
+    process: ServerProcess,
+    /// Reads the state of the log, once it is prepared.
+    state: OnceCell<Statement>,
+}
+
+/// What a call needs to know about the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// The schema of this release.
+    Log,
+    /// Nothing: the log is being opened.
+    Nothing,
+}
+
+/// Where and how to connect.
+struct Target {
+    connector: Connector,
+    url: ConnectionUrl,
+}
+
+/// Runs calls, each within a bound. It has a runtime of its own, and blocks.
+pub(super) struct LogConnection {
+    runtime: Runtime,
+    target: Target,
+    session: Option<LogSession>,
+    wait: Duration,
+    /// Why the last connection failed, when the next attempt may be made, and the pause after that.
+    failed: Option<(Failure, Instant, Duration)>,
+}
+
+/// Parses the URL, and adds a problem if it cannot be used.
+pub(super) fn parse_url(
+    database: &DatabaseLocation,
+    problems: &mut Problems,
+) -> Option<ConnectionUrl> {
+    match ConnectionUrl::parse(&SecretValue::from(database.url.expose_secret())) {
+        Ok(url) if url.is_exposed() => {
+            problems.add(format!(
+                "`{URL}` turns TLS off towards another host; use `sslmode=verify-full`"
+            ));
+            None
+        }
+        Ok(url) => Some(url),
+        Err((problem, advice)) => {
+            problems.add(format!("`{URL}` {problem}; {advice}"));
+            None
+        }
+    }
+}
+
+impl LogConnection {
+    /// Checks the location, and loads the certificates. Does not connect.
+    pub(super) fn new(database: &DatabaseLocation) -> Result<Self> {
+        if Handle::try_current().is_ok() {
+            return Err(inside_runtime());
+        }
+        let mut problems = Problems::new();
+        let url = parse_url(database, &mut problems);
+        let mut tls = TlsConfig::default();
+        tls.ca_certificates = database.ca_cert.as_ref().map(CaCertificates::from_file);
+        let mut of_tls = Problems::new();
+        let loaded = LoadedTls::load(&tls, &mut of_tls);
+        if let Err(error) = of_tls.into_result() {
+            for problem in error.problems() {
+                problems.add(problem.replace("`tls.ca_certificates`", &format!("`{CA_CERT}`")));
+            }
+        }
+        problems.into_result()?;
+        let (Some(url), Some(loaded)) = (url, loaded) else {
+            return Err(Error::new(ErrorKind::Config, format!("check `{URL}` and `{CA_CERT}`"))
+                .because("the TLS client of the audit log cannot be set up"));
+        };
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| {
+            Error::new(ErrorKind::Unavailable, "raise the limits on open files and threads")
+                .because("no runtime could be started for the audit log's database")
+        })?;
+        let connector = Connector::new(&tls, loaded, CONNECT_TIMEOUT)?;
+        let mut connection = Self {
+            runtime,
+            target: Target { connector, url },
+            session: None,
+            wait: LONG_WAIT,
+            failed: None,
+        };
+        connection.share_out(LONG_WAIT);
+        Ok(connection)
+    }
+
+    /// Limits how long a call takes.
+    pub(super) fn limit_wait(&mut self, wait: Duration) -> Result<()> {
+        let [shortest, longest] = WAITS;
+        self.wait = wait.clamp(shortest, longest);
+        self.share_out(self.wait);
+        let settings = settings(self.wait);
+        self.call(Expect::Log, &async |log| Ok(log.session.client.batch_execute(&settings).await?))
+    }
+
+    pub(super) fn wait(&self) -> Duration {
+        self.wait
+    }
+
+    /// Leaves time for each of the hosts, and for the call itself.
+    fn share_out(&mut self, wait: Duration) {
+        let hosts = u32::try_from(self.target.url.hosts.len()).unwrap_or(u32::MAX);
+        let share = (wait / hosts.saturating_add(1)).min(CONNECT_TIMEOUT);
+        self.target.connector.set_timeouts(share, share);
+    }
+
+    /// Runs a call that can be repeated. One on a connection that turns out to be broken runs once more.
+    pub(super) fn call<T>(
+        &mut self,
+        expect: Expect,
+        run: &impl AsyncFn(&LogSession) -> Result<T, CallError>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + self.wait;
+        let had_session = self.session.is_some();
+        let result = match self.call_once(expect, deadline, run) {
+            Err(CallError::Database(Failure::Unreachable)) if had_session => {
+                self.call_once(expect, deadline, run)
+            }
+            result => result,
+        };
+        Ok(result?)
+    }
+
+    /// Runs a call once.
+    pub(super) fn call_once<T>(
+        &mut self,
+        expect: Expect,
+        deadline: Instant,
+        run: impl AsyncFnOnce(&LogSession) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        self.ensure_connected(expect, deadline)?;
+        let Some(session) = self.session.take() else {
+            return Err(Failure::Unreachable.into());
+        };
+        let run = async move {
+            let result = run(&session).await;
+            (session, result)
+        };
+        // When the time has passed, the connection is dropped with what is under way.
+        let (session, result) = block_on(&self.runtime, deadline, Box::pin(run))?;
+        if matches!(&result, Ok(_) | Err(CallError::Log(_))) {
+            self.session = Some(session);
+        }
+        result
+    }
+
+    /// Connects if there is no connection, unless an attempt has just failed. Returns the process that serves it.
+    pub(super) fn ensure_connected(
+        &mut self,
+        expect: Expect,
+        deadline: Instant,
+    ) -> Result<ServerProcess, CallError> {
+        if let Some(log) = &self.session
+            && !log.session.client.is_closed()
+        {
+            return Ok(log.process);
+        }
+        if let Some((failure, not_before, _)) = &self.failed
+            && Instant::now() < *not_before
+        {
+            return Err(failure.clone().into());
+        }
+        self.connect(expect, deadline)
+    }
+
+    /// Connects, also shortly after an attempt that failed. Returns the process that serves the connection.
+    pub(super) fn connect(
+        &mut self,
+        expect: Expect,
+        deadline: Instant,
+    ) -> Result<ServerProcess, CallError> {
+        let wait = self.wait;
+        let result = block_on(&self.runtime, deadline, Box::pin(self.target.connect(expect, wait)));
+        let result = result.and_then(|result| result);
+        self.failed = match &result {
+            Err(CallError::Database(failure)) => {
+                let [first, longest] = PAUSES;
+                let pause = self.failed.as_ref().map_or(first, |(_, _, pause)| *pause);
+                Some((failure.clone(), Instant::now() + pause, (pause * 2).min(longest)))
+            }
+            _ => None,
+        };
+        let log = result?;
+        let process = log.process;
+        self.session = Some(log);
+        Ok(process)
+    }
+
+    /// Closes the connection in order.
+    pub(super) fn close(self) {
+        if let Some(log) = self.session
+            && Handle::try_current().is_err()
+        {
+            self.runtime.block_on(log.session.close());
+        }
+        // A server that does not answer keeps no thread waiting.
+        self.runtime.shutdown_background();
+    }
+}
+
+fn block_on<T>(
+    runtime: &Runtime,
+    deadline: Instant,
+    run: impl Future<Output = T> + Unpin,
+) -> Result<T, CallError> {
+    if Handle::try_current().is_ok() {
+        return Err(inside_runtime().into());
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    runtime
+        .block_on(async { timeout(left, run).await })
+        .map_err(|_| CallError::Database(Failure::TimedOut))
+}
+
+impl Target {
+    /// Connects to the first host that is not a standby, and sets the session up.
+    async fn connect(&self, expect: Expect, wait: Duration) -> Result<LogSession, CallError> {
+        let (session, _) = self.connector.connect_to_primary(&self.url).await?;
+        session.client.batch_execute(&settings(wait)).await?;
+        let process = "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
+                       FROM pg_stat_get_activity(pg_backend_pid())";
+        let row = session.client.query_typed_one(process, &[]).await?;
+        let process = ServerProcess { id: row.try_get(0)?, started: row.try_get(1)? };
+        if expect == Expect::Log && schema::identify(&session).await? != schema::Content::Log {
+            let removed =
+                Error::new(ErrorKind::Unavailable, "open the rules again; nothing was written")
+                    .because("the audit log's schema was removed from the database");
+            return Err(removed.temporary(false).into());
+        }
+        Ok(LogSession { session, process, state: OnceCell::new() })
+    }
+}
+
+impl LogSession {
+    /// The id of the log, and its last record by the head.
+    pub(super) async fn state(&self) -> Result<(LogId, u64), CallError> {
+        let statement = if let Some(statement) = self.state.get() {
+            statement
+        } else {
+            let sql = "SELECT log_id, last FROM strongroom_access.head WHERE id = 1";
+            let statement = self.session.client.prepare(sql).await?;
+            self.state.get_or_init(|| statement)
+        };
+        let row = self.session.client.query_opt(statement, &[]).await?;
+        let row = row.ok_or_else(|| corrupt("the table `head` of the audit log is empty"))?;
+        let id: &[u8] = row.try_get(0).map_err(unreadable)?;
+        let last: i64 = row.try_get(1).map_err(unreadable)?;
+        Ok((id.try_into().map_err(unreadable)?, u64::try_from(last).map_err(unreadable)?))
+    }
+
+    /// Ends the process of an earlier session, unless it has ended. Returns whether it has: then what it was doing is
+    /// either committed or never will be.
+    ///
+    /// One that waits for a synchronous standby has committed already, and goes on waiting.
+    pub(super) async fn end_process(
+        &self,
+        process: ServerProcess,
+        wait: Duration,
+    ) -> Result<bool, CallError> {
+        let end = "SELECT CASE WHEN wait_event = 'SyncRep' THEN false ELSE pg_terminate_backend(pid, $3) END \
+                   FROM pg_stat_get_activity($1) \
+                   WHERE (extract(epoch FROM backend_start) * 1000000)::bigint = $2";
+        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+            [(&process.id, Type::INT4), (&process.started, Type::INT8), (&wait, Type::INT8)];
+        let row = self.session.client.query_typed_opt(end, &values).await?;
+        Ok(row.is_none_or(|row| row.try_get(0).unwrap_or(false)))
+    }
+}
+
+/// The statements that set a session up.
+///
+/// - No function of another schema stands in for one of the server's own.
+/// - READ COMMITTED makes each statement see what was committed before it.
+/// - The server gives up before this process does, which then knows that nothing was written.
+/// - A commit is on disk before it is acknowledged; a setting that waits for standbys as well stays.
+fn settings(wait: Duration) -> String {
+    format!(
+        "SET search_path = pg_catalog, pg_temp; \
+         SET client_min_messages = error; \
+         SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SET statement_timeout = {}; \
+         SET lock_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {}; \
+         SELECT set_config('synchronous_commit', 'on', false) \
+             WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
+        (wait / 2).as_millis(),
+        (wait / 3).as_millis(),
+        wait.as_millis()
+    )
+}
+
+/// How long the first attempt of an append takes, so that time is left to find out what came of it.
+pub(super) fn attempt_time(wait: Duration) -> Duration {
+    wait * 2 / 3
+}
