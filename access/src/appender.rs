@@ -101,6 +101,11 @@ impl Appender {
         Ok(appender)
     }
 
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
     /// Runs until the queue is closed or a job says so.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         let mut next_follow = Instant::now() + FOLLOW_INTERVAL;
@@ -154,6 +159,10 @@ impl Appender {
                 Job::Record(accesses, reply) => writes.push(Write::Record(accesses, reply)),
                 Job::Change(change, reply) => writes.push(Write::Change(change, reply)),
                 Job::LoadPolicy(change, reply) => writes.push(Write::LoadPolicy(change, reply)),
+                #[cfg(feature = "webhooks")]
+                Job::AdvanceWebhook(change, reply) => {
+                    writes.push(Write::AdvanceWebhook(change, reply));
+                }
                 Job::Queued => {
                     self.queued_since.get_or_insert_with(Instant::now);
                 }
@@ -194,6 +203,8 @@ impl Appender {
                 | Job::Refuse(_)
                 | Job::Change(..)
                 | Job::LoadPolicy(..) => {}
+                #[cfg(feature = "webhooks")]
+                Job::AdvanceWebhook(..) => {}
             }
         }
         closes

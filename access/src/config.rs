@@ -14,7 +14,8 @@ use crate::settings::{
     AUDIT_DELAY, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, PATH, POLICY_PATH,
     POLICY_TIME_LIMIT, SETTINGS,
 };
-use crate::{Policy, SpiffeTemplate, TenantName, Tiers};
+use crate::webhook::check_webhooks;
+use crate::{Policy, SpiffeTemplate, TenantName, Tiers, Webhook};
 
 /// When a record of a read is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +89,7 @@ pub struct AccessConfig {
     pub(crate) single_tenant: Option<TenantName>,
     pub(crate) policy: Option<Policy>,
     pub(crate) policy_time_limit: Duration,
+    pub(crate) webhooks: Vec<Webhook>,
     pub(crate) names: SettingNames,
 }
 
@@ -119,6 +121,7 @@ impl AccessConfig {
             single_tenant: None,
             policy: None,
             policy_time_limit: DEFAULT_POLICY_TIME_LIMIT,
+            webhooks: Vec::new(),
             names: SettingNames::of_fields(SETTINGS),
         }
     }
@@ -177,6 +180,13 @@ impl AccessConfig {
         self
     }
 
+    /// Leaves the webhooks out, for a program that reads the audit beside a host that delivers them.
+    #[must_use]
+    pub fn without_webhooks(mut self) -> Self {
+        self.webhooks = Vec::new();
+        self
+    }
+
     /// Whether the files are created if they do not exist: yes, unless it is set. Without it, opening fails with
     /// [`NotFound`](strongroom_core::ErrorKind::NotFound).
     #[must_use]
@@ -207,6 +217,13 @@ impl AccessConfig {
         self
     }
 
+    /// Sends events to an HTTP endpoint. Several webhooks have different names. Needs the cargo feature `webhooks`.
+    #[must_use]
+    pub fn webhook(mut self, webhook: Webhook) -> Self {
+        self.webhooks.push(webhook);
+        self
+    }
+
     /// Checks the configuration without opening any file. Errors name settings by their variables.
     pub(crate) fn validate(&self) -> Result<()> {
         let mut problems = Problems::new();
@@ -226,6 +243,7 @@ impl AccessConfig {
         for file in self.policy.iter().flat_map(Policy::files) {
             problems.collect(FilePath::new(file).check(POLICY_PATH));
         }
+        check_webhooks(&self.webhooks, &mut problems);
         problems.into_result()
     }
 
@@ -284,6 +302,7 @@ impl fmt::Debug for AccessConfig {
             .field("single_tenant", &self.single_tenant)
             .field("policy", &self.policy)
             .field("policy_time_limit", &self.policy_time_limit)
+            .field("webhooks", &self.webhooks)
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use strongroom_core::{Error, ErrorKind, Result, Tier};
 use crate::approval::ApprovalEvent;
 use crate::grant::{Grant, StoredToken};
 use crate::log;
+use crate::webhook::{DeadLetter, WebhookAdvance};
 use crate::{Action, ApprovalId, GrantId, Scope, TenantName, TokenId};
 
 /// The rule by which something is allowed.
@@ -125,7 +126,33 @@ pub(crate) enum Event {
         sha256: String,
         modules: Vec<String>,
     },
+    /// The deliveries of a webhook are claimed by a process, or have made progress.
+    WebhookAdvanced(WebhookAdvance),
+    /// A webhook has given a record up.
+    WebhookFailed(DeadLetter),
 }
+
+/// The names of all events.
+pub(crate) const EVENT_NAMES: &[&str] = &[
+    "vault.accessed",
+    "vault.denied",
+    "grant.created",
+    "grant.deleted",
+    "token.issued",
+    "token.revoked",
+    "approval.requested",
+    "approval.approved",
+    "approval.denied",
+    "approval.withdrawn",
+    "approval.used",
+    "approval.expired",
+    "rules.carried",
+    "audit.pruned",
+    "audit.read",
+    "policy.loaded",
+    "webhook.advanced",
+    "webhook.failed",
+];
 
 impl Event {
     /// The denial of an action, or of a scope that a change of rules needs.
@@ -141,6 +168,8 @@ pub(crate) struct CarriedRules {
     pub(crate) grants: Vec<Grant>,
     pub(crate) tokens: Vec<(StoredToken, u32)>,
     pub(crate) approvals: Vec<crate::approval::Approval>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) webhooks: Vec<WebhookAdvance>,
 }
 
 impl Event {
@@ -165,6 +194,8 @@ impl Event {
             Self::AuditPruned { .. } => "audit.pruned",
             Self::AuditRead { .. } => "audit.read",
             Self::PolicyLoaded { .. } => "policy.loaded",
+            Self::WebhookAdvanced(_) => "webhook.advanced",
+            Self::WebhookFailed(_) => "webhook.failed",
         }
     }
 
@@ -172,7 +203,10 @@ impl Event {
     pub(crate) fn is_rule(&self) -> bool {
         match self {
             Self::Accessed { counts, .. } => *counts,
-            Self::Denied { .. } | Self::AuditRead { .. } | Self::PolicyLoaded { .. } => false,
+            Self::Denied { .. }
+            | Self::AuditRead { .. }
+            | Self::PolicyLoaded { .. }
+            | Self::WebhookFailed(_) => false,
             _ => true,
         }
     }
@@ -231,6 +265,7 @@ pub(crate) struct Body {
 impl Draft {
     /// The row that records it, which takes its texts but leaves the event.
     pub(crate) fn take_row(&mut self, time: i64) -> Result<log::Draft> {
+        debug_assert!(EVENT_NAMES.contains(&self.event.name()), "list {}", self.event.name());
         Ok(log::Draft {
             records: 1,
             time,

@@ -31,6 +31,16 @@ pub(crate) struct PageRead {
 }
 
 impl PageRead {
+    pub(crate) fn new(
+        after: u64,
+        last: u64,
+        limit: usize,
+        filter: RecordFilter,
+        reply: oneshot::Sender<Result<Vec<Record>>>,
+    ) -> Self {
+        Self { after, last, limit, filter, reply }
+    }
+
     /// Reads the page, and answers. Returns whether the log could be read.
     pub(crate) fn run(self, log: &mut dyn LogStore) -> bool {
         let Self { after, last, limit, filter, reply } = self;
@@ -154,11 +164,11 @@ impl Inner {
         filter: RecordFilter,
     ) -> Result<Vec<Record>> {
         let Some((path, _)) = &self.config.file else {
-            let read = |reply| Job::Read(PageRead { after, last, limit, filter, reply });
+            let read = |reply| Job::Read(PageRead::new(after, last, limit, filter, reply));
             return self.ask(read).await;
         };
         let (reply, records) = oneshot::channel();
-        self.reader.send(path, PageRead { after, last, limit, filter, reply })?;
+        self.reader.send(path, PageRead::new(after, last, limit, filter, reply))?;
         records.await.map_err(|_| thread_ended_error())?
     }
 }

@@ -31,6 +31,11 @@ fn config(variable: &str) -> Config {
         "SECRETS_NATIVE_PATH" => &[("native_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
         "SECRETS_ACCESS_PATH" => &[("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
         "SECRETS_ACCESS_KEY_FILE" => &[("access_path", "/none")],
+        "SECRETS_ACCESS_WEBHOOK_SECRET_FILE" => &[
+            ("access_path", "/none"),
+            ("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            ("access_webhook_url", "https://hooks.example.com"),
+        ],
         _ if variable.starts_with("SECRETS_ACCESS_") => &[
             ("access_path", "/none"),
             ("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),

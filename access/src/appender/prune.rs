@@ -75,17 +75,18 @@ impl Appender {
 impl CarriedRules {
     /// The same rules in parts, of which the first says that it is the first.
     fn split(self, per_part: usize) -> Vec<Self> {
-        let Self { grants, tokens, approvals, .. } = self;
-        let count = [grants.len(), tokens.len(), approvals.len()];
+        let Self { grants, tokens, approvals, webhooks, .. } = self;
+        let count = [grants.len(), tokens.len(), approvals.len(), webhooks.len()];
         let parts = count.into_iter().map(|count| count.div_ceil(per_part)).max().unwrap_or(0);
-        let (mut grants, mut tokens, mut approvals) =
-            (grants.into_iter(), tokens.into_iter(), approvals.into_iter());
+        let (mut grants, mut tokens) = (grants.into_iter(), tokens.into_iter());
+        let (mut approvals, mut webhooks) = (approvals.into_iter(), webhooks.into_iter());
         (0..parts.max(1))
             .map(|part| Self {
                 is_first: part == 0,
                 grants: grants.by_ref().take(per_part).collect(),
                 tokens: tokens.by_ref().take(per_part).collect(),
                 approvals: approvals.by_ref().take(per_part).collect(),
+                webhooks: webhooks.by_ref().take(per_part).collect(),
             })
             .collect()
     }

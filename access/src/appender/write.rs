@@ -13,9 +13,13 @@ use crate::TenantName;
 use crate::change::ProposedChange;
 use crate::event::{Draft, Event};
 use crate::grant::to_millis;
+#[cfg(feature = "webhooks")]
+use crate::job::WebhookChange;
 use crate::job::{Access, AccessReply, PolicyChange};
 use crate::log::{self, Appended};
 use crate::state::{Change, State, TenantRules};
+#[cfg(feature = "webhooks")]
+use crate::webhook::WebhookAdvance;
 
 type ChangeReply = oneshot::Sender<Result<Vec<Event>>>;
 
@@ -24,6 +28,8 @@ pub(super) enum Write {
     Record(Vec<Access>, AccessReply),
     Change(Box<ProposedChange>, ChangeReply),
     LoadPolicy(Box<PolicyChange>, oneshot::Sender<Result<()>>),
+    #[cfg(feature = "webhooks")]
+    AdvanceWebhook(Box<WebhookChange>, oneshot::Sender<Result<bool>>),
 }
 
 /// What a job answers once its rows are durable.
@@ -31,6 +37,8 @@ enum Answer {
     Record(Vec<Result<()>>),
     Change(Result<Vec<Event>>),
     PolicyLoaded,
+    #[cfg(feature = "webhooks")]
+    Webhook(bool),
 }
 
 impl Write {
@@ -42,8 +50,14 @@ impl Write {
             (Self::Record(_, reply), Err(error)) => drop(reply.send(Err(error))),
             (Self::Change(_, reply), Err(error)) => drop(reply.send(Err(error))),
             (Self::LoadPolicy(_, reply), answer) => drop(reply.send(answer.map(drop))),
+            #[cfg(feature = "webhooks")]
+            (Self::AdvanceWebhook(_, reply), Ok(Answer::Webhook(is_accepted))) => {
+                drop(reply.send(Ok(is_accepted)));
+            }
+            #[cfg(feature = "webhooks")]
+            (Self::AdvanceWebhook(_, reply), Err(error)) => drop(reply.send(Err(error))),
             // Each job gets the answer of its own kind.
-            (Self::Record(..) | Self::Change(..), Ok(_)) => {}
+            (_, Ok(_)) => {}
         }
     }
 }
@@ -98,6 +112,30 @@ impl Evaluation<'_> {
             self.push(draft);
         }
         decision.result.map(|()| decision.events)
+    }
+
+    /// Moves the cursor of a webhook; `false` while another process delivers.
+    #[cfg(feature = "webhooks")]
+    fn advance_webhook(&mut self, change: &WebhookChange) -> bool {
+        let added = u64::try_from(self.drafts.len()).unwrap_or(u64::MAX);
+        let last = self.after.saturating_add(added);
+        let cursor = self.state.webhooks.get(&change.webhook);
+        // A lease is for processes on this machine, so their clock counts, also after it was set back.
+        let clock = to_millis(SystemTime::now());
+        let Some((dead, cursor)) = change.advance.decide(cursor, last, clock) else { return false };
+        let webhook = change.webhook.clone();
+        let events = dead.into_iter().map(Event::WebhookFailed);
+        let advance = Event::WebhookAdvanced(WebhookAdvance { webhook, cursor });
+        for event in events.chain([advance]) {
+            self.push(Draft {
+                tenant: None,
+                principal: format!("webhook:{}", change.webhook),
+                path: None,
+                context: crate::event::Context::default(),
+                event,
+            });
+        }
+        true
     }
 }
 
@@ -173,6 +211,10 @@ impl Appender {
                     Write::LoadPolicy(change, _) => {
                         evaluation.push(change.draft());
                         Answer::PolicyLoaded
+                    }
+                    #[cfg(feature = "webhooks")]
+                    Write::AdvanceWebhook(change, _) => {
+                        Answer::Webhook(evaluation.advance_webhook(change))
                     }
                 });
             }
