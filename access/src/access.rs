@@ -65,7 +65,8 @@ impl Access {
     /// # Errors
     /// [`ErrorKind::NotFound`] if they do not exist and are not to be created.
     /// [`ErrorKind::Config`] if the configuration or the key is wrong, [`ErrorKind::Corrupt`] if the log was
-    /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read, or if it cannot record the policy.
+    /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read, or if it cannot record the policy or a
+    /// new webhook.
     pub async fn open(config: AccessConfig) -> Result<Self> {
         config.validate().map_err(|error| config.names.rename(error))?;
         if let AuditMode::Batched(delay) = config.audit_mode {

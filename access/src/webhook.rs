@@ -1,17 +1,17 @@
 //! Webhooks: events of the log that are sent to HTTP endpoints.
 //!
 //! How far the deliveries are is in the log itself (`cursor.rs`), so all processes that share it share that, too. What a
-//! process does about them is decided without I/O (`courier.rs`, which `explore.rs` explores); `delivery.rs` carries it
+//! process does about them is decided without I/O (`dispatcher.rs`, which `explore.rs` explores); `delivery.rs` carries it
 //! out, on a thread of its own (`worker.rs`), and `endpoint.rs` sends to addresses that `target.rs` allows.
 
 #[cfg(feature = "webhooks")]
 mod address;
 mod check;
-#[cfg(feature = "webhooks")]
-mod courier;
 mod cursor;
 #[cfg(feature = "webhooks")]
 mod delivery;
+#[cfg(feature = "webhooks")]
+mod dispatcher;
 #[cfg(feature = "webhooks")]
 mod endpoint;
 mod events;
@@ -74,7 +74,7 @@ pub struct Webhook {
     tenant: Option<TenantName>,
     allows_private: bool,
     #[cfg(all(test, feature = "webhooks"))]
-    limits: Option<courier::Limits>,
+    limits: Option<dispatcher::Limits>,
 }
 
 #[derive(Clone)]
@@ -150,7 +150,7 @@ impl Webhook {
     }
 
     #[cfg(all(test, feature = "webhooks"))]
-    fn limits(mut self, limits: courier::Limits) -> Self {
+    fn limits(mut self, limits: dispatcher::Limits) -> Self {
         self.limits = Some(limits);
         self
     }

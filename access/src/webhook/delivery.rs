@@ -1,4 +1,4 @@
-//! Delivers the events of one webhook: carries out what the courier decides.
+//! Delivers the events of one webhook: carries out what the dispatcher decides.
 
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -8,8 +8,8 @@ use strongroom_core::Result;
 use tokio::sync::{Mutex, oneshot, watch};
 use tracing::{error, info, warn};
 
-use super::courier::{Attempt, Courier, Limits, Message, Now, Step};
 use super::cursor::{Advance, HolderId};
+use super::dispatcher::{Attempt, Dispatcher, Limits, Message, Now, Step};
 use super::endpoint::{Endpoint, OutgoingMessage};
 use crate::AuditRecord;
 use crate::access::thread_ended_error;
@@ -83,34 +83,34 @@ impl Delivery {
     /// Delivers until `stopped` says so; then gives the lease up, also in the middle of a request.
     pub(super) async fn run(&self, mut stopped: watch::Receiver<Stop>) {
         let LoadedWebhook { name, limits, .. } = &self.webhook;
-        let mut courier = Courier::new(name, self.shared.holder, *limits);
+        let mut dispatcher = Dispatcher::new(name, self.shared.holder, *limits);
         let stop = tokio::select! {
             stop = stopped.wait_for(|stop| *stop != Stop::No) => stop.map_or(Stop::Now, |stop| *stop),
-            () = self.deliver(&mut courier) => Stop::Now,
+            () = self.deliver(&mut dispatcher) => Stop::Now,
         };
         let cursor = self.shared.published.webhook_cursor(name);
         if stop == Stop::Now
-            && let Some(advance) = courier.release(cursor.as_ref(), self.shared.now())
+            && let Some(advance) = dispatcher.release(cursor.as_ref(), self.shared.now())
         {
             // Without it, another process waits for the end of the lease and repeats the last deliveries.
             let _ = self.shared.record(name, advance).await;
         }
     }
 
-    async fn deliver(&self, courier: &mut Courier) {
+    async fn deliver(&self, dispatcher: &mut Dispatcher) {
         let mut health = Health::default();
         loop {
             let cursor = self.shared.published.webhook_cursor(self.name());
             let last = self.shared.published.last_record();
-            let done = match courier.step(cursor.as_ref(), last, self.shared.now()) {
+            let done = match dispatcher.step(cursor.as_ref(), last, self.shared.now()) {
                 Step::Search { after } => {
                     self.search(after, last).await.map(|(found, searched_to)| {
-                        courier.found(found, searched_to);
+                        dispatcher.found(found, searched_to);
                     })
                 }
                 Step::Record(advance) => match self.shared.record(self.name(), advance).await {
                     Ok(true) => {
-                        courier.recorded(self.shared.now());
+                        dispatcher.recorded(self.shared.now());
                         Ok(())
                     }
                     // The cursor says who holds the lease.
@@ -122,7 +122,7 @@ impl Delivery {
                 },
                 Step::Send { seq } => self.send(seq).await.map(|attempt| {
                     health.note(&self.webhook, &attempt);
-                    courier.sent(attempt, self.shared.now(), fastrand::u32(..));
+                    dispatcher.sent(attempt, self.shared.now(), fastrand::u32(..));
                 }),
                 Step::Wait { until } => {
                     let rest = until.saturating_sub(self.shared.now().ticks);
@@ -154,11 +154,11 @@ impl Delivery {
     async fn send(&self, seq: u64) -> Result<Attempt> {
         let Some(record) = self.record(seq).await? else {
             let reason = "the record was removed before it was delivered".to_owned();
-            return Ok(Attempt::Lost { reason });
+            return Ok(Attempt::Undeliverable { reason });
         };
         match OutgoingMessage::new(&self.shared.log_id, &record) {
             Ok(message) => Ok(self.webhook.endpoint.send(&message).await),
-            Err(error) => Ok(Attempt::Lost { reason: error.cause().to_owned() }),
+            Err(error) => Ok(Attempt::Undeliverable { reason: error.cause().to_owned() }),
         }
     }
 
@@ -234,7 +234,7 @@ impl Health {
                 self.is_failing = true;
                 warn!(webhook = name, endpoint, reason, "the endpoint of a webhook fails");
             }
-            Attempt::Lost { reason } => {
+            Attempt::Undeliverable { reason } => {
                 warn!(webhook = name, reason, "an event of a webhook cannot be delivered");
             }
             Attempt::Gone | Attempt::Failed { .. } | Attempt::Refused { .. } => {}

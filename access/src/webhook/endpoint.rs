@@ -10,7 +10,7 @@ use serde::Serialize;
 use strongroom_core::{Error, ErrorKind, Result, Rfc3339};
 use strongroom_transport::{RequestFailure, read_body, retry_after};
 
-use super::courier::Attempt;
+use super::dispatcher::Attempt;
 use super::signature::{SigningSecret, sign};
 use super::target::{NoAllowedAddress, Resolver, Target};
 use crate::AuditRecord;
@@ -152,7 +152,7 @@ mod tests {
             Attempt::Failed { .. } => "failed",
             Attempt::Gone => "gone",
             Attempt::Refused { .. } => "refused",
-            Attempt::Lost { .. } => "lost",
+            Attempt::Undeliverable { .. } => "lost",
         };
         for (statuses, expected) in [
             (&[200, 201, 202, 204, 299][..], "delivered"),

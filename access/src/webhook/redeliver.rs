@@ -4,8 +4,8 @@ use strongroom_core::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::courier::Attempt;
 use super::delivery::Delivery;
+use super::dispatcher::Attempt;
 use crate::Access;
 use crate::access::{closed_error, thread_ended_error};
 
@@ -85,7 +85,9 @@ async fn send(delivery: &Delivery, seq: u64) -> Result<()> {
             Err(retry_after.into_iter().fold(error, Error::with_retry_after))
         }
         Some(Attempt::Gone) => Err(refuse("status 410".to_owned(), false)),
-        Some(Attempt::Refused { reason } | Attempt::Lost { reason }) => Err(refuse(reason, false)),
+        Some(Attempt::Refused { reason } | Attempt::Undeliverable { reason }) => {
+            Err(refuse(reason, false))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use strongroom_core::ErrorKind;
 use strongroom_testkit::stub::{Reply, Request, Stub};
 
-use super::courier::Limits;
+use super::dispatcher::Limits;
 use crate::{
     Access, AccessConfig, AuditQuery, AuditRecord, NewGrant, Scope, Subject, TenantName, Webhook,
     WebhookHeaders, verify_webhook,

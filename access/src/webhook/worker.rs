@@ -9,13 +9,13 @@ use secrecy::ExposeSecret as _;
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::check::invalid_secret;
-use super::courier::{Courier, Limits, Now, Step};
 use super::cursor::HolderId;
 use super::delivery::{Delivery, LoadedWebhook, Shared, Stop};
+use super::dispatcher::{Dispatcher, Limits, Now, Step};
 use super::endpoint::Endpoint;
 use super::redeliver::Redelivery;
 use super::signature::SigningSecret;
@@ -114,10 +114,6 @@ impl Worker {
         for webhook in &webhooks {
             begin(&shared, webhook).await?;
         }
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| {
-            Error::new(ErrorKind::Unavailable, "raise the limit on open files")
-                .because("no runtime for webhooks could be set up")
-        })?;
         let deliveries = webhooks
             .into_iter()
             .map(|webhook| Delivery::new(Arc::clone(&shared), webhook))
@@ -127,10 +123,20 @@ impl Worker {
         let for_thread = Arc::clone(&stop);
         let end = Arc::new(Mutex::new(End::default()));
         let at_end = EndGuard(Arc::clone(&end));
+        let (started, result) = oneshot::channel();
         spawn_thread("strongroom-webhooks", move || {
             let _at_end = at_end;
+            // Built here: a runtime cannot be dropped in a task of another one.
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else {
+                let _ = started.send(Err(no_runtime()));
+                return;
+            };
+            // Fails if the caller dropped the future; then the thread ends at once.
+            let _ = started.send(Ok(()));
             run(runtime, deliveries, received, &for_thread);
         })?;
+        result.await.map_err(|_| thread_ended_error())??;
         Ok(Self {
             redeliveries: Mutex::new(Some(redeliveries)),
             end,
@@ -174,13 +180,18 @@ impl Drop for EndGuard {
     }
 }
 
+fn no_runtime() -> Error {
+    Error::new(ErrorKind::Unavailable, "raise the limit on open files")
+        .because("no runtime for webhooks could be set up")
+}
+
 /// Claims a webhook that the log does not know, so that it gets what happens from now on.
 async fn begin(shared: &Shared, webhook: &LoadedWebhook) -> Result<()> {
     if shared.published.webhook_cursor(&webhook.name).is_some() {
         return Ok(());
     }
-    let mut courier = Courier::new(&webhook.name, shared.holder, webhook.limits);
-    if let Step::Record(advance) = courier.step(None, 0, Now { clock: 0, ticks: 0 }) {
+    let mut dispatcher = Dispatcher::new(&webhook.name, shared.holder, webhook.limits);
+    if let Step::Record(advance) = dispatcher.step(None, 0, Now { clock: 0, ticks: 0 }) {
         // If it is refused, another process was first.
         shared.record(&webhook.name, advance).await?;
     }

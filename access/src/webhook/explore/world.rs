@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::webhook::courier::{self, Attempt, Courier, Limits, Message, Now};
 use crate::webhook::cursor::{Cursor, HolderId};
+use crate::webhook::dispatcher::{self, Attempt, Dispatcher, Limits, Message, Now};
 
 /// A time is one step of the clock here.
 const LIMITS: Limits = Limits {
@@ -67,7 +67,7 @@ pub(super) enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Process {
     id: HolderId,
-    courier: Courier,
+    dispatcher: Dispatcher,
     /// What it has read of the log.
     cursor: Option<Cursor>,
     last: u64,
@@ -195,12 +195,12 @@ impl Worlds {
 
     fn restart(&self, world: &mut World, i: usize) {
         let id = HolderId(u64::try_from(i).unwrap());
-        let mut courier = Courier::new("w", id, LIMITS);
+        let mut dispatcher = Dispatcher::new("w", id, LIMITS);
         if self.variant == Variant::StartsAtEnd {
-            courier.found([], world.last);
+            dispatcher.found([], world.last);
         }
         let (cursor, last) = (world.cursor.clone(), world.last);
-        let process = Process { id, courier, cursor, last, sending: None, has_claimed: false };
+        let process = Process { id, dispatcher, cursor, last, sending: None, has_claimed: false };
         world.processes[i] = Some(Arc::new(process));
     }
 
@@ -258,29 +258,29 @@ impl Worlds {
         let now = world.now();
         loop {
             let cursor = self.cursor_for(process);
-            let step = process.courier.step(cursor.as_ref(), process.last, now);
+            let step = process.dispatcher.step(cursor.as_ref(), process.last, now);
             Self::note_given_up(world, process);
             match step {
-                courier::Step::Search { after } => {
+                dispatcher::Step::Search { after } => {
                     let found = (after + 1..=process.last).filter(|seq| World::matches(*seq));
                     let time = |seq: u64| world.times[usize::try_from(seq).unwrap()];
                     let messages = found.map(|seq| Message::new(seq, time(seq), "e".to_owned()));
-                    process.courier.found(messages, process.last);
+                    process.dispatcher.found(messages, process.last);
                 }
-                courier::Step::Record(advance) => {
+                dispatcher::Step::Record(advance) => {
                     self.record(world, process, advance);
                     return true;
                 }
-                courier::Step::Send { seq } => {
+                dispatcher::Step::Send { seq } => {
                     let settled_to = world.cursor.as_ref().map_or(0, |cursor| cursor.settled_to);
                     world.repeats_settled |= world.is_read_by(process) && seq <= settled_to;
                     process.sending = Some(seq);
                     if self.variant == Variant::SettlesBeforeDelivery {
-                        process.courier.sent(Attempt::Delivered, now, 0);
+                        process.dispatcher.sent(Attempt::Delivered, now, 0);
                     }
                     return true;
                 }
-                courier::Step::Wait { .. } => return false,
+                dispatcher::Step::Wait { .. } => return false,
             }
         }
     }
@@ -320,7 +320,7 @@ impl Worlds {
             world.dead.extend(dead.iter().map(|letter| letter.seq));
             world.dead.sort_unstable();
             world.cursor = Some(cursor);
-            process.courier.recorded(now);
+            process.dispatcher.recorded(now);
             process.has_claimed = true;
         }
         (process.cursor, process.last) = (world.cursor.clone(), world.last);
@@ -351,14 +351,14 @@ impl Worlds {
             }
         };
         if self.variant != Variant::SettlesBeforeDelivery {
-            process.courier.sent(attempt, world.now(), 0);
+            process.dispatcher.sent(attempt, world.now(), 0);
         }
         Self::note_given_up(world, process);
         true
     }
 
     fn note_given_up(world: &mut World, process: &Process) {
-        for seq in process.courier.dead_seqs() {
+        for seq in process.dispatcher.dead_seqs() {
             if !world.given_up.contains(&seq) {
                 world.given_up.push(seq);
                 world.given_up.sort_unstable();

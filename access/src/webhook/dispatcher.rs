@@ -1,7 +1,7 @@
 //! What one process does about the deliveries of one webhook: without I/O and without a clock.
 //!
-//! [`Courier::step`] says what to do next, from the cursor in the log and the time; the caller does it and tells the
-//! courier what came of it. `explore.rs` explores all that two of them can do.
+//! [`Dispatcher::step`] says what to do next, from the cursor in the log and the time; the caller does it and tells the
+//! dispatcher what came of it. `explore.rs` explores all that two of them can do.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -86,11 +86,11 @@ impl Message {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
-    /// Search the log for messages, and call [`Courier::found`].
+    /// Search the log for messages, and call [`Dispatcher::found`].
     Search { after: u64 },
-    /// Append this to the log, and call [`Courier::recorded`] if it was accepted.
+    /// Append this to the log, and call [`Dispatcher::recorded`] if it was accepted.
     Record(Advance),
-    /// Send this record, and call [`Courier::sent`].
+    /// Send this record, and call [`Dispatcher::sent`].
     Send { seq: u64 },
     /// Wait until the log has new records, until its cursor moves, or up to this time, in ticks.
     Wait { until: i64 },
@@ -113,7 +113,7 @@ pub(crate) enum Attempt {
         reason: String,
     },
     /// There is nothing that could be sent.
-    Lost {
+    Undeliverable {
         reason: String,
     },
 }
@@ -128,7 +128,7 @@ struct Failing {
 
 /// What one process knows about the deliveries of one webhook.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Courier {
+pub(crate) struct Dispatcher {
     webhook: String,
     holder: HolderId,
     limits: Limits,
@@ -146,7 +146,7 @@ pub(crate) struct Courier {
     retry_at: i64,
 }
 
-impl Courier {
+impl Dispatcher {
     pub(crate) fn new(webhook: &str, holder: HolderId, limits: Limits) -> Self {
         Self {
             webhook: webhook.to_owned(),
@@ -174,7 +174,7 @@ impl Courier {
         let holds = is_living && is_own;
         let may_deliver = holds || !is_living;
         if is_own {
-            self.bury_expired(now);
+            self.give_up_expired(now);
         }
         let progress_at = self.progress_at();
         if self.has_progress && (now.ticks >= progress_at || self.dead.len() >= MAX_DEAD) {
@@ -242,13 +242,13 @@ impl Courier {
                 front.refusals = front.refusals.saturating_add(1);
                 let refusals = front.refusals;
                 if refusals >= self.limits.max_refusals {
-                    self.bury(&reason);
+                    self.give_up(&reason);
                 } else {
                     let delay = self.limits.delay(refusals, random);
                     self.retry_at = now.ticks.saturating_add(delay);
                 }
             }
-            Attempt::Lost { reason } => self.bury(&reason),
+            Attempt::Undeliverable { reason } => self.give_up(&reason),
         }
     }
 
@@ -291,6 +291,11 @@ impl Courier {
         }
         while self.queue.front().is_some_and(|front| front.seq <= cursor.settled_to) {
             self.queue.pop_front();
+            if cursor.holder != self.holder {
+                // The endpoint has answered another process.
+                self.failing = None;
+                self.retry_at = i64::MIN;
+            }
         }
         self.searched_to = self.searched_to.max(cursor.settled_to);
     }
@@ -309,7 +314,7 @@ impl Courier {
     }
 
     /// Gives messages up that are too old, if the endpoint has failed for long.
-    fn bury_expired(&mut self, now: Now) {
+    fn give_up_expired(&mut self, now: Now) {
         let Some(failing) = &self.failing else { return };
         if now.ticks.saturating_sub(failing.since) < self.limits.min_failing {
             return;
@@ -319,12 +324,12 @@ impl Courier {
         let is_expired =
             |message: &Message| now.clock.saturating_sub(message.time) >= limits.max_age;
         while self.dead.len() < MAX_DEAD && self.queue.front().is_some_and(is_expired) {
-            self.bury(&reason);
+            self.give_up(&reason);
         }
     }
 
     /// Makes a dead letter of the first message.
-    fn bury(&mut self, reason: &str) {
+    fn give_up(&mut self, reason: &str) {
         let Some(Message { seq, event, attempts, .. }) = self.queue.pop_front() else { return };
         let (webhook, reason) = (self.webhook.clone(), reason.to_owned());
         self.dead.push(DeadLetter { webhook, seq, event, attempts, reason });
