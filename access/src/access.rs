@@ -43,10 +43,12 @@ pub(crate) struct Inner {
     pub(crate) keys: Arc<Keys>,
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     pub(crate) reader: Reader,
-    fork_guard: ForkGuard,
+    pub(crate) fork_guard: ForkGuard,
     /// Distinguishes the requests of this process in the log, with the process's own random prefix.
     prefix: u64,
     requests: AtomicUsize,
+    #[cfg(feature = "webhooks")]
+    pub(crate) webhooks: Option<crate::webhook::Worker>,
 }
 
 impl fmt::Debug for Access {
@@ -62,7 +64,8 @@ impl Access {
     /// # Errors
     /// [`ErrorKind::NotFound`] if they do not exist and are not to be created.
     /// [`ErrorKind::Config`] if the configuration or the key is wrong, [`ErrorKind::Corrupt`] if the log was
-    /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read, or if it cannot record the policy.
+    /// changed from outside, [`ErrorKind::Unavailable`] if it cannot be read, or if it cannot record the policy or a
+    /// new webhook.
     pub async fn open(config: AccessConfig) -> Result<Self> {
         config.validate().map_err(|error| config.names.rename(error))?;
         if let AuditMode::Batched(delay) = config.audit_mode {
@@ -75,12 +78,16 @@ impl Access {
         spawn_thread("strongroom-access", move || {
             let (config, published) = for_thread;
             let loaded = policy::load_policy(&config);
-            let open = |policy| Ok((policy, open::open_appender(&config, &published)?));
+            #[cfg(feature = "webhooks")]
+            let loaded = loaded.and_then(|policy| Ok((policy, crate::webhook::load(&config)?)));
+            let open = |loaded| Ok((loaded, open::open_appender(&config, &published)?));
             match loaded.and_then(open) {
-                Ok((policy, (appender, keys))) => {
+                Ok((loaded, (appender, keys))) => {
                     let _end = EndOnDrop(published);
+                    #[cfg(feature = "webhooks")]
+                    let loaded = (loaded, appender.log_id());
                     // Fails if the caller dropped the future; then the queue is closed, too.
-                    let _ = opened.send(Ok((policy, keys)));
+                    let _ = opened.send(Ok((loaded, keys)));
                     appender.run(&jobs);
                 }
                 Err(error) => {
@@ -88,7 +95,23 @@ impl Access {
                 }
             }
         })?;
-        let (policy, keys) = result.await.map_err(|_| thread_ended_error())??;
+        let (loaded, keys) = result.await.map_err(|_| thread_ended_error())??;
+        let prefix = u64::from_ne_bytes(crate::id::random()?);
+        #[cfg(not(feature = "webhooks"))]
+        let policy = loaded;
+        #[cfg(feature = "webhooks")]
+        let ((policy, webhooks), log_id) = loaded;
+        #[cfg(feature = "webhooks")]
+        let webhooks = if webhooks.is_empty() {
+            None
+        } else {
+            let (jobs, published) = (sender.clone(), Arc::clone(&published));
+            let location = config.log.as_ref().map(|(location, _)| location.clone());
+            Some(
+                crate::webhook::Worker::start(webhooks, jobs, published, location, log_id, prefix)
+                    .await?,
+            )
+        };
         let access = Self(Arc::new(Inner {
             config,
             published,
@@ -96,8 +119,10 @@ impl Access {
             jobs: Mutex::new(Some(sender)),
             reader: Reader::default(),
             fork_guard: ForkGuard::new(),
-            prefix: u64::from_ne_bytes(crate::id::random()?),
+            prefix,
             requests: AtomicUsize::new(0),
+            #[cfg(feature = "webhooks")]
+            webhooks,
         }));
         if let Some(policy) = policy {
             access.put_in_force(policy, "host").await?;
@@ -245,6 +270,15 @@ impl Access {
         // First: what is queued or sent after the last job would be lost, such as the record of a read.
         self.0.published.close_queue();
         let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The thread that delivers webhooks records its progress first, and then sends the last job itself.
+        #[cfg(feature = "webhooks")]
+        let jobs = match (&self.0.webhooks, jobs) {
+            (Some(webhooks), Some(jobs)) => {
+                webhooks.close(jobs);
+                None
+            }
+            (_, jobs) => jobs,
+        };
         if let Some(jobs) = jobs {
             // Fails if the thread has ended.
             let _ = jobs.send(Job::Close);

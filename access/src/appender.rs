@@ -101,6 +101,11 @@ impl Appender {
         Ok(appender)
     }
 
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
     /// Runs until the queue is closed or a job says so.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         let mut next_follow = Instant::now() + FOLLOW_INTERVAL;
@@ -157,6 +162,10 @@ impl Appender {
                 Job::RecordExpiring(found, reply) => {
                     writes.push(Write::RecordExpiring(found, reply));
                 }
+                #[cfg(feature = "webhooks")]
+                Job::AdvanceWebhook(change, reply) => {
+                    writes.push(Write::AdvanceWebhook(change, reply));
+                }
                 Job::Queued => {
                     self.queued_since.get_or_insert_with(Instant::now);
                 }
@@ -198,6 +207,8 @@ impl Appender {
                 | Job::Change(..)
                 | Job::LoadPolicy(..)
                 | Job::RecordExpiring(..) => {}
+                #[cfg(feature = "webhooks")]
+                Job::AdvanceWebhook(..) => {}
             }
         }
         closes

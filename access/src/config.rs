@@ -15,7 +15,8 @@ use crate::settings::{
     AUDIT_DELAY, CA_CERT, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, POLICY_PATH,
     POLICY_TIME_LIMIT, SETTINGS, URL,
 };
-use crate::{Policy, SpiffeTemplate, TenantName, Tiers};
+use crate::webhook::check_webhooks;
+use crate::{Policy, SpiffeTemplate, TenantName, Tiers, Webhook};
 
 /// When a record of a read is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +92,7 @@ pub struct AccessConfig {
     pub(crate) single_tenant: Option<TenantName>,
     pub(crate) policy: Option<Policy>,
     pub(crate) policy_time_limit: Duration,
+    pub(crate) webhooks: Vec<Webhook>,
     pub(crate) names: SettingNames,
 }
 
@@ -148,6 +150,7 @@ impl AccessConfig {
             single_tenant: None,
             policy: None,
             policy_time_limit: DEFAULT_POLICY_TIME_LIMIT,
+            webhooks: Vec::new(),
             names: SettingNames::of_fields(SETTINGS),
         }
     }
@@ -206,6 +209,13 @@ impl AccessConfig {
         self
     }
 
+    /// Leaves the webhooks out, for a program that reads the audit beside a host that delivers them.
+    #[must_use]
+    pub fn without_webhooks(mut self) -> Self {
+        self.webhooks = Vec::new();
+        self
+    }
+
     /// Whether the files are created if they do not exist: yes, unless it is set. Without it, opening fails with
     /// [`NotFound`](strongroom_core::ErrorKind::NotFound).
     #[must_use]
@@ -236,6 +246,13 @@ impl AccessConfig {
         self
     }
 
+    /// Sends events to an HTTP endpoint. Several webhooks have different names. Needs the cargo feature `webhooks`.
+    #[must_use]
+    pub fn webhook(mut self, webhook: Webhook) -> Self {
+        self.webhooks.push(webhook);
+        self
+    }
+
     /// Checks the configuration without opening any file. Errors name settings by their variables.
     pub(crate) fn validate(&self) -> Result<()> {
         let mut problems = Problems::new();
@@ -258,6 +275,7 @@ impl AccessConfig {
         for file in self.policy.iter().flat_map(Policy::files) {
             problems.collect(FilePath::new(file).check(POLICY_PATH));
         }
+        check_webhooks(&self.webhooks, &mut problems);
         problems.into_result()
     }
 
@@ -316,6 +334,7 @@ impl fmt::Debug for AccessConfig {
             .field("single_tenant", &self.single_tenant)
             .field("policy", &self.policy)
             .field("policy_time_limit", &self.policy_time_limit)
+            .field("webhooks", &self.webhooks)
             .finish_non_exhaustive()
     }
 }

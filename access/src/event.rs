@@ -8,6 +8,7 @@ use crate::expiry::ExpiryNotice;
 use crate::grant::{Grant, StoredToken};
 use crate::log;
 use crate::rotation::RotationRecord;
+use crate::webhook::{DeadLetter, WebhookAdvance};
 use crate::{Action, ApprovalId, GrantId, Scope, TenantName, TokenId};
 
 /// The rule by which something is allowed.
@@ -131,7 +132,47 @@ pub(crate) enum Event {
         sha256: String,
         modules: Vec<String>,
     },
+    /// The deliveries of a webhook are claimed by a process, or have made progress.
+    WebhookAdvanced(WebhookAdvance),
+    /// A webhook has given a record up.
+    WebhookFailed(DeadLetter),
 }
+
+/// The names of all events.
+pub(crate) const EVENT_NAMES: &[&str] = &[
+    "vault.accessed",
+    "vault.denied",
+    "grant.created",
+    "grant.deleted",
+    "token.issued",
+    "token.revoked",
+    "approval.requested",
+    "approval.approved",
+    "approval.denied",
+    "approval.withdrawn",
+    "approval.used",
+    "approval.expired",
+    "rules.carried",
+    "audit.pruned",
+    "audit.read",
+    "policy.loaded",
+    "secret.expiring",
+    "secret.expired",
+    "rotation.expiring",
+    "rotation.due",
+    "rotation.started",
+    "rotation.issued",
+    "rotation.stored",
+    "rotation.switched",
+    "rotation.drained",
+    "rotation.revoked",
+    "rotation.revocation_failed",
+    "rotation.orphaned",
+    "rotation.finished",
+    "rotation.failed",
+    "webhook.advanced",
+    "webhook.failed",
+];
 
 impl Event {
     /// The denial of an action, or of a scope that a change of rules needs.
@@ -149,6 +190,8 @@ pub(crate) struct CarriedRules {
     pub(crate) approvals: Vec<crate::approval::Approval>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notices: Vec<(TenantName, String, ExpiryNotice)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) webhooks: Vec<WebhookAdvance>,
 }
 
 impl Event {
@@ -175,6 +218,8 @@ impl Event {
             Self::PolicyLoaded { .. } => "policy.loaded",
             Self::Expiry(notice) => notice.event(),
             Self::Rotation(record) => record.stage.event(),
+            Self::WebhookAdvanced(_) => "webhook.advanced",
+            Self::WebhookFailed(_) => "webhook.failed",
         }
     }
 
@@ -185,7 +230,8 @@ impl Event {
             Self::Denied { .. }
             | Self::AuditRead { .. }
             | Self::PolicyLoaded { .. }
-            | Self::Rotation(_) => false,
+            | Self::Rotation(_)
+            | Self::WebhookFailed(_) => false,
             _ => true,
         }
     }
@@ -244,6 +290,7 @@ pub(crate) struct Body {
 impl Draft {
     /// The row that records it, which takes its texts but leaves the event.
     pub(crate) fn take_row(&mut self, time: i64) -> Result<log::Draft> {
+        debug_assert!(EVENT_NAMES.contains(&self.event.name()), "list {}", self.event.name());
         Ok(log::Draft {
             records: 1,
             time,

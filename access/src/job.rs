@@ -20,6 +20,8 @@ use crate::log::verify::Verification;
 use crate::policy::LoadedPolicy;
 use crate::reader::PageRead;
 use crate::state::TenantRules;
+#[cfg(feature = "webhooks")]
+use crate::webhook::Advance;
 use crate::{Action, ApprovalId, TenantName};
 
 /// One operation on a secret that is to be recorded.
@@ -210,6 +212,14 @@ impl PolicyChange {
     }
 }
 
+/// What a process records about its deliveries.
+#[cfg(feature = "webhooks")]
+#[derive(Debug)]
+pub(crate) struct WebhookChange {
+    pub(crate) webhook: String,
+    pub(crate) advance: Advance,
+}
+
 /// One answer for each access.
 pub(crate) type AccessReply = oneshot::Sender<Result<Vec<Result<()>>>>;
 
@@ -227,6 +237,9 @@ pub(crate) enum Job {
     LoadPolicy(Box<PolicyChange>, oneshot::Sender<Result<()>>),
     /// Changes the rules.
     Change(Box<ProposedChange>, oneshot::Sender<Result<Vec<Event>>>),
+    /// Moves the cursor of a webhook; answers whether it has, which it does not while another process delivers.
+    #[cfg(feature = "webhooks")]
+    AdvanceWebhook(Box<WebhookChange>, oneshot::Sender<Result<bool>>),
     /// Writes what waits, and says where the log begins and ends.
     Flush(oneshot::Sender<Result<Head>>),
     /// Reads a page of the log, which is in memory.

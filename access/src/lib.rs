@@ -33,6 +33,7 @@
 //! - **What**: a [`Grant`] gives [`Scope`]s to a [`Subject`]. [`Tiers`] say which secrets need an approval too, which a
 //!   principal asks for with [`Rules::request_approval`] and people decide.
 //! - **Narrow**: a [`Policy`] in Rego denies what grants and tiers allow, with the cargo feature `rego`.
+//! - **Tell**: a [`Webhook`] sends events to an HTTP endpoint, with the cargo feature `webhooks`.
 //! - **Record**: the rules and the audit are one log of chained rows: in a file that several processes share, with the cargo
 //!   feature `postgres` in a database that several hosts share, or in memory.
 //!   [`AuditMode`] says when a read is recorded; [`Access::verify_audit`] finds a row that was edited, and against a
@@ -79,6 +80,7 @@ mod subject;
 mod text;
 mod tiers;
 mod token;
+mod webhook;
 
 pub use access::Access;
 pub use action::{Action, Actions};
@@ -109,6 +111,9 @@ pub use spiffe::{SpiffeId, SpiffePattern, SpiffeTemplate};
 pub use subject::Subject;
 pub use tiers::Tiers;
 pub use token::TokenSecret;
+pub use webhook::Webhook;
+#[cfg(feature = "webhooks")]
+pub use webhook::{WebhookHeaders, verify_webhook};
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

@@ -98,9 +98,7 @@ fn key_from_file(file: &Path, log: &LogLocation) -> Result<KeyBytes> {
         }
         create_key(file, log)?;
     }
-    check_private(file)?;
-    let content =
-        FilePath::new(file).read(MAX_KEY_FILE).map_err(|error| problem(file, describe(&error)))?;
+    let content = read_private_file(file, MAX_KEY_FILE, KEY_FILE)?;
     decode(&content).or_else(|| to_key(&content)).ok_or_else(|| invalid_key(KEY_FILE))
 }
 
@@ -127,6 +125,16 @@ fn create_key(path: &Path, log: &LogLocation) -> Result<()> {
     });
     fs::remove_file(&temporary).map_err(failed)?;
     claimed
+}
+
+/// Reads a file that only its owner can access.
+pub(crate) fn read_private_file(
+    file: &Path,
+    max: u64,
+    setting: Setting,
+) -> Result<Zeroizing<Vec<u8>>> {
+    check_private(file, setting)?;
+    FilePath::new(file).read(max).map_err(|error| file_problem(file, describe(&error), setting))
 }
 
 /// Writes a random key to a file beside `path`, and returns the name of that.
@@ -161,17 +169,18 @@ fn write_key(path: &Path) -> io::Result<PathBuf> {
 }
 
 #[cfg(unix)]
-fn check_private(path: &Path) -> Result<()> {
+fn check_private(path: &Path, setting: Setting) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;
-    let metadata = fs::metadata(path).map_err(|error| problem(path, describe(&error)))?;
+    let problem = |complaint| file_problem(path, complaint, setting);
+    let metadata = fs::metadata(path).map_err(|error| problem(describe(&error)))?;
     if metadata.mode() & 0o077 != 0 {
-        return Err(problem(path, "its group or others can access it; `chmod 600` it"));
+        return Err(problem("its group or others can access it; `chmod 600` it"));
     }
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn check_private(_path: &Path) -> Result<()> {
+fn check_private(_path: &Path, _setting: Setting) -> Result<()> {
     Ok(())
 }
 
@@ -196,5 +205,9 @@ fn invalid_key(setting: Setting) -> Error {
 }
 
 fn problem(path: &Path, complaint: &str) -> Error {
-    Error::config(vec![format!("`{KEY_FILE}`: {}: {complaint}", FilePath::new(path))])
+    file_problem(path, complaint, KEY_FILE)
+}
+
+fn file_problem(path: &Path, complaint: &str, setting: Setting) -> Error {
+    Error::config(vec![format!("`{setting}`: {}: {complaint}", FilePath::new(path))])
 }

@@ -1,6 +1,6 @@
 //! What readers decide on: the rules as the appender has published them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +16,7 @@ use crate::job::Access;
 use crate::policy::PolicyCell;
 use crate::state::{State, TenantRules};
 use crate::token::TokenHash;
+use crate::webhook::Cursor;
 
 /// The published rules of one tenant.
 #[derive(Debug)]
@@ -64,6 +65,9 @@ pub(crate) struct Published {
     /// How many other records wait that no caller waits for.
     pub(crate) notes: AtomicUsize,
     pub(crate) policy: PolicyCell,
+    webhooks: ArcSwap<BTreeMap<String, Cursor>>,
+    /// The number of the last record.
+    last_record: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +101,8 @@ impl Published {
             notes: AtomicUsize::new(0),
             waiting: Mutex::default(),
             policy: PolicyCell::default(),
+            webhooks: ArcSwap::default(),
+            last_record: AtomicU64::new(0),
         }
     }
 
@@ -153,6 +159,9 @@ impl Published {
 
     /// Publishes the rules of each tenant that differ from those published before.
     pub(crate) fn publish(&self, state: &State) {
+        if !Arc::ptr_eq(&self.webhooks.load(), &state.webhooks) {
+            self.webhooks.store(Arc::clone(&state.webhooks));
+        }
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         for (tenant, cell) in &*cells {
             // A tenant whose last rules were pruned has none.
@@ -173,6 +182,23 @@ impl Published {
                 }
             }
         }
+    }
+
+    /// Notes where the log ends.
+    pub(crate) fn note_last_record(&self, seq: u64) {
+        self.last_record.store(seq, Ordering::Release);
+    }
+
+    /// The number of the last record of the log, as far as it is known.
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn last_record(&self) -> u64 {
+        self.last_record.load(Ordering::Acquire)
+    }
+
+    /// How far the deliveries of a webhook are; `None` if it is new.
+    #[cfg(feature = "webhooks")]
+    pub(crate) fn webhook_cursor(&self, name: &str) -> Option<Cursor> {
+        self.webhooks.load().get(name).cloned()
     }
 
     /// The token with this hash, and whether it may be used at this time. One that was revoked is not known any more.

@@ -30,6 +30,16 @@ pub(crate) struct PageRead {
 }
 
 impl PageRead {
+    pub(crate) fn new(
+        after: u64,
+        last: u64,
+        limit: usize,
+        filter: RecordFilter,
+        reply: oneshot::Sender<Result<Vec<Record>>>,
+    ) -> Self {
+        Self { after, last, limit, filter, reply }
+    }
+
     /// Reads the page, and answers. Returns whether the log could be read.
     pub(crate) fn run(self, log: &mut dyn LogStore) -> bool {
         let Self { after, last, limit, filter, reply } = self;
@@ -58,7 +68,7 @@ enum State {
 }
 
 impl Reader {
-    fn send(&self, log: &LogLocation, read: PageRead) -> Result<()> {
+    pub(crate) fn send(&self, log: &LogLocation, read: PageRead) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::NotStarted) {
             let (sender, reads) = mpsc::channel();
@@ -153,11 +163,11 @@ impl Inner {
         filter: RecordFilter,
     ) -> Result<Vec<Record>> {
         let Some((location, _)) = &self.config.log else {
-            let read = |reply| Job::Read(PageRead { after, last, limit, filter, reply });
+            let read = |reply| Job::Read(PageRead::new(after, last, limit, filter, reply));
             return self.ask(read).await;
         };
         let (reply, records) = oneshot::channel();
-        self.reader.send(location, PageRead { after, last, limit, filter, reply })?;
+        self.reader.send(location, PageRead::new(after, last, limit, filter, reply))?;
         records.await.map_err(|_| thread_ended_error())?
     }
 }

@@ -58,5 +58,23 @@ setting_table! {
             Setting::duration("SECRETS_ACCESS_POLICY_TIME_LIMIT", "AccessConfig::policy_time_limit")
                 .meaning("how long one evaluation of the policy may take before it denies: 1 ms to 1 s")
                 .default_value("10ms");
+        WEBHOOK_URL = Setting::text("SECRETS_ACCESS_WEBHOOK_URL", "Webhook::new")
+            .meaning(
+                "an endpoint to which events are sent, as the webhook `default`; needs the feature `access-webhooks`",
+            )
+            .secret();
+        WEBHOOK_SECRET = Setting::text("SECRETS_ACCESS_WEBHOOK_SECRET", "Webhook::new")
+            .meaning("`whsec_` and the secret that signs them, in base64, or two of them; this or the file is required")
+            .secret();
+        WEBHOOK_SECRET_FILE =
+            Setting::file("SECRETS_ACCESS_WEBHOOK_SECRET_FILE", "Webhook::with_secret_file")
+                .meaning("a file with the secret of the webhook, or with two of them");
+        WEBHOOK_EVENTS = Setting::text("SECRETS_ACCESS_WEBHOOK_EVENTS", "Webhook::events")
+            .meaning("which events are sent, separated by blanks or commas; `*` at the end stands for any rest")
+            .default_value("approval.* grant.* token.* vault.denied secret.* rotation.*");
+        WEBHOOK_ALLOW_PRIVATE =
+            Setting::flag("SECRETS_ACCESS_WEBHOOK_ALLOW_PRIVATE", "Webhook::allow_private_targets")
+                .meaning("whether the endpoint may be in a private network or on this machine")
+                .default_value("false");
     }
 }

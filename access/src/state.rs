@@ -1,6 +1,6 @@
 //! The rules, folded from the events of the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::approval::{Approval, ApprovalCommand, ApprovalEvent};
@@ -8,6 +8,7 @@ use crate::event::{CarriedRules, Event};
 use crate::expiry::ExpiryNotices;
 use crate::grant::{Grant, Token};
 use crate::token::TokenHash;
+use crate::webhook::{Cursor, KEPT_AFTER_LEASE, WebhookAdvance};
 use crate::{ApprovalId, GrantId, Subject, TenantName, TokenId};
 
 /// How long an approval that has ended is kept, in milliseconds, so that its requester learns of it: a day. It stays in
@@ -19,6 +20,8 @@ const KEPT_AFTER_END: i64 = 86_400_000;
 pub(crate) struct State {
     pub(crate) tenants: HashMap<TenantName, Arc<TenantRules>>,
     pub(crate) notices: ExpiryNotices,
+    /// How far the deliveries of each webhook are.
+    pub(crate) webhooks: Arc<BTreeMap<String, Cursor>>,
 }
 
 /// The rules of one tenant. Cloning shares the rules themselves.
@@ -64,11 +67,19 @@ impl State {
             }
             return false;
         }
+        if let Event::WebhookAdvanced(advance) = change.event {
+            self.advance(advance);
+            return false;
+        }
         let (Some(tenant), true) = (change.tenant, change.event.is_rule()) else { return false };
         let rules = Arc::make_mut(self.tenants.entry(tenant.clone()).or_default());
         rules.serial = change.seq;
         rules.apply(change);
         true
+    }
+
+    fn advance(&mut self, advance: &WebhookAdvance) {
+        Arc::make_mut(&mut self.webhooks).insert(advance.webhook.clone(), advance.cursor.clone());
     }
 
     fn carry(&mut self, seq: u64, carried: &CarriedRules) {
@@ -77,6 +88,7 @@ impl State {
                 *rules = Arc::new(TenantRules { serial: seq, ..TenantRules::default() });
             }
             self.notices = ExpiryNotices::default();
+            self.webhooks = Arc::default();
         }
         for (tenant, path, notice) in &carried.notices {
             self.notices.apply(tenant, path, *notice);
@@ -86,6 +98,7 @@ impl State {
             rules.serial = seq;
             add(rules);
         };
+        carried.webhooks.iter().for_each(|advance| self.advance(advance));
         for grant in &carried.grants {
             rules_of(self, &grant.tenant, &|rules| rules.insert_grant(grant.clone()));
         }
@@ -119,6 +132,14 @@ impl State {
             carried.approvals.extend(approvals.map(|approval| Approval::clone(approval)));
         }
         carried.notices = self.notices.since(now);
+        let webhooks = self
+            .webhooks
+            .iter()
+            .filter(|(_, cursor)| cursor.lease_until.saturating_add(KEPT_AFTER_LEASE) > now);
+        carried.webhooks.extend(webhooks.map(|(webhook, cursor)| WebhookAdvance {
+            webhook: webhook.clone(),
+            cursor: cursor.clone(),
+        }));
         // The order does not depend on the seeds of the maps.
         carried.grants.sort_by_key(|grant| grant.id);
         carried.tokens.sort_by_key(|(token, _)| token.token().id);
@@ -153,7 +174,9 @@ impl TenantRules {
             | Event::RulesCarried(_)
             | Event::AuditPruned { .. }
             | Event::AuditRead { .. }
-            | Event::PolicyLoaded { .. } => {}
+            | Event::PolicyLoaded { .. }
+            | Event::WebhookAdvanced(_)
+            | Event::WebhookFailed(_) => {}
         }
     }
 
@@ -323,5 +346,25 @@ mod tests {
         assert_eq!(apply(request(3, KEPT_AFTER_END + 999)), [1, 2, 3]);
         // The second has expired as well, but no event says so.
         assert_eq!(apply(request(4, KEPT_AFTER_END + 1_000)), [2, 3, 4]);
+    }
+
+    #[test]
+    fn the_cursor_of_a_webhook_is_carried_for_30_days_after_its_lease() {
+        let mut state = State::default();
+        let advance = |webhook: &str, settled_to, lease_until| WebhookAdvance {
+            webhook: webhook.to_owned(),
+            cursor: Cursor { settled_to, holder: crate::webhook::HolderId(1), lease_until },
+        };
+        for (seq, advance) in [(5, advance("a", 4, 1_000)), (6, advance("b", 5, 1_001))] {
+            let event = Event::WebhookAdvanced(advance);
+            state.apply(&Change { seq, tenant: None, path: None, token: None, event: &event });
+        }
+        let carried = state.living(1_000 + KEPT_AFTER_LEASE);
+        assert_eq!(carried.webhooks, [advance("b", 5, 1_001)]);
+        assert_eq!(state.living(999 + KEPT_AFTER_LEASE).webhooks.len(), 2);
+        let event = Event::RulesCarried(carried);
+        state.apply(&Change { seq: 7, tenant: None, path: None, token: None, event: &event });
+        assert_eq!(state.webhooks.len(), 1);
+        assert_eq!(state.webhooks["b"].settled_to, 5);
     }
 }

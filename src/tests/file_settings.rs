@@ -35,6 +35,11 @@ fn config(variable: &str) -> Config {
             ("access_url", "postgresql://a:b@db/access"),
             ("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         ],
+        "SECRETS_ACCESS_WEBHOOK_SECRET_FILE" => &[
+            ("access_path", "/none"),
+            ("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            ("access_webhook_url", "https://hooks.example.com"),
+        ],
         _ if variable.starts_with("SECRETS_ACCESS_") => &[
             ("access_path", "/none"),
             ("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),

@@ -72,6 +72,7 @@ impl Appender {
     pub(super) fn publish(&self) {
         self.published.advance_clock(self.newest);
         self.published.publish(&self.state);
+        self.published.note_last_record(self.tail.0);
         self.published.confirm(self.max_age);
     }
 }

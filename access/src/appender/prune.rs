@@ -75,11 +75,13 @@ impl Appender {
 impl CarriedRules {
     /// The same rules in parts, of which the first says that it is the first.
     fn split(self, per_part: usize) -> Vec<Self> {
-        let Self { grants, tokens, approvals, notices, .. } = self;
-        let count = [grants.len(), tokens.len(), approvals.len(), notices.len()];
+        let Self { grants, tokens, approvals, notices, webhooks, .. } = self;
+        let count =
+            [grants.len(), tokens.len(), approvals.len(), notices.len(), webhooks.len()];
         let parts = count.into_iter().map(|count| count.div_ceil(per_part)).max().unwrap_or(0);
         let (mut grants, mut tokens) = (grants.into_iter(), tokens.into_iter());
         let (mut approvals, mut notices) = (approvals.into_iter(), notices.into_iter());
+        let mut webhooks = webhooks.into_iter();
         (0..parts.max(1))
             .map(|part| Self {
                 is_first: part == 0,
@@ -87,6 +89,7 @@ impl CarriedRules {
                 tokens: tokens.by_ref().take(per_part).collect(),
                 approvals: approvals.by_ref().take(per_part).collect(),
                 notices: notices.by_ref().take(per_part).collect(),
+                webhooks: webhooks.by_ref().take(per_part).collect(),
             })
             .collect()
     }

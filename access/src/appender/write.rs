@@ -14,9 +14,13 @@ use crate::change::ProposedChange;
 use crate::event::{Draft, Event};
 use crate::expiry::Expiring;
 use crate::grant::to_millis;
+#[cfg(feature = "webhooks")]
+use crate::job::WebhookChange;
 use crate::job::{Access, AccessReply, PolicyChange};
 use crate::log::{self, Appended};
 use crate::state::{Change, State, TenantRules};
+#[cfg(feature = "webhooks")]
+use crate::webhook::WebhookAdvance;
 
 type ChangeReply = oneshot::Sender<Result<Vec<Event>>>;
 
@@ -26,6 +30,8 @@ pub(super) enum Write {
     Change(Box<ProposedChange>, ChangeReply),
     LoadPolicy(Box<PolicyChange>, oneshot::Sender<Result<()>>),
     RecordExpiring(Vec<Expiring>, oneshot::Sender<Result<usize>>),
+    #[cfg(feature = "webhooks")]
+    AdvanceWebhook(Box<WebhookChange>, oneshot::Sender<Result<bool>>),
 }
 
 /// What a job answers once its rows are durable.
@@ -34,6 +40,8 @@ enum Answer {
     Change(Result<Vec<Event>>),
     PolicyLoaded,
     Expiring(usize),
+    #[cfg(feature = "webhooks")]
+    Webhook(bool),
 }
 
 impl Write {
@@ -49,8 +57,14 @@ impl Write {
                 drop(reply.send(Ok(count)));
             }
             (Self::RecordExpiring(_, reply), Err(error)) => drop(reply.send(Err(error))),
+            #[cfg(feature = "webhooks")]
+            (Self::AdvanceWebhook(_, reply), Ok(Answer::Webhook(is_accepted))) => {
+                drop(reply.send(Ok(is_accepted)));
+            }
+            #[cfg(feature = "webhooks")]
+            (Self::AdvanceWebhook(_, reply), Err(error)) => drop(reply.send(Err(error))),
             // Each job gets the answer of its own kind.
-            (Self::Record(..) | Self::Change(..) | Self::RecordExpiring(..), Ok(_)) => {}
+            (_, Ok(_)) => {}
         }
     }
 }
@@ -117,6 +131,30 @@ impl Evaluation<'_> {
             self.push(draft);
         }
         decision.result.map(|()| decision.events)
+    }
+
+    /// Moves the cursor of a webhook; `false` while another process delivers.
+    #[cfg(feature = "webhooks")]
+    fn advance_webhook(&mut self, change: &WebhookChange) -> bool {
+        let added = u64::try_from(self.drafts.len()).unwrap_or(u64::MAX);
+        let last = self.after.saturating_add(added);
+        let cursor = self.state.webhooks.get(&change.webhook);
+        // A lease is for processes on this machine, so their clock counts, also after it was set back.
+        let clock = to_millis(SystemTime::now());
+        let Some((dead, cursor)) = change.advance.decide(cursor, last, clock) else { return false };
+        let webhook = change.webhook.clone();
+        let events = dead.into_iter().map(Event::WebhookFailed);
+        let advance = Event::WebhookAdvanced(WebhookAdvance { webhook, cursor });
+        for event in events.chain([advance]) {
+            self.push(Draft {
+                tenant: None,
+                principal: format!("webhook:{}", change.webhook),
+                path: None,
+                context: crate::event::Context::default(),
+                event,
+            });
+        }
+        true
     }
 }
 
@@ -195,6 +233,10 @@ impl Appender {
                     }
                     Write::RecordExpiring(found, _) => {
                         Answer::Expiring(evaluation.record_expiring(found))
+                    }
+                    #[cfg(feature = "webhooks")]
+                    Write::AdvanceWebhook(change, _) => {
+                        Answer::Webhook(evaluation.advance_webhook(change))
                     }
                 });
             }

@@ -1,5 +1,7 @@
 //! The configuration from named settings.
 
+mod webhook;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::settings::{
     AUDIT, AUDIT_DELAY, AUDIT_FAILURE, CA_CERT, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY,
     KEY_FILE, MAX_AGE, PATH, POLICY_PATH, POLICY_TIME_LIMIT, SETTINGS, TEMPLATES, TENANT, URL,
 };
+use crate::webhook::check_webhooks;
 use crate::{Policy, SpiffeTemplate, TenantName};
 
 /// How long records of reads wait for their batch, unless it is set.
@@ -67,10 +70,15 @@ impl AccessConfig {
             policy_time_limit: settings
                 .duration(&POLICY_TIME_LIMIT, &mut problems)
                 .unwrap_or(defaults.policy_time_limit),
+            webhooks: webhook::parse(settings, &mut problems).into_iter().collect(),
             names: settings.names(SETTINGS),
             ..defaults
         };
         config.check_times(&mut problems);
+        // A program without the feature, such as one that only reads the audit, may leave the webhook out.
+        if cfg!(feature = "webhooks") {
+            check_webhooks(&config.webhooks, &mut problems);
+        }
         problems.into_result().map_err(|error| config.names.rename(error))?;
         Ok(config)
     }
@@ -265,8 +273,8 @@ mod tests {
         assert_eq!(files, [std::path::Path::new("/data/policy.rego")]);
         assert_eq!(config.policy_time_limit, Duration::from_millis(20));
         assert!(matches!(parse(&BASE).unwrap().log, Some((_, KeySource::Key(_)))));
-        // The URL and its authorities are in the next test.
-        assert_eq!(SETTINGS.len(), 15, "a setting is missing above");
+        // The URL and its authorities are in the next test; the webhook has tests of its own.
+        assert_eq!(SETTINGS.len(), 15 + 5, "a setting is missing above");
     }
 
     const URL_WITH_KEY: [(Setting, &str); 2] = [(URL, "postgresql://a:canary@db/x"), BASE[1]];

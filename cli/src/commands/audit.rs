@@ -101,8 +101,9 @@ struct Export {
 
 impl Run for Audit {
     async fn run(self, context: &Context) -> Outcome {
-        // A misspelt path creates no audit, and a command that decides nothing needs no policy.
-        let config = context.config()?.access_config()?.create(false).without_policy();
+        // A misspelt path creates no audit, and a command that decides nothing needs no policy and delivers nothing.
+        let config = context.config()?.access_config()?.create(false);
+        let config = config.without_policy().without_webhooks();
         let access = Access::open(config.audit_mode(AuditMode::Durable)).await?;
         let result = match self.action {
             Action::Verify(verify) => verify.run(&access, context).await,

@@ -1,0 +1,229 @@
+//! Delivers the events of one webhook: carries out what the dispatcher decides.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime};
+
+use strongroom_core::Result;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::cursor::{Advance, HolderId};
+use super::dispatcher::{Attempt, Dispatcher, Limits, Message, Now, Step};
+use super::endpoint::{Endpoint, OutgoingMessage};
+use crate::AuditRecord;
+use crate::access::thread_ended_error;
+use crate::grant::to_millis;
+use crate::job::{Job, WebhookChange};
+use crate::log::location::LogLocation;
+use crate::log::{LogId, Record, RecordFilter};
+use crate::published::Published;
+use crate::reader::{PageRead, Reader};
+
+/// How often the log is looked at, which costs nothing while it has not changed.
+const POLL: Duration = Duration::from_millis(200);
+/// How long nothing is tried after the log could not be read or written.
+const LOG_RETRY: Duration = Duration::from_secs(1);
+/// How many records one search covers, and how many messages it finds.
+const MAX_SEARCHED: u64 = 20_000;
+const MAX_FOUND: usize = 100;
+
+/// A webhook that was checked, with its secrets.
+pub(crate) struct LoadedWebhook {
+    pub(super) name: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) filter: RecordFilter,
+    pub(super) limits: Limits,
+}
+
+/// What the deliveries of all webhooks share.
+pub(super) struct Shared {
+    pub(super) jobs: mpsc::Sender<Job>,
+    pub(super) published: Arc<Published>,
+    /// Where the log is; `None` if it is in memory.
+    pub(super) location: Option<LogLocation>,
+    /// A connection of its own, so that no query of the host waits for a delivery.
+    pub(super) reader: Reader,
+    pub(super) log_id: LogId,
+    pub(super) holder: HolderId,
+    pub(super) started: Instant,
+}
+
+impl Shared {
+    fn now(&self) -> Now {
+        let ticks = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Now { clock: to_millis(SystemTime::now()), ticks }
+    }
+
+    /// Appends to the log; `false` if another process holds the lease.
+    pub(super) async fn record(&self, webhook: &str, advance: Advance) -> Result<bool> {
+        let (reply, answer) = oneshot::channel();
+        let change = Box::new(WebhookChange { webhook: webhook.to_owned(), advance });
+        let job = Job::AdvanceWebhook(change, reply);
+        self.jobs.send(job).map_err(|_| thread_ended_error())?;
+        answer.await.map_err(|_| thread_ended_error())?
+    }
+}
+
+/// The deliveries of one webhook.
+pub(super) struct Delivery {
+    pub(super) shared: Arc<Shared>,
+    pub(super) webhook: LoadedWebhook,
+}
+
+impl Delivery {
+    pub(super) fn name(&self) -> &str {
+        &self.webhook.name
+    }
+
+    /// Delivers until `stopped` says so; then gives the lease up, also in the middle of a request.
+    pub(super) async fn run(&self, mut stopped: watch::Receiver<Stop>) {
+        let LoadedWebhook { name, limits, .. } = &self.webhook;
+        let mut dispatcher = Dispatcher::new(name, self.shared.holder, *limits);
+        let stop = tokio::select! {
+            stop = stopped.wait_for(|stop| *stop != Stop::No) => stop.map_or(Stop::Now, |stop| *stop),
+            () = self.deliver(&mut dispatcher) => Stop::Now,
+        };
+        let cursor = self.shared.published.webhook_cursor(name);
+        if stop == Stop::Now
+            && let Some(advance) = dispatcher.release(cursor.as_ref(), self.shared.now())
+        {
+            // Without it, another process waits for the end of the lease and repeats the last deliveries.
+            let _ = self.shared.record(name, advance).await;
+        }
+    }
+
+    async fn deliver(&self, dispatcher: &mut Dispatcher) {
+        let mut health = Health::default();
+        loop {
+            let cursor = self.shared.published.webhook_cursor(self.name());
+            let last = self.shared.published.last_record();
+            let done = match dispatcher.step(cursor.as_ref(), last, self.shared.now()) {
+                Step::Search { after } => {
+                    self.search(after, last).await.map(|(found, searched_to)| {
+                        dispatcher.found(found, searched_to);
+                    })
+                }
+                Step::Record(advance) => match self.shared.record(self.name(), advance).await {
+                    Ok(true) => {
+                        dispatcher.recorded(self.shared.now());
+                        Ok(())
+                    }
+                    // The cursor says who holds the lease.
+                    Ok(false) => {
+                        tokio::time::sleep(POLL).await;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Step::Send { seq } => self.send(seq).await.map(|attempt| {
+                    health.note(&self.webhook, &attempt);
+                    dispatcher.sent(attempt, self.shared.now(), fastrand::u32(..));
+                }),
+                Step::Wait { until } => {
+                    let rest = until.saturating_sub(self.shared.now().ticks);
+                    let rest = Duration::from_millis(u64::try_from(rest).unwrap_or(0));
+                    tokio::time::sleep(rest.clamp(Duration::from_millis(1), POLL)).await;
+                    Ok(())
+                }
+            };
+            // The thread that writes the log reports its errors.
+            if done.is_err() {
+                tokio::time::sleep(LOG_RETRY).await;
+            }
+        }
+    }
+
+    /// Searches a part of the log for messages.
+    async fn search(&self, after: u64, last: u64) -> Result<(Vec<Message>, u64)> {
+        let end = last.min(after.saturating_add(MAX_SEARCHED));
+        let records = self.read(after, end, MAX_FOUND).await?;
+        let searched_to = match records.last() {
+            Some(record) if records.len() >= MAX_FOUND => record.seq,
+            _ => end,
+        };
+        let messages = records.into_iter().map(|it| Message::new(it.seq, it.time, it.event));
+        Ok((messages.collect(), searched_to))
+    }
+
+    /// Sends a record. Fails if the log cannot be read.
+    async fn send(&self, seq: u64) -> Result<Attempt> {
+        let Some(record) = self.record(seq).await? else {
+            let reason = "the record was removed before it was delivered".to_owned();
+            return Ok(Attempt::Undeliverable { reason });
+        };
+        match OutgoingMessage::new(&self.shared.log_id, &record) {
+            Ok(message) => Ok(self.webhook.endpoint.send(&message).await),
+            Err(error) => Ok(Attempt::Undeliverable { reason: error.cause().to_owned() }),
+        }
+    }
+
+    /// Sends a record without a look at the lease, and leaves the progress as it is. `None` if there is no such record
+    /// for this webhook.
+    pub(super) async fn send_again(&self, seq: u64) -> Result<Option<Attempt>> {
+        let Some(record) = self.record(seq).await? else { return Ok(None) };
+        let message = OutgoingMessage::new(&self.shared.log_id, &record)?;
+        Ok(Some(self.webhook.endpoint.send(&message).await))
+    }
+
+    async fn record(&self, seq: u64) -> Result<Option<AuditRecord>> {
+        let Some(before) = seq.checked_sub(1) else { return Ok(None) };
+        let record = self.read(before, seq, 1).await?.pop();
+        record.map(AuditRecord::from_log).transpose()
+    }
+
+    async fn read(&self, after: u64, last: u64, limit: usize) -> Result<Vec<Record>> {
+        let (reply, records) = oneshot::channel();
+        let read = PageRead::new(after, last, limit, self.webhook.filter.clone(), reply);
+        match &self.shared.location {
+            Some(location) => self.shared.reader.send(location, read)?,
+            None => self.shared.jobs.send(Job::Read(read)).map_err(|_| thread_ended_error())?,
+        }
+        records.await.map_err(|_| thread_ended_error())?
+    }
+}
+
+/// Whether and how the deliveries end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    No,
+    Now,
+    /// As a crash would end them.
+    #[cfg(test)]
+    Crash,
+}
+
+/// What was logged about an endpoint: once when it begins to fail, and once when it works again.
+#[derive(Default)]
+struct Health {
+    is_failing: bool,
+    is_gone: bool,
+}
+
+impl Health {
+    fn note(&mut self, webhook: &LoadedWebhook, attempt: &Attempt) {
+        let (name, endpoint) = (webhook.name.as_str(), webhook.endpoint.origin());
+        match attempt {
+            Attempt::Delivered => {
+                if self.is_failing || self.is_gone {
+                    info!(webhook = name, endpoint, "the endpoint of a webhook works again");
+                }
+                *self = Self::default();
+            }
+            Attempt::Gone if !self.is_gone => {
+                self.is_gone = true;
+                error!(
+                    webhook = name,
+                    endpoint, "the endpoint of a webhook is gone; remove the webhook"
+                );
+            }
+            Attempt::Failed { reason, .. } | Attempt::Refused { reason } if !self.is_failing => {
+                self.is_failing = true;
+                warn!(webhook = name, endpoint, reason, "the endpoint of a webhook fails");
+            }
+            Attempt::Undeliverable { reason } => {
+                warn!(webhook = name, reason, "an event of a webhook cannot be delivered");
+            }
+            Attempt::Gone | Attempt::Failed { .. } | Attempt::Refused { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Explores the deliveries of a webhook exhaustively: two processes with one log, each possibly behind it, crashing at
+//! any step, with a clock that passes a lease or goes back, and an endpoint that fails, refuses, or takes a message
+//! whose answer is lost; right processes, and wrong ones that the exploration has to find.
+
+mod world;
+
+use stateright::{Checker as _, HasDiscoveries, Model, Property};
+
+use self::world::{Endpoint, Step, Variant, World, Worlds};
+
+impl Model for Worlds {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![self.start()]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        if world.last < self.max_records {
+            steps.push(Step::Append);
+        }
+        if world.ticks < self.max_ticks {
+            steps.push(Step::Tick);
+            if self.sets_clock_back && world.clock_offset == 0 {
+                steps.push(Step::SetClockBack);
+            }
+        }
+        for (i, process) in world.processes.iter().enumerate() {
+            let Some(process) = process else {
+                steps.push(Step::Restart(i));
+                continue;
+            };
+            if world.disturbances < self.max_disturbances {
+                steps.push(Step::Crash(i));
+            }
+            if !world.is_read_by(process) {
+                steps.push(Step::Read(i));
+            }
+            for endpoint in self.endpoints {
+                steps.push(Step::Act(i, *endpoint));
+            }
+        }
+    }
+
+    fn next_state(&self, world: &World, step: Step) -> Option<World> {
+        let mut world = world.clone();
+        self.take(&mut world, step).then_some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("no event is skipped", |_: &Self, world: &World| {
+                let Some(cursor) = &world.cursor else { return true };
+                let first = world.started_after.unwrap_or(u64::MAX).saturating_add(1);
+                (first..=cursor.settled_to)
+                    .filter(|seq| World::matches(*seq))
+                    .all(|seq| world.received(seq) > 0 || world.dead.contains(&seq))
+            }),
+            Property::always("events arrive in order", |_: &Self, world: &World| world.is_in_order),
+            Property::always(
+                "two processes never hold the lease",
+                |worlds: &Self, world: &World| {
+                    let holds = |process: &&std::sync::Arc<world::Process>| {
+                        world.is_read_by(process) && worlds.holds(world, process)
+                    };
+                    world.processes.iter().flatten().filter(holds).count() < 2
+                },
+            ),
+            Property::always(
+                "an event is repeated after a disturbance alone",
+                |_: &Self, world: &World| {
+                    let most = 1 + world.disturbances + world.takeovers;
+                    world.counts.iter().all(|count| *count <= most)
+                },
+            ),
+            Property::always(
+                "what the log settles is not sent again",
+                |_: &Self, world: &World| !world.repeats_settled,
+            ),
+            Property::sometimes("all events are delivered", |worlds: &Self, world: &World| {
+                let cursor = world.cursor.as_ref();
+                world.last == worlds.max_records
+                    && cursor.is_some_and(|cursor| cursor.settled_to == world.last)
+                    && world.dead.is_empty()
+                    && world.counts.iter().sum::<u8>() >= 2
+            }),
+            Property::sometimes(
+                "a refused event is a dead letter",
+                |worlds: &Self, world: &World| {
+                    !world.dead.is_empty() && !world.has_expired
+                        || !worlds.endpoints.contains(&Endpoint::Refuses)
+                },
+            ),
+            Property::sometimes(
+                "an event is given up for its age",
+                |worlds: &Self, world: &World| {
+                    world.has_expired || !worlds.endpoints.contains(&Endpoint::Fails)
+                },
+            ),
+            Property::sometimes("a process takes over and repeats", |_: &Self, world: &World| {
+                world.takeovers > 0 && world.counts.iter().any(|count| *count > 1)
+            }),
+        ]
+    }
+}
+
+fn explore(worlds: Worlds) {
+    let start = std::time::Instant::now();
+    let checker = worlds.checker().threads(2).spawn_bfs().join();
+    println!(
+        "{} states, {} steps deep at most, {:.1} s",
+        checker.unique_state_count(),
+        checker.max_depth(),
+        start.elapsed().as_secs_f64()
+    );
+    checker.assert_properties();
+}
+
+/// The log is full when the processes begin, and the endpoint works.
+const FULL: Worlds = Worlds {
+    variant: Variant::Right,
+    endpoints: &[Endpoint::Takes],
+    max_records: 4,
+    begins_full: true,
+    sets_clock_back: false,
+    max_ticks: 5,
+    max_disturbances: 1,
+};
+
+#[test]
+fn a_growing_log_and_answers_that_are_lost() {
+    let endpoints = &[Endpoint::Takes, Endpoint::LosesAnswer];
+    explore(Worlds { endpoints, begins_full: false, max_ticks: 4, ..FULL });
+}
+
+#[test]
+fn an_endpoint_that_fails_and_refuses() {
+    explore(Worlds { endpoints: &[Endpoint::Takes, Endpoint::Fails, Endpoint::Refuses], ..FULL });
+}
+
+#[test]
+fn a_clock_that_is_set_back() {
+    explore(Worlds { sets_clock_back: true, max_disturbances: 2, ..FULL });
+}
+
+/// Asserts that the exploration of a wrong process finds a violation of `property`.
+fn finds(variant: Variant, property: &'static str) {
+    let endpoints = &[Endpoint::Takes, Endpoint::Fails, Endpoint::Refuses];
+    // What begins at the end needs a log that grows.
+    let begins_full = variant != Variant::StartsAtEnd;
+    let worlds = Worlds { variant, endpoints, begins_full, max_disturbances: 2, ..FULL };
+    let finish = HasDiscoveries::AnyOf([property].into());
+    let checker = worlds.checker().threads(2).finish_when(finish).spawn_bfs().join();
+    assert!(
+        checker.discovery(property).is_some(),
+        "{variant:?} passes: {:?}",
+        checker.discoveries()
+    );
+}
+
+#[test]
+fn finds_progress_before_the_delivery() {
+    finds(Variant::SettlesBeforeDelivery, "no event is skipped");
+}
+
+#[test]
+fn finds_a_dead_letter_that_is_not_recorded() {
+    finds(Variant::ForgetsDeadLetters, "no event is skipped");
+}
+
+#[test]
+fn finds_a_restart_at_the_end_of_the_log() {
+    finds(Variant::StartsAtEnd, "no event is skipped");
+}
+
+#[test]
+fn finds_a_process_that_believes_its_own_claim_for_ever() {
+    finds(Variant::TrustsOwnClaim, "two processes never hold the lease");
+}
+
+#[test]
+fn finds_a_process_that_does_not_follow_the_cursor() {
+    finds(Variant::IgnoresCursor, "what the log settles is not sent again");
+}
