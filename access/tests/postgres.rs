@@ -317,3 +317,34 @@ async fn each_problem_of_a_database_has_its_kind_and_shows_no_password() {
     let error = refuse(in_file.ca_cert("/nowhere/ca.pem")).await;
     assert!(error.to_string().contains("`AccessConfig::ca_cert` needs"), "{error}");
 }
+
+/// Two hosts with one webhook: each event is delivered once, and the other host takes over.
+#[cfg(feature = "webhooks")]
+#[tokio::test]
+async fn webhooks_are_delivered_from_a_database_by_one_host_at_a_time() {
+    use strongroom_access::Webhook;
+    use strongroom_testkit::stub::{Reply, Stub};
+
+    let server = Server::start().await;
+    let stub = Stub::new(|_| Reply::new(204, ""));
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    let with_webhook = || {
+        let webhook = Webhook::new("default", stub.url(), secret).allow_private_targets(true);
+        on(&server).webhook(webhook)
+    };
+    let one = Host::open(with_webhook()).await;
+    let other = one.again(with_webhook()).await;
+    for (host, subject) in [(&one, "agent:a"), (&other, "agent:b"), (&one, "agent:c")] {
+        host.grant(subject, &["secrets:read"]).await;
+    }
+    wait_until("the deliveries", || stub.count(|_| true) >= 3).await;
+    one.access.close().await;
+    other.grant("agent:d", &["secrets:read"]).await;
+    wait_until("the delivery of the other host", || stub.count(|_| true) >= 4).await;
+    other.access.close().await;
+    let mut ids: Vec<_> =
+        stub.requests().iter().map(|it| it.header("webhook-id").unwrap().to_owned()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), stub.count(|_| true), "each event is delivered once");
+}

@@ -76,8 +76,7 @@ impl CarriedRules {
     /// The same rules in parts, of which the first says that it is the first.
     fn split(self, per_part: usize) -> Vec<Self> {
         let Self { grants, tokens, approvals, notices, webhooks, .. } = self;
-        let count =
-            [grants.len(), tokens.len(), approvals.len(), notices.len(), webhooks.len()];
+        let count = [grants.len(), tokens.len(), approvals.len(), notices.len(), webhooks.len()];
         let parts = count.into_iter().map(|count| count.div_ceil(per_part)).max().unwrap_or(0);
         let (mut grants, mut tokens) = (grants.into_iter(), tokens.into_iter());
         let (mut approvals, mut notices) = (approvals.into_iter(), notices.into_iter());
