@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use strongroom::access::{Access, AccessConfig, KeySource, NewGrant, Scope, Subject, TenantName};
+use strongroom::access::{Access, AccessConfig, NewGrant, Scope, Subject, TenantName};
 use support::Store;
 
 /// The command with the settings of an audit in its folder.
@@ -109,6 +109,7 @@ async fn records_are_exported_by_pages_and_filters() {
     }
 }
 
+#[cfg(feature = "access-postgres")]
 #[tokio::test]
 async fn an_audit_in_a_database_is_verified_signed_and_exported() {
     let server = strongroom_testkit::postgres::Server::start().await;
@@ -123,7 +124,7 @@ async fn an_audit_in_a_database_is_verified_signed_and_exported() {
         "0"
     );
 
-    let config = AccessConfig::with_database(url.into(), KeySource::File(key));
+    let config = AccessConfig::with_database(url.into(), strongroom::access::KeySource::File(key));
     grant_in(config, &["a", "b"]).await;
     let ended = store.run(&["audit", "verify", "--format", "text"]).succeeds();
     assert_eq!(ended.text(), "the audit is authentic: records 1 to 2\n");

@@ -33,6 +33,7 @@ compile! {
     access_audit: "../src/access/audit.md",
     access_policy: "../src/access/policy.md",
     access_webhooks: "../src/access/webhooks.md",
+    access_postgres: "../src/access/postgres.md",
     access_limits: "../src/access/limits.md",
     redaction: "../src/redaction.md",
     command_line_transfer: "../src/command-line/transfer.md",
