@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use strongroom_core::Result;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::cursor::{Advance, HolderId};
@@ -23,6 +24,8 @@ use crate::reader::{PageRead, Reader};
 const POLL: Duration = Duration::from_millis(200);
 /// How long nothing is tried after the log could not be read or written.
 const LOG_RETRY: Duration = Duration::from_secs(1);
+/// How long a request may still take when the deliveries are to stop: if its answer is lost, it is sent once more.
+const GRACE: Duration = Duration::from_secs(2);
 /// How many records one search covers, and how many messages it finds.
 const MAX_SEARCHED: u64 = 20_000;
 const MAX_FOUND: usize = 100;
@@ -75,61 +78,77 @@ impl Delivery {
         &self.webhook.name
     }
 
-    /// Delivers until `stopped` says so; then gives the lease up, also in the middle of a request.
+    /// Delivers until `stopped` says so; then gives the lease up.
     pub(super) async fn run(&self, mut stopped: watch::Receiver<Stop>) {
         let LoadedWebhook { name, limits, .. } = &self.webhook;
         let mut dispatcher = Dispatcher::new(name, self.shared.holder, *limits);
-        let stop = tokio::select! {
-            stop = stopped.wait_for(|stop| *stop != Stop::No) => stop.map_or(Stop::Now, |stop| *stop),
-            () = self.deliver(&mut dispatcher) => Stop::Now,
-        };
+        self.deliver(&mut dispatcher, &mut stopped).await;
         let cursor = self.shared.published.webhook_cursor(name);
-        if stop == Stop::Now
-            && let Some(advance) = dispatcher.release(cursor.as_ref(), self.shared.now())
-        {
+        let is_crash = !matches!(*stopped.borrow(), Stop::No | Stop::Now);
+        if !is_crash && let Some(advance) = dispatcher.release(cursor.as_ref(), self.shared.now()) {
             // Without it, another process waits for the end of the lease and repeats the last deliveries.
             let _ = self.shared.record(name, advance).await;
         }
     }
 
-    async fn deliver(&self, dispatcher: &mut Dispatcher) {
+    async fn deliver(&self, dispatcher: &mut Dispatcher, stopped: &mut watch::Receiver<Stop>) {
         let mut health = Health::default();
-        loop {
+        while *stopped.borrow() == Stop::No {
             let cursor = self.shared.published.webhook_cursor(self.name());
             let last = self.shared.published.last_record();
-            let done = match dispatcher.step(cursor.as_ref(), last, self.shared.now()) {
-                Step::Search { after } => {
-                    self.search(after, last).await.map(|(found, searched_to)| {
+            let pause = match dispatcher.step(cursor.as_ref(), last, self.shared.now()) {
+                Step::Search { after } => match self.search(after, last).await {
+                    Ok((found, searched_to)) => {
                         dispatcher.found(found, searched_to);
-                    })
-                }
+                        continue;
+                    }
+                    Err(_) => LOG_RETRY,
+                },
                 Step::Record(advance) => match self.shared.record(self.name(), advance).await {
                     Ok(true) => {
                         dispatcher.recorded(self.shared.now());
-                        Ok(())
+                        continue;
                     }
                     // The cursor says who holds the lease.
-                    Ok(false) => {
-                        tokio::time::sleep(POLL).await;
-                        Ok(())
-                    }
-                    Err(error) => Err(error),
+                    Ok(false) => POLL,
+                    // The thread that writes the log reports it.
+                    Err(_) => LOG_RETRY,
                 },
-                Step::Send { seq } => self.send(seq).await.map(|attempt| {
-                    health.note(&self.webhook, &attempt);
-                    dispatcher.sent(attempt, self.shared.now(), fastrand::u32(..));
-                }),
+                Step::Send { seq } => match self.send_unless(stopped, seq).await {
+                    Some(Ok(attempt)) => {
+                        health.note(&self.webhook, &attempt);
+                        dispatcher.sent(attempt, self.shared.now(), fastrand::u32(..));
+                        continue;
+                    }
+                    Some(Err(_)) => LOG_RETRY,
+                    None => return,
+                },
                 Step::Wait { until } => {
                     let rest = until.saturating_sub(self.shared.now().ticks);
                     let rest = Duration::from_millis(u64::try_from(rest).unwrap_or(0));
-                    tokio::time::sleep(rest.clamp(Duration::from_millis(1), POLL)).await;
-                    Ok(())
+                    rest.clamp(Duration::from_millis(1), POLL)
                 }
             };
-            // The thread that writes the log reports its errors.
-            if done.is_err() {
-                tokio::time::sleep(LOG_RETRY).await;
+            // A timeout says that it is not to stop.
+            let _ = timeout(pause, stopped.wait_for(|stop| *stop != Stop::No)).await;
+        }
+    }
+
+    /// Sends a record; `None` if the request has not ended shortly after the deliveries are to stop.
+    async fn send_unless(
+        &self,
+        stopped: &mut watch::Receiver<Stop>,
+        seq: u64,
+    ) -> Option<Result<Attempt>> {
+        let is_over = async {
+            let stop = stopped.wait_for(|stop| *stop != Stop::No).await.map(|stop| *stop);
+            if stop.is_ok_and(|stop| stop == Stop::Now) {
+                tokio::time::sleep(GRACE).await;
             }
+        };
+        tokio::select! {
+            attempt = self.send(seq) => Some(attempt),
+            () = is_over => None,
         }
     }
 
