@@ -12,7 +12,7 @@ use strongroom_core::{FilePath, Problems, Result, SettingNames};
 use crate::appender::BatchLimits;
 use crate::settings::{
     AUDIT_DELAY, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, PATH, POLICY_PATH,
-    POLICY_TIME_LIMIT, SETTINGS,
+    POLICY_TIME_LIMIT, SETTINGS, WEBHOOK_SECRET_FILE,
 };
 use crate::webhook::check_webhooks;
 use crate::{Policy, SpiffeTemplate, TenantName, Tiers, Webhook};
@@ -242,6 +242,9 @@ impl AccessConfig {
         }
         for file in self.policy.iter().flat_map(Policy::files) {
             problems.collect(FilePath::new(file).check(POLICY_PATH));
+        }
+        for file in self.webhooks.iter().filter_map(Webhook::secret_file) {
+            problems.collect(FilePath::new(file).check(WEBHOOK_SECRET_FILE));
         }
         check_webhooks(&self.webhooks, &mut problems);
         problems.into_result()
