@@ -13,7 +13,7 @@ use crate::appender::BatchLimits;
 use crate::log::location::{DatabaseLocation, LogLocation};
 use crate::settings::{
     AUDIT_DELAY, CA_CERT, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY_FILE, MAX_AGE, POLICY_PATH,
-    POLICY_TIME_LIMIT, SETTINGS, URL,
+    POLICY_TIME_LIMIT, SETTINGS, URL, WEBHOOK_SECRET_FILE,
 };
 use crate::webhook::check_webhooks;
 use crate::{Policy, SpiffeTemplate, TenantName, Tiers, Webhook};
@@ -274,6 +274,9 @@ impl AccessConfig {
         }
         for file in self.policy.iter().flat_map(Policy::files) {
             problems.collect(FilePath::new(file).check(POLICY_PATH));
+        }
+        for file in self.webhooks.iter().filter_map(Webhook::secret_file) {
+            problems.collect(FilePath::new(file).check(WEBHOOK_SECRET_FILE));
         }
         check_webhooks(&self.webhooks, &mut problems);
         problems.into_result()

@@ -31,7 +31,7 @@ mod tests;
 mod worker;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use strongroom_core::FilePath;
@@ -147,6 +147,14 @@ impl Webhook {
     pub fn allow_private_targets(mut self, allow: bool) -> Self {
         self.allows_private = allow;
         self
+    }
+
+    /// The file of its secret.
+    pub(crate) fn secret_file(&self) -> Option<&Path> {
+        match &self.secret {
+            Secret::Text(_) => None,
+            Secret::File(file) => Some(file),
+        }
     }
 
     #[cfg(all(test, feature = "webhooks"))]
