@@ -247,17 +247,17 @@ fn writers_on_threads_leave_no_gap() {
     let (_directory, path) = temporary();
     drop(SqliteLog::open(&path, true).unwrap());
     let memory = MemoryLog::new().unwrap();
-    let mut kinds: Vec<Box<dyn Fn() -> Box<dyn LogStore> + Sync>> = vec![
+    let kinds: &[Box<dyn Fn() -> Box<dyn LogStore> + Sync>] = &[
         Box::new(move || Box::new(memory.clone())),
         Box::new(move || Box::new(SqliteLog::open(&path, false).unwrap())),
+        #[cfg(feature = "postgres")]
+        {
+            let database = postgres::Database::new().location();
+            let open = move || super::postgres::PostgresLog::open(&database, true).unwrap();
+            Box::new(move || Box::new(open()))
+        },
     ];
-    #[cfg(feature = "postgres")]
-    {
-        let database = postgres::Database::new().location();
-        let open = move || super::postgres::PostgresLog::open(&database, true).unwrap();
-        kinds.push(Box::new(move || Box::new(open())));
-    }
-    for open in &kinds {
+    for open in kinds {
         std::thread::scope(|scope| {
             for event in ["a", "b", "c"] {
                 scope.spawn(move || {
