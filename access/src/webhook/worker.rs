@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
 use strongroom_core::{Error, ErrorKind, Result};
@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tracing::error;
 
 use super::check::invalid_secret;
 use super::cursor::HolderId;
@@ -32,6 +33,8 @@ use crate::settings::{WEBHOOK_SECRET, WEBHOOK_SECRET_FILE, WEBHOOK_URL};
 
 /// The longest file of a secret, in bytes.
 const MAX_SECRET_FILE: u64 = 1024;
+/// How long a delivery that has panicked waits until it begins again.
+const RESTART_DELAY: Duration = Duration::from_secs(5);
 
 /// Reads the secrets, and sets the clients up.
 pub(crate) fn load(config: &AccessConfig) -> Result<Vec<LoadedWebhook>> {
@@ -200,6 +203,23 @@ async fn begin(shared: &Shared, webhook: &LoadedWebhook) -> Result<()> {
     Ok(())
 }
 
+/// Runs a delivery, and begins it again if it panics: nothing that was not settled is lost.
+async fn supervise(delivery: Arc<Delivery>, stopped: watch::Receiver<Stop>) {
+    loop {
+        let (running, stop) = (Arc::clone(&delivery), stopped.clone());
+        match tokio::spawn(async move { running.run(stop).await }).await {
+            Err(failure) if failure.is_panic() => {
+                error!(
+                    webhook = delivery.name(),
+                    "a delivery of webhooks panicked, and begins again"
+                );
+                tokio::time::sleep(RESTART_DELAY).await;
+            }
+            _ => return,
+        }
+    }
+}
+
 fn run(
     runtime: Runtime,
     shared: &Shared,
@@ -214,7 +234,7 @@ fn run(
             let delivery = Arc::new(delivery);
             by_name.insert(delivery.name().to_owned(), Arc::clone(&delivery));
             let stopped = stop.subscribe();
-            running.spawn(async move { delivery.run(stopped).await });
+            running.spawn(supervise(delivery, stopped));
         }
         while let Some(redelivery) = redeliveries.recv().await {
             let delivery = by_name.get(&redelivery.webhook).cloned();
