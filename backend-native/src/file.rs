@@ -3,13 +3,12 @@
 
 use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use strongroom_core::{Error, ErrorKind, FilePath, Result, Setting};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::crypto;
 use crate::error::describe_io_error;
 use crate::location::{self, LOGS};
 use crate::settings::{GROUP, PATH};
@@ -67,91 +66,6 @@ pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Creates a file with `content`, whole or not at all, unless it exists. Returns whether it did.
-pub(crate) fn create_secret(path: &Path, content: &[u8]) -> io::Result<bool> {
-    let file = NewFile::reserve(path)?;
-    let written = create_private(&file.temporary).and_then(|mut file| file.write_all(content));
-    match written.and_then(|()| file.keep()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// A file that gets its name once it is whole. Until then it has a name of its own, and is removed if it is dropped.
-pub(crate) struct NewFile {
-    temporary: PathBuf,
-    path: PathBuf,
-}
-
-impl NewFile {
-    /// Creates an empty file that only its owner may access, unless one has the name.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let file = Self::reserve(path)?;
-        create_private(&file.temporary)?;
-        Ok(file)
-    }
-
-    /// Chooses the name that the file has first.
-    fn reserve(path: &Path) -> io::Result<Self> {
-        // Random, since containers that share a volume may have equal process ids.
-        let unique = crypto::random().map(u64::from_ne_bytes).map_err(io::Error::other)?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{unique:016x}.new"));
-        Ok(Self { temporary: path.with_file_name(name), path: path.to_owned() })
-    }
-
-    /// Where it is until it gets its name.
-    pub(crate) fn temporary_path(&self) -> &Path {
-        &self.temporary
-    }
-
-    /// Gives the file its name, on disk when it returns, unless the name is taken.
-    pub(crate) fn keep(self) -> io::Result<()> {
-        File::open(&self.temporary)?.sync_all()?;
-        give_name(&self.temporary, &self.path, |from, to| fs::hard_link(from, to))?;
-        // Before the folder is synced.
-        fs::remove_file(&self.temporary).or_else(ignore_missing)?;
-        sync_directory_of(&self.path)
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        // It is gone if the file was kept.
-        let _ = fs::remove_file(&self.temporary);
-    }
-}
-
-/// Gives a file its name, unless the name is taken.
-fn give_name(
-    temporary: &Path,
-    path: &Path,
-    link: impl Fn(&Path, &Path) -> io::Result<()>,
-) -> io::Result<()> {
-    match link(temporary, path) {
-        // FAT has no hard links.
-        #[cfg(target_os = "linux")]
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
-            ) =>
-        {
-            use rustix::fs::{CWD, RenameFlags, renameat_with};
-            Ok(renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE)?)
-        }
-        other => other,
-    }
-}
-
-fn ignore_missing(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
 /// Creates an empty file that only its owner may access, unless it exists.
 pub(crate) fn create_empty(path: &Path) -> io::Result<()> {
     match create_private(path) {
@@ -161,7 +75,7 @@ pub(crate) fn create_empty(path: &Path) -> io::Result<()> {
     }
 }
 
-fn create_private(path: &Path) -> io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -169,7 +83,7 @@ fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-fn sync_directory_of(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| cfg!(unix) && !parent.as_os_str().is_empty()) {
         Some(parent) => match File::open(parent)?.sync_all() {
             // Some file systems cannot sync a directory.
@@ -386,21 +300,5 @@ mod tests {
                 "{path:?} {folder:?} {owner} {mode:o}"
             );
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_file_gets_its_name_also_without_hard_links_and_replaces_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let (temporary, path) = (directory.path().join("new"), directory.path().join("key"));
-        let no_links = |_: &Path, _: &Path| Err(io::ErrorKind::PermissionDenied.into());
-        fs::write(&temporary, "one").unwrap();
-        give_name(&temporary, &path, no_links).unwrap();
-        fs::write(&temporary, "two").unwrap();
-        for link in [no_links, |from: &Path, to: &Path| fs::hard_link(from, to)] {
-            let error = give_name(&temporary, &path, link).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        }
-        assert_eq!(fs::read_to_string(path).unwrap(), "one");
     }
 }

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 
 use crate::error::from_sqlite;
 use crate::schema::{self, WRITE_WAIT};
-use crate::secret_row::{self, SecretRow, columns};
+use crate::secret_page::SecretPage;
 use crate::store::{IfMissing, Store};
 use crate::write::{self, Retention};
 use crate::writer::{SharedTransaction, Writer};
@@ -49,26 +49,9 @@ fn sweep_batch(
     after: &[u8],
 ) -> Result<(Sweep, Option<Vec<u8>>)> {
     let SharedTransaction { connection, key_ring, .. } = transaction;
-    let mut statement = connection
-        .prepare_cached(concat!(
-            "SELECT ",
-            columns!(),
-            ", s.path FROM secrets s WHERE s.path > CAST(?1 AS TEXT) ORDER BY s.path LIMIT ?2"
-        ))
-        .map_err(from_sqlite)?;
-    let mut rows = statement.query((after, BATCH)).map_err(from_sqlite)?;
-    let (mut sweep, mut examined, mut last) = (Sweep::default(), 0, Vec::new());
-    let mut secrets = Vec::new();
-    while let Some(row) = rows.next().map_err(from_sqlite)? {
-        examined += 1;
-        last = secret_row::raw_path(row)?;
-        let secret = secret_row::valid_path(&last).and_then(|path| {
-            let row = SecretRow::from_row(row, &path, &key_ring.mac, &key_ring.store_id).ok()?;
-            Some((path, row))
-        });
-        secrets.push(secret);
-    }
-    for secret in secrets {
+    let page = SecretPage::load(connection, after, BATCH, &key_ring.mac, &key_ring.store_id)?;
+    let mut sweep = Sweep::default();
+    for secret in page.secrets {
         sweep.secrets += 1;
         let Some((path, secret)) = secret else {
             warn!("a record fails authentication and is not swept");
@@ -77,8 +60,7 @@ fn sweep_batch(
         };
         sweep.removed += write::sweep(transaction, &path, secret, retention)?;
     }
-    // A path that does not follow the previous one was edited, and would repeat the batch forever.
-    Ok((sweep, (examined == BATCH && last.as_slice() > after).then_some(last)))
+    Ok((sweep, page.last))
 }
 
 /// Rewrites the file without empty pages. Blocks, and other writes wait meanwhile.

@@ -8,7 +8,8 @@ use tracing::{info, warn};
 use crate::error::from_sqlite;
 use crate::key_ring::{self, KekState};
 use crate::record;
-use crate::secret_row::{self, SecretRow, columns};
+use crate::secret_page::SecretPage;
+use crate::secret_row::SecretRow;
 use crate::store::IfMissing;
 use crate::writer::{SharedTransaction, Writer};
 
@@ -84,23 +85,9 @@ struct Batch {
 
 fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Batch> {
     let SharedTransaction { connection, key_ring, .. } = transaction;
-    let mut statement = connection
-        .prepare_cached(concat!(
-            "SELECT ",
-            columns!(),
-            ", s.path FROM secrets s WHERE s.path > CAST(?1 AS TEXT) ORDER BY s.path LIMIT ?2"
-        ))
-        .map_err(from_sqlite)?;
-    let mut rows = statement.query((after, BATCH)).map_err(from_sqlite)?;
-    let mut batch = Batch { rewrapped: 0, damaged: 0, last: None };
-    let (mut examined, mut last) = (0, Vec::new());
-    while let Some(row) = rows.next().map_err(from_sqlite)? {
-        examined += 1;
-        last = secret_row::raw_path(row)?;
-        let secret = secret_row::valid_path(&last).and_then(|path| {
-            let row = SecretRow::from_row(row, &path, &key_ring.mac, &key_ring.store_id).ok()?;
-            Some((path, row))
-        });
+    let page = SecretPage::load(connection, after, BATCH, &key_ring.mac, &key_ring.store_id)?;
+    let mut batch = Batch { rewrapped: 0, damaged: 0, last: page.last };
+    for secret in page.secrets {
         if let Some((path, secret)) = secret {
             rewrap_secret(transaction, &path, &secret, &mut batch)?;
         } else {
@@ -110,8 +97,6 @@ fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Bat
     }
     let uses = i64::try_from(batch.rewrapped).unwrap_or(i64::MAX);
     key_ring::reserve_uses(connection, key_ring, transaction.store.root(), uses, transaction.now)?;
-    // A path that does not follow the previous one was edited, and would repeat the batch forever.
-    batch.last = (examined == BATCH && last.as_slice() > after).then_some(last);
     Ok(batch)
 }
 

@@ -13,7 +13,7 @@ use crate::config::KeySource;
 use crate::crypto::{self, AeadKey, DerivationKey, KEY_LEN, KeyBytes};
 use crate::error::describe_io_error;
 use crate::settings::{KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE};
-use crate::{file, key_text};
+use crate::{file, key_text, new_file};
 
 const RING_KEY: &[u8] = b"strongroom v1 ring key";
 const CHECK: &[u8] = b"strongroom v1 root check";
@@ -156,7 +156,7 @@ pub(crate) fn create_key_file(path: &Path) -> Result<bool> {
     if written != Ok(44) {
         return Err(Error::new(ErrorKind::Internal, "report this").because("base64 failed"));
     }
-    file::create_secret(path, &*text).map_err(|error| cannot_create_key(path, &error))
+    new_file::create_secret(path, &*text).map_err(|error| cannot_create_key(path, &error))
 }
 
 /// Fails if there is no directory for a new key file.

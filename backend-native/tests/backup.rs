@@ -120,7 +120,7 @@ async fn a_backup_has_neither_the_key_nor_what_was_destroyed() {
     let key = fs::read(key_file(folder.path())).unwrap();
     assert!(!contains(key.trim_ascii()));
     let left = snapshot(folder.path()).into_iter().map(|(path, _)| path);
-    assert!(left.clone().all(|path| !path.to_str().unwrap().ends_with(".new")), "{left:?}");
+    assert!(left.clone().all(|path| path.extension().is_none_or(|it| it != "new")), "{left:?}");
 }
 
 #[tokio::test]

@@ -25,6 +25,23 @@ impl RecordFilter {
             && self.to.is_none_or(|to| row.time < to)
     }
 
+    /// The conditions in SQL on what the records of a block have each for itself, for other rows; empty if there is none.
+    /// `bind` takes a text, and returns what stands for it in the statement.
+    pub(super) fn own_conditions(&self, mut bind: impl FnMut(&str) -> String) -> String {
+        let principal = self.principal.as_ref();
+        let principal = principal.map(|principal| format!("principal = {}", bind(principal)));
+        let path = self.path.as_ref().map(|path| match path {
+            PathFilter::Exact(path) => format!("path = {}", bind(path)),
+            // `0` is the byte after `/`.
+            PathFilter::Below(path) => format!(
+                "path >= {} AND path < {}",
+                bind(&format!("{path}/")),
+                bind(&format!("{path}0"))
+            ),
+        });
+        [principal, path].into_iter().flatten().collect::<Vec<_>>().join(" AND ")
+    }
+
     pub(super) fn matches_principal(&self, principal: &str) -> bool {
         self.principal.as_ref().is_none_or(|wanted| wanted == principal)
     }

@@ -7,7 +7,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::error::{CallError, unreadable};
 use crate::log::block::Page;
 use crate::log::error::corrupt;
-use crate::log::{Head, PathFilter, RecordFilter, Row, RowMac, Tail};
+use crate::log::{Head, RecordFilter, Row, RowMac, Tail};
 
 /// The columns in the order in which [`read_row`] reads them.
 macro_rules! columns {
@@ -192,7 +192,7 @@ impl Query {
             all.push(format!("time < {}", values.bind(Value::Integer(to))));
         }
         let all = all.join(" AND ");
-        let own = own_conditions(filter, &mut values);
+        let own = filter.own_conditions(|text| values.text(text));
         let select = concat!("SELECT ", columns!(), " FROM strongroom_access.rows WHERE");
         let sql = if own.is_empty() {
             format!("{select} {all} ORDER BY seq LIMIT $3")
@@ -225,22 +225,6 @@ impl Values {
     fn text(&mut self, text: &str) -> String {
         self.bind(Value::Text(text.to_owned()))
     }
-}
-
-/// The conditions on what the records of a block have each for itself, for other rows; empty if there is none.
-fn own_conditions(filter: &RecordFilter, values: &mut Values) -> String {
-    let principal = filter.principal.as_ref();
-    let principal = principal.map(|principal| format!("principal = {}", values.text(principal)));
-    let path = filter.path.as_ref().map(|path| match path {
-        PathFilter::Exact(path) => format!("path = {}", values.text(path)),
-        // `0` is the byte after `/`.
-        PathFilter::Below(path) => format!(
-            "path >= {} AND path < {}",
-            values.text(&format!("{path}/")),
-            values.text(&format!("{path}0"))
-        ),
-    });
-    [principal, path].into_iter().flatten().collect::<Vec<_>>().join(" AND ")
 }
 
 fn read_row(row: &tokio_postgres::Row) -> Result<Row> {

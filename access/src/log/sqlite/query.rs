@@ -75,7 +75,7 @@ impl Query {
             all.push(format!("time < {}", values.bind(Value::Integer(to))));
         }
         let all = all.join(" AND ");
-        let own = own_conditions(filter, &mut values);
+        let own = filter.own_conditions(|text| values.text(text));
         let sql = if has_exact_index(filter) {
             // Both parts are in the order of their seq, so that SQLite merges them.
             format!(
@@ -125,22 +125,6 @@ impl Values {
     fn text(&mut self, text: &str) -> String {
         self.bind(Value::Text(text.to_owned()))
     }
-}
-
-/// The conditions on what the records of a block have each for itself, for other rows; empty if there is none.
-fn own_conditions(filter: &RecordFilter, values: &mut Values) -> String {
-    let principal = filter.principal.as_ref();
-    let principal = principal.map(|principal| format!("principal = {}", values.text(principal)));
-    let path = filter.path.as_ref().map(|path| match path {
-        PathFilter::Exact(path) => format!("path = {}", values.text(path)),
-        // `0` is the byte after `/`.
-        PathFilter::Below(path) => format!(
-            "path >= {} AND path < {}",
-            values.text(&format!("{path}/")),
-            values.text(&format!("{path}0"))
-        ),
-    });
-    [principal, path].into_iter().flatten().collect::<Vec<_>>().join(" AND ")
 }
 
 /// Whether an index has the rows of a filter that are not blocks next to each other, in the order of their seq, so that
