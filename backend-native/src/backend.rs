@@ -99,7 +99,7 @@ impl NativeBackend {
     pub async fn verify(&self) -> Result<StoreCheck> {
         let verify = |store: Arc<Store>| {
             let connection = store.connect()?;
-            check::check(&connection, &store.load_key_ring(&connection)?)
+            check::check(&connection, |snapshot| store.load_key_ring(snapshot))
         };
         self.run_on_store(Operation::Health, verify).await
     }

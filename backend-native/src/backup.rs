@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -27,6 +27,7 @@ const NO_WAIT: Duration = Duration::ZERO;
 /// Writes an open store as it is at one moment to a new file, and checks that file.
 pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
     let failed = |error: &io::Error| cannot_write(target, error);
+    let target = &file::resolve_links(target).map_err(|error| failed(&error))?;
     let copy = NewFile::create(target).map_err(|error| failed(&error))?;
     let name = copy.temporary_path().to_str().ok_or_else(|| {
         Error::new(ErrorKind::InvalidInput, "name a file whose path is UTF-8")
@@ -50,6 +51,7 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
     let path = store::resolve_path(config)?;
     location::check(&path, config.allow_network_file_system)?;
     check_free(&path)?;
+    check_complete(backup)?;
     let failed = |error: &io::Error| file::cannot_create(PATH, &path, error);
     let copy = NewFile::create(&path).map_err(|error| failed(&error))?;
     copy_content(backup, copy.temporary_path())?;
@@ -75,7 +77,7 @@ fn open_copy(path: &Path) -> Result<Connection> {
 fn check_copy(connection: &Connection, row: &StoreRow, root: &RootKey) -> Result<StoreCheck> {
     let key_ring = key_ring::load(connection, row, root);
     crypto::wipe_stack();
-    check::check(connection, &key_ring?)
+    check::check(connection, |_| key_ring)
 }
 
 /// Fails if a store is there, or the log of one, which would become part of the restored store.
@@ -94,6 +96,24 @@ fn check_free(path: &Path) -> Result<()> {
         ),
     )
     .because(format!("{} exists", FilePath::new(&found))))
+}
+
+/// Fails if the log of a store is beside a file: its latest writes are there.
+fn check_complete(backup: &Path) -> Result<()> {
+    let logs = ["-wal", "-journal"].map(|suffix| file::with_suffix(backup, suffix));
+    let is_filled = |log: &&PathBuf| fs::metadata(log).is_ok_and(|found| found.len() > 0);
+    match logs.iter().find(is_filled) {
+        None => Ok(()),
+        Some(log) => Err(Error::new(
+            ErrorKind::InvalidInput,
+            "copy all files of the store to its place, or restore what `backup` has written",
+        )
+        .because(format!(
+            "{} has a log beside it ({}), so it is a part of a store and no backup",
+            FilePath::new(backup),
+            FilePath::new(log)
+        ))),
+    }
 }
 
 fn copy_content(from: &Path, to: &Path) -> Result<()> {

@@ -46,9 +46,13 @@ impl StoreCheck {
     }
 }
 
-/// Checks the store of a connection in one snapshot.
-pub(crate) fn check(connection: &Connection, key_ring: &KeyRing) -> Result<StoreCheck> {
+/// Checks the store of a connection in one snapshot, from which `load` loads the key ring.
+pub(crate) fn check(
+    connection: &Connection,
+    load: impl FnOnce(&Connection) -> Result<KeyRing>,
+) -> Result<StoreCheck> {
     let snapshot = connection.unchecked_transaction().map_err(from_sqlite)?;
+    let key_ring = &load(&snapshot)?;
     let mut check = StoreCheck::default();
     check_pages(&snapshot, &mut check)?;
     let mut statement = snapshot

@@ -162,6 +162,16 @@ impl OpenedFile {
     }
 }
 
+/// The path with the links in its directory resolved, since SQLite is configured to follow none.
+pub(crate) fn resolve_links(path: &Path) -> io::Result<PathBuf> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(parent.canonicalize()?.join(name))
+}
+
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);

@@ -5,7 +5,7 @@ use strongroom_core::Result;
 use tracing::{info, warn};
 
 use crate::error::from_sqlite;
-use crate::schema::{self, WRITE_WAIT};
+use crate::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
 use crate::secret_page::SecretPage;
 use crate::store::{IfMissing, Store};
 use crate::write::{self, Retention};
@@ -70,14 +70,17 @@ pub(crate) fn vacuum(store: &Store) -> Result<()> {
     // Also in a store that an earlier release created without the table of pages to move.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(from_sqlite)?;
     connection.execute_batch("VACUUM").map_err(from_sqlite)?;
-    truncate_log(&connection);
+    truncate_log(&mut connection);
     store.check_not_replaced()
 }
 
-/// Moves the log into the file, as far as readers let it: the writer tries again while it is idle.
-fn truncate_log(connection: &Connection) {
-    let result = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-    if result.is_err() {
+/// Moves the log into the file and truncates it, if no reader uses it. Else a writer does so while it is idle.
+fn truncate_log(connection: &mut Connection) {
+    // The checkpoint holds the write lock while it waits.
+    let result = schema::set_lock_wait(connection, CHECKPOINT_WAIT).and_then(|()| {
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+    });
+    if !matches!(result, Ok(false)) {
         tracing::debug!("the write-ahead log could not be truncated after a vacuum");
     }
 }

@@ -18,6 +18,8 @@ const SCHEMA: i32 = 1;
 
 /// How long a write waits for the write lock.
 pub(crate) const WRITE_WAIT: Duration = Duration::from_secs(10);
+/// How long a checkpoint that truncates the write-ahead log waits for readers.
+pub(crate) const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);
 /// How long a read waits. A read meets a lock only while another process recovers or closes the
 /// store, and it blocks the thread of its caller.
 pub(crate) const READ_WAIT: Duration = Duration::from_millis(250);

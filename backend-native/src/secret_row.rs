@@ -276,7 +276,7 @@ pub(crate) fn to_time(millis: i64) -> SystemTime {
     time.unwrap_or(UNIX_EPOCH)
 }
 
-fn to_millis(time: SystemTime) -> i64 {
+pub(crate) fn to_millis(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => duration_to_millis(since),
         Err(before) => -duration_to_millis(before.duration()),

@@ -126,6 +126,9 @@ fn prune(
 
 /// Removes the versions that the retention does not keep, without a write of the secret: never the active one, nor those
 /// after it. Returns how many it removed.
+///
+/// A rollback may have replaced an old version a moment ago, and no version says so: none is removed by its age until the
+/// secret was left as it is for that long.
 pub(crate) fn sweep(
     transaction: &SharedTransaction<'_>,
     path: &SecretPath,
@@ -134,6 +137,10 @@ pub(crate) fn sweep(
 ) -> Result<u64> {
     let before = secret.first;
     let active = secret.active;
+    let changed_at = secret.metadata.updated_at.map_or(0, secret_row::to_millis);
+    let age = transaction.now.saturating_sub(changed_at);
+    let is_recent = |days: &u64| age < to_i64(days.saturating_mul(MILLIS_PER_DAY));
+    let retention = Retention { days: retention.days.filter(|days| !is_recent(days)), ..retention };
     prune(transaction, &mut secret, active, retention)?;
     if secret.first > before {
         let key_ring = transaction.key_ring;
@@ -294,6 +301,22 @@ mod tests {
 
     /// The same with another retention, and with a rollback before the last write.
     fn remaining_with(retention: Retention, days: &[i64], to: Option<u64>) -> Vec<u64> {
+        let write = |transaction: &SharedTransaction<'_>, path: &SecretPath| {
+            let is_last = Some(transaction.now) == days.last().map(|day| day * DAY);
+            if let Some(version) = to.filter(|_| is_last) {
+                rollback(transaction, path, &version.into()).unwrap();
+            }
+            put(transaction, path, &"x".into(), &PutOptions::new(), retention).unwrap();
+        };
+        let writes: Vec<(i64, &Step<'_>)> = days.iter().map(|day| (*day, &write as _)).collect();
+        remaining_after_steps(&writes)
+    }
+
+    /// Something that happens to a secret.
+    type Step<'a> = dyn Fn(&SharedTransaction<'_>, &SecretPath) + 'a;
+
+    /// Does something with one secret on each of these days, and returns the versions that remain.
+    fn remaining_after_steps(steps: &[(i64, &Step<'_>)]) -> Vec<u64> {
         let folder = tempfile::tempdir().unwrap();
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
@@ -302,7 +325,7 @@ mod tests {
         let key_ring = store.load_key_ring(&connection).unwrap();
         let (truncate_log, key_ring_changed) = (Cell::new(false), Cell::new(false));
         let path = SecretPath::parse("a").unwrap();
-        for day in days {
+        for (day, step) in steps {
             let transaction = SharedTransaction {
                 connection: &connection,
                 key_ring: &key_ring,
@@ -311,13 +334,34 @@ mod tests {
                 truncate_log: &truncate_log,
                 key_ring_changed: &key_ring_changed,
             };
-            if let Some(version) = to.filter(|_| Some(day) == days.last()) {
-                rollback(&transaction, &path, &version.into()).unwrap();
-            }
-            put(&transaction, &path, &"x".into(), &PutOptions::new(), retention).unwrap();
+            step(&transaction, &path);
         }
         let mut statement = connection.prepare("SELECT version FROM versions").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_sweep_keeps_what_a_rollback_has_just_replaced() {
+        let keep_all = Retention { versions: None, days: None };
+        let write = |transaction: &SharedTransaction<'_>, path: &SecretPath| {
+            put(transaction, path, &"x".into(), &PutOptions::new(), keep_all).unwrap();
+        };
+        let roll_to = |version: u64| {
+            move |transaction: &SharedTransaction<'_>, path: &SecretPath| {
+                rollback(transaction, path, &version.into()).unwrap();
+            }
+        };
+        let (back, forward) = (roll_to(1), roll_to(3));
+        let swept = |transaction: &SharedTransaction<'_>, path: &SecretPath| {
+            let secret = load(transaction, path).unwrap().unwrap();
+            sweep(transaction, path, secret, MONTH).unwrap();
+        };
+        let until: [(i64, &Step<'_>); 5] =
+            [(1000, &write), (1001, &write), (1002, &write), (1003, &back), (1300, &forward)];
+        for (day, expected) in [(1300, vec![1, 2, 3]), (1329, vec![1, 2, 3]), (1331, vec![3])] {
+            let steps: Vec<_> = until.iter().copied().chain([(day, &swept as _)]).collect();
+            assert_eq!(remaining_after_steps(&steps), expected, "swept on day {day}");
+        }
     }
 
     #[test]

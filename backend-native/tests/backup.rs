@@ -152,6 +152,37 @@ async fn nothing_is_overwritten_by_a_backup_or_a_restoration() {
     assert!(!store_file(other.path()).exists());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_backup_may_be_below_a_link_and_have_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    put_next(&store, "a", 1).await;
+    let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    // SQLite takes a name that begins so for a URI.
+    for name in ["plain.db", "file:x.db", "it's; a \"name\"?mode=memory"] {
+        assert_eq!(store.backup(link.join(name)).await.unwrap().versions, 1, "{name}");
+        let fresh = tempfile::tempdir().unwrap();
+        let config = config_in(fresh.path(), folder.path());
+        NativeBackend::restore(config, real.join(name)).await.unwrap();
+    }
+    assert_eq!(fs::read_dir(&real).unwrap().count(), 3, "nothing else is left");
+}
+
+#[tokio::test]
+async fn a_part_of_a_store_is_not_restored() {
+    let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(folder.path()).await;
+    put_next(&store, "a", 1).await;
+    let config = config_in(fresh.path(), folder.path());
+    let error = NativeBackend::restore(config, store_file(folder.path())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("secrets.db-wal"), "{error}");
+    assert!(snapshot(fresh.path()).is_empty());
+}
+
 #[tokio::test]
 async fn what_is_no_backup_or_has_another_key_is_not_restored() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

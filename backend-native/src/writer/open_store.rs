@@ -11,16 +11,13 @@ use super::{Job, SharedTransaction};
 use crate::error::from_sqlite;
 use crate::key_ring::{self, KeyRing};
 use crate::room;
-use crate::schema::{self, WRITE_WAIT};
+use crate::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
 use crate::secret_row;
 use crate::store::Store;
 
 /// How many uses of the key-encryption key one row update reserves beyond those of its own
 /// transaction, so that most writes need not update the key's row.
 const RESERVED_USES: i64 = 256;
-
-/// How long a checkpoint that truncates the write-ahead log waits for readers.
-const CHECKPOINT_WAIT: Duration = Duration::from_millis(20);
 
 /// What the thread does while no job waits.
 pub(super) enum Idle {
