@@ -76,8 +76,9 @@ impl ExpiryNotices {
 
     pub(crate) fn apply(&mut self, tenant: &TenantName, path: &str, notice: ExpiryNotice) {
         let notices = Arc::make_mut(&mut self.0);
-        notices.insert((tenant.clone(), path.to_owned()), notice);
-        if notice.notice == Notice::Expired {
+        let is_new = notices.insert((tenant.clone(), path.to_owned()), notice).is_none();
+        // Each time that they have doubled, so that it costs little.
+        if is_new && notices.len().is_power_of_two() && notice.notice == Notice::Expired {
             // It is at least that late now.
             let oldest = notice.expires_at.saturating_sub(KEPT_AFTER_EXPIRY);
             notices.retain(|_, notice| notice.expires_at > oldest);

@@ -4,6 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +27,8 @@ type KeyBytes = Zeroizing<[u8; 32]>;
 
 /// A key in base64 has 44 bytes and perhaps a line break.
 const MAX_KEY_FILE: u64 = 1024;
+/// How long a process waits for the key of a log that another one has just created.
+const KEY_WAIT: Duration = Duration::from_secs(2);
 
 /// Opens the log that `config` describes, and creates it with its key if neither exists. Errors name settings by
 /// their variables.
@@ -89,23 +93,39 @@ fn random_key() -> Result<KeyBytes> {
 }
 
 fn key_from_file(file: &Path, log: &LogLocation) -> Result<KeyBytes> {
-    let is_missing =
-        fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    if is_missing {
-        // With another key, nothing in the log could be verified.
-        if !log.is_vacant()? {
-            return Err(without_key(file));
+    if is_missing(file) {
+        if log.is_vacant()? {
+            create_key(file, log)?;
+        } else {
+            wait_for_key(file)?;
         }
-        create_key(file, log)?;
     }
     let content = read_private_file(file, MAX_KEY_FILE, KEY_FILE)?;
     decode(&content).or_else(|| to_key(&content)).ok_or_else(|| invalid_key(KEY_FILE))
 }
 
+fn is_missing(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Waits for the key of a log that exists: another process of this host may have created the log a moment ago. With another
+/// key, nothing in the log could be verified.
+fn wait_for_key(file: &Path) -> Result<()> {
+    let started = Instant::now();
+    while is_missing(file) {
+        if started.elapsed() >= KEY_WAIT {
+            return Err(without_key(file));
+        }
+        thread::sleep(KEY_WAIT / 20);
+    }
+    Ok(())
+}
+
 fn without_key(file: &Path) -> Error {
     problem(
         file,
-        "it does not exist, but the log does: restore the file from a backup, or copy it from a host that has it",
+        "it does not exist, but the log does: restore the file from a backup, or copy it from a host that has it. If no \
+         host has opened the log yet, remove the log and start again",
     )
 }
 
@@ -113,18 +133,18 @@ fn without_key(file: &Path) -> Error {
 fn create_key(path: &Path, log: &LogLocation) -> Result<()> {
     let failed = |error: io::Error| problem(path, describe(&error));
     let temporary = write_key(path).map_err(failed)?;
-    let claimed = log.claim().and_then(|is_ours| {
-        if !is_ours {
-            return Err(without_key(path));
-        }
-        // A link is made whole or not at all, and replaces no file.
-        match fs::hard_link(&temporary, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
-            _ => Ok(()),
-        }
-    });
-    fs::remove_file(&temporary).map_err(failed)?;
-    claimed
+    let claimed = log.claim();
+    if matches!(claimed, Ok(false)) {
+        fs::remove_file(&temporary).map_err(failed)?;
+        return wait_for_key(path);
+    }
+    // A claim that failed may have created the log, so that its key must not be lost. A link is made whole or not at all,
+    // and replaces no file.
+    let linked = match fs::hard_link(&temporary, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
+        _ => fs::remove_file(&temporary).map_err(failed),
+    };
+    claimed.and(linked)
 }
 
 /// Reads a file that only its owner can access.

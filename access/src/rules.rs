@@ -28,7 +28,7 @@ use crate::pending::PendingApproval;
 use crate::published::TenantCell;
 use crate::scope::RuleAccess;
 use crate::token::TokenSecret;
-use crate::{ApprovalId, GrantId, Scope, Subject, TenantName, TokenId};
+use crate::{Action, ApprovalId, GrantId, PathPattern, Scope, Subject, TenantName, TokenId};
 
 /// The rules of one tenant, as far as their user may see and change them: from [`Actor::rules`] for a
 /// principal, from [`Access::administrator`](crate::Access::administrator) for the host itself.
@@ -307,14 +307,19 @@ impl Rules {
         self.change(RuleChange::DeleteRulesOn(path.to_string())).await.map(drop)
     }
 
-    /// Whether a grant without an end gives a subject this right, and lasts as long as one that the caller creates.
-    pub(crate) fn has_grant(&self, subject: &Subject, scope: &Scope) -> bool {
+    /// Whether a grant without an end gives a subject the right to read exactly this path, and lasts as long as one that the
+    /// caller creates. A wider one may go for reasons of its own.
+    pub(crate) fn has_grant(&self, subject: &Subject, path: &SecretPath) -> bool {
+        let is_given = |scope: &Scope| {
+            matches!(scope, Scope::Secrets { actions, pattern }
+                if actions.contains(Action::Read) && *pattern == PathPattern::exact(path))
+        };
         let (rules, now) = (self.cell.rules(), self.now());
         rules.grants_of(subject).iter().any(|grant| {
             grant.expires_at.is_none()
                 && (grant.created_with.is_none() || grant.created_with == self.context.token)
                 && rules.is_maker_living(grant.created_with, now)
-                && grant.scopes.iter().any(|given| given.covers(scope))
+                && grant.scopes.iter().any(is_given)
         })
     }
 

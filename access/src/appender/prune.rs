@@ -4,7 +4,6 @@ use strongroom_core::Result;
 
 use super::Appender;
 use crate::event::{CarriedRules, Context, Draft, Event};
-use crate::log::RecordFilter;
 
 /// How many records one transaction removes at most, so that it does not hold the write lock for long.
 const MAX_PRUNED: u64 = 50_000;
@@ -63,12 +62,20 @@ impl Appender {
     }
 
     /// The first record from a time on; the next one that will be written, if there is none. The records of a row have
-    /// one time, so a row begins with it.
+    /// one time, so a row begins with it. Recorded times do not go back, so that few rows are read.
     fn first_since(&mut self, first: u64, time: i64) -> Result<u64> {
-        let (before, last) = (first.saturating_sub(1), self.tail.0);
-        let filter = RecordFilter { from: Some(time), ..RecordFilter::default() };
-        let found = self.store.records_between(before, last, 1, &filter)?;
-        Ok(found.first().map_or(last.saturating_add(1), |record| record.seq))
+        // Each row before `low` is older, and each from `high` on is not. Both begin a row.
+        let (mut low, mut high) = (first, self.tail.0.saturating_add(1));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.store.row_with(middle)? {
+                Some(row) if row.time >= time => high = row.seq,
+                Some(row) => low = row.last().saturating_add(1),
+                // Another process has removed it meanwhile, and all rows before it.
+                None => low = middle.saturating_add(1),
+            }
+        }
+        Ok(low)
     }
 }
 

@@ -21,7 +21,7 @@ impl Guarded {
         let actions = Actions::none().with(Action::Read);
         let scope = Scope::Secrets { actions, pattern: PathPattern::exact(path) };
         let rules = self.actor.rules();
-        if rules.has_grant(&subject, &scope) {
+        if rules.has_grant(&subject, path) {
             return Ok(None);
         }
         let may_create = rules.may_grant(std::slice::from_ref(&scope));

@@ -67,8 +67,11 @@ fn scope_v4(address: Ipv4Addr) -> Scope {
 
 fn scope_v6(address: Ipv6Addr) -> Scope {
     match address.segments() {
-        // The metadata of AWS and of Google Cloud.
-        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254]
+        // The metadata of AWS, Google Cloud, Oracle Cloud and Scaleway.
+        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254]
+        | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254]
+        | [0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+        | [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x0042]
         // Protocol assignments, among them Teredo and benchmarks; documentation (two ranges); 6to4.
         | [0x2001, 0x0000..=0x01ff | 0x0db8, ..]
         | [0x2002, ..]
@@ -205,6 +208,8 @@ mod tests {
             "5f00::1",
             "fd00:ec2::254",
             "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
             "fe80::1",
             "febf::1",
             "fec0::1",

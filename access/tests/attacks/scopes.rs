@@ -66,6 +66,18 @@ async fn a_repeated_write_makes_no_second_grant_and_a_deletion_ends_it() {
 }
 
 #[tokio::test]
+async fn a_wider_grant_is_no_substitute() {
+    let host = host().await;
+    let researchers = "spiffe://hexr.cloud/agent/acme/crawler/researcher";
+    let wide = host.grant(researchers, &["secrets:read"]).await;
+    put(&host.agent("acme/crawler/writer"), "own/key", "researcher").await.unwrap();
+    host.rules.delete_grant(wide.id).await.unwrap();
+    let researcher = host.agent("acme/crawler/researcher");
+    assert_eq!(refusal(&researcher, "own/key").await, None);
+    assert_eq!(refusal(&researcher, "own/other").await, Some(ErrorKind::Denied));
+}
+
+#[tokio::test]
 async fn a_scope_that_cannot_be_given_writes_nothing() {
     let host = host().await;
     let last = host.last().await;
