@@ -19,7 +19,10 @@
 //!
 //! # Cargo features
 //! - `access`: access rules in front of any store, in the module `access`: who may read what, approvals, tokens, and a
-//!   tamper-evident audit.
+//!   tamper-evident audit. Each of the following features brings it with it:
+//!   - `access-postgres`: rules and audit in PostgreSQL, which several hosts share.
+//!   - `access-rego`: a policy in Rego that narrows the rules.
+//!   - `access-webhooks`: events of the rules for HTTP endpoints, signed as Standard Webhooks say.
 //! - `aws`: AWS Secrets Manager.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.

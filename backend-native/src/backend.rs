@@ -107,6 +107,8 @@ impl NativeBackend {
     /// Writes the store as it is at one moment to a new file of mode 0600, which has no key, and checks the whole file
     /// as [`verify`](Self::verify) does. Reads and writes go on meanwhile. The file is there only once it is whole.
     ///
+    /// A damaged record is in the file as it is in the store, and the result tells of it.
+    ///
     /// Keep the key, or the passphrase, apart from it: both together open it.
     ///
     /// # Errors
@@ -121,6 +123,8 @@ impl NativeBackend {
     /// Makes a store of a backup where `config` says, with the key that it names, and checks all of it before. Open it
     /// then.
     ///
+    /// A damaged record is in the store as it is in the backup, and the result tells of it.
+    ///
     /// A restored store knows nothing of what was written after the backup. Rotations that happened since then have
     /// replaced keys: let their issuers issue new ones.
     ///
@@ -128,7 +132,7 @@ impl NativeBackend {
     /// [`Conflict`](strongroom_core::ErrorKind::Conflict) if a store, or the log of one, is there;
     /// [`Unauthenticated`](strongroom_core::ErrorKind::Unauthenticated) if the key does not open the backup;
     /// [`Config`](strongroom_core::ErrorKind::Config) if it holds no store or the configuration is wrong;
-    /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it cannot be read.
+    /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it cannot be read. Damage is no error.
     pub async fn restore(config: NativeConfig, backup: impl Into<PathBuf>) -> Result<StoreCheck> {
         let backup = backup.into();
         let names = config.names.clone();

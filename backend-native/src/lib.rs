@@ -37,7 +37,7 @@
 //!   and name the file, listings are empty, and `health` is `Degraded`.
 //! - While no write waits, the store gives room back: a log of more than 8 MiB is truncated, and of empty
 //!   pages the store keeps 4 MiB or a quarter of its size. A store that an earlier release created keeps its
-//!   size.
+//!   size until [`NativeBackend::vacuum`].
 //!
 //! # Where the file may be
 //! The write-ahead log is beside the file and needs shared memory between processes. Opening refuses what

@@ -20,7 +20,7 @@ const STEP: i64 = 256;
 /// Releases some pages of the store's file, if many are empty. Returns whether more can be released.
 ///
 /// A store that an earlier release created has no table of pages to move (`auto_vacuum`), so it keeps its
-/// size; `VACUUM INTO` makes a small copy.
+/// size until `NativeBackend::vacuum`.
 pub(crate) fn release_pages(connection: &Connection) -> Result<bool> {
     let empty = pragma(connection, "freelist_count")?;
     if empty <= KEPT_PAGES || pragma(connection, "auto_vacuum")? != INCREMENTAL {

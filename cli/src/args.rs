@@ -28,7 +28,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,
     /// Print version
-    // Everybody knows it, and the help has to fit a small window.
+    // Hidden so that the help fits a small window.
     #[arg(short = 'V', long, action = ArgAction::Version, hide = true)]
     version: Option<bool>,
     #[command(subcommand)]

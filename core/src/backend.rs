@@ -36,7 +36,9 @@ const READS_PER_YIELD: usize = 64;
 ///   never existed.
 /// - A failed call has changed nothing. Dropping a future midway leaves no half-written secret.
 /// - A call that needs a [`Capability`](crate::Capability) that the backend does not declare fails with
-///   [`ErrorKind::Unsupported`], as the default methods do.
+///   [`ErrorKind::Unsupported`], as the default methods do. Without
+///   [`Capability::Scopes`](crate::Capability::Scopes), `put` begins with
+///   [`options.refuse_scope()?`](PutOptions::refuse_scope).
 ///
 /// No error may carry a value or anything that a client library said; build an [`Error`] from its
 /// kind and text of your own.
