@@ -353,7 +353,13 @@ mod tests {
         let mut state = State::default();
         let advance = |webhook: &str, settled_to, lease_until| WebhookAdvance {
             webhook: webhook.to_owned(),
-            cursor: Cursor { settled_to, holder: crate::webhook::HolderId(1), lease_until },
+            cursor: Cursor {
+                settled_to,
+                holder: crate::webhook::HolderId(1),
+                lease_until,
+                version: 1,
+                is_released: false,
+            },
         };
         for (seq, advance) in [(5, advance("a", 4, 1_000)), (6, advance("b", 5, 1_001))] {
             let event = Event::WebhookAdvanced(advance);

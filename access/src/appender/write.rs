@@ -139,7 +139,7 @@ impl Evaluation<'_> {
         let added = u64::try_from(self.drafts.len()).unwrap_or(u64::MAX);
         let last = self.after.saturating_add(added);
         let cursor = self.state.webhooks.get(&change.webhook);
-        // A lease is for processes on this machine, so their clock counts, also after it was set back.
+        // It says when a prune forgets the webhook. Who holds the lease does not depend on it.
         let clock = to_millis(SystemTime::now());
         let Some((dead, cursor)) = change.advance.decide(cursor, last, clock) else { return false };
         let webhook = change.webhook.clone();

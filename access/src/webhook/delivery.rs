@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
-use strongroom_core::Result;
+use strongroom_core::{Error, Result};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -85,8 +85,8 @@ impl Delivery {
         self.deliver(&mut dispatcher, &mut stopped).await;
         let cursor = self.shared.published.webhook_cursor(name);
         let is_crash = !matches!(*stopped.borrow(), Stop::No | Stop::Now);
-        if !is_crash && let Some(advance) = dispatcher.release(cursor.as_ref(), self.shared.now()) {
-            // Without it, another process waits for the end of the lease and repeats the last deliveries.
+        if !is_crash && let Some(advance) = dispatcher.release(cursor.as_ref()) {
+            // Without it, another process observes the cursor for a lease, and repeats the last deliveries.
             let _ = self.shared.record(name, advance).await;
         }
     }
@@ -96,17 +96,25 @@ impl Delivery {
         while *stopped.borrow() == Stop::No {
             let cursor = self.shared.published.webhook_cursor(self.name());
             let last = self.shared.published.last_record();
-            let pause = match dispatcher.step(cursor.as_ref(), last, self.shared.now()) {
-                Step::Search { after } => match self.search(after, last).await {
-                    Ok((found, searched_to)) => {
-                        dispatcher.found(found, searched_to);
-                        continue;
+            let now = self.shared.now();
+            let pause = match dispatcher.step(cursor.as_ref(), last, now) {
+                Step::Search { after } => {
+                    match unless_stopped(stopped, self.search(after, last)).await {
+                        Some(Ok((found, searched_to))) => {
+                            health.note_read(self.name(), None);
+                            dispatcher.found(found, searched_to);
+                            continue;
+                        }
+                        Some(Err(error)) => {
+                            health.note_read(self.name(), Some(&error));
+                            LOG_RETRY
+                        }
+                        None => return,
                     }
-                    Err(_) => LOG_RETRY,
-                },
+                }
                 Step::Record(advance) => match self.shared.record(self.name(), advance).await {
                     Ok(true) => {
-                        dispatcher.recorded(self.shared.now());
+                        dispatcher.recorded(now);
                         continue;
                     }
                     // The cursor says who holds the lease.
@@ -114,13 +122,18 @@ impl Delivery {
                     // The thread that writes the log reports it.
                     Err(_) => LOG_RETRY,
                 },
-                Step::Send { seq } => match self.send_unless(stopped, seq).await {
-                    Some(Ok(attempt)) => {
+                Step::Send { seq } => match unless_stopped(stopped, self.message(seq)).await {
+                    Some(Ok(message)) => {
+                        health.note_read(self.name(), None);
+                        let Some(attempt) = self.send(stopped, message).await else { return };
                         health.note(&self.webhook, &attempt);
                         dispatcher.sent(attempt, self.shared.now(), fastrand::u32(..));
                         continue;
                     }
-                    Some(Err(_)) => LOG_RETRY,
+                    Some(Err(error)) => {
+                        health.note_read(self.name(), Some(&error));
+                        LOG_RETRY
+                    }
                     None => return,
                 },
                 Step::Wait { until } => {
@@ -134,12 +147,16 @@ impl Delivery {
         }
     }
 
-    /// Sends a record; `None` if the request has not ended shortly after the deliveries are to stop.
-    async fn send_unless(
+    /// Sends a message; `None` if the request has not ended shortly after the deliveries are to stop.
+    async fn send(
         &self,
         stopped: &mut watch::Receiver<Stop>,
-        seq: u64,
-    ) -> Option<Result<Attempt>> {
+        message: std::result::Result<OutgoingMessage, String>,
+    ) -> Option<Attempt> {
+        let message = match message {
+            Ok(message) => message,
+            Err(reason) => return Some(Attempt::Undeliverable { reason }),
+        };
         let is_over = async {
             let stop = stopped.wait_for(|stop| *stop != Stop::No).await.map(|stop| *stop);
             if stop.is_ok_and(|stop| stop == Stop::Now) {
@@ -147,7 +164,7 @@ impl Delivery {
             }
         };
         tokio::select! {
-            attempt = self.send(seq) => Some(attempt),
+            attempt = self.webhook.endpoint.send(&message) => Some(attempt),
             () = is_over => None,
         }
     }
@@ -164,30 +181,29 @@ impl Delivery {
         Ok((messages.collect(), searched_to))
     }
 
-    /// Sends a record. Fails if the log cannot be read.
-    async fn send(&self, seq: u64) -> Result<Attempt> {
-        let Some(record) = self.record(seq).await? else {
-            let reason = "the record was removed before it was delivered".to_owned();
-            return Ok(Attempt::Undeliverable { reason });
+    /// The message of a record, or why there is none. Fails if the log cannot be read; a record that was read and
+    /// cannot be parsed does not block the following ones.
+    async fn message(&self, seq: u64) -> Result<std::result::Result<OutgoingMessage, String>> {
+        let Some(record) = self.read_one(seq).await? else {
+            return Ok(Err("the record was removed before it was delivered".to_owned()));
         };
-        match OutgoingMessage::new(&self.shared.log_id, &record) {
-            Ok(message) => Ok(self.webhook.endpoint.send(&message).await),
-            Err(error) => Ok(Attempt::Undeliverable { reason: error.cause().to_owned() }),
-        }
+        let message = AuditRecord::from_log(record)
+            .and_then(|record| OutgoingMessage::new(&self.shared.log_id, &record));
+        Ok(message.map_err(|error| error.cause().to_owned()))
     }
 
     /// Sends a record without a look at the lease, and leaves the progress as it is. `None` if there is no such record
     /// for this webhook.
     pub(super) async fn send_again(&self, seq: u64) -> Result<Option<Attempt>> {
-        let Some(record) = self.record(seq).await? else { return Ok(None) };
+        let Some(record) = self.read_one(seq).await? else { return Ok(None) };
+        let record = AuditRecord::from_log(record)?;
         let message = OutgoingMessage::new(&self.shared.log_id, &record)?;
         Ok(Some(self.webhook.endpoint.send(&message).await))
     }
 
-    async fn record(&self, seq: u64) -> Result<Option<AuditRecord>> {
+    async fn read_one(&self, seq: u64) -> Result<Option<Record>> {
         let Some(before) = seq.checked_sub(1) else { return Ok(None) };
-        let record = self.read(before, seq, 1).await?.pop();
-        record.map(AuditRecord::from_log).transpose()
+        Ok(self.read(before, seq, 1).await?.pop())
     }
 
     async fn read(&self, after: u64, last: u64, limit: usize) -> Result<Vec<Record>> {
@@ -201,6 +217,17 @@ impl Delivery {
     }
 }
 
+/// Waits for a read; `None` if the deliveries are to stop before it ends.
+async fn unless_stopped<T>(
+    stopped: &mut watch::Receiver<Stop>,
+    read: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        result = read => Some(result),
+        _ = stopped.wait_for(|stop| *stop != Stop::No) => None,
+    }
+}
+
 /// Whether and how the deliveries end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
@@ -211,14 +238,29 @@ pub(super) enum Stop {
     Crash,
 }
 
-/// What was logged about an endpoint: once when it begins to fail, and once when it works again.
+/// What was logged about an endpoint and about reads of the log: once when they begin to fail, and once when they work
+/// again.
 #[derive(Default)]
 struct Health {
+    reads_fail: bool,
     is_failing: bool,
     is_gone: bool,
 }
 
 impl Health {
+    /// Notes how a read of the log for a webhook has ended.
+    fn note_read(&mut self, webhook: &str, error: Option<&Error>) {
+        match error {
+            Some(error) if !self.reads_fail => {
+                let reason = error.cause();
+                warn!(webhook, reason, "the log cannot be read for a webhook");
+            }
+            None if self.reads_fail => info!(webhook, "the log can be read for a webhook again"),
+            _ => {}
+        }
+        self.reads_fail = error.is_some();
+    }
+
     fn note(&mut self, webhook: &LoadedWebhook, attempt: &Attempt) {
         let (name, endpoint) = (webhook.name.as_str(), webhook.endpoint.origin());
         match attempt {
@@ -226,7 +268,7 @@ impl Health {
                 if self.is_failing || self.is_gone {
                     info!(webhook = name, endpoint, "the endpoint of a webhook works again");
                 }
-                *self = Self::default();
+                (self.is_failing, self.is_gone) = (false, false);
             }
             Attempt::Gone if !self.is_gone => {
                 self.is_gone = true;

@@ -2,6 +2,10 @@
 //!
 //! [`Dispatcher::step`] says what to do next, from the cursor in the log and the time; the caller does it and tells the
 //! dispatcher what came of it. `explore.rs` explores all that two of them can do.
+//!
+//! The lease depends on the monotonic clock of each process alone. A holder begins a request while its last accepted
+//! record is younger than `lease - margin`; another process takes over once it has observed the same cursor for
+//! `lease + margin`. So a holder stops first, while the clocks run no further apart than these two.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,7 +20,7 @@ const MAX_DEAD: usize = 100;
 pub(crate) struct Limits {
     /// How long a lease lasts.
     pub(crate) lease: i64,
-    /// How much of the lease has to be left when a request begins.
+    /// How much of the lease has to be left when a request begins, and how long another process waits after it.
     pub(crate) margin: i64,
     /// How long progress waits at least after the last row.
     pub(crate) progress: i64,
@@ -36,9 +40,9 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) const DEFAULT: Self = Self {
-        lease: 60_000,
-        margin: 20_000,
-        progress: 10_000,
+        lease: 180_000,
+        margin: 60_000,
+        progress: 60_000,
         min_delay: 5_000,
         max_delay: 3_600_000,
         max_age: 3 * 86_400_000,
@@ -88,7 +92,7 @@ impl Message {
 pub(crate) enum Step {
     /// Search the log for messages, and call [`Dispatcher::found`].
     Search { after: u64 },
-    /// Append this to the log, and call [`Dispatcher::recorded`] if it was accepted.
+    /// Append this to the log, and call [`Dispatcher::recorded`] with the time of the step if it was accepted.
     Record(Advance),
     /// Send this record, and call [`Dispatcher::sent`].
     Send { seq: u64 },
@@ -137,9 +141,11 @@ pub(crate) struct Dispatcher {
     /// Up to which record the queue was searched.
     searched_to: u64,
     dead: Vec<DeadLetter>,
-    /// Whether something was settled that the log does not know.
-    has_progress: bool,
-    /// When this process has last moved the cursor, in ticks.
+    /// The last message that this process has settled. Another process that takes the lease over does not reset it.
+    settled: u64,
+    /// The last cursor, and when this process has first seen it, in ticks.
+    observed: Option<(Cursor, i64)>,
+    /// When this process has last begun to move the cursor with success, in ticks.
     recorded_at: Option<i64>,
     failing: Option<Failing>,
     /// When the next attempt is due, in ticks.
@@ -155,7 +161,8 @@ impl Dispatcher {
             queue: VecDeque::new(),
             searched_to: 0,
             dead: Vec::new(),
-            has_progress: false,
+            settled: 0,
+            observed: None,
             recorded_at: None,
             failing: None,
             retry_at: i64::MIN,
@@ -166,42 +173,57 @@ impl Dispatcher {
     pub(crate) fn step(&mut self, cursor: Option<&Cursor>, last: u64, now: Now) -> Step {
         let Some(cursor) = cursor else {
             // A new webhook begins at the end of the log, as soon as it is there.
-            return Step::Record(self.advance(false));
+            return Step::Record(self.advance(None, false));
         };
+        let observed_at = self.observe(cursor, now);
         self.follow(cursor);
-        let is_living = cursor.is_living(now.clock, self.limits.lease);
         let is_own = cursor.holder == self.holder;
-        let holds = is_living && is_own;
-        let may_deliver = holds || !is_living;
         if is_own {
             self.give_up_expired(now);
         }
+        let has_progress = self.settled > cursor.settled_to;
+        // When this process may move the cursor.
+        let record_at = if is_own || cursor.is_released {
+            i64::MIN
+        } else {
+            observed_at.saturating_add(self.limits.lease).saturating_add(self.limits.margin)
+        };
+        let may_record = now.ticks >= record_at;
+        let claim = || self.advance(may_record.then_some(cursor), false);
         let progress_at = self.progress_at();
-        if self.has_progress && (now.ticks >= progress_at || self.dead.len() >= MAX_DEAD) {
-            return Step::Record(self.advance(false));
+        let is_due = now.ticks >= progress_at || self.dead.len() >= MAX_DEAD;
+        if has_progress && is_due && may_record {
+            return Step::Record(claim());
         }
-        let until = if self.has_progress { progress_at } else { i64::MAX };
+        let until = if has_progress { progress_at.max(record_at) } else { i64::MAX };
         let Some(front) = self.queue.front() else {
             let is_idle_for_long =
                 cursor.lease_until.saturating_add(self.limits.keep_alive) <= now.clock;
             return if self.searched_to < last {
                 Step::Search { after: self.searched_to }
-            } else if is_idle_for_long {
-                Step::Record(self.advance(false))
+            } else if is_idle_for_long && may_record {
+                Step::Record(claim())
             } else {
                 Step::Wait { until }
             };
         };
-        let rest = cursor.lease_until.saturating_sub(now.clock);
-        if !may_deliver {
-            Step::Wait { until }
-        } else if self.retry_at > now.ticks {
-            Step::Wait { until: until.min(self.retry_at) }
-        } else if !holds || rest < self.limits.margin {
-            Step::Record(self.advance(false))
-        } else {
+        let send_at = self.retry_at.max(record_at);
+        if send_at > now.ticks {
+            Step::Wait { until: until.min(send_at) }
+        } else if self.holds(cursor, now) {
             Step::Send { seq: front.seq }
+        } else {
+            Step::Record(claim())
         }
+    }
+
+    /// Whether this process may begin a request. A process whose lease is too old renews it first.
+    pub(super) fn holds(&self, cursor: &Cursor, now: Now) -> bool {
+        let limits = &self.limits;
+        let is_young = |at: i64| now.ticks.saturating_sub(at) < limits.lease - limits.margin;
+        cursor.holder == self.holder
+            && !cursor.is_released
+            && self.recorded_at.is_some_and(is_young)
     }
 
     /// Takes the result of a search: messages, and the last record that was searched for them.
@@ -210,11 +232,10 @@ impl Dispatcher {
         self.searched_to = self.searched_to.max(searched_to);
     }
 
-    /// Notes that the last [`Step::Record`] was accepted.
-    pub(crate) fn recorded(&mut self, now: Now) {
-        self.dead.clear();
-        self.has_progress = false;
-        self.recorded_at = Some(now.ticks);
+    /// Notes that the last [`Step::Record`] was accepted. `asked` is the time of the step: other processes may observe
+    /// the cursor before this one gets the answer, so the lease does not begin later.
+    pub(crate) fn recorded(&mut self, asked: Now) {
+        self.recorded_at = Some(asked.ticks);
     }
 
     /// Notes how the last [`Step::Send`] ended.
@@ -223,8 +244,8 @@ impl Dispatcher {
         front.attempts = front.attempts.saturating_add(1);
         match attempt {
             Attempt::Delivered => {
+                self.settled = self.settled.max(front.seq);
                 self.queue.pop_front();
-                self.has_progress = true;
                 self.failing = None;
             }
             Attempt::Failed { reason, retry_after } => {
@@ -253,11 +274,12 @@ impl Dispatcher {
     }
 
     /// What to append when the process ends: progress, and that another process may deliver at once.
-    pub(crate) fn release(&mut self, cursor: Option<&Cursor>, now: Now) -> Option<Advance> {
+    pub(crate) fn release(&mut self, cursor: Option<&Cursor>) -> Option<Advance> {
         let cursor = cursor?;
         self.follow(cursor);
-        let holds = cursor.holder == self.holder && cursor.is_living(now.clock, self.limits.lease);
-        (holds || self.has_progress).then(|| self.advance(true))
+        let has_progress = self.settled > cursor.settled_to;
+        let records = if cursor.is_released { has_progress } else { cursor.holder == self.holder };
+        records.then(|| self.advance(None, true))
     }
 
     #[cfg(test)]
@@ -265,9 +287,10 @@ impl Dispatcher {
         self.dead.iter().map(|letter| letter.seq)
     }
 
-    fn advance(&self, releases: bool) -> Advance {
+    fn advance(&self, observed: Option<&Cursor>, releases: bool) -> Advance {
         Advance {
             holder: self.holder,
+            observed: observed.cloned(),
             settled_to: self.settled_to(),
             dead: self.dead.clone(),
             lease: self.limits.lease,
@@ -280,15 +303,21 @@ impl Dispatcher {
         self.queue.front().map_or(self.searched_to, |front| front.seq.saturating_sub(1))
     }
 
-    /// Takes over what the log says.
-    fn follow(&mut self, cursor: &Cursor) {
-        if cursor.holder != self.holder && self.has_progress {
-            // Another process has taken over without this progress, and repeats it.
-            self.queue.clear();
-            self.dead.clear();
-            self.has_progress = false;
-            self.searched_to = cursor.settled_to;
+    /// Returns since when this process sees this cursor, in ticks.
+    fn observe(&mut self, cursor: &Cursor, now: Now) -> i64 {
+        match &self.observed {
+            Some((observed, at)) if observed == cursor => *at,
+            _ => {
+                self.observed = Some((cursor.clone(), now.ticks));
+                now.ticks
+            }
         }
+    }
+
+    /// Takes over what the log settles. If another process has taken over without progress of this one, it repeats the
+    /// deliveries; this one keeps what it knows, and records it if it gets the lease again.
+    fn follow(&mut self, cursor: &Cursor) {
+        self.dead.retain(|letter| letter.seq > cursor.settled_to);
         while self.queue.front().is_some_and(|front| front.seq <= cursor.settled_to) {
             self.queue.pop_front();
             if cursor.holder != self.holder {
@@ -332,8 +361,8 @@ impl Dispatcher {
     fn give_up(&mut self, reason: &str) {
         let Some(Message { seq, event, attempts, .. }) = self.queue.pop_front() else { return };
         let (webhook, reason) = (self.webhook.clone(), reason.to_owned());
+        self.settled = self.settled.max(seq);
         self.dead.push(DeadLetter { webhook, seq, event, attempts, reason });
-        self.has_progress = true;
     }
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crate::webhook::cursor::{Cursor, HolderId};
 use crate::webhook::dispatcher::{self, Attempt, Dispatcher, Limits, Message, Now};
 
-/// A time is one step of the clock here.
+/// How far the clocks of two machines may run apart during a lease.
+pub(super) const MARGIN: i64 = 1;
+/// A time is one step of a clock here.
 const LIMITS: Limits = Limits {
-    lease: 3,
-    margin: 1,
-    progress: 2,
+    lease: 2,
+    margin: MARGIN,
+    progress: 1,
     min_delay: 2,
     max_delay: 4,
     max_age: 4,
@@ -17,8 +19,8 @@ const LIMITS: Limits = Limits {
     max_refusals: 2,
     keep_alive: 1_000,
 };
-/// How far the clock is set back: further than a lease can last.
-const SET_BACK: i64 = 7;
+/// How far the clock of the second machine is ahead: further than a lease can last.
+const AHEAD: i64 = 7;
 /// The id of processes that have ended.
 const ENDED: HolderId = HolderId(u64::MAX);
 /// The clock at the beginning.
@@ -38,6 +40,10 @@ pub(super) enum Variant {
     TrustsOwnClaim,
     /// Reads the lease, but not how far others have delivered.
     IgnoresCursor,
+    /// Takes the lease over when it has ended by the clock of this machine, or ends later than any lease can.
+    ComparesClocks,
+    /// Takes the lease over from the cursor at the end of the log, even if it has observed another one.
+    ClaimsUnobserved,
 }
 
 /// What the endpoint does with a request.
@@ -54,13 +60,15 @@ pub(super) enum Endpoint {
 pub(super) enum Step {
     /// Another part of some process records an event.
     Append,
-    Tick,
-    SetClockBack,
+    /// The clock of a machine goes on.
+    Tick(usize),
     /// A process reads the end of the log.
     Read(usize),
     /// A process takes its next step, or the endpoint answers its request.
     Act(usize, Endpoint),
     Crash(usize),
+    /// A process ends and gives the lease up.
+    Close(usize),
     Restart(usize),
 }
 
@@ -92,10 +100,10 @@ pub(super) struct World {
     pub(super) counts: Vec<u8>,
     /// Records that a process gave up.
     given_up: Vec<u64>,
-    pub(super) ticks: i64,
-    pub(super) clock_offset: i64,
+    /// The clocks of the two machines.
+    pub(super) ticks: [i64; 2],
     pub(super) processes: [Option<Arc<Process>>; 2],
-    /// Crashes and lost answers.
+    /// Crashes, processes that are closed, and lost answers.
     pub(super) disturbances: u8,
     pub(super) takeovers: u8,
     pub(super) is_in_order: bool,
@@ -111,9 +119,10 @@ pub(super) struct Worlds {
     pub(super) max_records: u64,
     /// Whether the others are there when the processes begin.
     pub(super) begins_full: bool,
-    pub(super) sets_clock_back: bool,
     pub(super) max_ticks: i64,
-    /// How many crashes and lost answers there are.
+    /// How far the clocks may run apart.
+    pub(super) max_apart: i64,
+    /// How many crashes, closed processes and lost answers there are.
     pub(super) max_disturbances: u8,
 }
 
@@ -127,22 +136,15 @@ impl World {
         usize::try_from(seq).ok().and_then(|seq| self.counts.get(seq)).copied().unwrap_or(0)
     }
 
-    fn now(&self) -> Now {
-        Now { clock: START + self.ticks + self.clock_offset, ticks: self.ticks }
+    /// The time on one of the machines: no two of them agree.
+    fn now(&self, i: usize) -> Now {
+        let ahead = if i == 0 { 0 } else { AHEAD };
+        Now { clock: START + self.ticks[i] + ahead, ticks: self.ticks[i] }
     }
 
     /// Whether a process has read all of the log.
     pub(super) fn is_read_by(&self, process: &Process) -> bool {
         process.cursor == self.cursor && process.last == self.last
-    }
-
-    /// Gives a process that has ended another id than the one that begins in its place has.
-    fn forget(&mut self, id: HolderId) {
-        let seen = self.processes.iter_mut().flatten();
-        let seen = seen.filter_map(|process| Arc::make_mut(process).cursor.as_mut());
-        for cursor in self.cursor.iter_mut().chain(seen).filter(|cursor| cursor.holder == id) {
-            cursor.holder = ENDED;
-        }
     }
 
     fn receive(&mut self, seq: u64) {
@@ -170,8 +172,7 @@ impl Worlds {
             has_expired: false,
             counts: vec![0; usize::try_from(self.max_records).unwrap() + 1],
             given_up: Vec::new(),
-            ticks: 0,
-            clock_offset: 0,
+            ticks: [0; 2],
             processes: [None, None],
             disturbances: 0,
             takeovers: 0,
@@ -181,7 +182,9 @@ impl Worlds {
         if self.begins_full {
             // Another process has begun the webhook, and has ended.
             let (settled_to, lease_until) = (world.last, START);
-            world.cursor = Some(Cursor { settled_to, holder: ENDED, lease_until });
+            let (version, is_released) = (0, true);
+            let cursor = Cursor { settled_to, holder: ENDED, lease_until, version, is_released };
+            world.cursor = Some(cursor);
             world.started_after = Some(settled_to);
             while world.last < self.max_records {
                 self.take(&mut world, Step::Append);
@@ -194,7 +197,8 @@ impl Worlds {
     }
 
     fn restart(&self, world: &mut World, i: usize) {
-        let id = HolderId(u64::try_from(i).unwrap());
+        // A process that begins has another id than those before it.
+        let id = HolderId(u64::from(world.disturbances) * 2 + u64::try_from(i).unwrap());
         let mut dispatcher = Dispatcher::new("w", id, LIMITS);
         if self.variant == Variant::StartsAtEnd {
             dispatcher.found([], world.last);
@@ -205,14 +209,13 @@ impl Worlds {
     }
 
     /// Whether a process believes to hold the lease.
-    pub(super) fn holds(&self, world: &World, process: &Process) -> bool {
+    pub(super) fn holds(&self, world: &World, i: usize) -> bool {
+        let Some(process) = &world.processes[i] else { return false };
         if self.variant == Variant::TrustsOwnClaim {
             return process.has_claimed;
         }
-        let is_own = |cursor: &Cursor| {
-            cursor.holder == process.id && cursor.is_living(world.now().clock, LIMITS.lease)
-        };
-        process.cursor.as_ref().is_some_and(is_own)
+        let cursor = process.cursor.as_ref();
+        cursor.is_some_and(|cursor| process.dispatcher.holds(cursor, world.now(i)))
     }
 
     /// Takes a step; returns whether anything changes.
@@ -220,10 +223,9 @@ impl Worlds {
         match step {
             Step::Append => {
                 world.last += 1;
-                world.times.push(world.now().clock);
+                world.times.push(world.now(0).clock);
             }
-            Step::Tick => world.ticks += 1,
-            Step::SetClockBack => world.clock_offset = -SET_BACK,
+            Step::Tick(i) => world.ticks[i] += 1,
             Step::Read(i) => {
                 let (cursor, last) = (world.cursor.clone(), world.last);
                 let Some(process) = &mut world.processes[i] else { return false };
@@ -233,13 +235,21 @@ impl Worlds {
             Step::Crash(i) => {
                 world.processes[i] = None;
                 world.disturbances += 1;
-                world.forget(HolderId(u64::try_from(i).unwrap()));
+            }
+            Step::Close(i) => {
+                let Some(process) = world.processes[i].take() else { return false };
+                let mut process = Arc::unwrap_or_clone(process);
+                let Some(advance) = process.dispatcher.release(process.cursor.as_ref()) else {
+                    return false;
+                };
+                self.record(world, i, &mut process, advance);
+                world.disturbances += 1;
             }
             Step::Restart(i) => self.restart(world, i),
             Step::Act(i, endpoint) => {
                 let Some(process) = world.processes[i].take() else { return false };
                 let mut process = Arc::unwrap_or_clone(process);
-                let changes = self.act(world, &mut process, endpoint);
+                let changes = self.act(world, i, &mut process, endpoint);
                 world.processes[i] = Some(Arc::new(process));
                 return changes;
             }
@@ -247,17 +257,17 @@ impl Worlds {
         true
     }
 
-    fn act(&self, world: &mut World, process: &mut Process, endpoint: Endpoint) -> bool {
+    fn act(&self, world: &mut World, i: usize, process: &mut Process, endpoint: Endpoint) -> bool {
         if let Some(seq) = process.sending.take() {
-            return self.answer(world, process, endpoint, seq);
+            return self.answer(world, i, process, endpoint, seq);
         }
         // What the endpoint does matters for requests alone.
         if endpoint != Endpoint::Takes {
             return false;
         }
-        let now = world.now();
+        let now = world.now(i);
         loop {
-            let cursor = self.cursor_for(process);
+            let cursor = self.cursor_for(process, now);
             let step = process.dispatcher.step(cursor.as_ref(), process.last, now);
             Self::note_given_up(world, process);
             match step {
@@ -268,7 +278,7 @@ impl Worlds {
                     process.dispatcher.found(messages, process.last);
                 }
                 dispatcher::Step::Record(advance) => {
-                    self.record(world, process, advance);
+                    self.record(world, i, process, advance);
                     return true;
                 }
                 dispatcher::Step::Send { seq } => {
@@ -286,13 +296,17 @@ impl Worlds {
     }
 
     /// The cursor by which a process decides.
-    fn cursor_for(&self, process: &Process) -> Option<Cursor> {
+    fn cursor_for(&self, process: &Process, now: Now) -> Option<Cursor> {
         let mut cursor = process.cursor.clone()?;
         match self.variant {
             Variant::TrustsOwnClaim if process.has_claimed => {
-                (cursor.holder, cursor.lease_until) = (process.id, START + LIMITS.lease);
+                (cursor.holder, cursor.is_released) = (process.id, false);
             }
             Variant::IgnoresCursor => cursor.settled_to = 0,
+            Variant::ComparesClocks if cursor.holder != process.id => {
+                let rest = cursor.lease_until - now.clock;
+                cursor.is_released |= rest <= 0 || rest > 2 * LIMITS.lease;
+            }
             _ => {}
         }
         Some(cursor)
@@ -301,13 +315,18 @@ impl Worlds {
     fn record(
         &self,
         world: &mut World,
+        i: usize,
         process: &mut Process,
         mut advance: crate::webhook::cursor::Advance,
     ) {
         if self.variant == Variant::ForgetsDeadLetters {
             advance.dead.clear();
         }
-        let now = world.now();
+        let compares = !matches!(self.variant, Variant::ComparesClocks | Variant::ClaimsUnobserved);
+        if !compares && advance.observed.is_some() {
+            advance.observed = world.cursor.clone();
+        }
+        let now = world.now(i);
         if let Some((dead, cursor)) = advance.decide(world.cursor.as_ref(), world.last, now.clock) {
             match &world.cursor {
                 None => world.started_after = Some(world.last),
@@ -329,6 +348,7 @@ impl Worlds {
     fn answer(
         &self,
         world: &mut World,
+        i: usize,
         process: &mut Process,
         endpoint: Endpoint,
         seq: u64,
@@ -351,7 +371,7 @@ impl Worlds {
             }
         };
         if self.variant != Variant::SettlesBeforeDelivery {
-            process.dispatcher.sent(attempt, world.now(), 0);
+            process.dispatcher.sent(attempt, world.now(i), 0);
         }
         Self::note_given_up(world, process);
         true
