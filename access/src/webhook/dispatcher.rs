@@ -282,6 +282,13 @@ impl Dispatcher {
         records.then(|| self.advance(None, true))
     }
 
+    /// What a step does first.
+    #[cfg(test)]
+    pub(super) fn see(&mut self, cursor: &Cursor, now: Now) {
+        self.observe(cursor, now);
+        self.follow(cursor);
+    }
+
     #[cfg(test)]
     pub(super) fn dead_seqs(&self) -> impl Iterator<Item = u64> {
         self.dead.iter().map(|letter| letter.seq)

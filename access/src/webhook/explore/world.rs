@@ -227,10 +227,15 @@ impl Worlds {
             }
             Step::Tick(i) => world.ticks[i] += 1,
             Step::Read(i) => {
+                let now = world.now(i);
                 let (cursor, last) = (world.cursor.clone(), world.last);
                 let Some(process) = &mut world.processes[i] else { return false };
                 let process = Arc::make_mut(process);
                 (process.cursor, process.last) = (cursor, last);
+                // A process takes its next step as soon as it has read.
+                if let Some(cursor) = self.cursor_for(process, now) {
+                    process.dispatcher.see(&cursor, now);
+                }
             }
             Step::Crash(i) => {
                 world.processes[i] = None;
@@ -266,6 +271,7 @@ impl Worlds {
             return false;
         }
         let now = world.now(i);
+        let before = process.dispatcher.clone();
         loop {
             let cursor = self.cursor_for(process, now);
             let step = process.dispatcher.step(cursor.as_ref(), process.last, now);
@@ -290,7 +296,7 @@ impl Worlds {
                     }
                     return true;
                 }
-                dispatcher::Step::Wait { .. } => return false,
+                dispatcher::Step::Wait { .. } => return process.dispatcher != before,
             }
         }
     }
