@@ -141,6 +141,8 @@ pub(crate) struct Dispatcher {
     /// Up to which record the queue was searched.
     searched_to: u64,
     dead: Vec<DeadLetter>,
+    /// The message of the request that is under way.
+    sending: Option<u64>,
     /// The last message that this process has settled. Another process that takes the lease over does not reset it.
     settled: u64,
     /// The last cursor, and when this process has first seen it, in ticks.
@@ -161,6 +163,7 @@ impl Dispatcher {
             queue: VecDeque::new(),
             searched_to: 0,
             dead: Vec::new(),
+            sending: None,
             settled: 0,
             observed: None,
             recorded_at: None,
@@ -211,7 +214,9 @@ impl Dispatcher {
         if send_at > now.ticks {
             Step::Wait { until: until.min(send_at) }
         } else if self.holds(cursor, now) {
-            Step::Send { seq: front.seq }
+            let seq = front.seq;
+            self.sending = Some(seq);
+            Step::Send { seq }
         } else {
             Step::Record(claim())
         }
@@ -240,7 +245,12 @@ impl Dispatcher {
 
     /// Notes how the last [`Step::Send`] ended.
     pub(crate) fn sent(&mut self, attempt: Attempt, now: Now, random: u32) {
+        let sending = self.sending.take();
         let Some(front) = self.queue.front_mut() else { return };
+        if sending.is_some_and(|seq| seq != front.seq) {
+            // Another process has settled it meanwhile.
+            return;
+        }
         front.attempts = front.attempts.saturating_add(1);
         match attempt {
             Attempt::Delivered => {

@@ -7,6 +7,8 @@ use crate::webhook::dispatcher::{self, Attempt, Dispatcher, Limits, Message, Now
 
 /// How far the clocks of two machines may run apart during a lease.
 pub(super) const MARGIN: i64 = 1;
+/// How many steps of its clock a process observes a cursor before it takes the lease over.
+pub(super) const TAKE_OVER: i64 = LIMITS.lease + MARGIN;
 /// A time is one step of a clock here.
 const LIMITS: Limits = Limits {
     lease: 2,
