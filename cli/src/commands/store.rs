@@ -1,20 +1,15 @@
 //! `store`: maintains an encrypted store on this machine.
 
-use std::fmt::Write as _;
+#[cfg(feature = "native")]
+mod maintenance;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
-use serde::Serialize;
-use strongroom::native::{Damage, NativeBackend, StoreCheck};
-use strongroom::{Backend as _, Operation};
-use strongroom_core::FilePath;
 
 use super::Run;
-use crate::args::Format;
 use crate::context::Context;
-use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::output::Stdout;
 
 /// Maintain a native store: check it, back it up, restore it, give room back
 #[derive(Args)]
@@ -53,140 +48,15 @@ enum Action {
 }
 
 impl Run for Store {
+    #[cfg(feature = "native")]
     async fn run(self, context: &Context) -> Outcome {
-        let mut config = context.config()?.native_config()?;
-        // A misspelt path becomes no new store.
-        config.create = false;
-        if let Action::Restore { file } = self.action {
-            let found = NativeBackend::restore(config, &file).await?;
-            context.note(format_args!("restored {}", FilePath::new(&file)));
-            return report(&found, context);
-        }
-        let store = NativeBackend::open(config).await?;
-        let result = run(&store, self.action, context).await;
-        let closed = store.close().await;
-        let exit = result?;
-        closed?;
-        Ok(exit)
+        self.action.run(context).await
     }
-}
 
-async fn run(store: &NativeBackend, action: Action, context: &Context) -> Outcome {
-    match action {
-        Action::Verify => report(&store.verify().await?, context),
-        Action::Backup { file } => {
-            let found = store.backup(&file).await?;
-            context.note(format_args!("wrote {}", FilePath::new(&file)));
-            report(&found, context)
-        }
-        Action::Restore { .. } => Err(store.info().unsupported(Operation::Open).into()),
-        Action::Sweep => {
-            let swept = store.sweep().await?;
-            if context.is_json() {
-                let (secrets, removed, damaged) = (swept.secrets, swept.removed, swept.damaged);
-                Stdout::new()?.document(SweepShape { secrets, removed, damaged })?;
-            } else {
-                let (removed, secrets) = (swept.removed, swept.secrets);
-                context.note(format_args!("removed {removed} versions of {secrets} secrets"));
-            }
-            Ok(exit_for(swept.damaged))
-        }
-        Action::Vacuum => {
-            store.vacuum().await?;
-            context.note("rewrote the store without empty pages");
-            Ok(Exit::SUCCESS)
-        }
-        Action::RotateKek => {
-            let rotated = store.rotate_kek().await?;
-            if context.is_json() {
-                Stdout::new()?.document(RotationShape {
-                    key_id: rotated.key_id,
-                    rewrapped: rotated.rewrapped,
-                    damaged: rotated.damaged,
-                    old_keys_removed: rotated.old_keys_removed,
-                    resumed: rotated.resumed,
-                })?;
-            } else {
-                context.note(format_args!(
-                    "rewrapped {} data keys; the key-encryption key is number {} now",
-                    rotated.rewrapped, rotated.key_id
-                ));
-            }
-            Ok(exit_for(rotated.damaged))
-        }
+    #[cfg(not(feature = "native"))]
+    async fn run(self, _context: &Context) -> Outcome {
+        Err(crate::failure::Failure::usage(
+            "this build has no native store: build it with the feature `native`",
+        ))
     }
-}
-
-fn exit_for(damaged: u64) -> Exit {
-    if damaged == 0 { Exit::SUCCESS } else { Exit::FAILURE }
-}
-
-fn report(found: &StoreCheck, context: &Context) -> Outcome {
-    let mut stdout = Stdout::new()?;
-    match context.format() {
-        Format::Json => stdout.document(CheckShape::new(found))?,
-        Format::Text => stdout.write(describe(found).as_bytes())?,
-    }
-    Ok(exit_for(found.damaged))
-}
-
-fn describe(found: &StoreCheck) -> String {
-    let StoreCheck { secrets, versions, damaged, .. } = found;
-    let mut text = format!("{secrets} secrets with {versions} versions, {damaged} damaged\n");
-    for Damage { path, version, what, .. } in &found.damage {
-        // Writing into a `String` cannot fail.
-        let _ = match (path, version) {
-            (Some(path), Some(version)) => writeln!(text, "`{path}`, version {version}: {what}"),
-            (Some(path), None) => writeln!(text, "`{path}`: {what}"),
-            (None, _) => writeln!(text, "{what}"),
-        };
-    }
-    text
-}
-
-#[derive(Serialize)]
-struct CheckShape<'a> {
-    secrets: u64,
-    versions: u64,
-    damaged: u64,
-    damage: Vec<DamageShape<'a>>,
-}
-
-#[derive(Serialize)]
-struct DamageShape<'a> {
-    path: Option<&'a str>,
-    version: Option<u64>,
-    what: &'a str,
-}
-
-impl<'a> CheckShape<'a> {
-    fn new(found: &'a StoreCheck) -> Self {
-        let damage = found.damage.iter().map(|damage| DamageShape {
-            path: damage.path.as_ref().map(strongroom::SecretPath::as_str),
-            version: damage.version,
-            what: damage.what,
-        });
-        Self {
-            secrets: found.secrets,
-            versions: found.versions,
-            damaged: found.damaged,
-            damage: damage.collect(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct SweepShape {
-    secrets: u64,
-    removed: u64,
-    damaged: u64,
-}
-
-#[derive(Serialize)]
-struct RotationShape {
-    key_id: u32,
-    rewrapped: u64,
-    damaged: u64,
-    old_keys_removed: bool,
-    resumed: bool,
 }
