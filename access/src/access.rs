@@ -307,8 +307,13 @@ impl Drop for EndOnDrop {
 }
 
 impl Inner {
+    /// The first template that matches an id.
+    pub(crate) fn template_of(&self, id: &crate::SpiffeId) -> Option<&crate::SpiffeTemplate> {
+        self.config.templates.iter().find(|template| template.matches(id).is_some())
+    }
+
     pub(crate) fn workload(&self, id: &crate::SpiffeId) -> Result<Workload> {
-        self.config.templates.iter().find_map(|template| template.matches(id)).ok_or_else(|| {
+        self.template_of(id).and_then(|template| template.matches(id)).ok_or_else(|| {
             Error::new(
                 ErrorKind::Unauthenticated,
                 "add a template for ids of this form to `AccessConfig`",

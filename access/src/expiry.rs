@@ -78,9 +78,10 @@ impl ExpiryNotices {
         let notices = Arc::make_mut(&mut self.0);
         let is_new = notices.insert((tenant.clone(), path.to_owned()), notice).is_none();
         // Each time that they have doubled, so that it costs little.
-        if is_new && notices.len().is_power_of_two() && notice.notice == Notice::Expired {
-            // It is at least that late now.
-            let oldest = notice.expires_at.saturating_sub(KEPT_AFTER_EXPIRY);
+        if is_new && notices.len().is_power_of_two() {
+            // No notice is due earlier than a week ahead, so it is at least that late now.
+            let now = notice.expires_at.saturating_sub(WEEK);
+            let oldest = now.saturating_sub(KEPT_AFTER_EXPIRY);
             notices.retain(|_, notice| notice.expires_at > oldest);
         }
     }
@@ -242,9 +243,21 @@ mod tests {
         assert_eq!(notices.since(KEPT_AFTER_EXPIRY - 1).len(), 1);
         assert!(notices.since(KEPT_AFTER_EXPIRY).is_empty());
         let tenant = TenantName::parse("acme").unwrap();
-        let late = ExpiryNotice { expires_at: KEPT_AFTER_EXPIRY, notice: Notice::Expired };
-        notices.apply(&tenant, "late", late);
-        assert_eq!(notices.0.len(), 1);
+        for (path, expires_at, expected) in
+            [("late", WEEK + KEPT_AFTER_EXPIRY - 1, 2), ("c", 0, 3), ("d", 0, 4), ("e", 0, 5)]
+        {
+            let expired = ExpiryNotice { expires_at, notice: Notice::Expired };
+            notices.apply(&tenant, path, expired);
+            assert_eq!(notices.0.len(), expected, "{path}");
+        }
+        // The eighth looks which ones are too old: all but itself and one.
+        for (path, expected) in [("f", 6), ("g", 7), ("h", 2)] {
+            let expires_at = WEEK + KEPT_AFTER_EXPIRY;
+            let expiring = ExpiryNotice { expires_at, notice: Notice::SevenDays };
+            let expires_at = if path == "h" { expires_at } else { 0 };
+            notices.apply(&tenant, path, ExpiryNotice { expires_at, ..expiring });
+            assert_eq!(notices.0.len(), expected, "{path}");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl NativeBackend {
             let connection = store.connect()?;
             check::check(&connection, |snapshot| store.load_key_ring(snapshot))
         };
-        self.run_on_store(Operation::Health, verify).await
+        self.run_on_store(verify).await
     }
 
     /// Writes the store as it is at one moment to a new file of mode 0600, which has no key, and checks the whole file
@@ -117,7 +117,7 @@ impl NativeBackend {
     /// [`verify`](Self::verify).
     pub async fn backup(&self, target: impl Into<PathBuf>) -> Result<StoreCheck> {
         let target = target.into();
-        self.run_on_store(Operation::Health, move |store| backup::backup(&store, &target)).await
+        self.run_on_store(move |store| backup::backup(&store, &target)).await
     }
 
     /// Makes a store of a backup where `config` says, with the key that it names, and checks all of it before. Open it
@@ -138,7 +138,7 @@ impl NativeBackend {
         let names = config.names.clone();
         run_on_thread("strongroom-restore", move || backup::restore(&config, &backup))
             .await
-            .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))
+            .map_err(|error| names.rename(error).during(Operation::Maintain).from_backend(KIND))
     }
 
     /// Removes the versions that [`keep_versions`](NativeConfig::keep_versions) and
@@ -150,7 +150,7 @@ impl NativeBackend {
     pub async fn sweep(&self) -> Result<Sweep> {
         maintenance::sweep(&self.writer, self.retention)
             .await
-            .map_err(|error| self.with_context(error, Operation::Destroy, None))
+            .map_err(|error| self.with_context(error, Operation::Maintain, None))
     }
 
     /// Rewrites the file without the pages that are empty. Reads go on meanwhile, and writes wait: those that wait for
@@ -160,24 +160,23 @@ impl NativeBackend {
     /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if another process writes for over 10 s, or the disk is
     /// full; nothing is lost then.
     pub async fn vacuum(&self) -> Result<()> {
-        self.run_on_store(Operation::Health, |store| maintenance::vacuum(&store)).await
+        self.run_on_store(|store| maintenance::vacuum(&store)).await
     }
 
     /// Runs a call on the open store, on a thread of its own.
     async fn run_on_store<T: Send + 'static>(
         &self,
-        operation: Operation,
         call: impl FnOnce(Arc<Store>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let run = async {
-            let store = self.read_slot().await?;
+            let store = self.open_store().await?;
             run_on_thread("strongroom-store", move || call(store)).await
         };
-        run.await.map_err(|error| self.with_context(error, operation, None))
+        run.await.map_err(|error| self.with_context(error, Operation::Maintain, None))
     }
 
     /// The open store, after opening one that another process has created meanwhile.
-    async fn read_slot(&self) -> Result<Arc<Store>> {
+    async fn open_store(&self) -> Result<Arc<Store>> {
         self.open_if_appeared().await?;
         self.slot.get()
     }

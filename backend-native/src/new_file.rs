@@ -51,7 +51,8 @@ impl NewFile {
 
     /// Gives the file its name, on disk when it returns, unless the name is taken.
     pub(crate) fn keep(self) -> io::Result<()> {
-        File::open(&self.temporary)?.sync_all()?;
+        // Windows syncs no file that is open to read alone.
+        File::options().write(true).open(&self.temporary)?.sync_all()?;
         give_name(&self.temporary, &self.path, |from, to| fs::hard_link(from, to))?;
         // Before the folder is synced.
         fs::remove_file(&self.temporary).or_else(ignore_missing)?;

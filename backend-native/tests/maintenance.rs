@@ -24,7 +24,7 @@ async fn numbers(backend: &NativeBackend, name: &str) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn a_sweep_removes_old_versions_of_secrets_that_nobody_writes() {
+async fn a_sweep_removes_old_versions_of_secrets_that_are_not_written() {
     let directory = directory_in_memory();
     let all = open(directory.path()).await;
     let names: Vec<_> = (0..450).map(|number| format!("many/{number:04}")).collect();

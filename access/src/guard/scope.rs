@@ -59,9 +59,10 @@ impl Guarded {
             )
             .because("only a workload has an agent whose roles a scope can name"));
         };
-        let templates = self.actor.access.config.templates.iter();
-        let mut patterns = templates.filter_map(|template| template.with_role(&workload.id, role));
-        patterns.next().unwrap_or_else(|| {
+        // The template that has read tenant and agent from the id: another one could read others.
+        let template = self.actor.access.template_of(&workload.id);
+        let pattern = template.and_then(|template| template.with_role(&workload.id, role));
+        pattern.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::InvalidInput, "create a grant in place of the scope")
                 .because("the SPIFFE ids of this agent have no role"))
         })

@@ -25,7 +25,7 @@ fn of(tenant: &str, path: &str) -> (Option<String>, Option<String>) {
 }
 
 #[tokio::test]
-async fn a_secret_that_expires_is_told_once_whoever_scans() {
+async fn a_secret_that_expires_is_told_once_by_all_processes() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::open(in_file(folder.path())).await;
     put(&host, "acme/soon/a", DAY * 6).await;

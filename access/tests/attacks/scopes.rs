@@ -1,6 +1,6 @@
 //! Writes with a scope: a right to read for a role of the writer's own agent.
 
-use strongroom_access::{Guarded, NewToken, Principal, SpiffeId};
+use strongroom_access::{AccessConfig, Guarded, NewToken, Principal, SpiffeId, SpiffeTemplate};
 use strongroom_core::{Backend, ErrorKind, MemoryBackend, PutOptions, Result, Version};
 
 use crate::support::{Host, path, read, refusal, scopes, soon};
@@ -18,7 +18,7 @@ async fn host() -> Host {
 }
 
 #[tokio::test]
-async fn the_role_of_the_writers_own_agent_may_read_and_nobody_else() {
+async fn only_the_role_of_the_writers_own_agent_may_read() {
     let host = host().await;
     let writer = host.agent("acme/crawler/writer");
     put(&writer, "own/key", "researcher").await.unwrap();
@@ -131,10 +131,28 @@ async fn a_grant_of_a_token_ends_with_the_token() {
     let outlasting = host.rules.grants().len();
     put(&host.agent("acme/crawler/writer"), "own/key", "researcher").await.unwrap();
     assert_eq!(host.rules.grants().len(), outlasting + 1);
-    put(&host.agent("acme/crawler/writer"), "own/two", "nobody").await.unwrap();
+    put(&host.agent("acme/crawler/writer"), "own/two", "absent").await.unwrap();
     host.rules.revoke_token(token.id).await.unwrap();
     assert_eq!(refusal(&researcher, "own/key").await, None);
     assert_eq!(host.rules.grants().len(), outlasting + 1);
+}
+
+#[tokio::test]
+async fn a_role_is_read_by_the_template_that_has_identified_the_writer() {
+    let config = AccessConfig::in_memory();
+    let templates = [
+        "spiffe://hexr.cloud/agent/{tenant}/{agent}/fixed",
+        "spiffe://hexr.cloud/agent/{agent}/{tenant}/{role}",
+    ];
+    let config = templates
+        .iter()
+        .fold(config, |config, template| config.template(SpiffeTemplate::parse(template).unwrap()));
+    let host = Host::open(config).await;
+    host.grant("agent:crawler", &["secrets:write", "grants:write"]).await;
+    let writer = host.agent("acme/crawler/fixed");
+    let error = put(&writer, "key", "researcher").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "its ids have no role");
+    assert_eq!(host.rules.grants().len(), 1);
 }
 
 #[tokio::test]

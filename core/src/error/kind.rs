@@ -130,6 +130,8 @@ pub enum Operation {
     Rotate,
     /// Checking the health of the store.
     Health,
+    /// Work on a whole store: its check, its backup, its restoration, giving room back.
+    Maintain,
     /// Closing a backend.
     Close,
 }
@@ -150,6 +152,7 @@ impl Operation {
             Self::Annotate => ("annotate", "in"),
             Self::Rotate => ("rotate", "in"),
             Self::Health => ("check health of", ""),
+            Self::Maintain => ("maintain", ""),
             Self::Close => ("close", ""),
         }
     }

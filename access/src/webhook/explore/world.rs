@@ -38,7 +38,7 @@ pub(super) enum Variant {
     ForgetsDeadLetters,
     /// Begins at the end of the log instead of at the cursor.
     StartsAtEnd,
-    /// Holds the lease once its claim was accepted, whatever the log says later.
+    /// Holds the lease once its claim was accepted, even if the log says later that another process does.
     TrustsOwnClaim,
     /// Reads the lease, but not how far others have delivered.
     IgnoresCursor,

@@ -41,7 +41,7 @@ async fn run(store: &NativeBackend, action: Action, context: &Context) -> Outcom
             context.note(format_args!("wrote {}", FilePath::new(&file)));
             report(&found, context)
         }
-        Action::Restore { .. } => Err(store.info().unsupported(Operation::Open).into()),
+        Action::Restore { .. } => Err(store.info().unsupported(Operation::Maintain).into()),
         Action::Sweep => {
             let swept = store.sweep().await?;
             if context.is_json() {
