@@ -16,7 +16,7 @@ use strongroom_core::{
 };
 
 /// The longest wait for a condition, on a machine that is busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn path(text: &str) -> SecretPath {
     SecretPath::parse(text).unwrap()
