@@ -65,7 +65,7 @@ pub(crate) fn check(
             check.add(None, None, "a secret has a path that is not valid");
             continue;
         };
-        match SecretRow::from_row(row, &path, &key_ring.mac, &key_ring.store_id) {
+        match SecretRow::from_row(row, &path, &key_ring.rows) {
             Ok(secret) => check_versions(&snapshot, key_ring, &path, &secret, &mut check)?,
             Err(_) => check.add(Some(&path), None, "the secret's row fails authentication"),
         }
@@ -137,7 +137,7 @@ fn opens(
     let (Ok(wrap), Ok(body)) = (wrap.as_blob(), body.as_blob()) else {
         return Err(crate::crypto::NotAuthentic.into());
     };
-    let context = secret.record_context(&key_ring.store_id, path, version, created_at);
+    let context = secret.record_context(&key_ring.rows.store_id, path, version, created_at);
     let kek = key_ring.kek(record::kek_id(wrap)?).ok_or(crate::crypto::NotAuthentic)?;
     let data_key = record::unwrap(wrap, &context, kek)?;
     record::open_body(body, &context, &data_key)?;

@@ -4,10 +4,11 @@
 use rusqlite::{Connection, OptionalExtension, named_params};
 use strongroom_core::{Error, ErrorKind, Result};
 
-use crate::crypto::{self, AeadKey, MacKey, NotAuthentic};
+use crate::crypto::{self, AeadKey, NotAuthentic};
 use crate::error::{from_sqlite, record_corrupt};
 use crate::record::{self, Purpose};
 use crate::root_key::{Argon2id, Derivation, RootKey};
+use crate::row_keys::{RowKey, RowKeys};
 
 mod row;
 
@@ -39,8 +40,7 @@ struct Kek {
 
 /// The opened key ring of one store.
 pub(crate) struct KeyRing {
-    pub(crate) store_id: [u8; 16],
-    pub(crate) mac: MacKey,
+    pub(crate) rows: RowKeys,
     keks: Vec<Kek>,
 }
 
@@ -135,20 +135,15 @@ pub(crate) fn create(
         sealed: record::seal_ring_key(&mac_key, Purpose::Mac, MAC_KEY_ID, &store_id, &ring_key)?,
         mac: Vec::new(),
     };
-    let mac = MacKey::new(&mac_key);
-    mac_row.sign(&mac, &store_id);
+    let keys = RowKeys::new(store_id, RowKey::new(MAC_KEY_ID, &mac_key), None);
+    mac_row.sign(&keys);
     mac_row.insert(connection)?;
-    add_kek(connection, &mac, &store_id, root, now)
+    add_kek(connection, &keys, root, now)
 }
 
 /// Adds a new active key-encryption key. The caller has changed the state of the old one.
-fn add_kek(
-    connection: &Connection,
-    mac: &MacKey,
-    store_id: &[u8; 16],
-    root: &RootKey,
-    now: i64,
-) -> Result<()> {
+fn add_kek(connection: &Connection, keys: &RowKeys, root: &RootKey, now: i64) -> Result<()> {
+    let store_id = &keys.store_id;
     let id: u32 = connection
         .query_row("SELECT max(id) + 1 FROM keyring", [], |row| row.get(0))
         .map_err(from_sqlite)?;
@@ -163,7 +158,7 @@ fn add_kek(
         sealed: record::seal_ring_key(&key, Purpose::KeyEncryption, id, store_id, &ring_key)?,
         mac: Vec::new(),
     };
-    row.sign(mac, store_id);
+    row.sign(keys);
     row.insert(connection)
 }
 
@@ -178,14 +173,14 @@ pub(crate) fn load(connection: &Connection, store: &StoreRow, root: &RootKey) ->
     let mac_row = rows.iter().find(|row| row.purpose == Purpose::Mac as u8);
     let mac_key = mac_row.map(|row| open(row, Purpose::Mac));
     let checked = crypto::equal(&store.root_check, &root.check(&store_id)[..]);
-    let mac = match (mac_key, checked) {
-        (Some(Ok(key)), Ok(())) => MacKey::new(&key),
+    let keys = match (mac_key, checked) {
+        (Some(Ok(key)), Ok(())) => RowKeys::new(store_id, RowKey::new(MAC_KEY_ID, &key), None),
         (Some(Ok(_)), Err(NotAuthentic)) | (_, Ok(())) => return Err(key_ring_corrupt()),
         (_, Err(NotAuthentic)) => return Err(wrong_key()),
     };
     let mut keks = Vec::new();
     for row in &rows {
-        row.verify(&mac, &store_id).map_err(|NotAuthentic| key_ring_corrupt())?;
+        row.verify(&keys).map_err(|NotAuthentic| key_ring_corrupt())?;
         if row.purpose == Purpose::KeyEncryption as u8 {
             let key =
                 open(row, Purpose::KeyEncryption).map_err(|NotAuthentic| key_ring_corrupt())?;
@@ -199,7 +194,7 @@ pub(crate) fn load(connection: &Connection, store: &StoreRow, root: &RootKey) ->
     if active.as_slice() != keks.iter().map(|kek| kek.id).max().as_slice() {
         return Err(key_ring_corrupt());
     }
-    Ok(KeyRing { store_id, mac, keks })
+    Ok(KeyRing { rows: keys, keks })
 }
 
 fn wrong_key() -> Error {
@@ -252,7 +247,7 @@ pub(crate) fn replace_active(
         row.state = old_state as u8;
         row.update(connection, key_ring)?;
     }
-    add_kek(connection, &key_ring.mac, &key_ring.store_id, root, now)
+    add_kek(connection, &key_ring.rows, root, now)
 }
 
 /// Removes the inactive keys if no data key is wrapped by them, and otherwise keeps them. Returns

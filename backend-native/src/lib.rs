@@ -149,6 +149,7 @@ mod record;
 mod rewrap;
 mod room;
 mod root_key;
+mod row_keys;
 mod schema;
 mod secret_page;
 mod secret_row;

@@ -49,7 +49,7 @@ fn sweep_batch(
     after: &[u8],
 ) -> Result<(Sweep, Option<Vec<u8>>)> {
     let SharedTransaction { connection, key_ring, .. } = transaction;
-    let page = SecretPage::load(connection, after, BATCH, &key_ring.mac, &key_ring.store_id)?;
+    let page = SecretPage::load(connection, after, BATCH, &key_ring.rows)?;
     let mut sweep = Sweep::default();
     for secret in page.secrets {
         sweep.secrets += 1;

@@ -169,8 +169,8 @@ impl Reader {
         path: &SecretPath,
         exact: Option<i64>,
     ) -> Result<Secret, ReadError> {
-        let KeyRing { mac, store_id, .. } = &self.key_ring;
-        let secret = SecretRow::from_row(row, path, mac, store_id)?;
+        let KeyRing { rows: keys, .. } = &self.key_ring;
+        let secret = SecretRow::from_row(row, path, keys)?;
         let secret = secret.ensure_not_deleted(self.store.path())?;
         // Most secrets do not expire, and then the clock need not be read.
         if secret.metadata.expires_at.is_some() {
@@ -180,7 +180,7 @@ impl Reader {
             return Err(missing_version(&secret, exact).into());
         };
         let created_at = row.get(COLUMN_COUNT + 1).map_err(from_sqlite)?;
-        let context = secret.record_context(store_id, path, number, created_at);
+        let context = secret.record_context(&keys.store_id, path, number, created_at);
         let data_key = self.unwrap(blob(row, COLUMN_COUNT + 2)?, &context)?;
         let value = record::open_body(blob(row, COLUMN_COUNT + 3)?, &context, &data_key)?;
         Ok(Secret::new(path.clone(), number.into(), secret.metadata, value))
@@ -193,7 +193,7 @@ impl Reader {
 
     fn load(&self, path: &SecretPath) -> Result<SecretRow> {
         let store = self.store.path();
-        SecretRow::load(&self.connection, path, &self.key_ring.mac, &self.key_ring.store_id)?
+        SecretRow::load(&self.connection, path, &self.key_ring.rows)?
             .ok_or_else(|| not_found(store))?
             .ensure_not_deleted(store)
     }
@@ -227,7 +227,7 @@ impl Reader {
         while let Some(row) = rows.next().map_err(from_sqlite)? {
             let number: u64 = row.get(0).map_err(from_sqlite)?;
             let created_at = row.get(1).map_err(from_sqlite)?;
-            let store_id = &self.key_ring.store_id;
+            let store_id = &self.key_ring.rows.store_id;
             // The wrap authenticates the version's number and time without opening its value.
             let context = secret.record_context(store_id, path, number, created_at);
             self.unwrap(blob(row, 2)?, &context)?;
@@ -283,8 +283,7 @@ impl Reader {
     /// Whether the options select a row. A corrupt row is always listed, so that the operator sees
     /// it; reading it fails.
     fn matches(&self, row: &Row<'_>, path: &SecretPath, options: &ListOptions) -> bool {
-        let KeyRing { mac, store_id, .. } = &self.key_ring;
-        let Ok(secret) = SecretRow::from_row(row, path, mac, store_id) else {
+        let Ok(secret) = SecretRow::from_row(row, path, &self.key_ring.rows) else {
             warn!(%path, "a record fails authentication");
             return true;
         };

@@ -85,7 +85,7 @@ struct Batch {
 
 fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Batch> {
     let SharedTransaction { connection, key_ring, .. } = transaction;
-    let page = SecretPage::load(connection, after, BATCH, &key_ring.mac, &key_ring.store_id)?;
+    let page = SecretPage::load(connection, after, BATCH, &key_ring.rows)?;
     let mut batch = Batch { rewrapped: 0, damaged: 0, last: page.last };
     for secret in page.secrets {
         if let Some((path, secret)) = secret {
@@ -122,7 +122,7 @@ fn rewrap_secret(
             batch.damaged += 1;
             continue;
         };
-        let context = secret.record_context(&key_ring.store_id, path, number, created_at);
+        let context = secret.record_context(&key_ring.rows.store_id, path, number, created_at);
         let old_id = record::kek_id(&wrap).ok();
         let data_key = old_id
             .and_then(|id| key_ring.kek(id))

@@ -3,8 +3,8 @@
 use rusqlite::Connection;
 use strongroom_core::{Result, SecretPath};
 
-use crate::crypto::MacKey;
 use crate::error::from_sqlite;
+use crate::row_keys::RowKeys;
 use crate::secret_row::{SecretRow, columns, raw_path, valid_path};
 
 /// Some secrets in the order of their paths.
@@ -21,8 +21,7 @@ impl SecretPage {
         connection: &Connection,
         after: &[u8],
         limit: usize,
-        mac: &MacKey,
-        store_id: &[u8; 16],
+        keys: &RowKeys,
     ) -> Result<Self> {
         let mut statement = connection
             .prepare_cached(concat!(
@@ -36,7 +35,7 @@ impl SecretPage {
         while let Some(row) = rows.next().map_err(from_sqlite)? {
             last = raw_path(row)?;
             secrets.push(valid_path(&last).and_then(|path| {
-                let secret = SecretRow::from_row(row, &path, mac, store_id).ok()?;
+                let secret = SecretRow::from_row(row, &path, keys).ok()?;
                 Some((path, secret))
             }));
         }

@@ -8,9 +8,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use strongroom_core::{Metadata, Result, SecretPath};
 
-use crate::crypto::MacKey;
 use crate::error::{deleted_secret, from_sqlite, record_corrupt};
 use crate::record::{MacInput, RecordContext};
+use crate::row_keys::{RowKeys, Signature};
 
 /// The columns that [`SecretRow::from_row`] reads, in order, for use in `concat!`: a statement
 /// formatted at run time would be formatted for every read.
@@ -39,27 +39,36 @@ pub(crate) struct SecretRow {
     pub(crate) latest: u64,
     pub(crate) deleted_at: Option<i64>,
     pub(crate) metadata: Metadata,
+    /// As the row is stored; `None` for one that is not.
+    pub(crate) signature: Option<Signature>,
 }
 
 impl SecretRow {
     /// A secret before its first write.
     pub(crate) fn new(secret_id: [u8; 16], now: i64, mut metadata: Metadata) -> Self {
         metadata.created_at = Some(to_time(now));
-        Self { secret_id, active: 0, first: 1, latest: 0, deleted_at: None, metadata }
+        Self {
+            secret_id,
+            active: 0,
+            first: 1,
+            latest: 0,
+            deleted_at: None,
+            metadata,
+            signature: None,
+        }
     }
 
     /// Reads and authenticates the row of `path`, deleted or not.
     pub(crate) fn load(
         connection: &Connection,
         path: &SecretPath,
-        mac: &MacKey,
-        store_id: &[u8; 16],
+        keys: &RowKeys,
     ) -> Result<Option<Self>> {
         connection
             .prepare_cached(concat!("SELECT ", columns!(), " FROM secrets s WHERE s.path = ?"))
             .and_then(|mut statement| {
                 statement
-                    .query_row([path.as_str()], |row| Ok(Self::from_row(row, path, mac, store_id)))
+                    .query_row([path.as_str()], |row| Ok(Self::from_row(row, path, keys)))
                     .optional()
             })
             .map_err(from_sqlite)?
@@ -67,15 +76,12 @@ impl SecretRow {
     }
 
     /// Authenticates a row that begins with `columns!()`.
-    pub(crate) fn from_row(
-        row: &Row<'_>,
-        path: &SecretPath,
-        mac: &MacKey,
-        store_id: &[u8; 16],
-    ) -> Result<Self> {
+    pub(crate) fn from_row(row: &Row<'_>, path: &SecretPath, keys: &RowKeys) -> Result<Self> {
         let raw = RawRow::read(row).map_err(from_sqlite)?;
-        mac.verify(raw.mac_input(path, store_id).as_bytes(), raw.mac)?;
-        raw.parse().ok_or_else(|| record_corrupt("the record has metadata that cannot be read"))
+        let signature = keys.verify(&raw.mac_input(path, &keys.store_id), raw.mac)?;
+        let unreadable = || record_corrupt("the record has metadata that cannot be read");
+        let row = raw.parse().ok_or_else(unreadable)?;
+        Ok(Self { signature: Some(signature), ..row })
     }
 
     /// Fails with `NotFound` for a deleted secret.
@@ -99,8 +105,7 @@ impl SecretRow {
         &self,
         connection: &Connection,
         path: &SecretPath,
-        mac: &MacKey,
-        store_id: &[u8; 16],
+        keys: &RowKeys,
     ) -> Result<()> {
         let metadata = &self.metadata;
         let tags = encode_tags(metadata)?;
@@ -120,8 +125,8 @@ impl SecretRow {
             tags: tags.as_deref(),
             mac: &[],
         };
-        let signature = mac.sign(raw.mac_input(path, store_id).as_bytes());
-        raw.mac = &signature;
+        let signature = keys.sign(&raw.mac_input(path, &keys.store_id));
+        raw.mac = &signature.mac;
         raw.write(connection, path).map_err(from_sqlite)
     }
 }
@@ -220,6 +225,7 @@ impl<'a> RawRow<'a> {
             latest: self.latest,
             deleted_at: self.deleted_at,
             metadata,
+            signature: None,
         })
     }
 
@@ -298,7 +304,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::record::vectors::{array, bytes, mac_key, vectors};
+    use crate::record::vectors::{array, bytes, mac_key, row_keys, vectors};
 
     fn cell(row: &Value, column: &str) -> Cell {
         match &row[column] {
@@ -322,8 +328,7 @@ mod tests {
         Connection::open_in_memory()
             .unwrap()
             .query_row(&query, parameters, |row| {
-                let (mac, store_id) = (mac_key(&vectors), array(&vectors["store_id"]));
-                Ok(SecretRow::from_row(row, &path, &mac, &store_id))
+                Ok(SecretRow::from_row(row, &path, &row_keys(&vectors)))
             })
             .unwrap()
     }

@@ -54,7 +54,7 @@ pub(crate) fn put(
     secret.deleted_at = None;
     let key_ring = transaction.key_ring;
     let (kek_id, kek) = key_ring.active()?;
-    let context = secret.record_context(&key_ring.store_id, path, secret.latest, now);
+    let context = secret.record_context(&key_ring.rows.store_id, path, secret.latest, now);
     let sealed = record::seal(value, &context, kek_id, kek)?;
     transaction
         .connection
@@ -144,7 +144,7 @@ pub(crate) fn sweep(
     prune(transaction, &mut secret, active, retention)?;
     if secret.first > before {
         let key_ring = transaction.key_ring;
-        secret.store(transaction.connection, path, &key_ring.mac, &key_ring.store_id)?;
+        secret.store(transaction.connection, path, &key_ring.rows)?;
     }
     Ok(secret.first - before)
 }
@@ -243,7 +243,7 @@ fn verify_version(
         .map_err(from_sqlite)?
         .ok_or_else(|| record_corrupt("a version of the secret is missing"))?;
     let key_ring = transaction.key_ring;
-    let context = secret.record_context(&key_ring.store_id, path, number, created_at);
+    let context = secret.record_context(&key_ring.rows.store_id, path, number, created_at);
     let kek = key_ring
         .kek(record::kek_id(&wrap)?)
         .ok_or_else(|| record_corrupt("the record names a key that does not exist"))?;
@@ -263,7 +263,7 @@ pub(crate) fn annotate(
 
 fn load(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<Option<SecretRow>> {
     let key_ring = transaction.key_ring;
-    SecretRow::load(transaction.connection, path, &key_ring.mac, &key_ring.store_id)
+    SecretRow::load(transaction.connection, path, &key_ring.rows)
 }
 
 /// Loads a secret that exists and is not deleted.
@@ -279,7 +279,7 @@ fn store(
 ) -> Result<()> {
     let key_ring = transaction.key_ring;
     secret.metadata.updated_at = Some(secret_row::to_time(transaction.now));
-    secret.store(transaction.connection, path, &key_ring.mac, &key_ring.store_id)
+    secret.store(transaction.connection, path, &key_ring.rows)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use rusqlite::{Connection, Row};
 use strongroom_core::{Error, Result};
 
 use super::{KekState, KeyRing};
-use crate::crypto::{MacKey, NotAuthentic};
+use crate::crypto::NotAuthentic;
 use crate::error::{from_sqlite, store_corrupt};
 use crate::record::MacInput;
+use crate::row_keys::{RowKeys, Signature};
 
 pub(super) struct KeyRingRow {
     pub(super) id: u32,
@@ -54,7 +55,7 @@ impl KeyRingRow {
         id: u32,
     ) -> Result<Self> {
         let row = Self::load(connection, id)?;
-        row.verify(&key_ring.mac, &key_ring.store_id).map_err(|NotAuthentic| key_ring_corrupt())?;
+        row.verify(&key_ring.rows).map_err(|NotAuthentic| key_ring_corrupt())?;
         Ok(row)
     }
 
@@ -75,12 +76,12 @@ impl KeyRingRow {
             .bytes(&self.sealed)
     }
 
-    pub(super) fn sign(&mut self, mac: &MacKey, store_id: &[u8; 16]) {
-        self.mac = mac.sign(self.mac_input(store_id).as_bytes()).to_vec();
+    pub(super) fn sign(&mut self, keys: &RowKeys) {
+        self.mac = keys.sign(&self.mac_input(&keys.store_id)).mac.to_vec();
     }
 
-    pub(super) fn verify(&self, mac: &MacKey, store_id: &[u8; 16]) -> Result<(), NotAuthentic> {
-        mac.verify(self.mac_input(store_id).as_bytes(), &self.mac)
+    pub(super) fn verify(&self, keys: &RowKeys) -> Result<Signature, NotAuthentic> {
+        keys.verify(&self.mac_input(&keys.store_id), &self.mac)
     }
 
     pub(super) fn insert(&self, connection: &Connection) -> Result<()> {
@@ -102,7 +103,7 @@ impl KeyRingRow {
     }
 
     pub(super) fn update(&mut self, connection: &Connection, key_ring: &KeyRing) -> Result<()> {
-        self.sign(&key_ring.mac, &key_ring.store_id);
+        self.sign(&key_ring.rows);
         connection
             .prepare_cached("UPDATE keyring SET state = ?, uses = ?, mac = ? WHERE id = ?")
             .and_then(|mut statement| {
@@ -120,7 +121,7 @@ pub(super) fn key_ring_corrupt() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::vectors::{array, bytes, mac_key, vectors};
+    use crate::record::vectors::{array, bytes, row_keys, vectors};
 
     #[test]
     fn committed_keys_authenticate() {
@@ -138,7 +139,7 @@ mod tests {
                 mac: bytes(&key["mac"]),
             };
             assert_eq!(row.mac_input(&store_id).as_bytes(), bytes(&key["mac_input"]));
-            row.verify(&mac_key(&vectors), &store_id).unwrap();
+            row.verify(&row_keys(&vectors)).unwrap();
         }
     }
 }

@@ -9,6 +9,7 @@ use super::*;
 use crate::config::KeySource;
 use crate::crypto::MacKey;
 use crate::root_key::{Argon2id, Derivation, RootKey};
+use crate::row_keys::{RowKey, RowKeys};
 
 pub(crate) fn vectors() -> Value {
     serde_json::from_str(include_str!("../../tests/vectors/records.json")).unwrap()
@@ -27,6 +28,11 @@ fn ring_key_of(vectors: &Value, purpose: Purpose) -> KeyBytes {
     let keyring = vectors["keyring"].as_array().unwrap();
     let key = keyring.iter().find(|key| key["purpose"] == purpose as u8).unwrap();
     KeyBytes::new(array(&key["key"]))
+}
+
+pub(crate) fn row_keys(vectors: &Value) -> RowKeys {
+    let key = ring_key_of(vectors, Purpose::Mac);
+    RowKeys::new(array(&vectors["store_id"]), RowKey::new(1, &key), None)
 }
 
 pub(crate) fn mac_key(vectors: &Value) -> MacKey {
