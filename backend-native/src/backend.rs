@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
-    Health, HealthStatus, ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result,
-    Secret, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
+    Health, HealthStatus, ListOptions, ListPage, MetadataPatch, Operation, Problems, PutOptions,
+    Result, Secret, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
     async_trait,
 };
 
 use crate::backup;
 use crate::check::{self, StoreCheck};
-use crate::config::NativeConfig;
-use crate::error::{KIND, name_store};
+use crate::config::{KeySource, NativeConfig};
+use crate::error::{KIND, from_sqlite, name_store};
 use crate::maintenance::{self, Sweep};
 use crate::reader::{Reader, Readers};
-use crate::rewrap::{self, KekRotation};
-use crate::slot::StoreSlot;
-use crate::store::{IfMissing, Store};
+use crate::rewrap::{self, KekRotation, RootKeyRotation};
+use crate::slots::{self, NewSlot, Slot, SlotSecret};
+use crate::store::{self, IfMissing, Store};
+use crate::store_cell::StoreCell;
 use crate::write::{self, Retention};
 use crate::writer::{SharedTransaction, Writer, run_on_thread};
 
@@ -28,10 +29,11 @@ use crate::writer::{SharedTransaction, Writer, run_on_thread};
 pub struct NativeBackend {
     info: BackendInfo,
     names: SettingNames,
-    slot: Arc<StoreSlot>,
+    cell: Arc<StoreCell>,
     readers: Readers,
     writer: Writer,
     retention: Retention,
+    group: Option<u32>,
 }
 
 impl NativeBackend {
@@ -49,8 +51,8 @@ impl NativeBackend {
     /// release wrote it. [`Corrupt`](strongroom_core::ErrorKind::Corrupt): it is damaged.
     pub async fn open(config: NativeConfig) -> Result<Self> {
         let retention = Retention { versions: config.keep_versions, days: config.keep_days };
-        let names = config.names.clone();
-        let (writer, slot) = Writer::start(config)
+        let (names, group) = (config.names.clone(), config.group);
+        let (writer, cell) = Writer::start(config)
             .await
             .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
         let capabilities = Capabilities::none().with_all(&[
@@ -64,28 +66,107 @@ impl NativeBackend {
             Capability::List,
             Capability::Metadata,
         ]);
-        let mut info = BackendInfo::new(KIND, slot.path().display().to_string(), capabilities);
+        let mut info = BackendInfo::new(KIND, cell.path().display().to_string(), capabilities);
         info.alternatives = "the backend `aws`, which labels versions".into();
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
-        let readers = Readers::new(Arc::clone(&slot));
-        Ok(Self { info, names, slot, readers, writer, retention })
+        let readers = Readers::new(Arc::clone(&cell));
+        Ok(Self { info, names, cell, readers, writer, retention, group })
     }
 
     /// Starts a new key-encryption key and rewraps every data key; values are not touched. Other
     /// processes can read and write meanwhile. If an earlier rotation was interrupted, this
     /// finishes it instead.
     ///
-    /// The key or passphrase that opens the store stays the same, so this does not help after it
-    /// has leaked. In that case create a new store with a new key, and write new secrets into it.
+    /// What opens the store stays the same, so this does not help after a key or passphrase has leaked: see
+    /// [`rotate_root_key`](Self::rotate_root_key).
     ///
     /// # Errors
     /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written. The
     /// data keys rewrapped until then stay so, and the next call resumes.
     pub async fn rotate_kek(&self) -> Result<KekRotation> {
-        rewrap::rotate(&self.writer)
+        rewrap::rotate_kek(&self.writer)
             .await
             .map_err(|error| self.with_context(error, Operation::Rotate, None))
+    }
+
+    /// Replaces the root key, and with it all other keys of the store: seals a new one to all slots in one transaction,
+    /// rewraps every data key and signs every row again. Values are not touched. Other processes that have the store open
+    /// follow. If an earlier rotation was interrupted, this finishes it instead.
+    ///
+    /// After a key or passphrase has leaked: [`add_slot`](Self::add_slot) with another one, open the store with that,
+    /// [`remove_slot`](Self::remove_slot) of the leaked one, and then this. From then on, the leaked key and earlier
+    /// copies of the file do not open this one. Both together still open the values of those copies, so replace the
+    /// secrets themselves as well.
+    ///
+    /// # Errors
+    /// [`Corrupt`](strongroom_core::ErrorKind::Corrupt) if a slot or the key ring was edited; remove such a slot first.
+    /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if the file cannot be written. What was done until then
+    /// stays, and the next call resumes.
+    pub async fn rotate_root_key(&self) -> Result<RootKeyRotation> {
+        rewrap::rotate_root_key(&self.writer)
+            .await
+            .map_err(|error| self.with_context(error, Operation::Rotate, None))
+    }
+
+    /// The slots that open the store, in the order of their numbers.
+    ///
+    /// # Errors
+    /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store,
+    /// [`Corrupt`](strongroom_core::ErrorKind::Corrupt) if a slot was edited.
+    pub async fn slots(&self) -> Result<Vec<Slot>> {
+        self.run_on_store(|store| {
+            let connection = store.connect()?;
+            let snapshot = connection.unchecked_transaction().map_err(from_sqlite)?;
+            let key_ring = store.load_key_ring(&snapshot)?;
+            slots::list(&snapshot, &key_ring.rows, store.slot())
+        })
+        .await
+    }
+
+    /// Adds a slot, so that another key or passphrase opens the store as well. Returns its number. A key file that does
+    /// not exist is created. The label, of 1 to 64 bytes, says to operators what the slot is.
+    ///
+    /// # Errors
+    /// [`Conflict`](strongroom_core::ErrorKind::Conflict) if the store has 8 slots, or the key opens one already;
+    /// [`Config`](strongroom_core::ErrorKind::Config) if the key cannot be used;
+    /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) for a label that is not valid;
+    /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store.
+    pub async fn add_slot(&self, key: KeySource, label: Option<String>) -> Result<u32> {
+        let group = self.group;
+        let new = self
+            .run_on_store(move |_| {
+                let mut problems = Problems::new();
+                key.check_file(&mut problems);
+                problems.into_result()?;
+                store::create_key(&key)?;
+                NewSlot::new(&SlotSecret::read(&key, group)?, label)
+            })
+            .await?;
+        let add = move |transaction: &SharedTransaction<'_>| {
+            let SharedTransaction { connection, key_ring, store, now, .. } = transaction;
+            let row = store.load_row(connection)?;
+            slots::add(connection, key_ring, &row, store.slot(), new, *now)
+        };
+        let added = self.writer.submit(IfMissing::Leave, add).await;
+        added.map_err(|error| self.with_context(error, Operation::Maintain, None))
+    }
+
+    /// Removes a slot by its number: its key or passphrase does not open the store from then on. Who has had both may
+    /// know the root key: see [`rotate_root_key`](Self::rotate_root_key).
+    ///
+    /// # Errors
+    /// [`Conflict`](strongroom_core::ErrorKind::Conflict) for the slot that this `NativeBackend` has opened the store
+    /// with, so that the last slot cannot be removed; [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no
+    /// such slot.
+    pub async fn remove_slot(&self, id: u32) -> Result<()> {
+        let remove = move |transaction: &SharedTransaction<'_>| {
+            slots::remove(transaction.connection, transaction.store.slot(), id)?;
+            transaction.truncate_log.set(true);
+            Ok(())
+        };
+        let removed = self.writer.submit(IfMissing::Leave, remove).await;
+        removed.map_err(|error| self.with_context(error, Operation::Maintain, None))
     }
 
     /// Authenticates every record of the store and opens every value, in one snapshot. Reads and writes go on meanwhile.
@@ -178,12 +259,12 @@ impl NativeBackend {
     /// The open store, after opening one that another process has created meanwhile.
     async fn open_store(&self) -> Result<Arc<Store>> {
         self.open_if_appeared().await?;
-        self.slot.get()
+        self.cell.get()
     }
 
     async fn open_if_appeared(&self) -> Result<()> {
         self.writer.check_process()?;
-        if self.slot.has_appeared() {
+        if self.cell.has_appeared() {
             self.writer.submit(IfMissing::Leave, |_| Ok(())).await?;
         }
         Ok(())
@@ -218,7 +299,7 @@ impl NativeBackend {
     /// Adds the operation, the path, the backend and the store to an error, and names settings as the
     /// caller set them.
     fn with_context(&self, error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
-        let error = self.names.rename(name_store(error, self.slot.path()));
+        let error = self.names.rename(name_store(error, self.cell.path()));
         let error = error.during(operation).from_backend(KIND);
         match path {
             Some(path) => error.at(path),
@@ -243,7 +324,7 @@ impl Backend for NativeBackend {
     }
 
     async fn health(&self) -> Result<Health> {
-        if self.slot.is_missing() && !self.slot.has_appeared() {
+        if self.cell.is_missing() && !self.cell.has_appeared() {
             let missing = "missing; the first write creates it";
             return Ok(Health::new(HealthStatus::Degraded).detail("store", missing));
         }

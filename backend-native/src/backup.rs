@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -15,10 +16,11 @@ use crate::error::{describe_io_error, from_sqlite};
 use crate::file;
 use crate::key_ring::{self, StoreRow};
 use crate::location::{self, LOGS};
+use crate::migrate::migrate;
 use crate::new_file::NewFile;
-use crate::root_key::RootKey;
 use crate::schema::{self, FileContent};
 use crate::settings::PATH;
+use crate::slots;
 use crate::store::{self, Store};
 
 /// How long a statement waits for a lock on a copy, which no other process knows.
@@ -37,17 +39,15 @@ pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
     let connection = store.connect()?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
     store.check_not_replaced()?;
-    let found = open_copy(copy.temporary_path()).and_then(|connection| {
-        let row = StoreRow::load(&connection)?;
-        check_copy(&connection, &row, store.root())
-    })?;
+    let found = open_copy(copy.temporary_path())
+        .and_then(|connection| check::check(&connection, |copy| store.load_key_ring(copy)))?;
     copy.keep().map_err(|error| failed(&error))?;
     Ok(found)
 }
 
 /// Makes a store of a backup, where none is. Checks everything before the store gets its name.
 pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck> {
-    let key = config.validate()?;
+    let keys = config.validate()?;
     let path = store::resolve_path(config)?;
     location::check(&path, config.allow_network_file_system)?;
     check_free(&path)?;
@@ -55,11 +55,15 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
     let failed = |error: &io::Error| file::cannot_create(PATH, &path, error);
     let copy = NewFile::create(&path).map_err(|error| failed(&error))?;
     copy_content(backup, copy.temporary_path())?;
-    let connection = open_copy(copy.temporary_path())?;
+    let mut connection = open_copy(copy.temporary_path())?;
+    if schema::identify(&connection)? == FileContent::Schema1 {
+        migrate(&mut connection, keys, config.group, backup)?;
+    }
     let row = StoreRow::load(&connection)?;
-    let root = RootKey::derive(key, config.group, &row.derivation)?;
-    let found = check_copy(&connection, &row, &root)
-        .map_err(|error| store::name_key_setting(error, key, backup))?;
+    let opened = slots::open(&connection, &row, keys, config.group, backup);
+    crypto::wipe_stack();
+    let root = Arc::new(opened?.1);
+    let found = check::check(&connection, |copy| key_ring::load(copy, &row, root))?;
     drop(connection);
     copy.keep().map_err(|error| failed(&error))?;
     Ok(found)
@@ -68,16 +72,10 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
 fn open_copy(path: &Path) -> Result<Connection> {
     let connection = schema::connect(path, NO_WAIT)?;
     match schema::identify(&connection)? {
-        FileContent::Store => Ok(connection),
+        FileContent::Store | FileContent::Schema1 => Ok(connection),
         FileContent::Empty => Err(Error::new(ErrorKind::Corrupt, "use another backup")
             .because("the backup holds no store")),
     }
-}
-
-fn check_copy(connection: &Connection, row: &StoreRow, root: &RootKey) -> Result<StoreCheck> {
-    let key_ring = key_ring::load(connection, row, root);
-    crypto::wipe_stack();
-    check::check(connection, |_| key_ring)
 }
 
 /// Fails if a store is there, or the log of one, which would become part of the restored store.

@@ -6,13 +6,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use strongroom_core::{Error, FilePath, Problems, Result, Setting, SettingNames};
+use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames};
 
 use crate::settings::{
     KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
 };
 
-/// The settings of which exactly one opens a store.
+/// The settings that open a store.
 const KEY_SETTINGS: [Setting; 4] = [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE];
 
 /// The key of a store, or where it is. `Debug` shows no key and no passphrase.
@@ -41,6 +41,15 @@ impl KeySource {
             Self::PassphraseFile(_) => PASSPHRASE_FILE,
         }
     }
+
+    /// Adds a problem if the setting for a file holds the key itself.
+    pub(crate) fn check_file(&self, problems: &mut Problems) {
+        match self {
+            Self::KeyFile(file) => check_file(KEY_FILE, file, KEY, problems),
+            Self::PassphraseFile(file) => check_file(PASSPHRASE_FILE, file, PASSPHRASE, problems),
+            Self::Key(_) | Self::Passphrase(_) => {}
+        }
+    }
 }
 
 /// How to open one native store. `Debug` shows no key and no passphrase.
@@ -61,8 +70,9 @@ pub struct NativeConfig {
     /// The store's file. Default: `secrets.db` in the platform's data directory for `strongroom`
     /// (`~/.local/share/strongroom` on Linux, `~/Library/Application Support/strongroom` on macOS).
     pub path: Option<PathBuf>,
-    /// The key of the store, or where it is. Required.
-    pub key: Option<KeySource>,
+    /// The keys of the store, or where they are: at least one. The first that opens one of the store's
+    /// [slots](crate::NativeBackend::slots) is used. The first of all opens a new store.
+    pub keys: Vec<KeySource>,
     /// Whether opening creates a missing store; default `false`. Otherwise the first `put` creates it, and
     /// reads find nothing until then, so that a misspelt path becomes no empty store.
     pub create: bool,
@@ -84,7 +94,7 @@ impl Default for NativeConfig {
     fn default() -> Self {
         Self {
             path: None,
-            key: None,
+            keys: Vec::new(),
             create: false,
             group: None,
             allow_network_file_system: false,
@@ -99,27 +109,24 @@ impl NativeConfig {
     /// A store in the default file that keeps every version.
     #[must_use]
     pub fn new(key: KeySource) -> Self {
-        Self { key: Some(key), ..Self::default() }
+        Self { keys: vec![key], ..Self::default() }
     }
 
-    /// Checks the configuration without looking at any file, and returns its key.
-    pub(crate) fn validate(&self) -> Result<&KeySource> {
+    /// Checks the configuration without looking at any file, and returns its keys.
+    pub(crate) fn validate(&self) -> Result<&[KeySource]> {
         let mut problems = Problems::new();
         self.check_retention(&mut problems);
         if let Some(path) = &self.path {
             problems.collect(FilePath::new(path).check_new(PATH));
         }
-        match &self.key {
-            Some(KeySource::KeyFile(file)) => check_file(KEY_FILE, file, KEY, &mut problems),
-            Some(KeySource::PassphraseFile(file)) => {
-                check_file(PASSPHRASE_FILE, file, PASSPHRASE, &mut problems);
-            }
-            Some(KeySource::Key(_) | KeySource::Passphrase(_)) => {}
-            None => problems.add(no_key()),
+        if self.keys.is_empty() {
+            problems.add(no_key());
+        }
+        for key in &self.keys {
+            key.check_file(&mut problems);
         }
         problems.into_result()?;
-        // Without a problem there is a key.
-        self.key.as_ref().ok_or_else(|| Error::config(Vec::new()))
+        Ok(&self.keys)
     }
 
     fn check_retention(&self, problems: &mut Problems) {
@@ -149,7 +156,7 @@ impl fmt::Debug for NativeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativeConfig")
             .field("path", &self.path.as_ref().map(FilePath::new))
-            .field("key", &self.key)
+            .field("keys", &self.keys)
             .field("create", &self.create)
             .field("group", &self.group)
             .field("allow_network_file_system", &self.allow_network_file_system)
@@ -175,7 +182,7 @@ fn no_key() -> String {
 }
 
 /// The names of settings in backticks, with commas.
-fn quote(settings: &[Setting]) -> String {
+pub(crate) fn quote(settings: &[Setting]) -> String {
     let quoted = settings.iter().map(|setting| format!("`{setting}`"));
     quoted.collect::<Vec<_>>().join(", ")
 }

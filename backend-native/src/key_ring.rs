@@ -1,13 +1,15 @@
-//! The key ring: key-encryption keys (KEKs) with their states, and the key of the row MACs, all
+//! The key ring: key-encryption keys (KEKs) with their states, and the keys of the row MACs, all
 //! sealed under the root key.
 
-use rusqlite::{Connection, OptionalExtension, named_params};
-use strongroom_core::{Error, ErrorKind, Result};
+use std::sync::Arc;
 
-use crate::crypto::{self, AeadKey, NotAuthentic};
+use rusqlite::{Connection, OptionalExtension, named_params};
+use strongroom_core::Result;
+
+use crate::crypto::{self, AeadKey, KeyBytes, NotAuthentic};
 use crate::error::{from_sqlite, record_corrupt};
 use crate::record::{self, Purpose};
-use crate::root_key::{Argon2id, Derivation, RootKey};
+use crate::root_key::RootKey;
 use crate::row_keys::{RowKey, RowKeys};
 
 mod row;
@@ -18,23 +20,20 @@ use row::{KeyRingRow, key_ring_corrupt};
 /// uses of one key; after half of them the store starts a new key.
 const MAX_USES: i64 = 1 << 31;
 
-/// The key of the row MACs has the first id of the key ring.
-const MAC_KEY_ID: u32 = 1;
-
-/// The state of a key-encryption key.
+/// The state of a key of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KekState {
-    /// Wraps new data keys. Exactly one key of the key ring is active.
+pub(crate) enum KeyState {
+    /// Wraps new data keys, or signs rows. Exactly one key of each purpose is active.
     Active = 1,
     /// Unwraps only.
     DecryptOnly = 2,
-    /// Unwraps until the running rotation has rewrapped all data keys.
+    /// Unwraps, or verifies, until the running rotation has replaced it everywhere.
     Retiring = 3,
 }
 
 struct Kek {
     id: u32,
-    state: KekState,
+    state: KeyState,
     key: Box<AeadKey>,
 }
 
@@ -42,12 +41,13 @@ struct Kek {
 pub(crate) struct KeyRing {
     pub(crate) rows: RowKeys,
     keks: Vec<Kek>,
+    root: Arc<RootKey>,
 }
 
 impl KeyRing {
     /// The key that wraps new data keys.
     pub(crate) fn active(&self) -> Result<(u32, &AeadKey)> {
-        let active = self.keks.iter().find(|kek| kek.state == KekState::Active);
+        let active = self.keks.iter().find(|kek| kek.state == KeyState::Active);
         active
             .map(|kek| (kek.id, &*kek.key))
             .ok_or_else(|| record_corrupt("the key ring has no active key"))
@@ -58,40 +58,39 @@ impl KeyRing {
         self.keks.iter().find(|kek| kek.id == id).map(|kek| &*kek.key)
     }
 
-    /// Whether a rotation of the key-encryption key is unfinished.
+    /// The root key that the ring is sealed under.
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.root
+    }
+
+    /// Whether a rotation of the key-encryption key, or of the root key, is unfinished.
     pub(crate) fn is_rotating(&self) -> bool {
-        self.keks.iter().any(|kek| kek.state == KekState::Retiring)
+        self.rows.has_retiring() || self.keks.iter().any(|kek| kek.state == KeyState::Retiring)
+    }
+
+    /// Whether the store has another active key-encryption key by now: each rotation starts one.
+    pub(crate) fn is_outdated(&self, connection: &Connection) -> Result<bool> {
+        Ok(active_id(connection)? != self.active()?.0)
     }
 }
 
 /// The row of the `store` table: the identity of the store and how to check its root key.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StoreRow {
     pub(crate) store_id: [u8; 16],
-    pub(crate) derivation: Derivation,
-    root_check: Vec<u8>,
+    pub(crate) root_check: Vec<u8>,
 }
 
 impl StoreRow {
     pub(crate) fn load(connection: &Connection) -> Result<Self> {
         let row = connection
-            .query_row(
-                "SELECT store_id, argon2_memory_kib, argon2_passes, argon2_lanes, argon2_salt, \
-                 root_check FROM store",
-                [],
-                |row| {
-                    let derivation = match row.get::<_, Option<u32>>(1)? {
-                        None => Derivation::None,
-                        Some(memory_kib) => Derivation::Argon2id(Argon2id {
-                            memory_kib,
-                            passes: row.get(2)?,
-                            lanes: row.get(3)?,
-                            salt: row.get(4)?,
-                        }),
-                    };
-                    Ok(Self { store_id: row.get(0)?, derivation, root_check: row.get(5)? })
-                },
-            )
-            .optional()
+            .prepare_cached("SELECT store_id, root_check FROM store")
+            .and_then(|mut statement| {
+                let read = |row: &rusqlite::Row<'_>| {
+                    Ok(Self { store_id: row.get(0)?, root_check: row.get(1)? })
+                };
+                statement.query_row([], read).optional()
+            })
             .map_err(from_sqlite)?;
         row.ok_or_else(|| record_corrupt("the table `store` is empty"))
     }
@@ -101,108 +100,117 @@ impl StoreRow {
 /// key.
 pub(crate) fn create(
     connection: &Connection,
+    store_id: [u8; 16],
     root: &RootKey,
-    derivation: &Derivation,
     now: i64,
-) -> Result<()> {
-    let store_id = crypto::random()?;
-    let argon2id = match derivation {
-        Derivation::None => None,
-        Derivation::Argon2id(argon2id) => Some(argon2id),
-    };
+) -> Result<RowKeys> {
     connection
         .execute(
-            "INSERT INTO store VALUES (1, :store_id, :now, :memory, :passes, :lanes, :salt, :check)",
+            "INSERT INTO store VALUES (1, :store_id, :now, :check)",
             named_params! {
                 ":store_id": store_id,
                 ":now": now,
-                ":memory": argon2id.map(|a| a.memory_kib),
-                ":passes": argon2id.map(|a| a.passes),
-                ":lanes": argon2id.map(|a| a.lanes),
-                ":salt": argon2id.map(|a| a.salt),
                 ":check": &root.check(&store_id)[..],
             },
         )
         .map_err(from_sqlite)?;
-    let mac_key = crypto::random_key()?;
-    let ring_key = root.ring_key(&store_id);
-    let mut mac_row = KeyRingRow {
-        id: MAC_KEY_ID,
-        purpose: Purpose::Mac as u8,
-        state: KekState::Active as u8,
-        uses: 0,
-        created_at: now,
-        sealed: record::seal_ring_key(&mac_key, Purpose::Mac, MAC_KEY_ID, &store_id, &ring_key)?,
-        mac: Vec::new(),
-    };
-    let keys = RowKeys::new(store_id, RowKey::new(MAC_KEY_ID, &mac_key), None);
-    mac_row.sign(&keys);
-    mac_row.insert(connection)?;
-    add_kek(connection, &keys, root, now)
+    let keys = add_row_key(connection, store_id, root, now)?;
+    add_kek(connection, &keys, root, now)?;
+    Ok(keys)
+}
+
+/// Adds a new active key of the row MACs. Returns it as the only one.
+fn add_row_key(
+    connection: &Connection,
+    store_id: [u8; 16],
+    root: &RootKey,
+    now: i64,
+) -> Result<RowKeys> {
+    let key = crypto::random_key()?;
+    let (id, mut row) = new_row(connection, Purpose::Mac, &store_id, &key, root, now)?;
+    let keys = RowKeys::new(store_id, RowKey::new(id, &key), None);
+    row.sign(&keys);
+    row.insert(connection)?;
+    Ok(keys)
 }
 
 /// Adds a new active key-encryption key. The caller has changed the state of the old one.
 fn add_kek(connection: &Connection, keys: &RowKeys, root: &RootKey, now: i64) -> Result<()> {
-    let store_id = &keys.store_id;
-    let id: u32 = connection
-        .query_row("SELECT max(id) + 1 FROM keyring", [], |row| row.get(0))
-        .map_err(from_sqlite)?;
     let key = crypto::random_key()?;
-    let ring_key = root.ring_key(store_id);
-    let mut row = KeyRingRow {
-        id,
-        purpose: Purpose::KeyEncryption as u8,
-        state: KekState::Active as u8,
-        uses: 0,
-        created_at: now,
-        sealed: record::seal_ring_key(&key, Purpose::KeyEncryption, id, store_id, &ring_key)?,
-        mac: Vec::new(),
-    };
+    let (_, mut row) =
+        new_row(connection, Purpose::KeyEncryption, &keys.store_id, &key, root, now)?;
     row.sign(keys);
     row.insert(connection)
 }
 
-/// Loads and opens the key ring.
-pub(crate) fn load(connection: &Connection, store: &StoreRow, root: &RootKey) -> Result<KeyRing> {
-    let rows = KeyRingRow::load_all(connection)?;
+/// A row for a new active key, with the next id, without its MAC.
+fn new_row(
+    connection: &Connection,
+    purpose: Purpose,
+    store_id: &[u8; 16],
+    key: &KeyBytes,
+    root: &RootKey,
+    now: i64,
+) -> Result<(u32, KeyRingRow)> {
+    let id: u32 = connection
+        .query_row("SELECT coalesce(max(id), 0) + 1 FROM keyring", [], |row| row.get(0))
+        .map_err(from_sqlite)?;
+    let row = KeyRingRow {
+        id,
+        purpose: purpose as u8,
+        state: KeyState::Active as u8,
+        uses: 0,
+        created_at: now,
+        sealed: record::seal_ring_key(key, purpose, id, store_id, &root.ring_key(store_id))?,
+        mac: Vec::new(),
+    };
+    Ok((id, row))
+}
+
+/// Loads and opens the key ring, whose root key belongs to this store.
+pub(crate) fn load(
+    connection: &Connection,
+    store: &StoreRow,
+    root: Arc<RootKey>,
+) -> Result<KeyRing> {
+    let all = KeyRingRow::load_all(connection)?;
     let store_id = store.store_id;
     let ring_key = root.ring_key(&store_id);
+    let of = |purpose: Purpose| all.iter().filter(move |row| row.purpose == purpose as u8);
     let open = |row: &KeyRingRow, purpose| {
         record::open_ring_key(&row.sealed, purpose, row.id, &store_id, &ring_key)
+            .map_err(|NotAuthentic| key_ring_corrupt())
     };
-    let mac_row = rows.iter().find(|row| row.purpose == Purpose::Mac as u8);
-    let mac_key = mac_row.map(|row| open(row, Purpose::Mac));
-    let checked = crypto::equal(&store.root_check, &root.check(&store_id)[..]);
-    let keys = match (mac_key, checked) {
-        (Some(Ok(key)), Ok(())) => RowKeys::new(store_id, RowKey::new(MAC_KEY_ID, &key), None),
-        (Some(Ok(_)), Err(NotAuthentic)) | (_, Ok(())) => return Err(key_ring_corrupt()),
-        (_, Err(NotAuthentic)) => return Err(wrong_key()),
+    let row_key = |state: KeyState| -> Result<Option<RowKey>> {
+        let Some(row) = of(Purpose::Mac).find(|row| row.state == state as u8) else {
+            return Ok(None);
+        };
+        Ok(Some(RowKey::new(row.id, &open(row, Purpose::Mac)?)))
     };
+    let active = row_key(KeyState::Active)?.ok_or_else(key_ring_corrupt)?;
+    let rows = RowKeys::new(store_id, active, row_key(KeyState::Retiring)?);
     let mut keks = Vec::new();
-    for row in &rows {
-        row.verify(&keys).map_err(|NotAuthentic| key_ring_corrupt())?;
-        if row.purpose == Purpose::KeyEncryption as u8 {
-            let key =
-                open(row, Purpose::KeyEncryption).map_err(|NotAuthentic| key_ring_corrupt())?;
-            keks.push(Kek { id: row.id, state: row.state()?, key: Box::new(AeadKey::new(&key)) });
+    for row in &all {
+        // The ring itself is signed by the active key alone.
+        match row.verify(&rows) {
+            Ok(signature) if signature.key_id == rows.active_id() => {}
+            _ => return Err(key_ring_corrupt()),
         }
+    }
+    for row in of(Purpose::KeyEncryption) {
+        let key = AeadKey::new(&open(row, Purpose::KeyEncryption)?);
+        keks.push(Kek { id: row.id, state: row.state()?, key: Box::new(key) });
     }
     // A row restored from an older file has an authentic MAC; that the newest key is active rules
     // it out.
-    let active: Vec<u32> =
-        keks.iter().filter(|kek| kek.state == KekState::Active).map(|kek| kek.id).collect();
-    if active.as_slice() != keks.iter().map(|kek| kek.id).max().as_slice() {
-        return Err(key_ring_corrupt());
+    for purpose in [Purpose::KeyEncryption, Purpose::Mac] {
+        let active = of(purpose).filter(|row| row.state == KeyState::Active as u8);
+        let active: Vec<u32> = active.map(|row| row.id).collect();
+        if active.as_slice() != of(purpose).map(|row| row.id).max().as_slice() {
+            return Err(key_ring_corrupt());
+        }
     }
-    Ok(KeyRing { rows: keys, keks })
-}
-
-fn wrong_key() -> Error {
-    Error::new(
-        ErrorKind::Unauthenticated,
-        "give the key or passphrase that this store was created with; nothing was changed",
-    )
-    .because("the key does not open this store")
+    Ok(KeyRing { rows, keks, root })
 }
 
 /// The id of the key that wraps new data keys, as the file has it now.
@@ -219,14 +227,13 @@ pub(crate) fn active_id(connection: &Connection) -> Result<u32> {
 pub(crate) fn reserve_uses(
     connection: &Connection,
     key_ring: &KeyRing,
-    root: &RootKey,
     uses: i64,
     now: i64,
 ) -> Result<bool> {
     let (id, _) = key_ring.active()?;
     let mut row = KeyRingRow::load_authentic(connection, key_ring, id)?;
     if row.uses.saturating_add(uses) > MAX_USES {
-        replace_active(connection, key_ring, root, KekState::DecryptOnly, now)?;
+        replace_active(connection, key_ring, KeyState::DecryptOnly, now)?;
         return Ok(true);
     }
     row.uses += uses;
@@ -238,16 +245,15 @@ pub(crate) fn reserve_uses(
 pub(crate) fn replace_active(
     connection: &Connection,
     key_ring: &KeyRing,
-    root: &RootKey,
-    old_state: KekState,
+    old_state: KeyState,
     now: i64,
 ) -> Result<()> {
-    for kek in key_ring.keks.iter().filter(|kek| kek.state == KekState::Active) {
+    for kek in key_ring.keks.iter().filter(|kek| kek.state == KeyState::Active) {
         let mut row = KeyRingRow::load_authentic(connection, key_ring, kek.id)?;
         row.state = old_state as u8;
         row.update(connection, key_ring)?;
     }
-    add_kek(connection, &key_ring.rows, root, now)
+    add_kek(connection, &key_ring.rows, &key_ring.root, now)
 }
 
 /// Removes the inactive keys if no data key is wrapped by them, and otherwise keeps them. Returns
@@ -271,11 +277,51 @@ pub(crate) fn remove_inactive(connection: &Connection, key_ring: &KeyRing) -> Re
     Ok(!needed)
 }
 
+/// Seals the ring under another root key, and starts new keys for the row MACs and for data keys. Returns the new keys of
+/// the row MACs.
+pub(crate) fn replace_root(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    new_root: &RootKey,
+    now: i64,
+) -> Result<RowKeys> {
+    let store_id = key_ring.rows.store_id;
+    let (old_key, new_key) = (key_ring.root.ring_key(&store_id), new_root.ring_key(&store_id));
+    let mut rows = KeyRingRow::load_all(connection)?;
+    for row in &mut rows {
+        row.verify(&key_ring.rows).map_err(|NotAuthentic| key_ring_corrupt())?;
+        let purpose = row.purpose()?;
+        let key = record::open_ring_key(&row.sealed, purpose, row.id, &store_id, &old_key)
+            .map_err(|NotAuthentic| key_ring_corrupt())?;
+        row.sealed = record::seal_ring_key(&key, purpose, row.id, &store_id, &new_key)?;
+        if row.state()? == KeyState::Active {
+            row.state = KeyState::Retiring as u8;
+        }
+    }
+    let keys = add_row_key(connection, store_id, new_root, now)?;
+    for row in &mut rows {
+        row.replace(connection, &keys)?;
+    }
+    add_kek(connection, &keys, new_root, now)?;
+    connection
+        .execute("UPDATE store SET root_check = ?", [&new_root.check(&store_id)[..]])
+        .map_err(from_sqlite)?;
+    Ok(keys)
+}
+
+/// Removes the key of the row MACs before the active one. Rows that it alone verifies are corrupt from then on.
+pub(crate) fn remove_retiring_row_key(connection: &Connection) -> Result<()> {
+    connection
+        .execute("DELETE FROM keyring WHERE purpose = 2 AND state <> 1", [])
+        .map(drop)
+        .map_err(from_sqlite)
+}
+
 /// Ends the retirement of keys: they only unwrap from then on.
 pub(crate) fn mark_decrypt_only(connection: &Connection, key_ring: &KeyRing) -> Result<()> {
-    for kek in key_ring.keks.iter().filter(|kek| kek.state == KekState::Retiring) {
+    for kek in key_ring.keks.iter().filter(|kek| kek.state == KeyState::Retiring) {
         let mut row = KeyRingRow::load_authentic(connection, key_ring, kek.id)?;
-        row.state = KekState::DecryptOnly as u8;
+        row.state = KeyState::DecryptOnly as u8;
         row.update(connection, key_ring)?;
     }
     Ok(())

@@ -132,6 +132,7 @@
 //! active, and the file has the tables of this format and no others; anything else is `Corrupt`.
 //! The crate's `tests/vectors` hold test vectors and an independent decoder in Python.
 
+mod argon2id;
 mod backend;
 mod backup;
 mod check;
@@ -139,10 +140,12 @@ mod config;
 mod crypto;
 mod error;
 mod file;
+mod key_file;
 mod key_ring;
 mod key_text;
 mod location;
 mod maintenance;
+mod migrate;
 mod new_file;
 mod reader;
 mod record;
@@ -154,8 +157,9 @@ mod schema;
 mod secret_page;
 mod secret_row;
 mod settings;
-mod slot;
+mod slots;
 mod store;
+mod store_cell;
 mod write;
 mod writer;
 
@@ -165,8 +169,9 @@ pub use config::{KeySource, NativeConfig};
 pub use maintenance::Sweep;
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
-pub use rewrap::KekRotation;
+pub use rewrap::{KekRotation, RootKeyRotation};
 pub use settings::SETTINGS;
+pub use slots::Slot;
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

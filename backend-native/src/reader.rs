@@ -18,9 +18,10 @@ use crate::crypto::{KeyBytes, NotAuthentic};
 use crate::error::{from_sqlite, no_such_version, not_found, record_corrupt};
 use crate::key_ring::{self, KeyRing};
 use crate::record::{self, RecordContext};
+use crate::schema;
 use crate::secret_row::{self, COLUMN_COUNT, SecretRow, columns};
-use crate::slot::StoreSlot;
 use crate::store::Store;
+use crate::store_cell::StoreCell;
 
 /// How many rows one page of a listing examines: about a millisecond of work.
 const PAGE: usize = 500;
@@ -44,48 +45,48 @@ const GET_EXACT: &str = get!("?2");
 /// One connection with its key ring for each thread that reads at the same time, opened on first
 /// use.
 pub(crate) struct Readers {
-    store: Arc<StoreSlot>,
-    slots: Box<[Mutex<Option<Reader>>]>,
+    store: Arc<StoreCell>,
+    readers: Box<[Mutex<Option<Reader>>]>,
 }
 
 impl Readers {
-    pub(crate) fn new(store: Arc<StoreSlot>) -> Self {
+    pub(crate) fn new(store: Arc<StoreCell>) -> Self {
         let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
-        let slots = std::iter::repeat_with(|| Mutex::new(None)).take(count).collect();
-        Self { store, slots }
+        let readers = std::iter::repeat_with(|| Mutex::new(None)).take(count).collect();
+        Self { store, readers }
     }
 
     /// Runs one read on a free connection, preferably the one that this thread used before.
     pub(crate) fn run<T>(&self, read: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
-        let mut slot = self.lock_slot().ok_or_else(Error::backend_closed)?;
-        if let Some(reader) = slot.as_mut() {
+        let mut free = self.lock_reader().ok_or_else(Error::backend_closed)?;
+        if let Some(reader) = free.as_mut() {
             return read(reader);
         }
-        read(slot.insert(Reader::open(self.store.get()?)?))
+        read(free.insert(Reader::open(self.store.get()?)?))
     }
 
-    fn lock_slot(&self) -> Option<MutexGuard<'_, Option<Reader>>> {
+    fn lock_reader(&self) -> Option<MutexGuard<'_, Option<Reader>>> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static PREFERRED: usize = NEXT.fetch_add(1, Ordering::Relaxed);
         }
-        let preferred = PREFERRED.with(|number| number % self.slots.len().max(1));
-        let (before, after) = self.slots.split_at_checked(preferred)?;
-        for slot in after.iter().chain(before) {
-            match slot.try_lock() {
+        let preferred = PREFERRED.with(|number| number % self.readers.len().max(1));
+        let (before, after) = self.readers.split_at_checked(preferred)?;
+        for reader in after.iter().chain(before) {
+            match reader.try_lock() {
                 Ok(guard) => return Some(guard),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        after.first().map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
+        after.first().map(|reader| reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Closes all connections and drops all keys.
     pub(crate) fn close(&self) {
         self.store.close();
-        for slot in &self.slots {
-            slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for reader in &self.readers {
+            reader.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
 }
@@ -98,8 +99,8 @@ pub(crate) struct Reader {
 
 /// Why a read fails, before the key ring was loaded again.
 enum ReadError {
-    /// The record names a key-encryption key that the loaded key ring does not have.
-    KekNotLoaded,
+    /// The store has a newer key ring than the one that was loaded.
+    KeyRingOutdated,
     Failed(Error),
 }
 
@@ -122,23 +123,29 @@ impl Reader {
         Ok(Self { store, key_ring, connection })
     }
 
-    /// Runs a read, and once more with the key ring loaded again if it met an unknown key: another
-    /// process may have started a new one.
+    /// Runs a read, and once more with the key ring loaded again if it met an unknown key, or a record that no key of the
+    /// ring has signed: another process may have started new ones.
     fn with_current_key_ring<T>(
         &mut self,
         read: impl Fn(&Self) -> Result<T, ReadError>,
     ) -> Result<T> {
         match read(self) {
             Ok(value) => return Ok(value),
+            Err(ReadError::KeyRingOutdated) => {}
+            // A newer key of the ring may have signed the record.
+            Err(ReadError::Failed(error))
+                if error.kind() == ErrorKind::Corrupt
+                    && self.key_ring.is_outdated(&self.connection)? => {}
             Err(ReadError::Failed(error)) => return Err(error),
-            Err(ReadError::KekNotLoaded) => {}
         }
         // One snapshot for key ring and record, since another rotation may happen in between.
         let snapshot = self.connection.unchecked_transaction().map_err(from_sqlite)?;
         self.key_ring = self.store.load_key_ring(&snapshot)?;
         read(self).map_err(|error| match error {
             ReadError::Failed(error) => error,
-            ReadError::KekNotLoaded => record_corrupt("the record names a key that does not exist"),
+            ReadError::KeyRingOutdated => {
+                record_corrupt("the record names a key that does not exist")
+            }
         })
     }
 
@@ -187,7 +194,7 @@ impl Reader {
     }
 
     fn unwrap(&self, wrap: &[u8], context: &RecordContext<'_>) -> Result<KeyBytes, ReadError> {
-        let kek = self.key_ring.kek(record::kek_id(wrap)?).ok_or(ReadError::KekNotLoaded)?;
+        let kek = self.key_ring.kek(record::kek_id(wrap)?).ok_or(ReadError::KeyRingOutdated)?;
         Ok(record::unwrap(wrap, context, kek)?)
     }
 
@@ -198,8 +205,8 @@ impl Reader {
             .ensure_not_deleted(store)
     }
 
-    pub(crate) fn describe(&self, path: &SecretPath) -> Result<Description> {
-        let row = self.load(path)?;
+    pub(crate) fn describe(&mut self, path: &SecretPath) -> Result<Description> {
+        let row = self.with_current_key_ring(|reader| Ok(reader.load(path)?))?;
         Ok(Description::new(path.clone(), row.active.into(), row.metadata))
     }
 
@@ -209,11 +216,7 @@ impl Reader {
 
     fn try_versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>, ReadError> {
         // One snapshot for both statements, so that a write in between does not look like damage.
-        let begins_here = self.connection.is_autocommit();
-        let _snapshot = begins_here
-            .then(|| self.connection.unchecked_transaction())
-            .transpose()
-            .map_err(from_sqlite)?;
+        let _snapshot = schema::snapshot(&self.connection)?;
         let secret = self.load(path)?;
         let mut statement = self
             .connection
@@ -242,10 +245,18 @@ impl Reader {
     }
 
     pub(crate) fn list(
-        &self,
+        &mut self,
         prefix: Option<&SecretPath>,
         options: &ListOptions,
     ) -> Result<ListPage> {
+        self.with_current_key_ring(|reader| reader.try_list(prefix, options))
+    }
+
+    fn try_list(
+        &self,
+        prefix: Option<&SecretPath>,
+        options: &ListOptions,
+    ) -> Result<ListPage, ReadError> {
         // `0` is the character after `/`: the range holds exactly the paths below the prefix.
         let (low, high) = match prefix {
             Some(prefix) => (format!("{prefix}/"), format!("{prefix}0")),
@@ -271,8 +282,11 @@ impl Reader {
             examined += 1;
             last = secret_row::raw_path(row)?;
             match secret_row::valid_path(&last) {
-                Some(path) if self.matches(row, &path, options) => page.paths.push(path),
-                Some(_) => {}
+                Some(path) => {
+                    if self.matches(row, &path, options)? {
+                        page.paths.push(path);
+                    }
+                }
                 None => warn!("the store holds a record under a path that is not valid"),
             }
         }
@@ -282,15 +296,23 @@ impl Reader {
 
     /// Whether the options select a row. A corrupt row is always listed, so that the operator sees
     /// it; reading it fails.
-    fn matches(&self, row: &Row<'_>, path: &SecretPath, options: &ListOptions) -> bool {
+    fn matches(
+        &self,
+        row: &Row<'_>,
+        path: &SecretPath,
+        options: &ListOptions,
+    ) -> Result<bool, ReadError> {
         let Ok(secret) = SecretRow::from_row(row, path, &self.key_ring.rows) else {
+            if self.key_ring.is_outdated(&self.connection)? {
+                return Err(ReadError::KeyRingOutdated);
+            }
             warn!(%path, "a record fails authentication");
-            return true;
+            return Ok(true);
         };
         let metadata = &secret.metadata;
-        (options.include_deleted || secret.deleted_at.is_none())
+        Ok((options.include_deleted || secret.deleted_at.is_none())
             && options.kind.is_none_or(|kind| kind == metadata.kind)
-            && options.tags.iter().all(|(name, value)| metadata.tags.get(name) == Some(value))
+            && options.tags.iter().all(|(name, value)| metadata.tags.get(name) == Some(value)))
     }
 
     pub(crate) fn health(&self) -> Result<Health> {

@@ -1,15 +1,18 @@
-//! Rotation of the key-encryption key: small transactions rewrap the data keys; values stay as they
-//! are.
+//! Rotation of the key-encryption key and of the root key: small transactions rewrap the data keys and sign the rows
+//! again; values stay as they are.
 
 use rusqlite::Row;
-use strongroom_core::{Result, SecretPath};
+use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 use tracing::{info, warn};
 
+use crate::crypto;
 use crate::error::from_sqlite;
-use crate::key_ring::{self, KekState};
+use crate::key_ring::{self, KeyState};
 use crate::record;
+use crate::root_key::RootKey;
 use crate::secret_page::SecretPage;
 use crate::secret_row::SecretRow;
+use crate::slots;
 use crate::store::IfMissing;
 use crate::writer::{SharedTransaction, Writer};
 
@@ -34,8 +37,44 @@ pub struct KekRotation {
     pub resumed: bool,
 }
 
-pub(crate) async fn rotate(writer: &Writer) -> Result<KekRotation> {
-    let resumed = writer.submit(IfMissing::Leave, begin).await?;
+/// The outcome of a rotation of the root key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RootKeyRotation {
+    /// How many slots open the store with the new root key; 0 if this finished an interrupted rotation.
+    pub slots: usize,
+    /// The rotation of the key-encryption key that belongs to it.
+    pub kek: KekRotation,
+}
+
+/// Starts a new key-encryption key, and replaces the old ones by it.
+pub(crate) async fn rotate_kek(writer: &Writer) -> Result<KekRotation> {
+    let resumed = writer.submit(IfMissing::Leave, begin_kek).await?;
+    finish(writer, resumed).await
+}
+
+/// Starts a new root key with new keys of the ring, and replaces the old ones by them.
+pub(crate) async fn rotate_root_key(writer: &Writer) -> Result<RootKeyRotation> {
+    // A rotation of the key-encryption key that was interrupted is finished first.
+    let begun = match writer.submit(IfMissing::Leave, begin_root_key).await? {
+        Begun::KekIsRotating => {
+            finish(writer, true).await?;
+            writer.submit(IfMissing::Leave, begin_root_key).await?
+        }
+        begun => begun,
+    };
+    let (slots, resumed) = match begun {
+        Begun::New(slots) => (slots, false),
+        Begun::Resumed => (0, true),
+        Begun::KekIsRotating => return Err(rotates_elsewhere()),
+    };
+    let kek = finish(writer, resumed).await?;
+    info!(slots, "rotated the root key");
+    Ok(RootKeyRotation { slots, kek })
+}
+
+/// Replaces the old keys everywhere, and removes them.
+async fn finish(writer: &Writer, resumed: bool) -> Result<KekRotation> {
     let (mut rewrapped, mut damaged, mut after) = (0, 0, Some(Vec::new()));
     while let Some(from) = after {
         let batch = writer
@@ -65,15 +104,49 @@ pub(crate) async fn rotate(writer: &Writer) -> Result<KekRotation> {
 /// Adds a new active key, unless an interrupted rotation has already done so. Loads the key ring
 /// again: the transaction's copy has the right active key, but may be older than the start or end
 /// of a rotation by another process, or by an earlier write of this transaction.
-fn begin(transaction: &SharedTransaction<'_>) -> Result<bool> {
+fn begin_kek(transaction: &SharedTransaction<'_>) -> Result<bool> {
     let SharedTransaction { connection, store, now, .. } = transaction;
     let key_ring = store.load_key_ring(connection)?;
     if key_ring.is_rotating() {
         return Ok(true);
     }
-    key_ring::replace_active(connection, &key_ring, store.root(), KekState::Retiring, *now)?;
+    key_ring::replace_active(connection, &key_ring, KeyState::Retiring, *now)?;
     transaction.key_ring_changed.set(true);
     Ok(false)
+}
+
+/// How a rotation of the root key has begun.
+enum Begun {
+    /// With a new root key, which is sealed to so many slots.
+    New(usize),
+    /// One that was interrupted, or that another process runs.
+    Resumed,
+    /// Not at all, since a rotation of the key-encryption key alone is unfinished.
+    KekIsRotating,
+}
+
+/// Seals a new root key to all slots and the ring under it, in one transaction. From then on, no earlier copy of the slots
+/// or the ring belongs to the store.
+fn begin_root_key(transaction: &SharedTransaction<'_>) -> Result<Begun> {
+    let SharedTransaction { connection, store, now, .. } = transaction;
+    let key_ring = store.load_key_ring(connection)?;
+    if key_ring.rows.has_retiring() {
+        return Ok(Begun::Resumed);
+    }
+    if key_ring.is_rotating() {
+        return Ok(Begun::KekIsRotating);
+    }
+    let root = crypto::random_key()?;
+    let keys = key_ring::replace_root(connection, &key_ring, &RootKey::new(&root), *now)?;
+    let old = (key_ring.root(), &key_ring.rows);
+    let slots = slots::reseal(connection, old, (&root, &keys))?;
+    transaction.key_ring_changed.set(true);
+    Ok(Begun::New(slots))
+}
+
+fn rotates_elsewhere() -> Error {
+    Error::new(ErrorKind::Conflict, "try again once it is finished")
+        .because("another process rotates the key-encryption key")
 }
 
 struct Batch {
@@ -90,13 +163,16 @@ fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Bat
     for secret in page.secrets {
         if let Some((path, secret)) = secret {
             rewrap_secret(transaction, &path, &secret, &mut batch)?;
+            if secret.signature.is_none_or(|by| by.key_id != key_ring.rows.active_id()) {
+                secret.store(connection, &path, &key_ring.rows)?;
+            }
         } else {
             warn!("a record fails authentication and is not rewrapped");
             batch.damaged += 1;
         }
     }
     let uses = i64::try_from(batch.rewrapped).unwrap_or(i64::MAX);
-    key_ring::reserve_uses(connection, key_ring, transaction.store.root(), uses, transaction.now)?;
+    key_ring::reserve_uses(connection, key_ring, uses, transaction.now)?;
     Ok(batch)
 }
 
@@ -154,7 +230,11 @@ fn remove_old_keys(transaction: &SharedTransaction<'_>, keep_old: bool) -> Resul
     if keep_old {
         key_ring::mark_decrypt_only(connection, &key_ring)?;
     }
-    if removed {
+    if key_ring.rows.has_retiring() {
+        // All rows that it has signed are signed again, or are damaged.
+        key_ring::remove_retiring_row_key(connection)?;
+    }
+    if removed || key_ring.rows.has_retiring() {
         transaction.truncate_log.set(true);
     }
     transaction.key_ring_changed.set(true);

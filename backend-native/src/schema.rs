@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::error::{from_sqlite, store_corrupt};
@@ -14,7 +14,7 @@ use crate::settings::PATH;
 /// `SROM` in ASCII: marks a SQLite file as a Strongroom store (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x5352_4f4d;
 /// The schema version that this release reads and writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 
 /// How long a write waits for the write lock.
 pub(crate) const WRITE_WAIT: Duration = Duration::from_secs(10);
@@ -26,7 +26,29 @@ pub(crate) const READ_WAIT: Duration = Duration::from_millis(250);
 /// Each connection's page cache, in KiB, as SQLite's negative `cache_size`.
 const CACHE: i32 = -16 * 1024;
 
-const TABLES: &str = "
+/// The tables that schema 2 has changed or added.
+const TABLES_OF_SCHEMA_2: &str = "
+CREATE TABLE store (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    store_id BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    root_check BLOB NOT NULL
+) STRICT;
+CREATE TABLE slots (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    label TEXT,
+    created_at INTEGER NOT NULL,
+    opened_at INTEGER,
+    parameters TEXT NOT NULL,
+    private_key BLOB NOT NULL,
+    root_key BLOB NOT NULL,
+    public_key BLOB NOT NULL,
+    mac BLOB NOT NULL
+) STRICT;
+";
+/// The table `store` of schema 1.
+const STORE_OF_SCHEMA_1: &str = "
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     store_id BLOB NOT NULL,
@@ -37,6 +59,9 @@ CREATE TABLE store (
     argon2_salt BLOB,
     root_check BLOB NOT NULL
 ) STRICT;
+";
+/// The tables that both schemas have.
+const TABLES: &str = "
 CREATE TABLE keyring (
     id INTEGER PRIMARY KEY,
     purpose INTEGER NOT NULL,
@@ -137,6 +162,8 @@ fn wait_for_lock(attempt: i32, started: &mut Instant, wait: Duration) -> bool {
 pub(crate) enum FileContent {
     /// A store that this release can read.
     Store,
+    /// A store of an earlier release, which opening it changes to the schema of this one.
+    Schema1,
     /// An empty database.
     Empty,
 }
@@ -144,16 +171,19 @@ pub(crate) enum FileContent {
 /// Identifies the content of a file without changing it. Runs in a transaction, so that a store
 /// that another process is creating appears either empty or whole.
 pub(crate) fn identify(connection: &Connection) -> Result<FileContent> {
-    let begins_here = connection.is_autocommit();
-    let _snapshot =
-        begins_here.then(|| connection.unchecked_transaction()).transpose().map_err(from_sqlite)?;
+    let _snapshot = snapshot(connection)?;
     let pragma = |name| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
             .map_err(|error| connect_error(error, connection.path()))
     };
     match (pragma("application_id")?, pragma("user_version")?) {
-        (APPLICATION_ID, SCHEMA) => check_schema(connection).map(|()| FileContent::Store),
+        (APPLICATION_ID, SCHEMA) => {
+            check_schema(connection, TABLES_OF_SCHEMA_2).map(|()| FileContent::Store)
+        }
+        (APPLICATION_ID, 1) => {
+            check_schema(connection, STORE_OF_SCHEMA_1).map(|()| FileContent::Schema1)
+        }
         (APPLICATION_ID, newer) if newer > SCHEMA => Err(Error::new(
             ErrorKind::Unsupported,
             "use the release of Strongroom that wrote it, or a newer one; nothing was changed",
@@ -164,14 +194,14 @@ pub(crate) fn identify(connection: &Connection) -> Result<FileContent> {
     }
 }
 
-/// Fails unless the tables are exactly those of [`TABLES`].
-fn check_schema(connection: &Connection) -> Result<()> {
+/// Fails unless the tables are exactly those of [`TABLES`] and of one schema.
+fn check_schema(connection: &Connection, tables: &str) -> Result<()> {
     let encoding: String =
         connection.pragma_query_value(None, "encoding", |row| row.get(0)).map_err(from_sqlite)?;
     if encoding != "UTF-8" {
         return Err(store_corrupt("the store's text is not in UTF-8"));
     }
-    let (actual, expected) = (schema_of(connection)?, expected_schema()?);
+    let (actual, expected) = (schema_of(connection)?, expected_schema(tables)?);
     let differs = |one: &[Part], other: &[Part]| one.iter().find(|p| !other.contains(p)).cloned();
     match differs(&actual, &expected).or_else(|| differs(&expected, &actual)) {
         None => Ok(()),
@@ -202,9 +232,10 @@ fn schema_of(connection: &Connection) -> Result<Vec<Part>> {
         .map_err(from_sqlite)
 }
 
-fn expected_schema() -> Result<Vec<Part>> {
+fn expected_schema(tables: &str) -> Result<Vec<Part>> {
     let model = Connection::open_in_memory().map_err(from_sqlite)?;
     model.execute_batch(TABLES).map_err(from_sqlite)?;
+    model.execute_batch(tables).map_err(from_sqlite)?;
     schema_of(&model)
 }
 
@@ -213,6 +244,12 @@ fn not_a_store(path: Option<&str>) -> Error {
     Error::config(vec![format!(
         "`{PATH}`: {path} is not a Strongroom store; name another path. Nothing was changed"
     )])
+}
+
+/// Begins a snapshot, unless the connection is in a transaction already.
+pub(crate) fn snapshot(connection: &Connection) -> Result<Option<Transaction<'_>>> {
+    let begins_here = connection.is_autocommit();
+    begins_here.then(|| connection.unchecked_transaction()).transpose().map_err(from_sqlite)
 }
 
 /// Switches to WAL mode, in which readers and writers do not wait for each other. A copy made by a
@@ -255,10 +292,11 @@ pub(crate) fn initialise(
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;
-    if identify(&transaction)? == FileContent::Store {
+    if identify(&transaction)? != FileContent::Empty {
         return Ok(false);
     }
     transaction.execute_batch(TABLES).map_err(from_sqlite)?;
+    transaction.execute_batch(TABLES_OF_SCHEMA_2).map_err(from_sqlite)?;
     fill(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(from_sqlite)?;
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(from_sqlite)?;
@@ -266,4 +304,18 @@ pub(crate) fn initialise(
     // Until the checkpoint, a copy of the file without its log does not look like a store.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(from_sqlite)?;
     Ok(true)
+}
+
+/// Changes the tables of schema 1 to those of this release, within a transaction that then adds the slot.
+pub(crate) fn migrate(transaction: &Connection) -> Result<()> {
+    let change = || {
+        transaction.execute_batch("ALTER TABLE store RENAME TO store_of_schema_1")?;
+        transaction.execute_batch(TABLES_OF_SCHEMA_2)?;
+        transaction.execute_batch(
+            "INSERT INTO store SELECT id, store_id, created_at, root_check FROM store_of_schema_1; \
+             DROP TABLE store_of_schema_1",
+        )?;
+        transaction.pragma_update(None, "user_version", SCHEMA)
+    };
+    change().map_err(from_sqlite)
 }

@@ -3,27 +3,32 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use etcetera::BaseStrategy;
-use rusqlite::Connection;
+use rusqlite::{Connection, TransactionBehavior};
 use strongroom_core::{Error, ErrorKind, FilePath, Result};
 use tracing::warn;
 
 use crate::config::{KeySource, NativeConfig};
+use crate::error::from_sqlite;
 use crate::file::OpenedFile;
 use crate::key_ring::{self, KeyRing, StoreRow};
-use crate::root_key::{self, Derivation, RootKey};
+use crate::migrate::migrate;
+use crate::root_key::RootKey;
 use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
 use crate::settings::{KEY_FILE, PATH};
-use crate::{crypto, file, location, secret_row};
+use crate::slots::{self, NewSlot, OpenedSlot, SlotSecret};
+use crate::{crypto, file, key_file, location, secret_row};
 
-/// The parts of a store that do not change while it is open.
+/// An open store: its file, and the slot that has opened it.
 pub(crate) struct Store {
     database: OpenedFile,
     log: OpenedFile,
-    row: StoreRow,
-    root: RootKey,
+    store_id: [u8; 16],
+    slot: OpenedSlot,
+    /// As last loaded. Another process may replace it.
+    root: Mutex<Arc<RootKey>>,
 }
 
 /// What opening does about a store that does not exist.
@@ -43,9 +48,11 @@ impl Store {
         path: &Path,
         if_missing: IfMissing,
     ) -> Result<Option<(Self, Connection)>> {
-        let key = config.validate()?;
-        if let KeySource::KeyFile(key_file) = key {
-            FilePath::new(key_file).check_new(KEY_FILE)?;
+        let keys = config.validate()?;
+        for key in keys {
+            if let KeySource::KeyFile(key_file) = key {
+                FilePath::new(key_file).check_new(KEY_FILE)?;
+            }
         }
         location::check(path, config.allow_network_file_system)?;
         if is_empty(path) {
@@ -56,21 +63,25 @@ impl Store {
         }
         file::check_store_files(path, config.group)?;
         let mut connection = schema::connect(path, WRITE_WAIT)?;
-        if schema::identify(&connection)? == FileContent::Empty {
-            if if_missing == IfMissing::Leave {
-                return Ok(None);
-            }
-            create(&mut connection, config, path)?;
+        match schema::identify(&connection)? {
+            FileContent::Store => {}
+            FileContent::Schema1 => migrate(&mut connection, keys, config.group, path)?,
+            FileContent::Empty if if_missing == IfMissing::Leave => return Ok(None),
+            FileContent::Empty => create(&mut connection, config, path)?,
         }
         schema::use_write_ahead_log(&connection)?;
-        let row = StoreRow::load(&connection)?;
-        check_key_file_exists(key, &row.derivation, path)?;
-        let root = RootKey::derive(key, config.group, &row.derivation)?;
-        key_ring::load(&connection, &row, &root)
-            .map_err(|error| name_key_setting(error, key, path))?;
+        let opened = {
+            let snapshot = connection.unchecked_transaction().map_err(from_sqlite)?;
+            Opened::load(&snapshot, config, path)
+        };
         crypto::wipe_stack();
+        let Opened { row, slot, root, has_to_record, key_ring } = opened?;
+        if has_to_record {
+            record_opening(&mut connection, &slot, &key_ring);
+        }
         let [database, log] = OpenedFile::of_store(path).map_err(|_| store_replaced())?;
-        let store = Self { database, log, row, root };
+        let root = Mutex::new(root);
+        let store = Self { database, log, store_id: row.store_id, slot, root };
         Ok(Some((store, connection)))
     }
 
@@ -96,15 +107,33 @@ impl Store {
         Ok(connection)
     }
 
-    /// Loads the key ring as the file has it now.
+    /// Loads the key ring as the file has it now. Runs in a transaction, so that all that it reads belongs together.
     pub(crate) fn load_key_ring(&self, connection: &Connection) -> Result<KeyRing> {
-        let key_ring = key_ring::load(connection, &self.row, &self.root);
+        let _snapshot = schema::snapshot(connection)?;
+        let row = self.load_row(connection)?;
+        let loaded = self.root(connection, &row);
+        let key_ring = loaded.and_then(|root| key_ring::load(connection, &row, root));
         crypto::wipe_stack();
         key_ring
     }
 
-    pub(crate) fn root(&self) -> &RootKey {
-        &self.root
+    /// The row of the `store` table, which has the id with which the store was opened.
+    pub(crate) fn load_row(&self, connection: &Connection) -> Result<StoreRow> {
+        let row = StoreRow::load(connection)?;
+        if row.store_id == self.store_id { Ok(row) } else { Err(store_replaced()) }
+    }
+
+    /// The root key as the store has it now, through the slot if it was replaced.
+    fn root(&self, connection: &Connection, row: &StoreRow) -> Result<Arc<RootKey>> {
+        let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        if crypto::equal(&row.root_check, &*root.check(&row.store_id)).is_err() {
+            *root = Arc::new(RootKey::new(&self.slot.root(connection, row)?));
+        }
+        Ok(Arc::clone(&root))
+    }
+
+    pub(crate) fn slot(&self) -> &OpenedSlot {
+        &self.slot
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -150,13 +179,16 @@ fn is_empty(path: &Path) -> bool {
     fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()) == 0
 }
 
+/// The key of a new store. Further ones open it once they are added, since each makes it weaker.
+fn first_key(config: &NativeConfig) -> Result<&KeySource> {
+    config.validate()?.first().ok_or_else(|| Error::config(Vec::new()))
+}
+
 /// Fails if a write could not create the missing store. Creates nothing.
 fn check_creatable(path: &Path, config: &NativeConfig) -> Result<()> {
-    match config.validate()? {
-        KeySource::KeyFile(key_file) if is_missing(key_file) => {
-            root_key::check_key_directory(key_file)?;
-        }
-        key => RootKey::check_source(key, config.group)?,
+    match first_key(config)? {
+        KeySource::KeyFile(file) if is_missing(file) => key_file::check_directory(file)?,
+        key => SlotSecret::read(key, config.group).map(drop)?,
     }
     if path.exists() { file::check_store_files(path, config.group) } else { Ok(()) }
 }
@@ -169,41 +201,28 @@ fn create_files(path: &Path, config: &NativeConfig) -> Result<()> {
     if !is_empty(path) {
         return Ok(());
     }
-    let key = config.validate()?;
+    let key = first_key(config)?;
     // The key first: a process that starts at the same time must not find a store without its key.
     create_key(key)?;
-    RootKey::check_source(key, config.group)?;
+    SlotSecret::read(key, config.group)?;
     file::create_empty(path).map_err(|error| file::cannot_create(PATH, path, &error))
 }
 
-/// Creates the key file of a new store, unless the file exists.
-fn create_key(source: &KeySource) -> Result<()> {
-    let KeySource::KeyFile(key_file) = source else { return Ok(()) };
-    if is_missing(key_file) && root_key::create_key_file(key_file)? {
+/// Creates the key file of a new slot, unless the file exists.
+pub(crate) fn create_key(source: &KeySource) -> Result<()> {
+    let KeySource::KeyFile(file) = source else { return Ok(()) };
+    FilePath::new(file).check_new(KEY_FILE)?;
+    if is_missing(file) && key_file::create(file)? {
         warn!(
             setting = KEY_FILE.variable(),
             "{}: created a new key; back it up apart from the store, which cannot be read without it",
-            FilePath::new(key_file)
+            FilePath::new(file)
         );
     }
     Ok(())
 }
 
-fn check_key_file_exists(source: &KeySource, derivation: &Derivation, store: &Path) -> Result<()> {
-    match source {
-        KeySource::KeyFile(key_file) if *derivation == Derivation::None && is_missing(key_file) => {
-            Err(Error::config(vec![format!(
-                "`{KEY_FILE}`: {}: the key file is missing, but the store {} exists; restore the key \
-                 file from its backup, since the store cannot be read without it",
-                FilePath::new(key_file),
-                FilePath::new(store)
-            )]))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_missing(path: &Path) -> bool {
+pub(crate) fn is_missing(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
@@ -213,21 +232,50 @@ fn store_replaced() -> Error {
         .temporary(false)
 }
 
-/// Names the setting and the store in the error of a wrong key.
-pub(crate) fn name_key_setting(error: Error, key: &KeySource, path: &Path) -> Error {
-    if error.kind() == ErrorKind::Unauthenticated {
-        let setting = key.setting();
-        return error.because(format!("`{setting}` does not open {}", FilePath::new(path)));
+/// What opening a store loads, in one snapshot.
+struct Opened {
+    row: StoreRow,
+    slot: OpenedSlot,
+    root: Arc<RootKey>,
+    key_ring: KeyRing,
+    /// Whether the slot's row should say that it has opened the store.
+    has_to_record: bool,
+}
+
+impl Opened {
+    fn load(snapshot: &Connection, config: &NativeConfig, path: &Path) -> Result<Self> {
+        let row = StoreRow::load(snapshot)?;
+        let (slot, root) = slots::open(snapshot, &row, config.validate()?, config.group, path)?;
+        let root = Arc::new(root);
+        let key_ring = key_ring::load(snapshot, &row, Arc::clone(&root))?;
+        let has_to_record = slot.check(snapshot, &key_ring.rows, secret_row::now())?;
+        Ok(Self { row, slot, root, key_ring, has_to_record })
     }
-    error
+}
+
+/// Writes when the slot has opened the store. That it could not be written is no reason not to open it.
+fn record_opening(connection: &mut Connection, slot: &OpenedSlot, key_ring: &KeyRing) {
+    let record = || {
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(from_sqlite)?;
+        if !key_ring.is_outdated(&transaction)? {
+            slot.record_opening(&transaction, &key_ring.rows, secret_row::now())?;
+        }
+        transaction.commit().map_err(from_sqlite)
+    };
+    let mut record = record;
+    if record().is_err() {
+        tracing::debug!("the time of this opening could not be written");
+    }
 }
 
 fn create(connection: &mut Connection, config: &NativeConfig, path: &Path) -> Result<()> {
-    let source = config.validate()?;
-    let derivation = RootKey::choose_derivation(source)?;
-    let root = RootKey::derive(source, config.group, &derivation)?;
+    let slot = NewSlot::new(&SlotSecret::read(first_key(config)?, config.group)?, None)?;
     let fill = |connection: &Connection| {
-        key_ring::create(connection, &root, &derivation, secret_row::now())
+        let (store_id, root, now) = (crypto::random()?, crypto::random_key()?, secret_row::now());
+        let keys = key_ring::create(connection, store_id, &RootKey::new(&root), now)?;
+        slot.store(connection, slots::FIRST, &keys, &root, now).map(drop)
     };
     if schema::initialise(connection, fill)? {
         warn!(store = %FilePath::new(path), "created a new store");

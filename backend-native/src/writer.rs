@@ -15,8 +15,8 @@ use tracing::warn;
 use crate::config::NativeConfig;
 use crate::error::no_store;
 use crate::key_ring::KeyRing;
-use crate::slot::StoreSlot;
 use crate::store::{self, IfMissing, Store};
+use crate::store_cell::StoreCell;
 use crate::writer::open_store::{Idle, OpenStore};
 
 /// How many waiting writes share one transaction, and so one sync to disk.
@@ -49,7 +49,7 @@ pub(crate) struct SharedTransaction<'a> {
 
 impl Writer {
     /// Opens the store on a new thread, which then runs the writes.
-    pub(crate) async fn start(config: NativeConfig) -> Result<(Self, Arc<StoreSlot>)> {
+    pub(crate) async fn start(config: NativeConfig) -> Result<(Self, Arc<StoreCell>)> {
         let (queue, jobs) = mpsc::channel();
         let (opened, result) = oneshot::channel();
         let (running, stopped) = watch::channel(());
@@ -59,7 +59,7 @@ impl Writer {
                 match WriterThread::open(config) {
                     Ok(writer) => {
                         // Fails if the caller dropped the future; then the queue is closed, too.
-                        let _ = opened.send(Ok(Arc::clone(&writer.slot)));
+                        let _ = opened.send(Ok(Arc::clone(&writer.cell)));
                         writer.run(&jobs);
                     }
                     Err(error) => {
@@ -69,10 +69,10 @@ impl Writer {
                 drop(running);
             })
             .map_err(|_| no_thread())?;
-        let slot = result.await.map_err(|_| writer_stopped())??;
+        let cell = result.await.map_err(|_| writer_stopped())??;
         let queue = Mutex::new(Some(queue));
         let writer = Self { queue, stopped, fork_guard: ForkGuard::new() };
-        Ok((writer, slot))
+        Ok((writer, cell))
     }
 
     /// Runs `write` in a transaction and returns once its outcome is on disk. If the caller drops
@@ -177,7 +177,7 @@ where
 
 struct WriterThread {
     config: NativeConfig,
-    slot: Arc<StoreSlot>,
+    cell: Arc<StoreCell>,
     /// `None` while the store is missing.
     open: Option<OpenStore>,
 }
@@ -185,12 +185,12 @@ struct WriterThread {
 impl WriterThread {
     fn open(config: NativeConfig) -> Result<Self> {
         config.validate()?;
-        let slot = Arc::new(StoreSlot::new(store::resolve_path(&config)?));
+        let cell = Arc::new(StoreCell::new(store::resolve_path(&config)?));
         let if_missing = if config.create { IfMissing::Create } else { IfMissing::Leave };
-        let mut writer = Self { config, slot, open: None };
+        let mut writer = Self { config, cell, open: None };
         if !writer.open_store(if_missing)? {
             warn!(
-                store = %writer.slot.path().display(),
+                store = %writer.cell.path().display(),
                 "there is no store yet; the first write creates it"
             );
         }
@@ -201,12 +201,12 @@ impl WriterThread {
     fn open_store(&mut self, if_missing: IfMissing) -> Result<bool> {
         if self.open.is_none()
             && let Some((store, connection)) =
-                Store::open(&self.config, self.slot.path(), if_missing)?
+                Store::open(&self.config, self.cell.path(), if_missing)?
         {
             let store = Arc::new(store);
-            self.slot.set(Arc::clone(&store));
+            self.cell.set(Arc::clone(&store));
             // The store holds what was derived from it.
-            self.config.key = None;
+            self.config.keys.clear();
             self.open = Some(OpenStore::new(store, connection));
         }
         Ok(self.open.is_some())
@@ -223,7 +223,7 @@ impl WriterThread {
             match (&mut self.open, opened) {
                 (Some(open), _) => open.run_jobs(jobs),
                 (None, opened) => {
-                    let error = opened.err().unwrap_or_else(|| no_store(self.slot.path()));
+                    let error = opened.err().unwrap_or_else(|| no_store(self.cell.path()));
                     for job in jobs {
                         job.reply(Err(error.clone()));
                     }

@@ -18,7 +18,7 @@ use support::{
 /// The same store in another folder, with the key of the first.
 fn config_in(folder: &Path, key_of: &Path) -> NativeConfig {
     let mut config = config(folder);
-    config.key = Some(KeySource::KeyFile(key_file(key_of)));
+    config.keys = vec![KeySource::KeyFile(key_file(key_of))];
     config
 }
 
@@ -210,7 +210,7 @@ async fn what_is_no_backup_or_has_another_key_is_not_restored() {
         (&target, fresh.path().join("no-key"), ErrorKind::Config),
     ] {
         let mut config = config(fresh.path());
-        config.key = Some(KeySource::KeyFile(key));
+        config.keys = vec![KeySource::KeyFile(key)];
         let error = NativeBackend::restore(config, backup).await.unwrap_err();
         assert_eq!(error.kind(), expected, "{backup:?}: {error}");
         assert!(snapshot(fresh.path()).is_empty(), "{backup:?}");
@@ -224,7 +224,7 @@ async fn a_passphrase_restores_what_it_has_sealed() {
     let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let with_passphrase = |folder: &Path| {
         let mut config = config(folder);
-        config.key = Some(KeySource::Passphrase("a long passphrase of a test".into()));
+        config.keys = vec![KeySource::Passphrase("a long passphrase of a test".into())];
         config
     };
     let store = NativeBackend::open(with_passphrase(folder.path())).await.unwrap();

@@ -98,7 +98,7 @@ async fn accepts_a_path_of_the_length_of_a_key() {
     let mut config = config(directory.path());
     let file = format!("{folder}/{}", "k".repeat(42 - folder.len()));
     assert_eq!(file.len(), 43);
-    config.key = Some(KeySource::KeyFile(file.into()));
+    config.keys = vec![KeySource::KeyFile(file.into())];
     NativeBackend::open(config).await.unwrap();
 }
 
@@ -137,7 +137,7 @@ async fn does_not_show_a_key_set_as_the_path_of_its_file() {
     let mut config = config(directory.path());
     let hexadecimal = "a1b2c3d4".repeat(8);
     for text in ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", &hexadecimal] {
-        config.key = Some(KeySource::KeyFile(text.into()));
+        config.keys = vec![KeySource::KeyFile(text.into())];
         let error = open_error(config.clone()).await;
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("`KeySource::Key`"), "{error}");
@@ -145,7 +145,7 @@ async fn does_not_show_a_key_set_as_the_path_of_its_file() {
         assert!(!Path::new(text).exists() && !store_file(directory.path()).exists());
     }
 
-    config.key = Some(KeySource::PassphraseFile("correct horse battery".into()));
+    config.keys = vec![KeySource::PassphraseFile("correct horse battery".into())];
     let error = open_error(config).await;
     assert!(error.to_string().contains("`KeySource::PassphraseFile`"), "{error}");
     assert!(!format!("{error:?}").contains("horse"), "{error:?}");

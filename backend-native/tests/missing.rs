@@ -138,7 +138,7 @@ async fn a_configuration_that_no_write_could_use_is_refused_at_once() {
     let directory = directory_in_memory();
     let with = |key: KeySource| {
         let mut config = default_config(directory.path());
-        config.key = Some(key);
+        config.keys = vec![key];
         config
     };
     let absent = directory.path().join("absent");

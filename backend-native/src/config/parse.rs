@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use strongroom_core::{Problems, Result, Settings};
+use strongroom_core::{Problems, Result, Setting, Settings};
 
-use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key, quote};
+use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
     CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, NETWORK_FILE_SYSTEM, PASSPHRASE,
@@ -32,7 +32,7 @@ impl NativeConfig {
             path: settings.expose_value(&PATH).map(PathBuf::from),
             keep_versions: settings.number(&KEEP_VERSIONS, &mut problems),
             keep_days: settings.number(&KEEP_DAYS, &mut problems),
-            key: key_source(settings, &mut problems),
+            keys: key_sources(settings, &mut problems),
             create: settings.flag(&CREATE, &mut problems).unwrap_or_default(),
             group: group(settings, &mut problems),
             allow_network_file_system: settings
@@ -55,19 +55,18 @@ fn group(settings: &Settings, problems: &mut Problems) -> Option<u32> {
     id
 }
 
-fn key_source(settings: &Settings, problems: &mut Problems) -> Option<KeySource> {
+fn key_sources(settings: &Settings, problems: &mut Problems) -> Vec<KeySource> {
     let given: Vec<_> =
         KEY_SETTINGS.into_iter().filter(|setting| settings.contains(setting)).collect();
-    let [setting] = given.as_slice() else {
-        problems.add(if given.is_empty() {
-            no_key()
-        } else {
-            format!("{} are set together; keep one of them", quote(&given))
-        });
-        return None;
-    };
-    let value = settings.expose_value(setting)?;
-    let source = match *setting {
+    if given.is_empty() {
+        problems.add(no_key());
+    }
+    given.into_iter().filter_map(|setting| key_source(setting, settings, problems)).collect()
+}
+
+fn key_source(setting: Setting, settings: &Settings, problems: &mut Problems) -> Option<KeySource> {
+    let value = settings.expose_value(&setting)?;
+    let source = match setting {
         KEY_FILE => KeySource::KeyFile(value.into()),
         KEY => KeySource::Key(value.into()),
         PASSPHRASE => KeySource::Passphrase(value.into()),
@@ -98,17 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn one_source_of_the_key_is_needed() {
+    fn a_source_of_the_key_is_needed_and_each_is_checked() {
         let missing = parse(&[]).unwrap_err();
         assert!(
             KEY_SETTINGS.iter().all(|setting| missing[0].contains(setting.variable())),
             "{missing:?}"
         );
         let both = parse(&[(KEY, "hunter2"), (PASSPHRASE, "hunter2")]).unwrap_err();
-        assert!(
-            both[0].contains(KEY.variable()) && both[0].contains(PASSPHRASE.variable()),
-            "{both:?}"
-        );
+        let [key, passphrase] = both.as_slice() else { panic!("{both:?}") };
+        assert!(key.contains(KEY.variable()) && passphrase.contains(PASSPHRASE.variable()));
         assert!(!format!("{both:?}").contains("hunter2"));
     }
 
@@ -128,11 +125,14 @@ mod tests {
         assert_eq!(config.group, Some(2000));
         assert_eq!(config.path, Some("/data/secrets.db".into()));
         assert_eq!((config.keep_versions, config.keep_days), (Some(3), Some(30)));
-        assert!(matches!(config.key, Some(KeySource::KeyFile(file)) if file.ends_with("key")));
-        let key = parse(&[(KEY, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")]).unwrap().key;
-        assert!(matches!(key, Some(KeySource::Key(_))));
-        let key = parse(&[(PASSPHRASE_FILE, "/data/passphrase")]).unwrap().key;
-        assert!(matches!(key, Some(KeySource::PassphraseFile(_))));
+        assert!(matches!(&config.keys[..], [KeySource::KeyFile(file)] if file.ends_with("key")));
+        let key = parse(&[(KEY, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")]).unwrap().keys;
+        assert!(matches!(key[..], [KeySource::Key(_)]));
+        let key = parse(&[(PASSPHRASE_FILE, "/data/passphrase")]).unwrap().keys;
+        assert!(matches!(key[..], [KeySource::PassphraseFile(_)]));
+        let both = [(PASSPHRASE_FILE, "/data/passphrase"), (KEY_FILE, "/data/key")];
+        let both = parse(&both).unwrap().keys;
+        assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
         assert_eq!(SETTINGS.len(), 10, "a setting is missing above or below");
     }
 

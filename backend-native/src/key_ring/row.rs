@@ -3,10 +3,10 @@
 use rusqlite::{Connection, Row};
 use strongroom_core::{Error, Result};
 
-use super::{KekState, KeyRing};
+use super::{KeyRing, KeyState};
 use crate::crypto::NotAuthentic;
 use crate::error::{from_sqlite, store_corrupt};
-use crate::record::MacInput;
+use crate::record::{MacInput, Purpose};
 use crate::row_keys::{RowKeys, Signature};
 
 pub(super) struct KeyRingRow {
@@ -59,10 +59,17 @@ impl KeyRingRow {
         Ok(row)
     }
 
-    pub(super) fn state(&self) -> Result<KekState> {
-        [KekState::Active, KekState::DecryptOnly, KekState::Retiring]
+    pub(super) fn state(&self) -> Result<KeyState> {
+        [KeyState::Active, KeyState::DecryptOnly, KeyState::Retiring]
             .into_iter()
             .find(|state| *state as u8 == self.state)
+            .ok_or_else(key_ring_corrupt)
+    }
+
+    pub(super) fn purpose(&self) -> Result<Purpose> {
+        [Purpose::KeyEncryption, Purpose::Mac]
+            .into_iter()
+            .find(|purpose| *purpose as u8 == self.purpose)
             .ok_or_else(key_ring_corrupt)
     }
 
@@ -100,6 +107,18 @@ impl KeyRingRow {
             )
             .map_err(from_sqlite)
             .map(|_| ())
+    }
+
+    /// Signs the row with other keys, and writes all that may have changed.
+    pub(super) fn replace(&mut self, connection: &Connection, keys: &RowKeys) -> Result<()> {
+        self.sign(keys);
+        connection
+            .execute(
+                "UPDATE keyring SET state = ?, sealed = ?, mac = ? WHERE id = ?",
+                (self.state, &self.sealed, &self.mac, self.id),
+            )
+            .map(drop)
+            .map_err(from_sqlite)
     }
 
     pub(super) fn update(&mut self, connection: &Connection, key_ring: &KeyRing) -> Result<()> {

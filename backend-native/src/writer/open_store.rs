@@ -191,9 +191,9 @@ fn current_key_ring(
     let reserve = *uses_left < uses;
     if reserve {
         let further = uses + RESERVED_USES;
-        if key_ring::reserve_uses(connection, &current, store.root(), further, now)? {
+        if key_ring::reserve_uses(connection, &current, further, now)? {
             current = store.load_key_ring(connection)?;
-            key_ring::reserve_uses(connection, &current, store.root(), further, now)?;
+            key_ring::reserve_uses(connection, &current, further, now)?;
         }
         *uses_left += further;
     }

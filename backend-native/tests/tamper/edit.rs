@@ -78,6 +78,10 @@ impl Cell {
         Self { table: "keyring", column, row: format!("id = {id}") }
     }
 
+    pub(crate) fn of_slot(id: u32, column: &'static str) -> Self {
+        Self { table: "slots", column, row: format!("id = {id}") }
+    }
+
     pub(crate) fn of_store(column: &'static str) -> Self {
         Self { table: "store", column, row: "id = 1".to_owned() }
     }

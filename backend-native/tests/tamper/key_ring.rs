@@ -1,4 +1,4 @@
-//! Edits of the key ring and of the `store` row. Opening the store detects them, or, if only a key
+//! Edits of the key ring, the slots and the `store` row. Opening the store detects them, or, if only a key
 //! is missing, the first use of that key.
 
 use rusqlite::types::Value;
@@ -9,9 +9,10 @@ use strongroom_core::{Backend as _, ErrorKind, PutOptions, VersionSelector};
 use crate::edit::{Cell, Edit, Tables, all_rows, dump};
 use crate::sample::{self, DB, Operation, Sample};
 
-const TABLES: [(&str, &str); 2] = [
-    ("INSERT INTO store VALUES (?,?,?,?,?,?,?,?)", "store"),
+const TABLES: [(&str, &str); 3] = [
+    ("INSERT INTO store VALUES (?,?,?,?)", "store"),
     ("INSERT INTO keyring VALUES (?,?,?,?,?,?,?)", "keyring"),
+    ("INSERT INTO slots VALUES (?,?,?,?,?,?,?,?,?,?)", "slots"),
 ];
 
 /// A closed store whose key ring is edited.
@@ -80,7 +81,9 @@ impl Ring {
 
     fn restore(&self) {
         let transaction = self.editor().unchecked_transaction().unwrap();
-        transaction.execute_batch("DELETE FROM store; DELETE FROM keyring").unwrap();
+        transaction
+            .execute_batch("DELETE FROM store; DELETE FROM keyring; DELETE FROM slots")
+            .unwrap();
         for (insert, row) in &self.pristine {
             transaction.prepare_cached(insert).unwrap().execute(params_from_iter(row)).unwrap();
         }
@@ -163,6 +166,43 @@ async fn refuses_a_flip_of_any_bit_of_the_store_row() {
     ring.sample.finish(400).await;
 }
 
+/// A slot whose commitment is edited is another key's; every other edit of it is found.
+#[tokio::test]
+async fn refuses_a_flip_of_any_bit_of_a_slot() {
+    const COMMITMENT: std::ops::Range<usize> = 9 * 8..(9 + 32) * 8;
+    let mut ring = Ring::new().await;
+    // Each third bit: at least two of each byte.
+    for column in [
+        "id",
+        "kind",
+        "created_at",
+        "opened_at",
+        "parameters",
+        "private_key",
+        "root_key",
+        "public_key",
+        "mac",
+    ] {
+        for (bit, edit) in
+            Cell::of_slot(1, column).flips(ring.editor()).iter().enumerate().step_by(3)
+        {
+            let is_commitment = column == "private_key" && COMMITMENT.contains(&bit);
+            let expected =
+                if is_commitment { ErrorKind::Unauthenticated } else { ErrorKind::Corrupt };
+            ring.refuses(edit, expected).await;
+        }
+    }
+    for column in ["private_key", "root_key", "public_key", "mac"] {
+        for edit in Cell::of_slot(1, column).resizes(ring.editor()).iter().step_by(7) {
+            ring.refuses(edit, ErrorKind::Corrupt).await;
+        }
+    }
+    let label = Cell::of_slot(1, "label").set(Value::Text("other".into()));
+    ring.refuses(&label, ErrorKind::Corrupt).await;
+    ring.refuses(&Edit::sql("DELETE FROM slots"), ErrorKind::Corrupt).await;
+    ring.sample.finish(900).await;
+}
+
 #[tokio::test]
 async fn refuses_the_key_ring_of_another_store_with_the_same_key() {
     let mut ring = Ring::new().await;
@@ -177,12 +217,16 @@ async fn refuses_the_key_ring_of_another_store_with_the_same_key() {
         let rows = all_rows(&foreign, table).into_iter().map(|row| Edit::with(insert, row));
         rows.fold(delete, Edit::then)
     };
-    let [store, keyring] = TABLES.map(|(insert, table)| from_other(table, insert));
-    ring.refuses(&store, ErrorKind::Corrupt).await;
+    let [store, keyring, slots] = TABLES.map(|(insert, table)| from_other(table, insert));
+    // To a slot, the key of another store is another key.
+    ring.refuses(&store, ErrorKind::Unauthenticated).await;
+    ring.refuses(&slots, ErrorKind::Unauthenticated).await;
+    ring.refuses(&store.clone().then(keyring.clone()), ErrorKind::Unauthenticated).await;
     ring.refuses(&keyring, ErrorKind::Corrupt).await;
-    // With both, the ring opens, but to it every record is another store's.
-    let edit = store.then(keyring);
-    ring.refuses(&edit, ErrorKind::Corrupt).await;
+    ring.refuses(&keyring.clone().then(slots.clone()), ErrorKind::Unauthenticated).await;
+    ring.refuses(&store.clone().then(slots.clone()), ErrorKind::Corrupt).await;
+    // With all three, the ring opens, but to it every record is another store's.
+    ring.refuses(&store.then(keyring).then(slots), ErrorKind::Corrupt).await;
     for id in [MAC_KEY, KEK] {
         for columns in [&["sealed"][..], &["mac"], &["sealed", "mac"]] {
             let cells = columns.iter().map(|column| Cell::of_key(id, column));
@@ -190,7 +234,7 @@ async fn refuses_the_key_ring_of_another_store_with_the_same_key() {
             ring.refuses(&edit.unwrap(), ErrorKind::Corrupt).await;
         }
     }
-    ring.sample.finish(9).await;
+    ring.sample.finish(13).await;
 }
 
 /// An open store holds its keys, but signs nothing that was edited behind its back.
@@ -228,24 +272,32 @@ async fn edited_parameters_of_a_passphrase_open_nothing() {
     };
     open().await.unwrap().close().await.unwrap();
     let editor = Connection::open(&path).unwrap();
-    let number = |column, value| (Cell::of_store(column), Value::Integer(value));
-    let salt = Cell::of_store("argon2_salt");
-    let Value::Blob(mut other_salt) = salt.value(&editor) else { panic!("no salt") };
-    other_salt[15] ^= 1;
-    for ((cell, value), expected) in [
-        (number("argon2_memory_kib", 8 * 1024), ErrorKind::Unauthenticated),
-        (number("argon2_passes", 1), ErrorKind::Unauthenticated),
-        (number("argon2_lanes", 2), ErrorKind::Unauthenticated),
-        ((salt.clone(), Value::Blob(other_salt)), ErrorKind::Unauthenticated),
-        ((salt.clone(), Value::Null), ErrorKind::Corrupt),
-        ((Cell::of_store("argon2_memory_kib"), Value::Null), ErrorKind::Config),
-        (number("argon2_memory_kib", i64::MAX), ErrorKind::Corrupt),
-        (number("argon2_memory_kib", 256 * 1024 + 1), ErrorKind::Corrupt),
-        (number("argon2_memory_kib", 0), ErrorKind::Corrupt),
-        (number("argon2_passes", 13), ErrorKind::Corrupt),
-        (number("argon2_lanes", -1), ErrorKind::Corrupt),
+    let cell = Cell::of_slot(1, "parameters");
+    let Value::Text(parameters) = cell.value(&editor) else { panic!("no parameters") };
+    let with = |name: &str, value: serde_json::Value| {
+        let mut parameters: serde_json::Value = serde_json::from_str(&parameters).unwrap();
+        parameters[name] = value;
+        parameters.to_string()
+    };
+    let other_salt = "AAECAwQFBgcICQoLDA0ODw==";
+    for (parameters, expected) in [
+        (with("memory_kib", 8_192.into()), ErrorKind::Unauthenticated),
+        (with("passes", 1.into()), ErrorKind::Unauthenticated),
+        (with("lanes", 2.into()), ErrorKind::Unauthenticated),
+        (with("salt", other_salt.into()), ErrorKind::Unauthenticated),
+        (with("added", 1.into()), ErrorKind::Corrupt),
+        (format!("{parameters} "), ErrorKind::Corrupt),
+        (with("salt", "AAEC".into()), ErrorKind::Corrupt),
+        (with("salt", serde_json::Value::Null), ErrorKind::Corrupt),
+        (with("memory_kib", serde_json::Value::Null), ErrorKind::Corrupt),
+        (with("memory_kib", i64::MAX.into()), ErrorKind::Corrupt),
+        (with("memory_kib", (256 * 1024 + 1).into()), ErrorKind::Corrupt),
+        (with("memory_kib", 0.into()), ErrorKind::Corrupt),
+        (with("passes", 13.into()), ErrorKind::Corrupt),
+        (with("lanes", (-1).into()), ErrorKind::Corrupt),
+        ("{".to_owned(), ErrorKind::Corrupt),
     ] {
-        let (edit, back) = (cell.set(value), cell.set(cell.value(&editor)));
+        let (edit, back) = (cell.set(Value::Text(parameters)), cell.set(cell.value(&editor)));
         edit.apply(&editor);
         assert_eq!(open().await.unwrap_err().kind(), expected, "{edit}");
         back.apply(&editor);

@@ -10,7 +10,7 @@ use crate::error::no_store;
 use crate::store::Store;
 
 /// Shared by readers and the writer thread.
-pub(crate) struct StoreSlot {
+pub(crate) struct StoreCell {
     path: PathBuf,
     state: Mutex<State>,
     /// Whether the state is `Missing`, so that a read need not lock it.
@@ -23,7 +23,7 @@ enum State {
     Closed,
 }
 
-impl StoreSlot {
+impl StoreCell {
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, state: Mutex::new(State::Missing), is_missing: AtomicBool::new(true) }
     }

@@ -1,0 +1,411 @@
+//! Key slots: each opens the store with a key of its own, as the key slots of a LUKS volume do.
+
+mod row;
+mod seal;
+mod secret;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::SystemTime;
+
+use rusqlite::Connection;
+use strongroom_core::{Error, ErrorKind, FilePath, Result, Setting};
+use tracing::warn;
+
+use crate::argon2id::Argon2id;
+use crate::config::{KeySource, quote};
+use crate::crypto::{self, KeyBytes, NotAuthentic, PrivateKey};
+use crate::error::{from_sqlite, store_corrupt};
+use crate::key_ring::{KeyRing, StoreRow};
+use crate::root_key::RootKey;
+use crate::row_keys::RowKeys;
+use crate::{secret_row, store};
+use row::SlotRow;
+use seal::NotOpened;
+pub(crate) use secret::SlotSecret;
+
+/// The number of the slot that a new store has.
+pub(crate) const FIRST: u32 = 1;
+/// How many slots a store has at most.
+const MAX_SLOTS: usize = 8;
+/// The longest label, in bytes.
+const MAX_LABEL: usize = 64;
+/// A slot that opens the store again within this time is not written, in milliseconds.
+const OPENED_AT_RESOLUTION: i64 = 3_600_000;
+
+/// A key slot of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Slot {
+    /// The slot's number.
+    pub id: u32,
+    /// What opens it: `key` or `passphrase`.
+    pub kind: String,
+    /// What the operator calls it.
+    pub label: Option<String>,
+    /// When it was added; for the slot of a store that an earlier release has created, when that was.
+    pub created_at: SystemTime,
+    /// When it last opened the store, to the hour.
+    pub opened_at: Option<SystemTime>,
+    /// Whether this `NativeBackend` has opened the store with it.
+    pub is_current: bool,
+}
+
+/// The slot that has opened a store, and finds its root key again after that was replaced.
+pub(crate) struct OpenedSlot {
+    id: u32,
+    private: PrivateKey,
+}
+
+/// A slot to add, whose key is derived: for a passphrase that takes about 0.2 s, which no transaction waits for.
+pub(crate) struct NewSlot {
+    kind: &'static str,
+    parameters: String,
+    key: KeyBytes,
+    label: Option<String>,
+}
+
+impl NewSlot {
+    pub(crate) fn new(secret: &SlotSecret, label: Option<String>) -> Result<Self> {
+        check_label(label.as_deref())?;
+        let (parameters, key) = secret.new_slot()?;
+        Ok(Self { kind: secret.kind(), parameters, key, label })
+    }
+
+    /// The slot that takes the place of what a store of schema 1 has in its table `store`. The key of that was the root
+    /// key itself.
+    pub(crate) fn of_schema_1(argon2id: Option<&Argon2id>, root: &KeyBytes) -> Self {
+        let (kind, parameters) = match argon2id {
+            None => ("key", "{}".to_owned()),
+            Some(argon2id) => ("passphrase", secret::encode(argon2id)),
+        };
+        Self { kind, parameters, key: root.clone(), label: None }
+    }
+
+    /// Writes the slot.
+    pub(crate) fn store(
+        self,
+        connection: &Connection,
+        id: u32,
+        keys: &RowKeys,
+        root: &KeyBytes,
+        now: i64,
+    ) -> Result<OpenedSlot> {
+        let private = PrivateKey::random()?;
+        let mut row = SlotRow {
+            id,
+            kind: self.kind.into(),
+            label: self.label,
+            created_at: now,
+            opened_at: None,
+            parameters: self.parameters,
+            private_key: Vec::new(),
+            root_key: Vec::new(),
+            public_key: Vec::new(),
+            mac: Vec::new(),
+        };
+        let context = row.context(&keys.store_id);
+        row.private_key = context.seal_private_key(&private, &self.key, &row.description())?;
+        row.seal_root(&keys.store_id, &private.public(), root)?;
+        row.store(connection, keys)?;
+        Ok(OpenedSlot { id, private })
+    }
+}
+
+fn check_label(label: Option<&str>) -> Result<()> {
+    let is_valid = |label: &str| {
+        !label.is_empty() && label.len() <= MAX_LABEL && !label.chars().any(char::is_control)
+    };
+    if label.is_none_or(is_valid) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidInput,
+        format!("choose a label of 1 to {MAX_LABEL} bytes without control characters"),
+    )
+    .because("the label of a slot is not valid"))
+}
+
+/// Opens a store with the first of the sources that opens one of its slots. `path` names the store in errors.
+pub(crate) fn open(
+    connection: &Connection,
+    store: &StoreRow,
+    sources: &[KeySource],
+    group: Option<u32>,
+    path: &Path,
+) -> Result<(OpenedSlot, RootKey)> {
+    let rows = SlotRow::load_all(connection)?;
+    first_that_opens(sources, group, path, |secret| open_with(&rows, store, secret))
+}
+
+/// Tries the sources in their order.
+pub(crate) fn first_that_opens<T>(
+    sources: &[KeySource],
+    group: Option<u32>,
+    path: &Path,
+    open: impl Fn(&SlotSecret) -> Result<T>,
+) -> Result<T> {
+    let mut failures = Vec::new();
+    for source in sources {
+        let opened = SlotSecret::read(source, group)
+            .map_err(|error| name_missing_key_file(error, source, path))
+            .and_then(|secret| open(&secret));
+        match opened {
+            Ok(opened) => {
+                for (setting, error) in &failures {
+                    warn!(%setting, %error, "the store was opened with another slot");
+                }
+                return Ok(opened);
+            }
+            Err(error) => failures.push((source.setting(), name_key(error, source, path))),
+        }
+    }
+    Err(none_opens(failures))
+}
+
+fn open_with(
+    rows: &[SlotRow],
+    store: &StoreRow,
+    secret: &SlotSecret,
+) -> Result<(OpenedSlot, RootKey)> {
+    let mut failure = None;
+    for row in rows.iter().filter(|row| row.kind == secret.kind()) {
+        match open_slot(row, store, secret) {
+            Ok(Some(opened)) => return Ok(opened),
+            Ok(None) => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    if !rows.iter().any(|row| row.kind == secret.kind()) {
+        return Err(wrong_kind(secret, rows.iter().map(|row| &*row.kind)));
+    }
+    Err(failure.unwrap_or_else(wrong_key))
+}
+
+/// Opens a slot. Returns `None` if it belongs to another key.
+fn open_slot(
+    row: &SlotRow,
+    store: &StoreRow,
+    secret: &SlotSecret,
+) -> Result<Option<(OpenedSlot, RootKey)>> {
+    let slot_key = secret.slot_key(row)?;
+    let context = row.context(&store.store_id);
+    let private = match context.open_private_key(&row.private_key, &slot_key, &row.description()) {
+        Ok(private) => private,
+        Err(NotOpened::WrongKey) => return Ok(None),
+        Err(NotOpened::Changed) => return Err(changed(NotAuthentic)),
+    };
+    let slot = OpenedSlot { id: row.id, private };
+    let root = slot.root_of(row, store)?;
+    Ok(Some((slot, RootKey::new(&root))))
+}
+
+impl OpenedSlot {
+    /// The root key, as the store has it now. Fails if the slot was removed.
+    pub(crate) fn root(&self, connection: &Connection, store: &StoreRow) -> Result<KeyBytes> {
+        let rows = SlotRow::load_all(connection)?;
+        let row = rows.iter().find(|row| row.id == self.id).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unauthenticated,
+                "open the store again, with the key of a slot that it has",
+            )
+            .because("the slot that has opened the store was removed")
+        })?;
+        self.root_of(row, store)
+    }
+
+    fn root_of(&self, row: &SlotRow, store: &StoreRow) -> Result<KeyBytes> {
+        let root = row.open_root(&store.store_id, &self.private).map_err(changed)?;
+        let check = RootKey::new(&root).check(&store.store_id);
+        crypto::equal(&store.root_check, &*check).map_err(changed)?;
+        Ok(root)
+    }
+
+    /// Records that the slot has opened the store, unless it has done so within the hour.
+    pub(crate) fn record_opening(
+        &self,
+        connection: &Connection,
+        keys: &RowKeys,
+        now: i64,
+    ) -> Result<()> {
+        let rows = SlotRow::load_all(connection)?;
+        let Some(mut row) = rows.into_iter().find(|row| row.id == self.id) else { return Ok(()) };
+        row.opened_at = Some(now);
+        row.store(connection, keys)
+    }
+
+    /// Whether the time of the last opening is to be written, and fails if the slot's row was edited.
+    pub(crate) fn check(&self, connection: &Connection, keys: &RowKeys, now: i64) -> Result<bool> {
+        let rows = SlotRow::load_all(connection)?;
+        let row = rows.iter().find(|row| row.id == self.id);
+        let row = row.ok_or(NotAuthentic).map_err(changed)?;
+        row.verify(keys)?;
+        Ok(row.opened_at.is_none_or(|at| (now - at).abs() >= OPENED_AT_RESOLUTION))
+    }
+}
+
+pub(crate) fn list(
+    connection: &Connection,
+    keys: &RowKeys,
+    opened: &OpenedSlot,
+) -> Result<Vec<Slot>> {
+    let rows = SlotRow::load_all(connection)?;
+    rows.into_iter()
+        .map(|row| {
+            row.verify(keys)?;
+            Ok(Slot {
+                id: row.id,
+                kind: row.kind,
+                label: row.label,
+                created_at: secret_row::to_time(row.created_at),
+                opened_at: row.opened_at.map(secret_row::to_time),
+                is_current: row.id == opened.id,
+            })
+        })
+        .collect()
+}
+
+/// Adds a slot, and returns its number.
+pub(crate) fn add(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    store: &StoreRow,
+    opened: &OpenedSlot,
+    new: NewSlot,
+    now: i64,
+) -> Result<u32> {
+    let rows = SlotRow::load_all(connection)?;
+    if rows.len() >= MAX_SLOTS {
+        return Err(Error::new(ErrorKind::Conflict, "remove one that is no longer used")
+            .because(format!("the store has {MAX_SLOTS} slots")));
+    }
+    for row in rows.iter().filter(|row| row.kind == "key" && new.kind == "key") {
+        let context = row.context(&store.store_id);
+        let found = context.open_private_key(&row.private_key, &new.key, &row.description());
+        if found.err() != Some(NotOpened::WrongKey) {
+            return Err(Error::new(ErrorKind::Conflict, "give another key")
+                .because(format!("the key opens slot {} already", row.id)));
+        }
+    }
+    let id = rows.iter().map(|row| row.id).max().unwrap_or(0) + 1;
+    let root = opened.root(connection, store)?;
+    new.store(connection, id, &key_ring.rows, &root, now)?;
+    Ok(id)
+}
+
+/// Removes a slot, also one that was edited. The one that has opened the store stays, so that the last cannot be removed.
+pub(crate) fn remove(connection: &Connection, opened: &OpenedSlot, id: u32) -> Result<()> {
+    if id == opened.id {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "open the store with the key of another slot first; add one if there is none",
+        )
+        .because(format!("slot {id} has opened the store")));
+    }
+    let removed =
+        connection.execute("DELETE FROM slots WHERE id = ?", [id]).map_err(from_sqlite)?;
+    if removed == 0 {
+        return Err(Error::new(ErrorKind::NotFound, "list the slots, and name one of them")
+            .because(format!("the store has no slot {id}")));
+    }
+    Ok(())
+}
+
+/// Seals a new root key to all slots, and signs them with the new keys. Returns how many there are.
+pub(crate) fn reseal(
+    connection: &Connection,
+    (old_root, old_keys): (&RootKey, &RowKeys),
+    (new_root, new_keys): (&KeyBytes, &RowKeys),
+) -> Result<usize> {
+    let rows = SlotRow::load_all(connection)?;
+    let count = rows.len();
+    for mut row in rows {
+        row.verify(old_keys)?;
+        let context = row.context(&old_keys.store_id);
+        let public = context.open_public_key(&row.public_key, old_root).map_err(changed)?;
+        row.seal_root(&new_keys.store_id, &public, new_root)?;
+        row.store(connection, new_keys)?;
+    }
+    Ok(count)
+}
+
+pub(crate) fn wrong_key() -> Error {
+    Error::new(
+        ErrorKind::Unauthenticated,
+        "give a key or passphrase that opens a slot of this store; nothing was changed",
+    )
+    .because("the key does not open this store")
+}
+
+/// The error of a key for a store that is opened with passphrases alone, or the other way round. `kinds` are those of its
+/// slots.
+pub(crate) fn wrong_kind<'a>(
+    given: &SlotSecret,
+    kinds: impl IntoIterator<Item = &'a str>,
+) -> Error {
+    let kinds: BTreeSet<&str> = kinds.into_iter().collect();
+    let settings: Vec<Setting> =
+        kinds.iter().flat_map(|kind| secret::settings_of(kind)).copied().collect();
+    if settings.is_empty() {
+        return store_corrupt("the store has no key slot that this release can open");
+    }
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let problem = format!(
+        "this store is opened with a {}, not a {}: set one of {}",
+        kinds.join(" or a "),
+        given.kind(),
+        quote(&settings)
+    );
+    Error::config(vec![problem])
+}
+
+fn name_missing_key_file(error: Error, source: &KeySource, store: &Path) -> Error {
+    match source {
+        KeySource::KeyFile(file) if store::is_missing(file) => {
+            let setting = source.setting();
+            Error::config(vec![format!(
+                "`{setting}`: {}: the key file is missing, but the store {} exists; restore the key \
+                 file from its backup, since the store cannot be read without it",
+                FilePath::new(file),
+                FilePath::new(store)
+            )])
+        }
+        _ => error,
+    }
+}
+
+/// Names the setting and the store in the error of a wrong key.
+fn name_key(error: Error, source: &KeySource, store: &Path) -> Error {
+    if error.kind() == ErrorKind::Unauthenticated {
+        let setting = source.setting();
+        return error.because(format!("`{setting}` does not open {}", FilePath::new(store)));
+    }
+    error
+}
+
+/// The error of several sources of which none opens the store: that of the first, with the causes of all.
+fn none_opens(failures: Vec<(Setting, Error)>) -> Error {
+    let causes: Vec<String> = failures
+        .iter()
+        .map(|(_, error)| match error.problems() {
+            [] => error.cause().to_owned(),
+            problems => problems.join("; "),
+        })
+        .collect();
+    let Some((_, first)) = failures.into_iter().next() else {
+        return wrong_key();
+    };
+    if causes.len() == 1 {
+        return first;
+    }
+    if first.kind() == ErrorKind::Config {
+        return Error::config(causes);
+    }
+    let is_temporary = first.is_temporary();
+    let advice = first.advice().to_owned();
+    Error::new(first.kind(), advice).because(causes.join("; ")).temporary(is_temporary)
+}
+
+fn changed(_: NotAuthentic) -> Error {
+    store_corrupt("a key slot fails authentication: it was damaged or edited")
+}
