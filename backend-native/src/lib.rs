@@ -59,21 +59,37 @@
 //! file.
 //!
 //! # Keys
-//! The root key comes from a [`KeySource`]: the 32 bytes themselves, or Argon2id (RFC 9106) over a
-//! passphrase. It opens the key ring: key-encryption keys (KEKs), of which one is active, and the
-//! key of the row MACs. A KEK wraps the data keys; each version has its own, used once. After 2³¹
-//! uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random
+//! A store has up to 8 key slots. What opens a slot comes from a [`KeySource`]: 32 bytes themselves, or Argon2id
+//! (RFC 9106) over a passphrase. Each slot opens the root key, which is random. It opens the key ring: key-encryption
+//! keys (KEKs), of which one is active, and the key of the row MACs. A KEK wraps the data keys; each version has its own,
+//! used once. After 2³¹ uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random
 //! nonces); [`NativeBackend::rotate_kek`] starts one immediately, rewraps all data keys and removes
-//! the old KEKs.
+//! the old KEKs. [`NativeBackend::rotate_root_key`] replaces all of these keys.
 //!
-//! # Format 1
+//! # Format 2
 //! The file is a `SQLite` database with `application_id` `0x53524f4d` (`SROM`) and
-//! `user_version` 1. Numbers are big-endian, times are milliseconds since 1970 in 8 bytes, `‖` concatenates. All
+//! `user_version` 2. Numbers are big-endian, times are milliseconds since 1970 in 8 bytes, `‖` concatenates. All
 //! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag. `expand(key, info)` is the
 //! first block of HKDF-Expand (RFC 5869) with SHA-256: `HMAC-SHA-256(key, info ‖ 01)`.
 //!
-//! **Root key.** As given, or Argon2id version 0x13 with the parameters in the table `store`, 32
-//! bytes long. `root_check` is `expand(root, "strongroom v1 root check" ‖ store_id)`. The ring key
+//! **Slots**, a row of `slots` each. Its kind is `key` or `passphrase`. The slot key is the key as given, or Argon2id
+//! version 0x13 of the passphrase, 32 bytes long, with the `parameters`, a JSON object: `memory_kib`, `passes`, `lanes`, and
+//! `salt` (16 bytes in base64); of a key, `{}`. Each slot has a pair of keys of X25519 (RFC 7748). All three records begin with
+//! a header of 9 bytes: `SRP`, `SRR` or `SRU` and format 1; algorithm, 1; id of the slot (4 bytes).
+//!
+//! - `private_key`, 101 bytes: the header ‖ commitment (32) ‖ nonce ‖ the private key, sealed under
+//!   `expand(slot key, "strongroom v2 slot key")`, and the tag. The commitment is
+//!   `expand(slot key, "strongroom v2 slot commitment" ‖ header ‖ store_id)`. Associated data: the header ‖ `store_id` ‖ length
+//!   of the kind (4) ‖ kind ‖ `parameters`.
+//! - `root_key`, 101 bytes: the header ‖ public key of a pair that is used once (32) ‖ nonce ‖ the root key, sealed, and the
+//!   tag. Both pairs agree on a secret; with `extracted = HMAC-SHA-256(32 zeros, secret)`, it is sealed under
+//!   `expand(extracted, "strongroom v2 agreed key" ‖ public key used once ‖ public key of the slot ‖ header ‖ store_id)`.
+//!   Associated data: the header ‖ `store_id`.
+//! - `public_key`, 69 bytes: the header ‖ nonce ‖ the public key, sealed under
+//!   `expand(root, "strongroom v2 public key key" ‖ store_id)`, and the tag. Associated data: the header ‖ `store_id`.
+//!
+//! **Root key.** 32 random bytes; in a store that was created with schema 1, the key as given or the Argon2id of the
+//! passphrase, until it is replaced. `root_check` is `expand(root, "strongroom v1 root check" ‖ store_id)`. The ring key
 //! is `expand(root, "strongroom v1 ring key" ‖ store_id)`.
 //!
 //! **Ring key record**, `keyring.sealed`, 70 bytes, sealed under the ring key; associated data: the
@@ -127,10 +143,15 @@
 //!   `strongroom.updated_by` name principals), `path`.
 //! - `keyring`, letter `k`: `id`, `purpose`, `state` (1 active, 2 decrypts only, 3 being retired),
 //!   `uses`, `created_at`, `sealed`.
+//! - `slots`, letter `l`: `id`, `kind`, `label` (may be NULL), `created_at`, `opened_at` (may be NULL), `parameters`,
+//!   `private_key`, `root_key`, `public_key`.
 //!
-//! All versions from `first` to `latest` of a secret exist, exactly the KEK with the highest id is
+//! Rows of `secrets` may be signed by a MAC key that is being retired, all others are signed by the active one.
+//! All versions from `first` to `latest` of a secret exist, exactly the key with the highest id of each purpose is
 //! active, and the file has the tables of this format and no others; anything else is `Corrupt`.
 //! The crate's `tests/vectors` hold test vectors and an independent decoder in Python.
+//!
+//! Schema 1 had no slots, and the parameters of Argon2id in the table `store`. Opening a store of it changes it to schema 2.
 
 mod argon2id;
 mod backend;

@@ -26,12 +26,16 @@ struct EarlierStore {
 }
 
 impl EarlierStore {
-    fn load(connection: &Connection) -> Result<Self> {
+    /// `None` if another process has migrated the store.
+    fn load(connection: &Connection) -> Result<Option<Self>> {
+        let snapshot = connection.unchecked_transaction().map_err(from_sqlite)?;
+        if schema::identify(&snapshot)? != FileContent::Schema1 {
+            return Ok(None);
+        }
         let sql = "SELECT store_id, root_check, created_at, argon2_memory_kib, argon2_passes, argon2_lanes, \
                    argon2_salt FROM store";
-        let store =
-            connection.query_row(sql, [], Self::from_row).optional().map_err(from_sqlite)?;
-        store.ok_or_else(|| record_corrupt("the table `store` is empty"))
+        let store = snapshot.query_row(sql, [], Self::from_row).optional().map_err(from_sqlite)?;
+        store.map(Some).ok_or_else(|| record_corrupt("the table `store` is empty"))
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -75,7 +79,7 @@ pub(crate) fn migrate(
     group: Option<u32>,
     path: &Path,
 ) -> Result<()> {
-    let earlier = EarlierStore::load(connection)?;
+    let Some(earlier) = EarlierStore::load(connection)? else { return Ok(()) };
     let root = slots::first_that_opens(sources, group, path, |secret| earlier.root(secret))?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)

@@ -281,13 +281,12 @@ impl Reader {
         while let Some(row) = rows.next().map_err(from_sqlite)? {
             examined += 1;
             last = secret_row::raw_path(row)?;
-            match secret_row::valid_path(&last) {
-                Some(path) => {
-                    if self.matches(row, &path, options)? {
-                        page.paths.push(path);
-                    }
-                }
-                None => warn!("the store holds a record under a path that is not valid"),
+            let Some(path) = secret_row::valid_path(&last) else {
+                warn!("the store holds a record under a path that is not valid");
+                continue;
+            };
+            if self.matches(row, &path, options)? {
+                page.paths.push(path);
             }
         }
         page.next = (examined == PAGE).then(|| PageToken::new(STANDARD.encode(last)));

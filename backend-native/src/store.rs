@@ -25,7 +25,7 @@ use crate::{crypto, file, key_file, location, secret_row};
 pub(crate) struct Store {
     database: OpenedFile,
     log: OpenedFile,
-    store_id: [u8; 16],
+    id: [u8; 16],
     slot: OpenedSlot,
     /// As last loaded. Another process may replace it.
     root: Mutex<Arc<RootKey>>,
@@ -81,7 +81,7 @@ impl Store {
         }
         let [database, log] = OpenedFile::of_store(path).map_err(|_| store_replaced())?;
         let root = Mutex::new(root);
-        let store = Self { database, log, store_id: row.store_id, slot, root };
+        let store = Self { database, log, id: row.store_id, slot, root };
         Ok(Some((store, connection)))
     }
 
@@ -120,7 +120,7 @@ impl Store {
     /// The row of the `store` table, which has the id with which the store was opened.
     pub(crate) fn load_row(&self, connection: &Connection) -> Result<StoreRow> {
         let row = StoreRow::load(connection)?;
-        if row.store_id == self.store_id { Ok(row) } else { Err(store_replaced()) }
+        if row.store_id == self.id { Ok(row) } else { Err(store_replaced()) }
     }
 
     /// The root key as the store has it now, through the slot if it was replaced.

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -116,6 +117,35 @@ fn assert_metadata(metadata: &Metadata, secret: &Value) {
 
 fn path(secret: &Value) -> SecretPath {
     SecretPath::parse(secret["path"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_1_store_gets_its_slot_once_if_several_open_it() {
+    for store in contents()["stores"].as_array().unwrap() {
+        let copy = Arc::new(Copy::of(store));
+        let openings: Vec<_> = (0..6)
+            .map(|_| {
+                let copy = Arc::clone(&copy);
+                tokio::spawn(async move { copy.open().await })
+            })
+            .collect();
+        let mut backends = Vec::new();
+        for opening in openings {
+            backends.push(opening.await.unwrap());
+        }
+        for backend in &backends {
+            let slots = backend.slots().await.unwrap();
+            let [slot] = slots.as_slice() else { panic!("{slots:?}") };
+            let kind = if store["passphrase"].is_null() { "key" } else { "passphrase" };
+            assert_eq!((slot.id, slot.kind.as_str(), slot.is_current), (1, kind, true));
+        }
+        let rotation = backends[0].rotate_root_key().await.unwrap();
+        assert_eq!((rotation.slots, rotation.kek.damaged), (1, 0));
+        let contents = contents();
+        for secret in contents["secrets"].as_array().unwrap() {
+            assert_reads(&backends[5], secret).await;
+        }
+    }
 }
 
 #[tokio::test]

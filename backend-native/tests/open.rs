@@ -13,9 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{Backend, Error, ErrorKind, VersionSelector};
 use support::opening::{KEY, PASSPHRASE, existing, key, mode, opens, passphrase, private, with};
-use support::{
-    config, directory_in_memory, key_file, open, path, raw, snapshot, store_file, value_of,
-};
+use support::{config, directory_in_memory, key_file, path, raw, snapshot, store_file, value_of};
 use tempfile::TempDir;
 
 async fn existing_with_key_file() -> TempDir {

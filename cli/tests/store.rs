@@ -69,6 +69,38 @@ fn versions_are_swept_and_keys_replaced() {
 }
 
 #[test]
+fn slots_are_added_removed_and_given_a_new_root_key() {
+    let mut store = Store::native();
+    store.put("a", planted("-a"));
+    let spare = store.file("spare.key");
+    let add = ["store", "add-slot", "--key-file", spare.to_str().unwrap(), "--label", "spare"];
+    let ended = store.run(&[&add[..], &["--format", "json"]].concat()).succeeds();
+    assert_eq!(ended.documents()[0]["slot"], 2);
+    store.run(&add).fails(6, &["opens slot 2 already"]);
+    let ended = store.run(&["store", "slots", "--format", "json"]).succeeds();
+    let slots = ended.documents();
+    assert_eq!((&slots[1]["label"], &slots[1]["in_use"]), (&"spare".into(), &false.into()));
+    assert_eq!((&slots[0]["kind"], &slots[0]["in_use"]), (&"key".into(), &true.into()));
+    store.run(&["store", "remove-slot", "1", "--yes"]).fails(6, &["slot 1 has opened the store"]);
+    store.run(&["store", "remove-slot", "2"]).fails(2, &["--yes"]);
+    store.run(&["store", "add-slot"]).fails(2, &["--key-file"]);
+    store.run(&["store", "add-slot", "--passphrase"]).fails(2, &["--passphrase-file"]);
+
+    let first = store.file("strongroom.key");
+    store.set("SECRETS_NATIVE_KEY_FILE", &spare);
+    store.run(&["store", "remove-slot", "1", "--yes"]).succeeds();
+    let ended = store.run(&["store", "rotate-root-key", "--format", "json"]).succeeds();
+    let rotated = &ended.documents()[0];
+    assert_eq!((&rotated["slots"], &rotated["rewrapped"]), (&1.into(), &1.into()));
+    let ended = store.run(&["store", "verify", "--format", "json"]).succeeds();
+    assert_eq!(ended.documents()[0]["damaged"], 0);
+    let ended = store.run(&["store", "slots", "--format", "text"]).succeeds();
+    assert!(ended.text().contains("spare") && ended.text().contains("in use"), "{}", ended.text());
+    store.set("SECRETS_NATIVE_KEY_FILE", &first);
+    store.run(&["store", "verify"]).fails(4, &["SECRETS_NATIVE_KEY_FILE", "does not open"]);
+}
+
+#[test]
 fn only_a_native_store_is_maintained() {
     Store::env().run(&["store", "verify"]).fails(2, &["SECRETS_BACKEND", "native"]);
     Store::none().run(&["store", "vacuum"]).fails(2, &["SECRETS_BACKEND", "native"]);

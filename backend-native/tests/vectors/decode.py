@@ -3,7 +3,17 @@
 
 All numbers are big-endian; `expand(key, info)` is HKDF-Expand (RFC 5869) for 32 bytes.
 
-    root key      32 bytes from a key file, or Argon2id (RFC 9106) of a passphrase
+    slot key      32 bytes from a key file, or Argon2id (RFC 9106) of a passphrase
+    root key      in schema 1 the slot key itself, in schema 2 what each slot opens:
+    SRP\\1        magic 4, algorithm 1, slot 4 | commitment 32 | nonce 12, X25519 private key 32, tag 16
+                  key: expand(slot key, "strongroom v2 slot key"); associated data: these 9 bytes |
+                  store id | length of the kind in 4 bytes, kind | parameters
+                  commitment: expand(slot key, "strongroom v2 slot commitment" | 9 bytes | store id)
+    SRR\\1        magic 4, algorithm 1, slot 4 | public key 32 | nonce 12, root key 32, tag 16
+                  key: expand(HMAC(zeros, agreed secret), "strongroom v2 agreed key" | public key |
+                  public key of the slot | 9 bytes | store id); associated data: 9 bytes | store id
+    SRU\\1        magic 4, algorithm 1, slot 4 | nonce 12, public key of the slot 32, tag 16
+                  key: expand(root key, "strongroom v2 public key key" | store id)
     ring key      expand(root key, "strongroom v1 ring key" | store id)
     root check    expand(root key, "strongroom v1 root check" | store id)
     SRK\\1         magic 4, algorithm 1, purpose 1, key id 4 | nonce 12, ciphertext 32, tag 16
@@ -26,6 +36,7 @@ import sqlite3
 import struct
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
@@ -80,6 +91,20 @@ class Store:
         numbers = [key[name] for name in ("id", "purpose", "state", "uses", "created_at")]
         return b"SRM\x01k" + self.id + b"".join(map(number, numbers)) + blob(key["sealed"])
 
+    def verify_slot(self, root_key, slot, public):
+        """The slot has the MAC of the store, and its public key is sealed under the root key."""
+        header, rest = slot["public_key"][:9], slot["public_key"][9:]
+        check(header == slot_header(b"SRU\x01", slot), "header of a public key")
+        key = expand(root_key, b"strongroom v2 public key key", self.id)
+        check(open_sealed(key, header, self.id, rest) == public, "public key of a slot")
+        message = b"".join(
+            [b"SRM\x01l", self.id, number(slot["id"]), text(slot["kind"])]
+            + [optional(text, slot["label"]), number(slot["created_at"])]
+            + [optional(number, slot["opened_at"]), text(slot["parameters"])]
+            + [blob(slot[name]) for name in ("private_key", "root_key", "public_key")]
+        )
+        check(hmac_sha256(self.mac_key, message) == slot["mac"], "MAC of a slot")
+
     def secret_input(self, row):
         numbers = ("active", "first", "latest", "created_at", "updated_at")
         optional_numbers = ("deleted_at", "expires_at", "rotation_ms")
@@ -112,6 +137,30 @@ class Store:
         check(commitment == expand(data_key, b"strongroom v1 body commitment"), "commitment")
         body_key = expand(data_key, b"strongroom v1 body key")
         return data_key, FORMATS[value_format], open_sealed(body_key, header, place, rest)
+
+
+def slot_header(magic, slot):
+    return struct.pack(">4sBI", magic, ALGORITHM, slot["id"])
+
+
+def open_slot(store_id, slot, slot_key):
+    """The root key, and the public key of the slot."""
+    header, rest = slot["private_key"][:9], slot["private_key"][9:]
+    check(header == slot_header(b"SRP\x01", slot), "header of a private key")
+    commitment = expand(slot_key, b"strongroom v2 slot commitment", header + store_id)
+    check(rest[:32] == commitment, "commitment of a slot")
+    kind = slot["kind"].encode()
+    place = store_id + struct.pack(">I", len(kind)) + kind + slot["parameters"].encode()
+    key = expand(slot_key, b"strongroom v2 slot key")
+    private = X25519PrivateKey.from_private_bytes(open_sealed(key, header, place, rest[32:]))
+    public = private.public_key().public_bytes_raw()
+
+    header, once, rest = slot["root_key"][:9], slot["root_key"][9:41], slot["root_key"][41:]
+    check(header == slot_header(b"SRR\x01", slot), "header of a sealed root key")
+    agreed = hmac_sha256(bytes(32), private.exchange(X25519PublicKey.from_public_bytes(once)))
+    context = once + public + header + store_id
+    key = expand(agreed, b"strongroom v2 agreed key", context)
+    return open_sealed(key, header, store_id, rest), public
 
 
 def number(value):
@@ -168,11 +217,31 @@ def decode_vectors():
     return len(keyring), len(vectors["secrets"]), len(vectors["records"])
 
 
-def root_key_of(store, row):
+def key_of(store, parameters):
+    """The key in the store's key file, or that of its passphrase."""
     if "key_file" in store:
         return base64.b64decode((GOLDEN / store["key_file"]).read_bytes().strip(), validate=True)
-    names = ("argon2_salt", "argon2_memory_kib", "argon2_passes", "argon2_lanes")
-    return argon2id(store["passphrase"], *(row[name] for name in names))
+    names = ("salt", "memory_kib", "passes", "lanes")
+    return argon2id(store["passphrase"], *(parameters[name] for name in names))
+
+
+def root_key_of(store, row):
+    """The root key of a store of schema 1."""
+    return key_of(store, {name.removeprefix("argon2_"): row[name] for name in row.keys()})
+
+
+def root_of_slots(store, row, slots):
+    """The root key of a store of schema 2, which all of its slots open; and their public keys."""
+    roots, publics = set(), []
+    for slot, opener in zip(slots, store["slots"], strict=True):
+        parameters = json.loads(slot["parameters"])
+        if "salt" in parameters:
+            parameters["salt"] = base64.b64decode(parameters["salt"], validate=True)
+        root, public = open_slot(row["store_id"], slot, key_of(opener, parameters))
+        roots.add(root)
+        publics.append(public)
+    (root,) = roots
+    return root, publics
 
 
 def decode_golden(store, secrets):
@@ -181,7 +250,14 @@ def decode_golden(store, secrets):
     database.row_factory = sqlite3.Row
     (row,) = database.execute("SELECT * FROM store")
     keyring = [dict(key) for key in database.execute("SELECT * FROM keyring")]
-    opened = Store(row["store_id"], root_key_of(store, row), row["root_check"], keyring)
+    if "slots" in store:
+        slots = [dict(slot) for slot in database.execute("SELECT * FROM slots ORDER BY id")]
+        root_key, publics = root_of_slots(store, row, slots)
+        opened = Store(row["store_id"], root_key, row["root_check"], keyring)
+        for slot, public in zip(slots, publics):
+            opened.verify_slot(root_key, slot, public)
+    else:
+        opened = Store(row["store_id"], root_key_of(store, row), row["root_check"], keyring)
 
     rows = [dict(secret) for secret in database.execute("SELECT * FROM secrets ORDER BY path")]
     values = 0

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "native")]
 mod maintenance;
+#[cfg(feature = "native")]
+mod slots;
 
 use std::path::PathBuf;
 
@@ -11,7 +13,7 @@ use super::Run;
 use crate::context::Context;
 use crate::failure::Outcome;
 
-/// Maintain a native store: check it, back it up, restore it, give room back
+/// Maintain a native store: check it, back it up, restore it, replace its keys
 #[derive(Args)]
 #[command(
     disable_help_subcommand = true,
@@ -45,6 +47,50 @@ enum Action {
     Vacuum,
     /// Replace the key-encryption key, and wrap every data key with the new one
     RotateKek,
+    /// List the key slots, each of which opens the store
+    Slots,
+    /// Add a key slot, so that another key or passphrase opens the store as well
+    #[command(after_help = "A key file that does not exist is created.\n\
+                      Example: strongroom store add-slot --key-file spare.key --label spare")]
+    AddSlot(NewSlot),
+    /// Remove a key slot; not the one that opens the store now
+    RemoveSlot {
+        /// The slot's number
+        slot: u32,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Replace the root key and all other keys of the store, after a key has leaked
+    #[command(
+        after_help = "All slots open the store as before: remove those whose keys have leaked first, and replace the \
+                      secrets themselves as well."
+    )]
+    RotateRootKey,
+}
+
+/// What opens a new slot.
+#[derive(Args)]
+struct NewSlot {
+    #[command(flatten)]
+    key: NewKey,
+    /// What to call the slot
+    #[arg(long)]
+    label: Option<String>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct NewKey {
+    /// A file with a key of 32 bytes, raw or in base64
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    key_file: Option<PathBuf>,
+    /// A file with a passphrase
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    passphrase_file: Option<PathBuf>,
+    /// Ask for a passphrase
+    #[arg(long)]
+    passphrase: bool,
 }
 
 impl Run for Store {

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use strongroom::native::{Damage, NativeBackend, StoreCheck};
+use strongroom::native::{Damage, KekRotation, NativeBackend, StoreCheck};
 use strongroom::{Backend as _, Operation};
 use strongroom_core::FilePath;
 
-use super::Action;
+use super::{Action, slots};
 use crate::args::Format;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -58,16 +58,14 @@ async fn run(store: &NativeBackend, action: Action, context: &Context) -> Outcom
             context.note("rewrote the store without empty pages");
             Ok(Exit::SUCCESS)
         }
+        Action::Slots => slots::list(store, context).await,
+        Action::AddSlot(new) => slots::add(store, new, context).await,
+        Action::RemoveSlot { slot, yes } => slots::remove(store, slot, yes, context).await,
+        Action::RotateRootKey => slots::rotate_root_key(store, context).await,
         Action::RotateKek => {
             let rotated = store.rotate_kek().await?;
             if context.is_json() {
-                Stdout::new()?.document(RotationShape {
-                    key_id: rotated.key_id,
-                    rewrapped: rotated.rewrapped,
-                    damaged: rotated.damaged,
-                    old_keys_removed: rotated.old_keys_removed,
-                    resumed: rotated.resumed,
-                })?;
+                Stdout::new()?.document(RotationShape::new(&rotated))?;
             } else {
                 context.note(format_args!(
                     "rewrapped {} data keys; the key-encryption key is number {} now",
@@ -79,7 +77,7 @@ async fn run(store: &NativeBackend, action: Action, context: &Context) -> Outcom
     }
 }
 
-fn exit_for(damaged: u64) -> Exit {
+pub(super) fn exit_for(damaged: u64) -> Exit {
     if damaged == 0 { Exit::SUCCESS } else { Exit::FAILURE }
 }
 
@@ -145,10 +143,22 @@ struct SweepShape {
 }
 
 #[derive(Serialize)]
-struct RotationShape {
+pub(super) struct RotationShape {
     key_id: u32,
     rewrapped: u64,
     damaged: u64,
     old_keys_removed: bool,
     resumed: bool,
+}
+
+impl RotationShape {
+    pub(super) fn new(rotated: &KekRotation) -> Self {
+        Self {
+            key_id: rotated.key_id,
+            rewrapped: rotated.rewrapped,
+            damaged: rotated.damaged,
+            old_keys_removed: rotated.old_keys_removed,
+            resumed: rotated.resumed,
+        }
+    }
 }
