@@ -15,6 +15,7 @@ use crate::error::{describe_io_error, from_sqlite};
 use crate::file;
 use crate::key_ring::{self, StoreRow};
 use crate::location::{self, LOGS};
+use crate::migrate;
 use crate::new_file::NewFile;
 use crate::root_key::RootKey;
 use crate::schema::{self, FileContent};
@@ -37,9 +38,9 @@ pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
     let connection = store.connect()?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
     store.check_not_replaced()?;
-    let found = open_copy(copy.temporary_path()).and_then(|connection| {
+    let found = open_copy(copy.temporary_path()).and_then(|mut connection| {
         let row = StoreRow::load(&connection)?;
-        check_copy(&connection, &row, store.root())
+        check_copy(&mut connection, &row, store.root())
     })?;
     copy.keep().map_err(|error| failed(&error))?;
     Ok(found)
@@ -55,10 +56,10 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
     let failed = |error: &io::Error| file::cannot_create(PATH, &path, error);
     let copy = NewFile::create(&path).map_err(|error| failed(&error))?;
     copy_content(backup, copy.temporary_path())?;
-    let connection = open_copy(copy.temporary_path())?;
+    let mut connection = open_copy(copy.temporary_path())?;
     let row = StoreRow::load(&connection)?;
     let root = RootKey::derive(key, config.group, &row.derivation)?;
-    let found = check_copy(&connection, &row, &root)
+    let found = check_copy(&mut connection, &row, &root)
         .map_err(|error| store::name_key_setting(error, key, backup))?;
     drop(connection);
     copy.keep().map_err(|error| failed(&error))?;
@@ -68,16 +69,19 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
 fn open_copy(path: &Path) -> Result<Connection> {
     let connection = schema::connect(path, NO_WAIT)?;
     match schema::identify(&connection)? {
-        FileContent::Store => Ok(connection),
+        FileContent::Store | FileContent::Earlier => Ok(connection),
         FileContent::Empty => Err(Error::new(ErrorKind::Corrupt, "use another backup")
             .because("the backup holds no store")),
     }
 }
 
-fn check_copy(connection: &Connection, row: &StoreRow, root: &RootKey) -> Result<StoreCheck> {
+/// Checks a copy, after bringing that of an earlier release up to date.
+fn check_copy(connection: &mut Connection, row: &StoreRow, root: &RootKey) -> Result<StoreCheck> {
     let key_ring = key_ring::load(connection, row, root);
     crypto::wipe_stack();
-    check::check(connection, |_| key_ring)
+    let key_ring = key_ring?;
+    migrate::migrate(connection, &key_ring)?;
+    check::check(connection, |_| Ok(key_ring))
 }
 
 /// Fails if a store is there, or the log of one, which would become part of the restored store.

@@ -9,6 +9,7 @@ use crate::error::{from_sqlite, record_corrupt};
 use crate::record::{self, Purpose};
 use crate::root_key::{Argon2id, Derivation, RootKey};
 use crate::row_keys::{RowKey, RowKeys};
+use crate::state::{RowSum, State};
 
 mod row;
 
@@ -138,7 +139,8 @@ pub(crate) fn create(
     let keys = RowKeys::new(store_id, RowKey::new(MAC_KEY_ID, &mac_key), None);
     mac_row.sign(&keys);
     mac_row.insert(connection)?;
-    add_kek(connection, &keys, root, now)
+    add_kek(connection, &keys, root, now)?;
+    State::first(RowSum::default()).store(connection, &keys).map(drop)
 }
 
 /// Adds a new active key-encryption key. The caller has changed the state of the old one.

@@ -132,6 +132,8 @@
 //! active, and the file has the tables of this format and no others; anything else is `Corrupt`.
 //! The crate's `tests/vectors` hold test vectors and an independent decoder in Python.
 
+mod accept;
+mod anchor;
 mod backend;
 mod backup;
 mod check;
@@ -139,10 +141,12 @@ mod config;
 mod crypto;
 mod error;
 mod file;
+mod guard;
 mod key_ring;
 mod key_text;
 mod location;
 mod maintenance;
+mod migrate;
 mod new_file;
 mod reader;
 mod record;
@@ -155,10 +159,15 @@ mod secret_page;
 mod secret_row;
 mod settings;
 mod slot;
+mod state;
+mod state_change;
+mod state_keys;
 mod store;
+mod sum;
 mod write;
 mod writer;
 
+pub use accept::AcceptedState;
 pub use backend::NativeBackend;
 pub use check::{Damage, StoreCheck};
 pub use config::{KeySource, NativeConfig};

@@ -14,7 +14,7 @@ use crate::settings::PATH;
 /// `SROM` in ASCII: marks a SQLite file as a Strongroom store (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x5352_4f4d;
 /// The schema version that this release reads and writes (`PRAGMA user_version`).
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 
 /// How long a write waits for the write lock.
 pub(crate) const WRITE_WAIT: Duration = Duration::from_secs(10);
@@ -26,7 +26,8 @@ pub(crate) const READ_WAIT: Duration = Duration::from_millis(250);
 /// Each connection's page cache, in KiB, as SQLite's negative `cache_size`.
 const CACHE: i32 = -16 * 1024;
 
-const TABLES: &str = "
+/// The tables of schema 1.
+const SCHEMA_1: &str = "
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     store_id BLOB NOT NULL,
@@ -71,6 +72,15 @@ CREATE TABLE versions (
     body BLOB NOT NULL,
     PRIMARY KEY (secret_id, version)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// The tables that schema 2 adds to them.
+const SCHEMA_2: &str = "
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
 ";
 
 /// Opens an existing file. Every connection syncs each commit to disk before it returns.
@@ -137,6 +147,8 @@ fn wait_for_lock(attempt: i32, started: &mut Instant, wait: Duration) -> bool {
 pub(crate) enum FileContent {
     /// A store that this release can read.
     Store,
+    /// A store of an earlier schema, which [`upgrade`] brings up to date.
+    Earlier,
     /// An empty database.
     Empty,
 }
@@ -153,7 +165,10 @@ pub(crate) fn identify(connection: &Connection) -> Result<FileContent> {
             .map_err(|error| connect_error(error, connection.path()))
     };
     match (pragma("application_id")?, pragma("user_version")?) {
-        (APPLICATION_ID, SCHEMA) => check_schema(connection).map(|()| FileContent::Store),
+        (APPLICATION_ID, SCHEMA) => {
+            check_schema(connection, &[SCHEMA_1, SCHEMA_2]).map(|()| FileContent::Store)
+        }
+        (APPLICATION_ID, 1) => check_schema(connection, &[SCHEMA_1]).map(|()| FileContent::Earlier),
         (APPLICATION_ID, newer) if newer > SCHEMA => Err(Error::new(
             ErrorKind::Unsupported,
             "use the release of Strongroom that wrote it, or a newer one; nothing was changed",
@@ -164,14 +179,14 @@ pub(crate) fn identify(connection: &Connection) -> Result<FileContent> {
     }
 }
 
-/// Fails unless the tables are exactly those of [`TABLES`].
-fn check_schema(connection: &Connection) -> Result<()> {
+/// Fails unless the tables are exactly those that the statements create.
+fn check_schema(connection: &Connection, statements: &[&str]) -> Result<()> {
     let encoding: String =
         connection.pragma_query_value(None, "encoding", |row| row.get(0)).map_err(from_sqlite)?;
     if encoding != "UTF-8" {
         return Err(store_corrupt("the store's text is not in UTF-8"));
     }
-    let (actual, expected) = (schema_of(connection)?, expected_schema()?);
+    let (actual, expected) = (schema_of(connection)?, expected_schema(statements)?);
     let differs = |one: &[Part], other: &[Part]| one.iter().find(|p| !other.contains(p)).cloned();
     match differs(&actual, &expected).or_else(|| differs(&expected, &actual)) {
         None => Ok(()),
@@ -202,9 +217,9 @@ fn schema_of(connection: &Connection) -> Result<Vec<Part>> {
         .map_err(from_sqlite)
 }
 
-fn expected_schema() -> Result<Vec<Part>> {
+fn expected_schema(statements: &[&str]) -> Result<Vec<Part>> {
     let model = Connection::open_in_memory().map_err(from_sqlite)?;
-    model.execute_batch(TABLES).map_err(from_sqlite)?;
+    model.execute_batch(&statements.concat()).map_err(from_sqlite)?;
     schema_of(&model)
 }
 
@@ -255,15 +270,41 @@ pub(crate) fn initialise(
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;
-    if identify(&transaction)? == FileContent::Store {
+    if identify(&transaction)? != FileContent::Empty {
         return Ok(false);
     }
-    transaction.execute_batch(TABLES).map_err(from_sqlite)?;
+    transaction.execute_batch(SCHEMA_1).map_err(from_sqlite)?;
+    transaction.execute_batch(SCHEMA_2).map_err(from_sqlite)?;
     fill(&transaction)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(from_sqlite)?;
     transaction.pragma_update(None, "user_version", SCHEMA).map_err(from_sqlite)?;
     transaction.commit().map_err(from_sqlite)?;
     // Until the checkpoint, a copy of the file without its log does not look like a store.
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(from_sqlite)?;
+    Ok(true)
+}
+
+/// Adds the tables that a store of an earlier schema lacks and fills them with `fill`, unless another process does so
+/// meanwhile. Returns whether it added them.
+pub(crate) fn upgrade(
+    connection: &mut Connection,
+    fill: impl FnOnce(&Connection) -> Result<()>,
+) -> Result<bool> {
+    let schema: i32 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(from_sqlite)?;
+    if schema >= SCHEMA {
+        return Ok(false);
+    }
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(from_sqlite)?;
+    if identify(&transaction)? != FileContent::Earlier {
+        return Ok(false);
+    }
+    transaction.execute_batch(SCHEMA_2).map_err(from_sqlite)?;
+    fill(&transaction)?;
+    transaction.pragma_update(None, "user_version", SCHEMA).map_err(from_sqlite)?;
+    transaction.commit().map_err(from_sqlite)?;
     Ok(true)
 }

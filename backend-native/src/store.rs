@@ -12,11 +12,12 @@ use tracing::warn;
 
 use crate::config::{KeySource, NativeConfig};
 use crate::file::OpenedFile;
+use crate::guard::Guard;
 use crate::key_ring::{self, KeyRing, StoreRow};
 use crate::root_key::{self, Derivation, RootKey};
 use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
 use crate::settings::{KEY_FILE, PATH};
-use crate::{crypto, file, location, secret_row};
+use crate::{crypto, file, location, migrate, secret_row};
 
 /// The parts of a store that do not change while it is open.
 pub(crate) struct Store {
@@ -24,6 +25,7 @@ pub(crate) struct Store {
     log: OpenedFile,
     row: StoreRow,
     root: RootKey,
+    guard: Guard,
 }
 
 /// What opening does about a store that does not exist.
@@ -43,7 +45,21 @@ impl Store {
         path: &Path,
         if_missing: IfMissing,
     ) -> Result<Option<(Self, Connection)>> {
+        let opened = Self::open_unguarded(config, path, if_missing)?;
+        let Some((store, mut connection)) = opened else { return Ok(None) };
+        let key_ring = store.load_key_ring(&connection)?;
+        store.guard.start(&mut connection, &key_ring.rows)?;
+        Ok(Some((store, connection)))
+    }
+
+    /// Opens a store, whatever its state and its anchor.
+    pub(crate) fn open_unguarded(
+        config: &NativeConfig,
+        path: &Path,
+        if_missing: IfMissing,
+    ) -> Result<Option<(Self, Connection)>> {
         let key = config.validate()?;
+        let guard = Guard::new(config)?;
         if let KeySource::KeyFile(key_file) = key {
             FilePath::new(key_file).check_new(KEY_FILE)?;
         }
@@ -66,11 +82,12 @@ impl Store {
         let row = StoreRow::load(&connection)?;
         check_key_file_exists(key, &row.derivation, path)?;
         let root = RootKey::derive(key, config.group, &row.derivation)?;
-        key_ring::load(&connection, &row, &root)
+        let key_ring = key_ring::load(&connection, &row, &root)
             .map_err(|error| name_key_setting(error, key, path))?;
         crypto::wipe_stack();
+        migrate::migrate(&mut connection, &key_ring)?;
         let [database, log] = OpenedFile::of_store(path).map_err(|_| store_replaced())?;
-        let store = Self { database, log, row, root };
+        let store = Self { database, log, row, root, guard };
         Ok(Some((store, connection)))
     }
 
@@ -101,6 +118,10 @@ impl Store {
         let key_ring = key_ring::load(connection, &self.row, &self.root);
         crypto::wipe_stack();
         key_ring
+    }
+
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     pub(crate) fn root(&self) -> &RootKey {

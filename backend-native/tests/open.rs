@@ -70,7 +70,7 @@ async fn refuses_a_newer_schema_without_changing_it() {
     let connection = raw(directory.path());
     connection.pragma_update(None, "user_version", 99).unwrap();
     connection.close().unwrap();
-    let words = ["schema 99", "supports up to 1", "newer"];
+    let words = ["schema 99", "supports up to 2", "newer"];
     open_error(directory.path(), config(directory.path()), ErrorKind::Unsupported, &words).await;
 }
 

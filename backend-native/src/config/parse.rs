@@ -7,8 +7,8 @@ use strongroom_core::{Problems, Result, Settings};
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key, quote};
 use crate::key_text;
 use crate::settings::{
-    CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, NETWORK_FILE_SYSTEM, PASSPHRASE,
-    PASSPHRASE_FILE, PATH, SETTINGS,
+    ANCHOR_FILE, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, NETWORK_FILE_SYSTEM,
+    PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
 };
 
 impl NativeConfig {
@@ -38,6 +38,7 @@ impl NativeConfig {
             allow_network_file_system: settings
                 .flag(&NETWORK_FILE_SYSTEM, &mut problems)
                 .unwrap_or_default(),
+            anchor_file: settings.expose_value(&ANCHOR_FILE).map(PathBuf::from),
             names: settings.names(SETTINGS),
         };
         config.check_retention(&mut problems);
@@ -122,18 +123,20 @@ mod tests {
             (CREATE, "yes"),
             (GROUP, "2000"),
             (NETWORK_FILE_SYSTEM, "on"),
+            (ANCHOR_FILE, "/anchors/app"),
         ])
         .unwrap();
         assert!(config.create && config.allow_network_file_system);
         assert_eq!(config.group, Some(2000));
         assert_eq!(config.path, Some("/data/secrets.db".into()));
+        assert_eq!(config.anchor_file, Some("/anchors/app".into()));
         assert_eq!((config.keep_versions, config.keep_days), (Some(3), Some(30)));
         assert!(matches!(config.key, Some(KeySource::KeyFile(file)) if file.ends_with("key")));
         let key = parse(&[(KEY, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")]).unwrap().key;
         assert!(matches!(key, Some(KeySource::Key(_))));
         let key = parse(&[(PASSPHRASE_FILE, "/data/passphrase")]).unwrap().key;
         assert!(matches!(key, Some(KeySource::PassphraseFile(_))));
-        assert_eq!(SETTINGS.len(), 10, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 11, "a setting is missing above or below");
     }
 
     #[test]
