@@ -11,6 +11,7 @@ use strongroom_core::{
     async_trait,
 };
 
+use crate::accept::{self, AcceptedState};
 use crate::backup;
 use crate::check::{self, StoreCheck};
 use crate::config::{KeySource, NativeConfig};
@@ -48,7 +49,8 @@ impl NativeBackend {
     /// [`Denied`](strongroom_core::ErrorKind::Denied): the store or its folder is read-only.
     /// [`Unauthenticated`](strongroom_core::ErrorKind::Unauthenticated): the key
     /// does not open this store. [`Unsupported`](strongroom_core::ErrorKind::Unsupported): a newer
-    /// release wrote it. [`Corrupt`](strongroom_core::ErrorKind::Corrupt): it is damaged.
+    /// release wrote it. [`Corrupt`](strongroom_core::ErrorKind::Corrupt): it is damaged, or its anchor has seen a later
+    /// state: an earlier copy was put back, which [`accept_state`](Self::accept_state) accepts.
     pub async fn open(config: NativeConfig) -> Result<Self> {
         let retention = Retention { versions: config.keep_versions, days: config.keep_days };
         let (names, group) = (config.names.clone(), config.group);
@@ -146,6 +148,7 @@ impl NativeBackend {
         let add = move |transaction: &SharedTransaction<'_>| {
             let SharedTransaction { connection, key_ring, store, now, .. } = transaction;
             let row = store.load_row(connection)?;
+            transaction.state_change.touch();
             slots::add(connection, key_ring, &row, store.slot(), new, *now)
         };
         let added = self.writer.submit(IfMissing::Leave, add).await;
@@ -162,6 +165,7 @@ impl NativeBackend {
     pub async fn remove_slot(&self, id: u32) -> Result<()> {
         let remove = move |transaction: &SharedTransaction<'_>| {
             slots::remove(transaction.connection, transaction.store.slot(), id)?;
+            transaction.state_change.touch();
             transaction.truncate_log.set(true);
             Ok(())
         };
@@ -171,8 +175,9 @@ impl NativeBackend {
 
     /// Authenticates every record of the store and opens every value, in one snapshot. Reads and writes go on meanwhile.
     ///
-    /// It finds what was damaged or changed from outside, but not that a whole secret with its versions was removed, or
-    /// that the file is an older copy of itself.
+    /// It finds what was damaged or changed from outside, that secrets were removed or replaced by earlier ones, and that
+    /// the file is an earlier copy of itself, as far as this process or the anchor knows a later state. It names what is
+    /// left: of a secret that was removed with its versions nothing is, so it tells how many there were.
     ///
     /// # Errors
     /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store,
@@ -180,7 +185,16 @@ impl NativeBackend {
     pub async fn verify(&self) -> Result<StoreCheck> {
         let verify = |store: Arc<Store>| {
             let connection = store.connect()?;
-            check::check(&connection, |snapshot| store.load_key_ring(snapshot))
+            let mut found = check::check(&connection, |snapshot| store.load_key_ring(snapshot))?;
+            let keys = &store.load_key_ring(&connection)?.rows;
+            match store.guard().check_health(&connection, keys) {
+                // The check has reported a state that cannot be read.
+                Err(error) if error.kind() == ErrorKind::Corrupt && found.state > 0 => {
+                    found.add(None, None, error.cause().to_owned());
+                }
+                _ => {}
+            }
+            Ok(found)
         };
         self.run_on_store(verify).await
     }
@@ -218,6 +232,25 @@ impl NativeBackend {
         let backup = backup.into();
         let names = config.names.clone();
         run_on_thread("strongroom-restore", move || backup::restore(&config, &backup))
+            .await
+            .map_err(|error| names.rename(error).during(Operation::Maintain).from_backend(KIND))
+    }
+
+    /// Accepts the state that the store has, although it is not the expected one, for an operator who knows why: after a
+    /// restore from a backup, after a damaged secret was destroyed, or when the anchor was lost. It works on a store that
+    /// refuses to open. It computes the state from all secrets, advances its number beyond those of the file and of the
+    /// anchor, and writes the anchor, if one is configured. Check the store before: what was removed or replaced until
+    /// then is not found any more.
+    ///
+    /// Without [`anchor_file`](NativeConfig::anchor_file), the store forgets that it had an anchor.
+    ///
+    /// # Errors
+    /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store,
+    /// [`Config`](strongroom_core::ErrorKind::Config) if the anchor is not one, or that of another store, and those of
+    /// [`open`](Self::open) about the files and the key.
+    pub async fn accept_state(config: NativeConfig) -> Result<AcceptedState> {
+        let names = config.names.clone();
+        run_on_thread("strongroom-accept", move || accept::accept(&config))
             .await
             .map_err(|error| names.rename(error).during(Operation::Maintain).from_backend(KIND))
     }

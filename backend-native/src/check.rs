@@ -1,12 +1,15 @@
 //! A check of a whole store: every record is authenticated, and every value opened.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, Row};
-use strongroom_core::{Result, SecretPath};
+use strongroom_core::{ErrorKind, Result, SecretPath};
 
 use crate::error::from_sqlite;
 use crate::key_ring::KeyRing;
 use crate::record;
 use crate::secret_row::{self, SecretRow, columns};
+use crate::state::{RowSum, State};
 
 /// How many findings a check describes; it counts all of them.
 const MAX_DESCRIBED: usize = 100;
@@ -19,7 +22,9 @@ pub struct StoreCheck {
     pub secrets: u64,
     /// Their versions.
     pub versions: u64,
-    /// How much is damaged: pages of the file, secrets and versions.
+    /// The number of the store's state, which each transaction advances; 0 if the state cannot be read.
+    pub state: u64,
+    /// How much is damaged: pages of the file, the state, secrets and versions.
     pub damaged: u64,
     /// The first 100 of them.
     pub damage: Vec<Damage>,
@@ -34,14 +39,19 @@ pub struct Damage {
     /// The version; `None` if the secret as a whole is damaged.
     pub version: Option<u64>,
     /// What is wrong.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
 }
 
 impl StoreCheck {
-    fn add(&mut self, path: Option<&SecretPath>, version: Option<u64>, what: &'static str) {
+    pub(crate) fn add(
+        &mut self,
+        path: Option<&SecretPath>,
+        version: Option<u64>,
+        what: impl Into<Cow<'static, str>>,
+    ) {
         self.damaged += 1;
         if self.damage.len() < MAX_DESCRIBED {
-            self.damage.push(Damage { path: path.cloned(), version, what });
+            self.damage.push(Damage { path: path.cloned(), version, what: what.into() });
         }
     }
 }
@@ -59,6 +69,7 @@ pub(crate) fn check(
         .prepare(concat!("SELECT ", columns!(), ", s.path FROM secrets s ORDER BY s.path"))
         .map_err(from_sqlite)?;
     let mut rows = statement.query([]).map_err(from_sqlite)?;
+    let mut authentic = RowSum::default();
     while let Some(row) = rows.next().map_err(from_sqlite)? {
         check.secrets += 1;
         let Some(path) = secret_row::valid_path(&secret_row::raw_path(row)?) else {
@@ -66,12 +77,44 @@ pub(crate) fn check(
             continue;
         };
         match SecretRow::from_row(row, &path, &key_ring.rows) {
-            Ok(secret) => check_versions(&snapshot, key_ring, &path, &secret, &mut check)?,
+            Ok(secret) => {
+                if let Some(signature) = &secret.signature {
+                    authentic.add(&key_ring.rows, signature)?;
+                }
+                check_versions(&snapshot, key_ring, &path, &secret, &mut check)?;
+            }
             Err(_) => check.add(Some(&path), None, "the secret's row fails authentication"),
         }
     }
     check_unreferenced(&snapshot, &mut check)?;
+    check_state(State::load(&snapshot, &key_ring.rows), &authentic, &mut check)?;
     Ok(check)
+}
+
+/// Compares the rows with what the last transaction has left. Of a secret that was removed with its versions nothing is
+/// left that could name it.
+fn check_state(state: Result<State>, authentic: &RowSum, check: &mut StoreCheck) -> Result<()> {
+    let state = match state {
+        Ok(state) => state,
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            check.add(None, None, error.cause().to_owned());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    check.state = state.number;
+    let (found, expected) = (check.secrets, state.rows.secrets);
+    let counts = format!("the store has {found} secrets, its last state had {expected}");
+    if found < expected {
+        check.add(None, None, format!("{counts}: secrets were removed, or damaged ones destroyed"));
+    } else if found > expected {
+        check.add(None, None, format!("{counts}: secrets that had been removed were put back"));
+    } else if authentic.secrets == expected && authentic.sum != state.rows.sum {
+        // A damaged row differs from the one that the sum has, so only authentic ones can be compared.
+        let what = "the store's secrets are not those of its last state: some were replaced by earlier ones";
+        check.add(None, None, what);
+    }
+    Ok(())
 }
 
 /// Checks the structure of the file. SQLite's description may quote content, so it is dropped.

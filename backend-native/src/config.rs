@@ -9,7 +9,8 @@ use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames};
 
 use crate::settings::{
-    KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
+    ANCHOR_FILE, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, PATH,
+    SETTINGS,
 };
 
 /// The settings that open a store.
@@ -82,6 +83,11 @@ pub struct NativeConfig {
     /// Whether the store may be on a file system that several machines can mount, such as NFS; default
     /// `false`. Writes can be lost if more than one machine opens it, or if its locks do not work.
     pub allow_network_file_system: bool,
+    /// The anchor: a small file that says which state the store has reached, so that opening notices that an earlier
+    /// copy of the store was put back. It is created with mode 0600, and with a lock file `NAME.lock` beside it. It
+    /// protects as far as an attacker who can write the store cannot write it: keep it in another folder, with
+    /// another owner of the folder or on another disk. All processes that use the store should name the same anchor.
+    pub anchor_file: Option<PathBuf>,
     /// The most versions of a secret to keep, at least 1. `None`: all.
     pub keep_versions: Option<u64>,
     /// How many days a version is kept after another has replaced it, at least 1; the next write of
@@ -98,6 +104,7 @@ impl Default for NativeConfig {
             create: false,
             group: None,
             allow_network_file_system: false,
+            anchor_file: None,
             keep_versions: None,
             keep_days: None,
             names: SettingNames::of_fields(SETTINGS),
@@ -118,6 +125,9 @@ impl NativeConfig {
         self.check_retention(&mut problems);
         if let Some(path) = &self.path {
             problems.collect(FilePath::new(path).check_new(PATH));
+        }
+        if let Some(path) = &self.anchor_file {
+            problems.collect(FilePath::new(path).check_new(ANCHOR_FILE));
         }
         if self.keys.is_empty() {
             problems.add(no_key());
@@ -160,6 +170,7 @@ impl fmt::Debug for NativeConfig {
             .field("create", &self.create)
             .field("group", &self.group)
             .field("allow_network_file_system", &self.allow_network_file_system)
+            .field("anchor_file", &self.anchor_file.as_ref().map(FilePath::new))
             .field("keep_versions", &self.keep_versions)
             .field("keep_days", &self.keep_days)
             .finish_non_exhaustive()

@@ -73,16 +73,19 @@ impl DerivationKey {
 
     /// The first and only block of HKDF-Expand: `HMAC(key, purpose ‖ context ‖ 0x01)`.
     pub(crate) fn derive(&self, purpose: &[u8], context: &[u8]) -> KeyBytes {
-        let mut hmac = self.0.clone();
-        hmac.update(purpose);
-        hmac.update(context);
-        hmac.update(&[1]);
-        let mut tag = hmac.finalize().into_bytes();
-        let mut key = Zeroizing::new([0; KEY_LEN]);
-        key.copy_from_slice(&tag);
-        tag.as_mut_slice().zeroize();
-        key
+        expand(self.0.clone(), purpose, context)
     }
+}
+
+fn expand(mut hmac: Hmac<Sha256>, purpose: &[u8], context: &[u8]) -> KeyBytes {
+    hmac.update(purpose);
+    hmac.update(context);
+    hmac.update(&[1]);
+    let mut tag = hmac.finalize().into_bytes();
+    let mut key = Zeroizing::new([0; KEY_LEN]);
+    key.copy_from_slice(&tag);
+    tag.as_mut_slice().zeroize();
+    key
 }
 
 /// An AES-256-GCM key.
@@ -160,6 +163,11 @@ impl MacKey {
 
     pub(crate) fn verify(&self, message: &[u8], mac: &[u8]) -> Result<(), NotAuthentic> {
         self.hash(message).verify_slice(mac).map_err(|_| NotAuthentic)
+    }
+
+    /// Derives a key, as [`DerivationKey::derive`] does. No message that this key signs begins with the purpose.
+    pub(crate) fn derive(&self, purpose: &[u8], context: &[u8]) -> KeyBytes {
+        expand((*self.0).clone(), purpose, context)
     }
 
     fn hash(&self, message: &[u8]) -> Hmac<Sha256> {

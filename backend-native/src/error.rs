@@ -11,6 +11,10 @@ use crate::settings::{CREATE, PATH};
 
 pub(crate) const KIND: &str = "native";
 
+/// How an operator accepts the state that a store has.
+pub(crate) const ACCEPT: &str =
+    "accept its state with `strongroom store accept` (`NativeBackend::accept_state`)";
+
 /// Maps an error of SQLite.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that `map_err` takes")]
 pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {

@@ -11,6 +11,7 @@ use crate::error::{from_sqlite, record_corrupt};
 use crate::record::{self, Purpose};
 use crate::root_key::RootKey;
 use crate::row_keys::{RowKey, RowKeys};
+use crate::state::{RowSum, State};
 
 mod row;
 
@@ -116,6 +117,7 @@ pub(crate) fn create(
         .map_err(from_sqlite)?;
     let keys = add_row_key(connection, store_id, root, now)?;
     add_kek(connection, &keys, root, now)?;
+    State::first(RowSum::default()).store(connection, &keys)?;
     Ok(keys)
 }
 

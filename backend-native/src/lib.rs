@@ -153,6 +153,8 @@
 //!
 //! Schema 1 had no slots, and the parameters of Argon2id in the table `store`. Opening a store of it changes it to schema 2.
 
+mod accept;
+mod anchor;
 mod argon2id;
 mod backend;
 mod backup;
@@ -161,6 +163,7 @@ mod config;
 mod crypto;
 mod error;
 mod file;
+mod guard;
 mod key_file;
 mod key_ring;
 mod key_text;
@@ -179,11 +182,16 @@ mod secret_page;
 mod secret_row;
 mod settings;
 mod slots;
+mod state;
+mod state_change;
+mod state_keys;
 mod store;
 mod store_cell;
+mod sum;
 mod write;
 mod writer;
 
+pub use accept::AcceptedState;
 pub use backend::NativeBackend;
 pub use check::{Damage, StoreCheck};
 pub use config::{KeySource, NativeConfig};

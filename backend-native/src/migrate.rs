@@ -1,12 +1,12 @@
-//! Stores of schema 1, which had no key slots: the key or passphrase gave the root key itself. Opening one changes it to
-//! the schema of this release.
+//! Stores of schema 1, which had no state and no key slots: the key or passphrase gave the root key itself. Opening one
+//! changes it to the schema of this release.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use strongroom_core::Result;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::argon2id::Argon2id;
 use crate::config::KeySource;
@@ -16,6 +16,7 @@ use crate::key_ring::{self, StoreRow};
 use crate::root_key::RootKey;
 use crate::schema::{self, FileContent};
 use crate::slots::{self, NewSlot, SlotSecret};
+use crate::state::{RowSum, State};
 
 /// The row of the `store` table of schema 1.
 struct EarlierStore {
@@ -92,7 +93,12 @@ pub(crate) fn migrate(
     schema::migrate(&transaction)?;
     let slot = NewSlot::of_schema_1(earlier.argon2id.as_ref(), &root);
     slot.store(&transaction, slots::FIRST, &key_ring.rows, &root, earlier.created_at)?;
+    let (rows, damaged) = RowSum::of_store(&transaction, &key_ring.rows)?;
+    if damaged > 0 {
+        warn!(damaged, "secrets fail authentication and are not in the first state of the store");
+    }
+    State::first(rows).store(&transaction, &key_ring.rows)?;
     transaction.commit().map_err(from_sqlite)?;
-    info!("the store of an earlier release has key slots now");
+    info!("brought the store of an earlier release up to date");
     Ok(())
 }

@@ -18,6 +18,39 @@ pub(crate) fn create_secret(path: &Path, content: &[u8]) -> io::Result<bool> {
     }
 }
 
+/// Writes a file whole, over the one that has the name, and with the owner, group and mode of that. On disk when it
+/// returns.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let file = NewFile::reserve(path)?;
+    let mut written = create_private(&file.temporary)?;
+    written.write_all(content)?;
+    keep_access(path, &written)?;
+    written.sync_all()?;
+    drop(written);
+    fs::rename(&file.temporary, path)?;
+    sync_directory_of(path)
+}
+
+/// Gives a new file the owner, group and mode of another one, as far as this process may. Only root may give a file to
+/// another user.
+#[cfg(unix)]
+pub(crate) fn keep_access(other: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let (Ok(before), new) = (fs::metadata(other), file.metadata()?) else { return Ok(()) };
+    if before.uid() != new.uid() {
+        let _ = fchown(file, Some(before.uid()), None);
+    }
+    if before.gid() != new.gid() && fchown(file, None, Some(before.gid())).is_err() {
+        return Ok(());
+    }
+    file.set_permissions(fs::Permissions::from_mode(before.mode() & 0o660))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn keep_access(_other: &Path, _file: &File) -> io::Result<()> {
+    Ok(())
+}
+
 /// A file that gets its name once it is whole. Until then it has a name of its own, and is removed if it is dropped.
 pub(crate) struct NewFile {
     temporary: PathBuf,

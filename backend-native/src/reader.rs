@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +25,9 @@ use crate::store_cell::StoreCell;
 
 /// How many rows one page of a listing examines: about a millisecond of work.
 const PAGE: usize = 500;
+
+/// How often a reader compares the state of the store with what the process has seen.
+const CHECK_STATE: Duration = Duration::from_secs(1);
 
 macro_rules! get {
     ($version:literal) => {
@@ -59,10 +62,12 @@ impl Readers {
     /// Runs one read on a free connection, preferably the one that this thread used before.
     pub(crate) fn run<T>(&self, read: impl FnOnce(&mut Reader) -> Result<T>) -> Result<T> {
         let mut free = self.lock_reader().ok_or_else(Error::backend_closed)?;
-        if let Some(reader) = free.as_mut() {
-            return read(reader);
-        }
-        read(free.insert(Reader::open(self.store.get()?)?))
+        let reader = match free.as_mut() {
+            Some(reader) => reader,
+            None => free.insert(Reader::open(self.store.get()?)?),
+        };
+        reader.check_state()?;
+        read(reader)
     }
 
     fn lock_reader(&self) -> Option<MutexGuard<'_, Option<Reader>>> {
@@ -95,6 +100,8 @@ pub(crate) struct Reader {
     store: Arc<Store>,
     key_ring: KeyRing,
     connection: Connection,
+    /// When the state was last compared with what the process has seen.
+    checked_at: Option<Instant>,
 }
 
 /// Why a read fails, before the key ring was loaded again.
@@ -120,7 +127,21 @@ impl Reader {
     fn open(store: Arc<Store>) -> Result<Self> {
         let connection = store.connect()?;
         let key_ring = store.load_key_ring(&connection)?;
-        Ok(Self { store, key_ring, connection })
+        Ok(Self { store, key_ring, connection, checked_at: None })
+    }
+
+    /// Fails if an earlier copy of the file was put back. Looks at the file at most once a second.
+    fn check_state(&mut self) -> Result<()> {
+        let now = Instant::now();
+        if self.checked_at.is_some_and(|at| now.duration_since(at) < CHECK_STATE) {
+            return Ok(());
+        }
+        self.with_current_key_ring(|reader| {
+            let Self { store, connection, key_ring, .. } = reader;
+            Ok(store.guard().check_reads(connection, &key_ring.rows)?)
+        })?;
+        self.checked_at = Some(now);
+        Ok(())
     }
 
     /// Runs a read, and once more with the key ring loaded again if it met an unknown key, or a record that no key of the
@@ -314,10 +335,15 @@ impl Reader {
             && options.tags.iter().all(|(name, value)| metadata.tags.get(name) == Some(value)))
     }
 
-    pub(crate) fn health(&self) -> Result<Health> {
+    pub(crate) fn health(&mut self) -> Result<Health> {
         self.store.check_not_replaced()?;
+        let state = self.with_current_key_ring(|reader| {
+            let Self { store, connection, key_ring, .. } = reader;
+            Ok(store.guard().check_health(connection, &key_ring.rows)?)
+        })?;
         let (active, uses) = key_ring::active_uses(&self.connection)?;
         Ok(Health::new(HealthStatus::Ready)
+            .detail("state", state.number.to_string())
             .detail("key_encryption_key", active.to_string())
             .detail("key_encryption_key_uses", format!("at most {uses}")))
     }

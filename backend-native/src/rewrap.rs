@@ -1,6 +1,8 @@
 //! Rotation of the key-encryption key and of the root key: small transactions rewrap the data keys and sign the rows
 //! again; values stay as they are.
 
+use std::time::Duration;
+
 use rusqlite::Row;
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 use tracing::{info, warn};
@@ -19,6 +21,9 @@ use crate::writer::{SharedTransaction, Writer};
 /// How many secrets one transaction rewraps: a few milliseconds, so that other writes do not wait
 /// long.
 const BATCH: usize = 200;
+/// How long a transaction waits for the lock of the anchor. Another process holds it for milliseconds, unless it is
+/// waiting for this transaction.
+const ANCHOR_WAIT: Duration = Duration::from_secs(1);
 
 /// The outcome of a rotation of the key-encryption key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +90,7 @@ async fn finish(writer: &Writer, resumed: bool) -> Result<KekRotation> {
         after = batch.last;
     }
     let keep_old = damaged > 0;
+    writer.submit(IfMissing::Leave, sign_anchor).await?;
     let finished = writer
         .submit(IfMissing::Leave, move |transaction| remove_old_keys(transaction, keep_old))
         .await?;
@@ -161,10 +167,10 @@ fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Bat
     let page = SecretPage::load(connection, after, BATCH, &key_ring.rows)?;
     let mut batch = Batch { rewrapped: 0, damaged: 0, last: page.last };
     for secret in page.secrets {
-        if let Some((path, secret)) = secret {
+        if let Some((path, mut secret)) = secret {
             rewrap_secret(transaction, &path, &secret, &mut batch)?;
             if secret.signature.is_none_or(|by| by.key_id != key_ring.rows.active_id()) {
-                secret.store(connection, &path, &key_ring.rows)?;
+                secret.store(transaction, &path)?;
             }
         } else {
             warn!("a record fails authentication and is not rewrapped");
@@ -219,6 +225,15 @@ fn rewrap_secret(
         batch.rewrapped += 1;
     }
     Ok(())
+}
+
+/// Lets the active key sign the anchor, before the one that has signed it is removed.
+fn sign_anchor(transaction: &SharedTransaction<'_>) -> Result<()> {
+    let SharedTransaction { connection, key_ring, store, .. } = transaction;
+    if !key_ring.rows.has_retiring() {
+        return Ok(());
+    }
+    store.guard().advance_anchor(connection, &key_ring.rows, ANCHOR_WAIT)
 }
 
 /// Removes the old keys, or keeps them, since a corrupt record may be restored from a backup that

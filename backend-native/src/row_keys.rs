@@ -3,12 +3,15 @@
 
 use crate::crypto::{KeyBytes, MacKey, NotAuthentic};
 use crate::record::MacInput;
+use crate::state_keys::StateKeys;
 
 /// What the rows of one store are signed and verified with.
 pub(crate) struct RowKeys {
     pub(crate) store_id: [u8; 16],
     active: RowKey,
     retiring: Option<RowKey>,
+    active_state: StateKeys,
+    retiring_state: Option<StateKeys>,
 }
 
 /// A key of row MACs, with its id in the key ring.
@@ -26,7 +29,21 @@ pub(crate) struct Signature {
 
 impl RowKeys {
     pub(crate) fn new(store_id: [u8; 16], active: RowKey, retiring: Option<RowKey>) -> Self {
-        Self { store_id, active, retiring }
+        let state_keys = |key: &RowKey| StateKeys::derive(key.id, &key.mac, &store_id);
+        let (active_state, retiring_state) =
+            (state_keys(&active), retiring.as_ref().map(state_keys));
+        Self { store_id, active, retiring, active_state, retiring_state }
+    }
+
+    /// The keys that seal the state and sign the anchor.
+    pub(crate) fn active_state_keys(&self) -> &StateKeys {
+        &self.active_state
+    }
+
+    /// The keys of states and anchors that follow from the key of row MACs with this id.
+    pub(crate) fn state_keys(&self, id: u32) -> Result<&StateKeys, NotAuthentic> {
+        let mut keys = std::iter::once(&self.active_state).chain(&self.retiring_state);
+        keys.find(|keys| keys.id() == id).ok_or(NotAuthentic)
     }
 
     /// The id of the key that signs.

@@ -46,6 +46,11 @@ CREATE TABLE slots (
     public_key BLOB NOT NULL,
     mac BLOB NOT NULL
 ) STRICT;
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    number INTEGER NOT NULL,
+    sealed BLOB NOT NULL
+) STRICT;
 ";
 /// The table `store` of schema 1.
 const STORE_OF_SCHEMA_1: &str = "
@@ -306,7 +311,7 @@ pub(crate) fn initialise(
     Ok(true)
 }
 
-/// Changes the tables of schema 1 to those of this release, within a transaction that then adds the slot.
+/// Changes the tables of schema 1 to those of this release, within a transaction that then fills them.
 pub(crate) fn migrate(transaction: &Connection) -> Result<()> {
     let change = || {
         transaction.execute_batch("ALTER TABLE store RENAME TO store_of_schema_1")?;

@@ -11,6 +11,7 @@ use strongroom_core::{Metadata, Result, SecretPath};
 use crate::error::{deleted_secret, from_sqlite, record_corrupt};
 use crate::record::{MacInput, RecordContext};
 use crate::row_keys::{RowKeys, Signature};
+use crate::writer::SharedTransaction;
 
 /// The columns that [`SecretRow::from_row`] reads, in order, for use in `concat!`: a statement
 /// formatted at run time would be formatted for every read.
@@ -100,13 +101,13 @@ impl SecretRow {
         RecordContext { store_id, secret_id: &self.secret_id, version, created_at, path }
     }
 
-    /// Signs the row and writes it over the previous one.
+    /// Signs the row and writes it over the previous one, of which the transaction tells the state.
     pub(crate) fn store(
-        &self,
-        connection: &Connection,
+        &mut self,
+        transaction: &SharedTransaction<'_>,
         path: &SecretPath,
-        keys: &RowKeys,
     ) -> Result<()> {
+        let keys = &transaction.key_ring.rows;
         let metadata = &self.metadata;
         let tags = encode_tags(metadata)?;
         let mut raw = RawRow {
@@ -127,8 +128,32 @@ impl SecretRow {
         };
         let signature = keys.sign(&raw.mac_input(path, &keys.store_id));
         raw.mac = &signature.mac;
-        raw.write(connection, path).map_err(from_sqlite)
+        raw.write(transaction.connection, path).map_err(from_sqlite)?;
+        transaction.state_change.write_row(keys, self.signature.as_ref(), &signature)?;
+        self.signature = Some(signature);
+        Ok(())
     }
+}
+
+/// Removes the row of `path`, which `signature` has signed.
+///
+/// Without a signature, the row fails authentication, and the state keeps the element of the authentic row that was
+/// there: the MAC in a damaged row may be that of any other row, whose removal this would hide. `verify` finds the
+/// difference until an operator accepts the state.
+pub(crate) fn remove(
+    transaction: &SharedTransaction<'_>,
+    path: &SecretPath,
+    signature: Option<&Signature>,
+) -> Result<()> {
+    transaction
+        .connection
+        .prepare_cached("DELETE FROM secrets WHERE path = ?")
+        .and_then(|mut delete| delete.execute([path.as_str()]))
+        .map_err(from_sqlite)?;
+    transaction.state_change.touch();
+    let forget =
+        |signature| transaction.state_change.remove_row(&transaction.key_ring.rows, signature);
+    signature.map_or(Ok(()), forget)
 }
 
 /// The tags as a JSON object, with the principals under names that no tag has.

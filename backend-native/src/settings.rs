@@ -33,6 +33,11 @@ setting_table! {
         )
         .meaning("whether the store may be where several machines could open it")
         .default_value("false");
+        ANCHOR_FILE = Setting::file("SECRETS_NATIVE_ANCHOR_FILE", "NativeConfig::anchor_file")
+            .meaning(
+                "a file outside the store's folder that reveals when an earlier copy of the store was put \
+                 back; unless it is set, only a running process notices",
+            );
         KEEP_VERSIONS = Setting::number(
             "SECRETS_NATIVE_KEEP_VERSIONS",
             "NativeConfig::keep_versions",

@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::config::{KeySource, NativeConfig};
 use crate::error::from_sqlite;
 use crate::file::OpenedFile;
+use crate::guard::Guard;
 use crate::key_ring::{self, KeyRing, StoreRow};
 use crate::migrate::migrate;
 use crate::root_key::RootKey;
@@ -29,6 +30,7 @@ pub(crate) struct Store {
     slot: OpenedSlot,
     /// As last loaded. Another process may replace it.
     root: Mutex<Arc<RootKey>>,
+    guard: Guard,
 }
 
 /// What opening does about a store that does not exist.
@@ -48,7 +50,29 @@ impl Store {
         path: &Path,
         if_missing: IfMissing,
     ) -> Result<Option<(Self, Connection)>> {
+        let opened = Self::open_unguarded(config, path, if_missing)?;
+        let Some((store, mut connection)) = opened else { return Ok(None) };
+        loop {
+            let key_ring = store.load_key_ring(&connection)?;
+            match store.guard.start(&mut connection, &key_ring.rows) {
+                Ok(()) => return Ok(Some((store, connection))),
+                // Another process has replaced the keys since they were loaded.
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt
+                        && key_ring.is_outdated(&connection)? => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens a store, whatever its state and its anchor.
+    pub(crate) fn open_unguarded(
+        config: &NativeConfig,
+        path: &Path,
+        if_missing: IfMissing,
+    ) -> Result<Option<(Self, Connection)>> {
         let keys = config.validate()?;
+        let guard = Guard::new(config)?;
         for key in keys {
             if let KeySource::KeyFile(key_file) = key {
                 FilePath::new(key_file).check_new(KEY_FILE)?;
@@ -81,7 +105,7 @@ impl Store {
         }
         let [database, log] = OpenedFile::of_store(path).map_err(|_| store_replaced())?;
         let root = Mutex::new(root);
-        let store = Self { database, log, id: row.store_id, slot, root };
+        let store = Self { database, log, id: row.store_id, slot, root, guard };
         Ok(Some((store, connection)))
     }
 
@@ -134,6 +158,10 @@ impl Store {
 
     pub(crate) fn slot(&self) -> &OpenedSlot {
         &self.slot
+    }
+
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     pub(crate) fn path(&self) -> &Path {

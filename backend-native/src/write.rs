@@ -1,6 +1,6 @@
 //! The writes. Each runs in a transaction that other writes may share.
 
-use rusqlite::{OptionalExtension, ToSql};
+use rusqlite::OptionalExtension;
 use strongroom_core::{
     Condition, Error, ErrorKind, MetadataPatch, PutOptions, Result, SecretPath, SecretValue,
     Version,
@@ -143,8 +143,7 @@ pub(crate) fn sweep(
     let retention = Retention { days: retention.days.filter(|days| !is_recent(days)), ..retention };
     prune(transaction, &mut secret, active, retention)?;
     if secret.first > before {
-        let key_ring = transaction.key_ring;
-        secret.store(transaction.connection, path, &key_ring.rows)?;
+        secret.store(transaction, path)?;
     }
     Ok(secret.first - before)
 }
@@ -183,24 +182,25 @@ pub(crate) fn undelete(transaction: &SharedTransaction<'_>, path: &SecretPath) -
 /// is removed as well, together with its versions unless another row refers to them.
 pub(crate) fn destroy(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<()> {
     let connection = transaction.connection;
-    let authentic = load(transaction, path).is_ok();
+    let loaded = load(transaction, path);
     let stored_id: Option<Vec<u8>> = connection
         .prepare_cached("SELECT secret_id FROM secrets WHERE path = ?")
         .and_then(|mut query| query.query_row([path.as_str()], |row| row.get(0)).optional())
         .map_err(from_sqlite)?;
     let Some(secret_id) = stored_id else { return Ok(()) };
-    let remove = |sql, id: &dyn ToSql| {
-        let removed = connection.prepare_cached(sql).and_then(|mut remove| remove.execute([id]));
-        removed.map_err(from_sqlite)
-    };
-    remove("DELETE FROM secrets WHERE path = ?", &path.as_str())?;
-    let versions = if authentic {
+    let is_authentic = loaded.is_ok();
+    let signature = loaded.ok().flatten().and_then(|secret| secret.signature);
+    secret_row::remove(transaction, path, signature.as_ref())?;
+    let versions = if is_authentic {
         "DELETE FROM versions WHERE secret_id = ?1"
     } else {
         "DELETE FROM versions WHERE secret_id = ?1 \
          AND NOT EXISTS (SELECT 1 FROM secrets WHERE secret_id = ?1)"
     };
-    remove(versions, &secret_id)?;
+    connection
+        .prepare_cached(versions)
+        .and_then(|mut delete| delete.execute([&secret_id]))
+        .map_err(from_sqlite)?;
     transaction.truncate_log.set(true);
     Ok(())
 }
@@ -277,9 +277,8 @@ fn store(
     path: &SecretPath,
     secret: &mut SecretRow,
 ) -> Result<()> {
-    let key_ring = transaction.key_ring;
     secret.metadata.updated_at = Some(secret_row::to_time(transaction.now));
-    secret.store(transaction.connection, path, &key_ring.rows)
+    secret.store(transaction, path)
 }
 
 #[cfg(test)]
@@ -288,6 +287,7 @@ mod tests {
 
     use super::*;
     use crate::config::{KeySource, NativeConfig};
+    use crate::state_change::StateChange;
     use crate::store::{IfMissing, Store};
 
     const DAY: i64 = 86_400_000;
@@ -333,6 +333,7 @@ mod tests {
                 now: day * DAY,
                 truncate_log: &truncate_log,
                 key_ring_changed: &key_ring_changed,
+                state_change: &StateChange::default(),
             };
             step(&transaction, &path);
         }

@@ -1,11 +1,11 @@
 //! The writer thread: one per open store. It runs all writes that wait in one transaction.
 
+mod anchor_updates;
 mod open_store;
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use rusqlite::Connection;
 use strongroom_core::{Error, ErrorKind, ForkGuard, Result};
@@ -15,15 +15,13 @@ use tracing::warn;
 use crate::config::NativeConfig;
 use crate::error::no_store;
 use crate::key_ring::KeyRing;
+use crate::state_change::StateChange;
 use crate::store::{self, IfMissing, Store};
 use crate::store_cell::StoreCell;
 use crate::writer::open_store::{Idle, OpenStore};
 
 /// How many waiting writes share one transaction, and so one sync to disk.
 const MAX_BATCH: usize = 128;
-
-/// How long the idle thread waits before it tries again to truncate a log that a reader uses.
-const RETRY_RELEASE: Duration = Duration::from_secs(1);
 
 /// Hands writes to the writer thread.
 pub(crate) struct Writer {
@@ -45,6 +43,8 @@ pub(crate) struct SharedTransaction<'a> {
     /// Set by a write that changed the key ring, so that the next write of this transaction uses
     /// the changed one.
     pub(crate) key_ring_changed: &'a Cell<bool>,
+    /// What the transaction changes about the state of the store.
+    pub(crate) state_change: &'a StateChange,
 }
 
 impl Writer {
@@ -235,7 +235,7 @@ impl WriterThread {
         }
     }
 
-    /// Waits for a job; while none comes, releases room that the store no longer needs. Returns `None`
+    /// Waits for a job; while none comes, advances the anchor and releases room that the store no longer needs. Returns `None`
     /// once the queue is closed.
     fn next_job(&mut self, queue: &mpsc::Receiver<QueuedJob>) -> Option<QueuedJob> {
         loop {
@@ -244,10 +244,10 @@ impl WriterThread {
                 Err(mpsc::TryRecvError::Disconnected) => return None,
                 Err(mpsc::TryRecvError::Empty) => {}
             }
-            match self.open.as_mut().map_or(Idle::Done, OpenStore::release_room) {
+            match self.open.as_mut().map_or(Idle::Done, OpenStore::rest) {
                 Idle::Continue => {}
                 Idle::Done => return queue.recv().ok(),
-                Idle::Retry => match queue.recv_timeout(RETRY_RELEASE) {
+                Idle::Retry(after) => match queue.recv_timeout(after) {
                     Ok(job) => return Some(job),
                     Err(mpsc::RecvTimeoutError::Disconnected) => return None,
                     Err(mpsc::RecvTimeoutError::Timeout) => {}

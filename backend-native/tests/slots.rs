@@ -255,8 +255,8 @@ async fn a_rotation_of_the_root_key_replaces_every_key() {
         let error = mix(&tables.concat(), tables).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{tables:?}: {error}");
     }
-    // With all three, the ring opens, and no record belongs to it.
-    let backend = mix("all", &["slots", "store", "keyring"]).await.unwrap();
+    // With all of these, the ring opens, and no record belongs to it.
+    let backend = mix("all", &["slots", "store", "keyring", "state"]).await.unwrap();
     assert_eq!(backend.get(&path("a"), &exact(1)).await.unwrap_err().kind(), ErrorKind::Corrupt);
     backend.close().await.unwrap();
     for key in [KeySource::KeyFile(key_file(directory)), passphrase()] {

@@ -7,8 +7,8 @@ use strongroom_core::{Problems, Result, Setting, Settings};
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
-    CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, NETWORK_FILE_SYSTEM, PASSPHRASE,
-    PASSPHRASE_FILE, PATH, SETTINGS,
+    ANCHOR_FILE, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, NETWORK_FILE_SYSTEM,
+    PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
 };
 
 impl NativeConfig {
@@ -38,6 +38,7 @@ impl NativeConfig {
             allow_network_file_system: settings
                 .flag(&NETWORK_FILE_SYSTEM, &mut problems)
                 .unwrap_or_default(),
+            anchor_file: settings.expose_value(&ANCHOR_FILE).map(PathBuf::from),
             names: settings.names(SETTINGS),
         };
         config.check_retention(&mut problems);
@@ -119,11 +120,13 @@ mod tests {
             (CREATE, "yes"),
             (GROUP, "2000"),
             (NETWORK_FILE_SYSTEM, "on"),
+            (ANCHOR_FILE, "/anchors/app"),
         ])
         .unwrap();
         assert!(config.create && config.allow_network_file_system);
         assert_eq!(config.group, Some(2000));
         assert_eq!(config.path, Some("/data/secrets.db".into()));
+        assert_eq!(config.anchor_file, Some("/anchors/app".into()));
         assert_eq!((config.keep_versions, config.keep_days), (Some(3), Some(30)));
         assert!(matches!(&config.keys[..], [KeySource::KeyFile(file)] if file.ends_with("key")));
         let key = parse(&[(KEY, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")]).unwrap().keys;
@@ -133,7 +136,7 @@ mod tests {
         let both = [(PASSPHRASE_FILE, "/data/passphrase"), (KEY_FILE, "/data/key")];
         let both = parse(&both).unwrap().keys;
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
-        assert_eq!(SETTINGS.len(), 10, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 11, "a setting is missing above or below");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The open store, as the writer thread uses it: transactions, and room to give back between them.
+//! The open store, as the writer thread uses it: transactions, and what is done between them.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -7,24 +7,32 @@ use std::time::Duration;
 use rusqlite::Connection;
 use strongroom_core::Result;
 
+use super::anchor_updates::AnchorUpdates;
 use super::{Job, SharedTransaction};
 use crate::error::from_sqlite;
 use crate::key_ring::{self, KeyRing};
 use crate::room;
 use crate::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
 use crate::secret_row;
+use crate::state::{State, StoredState};
+use crate::state_change::StateChange;
 use crate::store::Store;
 
 /// How many uses of the key-encryption key one row update reserves beyond those of its own
 /// transaction, so that most writes need not update the key's row.
 const RESERVED_USES: i64 = 256;
 
+/// How long the idle thread waits before it tries again to truncate a log that a reader uses.
+const RETRY_RELEASE: Duration = Duration::from_secs(1);
+/// How long a store that is closed waits for the lock of its anchor.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
 /// What the thread does while no job waits.
 pub(super) enum Idle {
-    /// More room can be released now.
+    /// More can be done now.
     Continue,
-    /// Another process keeps room from being released: try again later.
-    Retry,
+    /// Something is left to do after this time.
+    Retry(Duration),
     /// Nothing is left to do.
     Done,
 }
@@ -36,10 +44,13 @@ pub(super) struct OpenStore {
     /// `None` makes the next transaction load it.
     key_ring: Option<KeyRing>,
     uses_left: i64,
+    /// The state as this thread last read or wrote it.
+    known_state: Option<(StoredState, State)>,
     /// The write-ahead log still holds removed data, since a reader kept it from being truncated.
     truncation_pending: bool,
     /// Whether a transaction ran since the last time that room was released.
     has_written: bool,
+    anchor: AnchorUpdates,
 }
 
 impl OpenStore {
@@ -49,8 +60,10 @@ impl OpenStore {
             connection,
             key_ring: None,
             uses_left: 0,
+            known_state: None,
             truncation_pending: false,
             has_written: true,
+            anchor: AnchorUpdates::new(),
         }
     }
 
@@ -68,18 +81,60 @@ impl OpenStore {
         for job in jobs {
             job.reply(committed.clone());
         }
+        if self.store.guard().has_anchor() {
+            self.anchor.note_write();
+            if self.anchor.wait().is_some_and(|wait| wait.is_zero()) {
+                self.update_anchor(Duration::ZERO);
+            }
+        }
     }
 
     /// Runs before the thread ends.
     pub(super) fn finish(&mut self) {
+        if self.store.guard().has_anchor() {
+            self.update_anchor(CLOSE_WAIT);
+        }
         if self.truncation_pending {
             self.truncate_log(CHECKPOINT_WAIT);
         }
     }
 
+    /// Takes one short step of what the thread does while no job waits.
+    pub(super) fn rest(&mut self) -> Idle {
+        match (self.release_room(), self.anchor.wait()) {
+            (Idle::Continue, _) => Idle::Continue,
+            (_, Some(Duration::ZERO)) => {
+                self.update_anchor(Duration::ZERO);
+                Idle::Continue
+            }
+            (Idle::Retry(room), Some(anchor)) => Idle::Retry(room.min(anchor)),
+            (Idle::Done, Some(anchor)) => Idle::Retry(anchor),
+            (idle, None) => idle,
+        }
+    }
+
+    /// Advances the anchor to the state of the file.
+    fn update_anchor(&mut self, wait: Duration) {
+        let Self { store, connection, key_ring, .. } = self;
+        let mut update = || {
+            store.check_not_replaced()?;
+            let keys = match key_ring {
+                Some(loaded) => &loaded.rows,
+                None => &key_ring.insert(store.load_key_ring(connection)?).rows,
+            };
+            store.guard().update_anchor(connection, keys, wait)
+        };
+        let updated = update();
+        if updated.is_err() {
+            // Another process may have replaced the keys.
+            self.forget_key_ring();
+        }
+        self.anchor.note_update(&updated);
+    }
+
     /// Takes one short step to give room back to the file system that a burst of writes, or removed
     /// secrets, have left.
-    pub(super) fn release_room(&mut self) -> Idle {
+    fn release_room(&mut self) -> Idle {
         if !self.has_written && !self.truncation_pending {
             return Idle::Done;
         }
@@ -94,7 +149,7 @@ impl OpenStore {
             return Idle::Done;
         }
         self.truncation_pending = !self.truncate_log(Duration::ZERO);
-        if self.truncation_pending { Idle::Retry } else { Idle::Continue }
+        if self.truncation_pending { Idle::Retry(RETRY_RELEASE) } else { Idle::Continue }
     }
 
     /// A rollback may have undone the reserved uses, or the key ring as it was loaded.
@@ -109,13 +164,16 @@ impl OpenStore {
         jobs: &mut [Box<dyn Job>],
         truncate_log: &Cell<bool>,
     ) -> Result<()> {
-        let Self { store, connection, key_ring, uses_left, .. } = self;
+        let Self { store, connection, key_ring, uses_left, known_state, .. } = self;
         let transaction = TransactionGuard::begin(connection)?;
         let now = secret_row::now();
         let uses = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
         let (mut current, reserved) =
             current_key_ring(store, connection, key_ring.take(), uses_left, uses, now)?;
         *uses_left -= uses;
+        let load = || current_state(connection, &current, known_state);
+        let state = store.guard().check(load)?;
+        let state_change = StateChange::default();
         let key_ring_changed = Cell::new(false);
         let is_alone = jobs.len() == 1;
         for job in jobs {
@@ -126,6 +184,7 @@ impl OpenStore {
                 now,
                 truncate_log,
                 key_ring_changed: &key_ring_changed,
+                state_change: &state_change,
             };
             if !is_alone {
                 run_in_savepoint(job.as_mut(), &context)?;
@@ -141,14 +200,24 @@ impl OpenStore {
                 return Ok(());
             }
             if key_ring_changed.take() {
+                // An earlier key ring may open what the present one does not.
+                state_change.touch();
                 current = store.load_key_ring(connection)?;
                 // The uses were reserved of the previous key.
                 *uses_left = 0;
             }
         }
+        let next = state.after(&state_change);
+        if let Some(next) = next {
+            // Without a commit, the file has another state, and the next transaction loads that.
+            *known_state = Some((next.store(connection, &current.rows)?, next));
+        }
         // Checked after the wait for the lock, and as late as possible.
         store.check_not_replaced()?;
         transaction.commit()?;
+        if let Some(next) = next {
+            store.guard().remember(&next);
+        }
         *key_ring = Some(current);
         Ok(())
     }
@@ -200,6 +269,23 @@ fn current_key_ring(
     Ok((current, reserve))
 }
 
+/// The state as the file has it now. Another process may have advanced it; the one that is known need not be opened.
+fn current_state(
+    connection: &Connection,
+    key_ring: &KeyRing,
+    known: &mut Option<(StoredState, State)>,
+) -> Result<State> {
+    let stored = StoredState::load(connection)?;
+    if let Some((same, state)) = known
+        && *same == stored
+    {
+        return Ok(*state);
+    }
+    let state = stored.open(&key_ring.rows)?;
+    *known = Some((stored, state));
+    Ok(state)
+}
+
 /// A transaction that holds the write lock from the start. Rolls back on drop, unless committed.
 struct TransactionGuard<'a>(&'a Connection);
 
@@ -230,6 +316,7 @@ fn execute(connection: &Connection, sql: &str) -> Result<()> {
 
 fn run_in_savepoint(job: &mut dyn Job, context: &SharedTransaction<'_>) -> Result<()> {
     let connection = context.connection;
+    let change_before = context.state_change.save();
     execute(connection, "SAVEPOINT job")?;
     if let Err(error) = job.run(context) {
         // On a full disk, for example, SQLite rolls back the whole transaction.
@@ -237,6 +324,7 @@ fn run_in_savepoint(job: &mut dyn Job, context: &SharedTransaction<'_>) -> Resul
             return Err(error);
         }
         execute(connection, "ROLLBACK TO job")?;
+        context.state_change.restore(change_before);
     }
     execute(connection, "RELEASE job")
 }

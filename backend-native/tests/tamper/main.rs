@@ -2,8 +2,8 @@
 //! a wrong one: reading an edited record fails with `Corrupt`, no write overwrites it, and the
 //! other secrets stay readable.
 //!
-//! These tests leave out what the file alone cannot reveal: the removal of a whole secret, and the
-//! restoration of an older authentic copy of a secret or of the file.
+//! Reads do not notice that a whole secret was removed, or replaced by its earlier authentic self; `verify` does. A
+//! running process and an anchor notice that an earlier copy of the file was put back.
 #![expect(
     clippy::indexing_slicing,
     clippy::panic,
@@ -13,6 +13,7 @@
 
 mod edit;
 mod key_ring;
+mod rollback;
 mod rows;
 mod sample;
 mod swaps;

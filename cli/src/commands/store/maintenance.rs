@@ -124,7 +124,7 @@ impl<'a> CheckShape<'a> {
         let damage = found.damage.iter().map(|damage| DamageShape {
             path: damage.path.as_ref().map(strongroom::SecretPath::as_str),
             version: damage.version,
-            what: damage.what,
+            what: &damage.what,
         });
         Self {
             secrets: found.secrets,

@@ -1,0 +1,233 @@
+//! The guard against rollback: compares the state of a store with what this process has seen, and with its anchor.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use strongroom_core::{Error, ErrorKind, FilePath, Result};
+use tracing::warn;
+
+use crate::anchor::{Anchor, AnchorFile, AnchorLock};
+use crate::config::NativeConfig;
+use crate::error::{ACCEPT, from_sqlite};
+use crate::row_keys::RowKeys;
+use crate::schema::WRITE_WAIT;
+use crate::settings::ANCHOR_FILE;
+use crate::state::{RowSum, State};
+
+/// The guard of one open store.
+pub(crate) struct Guard {
+    seen: Mutex<Seen>,
+    anchor: Option<AnchorFile>,
+}
+
+/// The highest state that this process knows the store to have had.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    number: u64,
+    /// `None` if only an anchor told of the state.
+    rows: Option<RowSum>,
+}
+
+impl Guard {
+    pub(crate) fn new(config: &NativeConfig) -> Result<Self> {
+        Ok(Self { seen: Mutex::default(), anchor: AnchorFile::of(config)? })
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a state that is committed.
+    pub(crate) fn remember(&self, state: &State) {
+        let mut seen = self.seen();
+        if state.number > seen.number {
+            *seen = Seen { number: state.number, rows: Some(state.rows) };
+        }
+    }
+
+    /// Loads a state and compares it with the highest one that this process has seen.
+    pub(crate) fn check(&self, load: impl FnOnce() -> Result<State>) -> Result<State> {
+        // Before the state: other threads may remember later ones meanwhile.
+        let seen = *self.seen();
+        let state = load()?;
+        if state.number < seen.number {
+            return Err(rolled_back(format!(
+                "the store is at state {}, but this process has seen state {}: an earlier copy of the \
+                 file was put back",
+                state.number, seen.number
+            )));
+        }
+        if state.number == seen.number && seen.rows.is_some_and(|rows| rows != state.rows) {
+            return Err(rolled_back(format!(
+                "the store is at state {}, which this process has seen with other secrets: another copy \
+                 of the file was put in its place",
+                state.number
+            )));
+        }
+        self.remember(&state);
+        Ok(state)
+    }
+
+    /// Compares the state of the file with what this process has seen and with the anchor, if that can be read.
+    pub(crate) fn check_reads(&self, connection: &Connection, keys: &RowKeys) -> Result<State> {
+        // `health` reports an anchor that cannot be read.
+        let anchor = self.anchor.as_ref().and_then(|file| file.read(keys).ok().flatten());
+        self.check_with(anchor.as_ref(), connection, keys)
+    }
+
+    /// Compares the state of the file with what this process has seen and with the anchor.
+    pub(crate) fn check_health(&self, connection: &Connection, keys: &RowKeys) -> Result<State> {
+        let anchor = self.anchor.as_ref().map(|file| read_existing(file, keys)).transpose()?;
+        self.check_with(anchor.as_ref(), connection, keys)
+    }
+
+    /// The anchor was read before the state, so it is not ahead, as processes write it after their commit.
+    fn check_with(
+        &self,
+        anchor: Option<&Anchor>,
+        connection: &Connection,
+        keys: &RowKeys,
+    ) -> Result<State> {
+        let state = self.check(|| State::load(connection, keys))?;
+        if let (Some(anchor), Some(file)) = (anchor, &self.anchor)
+            && let Err(error) = compare(anchor, &state, file.path(), keys)
+        {
+            let mut seen = self.seen();
+            if anchor.number > seen.number {
+                *seen = Seen { number: anchor.number, rows: None };
+            }
+            return Err(error);
+        }
+        Ok(state)
+    }
+
+    /// Compares a store that is opened with its anchor. Creates the anchor if the store never had one.
+    pub(crate) fn start(&self, connection: &mut Connection, keys: &RowKeys) -> Result<()> {
+        let Some(file) = &self.anchor else {
+            let state = self.check(|| State::load(connection, keys))?;
+            if state.has_anchor {
+                warn!(
+                    setting = ANCHOR_FILE.variable(),
+                    "the store has an anchor that is not configured here: writes of this process do not \
+                     advance it"
+                );
+            }
+            return Ok(());
+        };
+        let lock = file.lock(WRITE_WAIT)?.ok_or_else(|| lock_held(file.path()))?;
+        let anchor = file.read(keys)?;
+        let mut state = self.check_with(anchor.as_ref(), connection, keys)?;
+        if anchor.is_none() {
+            if state.has_anchor {
+                return Err(file.missing());
+            }
+            // Before the flag: the store must not wait for an anchor that a killed process did not write.
+            file.write(&lock, &state, keys)?;
+            warn!(
+                setting = ANCHOR_FILE.variable(),
+                "{}: created an anchor for the store at state {}",
+                FilePath::new(file.path()),
+                state.number
+            );
+        }
+        if !state.has_anchor {
+            state = set_flag(connection, keys)?;
+            self.remember(&state);
+        }
+        advance(file, &lock, anchor.map_or(0, |anchor| anchor.number), &state, keys)
+    }
+
+    /// Advances the anchor to the state of the file. Returns `false` if another process holds its lock for longer than
+    /// `wait`.
+    pub(crate) fn update_anchor(
+        &self,
+        connection: &Connection,
+        keys: &RowKeys,
+        wait: Duration,
+    ) -> Result<bool> {
+        let Some(file) = &self.anchor else { return Ok(true) };
+        let Some(lock) = file.lock(wait)? else { return Ok(false) };
+        let anchor = read_existing(file, keys)?;
+        let state = self.check_with(Some(&anchor), connection, keys)?;
+        advance(file, &lock, anchor.number, &state, keys).map(|()| true)
+    }
+
+    /// Advances the anchor to the state of the file, and fails if another process holds its lock for longer than `wait`.
+    pub(crate) fn advance_anchor(
+        &self,
+        connection: &Connection,
+        keys: &RowKeys,
+        wait: Duration,
+    ) -> Result<()> {
+        match (self.update_anchor(connection, keys, wait)?, &self.anchor) {
+            (false, Some(file)) => Err(lock_held(file.path())),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn has_anchor(&self) -> bool {
+        self.anchor.is_some()
+    }
+}
+
+/// Reads the anchor of an open store, which has one.
+fn read_existing(file: &AnchorFile, keys: &RowKeys) -> Result<Anchor> {
+    file.read(keys)?.ok_or_else(|| file.missing())
+}
+
+fn compare(anchor: &Anchor, state: &State, path: &Path, keys: &RowKeys) -> Result<()> {
+    let (number, name) = (anchor.number, FilePath::new(path));
+    if state.number < number {
+        return Err(rolled_back(format!(
+            "the store is at state {}, but its anchor {name} at state {number}: an earlier copy of the file \
+             was put back",
+            state.number
+        )));
+    }
+    if state.number == number && !anchor.has_tag_of(state, keys) {
+        return Err(rolled_back(format!(
+            "the store and its anchor {name} are at state {number}, but their secrets differ: another copy \
+             of the file was put in its place"
+        )));
+    }
+    Ok(())
+}
+
+fn advance(
+    file: &AnchorFile,
+    lock: &AnchorLock,
+    from: u64,
+    state: &State,
+    keys: &RowKeys,
+) -> Result<()> {
+    if state.number > from { file.write(lock, state, keys) } else { Ok(()) }
+}
+
+/// Notes in the store that it has an anchor.
+fn set_flag(connection: &mut Connection, keys: &RowKeys) -> Result<State> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(from_sqlite)?;
+    let state = State::load(&transaction, keys)?;
+    let state = State { number: state.number.saturating_add(1), has_anchor: true, ..state };
+    state.store(&transaction, keys)?;
+    transaction.commit().map_err(from_sqlite)?;
+    Ok(state)
+}
+
+pub(crate) fn lock_held(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "try again; look for a process that stopped while it wrote the anchor",
+    )
+    .because(format!("another process holds the lock of the anchor {}", FilePath::new(path)))
+}
+
+fn rolled_back(cause: String) -> Error {
+    let advice = format!(
+        "put the newest copy of the store back; or, if you have restored an earlier one yourself, {ACCEPT}"
+    );
+    Error::new(ErrorKind::Corrupt, advice).because(cause)
+}
