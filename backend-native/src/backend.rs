@@ -19,7 +19,7 @@ use crate::error::{KIND, from_sqlite, name_store};
 use crate::maintenance::{self, Sweep};
 use crate::reader::{Reader, Readers};
 use crate::rewrap::{self, KekRotation, RootKeyRotation};
-use crate::slots::{self, NewSlot, Slot, SlotSecret};
+use crate::slots::{self, KeyReader, NewSlot, Slot};
 use crate::store::{self, IfMissing, Store};
 use crate::store_cell::StoreCell;
 use crate::write::{self, Retention};
@@ -34,7 +34,7 @@ pub struct NativeBackend {
     readers: Readers,
     writer: Writer,
     retention: Retention,
-    group: Option<u32>,
+    key_reader: KeyReader,
 }
 
 impl NativeBackend {
@@ -53,7 +53,8 @@ impl NativeBackend {
     /// state: an earlier copy was put back, which [`accept_state`](Self::accept_state) accepts.
     pub async fn open(config: NativeConfig) -> Result<Self> {
         let retention = Retention { versions: config.keep_versions, days: config.keep_days };
-        let (names, group) = (config.names.clone(), config.group);
+        let config = config.on_this_runtime();
+        let (names, key_reader) = (config.names.clone(), config.key_reader());
         let (writer, cell) = Writer::start(config)
             .await
             .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
@@ -73,7 +74,7 @@ impl NativeBackend {
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
         let readers = Readers::new(Arc::clone(&cell));
-        Ok(Self { info, names, cell, readers, writer, retention, group })
+        Ok(Self { info, names, cell, readers, writer, retention, key_reader })
     }
 
     /// Starts a new key-encryption key and rewraps every data key; values are not touched. Other
@@ -135,14 +136,14 @@ impl NativeBackend {
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) for a label that is not valid;
     /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store.
     pub async fn add_slot(&self, key: KeySource, label: Option<String>) -> Result<u32> {
-        let group = self.group;
+        let reader = self.key_reader.clone();
         let new = self
-            .run_on_store(move |_| {
+            .run_on_store(move |store| {
                 let mut problems = Problems::new();
                 key.check_file(&mut problems);
                 problems.into_result()?;
                 store::create_key(&key)?;
-                NewSlot::new(&SlotSecret::read(&key, group)?, label)
+                NewSlot::new(&reader.read(&key)?, store.id(), label)
             })
             .await?;
         let add = move |transaction: &SharedTransaction<'_>| {
@@ -230,6 +231,7 @@ impl NativeBackend {
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it cannot be read. Damage is no error.
     pub async fn restore(config: NativeConfig, backup: impl Into<PathBuf>) -> Result<StoreCheck> {
         let backup = backup.into();
+        let config = config.on_this_runtime();
         let names = config.names.clone();
         run_on_thread("strongroom-restore", move || backup::restore(&config, &backup))
             .await
@@ -249,6 +251,7 @@ impl NativeBackend {
     /// [`Config`](strongroom_core::ErrorKind::Config) if the anchor is not one, or that of another store, and those of
     /// [`open`](Self::open) about the files and the key.
     pub async fn accept_state(config: NativeConfig) -> Result<AcceptedState> {
+        let config = config.on_this_runtime();
         let names = config.names.clone();
         run_on_thread("strongroom-accept", move || accept::accept(&config))
             .await

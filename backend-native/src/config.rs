@@ -4,17 +4,21 @@ mod parse;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use secrecy::SecretString;
-use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames};
+use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, WrappingKey};
+use tokio::runtime::Handle;
 
 use crate::settings::{
-    ANCHOR_FILE, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE, PATH,
-    SETTINGS,
+    ANCHOR_FILE, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE,
+    PATH, SETTINGS, TRANSIT_KEY,
 };
+use crate::slots::KeyReader;
 
 /// The settings that open a store.
-const KEY_SETTINGS: [Setting; 4] = [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE];
+const KEY_SETTINGS: [Setting; 6] =
+    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY];
 
 /// The key of a store, or where it is. `Debug` shows no key and no passphrase.
 #[derive(Clone)]
@@ -30,6 +34,9 @@ pub enum KeySource {
     Passphrase(SecretString),
     /// A file with a passphrase; one line break at its end is not part of it.
     PassphraseFile(PathBuf),
+    /// A key in a KMS or an HSM, which wraps a random key of 32 bytes for each slot. It is used when the store is opened or
+    /// created, and when a slot is added, on the runtime of that call, and not closed. Reads and writes do not need it.
+    Wrapping(Arc<dyn WrappingKey>),
 }
 
 impl KeySource {
@@ -40,6 +47,8 @@ impl KeySource {
             Self::Key(_) => KEY,
             Self::Passphrase(_) => PASSPHRASE,
             Self::PassphraseFile(_) => PASSPHRASE_FILE,
+            Self::Wrapping(key) if key.kind() == "transit" => TRANSIT_KEY,
+            Self::Wrapping(_) => KMS_KEY,
         }
     }
 
@@ -48,7 +57,7 @@ impl KeySource {
         match self {
             Self::KeyFile(file) => check_file(KEY_FILE, file, KEY, problems),
             Self::PassphraseFile(file) => check_file(PASSPHRASE_FILE, file, PASSPHRASE, problems),
-            Self::Key(_) | Self::Passphrase(_) => {}
+            Self::Key(_) | Self::Passphrase(_) | Self::Wrapping(_) => {}
         }
     }
 }
@@ -94,6 +103,7 @@ pub struct NativeConfig {
     /// its secret removes it. `None`: for ever.
     pub keep_days: Option<u64>,
     pub(crate) names: SettingNames,
+    runtime: Option<Handle>,
 }
 
 impl Default for NativeConfig {
@@ -108,6 +118,7 @@ impl Default for NativeConfig {
             keep_versions: None,
             keep_days: None,
             names: SettingNames::of_fields(SETTINGS),
+            runtime: None,
         }
     }
 }
@@ -117,6 +128,15 @@ impl NativeConfig {
     #[must_use]
     pub fn new(key: KeySource) -> Self {
         Self { keys: vec![key], ..Self::default() }
+    }
+
+    /// The same, with the runtime of the caller, on which keys outside are asked.
+    pub(crate) fn on_this_runtime(self) -> Self {
+        Self { runtime: Handle::try_current().ok(), ..self }
+    }
+
+    pub(crate) fn key_reader(&self) -> KeyReader {
+        KeyReader { group: self.group, runtime: self.runtime.clone() }
     }
 
     /// Checks the configuration without looking at any file, and returns its keys.
@@ -158,6 +178,7 @@ impl fmt::Debug for KeySource {
             Self::PassphraseFile(file) => {
                 f.debug_tuple("PassphraseFile").field(&FilePath::new(file)).finish()
             }
+            Self::Wrapping(key) => f.debug_tuple("Wrapping").field(key).finish(),
         }
     }
 }

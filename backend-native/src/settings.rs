@@ -12,7 +12,7 @@ setting_table! {
             .meaning("whether opening creates a missing store; otherwise the first write does")
             .default_value("false");
         KEY_FILE = Setting::file("SECRETS_NATIVE_KEY_FILE", "KeySource::KeyFile")
-            .meaning("a file with the key; one of the four settings that open the store is required");
+            .meaning("a file with the key; at least one of the six settings that open the store is required");
         KEY = Setting::text("SECRETS_NATIVE_KEY", "KeySource::Key")
             .meaning("the key, in base64")
             .secret();
@@ -22,6 +22,15 @@ setting_table! {
         PASSPHRASE_FILE =
             Setting::file("SECRETS_NATIVE_PASSPHRASE_FILE", "KeySource::PassphraseFile")
                 .meaning("a file with a passphrase");
+        KMS_KEY = Setting::text("SECRETS_NATIVE_KMS_KEY", "KeySource::Wrapping")
+            .meaning(
+                "the id, ARN or alias of a key in AWS KMS that wraps the key of a slot; with the settings of AWS",
+            );
+        TRANSIT_KEY = Setting::text("SECRETS_NATIVE_TRANSIT_KEY", "KeySource::Wrapping")
+            .meaning(
+                "the mount and name of a key in a transit engine that wraps the key of a slot, such as \
+                 `transit/strongroom`; with the settings of HashiCorp Vault",
+            );
         GROUP = Setting::number("SECRETS_NATIVE_GROUP", "NativeConfig::group", "the group")
             .meaning(
                 "a group whose members may access the store and the file with the key, such as the \

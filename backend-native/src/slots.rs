@@ -22,7 +22,7 @@ use crate::row_keys::RowKeys;
 use crate::{secret_row, store};
 use row::SlotRow;
 use seal::NotOpened;
-pub(crate) use secret::SlotSecret;
+pub(crate) use secret::{KeyReader, SlotSecret};
 
 /// The number of the slot that a new store has.
 pub(crate) const FIRST: u32 = 1;
@@ -39,8 +39,10 @@ const OPENED_AT_RESOLUTION: i64 = 3_600_000;
 pub struct Slot {
     /// The slot's number.
     pub id: u32,
-    /// What opens it: `key` or `passphrase`.
+    /// What opens it: `key`, `passphrase`, or the [kind](strongroom_core::WrappingKey::kind) of a key in a KMS or an HSM.
     pub kind: String,
+    /// The name of that key at its service.
+    pub key_id: Option<String>,
     /// What the operator calls it.
     pub label: Option<String>,
     /// When it was added; for the slot of a store that an earlier release has created, when that was.
@@ -57,7 +59,8 @@ pub(crate) struct OpenedSlot {
     private: PrivateKey,
 }
 
-/// A slot to add, whose key is derived: for a passphrase that takes about 0.2 s, which no transaction waits for.
+/// A slot to add, whose key is derived: for a passphrase that takes about 0.2 s, and a key outside may be slow, which no
+/// transaction waits for.
 pub(crate) struct NewSlot {
     kind: &'static str,
     parameters: String,
@@ -66,9 +69,13 @@ pub(crate) struct NewSlot {
 }
 
 impl NewSlot {
-    pub(crate) fn new(secret: &SlotSecret, label: Option<String>) -> Result<Self> {
+    pub(crate) fn new(
+        secret: &SlotSecret,
+        store_id: &[u8; 16],
+        label: Option<String>,
+    ) -> Result<Self> {
         check_label(label.as_deref())?;
-        let (parameters, key) = secret.new_slot()?;
+        let (parameters, key) = secret.new_slot(store_id)?;
         Ok(Self { kind: secret.kind(), parameters, key, label })
     }
 
@@ -131,23 +138,24 @@ pub(crate) fn open(
     connection: &Connection,
     store: &StoreRow,
     sources: &[KeySource],
-    group: Option<u32>,
+    reader: &KeyReader,
     path: &Path,
 ) -> Result<(OpenedSlot, RootKey)> {
     let rows = SlotRow::load_all(connection)?;
-    first_that_opens(sources, group, path, |secret| open_with(&rows, store, secret))
+    first_that_opens(sources, reader, path, |secret| open_with(&rows, store, secret))
 }
 
 /// Tries the sources in their order.
 pub(crate) fn first_that_opens<T>(
     sources: &[KeySource],
-    group: Option<u32>,
+    reader: &KeyReader,
     path: &Path,
     open: impl Fn(&SlotSecret) -> Result<T>,
 ) -> Result<T> {
     let mut failures = Vec::new();
     for source in sources {
-        let opened = SlotSecret::read(source, group)
+        let opened = reader
+            .read(source)
             .map_err(|error| name_missing_key_file(error, source, path))
             .and_then(|secret| open(&secret));
         match opened {
@@ -168,15 +176,18 @@ fn open_with(
     store: &StoreRow,
     secret: &SlotSecret,
 ) -> Result<(OpenedSlot, RootKey)> {
+    let mut candidates: Vec<_> = rows.iter().filter(|row| row.kind == secret.kind()).collect();
+    // One key may have several names, so all are tried, those with the same name first.
+    candidates.sort_by_key(|row| !secret.is_named_by(row));
     let mut failure = None;
-    for row in rows.iter().filter(|row| row.kind == secret.kind()) {
+    for row in &candidates {
         match open_slot(row, store, secret) {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
-            Err(error) => failure = Some(error),
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
-    if !rows.iter().any(|row| row.kind == secret.kind()) {
+    if candidates.is_empty() {
         return Err(wrong_kind(secret, rows.iter().map(|row| &*row.kind)));
     }
     Err(failure.unwrap_or_else(wrong_key))
@@ -188,7 +199,7 @@ fn open_slot(
     store: &StoreRow,
     secret: &SlotSecret,
 ) -> Result<Option<(OpenedSlot, RootKey)>> {
-    let slot_key = secret.slot_key(row)?;
+    let slot_key = secret.slot_key(row, &store.store_id)?;
     let context = row.context(&store.store_id);
     let private = match context.open_private_key(&row.private_key, &slot_key, &row.description()) {
         Ok(private) => private,
@@ -256,6 +267,7 @@ pub(crate) fn list(
             Ok(Slot {
                 id: row.id,
                 kind: row.kind,
+                key_id: secret::key_id_of(&row.parameters),
                 label: row.label,
                 created_at: secret_row::to_time(row.created_at),
                 opened_at: row.opened_at.map(secret_row::to_time),
@@ -349,11 +361,11 @@ pub(crate) fn wrong_kind<'a>(
     if settings.is_empty() {
         return store_corrupt("the store has no key slot that this release can open");
     }
-    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let kinds: Vec<String> = kinds.into_iter().map(secret::describe).collect();
     let problem = format!(
-        "this store is opened with a {}, not a {}: set one of {}",
-        kinds.join(" or a "),
-        given.kind(),
+        "this store is opened with {}, not {}: set one of {}",
+        kinds.join(" or "),
+        secret::describe(given.kind()),
         quote(&settings)
     );
     Error::config(vec![problem])
@@ -376,7 +388,8 @@ fn name_missing_key_file(error: Error, source: &KeySource, store: &Path) -> Erro
 
 /// Names the setting and the store in the error of a wrong key.
 fn name_key(error: Error, source: &KeySource, store: &Path) -> Error {
-    if error.kind() == ErrorKind::Unauthenticated {
+    // The error of a key outside names the key and its service.
+    if error.kind() == ErrorKind::Unauthenticated && !matches!(source, KeySource::Wrapping(_)) {
         let setting = source.setting();
         return error.because(format!("`{setting}` does not open {}", FilePath::new(store)));
     }

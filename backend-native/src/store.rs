@@ -19,7 +19,7 @@ use crate::migrate::migrate;
 use crate::root_key::RootKey;
 use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
 use crate::settings::{KEY_FILE, PATH};
-use crate::slots::{self, NewSlot, OpenedSlot, SlotSecret};
+use crate::slots::{self, NewSlot, OpenedSlot};
 use crate::{crypto, file, key_file, location, secret_row};
 
 /// An open store: its file, and the slot that has opened it.
@@ -89,7 +89,7 @@ impl Store {
         let mut connection = schema::connect(path, WRITE_WAIT)?;
         match schema::identify(&connection)? {
             FileContent::Store => {}
-            FileContent::Schema1 => migrate(&mut connection, keys, config.group, path)?,
+            FileContent::Schema1 => migrate(&mut connection, keys, &config.key_reader(), path)?,
             FileContent::Empty if if_missing == IfMissing::Leave => return Ok(None),
             FileContent::Empty => create(&mut connection, config, path)?,
         }
@@ -156,6 +156,10 @@ impl Store {
         Ok(Arc::clone(&root))
     }
 
+    pub(crate) fn id(&self) -> &[u8; 16] {
+        &self.id
+    }
+
     pub(crate) fn slot(&self) -> &OpenedSlot {
         &self.slot
     }
@@ -216,7 +220,7 @@ fn first_key(config: &NativeConfig) -> Result<&KeySource> {
 fn check_creatable(path: &Path, config: &NativeConfig) -> Result<()> {
     match first_key(config)? {
         KeySource::KeyFile(file) if is_missing(file) => key_file::check_directory(file)?,
-        key => SlotSecret::read(key, config.group).map(drop)?,
+        key => config.key_reader().read(key).map(drop)?,
     }
     if path.exists() { file::check_store_files(path, config.group) } else { Ok(()) }
 }
@@ -232,7 +236,7 @@ fn create_files(path: &Path, config: &NativeConfig) -> Result<()> {
     let key = first_key(config)?;
     // The key first: a process that starts at the same time must not find a store without its key.
     create_key(key)?;
-    SlotSecret::read(key, config.group)?;
+    config.key_reader().read(key)?;
     file::create_empty(path).map_err(|error| file::cannot_create(PATH, path, &error))
 }
 
@@ -273,7 +277,8 @@ struct Opened {
 impl Opened {
     fn load(snapshot: &Connection, config: &NativeConfig, path: &Path) -> Result<Self> {
         let row = StoreRow::load(snapshot)?;
-        let (slot, root) = slots::open(snapshot, &row, config.validate()?, config.group, path)?;
+        let (slot, root) =
+            slots::open(snapshot, &row, config.validate()?, &config.key_reader(), path)?;
         let root = Arc::new(root);
         let key_ring = key_ring::load(snapshot, &row, Arc::clone(&root))?;
         let has_to_record = slot.check(snapshot, &key_ring.rows, secret_row::now())?;
@@ -299,9 +304,10 @@ fn record_opening(connection: &mut Connection, slot: &OpenedSlot, key_ring: &Key
 }
 
 fn create(connection: &mut Connection, config: &NativeConfig, path: &Path) -> Result<()> {
-    let slot = NewSlot::new(&SlotSecret::read(first_key(config)?, config.group)?, None)?;
+    let store_id = crypto::random()?;
+    let slot = NewSlot::new(&config.key_reader().read(first_key(config)?)?, &store_id, None)?;
     let fill = |connection: &Connection| {
-        let (store_id, root, now) = (crypto::random()?, crypto::random_key()?, secret_row::now());
+        let (root, now) = (crypto::random_key()?, secret_row::now());
         let keys = key_ring::create(connection, store_id, &RootKey::new(&root), now)?;
         slot.store(connection, slots::FIRST, &keys, &root, now).map(drop)
     };

@@ -1,14 +1,16 @@
 //! The configuration from named settings.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use strongroom_core::{Problems, Result, Setting, Settings};
+use strongroom_core::{Problems, Result, Setting, Settings, WrappingKey};
 
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
-    ANCHOR_FILE, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, NETWORK_FILE_SYSTEM,
-    PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS,
+    ANCHOR_FILE, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY,
+    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY,
 };
 
 impl NativeConfig {
@@ -24,15 +26,30 @@ impl NativeConfig {
     /// name settings as they are named there.
     ///
     /// # Errors
-    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong.
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong, and if a key of a KMS or a transit
+    /// engine is set, which [`from_settings_with`](Self::from_settings_with) takes.
     pub fn from_settings(settings: &Settings) -> Result<Self> {
+        Self::from_settings_with(settings, |_, _| {
+            Err("needs the crate `strongroom`, which opens this key")
+        })
+    }
+
+    /// Builds a configuration from [`SETTINGS`], with the keys outside of the store that `wrapping` makes of a
+    /// [`kind`](WrappingKey::kind) and the value of its setting, or says what is wrong with it.
+    ///
+    /// # Errors
+    /// As for [`from_settings`](Self::from_settings).
+    pub fn from_settings_with<E: fmt::Display>(
+        settings: &Settings,
+        wrapping: impl Fn(&'static str, &str) -> Result<Arc<dyn WrappingKey>, E>,
+    ) -> Result<Self> {
         let mut problems = Problems::new();
         settings.validate(SETTINGS, &mut problems);
         let config = Self {
             path: settings.expose_value(&PATH).map(PathBuf::from),
             keep_versions: settings.number(&KEEP_VERSIONS, &mut problems),
             keep_days: settings.number(&KEEP_DAYS, &mut problems),
-            keys: key_sources(settings, &mut problems),
+            keys: key_sources(settings, wrapping, &mut problems),
             create: settings.flag(&CREATE, &mut problems).unwrap_or_default(),
             group: group(settings, &mut problems),
             allow_network_file_system: settings
@@ -40,6 +57,7 @@ impl NativeConfig {
                 .unwrap_or_default(),
             anchor_file: settings.expose_value(&ANCHOR_FILE).map(PathBuf::from),
             names: settings.names(SETTINGS),
+            runtime: None,
         };
         config.check_retention(&mut problems);
         problems.into_result().map_err(|error| config.names.rename(error))?;
@@ -56,13 +74,32 @@ fn group(settings: &Settings, problems: &mut Problems) -> Option<u32> {
     id
 }
 
-fn key_sources(settings: &Settings, problems: &mut Problems) -> Vec<KeySource> {
+fn key_sources<E: fmt::Display>(
+    settings: &Settings,
+    wrapping: impl Fn(&'static str, &str) -> Result<Arc<dyn WrappingKey>, E>,
+    problems: &mut Problems,
+) -> Vec<KeySource> {
     let given: Vec<_> =
         KEY_SETTINGS.into_iter().filter(|setting| settings.contains(setting)).collect();
     if given.is_empty() {
         problems.add(no_key());
     }
-    given.into_iter().filter_map(|setting| key_source(setting, settings, problems)).collect()
+    let mut keys = Vec::new();
+    for setting in given {
+        let kind = match setting {
+            KMS_KEY => "aws-kms",
+            TRANSIT_KEY => "transit",
+            _ => {
+                keys.extend(key_source(setting, settings, problems));
+                continue;
+            }
+        };
+        match wrapping(kind, settings.expose_value(&setting).unwrap_or_default()) {
+            Ok(key) => keys.push(KeySource::Wrapping(key)),
+            Err(complaint) => problems.add(format!("`{setting}` {complaint}")),
+        }
+    }
+    keys
 }
 
 fn key_source(setting: Setting, settings: &Settings, problems: &mut Problems) -> Option<KeySource> {
@@ -78,7 +115,7 @@ fn key_source(setting: Setting, settings: &Settings, problems: &mut Problems) ->
     problems.collect(match &source {
         KeySource::Key(text) => key_text::parse_key(text, KEY).map(drop),
         KeySource::Passphrase(text) => key_text::parse_passphrase(text, PASSPHRASE).map(drop),
-        KeySource::KeyFile(_) | KeySource::PassphraseFile(_) => Ok(()),
+        KeySource::KeyFile(_) | KeySource::PassphraseFile(_) | KeySource::Wrapping(_) => Ok(()),
     })?;
     Some(source)
 }
@@ -136,7 +173,7 @@ mod tests {
         let both = [(PASSPHRASE_FILE, "/data/passphrase"), (KEY_FILE, "/data/key")];
         let both = parse(&both).unwrap().keys;
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
-        assert_eq!(SETTINGS.len(), 11, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 13, "a setting is missing above or below");
     }
 
     #[test]

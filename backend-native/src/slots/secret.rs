@@ -1,71 +1,153 @@
 //! What opens a slot: a key, or a passphrase.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use strongroom_core::{Result, Setting};
+use strongroom_core::{Error, ErrorKind, Result, SecretValue, Setting, WrapContext, WrappingKey};
+use tokio::runtime::{Builder, Handle};
 use zeroize::Zeroizing;
 
 use super::changed;
 use super::row::SlotRow;
 use crate::argon2id::Argon2id;
 use crate::config::KeySource;
-use crate::crypto::{KeyBytes, NotAuthentic};
+use crate::crypto::{self, KeyBytes, NotAuthentic};
 use crate::key_file;
 use crate::key_text;
-use crate::settings::{KEY, KEY_FILE, PASSPHRASE, PASSPHRASE_FILE};
+use crate::settings::{KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, TRANSIT_KEY};
+
+/// How key sources are read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyReader {
+    /// A group that may read their files.
+    pub(crate) group: Option<u32>,
+    /// The runtime that waits for keys outside; `None` outside of one.
+    pub(crate) runtime: Option<Handle>,
+}
+
+impl KeyReader {
+    /// Reads a source, and checks the form of what it holds.
+    pub(crate) fn read(&self, source: &KeySource) -> Result<SlotSecret> {
+        match source {
+            KeySource::KeyFile(path) => key_file::read_key(path, self.group).map(SlotSecret::Key),
+            KeySource::Key(text) => key_text::parse_key(text, KEY).map(SlotSecret::Key),
+            KeySource::Passphrase(text) => {
+                let passphrase = key_text::parse_passphrase(text, PASSPHRASE)?;
+                Ok(SlotSecret::Passphrase(passphrase.to_vec().into()))
+            }
+            KeySource::PassphraseFile(path) => {
+                key_file::read_passphrase(path, self.group).map(SlotSecret::Passphrase)
+            }
+            KeySource::Wrapping(key) => {
+                Ok(SlotSecret::Wrapping(Arc::clone(key), self.runtime.clone()))
+            }
+        }
+    }
+}
 
 /// What a [`KeySource`] holds, read once.
 pub(crate) enum SlotSecret {
     Key(KeyBytes),
     Passphrase(Zeroizing<Vec<u8>>),
+    Wrapping(Arc<dyn WrappingKey>, Option<Handle>),
 }
 
 impl SlotSecret {
-    /// Reads a source, and checks the form of what it holds. `group` may read its file.
-    pub(crate) fn read(source: &KeySource, group: Option<u32>) -> Result<Self> {
-        match source {
-            KeySource::KeyFile(path) => key_file::read_key(path, group).map(Self::Key),
-            KeySource::Key(text) => key_text::parse_key(text, KEY).map(Self::Key),
-            KeySource::Passphrase(text) => {
-                let passphrase = key_text::parse_passphrase(text, PASSPHRASE)?;
-                Ok(Self::Passphrase(passphrase.to_vec().into()))
-            }
-            KeySource::PassphraseFile(path) => {
-                key_file::read_passphrase(path, group).map(Self::Passphrase)
-            }
-        }
-    }
-
     /// The kind of the slots that it may open.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Key(_) => "key",
             Self::Passphrase(_) => "passphrase",
+            Self::Wrapping(key, _) => key.kind(),
+        }
+    }
+
+    /// Whether it was made for a slot, by the name that the slot has of it.
+    pub(super) fn is_named_by(&self, row: &SlotRow) -> bool {
+        match self {
+            Self::Key(_) | Self::Passphrase(_) => false,
+            Self::Wrapping(key, _) => key_id_of(&row.parameters).as_deref() == Some(key.key_id()),
         }
     }
 
     /// Chooses the parameters of a new slot, and derives its key.
-    pub(super) fn new_slot(&self) -> Result<(String, KeyBytes)> {
+    pub(super) fn new_slot(&self, store_id: &[u8; 16]) -> Result<(String, KeyBytes)> {
         match self {
             Self::Key(key) => Ok((json!({}).to_string(), key.clone())),
             Self::Passphrase(passphrase) => {
                 let argon2id = Argon2id::recommended()?;
                 Ok((encode(&argon2id), argon2id.derive(passphrase)?))
             }
+            Self::Wrapping(outside, runtime) => {
+                let key = crypto::random_key()?;
+                let binding = hex(&crypto::random::<16>()?);
+                let context = context(store_id, &binding);
+                let value = SecretValue::binary(key.to_vec());
+                let wrapped = wait(runtime.as_ref(), outside.wrap(&value, &context))?;
+                let parameters = json!({
+                    "key_id": outside.key_id(),
+                    "binding": binding,
+                    "wrapped": STANDARD.encode(wrapped),
+                });
+                Ok((parameters.to_string(), key))
+            }
         }
     }
 
     /// Derives the key of a slot of this kind. Takes about 0.2 s with a passphrase.
-    pub(super) fn slot_key(&self, row: &SlotRow) -> Result<KeyBytes> {
+    pub(super) fn slot_key(&self, row: &SlotRow, store_id: &[u8; 16]) -> Result<KeyBytes> {
         match self {
             Self::Key(key) => Ok(key.clone()),
             Self::Passphrase(passphrase) => {
                 let argon2id = decode(&row.parameters).ok_or(NotAuthentic).map_err(changed)?;
                 argon2id.derive(passphrase)
             }
+            Self::Wrapping(outside, runtime) => {
+                let (binding, wrapped) =
+                    decode_wrapped(&row.parameters).ok_or(NotAuthentic).map_err(changed)?;
+                let context = context(store_id, &binding);
+                let key = wait(runtime.as_ref(), outside.unwrap(&wrapped, &context))?;
+                let key = key.expose_bytes().try_into();
+                key.map(Zeroizing::new).map_err(|_| changed(NotAuthentic))
+            }
         }
     }
+}
+
+/// Waits for a key outside. Runs on threads of the store, which block.
+fn wait<T>(runtime: Option<&Handle>, call: impl Future<Output = Result<T>>) -> Result<T> {
+    if let Some(runtime) = runtime {
+        return runtime.block_on(call);
+    }
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| {
+        Error::new(ErrorKind::Unavailable, "raise the limits on open files and threads")
+            .because("no runtime could be started to ask for the key of a slot")
+    })?;
+    runtime.block_on(call)
+}
+
+/// What a wrapped key belongs to.
+fn context(store_id: &[u8; 16], binding: &str) -> WrapContext {
+    WrapContext::new().with("store", hex(store_id)).with("slot", binding)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The name of the key outside that wraps a slot's key.
+pub(super) fn key_id_of(parameters: &str) -> Option<String> {
+    let parameters: Value = serde_json::from_str(parameters).ok()?;
+    Some(parameters.get("key_id")?.as_str()?.to_owned())
+}
+
+fn decode_wrapped(parameters: &str) -> Option<(String, Vec<u8>)> {
+    let parameters: Value = serde_json::from_str(parameters).ok()?;
+    let binding = parameters.get("binding")?.as_str()?.to_owned();
+    let wrapped = STANDARD.decode(parameters.get("wrapped")?.as_str()?).ok()?;
+    Some((binding, wrapped))
 }
 
 /// The settings that open a slot of a kind.
@@ -73,7 +155,20 @@ pub(super) fn settings_of(kind: &str) -> &'static [Setting] {
     match kind {
         "key" => &[KEY_FILE, KEY],
         "passphrase" => &[PASSPHRASE, PASSPHRASE_FILE],
+        "aws-kms" => &[KMS_KEY],
+        "transit" => &[TRANSIT_KEY],
         _ => &[],
+    }
+}
+
+/// A kind in words.
+pub(super) fn describe(kind: &str) -> String {
+    match kind {
+        "key" => "a key".into(),
+        "passphrase" => "a passphrase".into(),
+        "aws-kms" => "a key in AWS KMS".into(),
+        "transit" => "a key in a transit engine".into(),
+        other => format!("`{other}`"),
     }
 }
 
