@@ -12,6 +12,7 @@
 //! - [`MemoryBackend`]: the reference backend; it does everything the contract describes.
 //! - [`Settings`]: named settings from which a backend builds its configuration, as the table of its
 //!   [`Setting`]s describes them.
+//! - [`WrappingKey`]: a key in a KMS that wraps the keys of a store.
 
 mod backend;
 mod capability;
@@ -30,6 +31,7 @@ mod settings;
 mod timestamp;
 mod value;
 mod wiped_buffer;
+mod wrapping_key;
 
 pub use async_trait::async_trait;
 pub use backend::{Backend, BackendInfo, Health, HealthStatus};
@@ -53,6 +55,7 @@ pub use settings::{
 pub use timestamp::Rfc3339;
 pub use value::{SecretValue, ValueFormat};
 pub use wiped_buffer::WipedBuffer;
+pub use wrapping_key::{WrapContext, WrappingKey, check_wrappable};
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

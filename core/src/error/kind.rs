@@ -132,6 +132,10 @@ pub enum Operation {
     Health,
     /// Work on a whole store: its check, its backup, its restoration, giving room back.
     Maintain,
+    /// Wrapping a key with a [`WrappingKey`](crate::WrappingKey).
+    Wrap,
+    /// Unwrapping a key with a [`WrappingKey`](crate::WrappingKey).
+    Unwrap,
     /// Closing a backend.
     Close,
 }
@@ -153,6 +157,8 @@ impl Operation {
             Self::Rotate => ("rotate", "in"),
             Self::Health => ("check health of", ""),
             Self::Maintain => ("maintain", ""),
+            Self::Wrap => ("wrap a key", "with"),
+            Self::Unwrap => ("unwrap a key", "with"),
             Self::Close => ("close", ""),
         }
     }

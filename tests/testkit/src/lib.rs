@@ -13,6 +13,7 @@
 //! - [`issuer`]: an issuer of API keys and the API that accepts them, with their faults.
 //! - [`certificates`]: certificate authorities and the certificates that they sign.
 //! - [`proxy`]: a TCP proxy that fails on demand.
+//! - [`wrapping_key`]: the contract of a key that wraps other keys.
 //!
 //! A backend plugs in with a target and one call; see [`conformance::main`].
 
@@ -46,6 +47,7 @@ pub mod proxy;
 mod server;
 pub mod stub;
 pub mod tls_front;
+pub mod wrapping_key;
 
 /// Reports a figure of a passing test. The standard harness shows the output of `println!` only for tests
 /// that fail.
