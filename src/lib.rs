@@ -23,7 +23,7 @@
 //!   - `access-postgres`: rules and audit in PostgreSQL, which several hosts share.
 //!   - `access-rego`: a policy in Rego that narrows the rules.
 //!   - `access-webhooks`: events of the rules for HTTP endpoints, signed as Standard Webhooks say.
-//! - `aws`: AWS Secrets Manager.
+//! - `aws`: AWS Secrets Manager. `aws-kms` adds a key of AWS KMS that wraps other keys.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
@@ -109,7 +109,8 @@ pub use strongroom_core::{
     ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,
     MetadataPatch, Operation, PageToken, PutOptions, Result, RotateOutcome, Secret, SecretKind,
     SecretPath, SecretString, SecretValue, Setting, SettingKind, SettingNames, Settings,
-    SettingsSource, Tier, ValueFormat, Version, VersionInfo, VersionSelector, async_trait,
+    SettingsSource, Tier, ValueFormat, Version, VersionInfo, VersionSelector, WrapContext,
+    WrappingKey, async_trait,
 };
 #[cfg(feature = "redact")]
 pub use strongroom_redact as redact;
@@ -120,6 +121,8 @@ pub use watch::{Current, SecretHandle};
 /// The backend for AWS Secrets Manager.
 #[cfg(feature = "aws")]
 pub mod aws {
+    #[cfg(feature = "aws-kms")]
+    pub use strongroom_backend_aws::KmsKey;
     pub use strongroom_backend_aws::{
         AssumedRole, AwsBackend, AwsConfig, SdkConfig, StaticCredentials,
     };
@@ -138,7 +141,7 @@ pub mod hashicorp {
     pub use strongroom_backend_hashicorp::VaultrsClient;
     pub use strongroom_backend_hashicorp::{
         AppRole, Auth, AwsIam, HashicorpBackend, HashicorpConfig, JwtLogin, Password, SecretId,
-        Userpass,
+        TransitKey, Userpass,
     };
 }
 

@@ -272,5 +272,5 @@ pub(crate) fn unexpected_answer() -> Error {
         ErrorKind::Unavailable,
         format!("check `{ENDPOINT_URL}`, and any proxy between this process and AWS"),
     )
-    .because("the answer is not one of AWS Secrets Manager")
+    .because("the answer is not one of AWS")
 }

@@ -108,7 +108,13 @@
 //! such as an answer of AWS STS that the SDK cannot parse, or the tokens of the instance metadata
 //! service.
 //!
+//! # A key of AWS KMS
+//! With the feature `kms`, `KmsKey` wraps other keys with a key of AWS KMS: a
+//! [`WrappingKey`](strongroom_core::WrappingKey).
+//!
 //! [`VersionSelector::Stage`]: strongroom_core::VersionSelector::Stage
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod annotate;
 mod backend;
@@ -121,6 +127,8 @@ mod delete;
 mod describe;
 mod error;
 mod health;
+#[cfg(feature = "kms")]
+mod kms;
 mod list;
 mod metadata;
 mod metadata_cache;
@@ -140,6 +148,8 @@ mod write_task;
 pub use aws_config::SdkConfig;
 pub use backend::AwsBackend;
 pub use config::{AssumedRole, AwsConfig, StaticCredentials};
+#[cfg(feature = "kms")]
+pub use kms::KmsKey;
 pub use settings::SETTINGS;
 
 /// Compiles the code in README.md.

@@ -35,8 +35,22 @@ where
     T: Send,
     E: ProvideErrorMetadata + StdError + Send + 'static,
 {
+    send_with(sending, move |code: &str, message: &str, status| {
+        permission.failure(code, message, status)
+    })
+}
+
+/// The same for any service: `classify` gives the failure for an error code, a message and a status.
+pub(crate) fn send_with<T, E>(
+    sending: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send,
+    classify: impl FnOnce(&str, &str, u16) -> Failure + Send,
+) -> impl Future<Output = Result<T, Failure>> + Send
+where
+    T: Send,
+    E: ProvideErrorMetadata + StdError + Send + 'static,
+{
     let sending = suppress_events(Box::pin(sending));
-    async move { sending.await.map_err(|error| sdk_failure(&error, permission)) }
+    async move { sending.await.map_err(|error| sdk_failure(&error, classify)) }
 }
 
 impl RequiredPermission<'_> {
@@ -116,7 +130,10 @@ impl RequiredPermission<'_> {
     }
 }
 
-fn sdk_failure<E>(error: &SdkError<E, HttpResponse>, permission: RequiredPermission<'_>) -> Failure
+fn sdk_failure<E>(
+    error: &SdkError<E, HttpResponse>,
+    classify: impl FnOnce(&str, &str, u16) -> Failure,
+) -> Failure
 where
     E: ProvideErrorMetadata + StdError + 'static,
 {
@@ -125,9 +142,7 @@ where
             let refusal = answer.err();
             let status = answer.raw().status().as_u16();
             match refusal.code() {
-                Some(code) => {
-                    permission.failure(code, refusal.message().unwrap_or_default(), status)
-                }
+                Some(code) => classify(code, refusal.message().unwrap_or_default(), status),
                 None => Failure {
                     reason: Reason::Other,
                     error: status_error(status, unexpected_answer),

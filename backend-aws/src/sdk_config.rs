@@ -26,6 +26,9 @@ use crate::settings::{CA_BUNDLE, ENDPOINT_URL, REGION, SERVICE_ENDPOINT_URL};
 
 /// The SDK's own variable for the endpoint of AWS STS.
 const STS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL_STS";
+/// The SDK's own variable for the endpoint of AWS KMS.
+#[cfg(feature = "kms")]
+const KMS_ENDPOINT_URL: &str = "AWS_ENDPOINT_URL_KMS";
 /// The most attempts at a request, the first one included.
 const MAX_ATTEMPTS: u32 = 3;
 /// The longest first delay between attempts; the SDK's default of a second would use up the time
@@ -38,7 +41,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// credentials.
 pub(crate) async fn load(config: &AwsConfig) -> Result<SdkConfig> {
     config.validate()?;
-    check_sts_endpoint(config)?;
+    // The SDK calls STS for a role, whether it is set here or in a profile, and for web identities.
+    check_endpoint_variables(STS_ENDPOINT_URL, config.role.is_some(), config)?;
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client(config).await?)
         .retry_config(retry_config())
@@ -104,21 +108,9 @@ pub(crate) fn build_client(
 ) -> Result<(aws_sdk_secretsmanager::Client, String)> {
     let mut problems = Problems::new();
     problems.collect(config.validate());
-    // Other AWS tools ignore an empty variable; the SDK takes it for a region.
-    let region = sdk.region().map(AsRef::as_ref).filter(|region: &&str| !region.is_empty());
-    let region = region.map(str::to_owned);
-    let endpoint = sdk.endpoint_url().filter(|url| !url.is_empty());
-    // An endpoint that is not the configuration's comes from the SDK, so the error names the variable.
-    if let Some(url) = endpoint.filter(|url| config.endpoint_url.as_deref() != Some(url))
-        && let Err(problem) = config.check_endpoint(ENDPOINT_URL.variable(), url)
-    {
-        problems.add(problem);
-    }
+    let region = check_sdk(sdk, config, &mut problems);
     if let Some(region) = &region {
         config.check_regions(region, &mut problems);
-    } else {
-        // The error names the places where the SDK looks for the region.
-        problems.add(format!("no region was found; set `{REGION}`, or `region` in the profile"));
     }
     problems.into_result()?;
     let mut builder = suppress_events_in(|| Builder::from(sdk))
@@ -136,20 +128,64 @@ pub(crate) fn build_client(
     Ok((client, region.unwrap_or_default()))
 }
 
-/// Checks the endpoint of AWS STS, which receives and issues credentials. The SDK calls STS for a
-/// role, whether it is set here or in a profile, and for web identities.
-fn check_sts_endpoint(config: &AwsConfig) -> Result<()> {
+/// Loads the SDK's default chain for a client of AWS KMS.
+#[cfg(feature = "kms")]
+pub(crate) async fn load_for_kms(config: &AwsConfig) -> Result<SdkConfig> {
+    check_endpoint_variables(KMS_ENDPOINT_URL, true, config)?;
+    load(config).await
+}
+
+/// Builds the client for AWS KMS from a configuration that was loaded here; gives its region, too.
+#[cfg(feature = "kms")]
+pub(crate) fn build_kms_client(
+    sdk: &SdkConfig,
+    config: &AwsConfig,
+) -> Result<(aws_sdk_kms::Client, String)> {
     let mut problems = Problems::new();
-    for name in [STS_ENDPOINT_URL, ENDPOINT_URL.variable()] {
+    let region = check_sdk(sdk, config, &mut problems);
+    problems.into_result()?;
+    let mut builder = suppress_events_in(|| aws_sdk_kms::config::Builder::from(sdk))
+        .interceptor(RefusePlainHttp { allow_http: config.allow_http });
+    if let Some(provider) = sdk.credentials_provider() {
+        builder = builder.credentials_provider(HeaderSafeProvider::wrap(provider));
+    }
+    let client = suppress_events_in(|| aws_sdk_kms::Client::from_conf(builder.build()));
+    Ok((client, region.unwrap_or_default()))
+}
+
+/// Checks the endpoint and the region that the SDK has found; gives the region. Without one, it adds a problem.
+fn check_sdk(sdk: &SdkConfig, config: &AwsConfig, problems: &mut Problems) -> Option<String> {
+    // Other AWS tools ignore an empty variable; the SDK takes it for a region.
+    let region = sdk.region().map(AsRef::as_ref).filter(|region: &&str| !region.is_empty());
+    let region = region.map(str::to_owned);
+    let endpoint = sdk.endpoint_url().filter(|url| !url.is_empty());
+    // An endpoint that is not the configuration's comes from the SDK, so the error names the variable.
+    if let Some(url) = endpoint.filter(|url| config.endpoint_url.as_deref() != Some(url))
+        && let Err(problem) = config.check_endpoint(ENDPOINT_URL.variable(), url)
+    {
+        problems.add(problem);
+    }
+    if region.is_none() {
+        // The error names the places where the SDK looks for the region.
+        problems.add(format!("no region was found; set `{REGION}`, or `region` in the profile"));
+    }
+    region
+}
+
+/// Checks the variables from which the SDK takes the endpoint of another service than Secrets Manager: the
+/// service receives or issues secrets. An empty variable makes the SDK panic if it `is_used`.
+fn check_endpoint_variables(own: &'static str, is_used: bool, config: &AwsConfig) -> Result<()> {
+    let mut problems = Problems::new();
+    for name in [own, ENDPOINT_URL.variable()] {
         let Some(url) = std::env::var_os(name) else { continue };
         let url = url.to_string_lossy();
         if !url.is_empty() {
-            if name == STS_ENDPOINT_URL
+            if name == own
                 && let Err(problem) = config.check_endpoint(name, &url)
             {
                 problems.add(problem);
             }
-        } else if name == STS_ENDPOINT_URL || config.role.is_some() {
+        } else if name == own || is_used {
             problems.add(format!("`{name}` is set but empty; unset it or give it a value"));
         }
     }

@@ -53,7 +53,7 @@ impl ErrorBody {
 impl Response {
     /// Whether an error or a warning contains a text. The rest of the body is not searched: it may
     /// contain names and tags, which the server has not written.
-    fn error_contains(&self, text: &str) -> bool {
+    pub(crate) fn error_contains(&self, text: &str) -> bool {
         self.error.iter().flat_map(|error| &error.lines).any(|line| line.contains(text))
     }
 

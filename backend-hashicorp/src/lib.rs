@@ -87,6 +87,9 @@
 //! A path in [`static_roles`](HashicorpConfig::static_roles) reads `username` and `password` of that
 //! role, and `rotate` makes the server replace the password immediately.
 //!
+//! # Keys of a transit engine
+//! [`TransitKey`] wraps other keys with a key of the server: a [`WrappingKey`](strongroom_core::WrappingKey).
+//!
 //! # Connection
 //! The server's certificate is checked against [`ca_cert`](HashicorpConfig::ca_cert) alone if it is
 //! set, else against the platform's authorities; no setting turns that off. Files with certificates are read
@@ -124,6 +127,7 @@ mod response;
 mod session;
 mod settings;
 mod token;
+mod transit;
 mod value;
 #[cfg(feature = "vaultrs")]
 mod vaultrs_client;
@@ -132,6 +136,7 @@ mod write;
 pub use backend::HashicorpBackend;
 pub use config::{AppRole, Auth, AwsIam, HashicorpConfig, JwtLogin, Password, SecretId, Userpass};
 pub use settings::SETTINGS;
+pub use transit::TransitKey;
 #[cfg(feature = "vaultrs")]
 pub use vaultrs_client::VaultrsClient;
 

@@ -124,7 +124,8 @@ pub(crate) fn from_kv(data: &RawValue) -> Result<SecretValue> {
     }
 }
 
-fn decode_base64(text: &SecretValue) -> Result<SecretValue> {
+/// The bytes in a text of base64, wiped like it.
+pub(crate) fn decode_base64(text: &SecretValue) -> Result<SecretValue> {
     let encoded = text.expose_bytes();
     let mut bytes = vec![0; base64::decoded_len_estimate(encoded.len())];
     let Ok(length) = STANDARD.decode_slice(encoded, &mut bytes) else {
