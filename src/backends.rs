@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use strongroom_core::{Backend, Error, Result, Setting, Settings, setting_table};
 
+#[cfg(feature = "native")]
+use crate::wrapping_keys;
+
 setting_table! {
     /// The setting that chooses the backend.
     pub(crate) const SETTINGS = {
@@ -69,6 +72,16 @@ pub(crate) fn find(name: &str) -> Option<&'static BackendKind> {
     KINDS.iter().find(|kind| kind.name == name || kind.aliases.contains(&name))
 }
 
+/// The configuration of the embedded store, whose slots a key in AWS KMS or a transit engine may open.
+#[cfg(feature = "native")]
+pub(crate) fn native_config(
+    settings: &Settings,
+) -> Result<strongroom_backend_native::NativeConfig> {
+    strongroom_backend_native::NativeConfig::from_settings_with(settings, |kind, key_id| {
+        wrapping_keys::from_settings(settings, kind, key_id)
+    })
+}
+
 /// The configuration of one backend.
 #[derive(Debug)]
 pub(crate) enum BackendConfig {
@@ -94,9 +107,7 @@ impl BackendConfig {
             "aws" => strongroom_backend_aws::AwsConfig::from_settings(settings)
                 .map(|config| Self::Aws(Box::new(config))),
             #[cfg(feature = "native")]
-            "native" => {
-                strongroom_backend_native::NativeConfig::from_settings(settings).map(Self::Native)
-            }
+            "native" => native_config(settings).map(Self::Native),
             name => Err(Error::config(vec![format!(
                 "`{}`: the backend `{name}` is not compiled in; enable the cargo feature `{name}` \
                  of `strongroom`",

@@ -169,7 +169,21 @@ impl Config {
                 "`{name}` must be `native`: this works on the embedded store alone"
             )]));
         }
-        strongroom_backend_native::NativeConfig::from_settings(&self.settings)
+        crate::backends::native_config(&self.settings)
+    }
+
+    /// A key outside of the embedded store for [`add_slot`](crate::native::NativeBackend::add_slot), with the settings of
+    /// its service: of the kind `aws-kms`, an id, ARN or alias in AWS KMS; of the kind `transit`, the mount and name in a
+    /// transit engine of HashiCorp Vault or OpenBao, such as `transit/strongroom`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if settings of the service are missing or wrong, the kind is
+    /// another one, or the feature `aws-kms` or `hashicorp` is off.
+    #[cfg(feature = "native")]
+    pub fn wrapping_key(&self, kind: &str, key_id: &str) -> Result<crate::native::KeySource> {
+        crate::wrapping_keys::from_settings(&self.settings, kind, key_id)
+            .map(crate::native::KeySource::Wrapping)
+            .map_err(|complaint| Error::config(vec![format!("the key `{key_id}` {complaint}")]))
     }
 
     fn name(&self, setting: &Setting) -> String {

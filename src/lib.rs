@@ -89,6 +89,8 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod watch;
+#[cfg(feature = "native")]
+mod wrapping_keys;
 mod write;
 mod write_guard;
 

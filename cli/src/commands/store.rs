@@ -91,6 +91,12 @@ struct NewKey {
     /// Ask for a passphrase
     #[arg(long)]
     passphrase: bool,
+    /// A key in AWS KMS: its id, ARN or alias
+    #[arg(long, value_name = "KEY")]
+    kms_key: Option<String>,
+    /// A key in a transit engine of Vault or OpenBao
+    #[arg(long, value_name = "MOUNT/NAME")]
+    transit_key: Option<String>,
 }
 
 impl Run for Store {

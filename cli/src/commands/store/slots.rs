@@ -7,8 +7,8 @@ use serde::Serialize;
 use strongroom::native::{KeySource, NativeBackend, Slot};
 use zeroize::Zeroizing;
 
-use super::NewSlot;
 use super::maintenance::{RotationShape, exit_for};
+use super::{NewKey, NewSlot};
 use crate::args::Format;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -23,7 +23,7 @@ pub(super) async fn list(store: &NativeBackend, context: &Context) -> Outcome {
     let result = match context.format() {
         Format::Text => {
             let rows: Vec<_> = slots.iter().map(row).collect();
-            let head = ["SLOT", "KIND", "LABEL", "CREATED", "LAST USED", "IN USE"];
+            let head = ["SLOT", "KIND", "KEY", "LABEL", "CREATED", "LAST USED", "IN USE"];
             table::write(&mut output, head, &rows)
         }
         Format::Json => slots
@@ -36,12 +36,7 @@ pub(super) async fn list(store: &NativeBackend, context: &Context) -> Outcome {
 
 pub(super) async fn add(store: &NativeBackend, new: NewSlot, context: &Context) -> Outcome {
     let NewSlot { key, label } = new;
-    let key = match (key.key_file, key.passphrase_file) {
-        (Some(file), _) => KeySource::KeyFile(file),
-        (None, Some(file)) => KeySource::PassphraseFile(file),
-        (None, None) => KeySource::Passphrase(ask_for_passphrase(context)?.as_str().into()),
-    };
-    let slot = store.add_slot(key, label).await?;
+    let slot = store.add_slot(source(key, context)?, label).await?;
     if context.is_json() {
         Stdout::new()?.document(NumberShape { slot })?;
     } else {
@@ -88,6 +83,21 @@ pub(super) async fn rotate_root_key(store: &NativeBackend, context: &Context) ->
     Ok(exit_for(rotated.kek.damaged))
 }
 
+fn source(key: NewKey, context: &Context) -> Result<KeySource, Failure> {
+    if let Some(file) = key.key_file {
+        return Ok(KeySource::KeyFile(file));
+    }
+    if let Some(file) = key.passphrase_file {
+        return Ok(KeySource::PassphraseFile(file));
+    }
+    for (kind, key_id) in [("aws-kms", key.kms_key), ("transit", key.transit_key)] {
+        if let Some(key_id) = key_id {
+            return Ok(context.config()?.wrapping_key(kind, &key_id)?);
+        }
+    }
+    Ok(KeySource::Passphrase(ask_for_passphrase(context)?.as_str().into()))
+}
+
 fn ask_for_passphrase(context: &Context) -> Result<Zeroizing<String>, Failure> {
     if !context.is_interactive() {
         return Err(Failure::usage("there is no terminal to ask at: use `--passphrase-file`"));
@@ -102,10 +112,11 @@ fn ask_for_passphrase(context: &Context) -> Result<Zeroizing<String>, Failure> {
         .map_err(|_| Failure::usage("the passphrase is not UTF-8: use `--passphrase-file`"))
 }
 
-fn row(slot: &Slot) -> [String; 6] {
+fn row(slot: &Slot) -> [String; 7] {
     [
         slot.id.to_string(),
         slot.kind.clone(),
+        slot.key_id.clone().unwrap_or_default(),
         slot.label.clone().unwrap_or_default(),
         shape::time(slot.created_at),
         slot.opened_at.map_or_else(String::new, |time| when::distance(time, SystemTime::now())),
@@ -117,6 +128,7 @@ fn row(slot: &Slot) -> [String; 6] {
 struct SlotShape<'a> {
     slot: u32,
     kind: &'a str,
+    key_id: Option<&'a str>,
     label: Option<&'a str>,
     created_at: String,
     opened_at: Option<String>,
@@ -128,6 +140,7 @@ impl<'a> SlotShape<'a> {
         Self {
             slot: slot.id,
             kind: &slot.kind,
+            key_id: slot.key_id.as_deref(),
             label: slot.label.as_deref(),
             created_at: shape::time(slot.created_at),
             opened_at: slot.opened_at.map(shape::time),
