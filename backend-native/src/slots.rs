@@ -396,7 +396,8 @@ fn name_key(error: Error, source: &KeySource, store: &Path) -> Error {
     error
 }
 
-/// The error of several sources of which none opens the store: that of the first, with the causes of all.
+/// The error of several sources of which none opens the store: that of the first, or of one that may open it later, with
+/// the causes of all.
 fn none_opens(failures: Vec<(Setting, Error)>) -> Error {
     let causes: Vec<String> = failures
         .iter()
@@ -405,18 +406,18 @@ fn none_opens(failures: Vec<(Setting, Error)>) -> Error {
             problems => problems.join("; "),
         })
         .collect();
-    let Some((_, first)) = failures.into_iter().next() else {
+    let temporary = failures.iter().position(|(_, error)| error.is_temporary());
+    let Some((_, error)) = failures.into_iter().nth(temporary.unwrap_or(0)) else {
         return wrong_key();
     };
     if causes.len() == 1 {
-        return first;
+        return error;
     }
-    if first.kind() == ErrorKind::Config {
+    if error.kind() == ErrorKind::Config {
         return Error::config(causes);
     }
-    let is_temporary = first.is_temporary();
-    let advice = first.advice().to_owned();
-    Error::new(first.kind(), advice).because(causes.join("; ")).temporary(is_temporary)
+    let advice = error.advice().to_owned();
+    Error::new(error.kind(), advice).because(causes.join("; ")).temporary(error.is_temporary())
 }
 
 fn changed(_: NotAuthentic) -> Error {

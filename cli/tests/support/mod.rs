@@ -110,8 +110,13 @@ impl Store {
 
     /// Sets a variable of the environment.
     pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
-        self.variables.retain(|(other, _)| other != name);
+        self.remove(name);
         self.variables.push((name.into(), value.as_ref().to_owned()));
+    }
+
+    /// Removes a variable of the environment.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.variables.retain(|(other, _)| other != name);
     }
 
     /// A variable of the environment.

@@ -1,0 +1,78 @@
+//! Slots of a native store that a key in AWS KMS or a transit engine opens.
+
+mod support;
+
+use serde_json::json;
+use strongroom_testkit::{localstack, openbao};
+use support::{Store, planted};
+
+/// Adds a slot for a key outside, opens the store with it alone, and checks that a key that the service does not have opens
+/// nothing.
+fn check(mut store: Store, kind: &str, setting: &str, [right, missing]: [&str; 2]) -> Store {
+    let option = if kind == "transit" { "--transit-key" } else { "--kms-key" };
+    store.put("openai/key", planted("-value"));
+    let ended = store.run(&["store", "add-slot", option, right, "--format", "json"]).succeeds();
+    assert_eq!(ended.documents()[0]["slot"], 2);
+    store.run(&["store", "add-slot", option, missing]).fails(3, &[missing]);
+    let slots = store.run(&["store", "slots", "--format", "json"]).succeeds().documents();
+    assert_eq!((&slots[1]["kind"], &slots[1]["key_id"]), (&kind.into(), &right.into()));
+
+    let key_file = store.variable("SECRETS_NATIVE_KEY_FILE").to_owned();
+    store.remove("SECRETS_NATIVE_KEY_FILE");
+    store.set(setting, right);
+    assert_eq!(store.value(&["openai/key"]), planted("-value").into_bytes());
+    store.run(&["store", "remove-slot", "1", "--yes"]).succeeds();
+    store.run(&["store", "rotate-root-key"]).succeeds();
+    assert_eq!(store.value(&["openai/key"]), planted("-value").into_bytes());
+    store.set(setting, missing);
+    store.run(&["get", "openai/key"]).fails(3, &[missing]);
+    // The slot of the key in the file was removed.
+    store.set("SECRETS_NATIVE_KEY_FILE", &key_file);
+    store.run(&["get", "openai/key"]).fails(2, &["not a key"]);
+    store.set(setting, right);
+    // The second source opens the store.
+    assert_eq!(store.value(&["openai/key"]), planted("-value").into_bytes());
+    store
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transit_key_opens_the_store() {
+    let mut server = openbao::Server::dev().await;
+    let transit = json!({ "type": "transit" });
+    server.admin("POST", "sys/mounts/transit", Some(transit)).await;
+    server.admin("POST", "transit/keys/strongroom", Some(json!({}))).await;
+    let store = Store::native()
+        .with("VAULT_ADDR", server.address())
+        .with("VAULT_TOKEN", server.root_token());
+    let keys = ["transit/strongroom", "transit/missing"];
+    let store = check(store, "transit", "SECRETS_NATIVE_TRANSIT_KEY", keys);
+    server.kill();
+    store.run(&["get", "openai/key"]).fails(5, &["transit/strongroom"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kms_key_opens_the_store() {
+    let server = localstack::Server::start().await;
+    server.boto3(
+        "kms = boto3.client('kms')\n\
+         key = kms.create_key()['KeyMetadata']['KeyId']\n\
+         kms.create_alias(AliasName='alias/strongroom', TargetKeyId=key)",
+    );
+    let store = Store::native()
+        .with("AWS_ENDPOINT_URL_KMS", server.endpoint())
+        .with("AWS_REGION", server.region())
+        .with("AWS_ACCESS_KEY_ID", server.access_key())
+        .with("AWS_SECRET_ACCESS_KEY", server.secret_key());
+    let keys = ["alias/strongroom", "alias/missing"];
+    check(store, "aws-kms", "SECRETS_NATIVE_KMS_KEY", keys);
+}
+
+#[test]
+fn a_key_outside_needs_the_settings_of_its_service() {
+    let store = Store::native();
+    store.put("a", planted("-a"));
+    let add = ["store", "add-slot", "--transit-key", "transit/name"];
+    store.run(&add).fails(2, &["transit/name", "VAULT_ADDR"]);
+    let store = store.with("SECRETS_NATIVE_TRANSIT_KEY", "transit/strongroom");
+    store.run(&["list"]).fails(2, &["SECRETS_NATIVE_TRANSIT_KEY", "VAULT_ADDR"]);
+}
