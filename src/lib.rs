@@ -146,6 +146,7 @@ pub mod hashicorp {
 #[cfg(feature = "native")]
 pub mod native {
     pub use strongroom_backend_native::{
-        Damage, KekRotation, KeySource, NativeBackend, NativeConfig, StoreCheck, Sweep,
+        AcceptedState, Damage, KekRotation, KeySource, NativeBackend, NativeConfig, StoreCheck,
+        Sweep,
     };
 }

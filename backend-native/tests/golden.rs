@@ -48,13 +48,17 @@ impl Copy {
     }
 
     async fn open(&self) -> NativeBackend {
+        NativeBackend::open(self.config()).await.unwrap()
+    }
+
+    fn config(&self) -> NativeConfig {
         let key = match self.store["key_file"].as_str() {
             Some(name) => KeySource::KeyFile(self.directory.path().join(name)),
             None => KeySource::Passphrase(self.store["passphrase"].as_str().unwrap().into()),
         };
         let mut config = NativeConfig::new(key);
         config.path = Some(self.directory.path().join(self.store["file"].as_str().unwrap()));
-        NativeBackend::open(config).await.unwrap()
+        config
     }
 }
 
@@ -68,6 +72,8 @@ async fn reads_all_of_a_version_1_store() {
         for secret in secrets {
             assert_reads(&backend, secret).await;
         }
+        let found = backend.verify().await.unwrap();
+        assert_eq!((found.damaged, found.secrets), (0, secrets.len() as u64));
         let listed = backend.list(None, &ListOptions::new().include_deleted()).await.unwrap();
         assert_eq!(listed.paths.len(), secrets.len());
         backend.close().await.unwrap();
@@ -119,6 +125,24 @@ fn path(secret: &Value) -> SecretPath {
 }
 
 #[tokio::test]
+async fn restores_a_version_1_backup() {
+    for store in contents()["stores"].as_array().unwrap() {
+        let copy = Copy::of(store);
+        let backup = golden_directory().join(store["file"].as_str().unwrap());
+        let mut config = copy.config();
+        config.path = Some(copy.directory.path().join("restored.db"));
+        let found = NativeBackend::restore(config.clone(), backup).await.unwrap();
+        assert_eq!((found.damaged, found.secrets, found.state), (0, 5, 1));
+        let backend = NativeBackend::open(config).await.unwrap();
+        assert_reads(&backend, &contents()["secrets"][0]).await;
+        let left = fs::read_dir(copy.directory.path()).unwrap().map(|entry| entry.unwrap());
+        assert!(
+            left.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains(".new"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn writes_to_a_version_1_store() {
     for store in contents()["stores"].as_array().unwrap() {
         let copy = Copy::of(store);
@@ -137,6 +161,7 @@ async fn writes_to_a_version_1_store() {
         backend.rollback(&path, &1.into()).await.unwrap();
         let secret = backend.get(&path, &VersionSelector::Active).await.unwrap();
         assert_eq!(secret.field("password").unwrap().expose_text().unwrap(), "one");
+        assert_eq!(backend.verify().await.unwrap().damaged, 0);
         backend.close().await.unwrap();
     }
 }

@@ -13,9 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{Backend, Error, ErrorKind, VersionSelector};
 use support::opening::{KEY, PASSPHRASE, existing, key, mode, opens, passphrase, private, with};
-use support::{
-    config, directory_in_memory, key_file, open, path, raw, snapshot, store_file, value_of,
-};
+use support::{config, directory_in_memory, key_file, path, raw, snapshot, store_file, value_of};
 use tempfile::TempDir;
 
 async fn existing_with_key_file() -> TempDir {
@@ -221,12 +219,16 @@ async fn refuses_a_truncated_store() {
     }
     // Part of the last page is missing, which only a read of that page detects.
     private(&store, &whole[..whole.len() - 1]);
-    let backend = open(directory.path()).await;
-    match backend.get(&path("a"), &VersionSelector::Active).await {
+    let read = async {
+        let backend = NativeBackend::open(config(directory.path())).await?;
+        let secret = backend.get(&path("a"), &VersionSelector::Active).await;
+        backend.close().await.unwrap();
+        secret
+    };
+    match read.await {
         Ok(secret) => assert_eq!(secret.expose_text().unwrap(), value_of("a", 1)),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
     }
-    backend.close().await.unwrap();
 
     private(&store, whole);
     opens(config(directory.path())).await;
