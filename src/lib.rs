@@ -151,7 +151,7 @@ pub mod hashicorp {
 #[cfg(feature = "native")]
 pub mod native {
     pub use strongroom_backend_native::{
-        Damage, KekRotation, KeySource, NativeBackend, NativeConfig, RootKeyRotation, Slot,
-        StoreCheck, Sweep,
+        AcceptedState, Damage, KekRotation, KeySource, NativeBackend, NativeConfig,
+        RootKeyRotation, Slot, StoreCheck, Sweep,
     };
 }

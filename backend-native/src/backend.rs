@@ -221,6 +221,8 @@ impl NativeBackend {
     ///
     /// A damaged record is in the store as it is in the backup, and the result tells of it.
     ///
+    /// A store with an anchor refuses to open after it, until [`accept_state`](Self::accept_state).
+    ///
     /// A restored store knows nothing of what was written after the backup. Rotations that happened since then have
     /// replaced keys: let their issuers issue new ones.
     ///
@@ -241,8 +243,8 @@ impl NativeBackend {
     /// Accepts the state that the store has, although it is not the expected one, for an operator who knows why: after a
     /// restore from a backup, after a damaged secret was destroyed, or when the anchor was lost. It works on a store that
     /// refuses to open. It computes the state from all secrets, advances its number beyond those of the file and of the
-    /// anchor, and writes the anchor, if one is configured. Check the store before: what was removed or replaced until
-    /// then is not found any more.
+    /// anchor, and writes the anchor, if one is configured. Check the store before,
+    /// for which it can be opened without the anchor: what was removed or replaced until then is not found any more.
     ///
     /// Without [`anchor_file`](NativeConfig::anchor_file), the store forgets that it had an anchor.
     ///

@@ -54,13 +54,41 @@
 //! - a file system without shared memory
 //!
 //! Paths, tags and all other metadata are readable in the file, and so are the sizes of values.
-//! An attacker who can write the file can remove a whole secret, or restore an earlier authentic
-//! state of a secret or of the file, without detection: detecting it takes an anchor outside the
-//! file.
+//!
+//! # Rollback and removal
+//! Each transaction that changes secrets advances the **state** of the store: its number, the count of the secrets, and a
+//! sum over all rows of secrets. An **anchor**, a small file elsewhere ([`NativeConfig::anchor_file`]), says which state the
+//! store has reached. Against an attacker who can write the store's file and has no key:
+//!
+//! | the attacker | is noticed by |
+//! |---|---|
+//! | puts an earlier copy of the file back while a process has the store open | writes and `health` of that process; its reads within a second. Where the file was replaced by another, its reads go on with the old one |
+//! | puts an earlier copy back while no process runs | opening, if an anchor is configured |
+//! | removes a secret, or replaces it by its earlier self | [`NativeBackend::verify`], which tells how many secrets there were; reads do not notice it |
+//! | removes versions of a secret | reads of those versions, listings of them, and `verify`, which names them |
+//! | edits or removes the state | opening, writes, `health`, and reads within a second |
+//! | edits, removes or exchanges the anchor | opening and `health` |
+//!
+//! What remains:
+//!
+//! - Without an anchor, an earlier copy of the whole file that is put back while no process runs is not noticed.
+//! - A process writes the anchor after its commits: at most once a second while it writes, within a second once it rests,
+//!   and when it is closed. After a kill, an attacker can put back any copy from the anchor's state on: up to a second of
+//!   writes, or longer while the anchor could not be written, which a warning tells.
+//! - Writes of a process without the anchor's configuration advance it only when another process writes, opens or closes
+//!   the store. Configure the anchor in all of them.
+//! - An attacker who can write the anchor as well can put earlier copies of both back. The user of the service can write
+//!   both files, so the anchor protects against an attacker who reaches the store's volume, disk or backup alone.
+//! - A secret that is written, deleted or annotated after the attacker replaced it by its earlier self goes on from that;
+//!   `verify` finds the difference all the same.
+//!
+//! [`NativeBackend::accept_state`] is for an operator who has restored a backup or lost the anchor. `destroy` of a damaged
+//! secret leaves its part in the sum, since the MAC in a damaged row may be that of any other row: `verify` reports a
+//! removed secret until the state is accepted.
 //!
 //! # Keys
-//! A store has up to 8 key slots. What opens a slot comes from a [`KeySource`]: 32 bytes themselves, or Argon2id
-//! (RFC 9106) over a passphrase. Each slot opens the root key, which is random. It opens the key ring: key-encryption
+//! A store has up to 8 key slots. What opens a slot comes from a [`KeySource`]: 32 bytes themselves, Argon2id
+//! (RFC 9106) over a passphrase, or 32 random bytes that a key in a KMS or an HSM wraps. Each slot opens the root key, which is random. It opens the key ring: key-encryption
 //! keys (KEKs), of which one is active, and the key of the row MACs. A KEK wraps the data keys; each version has its own,
 //! used once. After 2³¹ uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random
 //! nonces); [`NativeBackend::rotate_kek`] starts one immediately, rewraps all data keys and removes
@@ -72,9 +100,12 @@
 //! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag. `expand(key, info)` is the
 //! first block of HKDF-Expand (RFC 5869) with SHA-256: `HMAC-SHA-256(key, info ‖ 01)`.
 //!
-//! **Slots**, a row of `slots` each. Its kind is `key` or `passphrase`. The slot key is the key as given, or Argon2id
-//! version 0x13 of the passphrase, 32 bytes long, with the `parameters`, a JSON object: `memory_kib`, `passes`, `lanes`, and
-//! `salt` (16 bytes in base64); of a key, `{}`. Each slot has a pair of keys of X25519 (RFC 7748). All three records begin with
+//! **Slots**, a row of `slots` each. Its kind is `key`, `passphrase`, `aws-kms`, `transit`, or that of another
+//! [`WrappingKey`](strongroom_core::WrappingKey). The slot key has 32 bytes, and `parameters` are a JSON object. Of a `key`, they
+//! are `{}`, and the slot key is the key as given. Of a `passphrase`, they are `memory_kib`, `passes`, `lanes` and `salt` (16 bytes
+//! in base64), and the slot key is its Argon2id, version 0x13. Of all others, they are `key_id`, the key's name; `binding`, 16
+//! random bytes in hex; and `wrapped`, in base64: what the key has made of the slot key with the context `store`, the
+//! `store_id` in hex, and `slot`, the binding. Each slot has a pair of keys of X25519 (RFC 7748). All three records begin with
 //! a header of 9 bytes: `SRP`, `SRR` or `SRU` and format 1; algorithm, 1; id of the slot (4 bytes).
 //!
 //! - `private_key`, 101 bytes: the header ‖ commitment (32) ‖ nonce ‖ the private key, sealed under
@@ -146,12 +177,47 @@
 //! - `slots`, letter `l`: `id`, `kind`, `label` (may be NULL), `created_at`, `opened_at` (may be NULL), `parameters`,
 //!   `private_key`, `root_key`, `public_key`.
 //!
-//! Rows of `secrets` may be signed by a MAC key that is being retired, all others are signed by the active one.
+//! **State**, the one row of `state`: `number`, which begins with 1, and `sealed`, 78 bytes. Its key is
+//! `expand(expand(MAC key, "strongroom v2 state key" ‖ store_id), number)`, one for each number, so that the bound on
+//! random nonces is none on transactions; associated data: the first 9 bytes ‖ `store_id` ‖ number.
+//!
+//! | offset | bytes | content |
+//! |---|---|---|
+//! | 0 | 4 | `SRS` and format 1: `53 52 53 01` |
+//! | 4 | 1 | algorithm, 1 |
+//! | 5 | 4 | id of the MAC key |
+//! | 9 | 12 | nonce |
+//! | 21 | 57 | count of the rows of `secrets` (8), flags (1; bit 0: the store has an anchor), sum (32), sealed, and the tag |
+//!
+//! The sum is that of the elements of all rows of `secrets`, deleted ones included, modulo 2²⁵⁶. The element of a row is
+//! `HMAC-SHA-256(expand(MAC key, "strongroom v2 element key" ‖ store_id), MAC of the row)`, with the MAC key that has signed
+//! the row. A row's MAC covers `first` and `latest`, so the sum covers which versions exist. The sum is sealed: the
+//! differences of sums that an attacker can read are elements, and among many elements there are sets of earlier rows with
+//! the sum of the newest, which a generalised birthday search finds. A transaction that changes a row of `secrets` or the
+//! key ring adds 1 to the number.
+//!
+//! **Anchor**, a file of 97 bytes. Its key is `expand(MAC key, "strongroom v2 anchor key" ‖ store_id)`.
+//!
+//! | offset | bytes | content |
+//! |---|---|---|
+//! | 0 | 4 | `SRA` and format 1: `53 52 41 01` |
+//! | 4 | 1 | algorithm, 1 |
+//! | 5 | 4 | id of the MAC key |
+//! | 9 | 16 | `store_id` |
+//! | 25 | 8 | number of the state |
+//! | 33 | 32 | tag of the state: the HMAC-SHA-256 of `53 52 54 01` (`SRT`, format 1) ‖ number ‖ sum ‖ count |
+//! | 65 | 32 | the HMAC-SHA-256 of the 65 bytes before |
+//!
+//! A process replaces it as a whole, by a higher number alone, while it holds a lock on the file `NAME.lock` beside it.
+//!
+//! Rows of `secrets`, the state and the anchor may be signed or sealed with a MAC key that is being retired, all other rows
+//! are signed by the active one.
 //! All versions from `first` to `latest` of a secret exist, exactly the key with the highest id of each purpose is
 //! active, and the file has the tables of this format and no others; anything else is `Corrupt`.
 //! The crate's `tests/vectors` hold test vectors and an independent decoder in Python.
 //!
-//! Schema 1 had no slots, and the parameters of Argon2id in the table `store`. Opening a store of it changes it to schema 2.
+//! Schema 1 had no slots, no state, and the parameters of Argon2id in the table `store`. Opening a store of it changes it
+//! to schema 2: its key becomes that of slot 1, and its state has the number 1 and the sum over the rows that authenticate.
 
 mod accept;
 mod anchor;

@@ -176,3 +176,55 @@ pub(crate) fn state_corrupt(cause: &'static str) -> Error {
     let advice = format!("restore the store from a backup, or, if you know why, {ACCEPT}");
     Error::new(ErrorKind::Corrupt, advice).because(cause)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::vectors::{row_keys, vectors};
+
+    fn connection() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE state (id INTEGER PRIMARY KEY, number INTEGER, sealed BLOB)",
+            )
+            .unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_state_opens_as_it_was_stored_and_under_no_other_number() {
+        let (keys, connection) = (row_keys(&vectors()), connection());
+        let rows = RowSum { secrets: 3, sum: Sum::from_bytes(&[7; 32]) };
+        for has_anchor in [false, true] {
+            let state = State { number: 41, has_anchor, rows };
+            let stored = state.store(&connection, &keys).unwrap();
+            assert_eq!(stored.sealed.len(), HEADER + NONCE_LEN + CONTENT + TAG_LEN);
+            assert_eq!(StoredState::load(&connection).unwrap(), stored);
+            assert_eq!(stored.open(&keys).unwrap(), state);
+            let moved = StoredState { number: 42, ..stored };
+            assert_eq!(moved.open(&keys).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+    }
+
+    #[test]
+    fn a_change_advances_the_number_and_an_unchanged_transaction_does_not() {
+        let keys = row_keys(&vectors());
+        let row = |byte| Signature { key_id: keys.active_state_keys().id(), mac: [byte; 32] };
+        let first = State::first(RowSum::default());
+        let change = StateChange::default();
+        assert_eq!(first.after(&change), None);
+        change.write_row(&keys, None, &row(1)).unwrap();
+        let saved = change.save();
+        change.write_row(&keys, Some(&row(1)), &row(2)).unwrap();
+        change.write_row(&keys, None, &row(3)).unwrap();
+        let mut expected = RowSum::default();
+        for written in [row(2), row(3)] {
+            expected.add(&keys, &written).unwrap();
+        }
+        assert_eq!(first.after(&change), Some(State { number: 2, rows: expected, ..first }));
+        change.restore(saved);
+        change.remove_row(&keys, &row(1)).unwrap();
+        assert_eq!(first.after(&change), Some(State { number: 2, ..first }));
+    }
+}

@@ -4,8 +4,8 @@ use std::fmt;
 
 const LIMBS: usize = 4;
 
-/// A number of 256 bits; the least significant limb comes first. `Debug` hides it: who knows sums of a store can
-/// search for rows with the same sum.
+/// A number of 256 bits; the least significant limb comes first. `Debug` hides it: an attacker who
+/// knows sums of a store can search for rows with the same sum.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Sum([u64; LIMBS]);
 

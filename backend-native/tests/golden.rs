@@ -1,5 +1,5 @@
 //! Stores written by earlier releases stay readable and writable. `golden/store-v1.json` lists the
-//! content of both files; `vectors/decode.py` reads them without this crate.
+//! content of all files; `vectors/decode.py` reads them without this crate.
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -49,13 +49,17 @@ impl Copy {
     }
 
     async fn open(&self) -> NativeBackend {
+        NativeBackend::open(self.config()).await.unwrap()
+    }
+
+    fn config(&self) -> NativeConfig {
         let key = match self.store["key_file"].as_str() {
             Some(name) => KeySource::KeyFile(self.directory.path().join(name)),
             None => KeySource::Passphrase(self.store["passphrase"].as_str().unwrap().into()),
         };
         let mut config = NativeConfig::new(key);
         config.path = Some(self.directory.path().join(self.store["file"].as_str().unwrap()));
-        NativeBackend::open(config).await.unwrap()
+        config
     }
 }
 
@@ -69,8 +73,30 @@ async fn reads_all_of_a_version_1_store() {
         for secret in secrets {
             assert_reads(&backend, secret).await;
         }
+        let found = backend.verify().await.unwrap();
+        assert_eq!((found.damaged, found.secrets), (0, secrets.len() as u64));
         let listed = backend.list(None, &ListOptions::new().include_deleted()).await.unwrap();
         assert_eq!(listed.paths.len(), secrets.len());
+        backend.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn each_slot_of_a_version_2_store_opens_it() {
+    let file = fs::read(golden_directory().join("store-v2.json")).unwrap();
+    let stores: Value = serde_json::from_slice(&file).unwrap();
+    let [store] = stores["stores"].as_array().unwrap().as_slice() else { panic!("one store") };
+    for (number, slot) in store["slots"].as_array().unwrap().iter().enumerate() {
+        let mut opened_with = slot.clone();
+        opened_with["file"] = store["file"].clone();
+        let copy = Copy::of(&opened_with);
+        let backend = copy.open().await;
+        let slots = backend.slots().await.unwrap();
+        assert_eq!((slots.len(), slots[number].is_current), (2, true));
+        assert_eq!(backend.verify().await.unwrap().damaged, 0);
+        for secret in contents()["secrets"].as_array().unwrap() {
+            assert_reads(&backend, secret).await;
+        }
         backend.close().await.unwrap();
     }
 }
@@ -149,6 +175,24 @@ async fn a_version_1_store_gets_its_slot_once_if_several_open_it() {
 }
 
 #[tokio::test]
+async fn restores_a_version_1_backup() {
+    for store in contents()["stores"].as_array().unwrap() {
+        let copy = Copy::of(store);
+        let backup = golden_directory().join(store["file"].as_str().unwrap());
+        let mut config = copy.config();
+        config.path = Some(copy.directory.path().join("restored.db"));
+        let found = NativeBackend::restore(config.clone(), backup).await.unwrap();
+        assert_eq!((found.damaged, found.secrets, found.state), (0, 5, 1));
+        let backend = NativeBackend::open(config).await.unwrap();
+        assert_reads(&backend, &contents()["secrets"][0]).await;
+        let left = fs::read_dir(copy.directory.path()).unwrap().map(|entry| entry.unwrap());
+        assert!(
+            left.into_iter().all(|entry| !entry.file_name().to_string_lossy().contains(".new"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn writes_to_a_version_1_store() {
     for store in contents()["stores"].as_array().unwrap() {
         let copy = Copy::of(store);
@@ -167,6 +211,7 @@ async fn writes_to_a_version_1_store() {
         backend.rollback(&path, &1.into()).await.unwrap();
         let secret = backend.get(&path, &VersionSelector::Active).await.unwrap();
         assert_eq!(secret.field("password").unwrap().expose_text().unwrap(), "one");
+        assert_eq!(backend.verify().await.unwrap().damaged, 0);
         backend.close().await.unwrap();
     }
 }

@@ -21,18 +21,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use strongroom_backend_native::NativeBackend;
+use strongroom_backend_native::{NativeBackend, NativeConfig};
 use strongroom_core::{Backend, ErrorKind, MetadataPatch, PutOptions, VersionSelector};
 use strongroom_testkit::process::{ChildProcess, Role, role};
 use strongroom_testkit::report;
 use support::{
-    DIRECTORY, Random, all_paths, child_directory, directory_in_memory, is_intact, kek_count, open,
-    path, put_next, raw, value_of, wait_for_line,
+    DIRECTORY, Random, all_paths, anchored_state, child_directory, config, directory_in_memory,
+    is_intact, kek_count, open, path, put_next, raw, stored_state, value_of, wait_for_line,
+    with_anchor,
 };
 
 const DEFAULT_KILLS: u64 = 200;
 const ROTATION_KILLS: u64 = 30;
 const CREATION_KILLS: u64 = 60;
+const ANCHOR_KILLS: u64 = 60;
 const WRITERS: u64 = 2;
 /// How many paths each writer only puts to.
 const KEPT: u64 = 4;
@@ -48,7 +50,11 @@ fn child() {
     println!("\nstarted");
     runtime.block_on(async {
         let begin = Instant::now();
-        let backend = Arc::new(open(&child_directory()).await);
+        let backend = match role.as_str() {
+            "anchored" => NativeBackend::open(anchored(&child_directory())).await.unwrap(),
+            _ => open(&child_directory()).await,
+        };
+        let backend = Arc::new(backend);
         println!("{OPENED_AFTER}{}", begin.elapsed().as_micros());
         println!("ready");
         if role == "rotator" {
@@ -63,6 +69,14 @@ fn child() {
             writer.await.unwrap();
         }
     });
+}
+
+fn anchor(directory: &Path) -> std::path::PathBuf {
+    directory.join("anchors/anchor")
+}
+
+fn anchored(directory: &Path) -> NativeConfig {
+    with_anchor(config(directory), &anchor(directory))
 }
 
 fn value_to_keep(writer: u64, number: u64) -> String {
@@ -238,6 +252,45 @@ async fn loses_no_acknowledged_write() {
     ));
     assert!(acknowledged > kills, "too few writes for a result");
     assert_eq!((lost, torn), (0, 0));
+}
+
+/// The anchor is written after the commit, so it is never ahead of the file.
+#[tokio::test]
+async fn a_store_with_an_anchor_opens_after_every_kill() {
+    let directory = directory_in_memory();
+    let (mut random, seed) = Random::from_entropy();
+    println!("seed: {seed}");
+    let opening = time_to_open();
+    let (mut tally, mut behind, mut created) = (Tally::default(), 0, 0);
+    for kill in 0..ANCHOR_KILLS {
+        let (mut child, mut output) = spawn("anchored", directory.path());
+        // Opening writes the anchor; while it writes secrets, a process does so once a second.
+        if kill % 2 == 0 {
+            wait_for_line(&mut output, "started");
+            std::thread::sleep(Duration::from_micros(random.below(opening)));
+        } else {
+            wait_for_line(&mut output, "writing");
+            let longest = if kill % 10 == 1 { 1_100_000 } else { 30_000 };
+            std::thread::sleep(Duration::from_micros(random.below(longest)));
+        }
+        child.kill().unwrap();
+        if anchor(directory.path()).exists() {
+            created += 1;
+            let (file, seen) =
+                (stored_state(directory.path()), anchored_state(&anchor(directory.path())));
+            assert!(seen <= file, "the anchor is at state {seen}, the file at {file}");
+            behind += u32::from(seen < file);
+        }
+        let backend = NativeBackend::open(anchored(directory.path())).await.unwrap();
+        tally.look(&backend, &read_acknowledgements(&mut output)).await;
+        assert_eq!(backend.verify().await.unwrap().damaged, 0);
+        backend.close().await.unwrap();
+    }
+    report(format_args!(
+        "kills: {ANCHOR_KILLS}, with an anchor: {created}, with one behind the file: {behind}"
+    ));
+    assert_eq!((tally.lost, tally.torn), (0, 0));
+    assert!(behind > 0, "the kills came too early or too late");
 }
 
 #[tokio::test]

@@ -6,12 +6,14 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
+use strongroom_backend_native::NativeBackend;
 use strongroom_core::{
     Backend, Error, ErrorKind, ListOptions, MemoryBackend, Metadata, MetadataPatch, Operation,
     PutOptions, SecretKind, SecretPath, SecretValue, Tier, ValueFormat, Version, VersionSelector,
@@ -246,6 +248,8 @@ fn agrees_with_the_memory_backend() {
                     *counts.0 += 1;
                     *counts.1 += u64::from(matches!(found, Outcome::Failed(..)));
                 }
+                let damage = native.verify().await.unwrap().damage;
+                prop_assert!(damage.is_empty(), "{:?}", damage);
                 native.close().await.unwrap();
                 Ok(())
             })
@@ -257,4 +261,86 @@ fn agrees_with_the_memory_backend() {
         failed > 0 && failed < compared * 3 / 5,
         "too one-sided: {failed} of {compared} failed"
     );
+}
+
+/// What several callers do at the same time, most of it in shared transactions.
+#[derive(Clone, Debug)]
+enum Batch {
+    Steps(Vec<Step>),
+    RotateKek,
+    Sweep,
+}
+
+fn batches() -> impl Strategy<Value = Batch> {
+    prop_oneof![
+        8 => vec(steps(), 1..16).prop_map(Batch::Steps),
+        1 => Just(Batch::RotateKek),
+        1 => Just(Batch::Sweep),
+    ]
+}
+
+/// The state of the store counts what was written, also where some writes of a transaction failed.
+#[test]
+fn the_state_is_that_of_the_rows_after_any_writes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (_, seed) = Random::from_entropy();
+    println!("seed: {seed}");
+    let config = Config {
+        cases: 15,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed),
+        max_shrink_iters: 200,
+        ..Config::default()
+    };
+    let counts = std::cell::Cell::new((0_u64, 0_u64));
+    TestRunner::new(config)
+        .run(&vec(batches(), 20), |sequence| {
+            let directory = directory_in_memory();
+            runtime.block_on(async {
+                let mut config = support::config(directory.path());
+                config.keep_versions = Some(3);
+                let native = Arc::new(NativeBackend::open(config).await.unwrap());
+                for batch in sequence {
+                    let (done, failed) = run_batch(&native, batch).await;
+                    let (all, all_failed) = counts.get();
+                    counts.set((all + done, all_failed + failed));
+                    let damage = native.verify().await.unwrap().damage;
+                    prop_assert!(damage.is_empty(), "{:?}", damage);
+                }
+                native.close().await.unwrap();
+                Ok(())
+            })
+        })
+        .unwrap();
+    let (done, failed) = counts.get();
+    report(format_args!("operations: {done}, of which failed: {failed}"));
+    assert!(failed > 0 && failed < done, "{failed} of {done} failed");
+}
+
+/// Returns how many steps were run, and how many of them failed.
+async fn run_batch(native: &Arc<NativeBackend>, batch: Batch) -> (u64, u64) {
+    match batch {
+        Batch::Steps(steps) => {
+            let run = |step| {
+                let native = Arc::clone(native);
+                tokio::spawn(async move { run(&*native, step).await })
+            };
+            let running: Vec<_> = steps.into_iter().map(run).collect();
+            let (mut done, mut failed) = (0, 0);
+            for running in running {
+                let outcome = running.await.unwrap();
+                done += 1;
+                failed += u64::from(matches!(outcome, Outcome::Failed(..)));
+            }
+            (done, failed)
+        }
+        Batch::RotateKek => {
+            assert_eq!(native.rotate_kek().await.unwrap().damaged, 0);
+            (1, 0)
+        }
+        Batch::Sweep => {
+            assert_eq!(native.sweep().await.unwrap().damaged, 0);
+            (1, 0)
+        }
+    }
 }

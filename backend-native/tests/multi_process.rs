@@ -20,8 +20,8 @@ use strongroom_core::{Backend, ErrorKind, PutOptions, VersionSelector};
 use strongroom_testkit::process::{ChildProcess, Role, role};
 use strongroom_testkit::report;
 use support::{
-    DIRECTORY, child_directory, config, directory_in_memory, is_intact, key_file, open, path,
-    put_next, value_of, wait_for_line,
+    DIRECTORY, anchored_state, child_directory, config, directory_in_memory, is_intact, key_file,
+    open, path, put_next, stored_state, value_of, wait_for_line, with_anchor,
 };
 
 const WRITERS: u64 = 4;
@@ -43,6 +43,7 @@ fn child() {
             "writer" => write(number).await,
             "reader" => read().await,
             "starter" => start(number).await,
+            "anchored" => write_with_anchor(number).await,
             "tool" => {
                 println!();
                 let backend = open(&child_directory()).await;
@@ -144,6 +145,32 @@ async fn start(number: u64) {
         assert!(is_intact(&backend, &format!("started/{other}"), 1).await, "{other}");
     }
     println!("all read");
+}
+
+fn anchor(directory: &std::path::Path) -> std::path::PathBuf {
+    directory.join("anchors/anchor")
+}
+
+/// Opens and closes a store with an anchor, and keeps it open for longer at the end.
+async fn write_with_anchor(number: u64) {
+    pause("ready");
+    let config = with_anchor(config(&child_directory()), &anchor(&child_directory()));
+    let (begin, mut version) = (Instant::now(), 0);
+    while begin.elapsed() < RUN {
+        let backend = NativeBackend::open(config.clone()).await.unwrap();
+        let lasting = if begin.elapsed() < RUN / 3 { Duration::ZERO } else { RUN / 3 };
+        let opened = Instant::now();
+        loop {
+            version += 1;
+            put_next(&backend, &format!("anchored/{number}"), version).await;
+            if opened.elapsed() >= lasting {
+                break;
+            }
+        }
+        backend.health().await.unwrap();
+        backend.close().await.unwrap();
+    }
+    println!("total {version}");
 }
 
 struct Running {
@@ -253,6 +280,59 @@ async fn processes_write_and_read_one_store() {
     }
     assert_eq!(left, puts + SHARED);
     assert!(worst < 10_000_000, "a write waited {worst} µs");
+}
+
+#[tokio::test]
+async fn processes_share_one_anchor_and_none_lowers_it() {
+    let directory = directory_in_memory();
+    let mut children: Vec<_> =
+        (0..WRITERS).map(|number| Running::spawn("anchored", number, directory.path())).collect();
+    resume_all(&mut children, "ready");
+    let file = anchor(directory.path());
+    let (begin, mut highest, mut changes) = (Instant::now(), 0, 0);
+    while begin.elapsed() < RUN {
+        if file.exists() {
+            let number = anchored_state(&file);
+            assert!(highest <= number, "{number} after {highest}");
+            changes += u32::from(highest < number);
+            highest = number;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut written = 0;
+    for child in children {
+        written += numbers_after(&child.finish(), "total")[0][0];
+    }
+    let state = stored_state(directory.path());
+    report(format_args!("writes: {written}, state: {state}, anchors seen: {changes}"));
+    assert_eq!(anchored_state(&file), state, "a clean close leaves the anchor at the state");
+    let config = with_anchor(config(directory.path()), &file);
+    let found = NativeBackend::open(config).await.unwrap().verify().await.unwrap();
+    assert_eq!((found.damaged, found.versions), (0, written));
+}
+
+#[tokio::test]
+async fn processes_that_start_together_migrate_one_store() {
+    for _ in 0..3 {
+        let directory = directory_in_memory();
+        support::copy_golden_store(directory.path());
+        let mut children: Vec<_> = (0..STARTERS)
+            .map(|number| Running::spawn("starter", number, directory.path()))
+            .collect();
+        resume_all(&mut children, "ready");
+        resume_all(&mut children, "written");
+        for child in children {
+            assert!(child.finish().contains(&vec!["all".into(), "read".into()]));
+        }
+        let version = "SELECT user_version FROM pragma_user_version";
+        let schema: u64 =
+            support::raw(directory.path()).query_row(version, [], |row| row.get(0)).unwrap();
+        assert_eq!(schema, 2);
+        // The first state, and one for each process that wrote.
+        assert_eq!(stored_state(directory.path()), 1 + STARTERS);
+        let found = open(directory.path()).await.verify().await.unwrap();
+        assert_eq!((found.damaged, found.secrets), (0, 5 + STARTERS));
+    }
 }
 
 #[tokio::test]

@@ -219,15 +219,13 @@ async fn refuses_a_truncated_store() {
     }
     // Part of the last page is missing, which only a read of that page detects.
     private(&store, &whole[..whole.len() - 1]);
-    let read = match NativeBackend::open(config(directory.path())).await {
-        Ok(backend) => {
-            let read = backend.get(&path("a"), &VersionSelector::Active).await;
-            backend.close().await.unwrap();
-            read
-        }
-        Err(error) => Err(error),
+    let read = async {
+        let backend = NativeBackend::open(config(directory.path())).await?;
+        let secret = backend.get(&path("a"), &VersionSelector::Active).await;
+        backend.close().await.unwrap();
+        secret
     };
-    match read {
+    match read.await {
         Ok(secret) => assert_eq!(secret.expose_text().unwrap(), value_of("a", 1)),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
     }

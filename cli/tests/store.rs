@@ -105,3 +105,24 @@ fn only_a_native_store_is_maintained() {
     Store::env().run(&["store", "verify"]).fails(2, &["SECRETS_BACKEND", "native"]);
     Store::none().run(&["store", "vacuum"]).fails(2, &["SECRETS_BACKEND", "native"]);
 }
+
+#[test]
+fn a_store_that_was_put_back_is_refused_until_it_is_accepted() {
+    let mut store = Store::native();
+    store.set("SECRETS_NATIVE_ANCHOR_FILE", store.file("anchor"));
+    store.put("a", planted("-1"));
+    let yesterday = fs::read(store.file("secrets.db")).unwrap();
+    store.put("a", planted("-2"));
+    store.run(&["get", "a"]).succeeds();
+    fs::write(store.file("secrets.db"), yesterday).unwrap();
+    let ended = store.run(&["store", "verify"]);
+    assert!(ended.text().is_empty());
+    store.run(&["store", "verify"]).fails(1, &["earlier copy", "strongroom store accept"]);
+    store.run(&["store", "accept"]).fails(2, &["--yes"]);
+    let ended = store.run(&["store", "accept", "--yes", "--format", "json"]).succeeds();
+    let accepted = &ended.documents()[0];
+    assert!(accepted["before"].as_u64() < accepted["anchor"].as_u64(), "{accepted}");
+    assert_eq!((&accepted["secrets"], &accepted["damaged"]), (&1.into(), &0.into()));
+    let ended = store.run(&["store", "verify", "--format", "json"]).succeeds();
+    assert_eq!(ended.documents()[0]["state"], accepted["number"]);
+}

@@ -24,6 +24,8 @@ const RESERVED_USES: i64 = 256;
 
 /// How long the idle thread waits before it tries again to truncate a log that a reader uses.
 const RETRY_RELEASE: Duration = Duration::from_secs(1);
+/// How long an update of the anchor waits for another process that does the same; that takes some milliseconds.
+const ANCHOR_WAIT: Duration = Duration::from_millis(20);
 /// How long a store that is closed waits for the lock of its anchor.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -84,7 +86,7 @@ impl OpenStore {
         if self.store.guard().has_anchor() {
             self.anchor.note_write();
             if self.anchor.wait().is_some_and(|wait| wait.is_zero()) {
-                self.update_anchor(Duration::ZERO);
+                self.update_anchor(ANCHOR_WAIT);
             }
         }
     }
@@ -104,7 +106,7 @@ impl OpenStore {
         match (self.release_room(), self.anchor.wait()) {
             (Idle::Continue, _) => Idle::Continue,
             (_, Some(Duration::ZERO)) => {
-                self.update_anchor(Duration::ZERO);
+                self.update_anchor(ANCHOR_WAIT);
                 Idle::Continue
             }
             (Idle::Retry(room), Some(anchor)) => Idle::Retry(room.min(anchor)),

@@ -60,6 +60,39 @@ pub(crate) fn raw(directory: &Path) -> Connection {
     Connection::open(store_file(directory)).unwrap()
 }
 
+/// The same store with an anchor, in a folder that this creates.
+pub(crate) fn with_anchor(mut config: NativeConfig, anchor: &Path) -> NativeConfig {
+    fs::create_dir_all(anchor.parent().unwrap()).unwrap();
+    config.anchor_file = Some(anchor.to_owned());
+    config
+}
+
+/// The number of the state that an anchor has.
+pub(crate) fn anchored_state(anchor: &Path) -> u64 {
+    let bytes = fs::read(anchor).unwrap();
+    u64::from_be_bytes(bytes.get(25..33).unwrap().try_into().unwrap())
+}
+
+/// The number of the state that the file has.
+pub(crate) fn stored_state(directory: &Path) -> u64 {
+    raw(directory).query_row("SELECT number FROM state", [], |row| row.get(0)).unwrap()
+}
+
+/// Puts the store that release 1 has written, and its key, into a directory.
+pub(crate) fn copy_golden_store(directory: &Path) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for (name, copy) in
+        [("store-v1.db", store_file(directory)), ("store-v1.key", key_file(directory))]
+    {
+        fs::copy(golden.join(name), &copy).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(copy, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+    }
+}
+
 /// How many key-encryption keys the ring holds.
 pub(crate) fn kek_count(directory: &Path) -> i64 {
     let count = "SELECT count(*) FROM keyring WHERE purpose = 1";

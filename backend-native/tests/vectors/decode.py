@@ -26,6 +26,18 @@ All numbers are big-endian; `expand(key, info)` is HKDF-Expand (RFC 5869) for 32
     commitment    expand(data key, "strongroom v1 body commitment")
     SRM\\1 (row)   HMAC-SHA-256 over magic 4, table 1, store id 16, then the columns: numbers in 8
                   bytes, bytes behind their length in 8 bytes, what can be NULL behind 0 or 1
+    state key     expand(MAC key, "strongroom v2 state key" | store id); of one number:
+                  expand(state key, number 8)
+    element key   expand(MAC key, "strongroom v2 element key" | store id)
+    anchor key    expand(MAC key, "strongroom v2 anchor key" | store id)
+    SRS\\1 (state) magic 4, algorithm 1, MAC key id 4 | nonce 12, ciphertext 41, tag 16
+                  associated data: these 9 bytes | store id 16 | number 8
+                  content: count of secrets 8, flags 1, sum 32
+    sum           sum modulo 2^256 of HMAC(element key, MAC of the row) over all secrets
+    SRA\\1        magic 4, algorithm 1, MAC key id 4, store id 16, number 8, tag 32, then
+    (anchor)      HMAC(anchor key, all before); tag: HMAC(anchor key, SRT\\1 | number | sum | count)
+
+With the arguments `state STORE KEY_FILE ANCHOR` it checks the state of a closed store.
 """
 
 import base64
@@ -34,6 +46,7 @@ import hmac
 import json
 import sqlite3
 import struct
+import sys
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -72,7 +85,8 @@ class Store:
         check(expand(root_key, b"strongroom v1 root check", store_id) == root_check, "root check")
         ring_key = expand(root_key, b"strongroom v1 ring key", store_id)
         self.keys = {key["id"]: self.open_key(ring_key, key) for key in keyring}
-        self.mac_key = next(self.keys[key["id"]] for key in keyring if key["purpose"] == MAC)
+        self.mac_key_id = next(key["id"] for key in keyring if key["purpose"] == MAC)
+        self.mac_key = self.keys[self.mac_key_id]
         self.keks = {
             key["id"]: self.keys[key["id"]]
             for key in keyring
@@ -119,6 +133,28 @@ class Store:
 
     def verify_row(self, row):
         check(hmac_sha256(self.mac_key, self.secret_input(row)) == row["mac"], "MAC of a row")
+
+    def open_state(self, number, sealed):
+        """The count of secrets, the flags and the sum."""
+        header, rest = sealed[:9], sealed[9:]
+        check(header == struct.pack(">4sBI", b"SRS\x01", ALGORITHM, self.mac_key_id), "state")
+        number = struct.pack(">Q", number)
+        state_key = expand(self.mac_key, b"strongroom v2 state key", self.id)
+        content = open_sealed(expand(state_key, number), header, self.id + number, rest)
+        return struct.unpack(">QB32s", content)
+
+    def sum_of(self, rows):
+        element_key = expand(self.mac_key, b"strongroom v2 element key", self.id)
+        elements = (hmac_sha256(element_key, row["mac"]) for row in rows)
+        total = sum(int.from_bytes(element, "big") for element in elements)
+        return (total % 2**256).to_bytes(32, "big")
+
+    def check_anchor(self, anchor, number, count, total):
+        anchor_key = expand(self.mac_key, b"strongroom v2 anchor key", self.id)
+        tag = struct.pack(">4sQ32sQ", b"SRT\x01", number, total, count)
+        expected = struct.pack(">4sBI", b"SRA\x01", ALGORITHM, self.mac_key_id)
+        expected += self.id + struct.pack(">Q", number) + hmac_sha256(anchor_key, tag)
+        check(anchor == expected + hmac_sha256(anchor_key, expected), "anchor")
 
     def open_record(self, record, path):
         """The data key, the format and the value of one version."""
@@ -244,10 +280,35 @@ def root_of_slots(store, row, slots):
     return root, publics
 
 
-def decode_golden(store, secrets):
+def open_database(path):
     # Immutable: nothing is created beside the file.
-    database = sqlite3.connect(f"{(GOLDEN / store['file']).as_uri()}?immutable=1", uri=True)
+    database = sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)
     database.row_factory = sqlite3.Row
+    return database
+
+
+def decode_state(path, key_file, anchor):
+    database = open_database(path)
+    (row,) = database.execute("SELECT * FROM store")
+    slot_key = base64.b64decode(key_file.read_bytes().strip(), validate=True)
+    (slot,) = database.execute("SELECT * FROM slots")
+    root_key, _ = open_slot(row["store_id"], slot, slot_key)
+    keyring = [dict(key) for key in database.execute("SELECT * FROM keyring")]
+    opened = Store(row["store_id"], root_key, row["root_check"], keyring)
+    rows = [dict(secret) for secret in database.execute("SELECT * FROM secrets")]
+    for secret in rows:
+        opened.verify_row(secret)
+    (state,) = database.execute("SELECT * FROM state")
+    database.close()
+    count, flags, total = opened.open_state(state["number"], state["sealed"])
+    check(count == len(rows), "count of secrets")
+    check(total == opened.sum_of(rows), "sum of the state")
+    opened.check_anchor(anchor.read_bytes(), state["number"], count, total)
+    return state["number"], count, flags
+
+
+def decode_golden(store, secrets):
+    database = open_database(GOLDEN / store["file"])
     (row,) = database.execute("SELECT * FROM store")
     keyring = [dict(key) for key in database.execute("SELECT * FROM keyring")]
     if "slots" in store:
@@ -256,6 +317,10 @@ def decode_golden(store, secrets):
         opened = Store(row["store_id"], root_key, row["root_check"], keyring)
         for slot, public in zip(slots, publics):
             opened.verify_slot(root_key, slot, public)
+        (state,) = database.execute("SELECT * FROM state")
+        count, _, total = opened.open_state(state["number"], state["sealed"])
+        rows = database.execute("SELECT mac FROM secrets").fetchall()
+        check((count, total) == (len(rows), opened.sum_of(rows)), "state")
     else:
         opened = Store(row["store_id"], root_key_of(store, row), row["root_check"], keyring)
 
@@ -282,10 +347,15 @@ def decode_golden(store, secrets):
 
 
 def main():
+    if sys.argv[1:2] == ["state"]:
+        paths = (Path(argument).resolve() for argument in sys.argv[2:])
+        print("state {}: {} secrets, flags {}".format(*decode_state(*paths)))
+        return
     # The counts are part of the answer: nothing read would be nothing checked.
     print("records.json: {} keys, {} rows, {} values".format(*decode_vectors()))
     golden = json.loads((GOLDEN / "store-v1.json").read_text("utf-8"))
-    for store in golden["stores"]:
+    later = json.loads((GOLDEN / "store-v2.json").read_text("utf-8"))
+    for store in golden["stores"] + later["stores"]:
         counts = decode_golden(store, golden["secrets"])
         print("{}: {} keys, {} rows, {} values".format(store["file"], *counts))
 

@@ -13,7 +13,7 @@ use super::Run;
 use crate::context::Context;
 use crate::failure::Outcome;
 
-/// Maintain a native store: check it, back it up, restore it, replace its keys
+/// Maintain a native store: check it, back it up, restore it, replace its keys, accept its state
 #[derive(Args)]
 #[command(
     disable_help_subcommand = true,
@@ -40,6 +40,16 @@ enum Action {
         /// A file that `backup` has written
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
+    },
+    /// Accept the secrets that the store has, after a restore or when its anchor was lost
+    #[command(
+        after_help = "What was removed or replaced until then is not found any more, so check the secrets \
+                            first. Exit code 1 if some are damaged. Example: strongroom store accept --yes"
+    )]
+    Accept {
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
     /// Remove the versions that the settings do not keep, of all secrets
     Sweep,

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use strongroom::native::{Damage, KekRotation, NativeBackend, StoreCheck};
+use strongroom::native::{
+    AcceptedState, Damage, KekRotation, NativeBackend, NativeConfig, StoreCheck,
+};
 use strongroom::{Backend as _, Operation};
 use strongroom_core::FilePath;
 
@@ -11,18 +13,23 @@ use super::{Action, slots};
 use crate::args::Format;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::Stdout;
+use crate::prompt;
 
 impl Action {
     pub(super) async fn run(self, context: &Context) -> Outcome {
         let mut config = context.config()?.native_config()?;
         // A misspelt path becomes no new store.
         config.create = false;
-        if let Self::Restore { file } = self {
-            let found = NativeBackend::restore(config, &file).await?;
-            context.note(format_args!("restored {}", FilePath::new(&file)));
-            return report(&found, context);
+        match self {
+            Self::Restore { file } => {
+                let found = NativeBackend::restore(config, &file).await?;
+                context.note(format_args!("restored {}", FilePath::new(&file)));
+                return report(&found, context);
+            }
+            Self::Accept { yes } => return accept(config, yes, context).await,
+            _ => {}
         }
         let store = NativeBackend::open(config).await?;
         let result = run(&store, self, context).await;
@@ -41,7 +48,9 @@ async fn run(store: &NativeBackend, action: Action, context: &Context) -> Outcom
             context.note(format_args!("wrote {}", FilePath::new(&file)));
             report(&found, context)
         }
-        Action::Restore { .. } => Err(store.info().unsupported(Operation::Maintain).into()),
+        Action::Restore { .. } | Action::Accept { .. } => {
+            Err(store.info().unsupported(Operation::Maintain).into())
+        }
         Action::Sweep => {
             let swept = store.sweep().await?;
             if context.is_json() {
@@ -77,6 +86,38 @@ async fn run(store: &NativeBackend, action: Action, context: &Context) -> Outcom
     }
 }
 
+async fn accept(config: NativeConfig, yes: bool, context: &Context) -> Outcome {
+    if !yes {
+        if !context.is_interactive() {
+            return Err(Failure::usage(
+                "`store accept` hides what was removed or replaced until now: if you are sure, add `--yes`",
+            ));
+        }
+        let question =
+            "accept the secrets of the store, whatever was removed or replaced until now?";
+        if !prompt::confirm(question)? {
+            return Err(Failure::usage("nothing was accepted"));
+        }
+    }
+    let accepted = NativeBackend::accept_state(config).await?;
+    let AcceptedState { before, anchor, number, secrets, damaged, .. } = accepted;
+    if context.is_json() {
+        Stdout::new()?.document(AcceptedShape { before, anchor, number, secrets, damaged })?;
+    } else {
+        context.note(format_args!(
+            "the store was at {}, its anchor at {}; from now on it is at state {number} with {secrets} \
+             secrets, and {damaged} are damaged",
+            name_state(before),
+            name_state(anchor)
+        ));
+    }
+    Ok(exit_for(damaged))
+}
+
+fn name_state(number: Option<u64>) -> String {
+    number.map_or_else(|| "no readable state".to_owned(), |number| format!("state {number}"))
+}
+
 pub(super) fn exit_for(damaged: u64) -> Exit {
     if damaged == 0 { Exit::SUCCESS } else { Exit::FAILURE }
 }
@@ -108,6 +149,7 @@ fn describe(found: &StoreCheck) -> String {
 struct CheckShape<'a> {
     secrets: u64,
     versions: u64,
+    state: u64,
     damaged: u64,
     damage: Vec<DamageShape<'a>>,
 }
@@ -129,10 +171,20 @@ impl<'a> CheckShape<'a> {
         Self {
             secrets: found.secrets,
             versions: found.versions,
+            state: found.state,
             damaged: found.damaged,
             damage: damage.collect(),
         }
     }
+}
+
+#[derive(Serialize)]
+struct AcceptedShape {
+    before: Option<u64>,
+    anchor: Option<u64>,
+    number: u64,
+    secrets: u64,
+    damaged: u64,
 }
 
 #[derive(Serialize)]
