@@ -366,7 +366,7 @@ impl Backend for NativeBackend {
             let missing = "missing; the first write creates it";
             return Ok(Health::new(HealthStatus::Degraded).detail("store", missing));
         }
-        self.read(Operation::Health, None, |reader| reader.health()).await
+        self.read(Operation::Health, None, Reader::health).await
     }
 
     async fn put(

@@ -353,6 +353,43 @@ async fn other_openings_read_and_write_during_rotations_of_the_root_key() {
 }
 
 #[tokio::test]
+async fn an_anchor_follows_a_rotation_of_the_root_key() {
+    let directory = directory_in_memory();
+    let directory = directory.path();
+    let anchors = directory.join("anchors");
+    fs::create_dir(&anchors).unwrap();
+    let with_anchor = |directory: &Path| {
+        let mut config = config(directory);
+        config.anchor_file = Some(directory.join("anchors").join("anchor"));
+        config
+    };
+    let backend = NativeBackend::open(with_anchor(directory)).await.unwrap();
+    let other = NativeBackend::open(with_anchor(directory)).await.unwrap();
+    put_next(&backend, "a", 1).await;
+    for version in 2..5 {
+        let rotation = backend.rotate_root_key().await.unwrap();
+        assert_eq!(rotation.kek.damaged, 0);
+        // As a kill would leave the files at this moment.
+        let killed = directory_in_memory();
+        fs::create_dir(killed.path().join("anchors")).unwrap();
+        for name in ["secrets.db", "secrets.db-wal", "secrets.key", "anchors/anchor"] {
+            fs::copy(directory.join(name), killed.path().join(name)).unwrap();
+        }
+        let survivor = NativeBackend::open(with_anchor(killed.path())).await.unwrap();
+        assert!(is_intact(&survivor, "a", version - 1).await);
+        survivor.close().await.unwrap();
+        put_next(&other, "a", version).await;
+        assert!(is_intact(&backend, "a", version).await);
+        backend.health().await.unwrap();
+    }
+    assert_eq!(other.verify().await.unwrap().damaged, 0);
+    other.close().await.unwrap();
+    backend.close().await.unwrap();
+    let backend = NativeBackend::open(with_anchor(directory)).await.unwrap();
+    assert!(is_intact(&backend, "a", 4).await);
+}
+
+#[tokio::test]
 async fn an_edited_slot_is_not_given_the_new_root_key() {
     let directory = directory_in_memory();
     let directory = directory.path();

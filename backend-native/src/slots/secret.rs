@@ -82,7 +82,7 @@ impl SlotSecret {
             }
             Self::Wrapping(outside, runtime) => {
                 let key = crypto::random_key()?;
-                let binding = hex(&crypto::random::<16>()?);
+                let binding = hex(&crypto::random()?);
                 let context = context(store_id, &binding);
                 let value = SecretValue::binary(key.to_vec());
                 let wrapped = wait(runtime.as_ref(), outside.wrap(&value, &context))?;
@@ -133,8 +133,8 @@ fn context(store_id: &[u8; 16], binding: &str) -> WrapContext {
     WrapContext::new().with("store", hex(store_id)).with("slot", binding)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn hex(bytes: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
 /// The name of the key outside that wraps a slot's key.
