@@ -1,4 +1,5 @@
 //! Slots of a native store that a key in AWS KMS or a transit engine opens.
+#![expect(clippy::indexing_slicing, reason = "a test's own functions may panic")]
 
 mod support;
 

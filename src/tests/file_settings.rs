@@ -28,7 +28,9 @@ fn config(variable: &str) -> Config {
         "SECRETS_VAULT_PASSWORD_FILE" => {
             &[("vault_addr", "https://vault"), ("vault_auth", "userpass"), ("vault_username", "u")]
         }
-        "SECRETS_NATIVE_PATH" => &[("native_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
+        "SECRETS_NATIVE_PATH" | "SECRETS_NATIVE_ANCHOR_FILE" => {
+            &[("native_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")]
+        }
         "SECRETS_ACCESS_PATH" => &[("access_key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")],
         "SECRETS_ACCESS_KEY_FILE" => &[("access_path", "/none")],
         "SECRETS_ACCESS_CA_CERT" => &[
