@@ -11,7 +11,7 @@ use super::Run;
 use crate::context::Context;
 use crate::failure::Outcome;
 
-/// Maintain a native store: check it, back it up, restore it, accept its state, give room back
+/// Maintain a native store: check it, back it up, restore it, give room back
 #[derive(Args)]
 #[command(
     disable_help_subcommand = true,
