@@ -44,8 +44,8 @@ impl NativeBackend {
     ///
     /// # Errors
     /// [`Config`](strongroom_core::ErrorKind::Config): a path cannot be used, others can access the
-    /// store or the key file, the key file of an existing store is missing, the file is not a
-    /// Strongroom store, or it is mounted without its folder or on a network file system.
+    /// store or the key file, the key file of an existing store is missing, its anchor is missing or that of another
+    /// store, the file is not a Strongroom store, or it is mounted without its folder or on a network file system.
     /// [`Denied`](strongroom_core::ErrorKind::Denied): the store or its folder is read-only.
     /// [`Unauthenticated`](strongroom_core::ErrorKind::Unauthenticated): the key
     /// does not open this store. [`Unsupported`](strongroom_core::ErrorKind::Unsupported): a newer

@@ -111,7 +111,8 @@ fn check_state(state: Result<State>, authentic: &RowSum, check: &mut StoreCheck)
         check.add(None, None, format!("{counts}: secrets that had been removed were put back"));
     } else if authentic.secrets == expected && authentic.sum != state.rows.sum {
         // A damaged row differs from the one that the sum has, so only authentic ones can be compared.
-        let what = "the store's secrets are not those of its last state: some were replaced by earlier ones";
+        let what = "the store's secrets are not those of its last state: some were replaced by earlier ones, or \
+                    removed and others put back";
         check.add(None, None, what);
     }
     Ok(())

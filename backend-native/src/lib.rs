@@ -77,7 +77,8 @@
 //!   writes, or longer while the anchor could not be written, which a warning tells.
 //! - Writes of a process without the anchor's configuration advance it only when another process writes, opens or closes
 //!   the store. Configure the anchor in all of them.
-//! - An attacker who can write the anchor as well can put earlier copies of both back. The user of the service can write
+//! - An attacker who can write the anchor as well can put earlier copies of both back, or remove the anchor and put back a
+//!   copy of the store from before it had one: opening then creates an anchor, and a warning tells. The user of the service can write
 //!   both files, so the anchor protects against an attacker who reaches the store's volume, disk or backup alone.
 //! - A secret that is written, deleted or annotated after the attacker replaced it by its earlier self goes on from that;
 //!   `verify` finds the difference all the same.

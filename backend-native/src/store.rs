@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    /// Opens a store, whatever its state and its anchor.
+    /// Opens a store without the guard against rollback.
     pub(crate) fn open_unguarded(
         config: &NativeConfig,
         path: &Path,

@@ -113,10 +113,7 @@ fn a_store_that_was_put_back_is_refused_until_it_is_accepted() {
     store.put("a", planted("-1"));
     let yesterday = fs::read(store.file("secrets.db")).unwrap();
     store.put("a", planted("-2"));
-    store.run(&["get", "a"]).succeeds();
     fs::write(store.file("secrets.db"), yesterday).unwrap();
-    let ended = store.run(&["store", "verify"]);
-    assert!(ended.text().is_empty());
     store.run(&["store", "verify"]).fails(1, &["earlier copy", "strongroom store accept"]);
     store.run(&["store", "accept"]).fails(2, &["--yes"]);
     let ended = store.run(&["store", "accept", "--yes", "--format", "json"]).succeeds();

@@ -12,9 +12,11 @@
 )]
 
 mod edit;
+mod guarded;
 mod key_ring;
 mod rollback;
 mod rows;
 mod sample;
+mod state;
 mod swaps;
 mod versions;

@@ -13,7 +13,7 @@ use super::Run;
 use crate::context::Context;
 use crate::failure::Outcome;
 
-/// Maintain a native store: check it, back it up, restore it, replace its keys, accept its state
+/// Maintain a native store: check it, back it up, restore it, replace its keys
 #[derive(Args)]
 #[command(
     disable_help_subcommand = true,

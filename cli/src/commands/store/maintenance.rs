@@ -94,7 +94,7 @@ async fn accept(config: NativeConfig, yes: bool, context: &Context) -> Outcome {
             ));
         }
         let question =
-            "accept the secrets of the store, whatever was removed or replaced until now?";
+            "accept the secrets as they are? what was removed or replaced is not found any more";
         if !prompt::confirm(question)? {
             return Err(Failure::usage("nothing was accepted"));
         }
