@@ -34,17 +34,18 @@ pub(crate) fn accept(config: &NativeConfig) -> Result<AcceptedState> {
     let path = store::resolve_path(config)?;
     let opened = Store::open_unguarded(config, &path, IfMissing::Leave)?;
     let (store, mut connection) = opened.ok_or_else(|| no_store(&path))?;
-    let key_ring = store.load_key_ring(&connection)?;
-    let keys = &key_ring.rows;
     let file = AnchorFile::of(config)?;
     let lock = match &file {
         Some(file) => Some(file.lock(WRITE_WAIT)?.ok_or_else(|| guard::lock_held(file.path()))?),
         None => None,
     };
-    let anchor = file.as_ref().map(|file| anchor_number(file, keys)).transpose()?.flatten();
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;
+    // No other process replaces keys from here on.
+    let key_ring = store.load_key_ring(&transaction)?;
+    let keys = &key_ring.rows;
+    let anchor = file.as_ref().map(|file| anchor_number(file, keys)).transpose()?.flatten();
     let before = unless_corrupt(State::load(&transaction, keys))?.map(|state| state.number);
     let (rows, damaged) = RowSum::of_store(&transaction, keys)?;
     let number = before.max(anchor).unwrap_or(0).saturating_add(1);

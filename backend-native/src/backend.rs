@@ -53,7 +53,6 @@ impl NativeBackend {
     /// state: an earlier copy was put back, which [`accept_state`](Self::accept_state) accepts.
     pub async fn open(config: NativeConfig) -> Result<Self> {
         let retention = Retention { versions: config.keep_versions, days: config.keep_days };
-        let config = config.on_this_runtime();
         let (names, key_reader) = (config.names.clone(), config.key_reader());
         let (writer, cell) = Writer::start(config)
             .await
@@ -95,12 +94,13 @@ impl NativeBackend {
 
     /// Replaces the root key, and with it all other keys of the store: seals a new one to all slots in one transaction,
     /// rewraps every data key and signs every row again. Values are not touched. Other processes that have the store open
-    /// follow. If an earlier rotation was interrupted, this finishes it instead.
+    /// follow. An earlier rotation that was interrupted is finished first.
     ///
     /// After a key or passphrase has leaked: [`add_slot`](Self::add_slot) with another one, open the store with that,
-    /// [`remove_slot`](Self::remove_slot) of the leaked one, and then this. From then on, the leaked key and earlier
-    /// copies of the file do not open this one. Both together still open the values of those copies, so replace the
-    /// secrets themselves as well.
+    /// [`remove_slot`](Self::remove_slot) of the leaked one, look at the [`slots`](Self::slots), and then this. From then
+    /// on, the leaked key and earlier copies of the file do not open this one. Both together still open the values of those
+    /// copies, so replace the secrets themselves as well. Who has both and can write the file can put keys that they know
+    /// back: see the crate's documentation on rollback.
     ///
     /// # Errors
     /// [`Corrupt`](strongroom_core::ErrorKind::Corrupt) if a slot or the key ring was edited; remove such a slot first.
@@ -142,6 +142,7 @@ impl NativeBackend {
                 let mut problems = Problems::new();
                 key.check_file(&mut problems);
                 problems.into_result()?;
+                slots::check_label(label.as_deref())?;
                 store::create_key(&key)?;
                 NewSlot::new(&reader.read(&key)?, store.id(), label)
             })
@@ -165,7 +166,8 @@ impl NativeBackend {
     /// such slot.
     pub async fn remove_slot(&self, id: u32) -> Result<()> {
         let remove = move |transaction: &SharedTransaction<'_>| {
-            slots::remove(transaction.connection, transaction.store.slot(), id)?;
+            let SharedTransaction { connection, store, .. } = transaction;
+            slots::remove(connection, &store.load_row(connection)?, store.slot(), id)?;
             transaction.state_change.touch();
             transaction.truncate_log.set(true);
             Ok(())
@@ -187,8 +189,10 @@ impl NativeBackend {
         let verify = |store: Arc<Store>| {
             let connection = store.connect()?;
             let mut found = check::check(&connection, |snapshot| store.load_key_ring(snapshot))?;
-            let keys = &store.load_key_ring(&connection)?.rows;
-            match store.guard().check_health(&connection, keys) {
+            let guarded = store.with_current_keys(&connection, |key_ring| {
+                store.guard().check_health(&connection, &key_ring.rows)
+            });
+            match guarded {
                 // The check has reported a state that cannot be read.
                 Err(error) if error.kind() == ErrorKind::Corrupt && found.state > 0 => {
                     found.add(None, None, error.cause().to_owned());
@@ -233,7 +237,6 @@ impl NativeBackend {
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) if it cannot be read. Damage is no error.
     pub async fn restore(config: NativeConfig, backup: impl Into<PathBuf>) -> Result<StoreCheck> {
         let backup = backup.into();
-        let config = config.on_this_runtime();
         let names = config.names.clone();
         run_on_thread("strongroom-restore", move || backup::restore(&config, &backup))
             .await
@@ -253,7 +256,6 @@ impl NativeBackend {
     /// [`Config`](strongroom_core::ErrorKind::Config) if the anchor is not one, or that of another store, and those of
     /// [`open`](Self::open) about the files and the key.
     pub async fn accept_state(config: NativeConfig) -> Result<AcceptedState> {
-        let config = config.on_this_runtime();
         let names = config.names.clone();
         run_on_thread("strongroom-accept", move || accept::accept(&config))
             .await

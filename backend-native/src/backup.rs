@@ -60,7 +60,7 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
         migrate(&mut connection, keys, &config.key_reader(), backup)?;
     }
     let row = StoreRow::load(&connection)?;
-    let opened = slots::open(&connection, &row, keys, &config.key_reader(), backup);
+    let opened = slots::open(&connection, keys, &config.key_reader(), backup);
     crypto::wipe_stack();
     let root = Arc::new(opened?.1);
     let found = check::check(&connection, |copy| key_ring::load(copy, &row, root))?;

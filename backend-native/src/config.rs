@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, WrappingKey};
-use tokio::runtime::Handle;
 
 use crate::settings::{
     ANCHOR_FILE, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE,
@@ -34,8 +33,8 @@ pub enum KeySource {
     Passphrase(SecretString),
     /// A file with a passphrase; one line break at its end is not part of it.
     PassphraseFile(PathBuf),
-    /// A key in a KMS or an HSM, which wraps a random key of 32 bytes for each slot. It is used when the store is opened or
-    /// created, and when a slot is added, on the runtime of that call, and not closed. Reads and writes do not need it.
+    /// A key in a KMS or an HSM, which wraps a random key of 32 bytes for each slot. It is asked when the store is opened or
+    /// created, and when a slot is added, each time on a runtime of its own, and not closed. Reads and writes do not need it.
     Wrapping(Arc<dyn WrappingKey>),
 }
 
@@ -103,7 +102,6 @@ pub struct NativeConfig {
     /// its secret removes it. `None`: for ever.
     pub keep_days: Option<u64>,
     pub(crate) names: SettingNames,
-    runtime: Option<Handle>,
 }
 
 impl Default for NativeConfig {
@@ -118,7 +116,6 @@ impl Default for NativeConfig {
             keep_versions: None,
             keep_days: None,
             names: SettingNames::of_fields(SETTINGS),
-            runtime: None,
         }
     }
 }
@@ -130,13 +127,8 @@ impl NativeConfig {
         Self { keys: vec![key], ..Self::default() }
     }
 
-    /// The same, with the runtime of the caller, on which keys outside are asked.
-    pub(crate) fn on_this_runtime(self) -> Self {
-        Self { runtime: Handle::try_current().ok(), ..self }
-    }
-
     pub(crate) fn key_reader(&self) -> KeyReader {
-        KeyReader { group: self.group, runtime: self.runtime.clone() }
+        KeyReader { group: self.group }
     }
 
     /// Checks the configuration without looking at any file, and returns its keys.

@@ -42,7 +42,16 @@ struct Kek {
 pub(crate) struct KeyRing {
     pub(crate) rows: RowKeys,
     keks: Vec<Kek>,
+    /// The ids of all keys with their states.
+    states: Vec<(u32, u8)>,
     root: Arc<RootKey>,
+}
+
+/// The keys of a ring that are active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ActiveKeys {
+    kek: u32,
+    row_key: u32,
 }
 
 impl KeyRing {
@@ -69,9 +78,13 @@ impl KeyRing {
         self.rows.has_retiring() || self.keks.iter().any(|kek| kek.state == KeyState::Retiring)
     }
 
-    /// Whether the store has another active key-encryption key by now: each rotation starts one.
+    pub(crate) fn active_keys(&self) -> Result<ActiveKeys> {
+        Ok(ActiveKeys { kek: self.active()?.0, row_key: self.rows.active_id() })
+    }
+
+    /// Whether keys were added, removed or retired since the ring was loaded.
     pub(crate) fn is_outdated(&self, connection: &Connection) -> Result<bool> {
-        Ok(active_id(connection)? != self.active()?.0)
+        Ok(load_states(connection)? != self.states)
     }
 }
 
@@ -212,16 +225,19 @@ pub(crate) fn load(
             return Err(key_ring_corrupt());
         }
     }
-    Ok(KeyRing { rows, keks, root })
+    let states = all.iter().map(|row| (row.id, row.state)).collect();
+    Ok(KeyRing { rows, keks, states, root })
 }
 
-/// The id of the key that wraps new data keys, as the file has it now.
-pub(crate) fn active_id(connection: &Connection) -> Result<u32> {
+/// The ids of all keys with their states, as the file has them now.
+fn load_states(connection: &Connection) -> Result<Vec<(u32, u8)>> {
     connection
-        .prepare_cached("SELECT id FROM keyring WHERE purpose = 1 AND state = 1")
-        .and_then(|mut statement| statement.query_row([], |row| row.get(0)).optional())
-        .map_err(from_sqlite)?
-        .ok_or_else(|| record_corrupt("the key ring has no active key"))
+        .prepare_cached("SELECT id, state FROM keyring ORDER BY id")
+        .and_then(|mut statement| {
+            let states = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            states.collect()
+        })
+        .map_err(from_sqlite)
 }
 
 /// Reserves `uses` of the active key. Starts a new key instead if the active one would exceed its

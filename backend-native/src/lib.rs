@@ -67,7 +67,7 @@
 //! | removes a secret, or replaces it by its earlier self | [`NativeBackend::verify`], which tells how many secrets there were; reads do not notice it |
 //! | removes versions of a secret | reads of those versions, listings of them, and `verify`, which names them |
 //! | edits or removes the state | opening, writes, `health`, and reads within a second |
-//! | edits, removes or exchanges the anchor | opening and `health` |
+//! | edits or removes the anchor, or puts that of another store there | opening and `health` |
 //!
 //! What remains:
 //!
@@ -80,6 +80,16 @@
 //! - An attacker who can write the anchor as well can put earlier copies of both back, or remove the anchor and put back a
 //!   copy of the store from before it had one: opening then creates an anchor, and a warning tells. The user of the service can write
 //!   both files, so the anchor protects against an attacker who reaches the store's volume, disk or backup alone.
+//! - A slot that was removed can be put back until the root key is replaced, and is then given the next one: look at
+//!   [`NativeBackend::slots`] before [`NativeBackend::rotate_root_key`].
+//! - An attacker who has had a key of the store, an earlier copy of the file, and can write the file, can put the keys of
+//!   that copy back, also after a rotation of the root key, and so read what is written then. With an anchor, opening
+//!   refuses that, and so do the writes of running processes; without one, nothing notices it.
+//! - The same attacker, with a copy that was made during a rotation, can put keys that are retired back into the ring, and
+//!   forge records; `verify` finds those.
+//! - A store that was created with schema 1, and whose root key was not replaced since, can be changed back to schema 1
+//!   while no process runs and no anchor is configured, with secrets removed or replaced by their earlier selves: replace
+//!   its root key once.
 //! - A secret that is written, deleted or annotated after the attacker replaced it by its earlier self goes on from that;
 //!   `verify` finds the difference all the same.
 //!
@@ -195,7 +205,7 @@
 //! the row. A row's MAC covers `first` and `latest`, so the sum covers which versions exist. The sum is sealed: the
 //! differences of sums that an attacker can read are elements, and among many elements there are sets of earlier rows with
 //! the sum of the newest, which a generalised birthday search finds. A transaction that changes a row of `secrets` or the
-//! key ring adds 1 to the number.
+//! slots, or rotates keys, adds 1 to the number.
 //!
 //! **Anchor**, a file of 97 bytes. Its key is `expand(MAC key, "strongroom v2 anchor key" ‖ store_id)`.
 //!

@@ -136,12 +136,28 @@ impl Reader {
         if self.checked_at.is_some_and(|at| now.duration_since(at) < CHECK_STATE) {
             return Ok(());
         }
-        self.with_current_key_ring(|reader| {
+        self.check_with_current_keys(|reader| {
             let Self { store, connection, key_ring, .. } = reader;
-            Ok(store.guard().check_reads(connection, &key_ring.rows)?)
+            store.guard().check_reads(connection, &key_ring.rows)
         })?;
         self.checked_at = Some(now);
         Ok(())
+    }
+
+    /// Compares the state of the file, outside of a snapshot: other threads and processes may advance what it is compared
+    /// with. Keys that the store has no more are not used from then on.
+    fn check_with_current_keys<T>(&mut self, check: impl Fn(&Self) -> Result<T>) -> Result<T> {
+        loop {
+            if self.key_ring.is_outdated(&self.connection)? {
+                self.key_ring = self.store.load_key_ring(&self.connection)?;
+            }
+            match check(self) {
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt
+                        && self.key_ring.is_outdated(&self.connection)? => {}
+                checked => return checked,
+            }
+        }
     }
 
     /// Runs a read, and once more with the key ring loaded again if it met an unknown key, or a record that no key of the
@@ -337,9 +353,9 @@ impl Reader {
 
     pub(crate) fn health(&mut self) -> Result<Health> {
         self.store.check_not_replaced()?;
-        let state = self.with_current_key_ring(|reader| {
+        let state = self.check_with_current_keys(|reader| {
             let Self { store, connection, key_ring, .. } = reader;
-            Ok(store.guard().check_health(connection, &key_ring.rows)?)
+            store.guard().check_health(connection, &key_ring.rows)
         })?;
         let (active, uses) = key_ring::active_uses(&self.connection)?;
         Ok(Health::new(HealthStatus::Ready)

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::crypto;
 use crate::error::from_sqlite;
-use crate::key_ring::{self, KeyState};
+use crate::key_ring::{self, ActiveKeys, KeyState};
 use crate::record;
 use crate::root_key::RootKey;
 use crate::secret_page::SecretPage;
@@ -21,6 +21,8 @@ use crate::writer::{SharedTransaction, Writer};
 /// How many secrets one transaction rewraps: a few milliseconds, so that other writes do not wait
 /// long.
 const BATCH: usize = 200;
+/// How many rotations of other processes one of the root key finishes first.
+const MAX_EARLIER: usize = 4;
 /// How long a transaction waits for the lock of the anchor. Another process holds it for milliseconds, unless it is
 /// waiting for this transaction.
 const ANCHOR_WAIT: Duration = Duration::from_secs(1);
@@ -46,7 +48,7 @@ pub struct KekRotation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RootKeyRotation {
-    /// How many slots open the store with the new root key; 0 if this finished an interrupted rotation.
+    /// How many slots open the store with the new root key.
     pub slots: usize,
     /// The rotation of the key-encryption key that belongs to it.
     pub kek: KekRotation,
@@ -60,40 +62,35 @@ pub(crate) async fn rotate_kek(writer: &Writer) -> Result<KekRotation> {
 
 /// Starts a new root key with new keys of the ring, and replaces the old ones by them.
 pub(crate) async fn rotate_root_key(writer: &Writer) -> Result<RootKeyRotation> {
-    // A rotation of the key-encryption key that was interrupted is finished first.
-    let begun = match writer.submit(IfMissing::Leave, begin_root_key).await? {
-        Begun::KekIsRotating => {
-            finish(writer, true).await?;
-            writer.submit(IfMissing::Leave, begin_root_key).await?
+    for _ in 0..MAX_EARLIER {
+        if let Some(slots) = writer.submit(IfMissing::Leave, begin_root_key).await? {
+            let kek = finish(writer, false).await?;
+            info!(slots, "rotated the root key");
+            return Ok(RootKeyRotation { slots, kek });
         }
-        begun => begun,
-    };
-    let (slots, resumed) = match begun {
-        Begun::New(slots) => (slots, false),
-        Begun::Resumed => (0, true),
-        Begun::KekIsRotating => return Err(rotates_elsewhere()),
-    };
-    let kek = finish(writer, resumed).await?;
-    info!(slots, "rotated the root key");
-    Ok(RootKeyRotation { slots, kek })
+        // The root key of an earlier rotation may be sealed to slots that were removed since then.
+        finish(writer, true).await?;
+    }
+    Err(Error::new(ErrorKind::Conflict, "try again once they are finished")
+        .because("other processes rotate keys of the store"))
 }
 
 /// Replaces the old keys everywhere, and removes them.
 async fn finish(writer: &Writer, resumed: bool) -> Result<KekRotation> {
-    let (mut rewrapped, mut damaged, mut after) = (0, 0, Some(Vec::new()));
-    while let Some(from) = after {
-        let batch = writer
-            .submit(IfMissing::Leave, move |transaction| rewrap_batch(transaction, &from))
+    let mut rewrapped = 0;
+    let (finished, damaged) = loop {
+        let Some(pass) = replace_old_keys(writer, &mut rewrapped).await? else { continue };
+        writer.submit(IfMissing::Leave, sign_anchor).await?;
+        let Pass { active, damaged } = pass;
+        let finished = writer
+            .submit(IfMissing::Leave, move |transaction| {
+                remove_old_keys(transaction, active, damaged > 0)
+            })
             .await?;
-        rewrapped += batch.rewrapped;
-        damaged += batch.damaged;
-        after = batch.last;
-    }
-    let keep_old = damaged > 0;
-    writer.submit(IfMissing::Leave, sign_anchor).await?;
-    let finished = writer
-        .submit(IfMissing::Leave, move |transaction| remove_old_keys(transaction, keep_old))
-        .await?;
+        if let Some(finished) = finished {
+            break (finished, damaged);
+        }
+    };
     let (key_id, old_keys_removed) = finished;
     let rotation = KekRotation { key_id, rewrapped, damaged, old_keys_removed, resumed };
     info!(
@@ -105,6 +102,30 @@ async fn finish(writer: &Writer, resumed: bool) -> Result<KekRotation> {
         "rotated the key-encryption key"
     );
     Ok(rotation)
+}
+
+/// What a pass over all secrets has replaced old keys by.
+struct Pass {
+    active: ActiveKeys,
+    damaged: u64,
+}
+
+/// Replaces the old keys in all secrets. Returns `None` if another process has started new keys meanwhile.
+async fn replace_old_keys(writer: &Writer, rewrapped: &mut u64) -> Result<Option<Pass>> {
+    let (mut pass, mut after) = (None, Some(Vec::new()));
+    while let Some(from) = after {
+        let batch = writer
+            .submit(IfMissing::Leave, move |transaction| rewrap_batch(transaction, &from))
+            .await?;
+        *rewrapped += batch.rewrapped;
+        let pass = pass.get_or_insert(Pass { active: batch.active, damaged: 0 });
+        if pass.active != batch.active {
+            return Ok(None);
+        }
+        pass.damaged += batch.damaged;
+        after = batch.last;
+    }
+    Ok(pass)
 }
 
 /// Adds a new active key, unless an interrupted rotation has already done so. Loads the key ring
@@ -121,41 +142,25 @@ fn begin_kek(transaction: &SharedTransaction<'_>) -> Result<bool> {
     Ok(false)
 }
 
-/// How a rotation of the root key has begun.
-enum Begun {
-    /// With a new root key, which is sealed to so many slots.
-    New(usize),
-    /// One that was interrupted, or that another process runs.
-    Resumed,
-    /// Not at all, since a rotation of the key-encryption key alone is unfinished.
-    KekIsRotating,
-}
-
 /// Seals a new root key to all slots and the ring under it, in one transaction. From then on, no earlier copy of the slots
-/// or the ring belongs to the store.
-fn begin_root_key(transaction: &SharedTransaction<'_>) -> Result<Begun> {
+/// or the ring belongs to the store. Returns how many slots there are; `None` if an earlier rotation is unfinished.
+fn begin_root_key(transaction: &SharedTransaction<'_>) -> Result<Option<usize>> {
     let SharedTransaction { connection, store, now, .. } = transaction;
     let key_ring = store.load_key_ring(connection)?;
-    if key_ring.rows.has_retiring() {
-        return Ok(Begun::Resumed);
-    }
     if key_ring.is_rotating() {
-        return Ok(Begun::KekIsRotating);
+        return Ok(None);
     }
     let root = crypto::random_key()?;
     let keys = key_ring::replace_root(connection, &key_ring, &RootKey::new(&root), *now)?;
     let old = (key_ring.root(), &key_ring.rows);
     let slots = slots::reseal(connection, old, (&root, &keys))?;
     transaction.key_ring_changed.set(true);
-    Ok(Begun::New(slots))
-}
-
-fn rotates_elsewhere() -> Error {
-    Error::new(ErrorKind::Conflict, "try again once it is finished")
-        .because("another process rotates the key-encryption key")
+    Ok(Some(slots))
 }
 
 struct Batch {
+    /// The keys by which the old ones were replaced.
+    active: ActiveKeys,
     rewrapped: u64,
     damaged: u64,
     /// The last path of the batch as stored in the file, if more may follow.
@@ -165,7 +170,8 @@ struct Batch {
 fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Batch> {
     let SharedTransaction { connection, key_ring, .. } = transaction;
     let page = SecretPage::load(connection, after, BATCH, &key_ring.rows)?;
-    let mut batch = Batch { rewrapped: 0, damaged: 0, last: page.last };
+    let active = key_ring.active_keys()?;
+    let mut batch = Batch { active, rewrapped: 0, damaged: 0, last: page.last };
     for secret in page.secrets {
         if let Some((path, mut secret)) = secret {
             rewrap_secret(transaction, &path, &secret, &mut batch)?;
@@ -237,10 +243,18 @@ fn sign_anchor(transaction: &SharedTransaction<'_>) -> Result<()> {
 }
 
 /// Removes the old keys, or keeps them, since a corrupt record may be restored from a backup that
-/// names one. Returns the active key's id and whether the old keys were removed.
-fn remove_old_keys(transaction: &SharedTransaction<'_>, keep_old: bool) -> Result<(u32, bool)> {
+/// names one. Returns the active key's id and whether the old keys were removed; `None` if other keys are active than those
+/// that have replaced the old ones.
+fn remove_old_keys(
+    transaction: &SharedTransaction<'_>,
+    active: ActiveKeys,
+    keep_old: bool,
+) -> Result<Option<(u32, bool)>> {
     let connection = transaction.connection;
     let key_ring = transaction.store.load_key_ring(connection)?;
+    if key_ring.active_keys()? != active {
+        return Ok(None);
+    }
     let removed = !keep_old && key_ring::remove_inactive(connection, &key_ring)?;
     if keep_old {
         key_ring::mark_decrypt_only(connection, &key_ring)?;
@@ -253,5 +267,5 @@ fn remove_old_keys(transaction: &SharedTransaction<'_>, keep_old: bool) -> Resul
         transaction.truncate_log.set(true);
     }
     transaction.key_ring_changed.set(true);
-    Ok((key_ring.active()?.0, removed))
+    Ok(Some((key_ring.active()?.0, removed)))
 }

@@ -6,6 +6,7 @@ mod secret;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use rusqlite::Connection;
@@ -19,7 +20,7 @@ use crate::error::{from_sqlite, store_corrupt};
 use crate::key_ring::{KeyRing, StoreRow};
 use crate::root_key::RootKey;
 use crate::row_keys::RowKeys;
-use crate::{secret_row, store};
+use crate::{schema, secret_row, store};
 use row::SlotRow;
 use seal::NotOpened;
 pub(crate) use secret::{KeyReader, SlotSecret};
@@ -56,6 +57,8 @@ pub struct Slot {
 /// The slot that has opened a store, and finds its root key again after that was replaced.
 pub(crate) struct OpenedSlot {
     id: u32,
+    /// As stored. Another slot that gets the same number later has another one.
+    sealed: Vec<u8>,
     private: PrivateKey,
 }
 
@@ -115,11 +118,12 @@ impl NewSlot {
         row.private_key = context.seal_private_key(&private, &self.key, &row.description())?;
         row.seal_root(&keys.store_id, &private.public(), root)?;
         row.store(connection, keys)?;
-        Ok(OpenedSlot { id, private })
+        Ok(OpenedSlot { id, sealed: row.private_key, private })
     }
 }
 
-fn check_label(label: Option<&str>) -> Result<()> {
+/// Fails unless a label has 1 to 64 bytes without control characters.
+pub(crate) fn check_label(label: Option<&str>) -> Result<()> {
     let is_valid = |label: &str| {
         !label.is_empty() && label.len() <= MAX_LABEL && !label.chars().any(char::is_control)
     };
@@ -136,13 +140,16 @@ fn check_label(label: Option<&str>) -> Result<()> {
 /// Opens a store with the first of the sources that opens one of its slots. `path` names the store in errors.
 pub(crate) fn open(
     connection: &Connection,
-    store: &StoreRow,
     sources: &[KeySource],
     reader: &KeyReader,
     path: &Path,
 ) -> Result<(OpenedSlot, RootKey)> {
-    let rows = SlotRow::load_all(connection)?;
-    first_that_opens(sources, reader, path, |secret| open_with(&rows, store, secret))
+    let (store, rows) = {
+        let _snapshot = schema::snapshot(connection)?;
+        (StoreRow::load(connection)?, SlotRow::load_all(connection)?)
+    };
+    // No snapshot is open while a passphrase is derived, or a key outside is asked.
+    first_that_opens(sources, reader, path, |secret| open_with(&rows, &store, secret))
 }
 
 /// Tries the sources in their order.
@@ -206,23 +213,44 @@ fn open_slot(
         Err(NotOpened::WrongKey) => return Ok(None),
         Err(NotOpened::Changed) => return Err(changed(NotAuthentic)),
     };
-    let slot = OpenedSlot { id: row.id, private };
+    let slot = OpenedSlot { id: row.id, sealed: row.private_key.clone(), private };
     let root = slot.root_of(row, store)?;
     Ok(Some((slot, RootKey::new(&root))))
 }
 
 impl OpenedSlot {
+    /// The root key that the store has now: the loaded one, unless it was replaced.
+    pub(crate) fn current_root(
+        &self,
+        loaded: Arc<RootKey>,
+        connection: &Connection,
+        store: &StoreRow,
+    ) -> Result<Arc<RootKey>> {
+        if crypto::equal(&store.root_check, &*loaded.check(&store.store_id)).is_ok() {
+            return Ok(loaded);
+        }
+        Ok(Arc::new(RootKey::new(&self.root(connection, store)?)))
+    }
+
     /// The root key, as the store has it now. Fails if the slot was removed.
-    pub(crate) fn root(&self, connection: &Connection, store: &StoreRow) -> Result<KeyBytes> {
+    fn root(&self, connection: &Connection, store: &StoreRow) -> Result<KeyBytes> {
+        self.root_of(&self.row(connection)?, store)
+    }
+
+    /// The slot's row. Fails if it was removed.
+    fn row(&self, connection: &Connection) -> Result<SlotRow> {
         let rows = SlotRow::load_all(connection)?;
-        let row = rows.iter().find(|row| row.id == self.id).ok_or_else(|| {
+        rows.into_iter().find(|row| self.is_of(row)).ok_or_else(|| {
             Error::new(
                 ErrorKind::Unauthenticated,
                 "open the store again, with the key of a slot that it has",
             )
             .because("the slot that has opened the store was removed")
-        })?;
-        self.root_of(row, store)
+        })
+    }
+
+    fn is_of(&self, row: &SlotRow) -> bool {
+        row.id == self.id && row.private_key == self.sealed
     }
 
     fn root_of(&self, row: &SlotRow, store: &StoreRow) -> Result<KeyBytes> {
@@ -239,17 +267,15 @@ impl OpenedSlot {
         keys: &RowKeys,
         now: i64,
     ) -> Result<()> {
-        let rows = SlotRow::load_all(connection)?;
-        let Some(mut row) = rows.into_iter().find(|row| row.id == self.id) else { return Ok(()) };
+        let mut row = self.row(connection)?;
+        row.verify(keys)?;
         row.opened_at = Some(now);
         row.store(connection, keys)
     }
 
     /// Whether the time of the last opening is to be written, and fails if the slot's row was edited.
     pub(crate) fn check(&self, connection: &Connection, keys: &RowKeys, now: i64) -> Result<bool> {
-        let rows = SlotRow::load_all(connection)?;
-        let row = rows.iter().find(|row| row.id == self.id);
-        let row = row.ok_or(NotAuthentic).map_err(changed)?;
+        let row = self.row(connection)?;
         row.verify(keys)?;
         Ok(row.opened_at.is_none_or(|at| (now - at).abs() >= OPENED_AT_RESOLUTION))
     }
@@ -264,6 +290,7 @@ pub(crate) fn list(
     rows.into_iter()
         .map(|row| {
             row.verify(keys)?;
+            let is_current = opened.is_of(&row);
             Ok(Slot {
                 id: row.id,
                 kind: row.kind,
@@ -271,7 +298,7 @@ pub(crate) fn list(
                 label: row.label,
                 created_at: secret_row::to_time(row.created_at),
                 opened_at: row.opened_at.map(secret_row::to_time),
-                is_current: row.id == opened.id,
+                is_current,
             })
         })
         .collect()
@@ -306,7 +333,14 @@ pub(crate) fn add(
 }
 
 /// Removes a slot, also one that was edited. The one that has opened the store stays, so that the last cannot be removed.
-pub(crate) fn remove(connection: &Connection, opened: &OpenedSlot, id: u32) -> Result<()> {
+pub(crate) fn remove(
+    connection: &Connection,
+    store: &StoreRow,
+    opened: &OpenedSlot,
+    id: u32,
+) -> Result<()> {
+    // Else the slots that are left may be none.
+    opened.root(connection, store)?;
     if id == opened.id {
         return Err(Error::new(
             ErrorKind::Conflict,

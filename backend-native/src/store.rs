@@ -94,10 +94,7 @@ impl Store {
             FileContent::Empty => create(&mut connection, config, path)?,
         }
         schema::use_write_ahead_log(&connection)?;
-        let opened = {
-            let snapshot = connection.unchecked_transaction().map_err(from_sqlite)?;
-            Opened::load(&snapshot, config, path)
-        };
+        let opened = Opened::load(&connection, config, path);
         crypto::wipe_stack();
         let Opened { row, slot, root, has_to_record, key_ring } = opened?;
         if has_to_record {
@@ -141,6 +138,23 @@ impl Store {
         key_ring
     }
 
+    /// Runs a check with the keys of the store; once more if it fails and another process has replaced them meanwhile.
+    pub(crate) fn with_current_keys<T>(
+        &self,
+        connection: &Connection,
+        check: impl Fn(&KeyRing) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let key_ring = self.load_key_ring(connection)?;
+            match check(&key_ring) {
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt
+                        && key_ring.is_outdated(connection)? => {}
+                checked => return checked,
+            }
+        }
+    }
+
     /// The row of the `store` table, which has the id with which the store was opened.
     pub(crate) fn load_row(&self, connection: &Connection) -> Result<StoreRow> {
         let row = StoreRow::load(connection)?;
@@ -150,9 +164,7 @@ impl Store {
     /// The root key as the store has it now, through the slot if it was replaced.
     fn root(&self, connection: &Connection, row: &StoreRow) -> Result<Arc<RootKey>> {
         let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
-        if crypto::equal(&row.root_check, &*root.check(&row.store_id)).is_err() {
-            *root = Arc::new(RootKey::new(&self.slot.root(connection, row)?));
-        }
+        *root = self.slot.current_root(Arc::clone(&root), connection, row)?;
         Ok(Arc::clone(&root))
     }
 
@@ -264,7 +276,7 @@ fn store_replaced() -> Error {
         .temporary(false)
 }
 
-/// What opening a store loads, in one snapshot.
+/// What opening a store loads.
 struct Opened {
     row: StoreRow,
     slot: OpenedSlot,
@@ -275,11 +287,11 @@ struct Opened {
 }
 
 impl Opened {
-    fn load(snapshot: &Connection, config: &NativeConfig, path: &Path) -> Result<Self> {
+    fn load(connection: &Connection, config: &NativeConfig, path: &Path) -> Result<Self> {
+        let (slot, root) = slots::open(connection, config.validate()?, &config.key_reader(), path)?;
+        let snapshot = &connection.unchecked_transaction().map_err(from_sqlite)?;
         let row = StoreRow::load(snapshot)?;
-        let (slot, root) =
-            slots::open(snapshot, &row, config.validate()?, &config.key_reader(), path)?;
-        let root = Arc::new(root);
+        let root = slot.current_root(Arc::new(root), snapshot, &row)?;
         let key_ring = key_ring::load(snapshot, &row, Arc::clone(&root))?;
         let has_to_record = slot.check(snapshot, &key_ring.rows, secret_row::now())?;
         Ok(Self { row, slot, root, key_ring, has_to_record })

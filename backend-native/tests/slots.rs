@@ -111,6 +111,66 @@ async fn a_process_whose_slot_is_removed_goes_on_until_the_root_key_is_replaced(
 }
 
 #[tokio::test]
+async fn the_last_slot_stays_also_if_another_process_has_removed_the_one_in_use() {
+    let directory = directory_in_memory();
+    let directory = directory.path();
+    let first = open(directory).await;
+    first.add_slot(other_key(directory), None).await.unwrap();
+    let second = open_with(directory, other_key(directory)).await.unwrap();
+    first.remove_slot(2).await.unwrap();
+    let error = second.remove_slot(1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+    assert_eq!(ids(&first.slots().await.unwrap()), [1]);
+    // A slot that gets the number of a removed one is not the one in use.
+    assert_eq!(first.add_slot(passphrase(), None).await.unwrap(), 2);
+    assert!(second.slots().await.unwrap().iter().all(|slot| !slot.is_current));
+}
+
+#[tokio::test]
+async fn more_slots_than_a_store_has_are_not_tried() {
+    let directory = directory_in_memory();
+    let directory = directory.path();
+    open(directory).await.close().await.unwrap();
+    let copies = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 9) \
+                  INSERT INTO slots SELECT i, kind, label, created_at, opened_at, parameters, private_key, root_key, \
+                  public_key, mac FROM slots, n";
+    raw(directory).execute_batch(copies).unwrap();
+    let error = NativeBackend::open(config(directory)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotations_of_several_openings_lose_no_key() {
+    let directory = directory_in_memory();
+    let directory = directory.path();
+    let backends = [open(directory).await, open(directory).await, open(directory).await];
+    for number in 0..450 {
+        put_next(&backends[0], &format!("s{number}"), 1).await;
+    }
+    let [a, b, c] = &backends;
+    for _ in 0..4 {
+        // One may find that the others begin again and again.
+        let (roots, kek, other) =
+            tokio::join!(a.rotate_root_key(), b.rotate_kek(), c.rotate_root_key());
+        kek.unwrap();
+        for root in [roots, other] {
+            match root {
+                Ok(root) => assert_eq!(root.kek.damaged, 0),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+            }
+        }
+        for backend in &backends {
+            assert_eq!(backend.verify().await.unwrap().damaged, 0);
+            assert!(is_intact(backend, "s0", 1).await && is_intact(backend, "s449", 1).await);
+            backend.health().await.unwrap();
+        }
+    }
+    a.rotate_kek().await.unwrap();
+    assert_eq!((kek_count(directory), row_key_count(directory)), (1, 1));
+    assert_eq!(open(directory).await.verify().await.unwrap().damaged, 0);
+}
+
+#[tokio::test]
 async fn slots_that_cannot_be_added_are_refused() {
     let directory = directory_in_memory();
     let directory = directory.path();
@@ -272,8 +332,12 @@ async fn a_rotation_of_the_root_key_replaces_every_key() {
     }
 }
 
+fn root_check(directory: &Path) -> Vec<u8> {
+    raw(directory).query_row("SELECT root_check FROM store", [], |row| row.get(0)).unwrap()
+}
+
 #[tokio::test]
-async fn an_interrupted_rotation_of_the_root_key_resumes() {
+async fn an_interrupted_rotation_of_the_root_key_is_finished_before_a_new_one() {
     let directory = directory_in_memory();
     let directory = directory.path();
     let backend = open(directory).await;
@@ -288,8 +352,11 @@ async fn an_interrupted_rotation_of_the_root_key_resumes() {
     assert_eq!(backend.verify().await.unwrap().damaged, 0);
     let other = open(directory).await;
     assert_eq!(all_paths(&other).await.len(), 500);
+    // The interrupted one is finished, and then a new one begins.
+    let begun = root_check(directory);
     let rotation = other.rotate_root_key().await.unwrap();
-    assert_eq!((rotation.slots, rotation.kek.resumed, rotation.kek.damaged), (0, true, 0));
+    assert_eq!((rotation.slots, rotation.kek.rewrapped, rotation.kek.damaged), (1, 501, 0));
+    assert_ne!(root_check(directory), begun);
     assert_eq!((kek_count(directory), row_key_count(directory)), (1, 1));
     assert!(is_intact(&backend, "s0", 2).await && is_intact(&backend, "s499", 1).await);
     // The rotation of the key-encryption key alone finishes one of both as well.

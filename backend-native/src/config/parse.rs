@@ -57,7 +57,6 @@ impl NativeConfig {
                 .unwrap_or_default(),
             anchor_file: settings.expose_value(&ANCHOR_FILE).map(PathBuf::from),
             names: settings.names(SETTINGS),
-            runtime: None,
         };
         config.check_retention(&mut problems);
         problems.into_result().map_err(|error| config.names.rename(error))?;

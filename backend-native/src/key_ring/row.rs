@@ -36,7 +36,7 @@ impl KeyRingRow {
 
     pub(super) fn load_all(connection: &Connection) -> Result<Vec<Self>> {
         connection
-            .prepare(COLUMNS)
+            .prepare(&format!("{COLUMNS} ORDER BY id"))
             .and_then(|mut statement| statement.query_map([], Self::from_row)?.collect())
             .map_err(from_sqlite)
     }

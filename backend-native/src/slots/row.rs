@@ -47,10 +47,12 @@ impl SlotRow {
 
     /// Loads all rows in the order of their ids, without a look at their MACs, which need the root key.
     pub(super) fn load_all(connection: &Connection) -> Result<Vec<Self>> {
-        connection
+        let rows: Vec<Self> = connection
             .prepare(&format!("{COLUMNS} ORDER BY id"))
             .and_then(|mut statement| statement.query_map([], Self::from_row)?.collect())
-            .map_err(from_sqlite)
+            .map_err(from_sqlite)?;
+        // Each may cost an Argon2id, or a request to a KMS.
+        if rows.len() > super::MAX_SLOTS { Err(changed(NotAuthentic)) } else { Ok(rows) }
     }
 
     pub(super) fn context<'a>(&self, store_id: &'a [u8; 16]) -> SlotContext<'a> {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use strongroom_core::{Error, ErrorKind, Result, SecretValue, Setting, WrapContext, WrappingKey};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
 use super::changed;
@@ -23,8 +23,6 @@ use crate::settings::{KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, TRANS
 pub(crate) struct KeyReader {
     /// A group that may read their files.
     pub(crate) group: Option<u32>,
-    /// The runtime that waits for keys outside; `None` outside of one.
-    pub(crate) runtime: Option<Handle>,
 }
 
 impl KeyReader {
@@ -40,9 +38,7 @@ impl KeyReader {
             KeySource::PassphraseFile(path) => {
                 key_file::read_passphrase(path, self.group).map(SlotSecret::Passphrase)
             }
-            KeySource::Wrapping(key) => {
-                Ok(SlotSecret::Wrapping(Arc::clone(key), self.runtime.clone()))
-            }
+            KeySource::Wrapping(key) => Ok(SlotSecret::Wrapping(Arc::clone(key))),
         }
     }
 }
@@ -51,7 +47,7 @@ impl KeyReader {
 pub(crate) enum SlotSecret {
     Key(KeyBytes),
     Passphrase(Zeroizing<Vec<u8>>),
-    Wrapping(Arc<dyn WrappingKey>, Option<Handle>),
+    Wrapping(Arc<dyn WrappingKey>),
 }
 
 impl SlotSecret {
@@ -60,7 +56,7 @@ impl SlotSecret {
         match self {
             Self::Key(_) => "key",
             Self::Passphrase(_) => "passphrase",
-            Self::Wrapping(key, _) => key.kind(),
+            Self::Wrapping(key) => key.kind(),
         }
     }
 
@@ -68,7 +64,7 @@ impl SlotSecret {
     pub(super) fn is_named_by(&self, row: &SlotRow) -> bool {
         match self {
             Self::Key(_) | Self::Passphrase(_) => false,
-            Self::Wrapping(key, _) => key_id_of(&row.parameters).as_deref() == Some(key.key_id()),
+            Self::Wrapping(key) => key_id_of(&row.parameters).as_deref() == Some(key.key_id()),
         }
     }
 
@@ -80,12 +76,12 @@ impl SlotSecret {
                 let argon2id = Argon2id::recommended()?;
                 Ok((encode(&argon2id), argon2id.derive(passphrase)?))
             }
-            Self::Wrapping(outside, runtime) => {
+            Self::Wrapping(outside) => {
                 let key = crypto::random_key()?;
                 let binding = hex(&crypto::random()?);
                 let context = context(store_id, &binding);
                 let value = SecretValue::binary(key.to_vec());
-                let wrapped = wait(runtime.as_ref(), outside.wrap(&value, &context))?;
+                let wrapped = wait(outside.wrap(&value, &context))?;
                 let parameters = json!({
                     "key_id": outside.key_id(),
                     "binding": binding,
@@ -104,11 +100,11 @@ impl SlotSecret {
                 let argon2id = decode(&row.parameters).ok_or(NotAuthentic).map_err(changed)?;
                 argon2id.derive(passphrase)
             }
-            Self::Wrapping(outside, runtime) => {
+            Self::Wrapping(outside) => {
                 let (binding, wrapped) =
                     decode_wrapped(&row.parameters).ok_or(NotAuthentic).map_err(changed)?;
                 let context = context(store_id, &binding);
-                let key = wait(runtime.as_ref(), outside.unwrap(&wrapped, &context))?;
+                let key = wait(outside.unwrap(&wrapped, &context))?;
                 let key = key.expose_bytes().try_into();
                 key.map(Zeroizing::new).map_err(|_| changed(NotAuthentic))
             }
@@ -116,11 +112,9 @@ impl SlotSecret {
     }
 }
 
-/// Waits for a key outside. Runs on threads of the store, which block.
-fn wait<T>(runtime: Option<&Handle>, call: impl Future<Output = Result<T>>) -> Result<T> {
-    if let Some(runtime) = runtime {
-        return runtime.block_on(call);
-    }
+/// Waits for a key outside, on a thread of the store, which blocks. The runtime is one of its own: that of the caller may
+/// end, or not run meanwhile.
+fn wait<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|_| {
         Error::new(ErrorKind::Unavailable, "raise the limits on open files and threads")
             .because("no runtime could be started to ask for the key of a slot")

@@ -10,7 +10,7 @@ use strongroom_core::Result;
 use super::anchor_updates::AnchorUpdates;
 use super::{Job, SharedTransaction};
 use crate::error::from_sqlite;
-use crate::key_ring::{self, KeyRing};
+use crate::key_ring::{self, ActiveKeys, KeyRing};
 use crate::room;
 use crate::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
 use crate::secret_row;
@@ -46,6 +46,8 @@ pub(super) struct OpenStore {
     /// `None` makes the next transaction load it.
     key_ring: Option<KeyRing>,
     uses_left: i64,
+    /// The keys of the last transaction.
+    known_keys: Option<ActiveKeys>,
     /// The state as this thread last read or wrote it.
     known_state: Option<(StoredState, State)>,
     /// The write-ahead log still holds removed data, since a reader kept it from being truncated.
@@ -62,6 +64,7 @@ impl OpenStore {
             connection,
             key_ring: None,
             uses_left: 0,
+            known_keys: None,
             known_state: None,
             truncation_pending: false,
             has_written: true,
@@ -166,7 +169,7 @@ impl OpenStore {
         jobs: &mut [Box<dyn Job>],
         truncate_log: &Cell<bool>,
     ) -> Result<()> {
-        let Self { store, connection, key_ring, uses_left, known_state, .. } = self;
+        let Self { store, connection, key_ring, uses_left, known_keys, known_state, .. } = self;
         let transaction = TransactionGuard::begin(connection)?;
         let now = secret_row::now();
         let uses = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
@@ -175,6 +178,12 @@ impl OpenStore {
         *uses_left -= uses;
         let load = || current_state(connection, &current, known_state);
         let state = store.guard().check(load)?;
+        let active = current.active_keys()?;
+        if known_keys.is_some_and(|known| known != active) {
+            // The anchor knows the right keys. Others are those of an earlier copy of the file, which others may know.
+            store.guard().check_health(connection, &current.rows)?;
+        }
+        *known_keys = Some(active);
         let state_change = StateChange::default();
         let key_ring_changed = Cell::new(false);
         let is_alone = jobs.len() == 1;
@@ -251,9 +260,8 @@ fn current_key_ring(
     uses: i64,
     now: i64,
 ) -> Result<(KeyRing, bool)> {
-    let active = key_ring::active_id(connection)?;
     let mut current = match cached {
-        Some(cached) if cached.active()?.0 == active => cached,
+        Some(cached) if !cached.is_outdated(connection)? => cached,
         _ => {
             *uses_left = 0;
             store.load_key_ring(connection)?
