@@ -332,6 +332,11 @@ async fn a_rotation_of_the_root_key_replaces_every_key() {
     }
 }
 
+/// Waits for the writes that were submitted before.
+async fn finish_queued_writes(backend: &NativeBackend) {
+    backend.delete(&path("none")).await.unwrap();
+}
+
 fn root_check(directory: &Path) -> Vec<u8> {
     raw(directory).query_row("SELECT root_check FROM store", [], |row| row.get(0)).unwrap()
 }
@@ -362,11 +367,13 @@ async fn an_interrupted_rotation_of_the_root_key_is_finished_before_a_new_one() 
     // The rotation of the key-encryption key alone finishes one of both as well.
     let abandoned = tokio::time::timeout(Duration::ZERO, backend.rotate_root_key()).await;
     assert!(abandoned.is_err());
+    finish_queued_writes(&backend).await;
     assert!(other.rotate_kek().await.unwrap().resumed);
     assert_eq!((kek_count(directory), row_key_count(directory)), (1, 1));
     // One of the key-encryption key alone is finished first.
     let abandoned = tokio::time::timeout(Duration::ZERO, backend.rotate_kek()).await;
     assert!(abandoned.is_err());
+    finish_queued_writes(&backend).await;
     let rotation = other.rotate_root_key().await.unwrap();
     assert_eq!((rotation.slots, rotation.kek.resumed), (1, false));
     assert_eq!(backend.verify().await.unwrap().damaged, 0);
