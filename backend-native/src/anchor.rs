@@ -183,3 +183,9 @@ impl AnchorFile {
             .map_err(|error| file::cannot_create(ANCHOR_FILE, &self.path, &error))
     }
 }
+
+/// Parses a forged anchor, with keys that have not signed it. For `fuzz/`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8], keys: &RowKeys) {
+    assert!(parse(bytes, keys).is_err(), "a forged anchor is authentic");
+}

@@ -293,6 +293,8 @@ impl MacInput {
 /// Parses a stored record as a reader does, with keys that cannot open it. For `fuzz/`.
 #[cfg(fuzzing)]
 pub fn fuzz_record(bytes: &[u8]) {
+    use crate::row_keys::{RowKey, RowKeys};
+
     let (store_id, secret_id) = ([1; 16], [2; 16]);
     let Ok(path) = SecretPath::parse("fuzz/path") else { return };
     let context = RecordContext {
@@ -308,6 +310,10 @@ pub fn fuzz_record(bytes: &[u8]) {
     assert!(unwrap(bytes, &context, &kek).is_err(), "a forged wrap opened");
     assert!(open_body(bytes, &context, &key).is_err(), "a forged body opened");
     assert!(open_ring_key(bytes, Purpose::Mac, 1, &store_id, &kek).is_err(), "forged ring key");
+    crate::slots::fuzz(bytes);
+    let keys = RowKeys::new(store_id, RowKey::new(1, &key), None);
+    crate::state::fuzz(bytes, &keys);
+    crate::anchor::fuzz(bytes, &keys);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row};
 use strongroom_core::Result;
 
-use super::changed;
+use super::error::changed;
 use super::seal::SlotContext;
 use crate::crypto::{KeyBytes, NotAuthentic, PrivateKey};
 use crate::error::from_sqlite;

@@ -89,7 +89,7 @@ impl SlotContext<'_> {
     /// Seals the root key so that the slot's private key opens it: X25519 with a key that is used once, HKDF, AES-256-GCM.
     pub(super) fn seal_root_key(&self, root: &KeyBytes, public: &[u8; KEY_LEN]) -> Result<Vec<u8>> {
         let once = PrivateKey::random()?;
-        let agreed = once.agree(public).map_err(super::changed)?;
+        let agreed = once.agree(public).map_err(super::error::changed)?;
         let mut sealed = self.header(ROOT_MAGIC).to_vec();
         sealed.extend_from_slice(&once.public());
         self.agreed_key(&agreed, &once.public(), public).seal(
@@ -155,4 +155,16 @@ impl SlotContext<'_> {
         let (header, rest) = sealed.split_first_chunk::<HEADER>().ok_or(NotAuthentic)?;
         if *header == self.header(magic) { Ok(rest) } else { Err(NotAuthentic) }
     }
+}
+
+/// Opens forged records, with keys that cannot open them. For `fuzz/`.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let context = SlotContext { store_id: &[1; 16], id: 1 };
+    let key = KeyBytes::new([3; KEY_LEN]);
+    assert!(context.open_private_key(bytes, &key, b"").is_err(), "a forged private key opened");
+    let opened = context.open_root_key(bytes, &PrivateKey::new(&key));
+    assert!(opened.is_err(), "a forged root key opened");
+    let opened = context.open_public_key(bytes, &RootKey::new(&key));
+    assert!(opened.is_err(), "a forged public key opened");
 }

@@ -9,7 +9,7 @@ use strongroom_core::{Error, ErrorKind, Result, SecretValue, Setting, WrapContex
 use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
-use super::changed;
+use super::error::changed;
 use super::row::SlotRow;
 use crate::argon2id::Argon2id;
 use crate::config::KeySource;

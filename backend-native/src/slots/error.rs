@@ -1,0 +1,98 @@
+//! Why a store does not open with its keys.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use strongroom_core::{Error, ErrorKind, FilePath, Setting};
+
+use super::secret::{self, SlotSecret};
+use crate::config::{KeySource, quote};
+use crate::crypto::NotAuthentic;
+use crate::error::store_corrupt;
+use crate::store;
+
+/// The key opens none of the slots of its kind.
+pub(crate) fn wrong_key() -> Error {
+    Error::new(
+        ErrorKind::Unauthenticated,
+        "give a key or passphrase that opens a slot of this store; nothing was changed",
+    )
+    .because("the key does not open this store")
+}
+
+/// The error of a key for a store that is opened with passphrases alone, or the other way round. `kinds` are those of its
+/// slots.
+pub(crate) fn wrong_kind<'a>(
+    given: &SlotSecret,
+    kinds: impl IntoIterator<Item = &'a str>,
+) -> Error {
+    let kinds: BTreeSet<&str> = kinds.into_iter().collect();
+    let settings: Vec<Setting> =
+        kinds.iter().flat_map(|kind| secret::settings_of(kind)).copied().collect();
+    if settings.is_empty() {
+        return store_corrupt("the store has no key slot that this release can open");
+    }
+    let kinds: Vec<String> = kinds.into_iter().map(secret::describe).collect();
+    let problem = format!(
+        "this store is opened with {}, not {}: set one of {}",
+        kinds.join(" or "),
+        secret::describe(given.kind()),
+        quote(&settings)
+    );
+    Error::config(vec![problem])
+}
+
+/// Says that the key file of a store that exists is missing.
+pub(super) fn name_missing_key_file(error: Error, source: &KeySource, store: &Path) -> Error {
+    match source {
+        KeySource::KeyFile(file) if store::is_missing(file) => {
+            let setting = source.setting();
+            Error::config(vec![format!(
+                "`{setting}`: {}: the key file is missing, but the store {} exists; restore the key \
+                 file from its backup, since the store cannot be read without it",
+                FilePath::new(file),
+                FilePath::new(store)
+            )])
+        }
+        _ => error,
+    }
+}
+
+/// Names the setting and the store in the error of a wrong key.
+pub(super) fn name_key(error: Error, source: &KeySource, store: &Path) -> Error {
+    // The error of a key outside names the key and its service.
+    if error.kind() == ErrorKind::Unauthenticated && !matches!(source, KeySource::Wrapping(_)) {
+        let setting = source.setting();
+        return error.because(format!("`{setting}` does not open {}", FilePath::new(store)));
+    }
+    error
+}
+
+/// The error of several sources of which none opens the store: that of the first, or of one that may open it later, with
+/// the causes of all.
+pub(super) fn none_opens(failures: Vec<(Setting, Error)>) -> Error {
+    let causes: Vec<String> = failures
+        .iter()
+        .map(|(_, error)| match error.problems() {
+            [] => error.cause().to_owned(),
+            problems => problems.join("; "),
+        })
+        .collect();
+    let temporary = failures.iter().position(|(_, error)| error.is_temporary());
+    let Some((_, error)) = failures.into_iter().nth(temporary.unwrap_or(0)) else {
+        return wrong_key();
+    };
+    if causes.len() == 1 {
+        return error;
+    }
+    if error.kind() == ErrorKind::Config {
+        return Error::config(causes);
+    }
+    let advice = error.advice().to_owned();
+    Error::new(error.kind(), advice).because(causes.join("; ")).temporary(error.is_temporary())
+}
+
+/// A slot, or a part of it, is not as it was written.
+pub(super) fn changed(_: NotAuthentic) -> Error {
+    store_corrupt("a key slot fails authentication: it was damaged or edited")
+}
