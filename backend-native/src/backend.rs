@@ -19,7 +19,7 @@ use crate::error::{KIND, from_sqlite, name_store};
 use crate::maintenance::{self, Sweep};
 use crate::reader::{Reader, Readers};
 use crate::rewrap::{self, KekRotation, RootKeyRotation};
-use crate::slots::{self, KeyReader, NewSlot, Slot};
+use crate::slots::{self, NewSlot, Slot, SlotSecret};
 use crate::store::{self, IfMissing, Store};
 use crate::store_cell::StoreCell;
 use crate::write::{self, Retention};
@@ -34,7 +34,7 @@ pub struct NativeBackend {
     readers: Readers,
     writer: Writer,
     retention: Retention,
-    key_reader: KeyReader,
+    group: Option<u32>,
 }
 
 impl NativeBackend {
@@ -53,7 +53,7 @@ impl NativeBackend {
     /// state: an earlier copy was put back, which [`accept_state`](Self::accept_state) accepts.
     pub async fn open(config: NativeConfig) -> Result<Self> {
         let retention = Retention { versions: config.keep_versions, days: config.keep_days };
-        let (names, key_reader) = (config.names.clone(), config.key_reader());
+        let (names, group) = (config.names.clone(), config.group);
         let (writer, cell) = Writer::start(config)
             .await
             .map_err(|error| names.rename(error).during(Operation::Open).from_backend(KIND))?;
@@ -73,7 +73,7 @@ impl NativeBackend {
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
         let readers = Readers::new(Arc::clone(&cell));
-        Ok(Self { info, names, cell, readers, writer, retention, key_reader })
+        Ok(Self { info, names, cell, readers, writer, retention, group })
     }
 
     /// Starts a new key-encryption key and rewraps every data key; values are not touched. Other
@@ -136,15 +136,17 @@ impl NativeBackend {
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) for a label that is not valid;
     /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store.
     pub async fn add_slot(&self, key: KeySource, label: Option<String>) -> Result<u32> {
-        let reader = self.key_reader.clone();
+        let group = self.group;
         let new = self
             .run_on_store(move |store| {
                 let mut problems = Problems::new();
                 key.check_file(&mut problems);
                 problems.into_result()?;
                 slots::check_label(label.as_deref())?;
+                // Before a key file is created.
+                slots::check_room(&store.connect()?)?;
                 store::create_key(&key)?;
-                NewSlot::new(&reader.read(&key)?, store.id(), label)
+                NewSlot::new(&SlotSecret::read(&key, group)?, store.id(), label)
             })
             .await?;
         let add = move |transaction: &SharedTransaction<'_>| {

@@ -57,10 +57,10 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
     copy_content(backup, copy.temporary_path())?;
     let mut connection = open_copy(copy.temporary_path())?;
     if schema::identify(&connection)? == FileContent::Schema1 {
-        migrate(&mut connection, keys, &config.key_reader(), backup)?;
+        migrate(&mut connection, keys, config.group, backup)?;
     }
     let row = StoreRow::load(&connection)?;
-    let opened = slots::open(&connection, keys, &config.key_reader(), backup);
+    let opened = slots::open(&connection, keys, config.group, backup);
     crypto::wipe_stack();
     let root = Arc::new(opened?.1);
     let found = check::check(&connection, |copy| key_ring::load(copy, &row, root))?;

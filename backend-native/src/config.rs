@@ -13,7 +13,6 @@ use crate::settings::{
     ANCHOR_FILE, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE,
     PATH, SETTINGS, TRANSIT_KEY,
 };
-use crate::slots::KeyReader;
 
 /// The settings that open a store.
 const KEY_SETTINGS: [Setting; 6] =
@@ -125,10 +124,6 @@ impl NativeConfig {
     #[must_use]
     pub fn new(key: KeySource) -> Self {
         Self { keys: vec![key], ..Self::default() }
-    }
-
-    pub(crate) fn key_reader(&self) -> KeyReader {
-        KeyReader { group: self.group }
     }
 
     /// Checks the configuration without looking at any file, and returns its keys.

@@ -15,7 +15,7 @@ use crate::error::{from_sqlite, record_corrupt};
 use crate::key_ring::{self, StoreRow};
 use crate::root_key::RootKey;
 use crate::schema::{self, FileContent};
-use crate::slots::{self, KeyReader, NewSlot, SlotSecret};
+use crate::slots::{self, NewSlot, SlotSecret};
 use crate::state::{RowSum, State};
 
 /// The row of the `store` table of schema 1.
@@ -77,11 +77,11 @@ impl EarlierStore {
 pub(crate) fn migrate(
     connection: &mut Connection,
     sources: &[KeySource],
-    reader: &KeyReader,
+    group: Option<u32>,
     path: &Path,
 ) -> Result<()> {
     let Some(earlier) = EarlierStore::load(connection)? else { return Ok(()) };
-    let root = slots::first_that_opens(sources, reader, path, |secret| earlier.root(secret))?;
+    let root = slots::first_that_opens(sources, group, path, |secret| earlier.root(secret))?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;

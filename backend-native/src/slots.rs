@@ -27,7 +27,7 @@ use row::SlotRow;
 use seal::NotOpened;
 #[cfg(fuzzing)]
 pub(crate) use seal::fuzz;
-pub(crate) use secret::{KeyReader, SlotSecret};
+pub(crate) use secret::SlotSecret;
 
 /// The number of the slot that a new store has.
 pub(crate) const FIRST: u32 = 1;
@@ -145,7 +145,7 @@ pub(crate) fn check_label(label: Option<&str>) -> Result<()> {
 pub(crate) fn open(
     connection: &Connection,
     sources: &[KeySource],
-    reader: &KeyReader,
+    group: Option<u32>,
     path: &Path,
 ) -> Result<(OpenedSlot, RootKey)> {
     let (store, rows) = {
@@ -153,20 +153,19 @@ pub(crate) fn open(
         (StoreRow::load(connection)?, SlotRow::load_all(connection)?)
     };
     // No snapshot is open while a passphrase is derived, or a key outside is asked.
-    first_that_opens(sources, reader, path, |secret| open_with(&rows, &store, secret))
+    first_that_opens(sources, group, path, |secret| open_with(&rows, &store, secret))
 }
 
 /// Tries the sources in their order.
 pub(crate) fn first_that_opens<T>(
     sources: &[KeySource],
-    reader: &KeyReader,
+    group: Option<u32>,
     path: &Path,
     open: impl Fn(&SlotSecret) -> Result<T>,
 ) -> Result<T> {
     let mut failures = Vec::new();
     for source in sources {
-        let opened = reader
-            .read(source)
+        let opened = SlotSecret::read(source, group)
             .map_err(|error| name_missing_key_file(error, source, path))
             .and_then(|secret| open(&secret));
         match opened {
@@ -308,6 +307,15 @@ pub(crate) fn list(
         .collect()
 }
 
+/// Fails if the store has as many slots as it may have.
+pub(crate) fn check_room(connection: &Connection) -> Result<()> {
+    if SlotRow::load_all(connection)?.len() < MAX_SLOTS {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Conflict, "remove one that is no longer used")
+        .because(format!("the store has {MAX_SLOTS} slots")))
+}
+
 /// Adds a slot, and returns its number.
 pub(crate) fn add(
     connection: &Connection,
@@ -317,11 +325,8 @@ pub(crate) fn add(
     new: NewSlot,
     now: i64,
 ) -> Result<u32> {
+    check_room(connection)?;
     let rows = SlotRow::load_all(connection)?;
-    if rows.len() >= MAX_SLOTS {
-        return Err(Error::new(ErrorKind::Conflict, "remove one that is no longer used")
-            .because(format!("the store has {MAX_SLOTS} slots")));
-    }
     for row in rows.iter().filter(|row| row.kind == "key" && new.kind == "key") {
         let context = row.context(&store.store_id);
         let found = context.open_private_key(&row.private_key, &new.key, &row.description());

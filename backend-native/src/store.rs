@@ -19,7 +19,7 @@ use crate::migrate::migrate;
 use crate::root_key::RootKey;
 use crate::schema::{self, FileContent, READ_WAIT, WRITE_WAIT};
 use crate::settings::{KEY_FILE, PATH};
-use crate::slots::{self, NewSlot, OpenedSlot};
+use crate::slots::{self, NewSlot, OpenedSlot, SlotSecret};
 use crate::{crypto, file, key_file, location, secret_row};
 
 /// An open store: its file, and the slot that has opened it.
@@ -89,7 +89,7 @@ impl Store {
         let mut connection = schema::connect(path, WRITE_WAIT)?;
         match schema::identify(&connection)? {
             FileContent::Store => {}
-            FileContent::Schema1 => migrate(&mut connection, keys, &config.key_reader(), path)?,
+            FileContent::Schema1 => migrate(&mut connection, keys, config.group, path)?,
             FileContent::Empty if if_missing == IfMissing::Leave => return Ok(None),
             FileContent::Empty => create(&mut connection, config, path)?,
         }
@@ -232,7 +232,7 @@ fn first_key(config: &NativeConfig) -> Result<&KeySource> {
 fn check_creatable(path: &Path, config: &NativeConfig) -> Result<()> {
     match first_key(config)? {
         KeySource::KeyFile(file) if is_missing(file) => key_file::check_directory(file)?,
-        key => config.key_reader().read(key).map(drop)?,
+        key => SlotSecret::read(key, config.group).map(drop)?,
     }
     if path.exists() { file::check_store_files(path, config.group) } else { Ok(()) }
 }
@@ -248,7 +248,7 @@ fn create_files(path: &Path, config: &NativeConfig) -> Result<()> {
     let key = first_key(config)?;
     // The key first: a process that starts at the same time must not find a store without its key.
     create_key(key)?;
-    config.key_reader().read(key)?;
+    SlotSecret::read(key, config.group)?;
     file::create_empty(path).map_err(|error| file::cannot_create(PATH, path, &error))
 }
 
@@ -288,7 +288,7 @@ struct Opened {
 
 impl Opened {
     fn load(connection: &Connection, config: &NativeConfig, path: &Path) -> Result<Self> {
-        let (slot, root) = slots::open(connection, config.validate()?, &config.key_reader(), path)?;
+        let (slot, root) = slots::open(connection, config.validate()?, config.group, path)?;
         let snapshot = &connection.unchecked_transaction().map_err(from_sqlite)?;
         let row = StoreRow::load(snapshot)?;
         let root = slot.current_root(Arc::new(root), snapshot, &row)?;
@@ -300,7 +300,7 @@ impl Opened {
 
 /// Writes when the slot has opened the store. That it could not be written is no reason not to open it.
 fn record_opening(connection: &mut Connection, slot: &OpenedSlot, key_ring: &KeyRing) {
-    let record = || {
+    let mut record = || {
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(from_sqlite)?;
@@ -309,7 +309,6 @@ fn record_opening(connection: &mut Connection, slot: &OpenedSlot, key_ring: &Key
         }
         transaction.commit().map_err(from_sqlite)
     };
-    let mut record = record;
     if record().is_err() {
         tracing::debug!("the time of this opening could not be written");
     }
@@ -317,7 +316,7 @@ fn record_opening(connection: &mut Connection, slot: &OpenedSlot, key_ring: &Key
 
 fn create(connection: &mut Connection, config: &NativeConfig, path: &Path) -> Result<()> {
     let store_id = crypto::random()?;
-    let slot = NewSlot::new(&config.key_reader().read(first_key(config)?)?, &store_id, None)?;
+    let slot = NewSlot::new(&SlotSecret::read(first_key(config)?, config.group)?, &store_id, None)?;
     let fill = |connection: &Connection| {
         let (root, now) = (crypto::random_key()?, secret_row::now());
         let keys = key_ring::create(connection, store_id, &RootKey::new(&root), now)?;

@@ -203,6 +203,7 @@ async fn slots_that_cannot_be_added_are_refused() {
     let error = backend.add_slot(other_key(directory), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("8 slots"), "{error}");
+    assert!(!directory.join("other.key").exists(), "a key file for no slot");
     backend.remove_slot(5).await.unwrap();
     assert_eq!(backend.add_slot(passphrase(), None).await.unwrap(), 9);
     assert_eq!(ids(&backend.slots().await.unwrap()), [1, 2, 3, 4, 6, 7, 8, 9]);

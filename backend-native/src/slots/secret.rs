@@ -18,31 +18,6 @@ use crate::key_file;
 use crate::key_text;
 use crate::settings::{KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, TRANSIT_KEY};
 
-/// How key sources are read.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyReader {
-    /// A group that may read their files.
-    pub(crate) group: Option<u32>,
-}
-
-impl KeyReader {
-    /// Reads a source, and checks the form of what it holds.
-    pub(crate) fn read(&self, source: &KeySource) -> Result<SlotSecret> {
-        match source {
-            KeySource::KeyFile(path) => key_file::read_key(path, self.group).map(SlotSecret::Key),
-            KeySource::Key(text) => key_text::parse_key(text, KEY).map(SlotSecret::Key),
-            KeySource::Passphrase(text) => {
-                let passphrase = key_text::parse_passphrase(text, PASSPHRASE)?;
-                Ok(SlotSecret::Passphrase(passphrase.to_vec().into()))
-            }
-            KeySource::PassphraseFile(path) => {
-                key_file::read_passphrase(path, self.group).map(SlotSecret::Passphrase)
-            }
-            KeySource::Wrapping(key) => Ok(SlotSecret::Wrapping(Arc::clone(key))),
-        }
-    }
-}
-
 /// What a [`KeySource`] holds, read once.
 pub(crate) enum SlotSecret {
     Key(KeyBytes),
@@ -51,6 +26,22 @@ pub(crate) enum SlotSecret {
 }
 
 impl SlotSecret {
+    /// Reads a source, and checks the form of what it holds. `group` may read its file.
+    pub(crate) fn read(source: &KeySource, group: Option<u32>) -> Result<Self> {
+        match source {
+            KeySource::KeyFile(path) => key_file::read_key(path, group).map(Self::Key),
+            KeySource::Key(text) => key_text::parse_key(text, KEY).map(Self::Key),
+            KeySource::Passphrase(text) => {
+                let passphrase = key_text::parse_passphrase(text, PASSPHRASE)?;
+                Ok(Self::Passphrase(passphrase.to_vec().into()))
+            }
+            KeySource::PassphraseFile(path) => {
+                key_file::read_passphrase(path, group).map(Self::Passphrase)
+            }
+            KeySource::Wrapping(key) => Ok(Self::Wrapping(Arc::clone(key))),
+        }
+    }
+
     /// The kind of the slots that it may open.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
