@@ -1,17 +1,17 @@
 //! Acceptance of the state that a store has, by an operator who knows why it differs from the expected one.
 
-use rusqlite::TransactionBehavior;
 use strongroom_core::{ErrorKind, Result};
 use tracing::warn;
 
 use crate::anchor::AnchorFile;
 use crate::config::NativeConfig;
-use crate::error::{from_sqlite, no_store};
-use crate::guard;
+use crate::error::no_store;
+use crate::guard::{self, LOCK_WAIT};
+use crate::place::Place;
 use crate::row_keys::RowKeys;
-use crate::schema::WRITE_WAIT;
 use crate::state::{RowSum, State};
-use crate::store::{self, IfMissing, Store};
+use crate::storage::WriteTransaction;
+use crate::store::{IfMissing, Store};
 
 /// The state of a store that was accepted, and what it differed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,28 +31,27 @@ pub struct AcceptedState {
 
 /// Makes the secrets that a store has its state, and advances the state and the anchor beyond every earlier number.
 pub(crate) fn accept(config: &NativeConfig) -> Result<AcceptedState> {
-    let path = store::resolve_path(config)?;
-    let opened = Store::open_unguarded(config, &path, IfMissing::Leave)?;
-    let (store, mut connection) = opened.ok_or_else(|| no_store(&path))?;
+    let place = Place::of(config)?;
+    let opened = Store::open_unguarded(config, &place, IfMissing::Leave)?;
+    let (store, connection) = opened.ok_or_else(|| no_store(&place.name()))?;
+    let tables = connection.tables();
     let file = AnchorFile::of(config)?;
     let lock = match &file {
-        Some(file) => Some(file.lock(WRITE_WAIT)?.ok_or_else(|| guard::lock_held(file.path()))?),
+        Some(file) => Some(file.lock(LOCK_WAIT)?.ok_or_else(|| guard::lock_held(file.path()))?),
         None => None,
     };
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(from_sqlite)?;
+    let transaction = WriteTransaction::begin(tables)?;
     // No other process replaces keys from here on.
-    let key_ring = store.load_key_ring(&transaction)?;
+    let key_ring = store.load_key_ring(tables)?;
     let keys = &key_ring.rows;
     let anchor = file.as_ref().map(|file| anchor_number(file, keys)).transpose()?.flatten();
-    let before = unless_corrupt(State::load(&transaction, keys))?.map(|state| state.number);
-    let (rows, damaged) = RowSum::of_store(&transaction, keys)?;
+    let before = unless_corrupt(State::load(tables, keys))?.map(|state| state.number);
+    let (rows, damaged) = RowSum::of_store(tables, keys)?;
     let number = before.max(anchor).unwrap_or(0).saturating_add(1);
     let state = State { number, has_anchor: file.is_some(), rows };
-    state.store(&transaction, keys)?;
+    state.store(tables, keys)?;
     store.check_not_replaced()?;
-    transaction.commit().map_err(from_sqlite)?;
+    transaction.commit()?;
     if let (Some(file), Some(lock)) = (&file, &lock) {
         file.write(lock, &state, keys)?;
     }

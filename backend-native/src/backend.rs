@@ -15,11 +15,12 @@ use crate::accept::{self, AcceptedState};
 use crate::backup;
 use crate::check::{self, StoreCheck};
 use crate::config::{KeySource, NativeConfig};
-use crate::error::{KIND, from_sqlite, name_store};
+use crate::error::{KIND, name_store};
 use crate::maintenance::{self, Sweep};
-use crate::reader::{Reader, Readers};
 use crate::rewrap::{self, KekRotation, RootKeyRotation};
 use crate::slots::{self, NewSlot, Slot, SlotSecret};
+use crate::sqlite::readers::{Reader, Readers};
+use crate::storage::Snapshot;
 use crate::store::{self, IfMissing, Store};
 use crate::store_cell::StoreCell;
 use crate::write::{self, Retention};
@@ -68,7 +69,7 @@ impl NativeBackend {
             Capability::List,
             Capability::Metadata,
         ]);
-        let mut info = BackendInfo::new(KIND, cell.path().display().to_string(), capabilities);
+        let mut info = BackendInfo::new(KIND, cell.place().name().to_string(), capabilities);
         info.alternatives = "the backend `aws`, which labels versions".into();
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
@@ -119,10 +120,10 @@ impl NativeBackend {
     /// [`Corrupt`](strongroom_core::ErrorKind::Corrupt) if a slot was edited.
     pub async fn slots(&self) -> Result<Vec<Slot>> {
         self.run_on_store(|store| {
-            let connection = store.connect()?;
-            let snapshot = connection.unchecked_transaction().map_err(from_sqlite)?;
-            let key_ring = store.load_key_ring(&snapshot)?;
-            slots::list(&snapshot, &key_ring.rows, store.slot())
+            let tables = &*store.connect()?;
+            let _snapshot = Snapshot::begin(tables)?;
+            let key_ring = store.load_key_ring(tables)?;
+            slots::list(tables, &key_ring.rows, store.slot())
         })
         .await
     }
@@ -144,16 +145,16 @@ impl NativeBackend {
                 problems.into_result()?;
                 slots::check_label(label.as_deref())?;
                 // Before a key file is created.
-                slots::check_room(&store.connect()?)?;
+                slots::check_room(&*store.connect()?)?;
                 store::create_key(&key)?;
                 NewSlot::new(&SlotSecret::read(&key, group)?, store.id(), label)
             })
             .await?;
         let add = move |transaction: &SharedTransaction<'_>| {
-            let SharedTransaction { connection, key_ring, store, now, .. } = transaction;
-            let row = store.load_row(connection)?;
+            let SharedTransaction { tables, key_ring, store, now, .. } = transaction;
+            let row = store.load_row(*tables)?;
             transaction.state_change.touch();
-            slots::add(connection, key_ring, &row, store.slot(), new, *now)
+            slots::add(*tables, key_ring, &row, store.slot(), new, *now)
         };
         let added = self.writer.submit(IfMissing::Leave, add).await;
         added.map_err(|error| self.with_context(error, Operation::Maintain, None))
@@ -168,8 +169,8 @@ impl NativeBackend {
     /// such slot.
     pub async fn remove_slot(&self, id: u32) -> Result<()> {
         let remove = move |transaction: &SharedTransaction<'_>| {
-            let SharedTransaction { connection, store, .. } = transaction;
-            slots::remove(connection, &store.load_row(connection)?, store.slot(), id)?;
+            let SharedTransaction { tables, store, .. } = transaction;
+            slots::remove(*tables, &store.load_row(*tables)?, store.slot(), id)?;
             transaction.state_change.touch();
             transaction.truncate_log.set(true);
             Ok(())
@@ -189,10 +190,10 @@ impl NativeBackend {
     /// [`Unavailable`](strongroom_core::ErrorKind::Unavailable) if it cannot be read. Damage is no error.
     pub async fn verify(&self) -> Result<StoreCheck> {
         let verify = |store: Arc<Store>| {
-            let connection = store.connect()?;
-            let mut found = check::check(&connection, |snapshot| store.load_key_ring(snapshot))?;
-            let guarded = store.with_current_keys(&connection, |key_ring| {
-                store.guard().check_health(&connection, &key_ring.rows)
+            let tables = &*store.connect()?;
+            let mut found = check::check(tables, |snapshot| store.load_key_ring(snapshot))?;
+            let guarded = store.with_current_keys(tables, |key_ring| {
+                store.guard().check_health(tables, &key_ring.rows)
             });
             match guarded {
                 // The check has reported a state that cannot be read.
@@ -334,14 +335,14 @@ impl NativeBackend {
     ) -> Result<T> {
         let owned = path.clone();
         let write = move |transaction: &SharedTransaction<'_>| write(transaction, &owned);
-        let result = self.writer.submit(if_missing, write).await;
+        let result = self.writer.submit_for(Some(path.clone()), if_missing, write).await;
         result.map_err(|error| self.with_context(error, operation, Some(path)))
     }
 
     /// Adds the operation, the path, the backend and the store to an error, and names settings as the
     /// caller set them.
     fn with_context(&self, error: Error, operation: Operation, path: Option<&SecretPath>) -> Error {
-        let error = self.names.rename(name_store(error, self.cell.path()));
+        let error = self.names.rename(name_store(error, &self.cell.place().name()));
         let error = error.during(operation).from_backend(KIND);
         match path {
             Some(path) => error.at(path),

@@ -15,13 +15,15 @@ use crate::crypto;
 use crate::error::{describe_io_error, from_sqlite};
 use crate::file;
 use crate::key_ring::{self, StoreRow};
-use crate::location::{self, LOGS};
-use crate::migrate::migrate;
 use crate::new_file::NewFile;
-use crate::schema::{self, FileContent};
 use crate::settings::PATH;
 use crate::slots;
-use crate::store::{self, Store};
+use crate::sqlite::location::{self, LOGS};
+use crate::sqlite::migrate::migrate;
+use crate::sqlite::schema::{self, FileContent};
+use crate::sqlite::store_file;
+use crate::store::{Database, Store};
+use crate::store_name::StoreName;
 
 /// How long a statement waits for a lock on a copy, which no other process knows.
 const NO_WAIT: Duration = Duration::ZERO;
@@ -36,9 +38,10 @@ pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
             .because("the path of the backup is not UTF-8")
     })?;
     // Reads one snapshot, so that writers go on, and leaves out empty pages.
-    let connection = store.connect()?;
+    let Database::File(file) = store.database();
+    let connection = file.connect()?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
-    store.check_not_replaced()?;
+    file.check_not_replaced()?;
     let found = open_copy(copy.temporary_path())
         .and_then(|connection| check::check(&connection, |copy| store.load_key_ring(copy)))?;
     copy.keep().map_err(|error| failed(&error))?;
@@ -48,7 +51,7 @@ pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
 /// Makes a store of a backup, where none is. Checks everything before the store gets its name.
 pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck> {
     let keys = config.validate()?;
-    let path = store::resolve_path(config)?;
+    let path = store_file::resolve_path(config)?;
     location::check(&path, config.allow_network_file_system)?;
     check_free(&path)?;
     check_complete(backup)?;
@@ -60,7 +63,7 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
         migrate(&mut connection, keys, config.group, backup)?;
     }
     let row = StoreRow::load(&connection)?;
-    let opened = slots::open(&connection, keys, config.group, backup);
+    let opened = slots::open(&connection, keys, config.group, &StoreName::File(backup.to_owned()));
     crypto::wipe_stack();
     let root = Arc::new(opened?.1);
     let found = check::check(&connection, |copy| key_ring::load(copy, &row, root))?;

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use rusqlite::{Connection, Row};
 use strongroom_core::{ErrorKind, Result, SecretPath};
 
-use crate::error::from_sqlite;
 use crate::key_ring::KeyRing;
 use crate::record;
-use crate::secret_row::{self, SecretRow, columns};
+use crate::secret_row::{self, SecretRow};
 use crate::state::{RowSum, State};
+use crate::storage::{Range, Snapshot, Tables, VersionRow};
 
 /// How many findings a check describes; it counts all of them.
 const MAX_DESCRIBED: usize = 100;
@@ -58,36 +57,37 @@ impl StoreCheck {
 
 /// Checks the store of a connection in one snapshot, from which `load` loads the key ring.
 pub(crate) fn check(
-    connection: &Connection,
-    load: impl FnOnce(&Connection) -> Result<KeyRing>,
+    tables: &dyn Tables,
+    load: impl FnOnce(&dyn Tables) -> Result<KeyRing>,
 ) -> Result<StoreCheck> {
-    let snapshot = connection.unchecked_transaction().map_err(from_sqlite)?;
-    let key_ring = &load(&snapshot)?;
+    let _snapshot = Snapshot::begin(tables)?;
+    let key_ring = &load(tables)?;
     let mut check = StoreCheck::default();
-    check_pages(&snapshot, &mut check)?;
-    let mut statement = snapshot
-        .prepare(concat!("SELECT ", columns!(), ", s.path FROM secrets s ORDER BY s.path"))
-        .map_err(from_sqlite)?;
-    let mut rows = statement.query([]).map_err(from_sqlite)?;
+    if let Some(damage) = tables.structural_damage()? {
+        check.add(None, None, damage);
+    }
     let mut authentic = RowSum::default();
-    while let Some(row) = rows.next().map_err(from_sqlite)? {
+    tables.secrets(Range::ALL, &mut |path, raw| {
         check.secrets += 1;
-        let Some(path) = secret_row::valid_path(&secret_row::raw_path(row)?) else {
+        let Some(path) = secret_row::valid_path(path) else {
             check.add(None, None, "a secret has a path that is not valid");
-            continue;
+            return Ok(());
         };
-        match SecretRow::from_row(row, &path, &key_ring.rows) {
+        match raw.and_then(|raw| SecretRow::authenticate(&raw, &path, &key_ring.rows)) {
             Ok(secret) => {
                 if let Some(signature) = &secret.signature {
                     authentic.add(&key_ring.rows, signature)?;
                 }
-                check_versions(&snapshot, key_ring, &path, &secret, &mut check)?;
+                check_versions(tables, key_ring, &path, &secret, &mut check)?;
             }
             Err(_) => check.add(Some(&path), None, "the secret's row fails authentication"),
         }
+        Ok(())
+    })?;
+    for _ in 0..tables.unreferenced_secrets()? {
+        check.add(None, None, "versions belong to no secret: its row was removed");
     }
-    check_unreferenced(&snapshot, &mut check)?;
-    check_state(State::load(&snapshot, &key_ring.rows), &authentic, &mut check)?;
+    check_state(State::load(tables, &key_ring.rows), &authentic, &mut check)?;
     Ok(check)
 }
 
@@ -118,49 +118,35 @@ fn check_state(state: Result<State>, authentic: &RowSum, check: &mut StoreCheck)
     Ok(())
 }
 
-/// Checks the structure of the file. SQLite's description may quote content, so it is dropped.
-fn check_pages(connection: &Connection, check: &mut StoreCheck) -> Result<()> {
-    let found = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
-    let found: String = found.map_err(from_sqlite)?;
-    if found != "ok" {
-        check.add(None, None, "the pages of the file, or an index, are damaged");
-    }
-    Ok(())
-}
-
 fn check_versions(
-    connection: &Connection,
+    tables: &dyn Tables,
     key_ring: &KeyRing,
     path: &SecretPath,
     secret: &SecretRow,
     check: &mut StoreCheck,
 ) -> Result<()> {
-    let mut statement = connection
-        .prepare_cached(
-            "SELECT version, created_at, wrap, body FROM versions WHERE secret_id = ? ORDER BY version",
-        )
-        .map_err(from_sqlite)?;
-    let mut rows = statement.query([secret.secret_id]).map_err(from_sqlite)?;
     let mut expected = secret.first;
-    while let Some(row) = rows.next().map_err(from_sqlite)? {
+    tables.versions(&secret.secret_id, true, &mut |row| {
         check.versions += 1;
-        let Ok(version) = row.get::<_, u64>(0) else {
-            check.add(Some(path), None, "a version has a number that cannot be read");
-            continue;
+        let Ok(row) = row else {
+            check.add(Some(path), None, "a version cannot be read");
+            return Ok(());
         };
+        let version = row.number;
         while expected < version && expected <= secret.latest {
             check.add(Some(path), Some(expected), "the version is missing");
             expected += 1;
         }
         if !(secret.first..=secret.latest).contains(&version) {
             check.add(Some(path), Some(version), "the secret does not have this version");
-            continue;
+            return Ok(());
         }
         expected = version.saturating_add(1);
-        if opens(row, key_ring, path, secret, version).is_err() {
+        if opens(&row, key_ring, path, secret).is_err() {
             check.add(Some(path), Some(version), "the version fails authentication");
         }
-    }
+        Ok(())
+    })?;
     for missing in expected..=secret.latest {
         check.add(Some(path), Some(missing), "the version is missing");
     }
@@ -169,35 +155,14 @@ fn check_versions(
 
 /// Opens a version, and drops its value.
 fn opens(
-    row: &Row<'_>,
+    row: &VersionRow<'_>,
     key_ring: &KeyRing,
     path: &SecretPath,
     secret: &SecretRow,
-    version: u64,
 ) -> Result<()> {
-    let created_at = row.get(1).map_err(from_sqlite)?;
-    let blob = |column| row.get_ref(column).map_err(from_sqlite);
-    let (wrap, body) = (blob(2)?, blob(3)?);
-    let (Ok(wrap), Ok(body)) = (wrap.as_blob(), body.as_blob()) else {
-        return Err(crate::crypto::NotAuthentic.into());
-    };
-    let context = secret.record_context(&key_ring.rows.store_id, path, version, created_at);
-    let kek = key_ring.kek(record::kek_id(wrap)?).ok_or(crate::crypto::NotAuthentic)?;
-    let data_key = record::unwrap(wrap, &context, kek)?;
-    record::open_body(body, &context, &data_key)?;
-    Ok(())
-}
-
-/// A version without a secret is what the removal of the secret's row leaves.
-fn check_unreferenced(connection: &Connection, check: &mut StoreCheck) -> Result<()> {
-    let unreferenced = connection.query_row(
-        "SELECT count(DISTINCT secret_id) FROM versions \
-         WHERE secret_id NOT IN (SELECT secret_id FROM secrets)",
-        [],
-        |row| row.get(0),
-    );
-    for _ in 0..unreferenced.map_err(from_sqlite)? {
-        check.add(None, None, "versions belong to no secret: its row was removed");
-    }
+    let context = secret.record_context(&key_ring.rows.store_id, path, row.number, row.created_at);
+    let kek = key_ring.kek(record::kek_id(row.wrap)?).ok_or(crate::crypto::NotAuthentic)?;
+    let data_key = record::unwrap(row.wrap, &context, kek)?;
+    record::open_body(row.body, &context, &data_key)?;
     Ok(())
 }

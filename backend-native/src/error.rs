@@ -1,13 +1,13 @@
 //! Maps errors of SQLite and the file system. Their texts are dropped, since they may quote values.
 
 use std::io;
-use std::path::Path;
 
 use rusqlite::ErrorCode;
-use strongroom_core::{Error, ErrorKind, FilePath};
+use strongroom_core::{Error, ErrorKind};
 
 use crate::crypto::NotAuthentic;
 use crate::settings::{CREATE, PATH};
+use crate::store_name::StoreName;
 
 pub(crate) const KIND: &str = "native";
 
@@ -82,36 +82,36 @@ impl From<NotAuthentic> for Error {
 }
 
 /// The store at `store` has no such secret.
-pub(crate) fn not_found(store: &Path) -> Error {
+pub(crate) fn not_found(store: &StoreName) -> Error {
     Error::new(
         ErrorKind::NotFound,
         "check the secret's path and that this is the right store, or write the secret first",
     )
-    .because(format!("the store {} does not hold it", FilePath::new(store)))
+    .because(format!("the store {store} does not hold it"))
 }
 
 /// The store at `store` holds the secret, but deleted.
-pub(crate) fn deleted_secret(store: &Path) -> Error {
+pub(crate) fn deleted_secret(store: &StoreName) -> Error {
     Error::new(ErrorKind::NotFound, "undelete it, or write it again")
-        .because(format!("it was deleted in the store {}", FilePath::new(store)))
+        .because(format!("it was deleted in the store {store}"))
 }
 
 /// There is no store yet.
-pub(crate) fn no_store(store: &Path) -> Error {
+pub(crate) fn no_store(store: &StoreName) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!(
             "check `{PATH}`; a write creates the store, and so does opening it with `{CREATE}`"
         ),
     )
-    .because(format!("there is no store at {}", FilePath::new(store)))
+    .because(format!("there is no store at {store}"))
 }
 
 /// Names the store in an error about its files.
-pub(crate) fn name_store(error: Error, store: &Path) -> Error {
+pub(crate) fn name_store(error: Error, store: &StoreName) -> Error {
     match error.kind() {
         ErrorKind::Denied | ErrorKind::Unavailable | ErrorKind::Corrupt => {
-            let advice = format!("{} (the store is {})", error.advice(), FilePath::new(store));
+            let advice = format!("{} (the store is {})", error.advice(), store);
             error.advise(advice)
         }
         _ => error,

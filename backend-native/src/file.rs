@@ -10,8 +10,8 @@ use strongroom_core::{Error, ErrorKind, FilePath, Result, Setting};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::describe_io_error;
-use crate::location::{self, LOGS};
 use crate::settings::{GROUP, PATH};
+use crate::sqlite::location::{self, LOGS};
 
 /// A larger file is not a key or passphrase file, in bytes.
 const MAX_SECRET_FILE: u64 = 4096;

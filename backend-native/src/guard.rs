@@ -4,17 +4,19 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior};
 use strongroom_core::{Error, ErrorKind, FilePath, Result};
 use tracing::warn;
 
 use crate::anchor::{Anchor, AnchorFile, AnchorLock};
 use crate::config::NativeConfig;
-use crate::error::{ACCEPT, from_sqlite};
+use crate::error::ACCEPT;
 use crate::row_keys::RowKeys;
-use crate::schema::WRITE_WAIT;
 use crate::settings::ANCHOR_FILE;
 use crate::state::{RowSum, State};
+use crate::storage::{Tables, WriteTransaction};
+
+/// How long an opening waits for the lock of the anchor.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// The guard of one open store.
 pub(crate) struct Guard {
@@ -71,26 +73,26 @@ impl Guard {
     }
 
     /// Compares the state of the file with what this process has seen and with the anchor, if that can be read.
-    pub(crate) fn check_reads(&self, connection: &Connection, keys: &RowKeys) -> Result<State> {
+    pub(crate) fn check_reads(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<State> {
         // `health` reports an anchor that cannot be read.
         let anchor = self.anchor.as_ref().and_then(|file| file.read(keys).ok().flatten());
-        self.check_with(anchor.as_ref(), connection, keys)
+        self.check_with(anchor.as_ref(), tables, keys)
     }
 
     /// Compares the state of the file with what this process has seen and with the anchor.
-    pub(crate) fn check_health(&self, connection: &Connection, keys: &RowKeys) -> Result<State> {
+    pub(crate) fn check_health(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<State> {
         let anchor = self.anchor.as_ref().map(|file| read_existing(file, keys)).transpose()?;
-        self.check_with(anchor.as_ref(), connection, keys)
+        self.check_with(anchor.as_ref(), tables, keys)
     }
 
     /// The anchor was read before the state, so it is not ahead, as processes write it after their commit.
     fn check_with(
         &self,
         anchor: Option<&Anchor>,
-        connection: &Connection,
+        tables: &dyn Tables,
         keys: &RowKeys,
     ) -> Result<State> {
-        let state = self.check(|| State::load(connection, keys))?;
+        let state = self.check(|| State::load(tables, keys))?;
         if let (Some(anchor), Some(file)) = (anchor, &self.anchor)
             && let Err(error) = compare(anchor, &state, file.path(), keys)
         {
@@ -104,9 +106,9 @@ impl Guard {
     }
 
     /// Compares a store that is opened with its anchor. Creates the anchor if the store never had one.
-    pub(crate) fn start(&self, connection: &mut Connection, keys: &RowKeys) -> Result<()> {
+    pub(crate) fn start(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<()> {
         let Some(file) = &self.anchor else {
-            let state = self.check(|| State::load(connection, keys))?;
+            let state = self.check(|| State::load(tables, keys))?;
             if state.has_anchor {
                 warn!(
                     setting = ANCHOR_FILE.variable(),
@@ -116,9 +118,9 @@ impl Guard {
             }
             return Ok(());
         };
-        let lock = file.lock(WRITE_WAIT)?.ok_or_else(|| lock_held(file.path()))?;
+        let lock = file.lock(LOCK_WAIT)?.ok_or_else(|| lock_held(file.path()))?;
         let anchor = file.read(keys)?;
-        let mut state = self.check_with(anchor.as_ref(), connection, keys)?;
+        let mut state = self.check_with(anchor.as_ref(), tables, keys)?;
         if anchor.is_none() {
             if state.has_anchor {
                 return Err(file.missing());
@@ -133,7 +135,7 @@ impl Guard {
             );
         }
         if !state.has_anchor {
-            state = set_flag(connection, keys)?;
+            state = set_flag(tables, keys)?;
             self.remember(&state);
         }
         advance(file, &lock, anchor.map_or(0, |anchor| anchor.number), &state, keys)
@@ -143,25 +145,25 @@ impl Guard {
     /// `wait`.
     pub(crate) fn update_anchor(
         &self,
-        connection: &Connection,
+        tables: &dyn Tables,
         keys: &RowKeys,
         wait: Duration,
     ) -> Result<bool> {
         let Some(file) = &self.anchor else { return Ok(true) };
         let Some(lock) = file.lock(wait)? else { return Ok(false) };
         let anchor = read_existing(file, keys)?;
-        let state = self.check_with(Some(&anchor), connection, keys)?;
+        let state = self.check_with(Some(&anchor), tables, keys)?;
         advance(file, &lock, anchor.number, &state, keys).map(|()| true)
     }
 
     /// Advances the anchor to the state of the file, and fails if another process holds its lock for longer than `wait`.
     pub(crate) fn advance_anchor(
         &self,
-        connection: &Connection,
+        tables: &dyn Tables,
         keys: &RowKeys,
         wait: Duration,
     ) -> Result<()> {
-        match (self.update_anchor(connection, keys, wait)?, &self.anchor) {
+        match (self.update_anchor(tables, keys, wait)?, &self.anchor) {
             (false, Some(file)) => Err(lock_held(file.path())),
             _ => Ok(()),
         }
@@ -206,14 +208,12 @@ fn advance(
 }
 
 /// Notes in the store that it has an anchor.
-fn set_flag(connection: &mut Connection, keys: &RowKeys) -> Result<State> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(from_sqlite)?;
-    let state = State::load(&transaction, keys)?;
+fn set_flag(tables: &dyn Tables, keys: &RowKeys) -> Result<State> {
+    let transaction = WriteTransaction::begin(tables)?;
+    let state = State::load(tables, keys)?;
     let state = State { number: state.number.saturating_add(1), has_anchor: true, ..state };
-    state.store(&transaction, keys)?;
-    transaction.commit().map_err(from_sqlite)?;
+    state.store(tables, keys)?;
+    transaction.commit()?;
     Ok(state)
 }
 

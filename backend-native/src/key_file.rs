@@ -1,5 +1,6 @@
 //! Files with a key or a passphrase.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -12,6 +13,11 @@ use crate::crypto::{self, KEY_LEN, KeyBytes};
 use crate::error::describe_io_error;
 use crate::settings::{KEY_FILE, PASSPHRASE_FILE};
 use crate::{file, key_text, new_file};
+
+/// Whether there is no such file.
+pub(crate) fn is_missing(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
 
 /// Reads a key from a file.
 pub(crate) fn read_key(path: &Path, group: Option<u32>) -> Result<KeyBytes> {

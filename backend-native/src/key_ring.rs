@@ -3,19 +3,20 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, named_params};
 use strongroom_core::Result;
 
 use crate::crypto::{self, AeadKey, KeyBytes, NotAuthentic};
-use crate::error::{from_sqlite, record_corrupt};
+use crate::error::record_corrupt;
 use crate::record::{self, Purpose};
 use crate::root_key::RootKey;
 use crate::row_keys::{RowKey, RowKeys};
 use crate::state::{RowSum, State};
+use crate::storage::Tables;
 
 mod row;
 
-use row::{KeyRingRow, key_ring_corrupt};
+pub(crate) use row::KeyRingRow;
+use row::key_ring_corrupt;
 
 /// A key-encryption key seals with random nonces. NIST SP 800-38D, section 8.3, allows 2³² such
 /// uses of one key; after half of them the store starts a new key.
@@ -83,8 +84,8 @@ impl KeyRing {
     }
 
     /// Whether keys were added, removed or retired since the ring was loaded.
-    pub(crate) fn is_outdated(&self, connection: &Connection) -> Result<bool> {
-        Ok(load_states(connection)? != self.states)
+    pub(crate) fn is_outdated(&self, tables: &dyn Tables) -> Result<bool> {
+        Ok(tables.key_states()? != self.states)
     }
 }
 
@@ -96,16 +97,8 @@ pub(crate) struct StoreRow {
 }
 
 impl StoreRow {
-    pub(crate) fn load(connection: &Connection) -> Result<Self> {
-        let row = connection
-            .prepare_cached("SELECT store_id, root_check FROM store")
-            .and_then(|mut statement| {
-                let read = |row: &rusqlite::Row<'_>| {
-                    Ok(Self { store_id: row.get(0)?, root_check: row.get(1)? })
-                };
-                statement.query_row([], read).optional()
-            })
-            .map_err(from_sqlite)?;
+    pub(crate) fn load(tables: &dyn Tables) -> Result<Self> {
+        let row = tables.store_row()?;
         row.ok_or_else(|| record_corrupt("the table `store` is empty"))
     }
 }
@@ -113,63 +106,50 @@ impl StoreRow {
 /// Fills an empty store with its identity, the key of the row MACs and the first key-encryption
 /// key.
 pub(crate) fn create(
-    connection: &Connection,
+    tables: &dyn Tables,
     store_id: [u8; 16],
     root: &RootKey,
     now: i64,
 ) -> Result<RowKeys> {
-    connection
-        .execute(
-            "INSERT INTO store VALUES (1, :store_id, :now, :check)",
-            named_params! {
-                ":store_id": store_id,
-                ":now": now,
-                ":check": &root.check(&store_id)[..],
-            },
-        )
-        .map_err(from_sqlite)?;
-    let keys = add_row_key(connection, store_id, root, now)?;
-    add_kek(connection, &keys, root, now)?;
-    State::first(RowSum::default()).store(connection, &keys)?;
+    let row = StoreRow { store_id, root_check: root.check(&store_id).to_vec() };
+    tables.insert_store_row(&row, now)?;
+    let keys = add_row_key(tables, store_id, root, now)?;
+    add_kek(tables, &keys, root, now)?;
+    State::first(RowSum::default()).store(tables, &keys)?;
     Ok(keys)
 }
 
 /// Adds a new active key of the row MACs. Returns it as the only one.
 fn add_row_key(
-    connection: &Connection,
+    tables: &dyn Tables,
     store_id: [u8; 16],
     root: &RootKey,
     now: i64,
 ) -> Result<RowKeys> {
     let key = crypto::random_key()?;
-    let (id, mut row) = new_row(connection, Purpose::Mac, &store_id, &key, root, now)?;
+    let (id, mut row) = new_row(tables, Purpose::Mac, &store_id, &key, root, now)?;
     let keys = RowKeys::new(store_id, RowKey::new(id, &key), None);
-    row.sign(&keys);
-    row.insert(connection)?;
+    row.store(tables, &keys)?;
     Ok(keys)
 }
 
 /// Adds a new active key-encryption key. The caller has changed the state of the old one.
-fn add_kek(connection: &Connection, keys: &RowKeys, root: &RootKey, now: i64) -> Result<()> {
+fn add_kek(tables: &dyn Tables, keys: &RowKeys, root: &RootKey, now: i64) -> Result<()> {
     let key = crypto::random_key()?;
-    let (_, mut row) =
-        new_row(connection, Purpose::KeyEncryption, &keys.store_id, &key, root, now)?;
-    row.sign(keys);
-    row.insert(connection)
+    let (_, mut row) = new_row(tables, Purpose::KeyEncryption, &keys.store_id, &key, root, now)?;
+    row.store(tables, keys)
 }
 
 /// A row for a new active key, with the next id, without its MAC.
 fn new_row(
-    connection: &Connection,
+    tables: &dyn Tables,
     purpose: Purpose,
     store_id: &[u8; 16],
     key: &KeyBytes,
     root: &RootKey,
     now: i64,
 ) -> Result<(u32, KeyRingRow)> {
-    let id: u32 = connection
-        .query_row("SELECT coalesce(max(id), 0) + 1 FROM keyring", [], |row| row.get(0))
-        .map_err(from_sqlite)?;
+    let id = tables.key_states()?.last().map_or(0, |(id, _)| *id) + 1;
     let row = KeyRingRow {
         id,
         purpose: purpose as u8,
@@ -183,12 +163,8 @@ fn new_row(
 }
 
 /// Loads and opens the key ring, whose root key belongs to this store.
-pub(crate) fn load(
-    connection: &Connection,
-    store: &StoreRow,
-    root: Arc<RootKey>,
-) -> Result<KeyRing> {
-    let all = KeyRingRow::load_all(connection)?;
+pub(crate) fn load(tables: &dyn Tables, store: &StoreRow, root: Arc<RootKey>) -> Result<KeyRing> {
+    let all = tables.keys()?;
     let store_id = store.store_id;
     let ring_key = root.ring_key(&store_id);
     let of = |purpose: Purpose| all.iter().filter(move |row| row.purpose == purpose as u8);
@@ -229,68 +205,49 @@ pub(crate) fn load(
     Ok(KeyRing { rows, keks, states, root })
 }
 
-/// The ids of all keys with their states, as the file has them now.
-fn load_states(connection: &Connection) -> Result<Vec<(u32, u8)>> {
-    connection
-        .prepare_cached("SELECT id, state FROM keyring ORDER BY id")
-        .and_then(|mut statement| {
-            let states = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            states.collect()
-        })
-        .map_err(from_sqlite)
-}
-
 /// Reserves `uses` of the active key. Starts a new key instead if the active one would exceed its
 /// limit, and returns whether it did.
 pub(crate) fn reserve_uses(
-    connection: &Connection,
+    tables: &dyn Tables,
     key_ring: &KeyRing,
     uses: i64,
     now: i64,
 ) -> Result<bool> {
     let (id, _) = key_ring.active()?;
-    let mut row = KeyRingRow::load_authentic(connection, key_ring, id)?;
+    let mut row = KeyRingRow::load_authentic(tables, key_ring, id)?;
     if row.uses.saturating_add(uses) > MAX_USES {
-        replace_active(connection, key_ring, KeyState::DecryptOnly, now)?;
+        replace_active(tables, key_ring, KeyState::DecryptOnly, now)?;
         return Ok(true);
     }
     row.uses += uses;
-    row.update(connection, key_ring)?;
+    row.store(tables, &key_ring.rows)?;
     Ok(false)
 }
 
 /// Gives the active key another state and adds a new active key.
 pub(crate) fn replace_active(
-    connection: &Connection,
+    tables: &dyn Tables,
     key_ring: &KeyRing,
     old_state: KeyState,
     now: i64,
 ) -> Result<()> {
     for kek in key_ring.keks.iter().filter(|kek| kek.state == KeyState::Active) {
-        let mut row = KeyRingRow::load_authentic(connection, key_ring, kek.id)?;
+        let mut row = KeyRingRow::load_authentic(tables, key_ring, kek.id)?;
         row.state = old_state as u8;
-        row.update(connection, key_ring)?;
+        row.store(tables, &key_ring.rows)?;
     }
-    add_kek(connection, &key_ring.rows, &key_ring.root, now)
+    add_kek(tables, &key_ring.rows, &key_ring.root, now)
 }
 
 /// Removes the inactive keys if no data key is wrapped by them, and otherwise keeps them. Returns
 /// whether they were removed.
-pub(crate) fn remove_inactive(connection: &Connection, key_ring: &KeyRing) -> Result<bool> {
+pub(crate) fn remove_inactive(tables: &dyn Tables, key_ring: &KeyRing) -> Result<bool> {
     let (active, _) = key_ring.active()?;
-    let needed: bool = connection
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM versions WHERE substr(wrap, 6, 4) <> ?)",
-            [active.to_be_bytes()],
-            |row| row.get(0),
-        )
-        .map_err(from_sqlite)?;
+    let needed = tables.has_wraps_of_others(active)?;
     if needed {
-        mark_decrypt_only(connection, key_ring)?;
+        mark_decrypt_only(tables, key_ring)?;
     } else {
-        connection
-            .execute("DELETE FROM keyring WHERE purpose = 1 AND state <> 1", [])
-            .map_err(from_sqlite)?;
+        tables.remove_inactive_keys(Purpose::KeyEncryption)?;
     }
     Ok(!needed)
 }
@@ -298,14 +255,14 @@ pub(crate) fn remove_inactive(connection: &Connection, key_ring: &KeyRing) -> Re
 /// Seals the ring under another root key, and starts new keys for the row MACs and for data keys. Returns the new keys of
 /// the row MACs.
 pub(crate) fn replace_root(
-    connection: &Connection,
+    tables: &dyn Tables,
     key_ring: &KeyRing,
     new_root: &RootKey,
     now: i64,
 ) -> Result<RowKeys> {
     let store_id = key_ring.rows.store_id;
     let (old_key, new_key) = (key_ring.root.ring_key(&store_id), new_root.ring_key(&store_id));
-    let mut rows = KeyRingRow::load_all(connection)?;
+    let mut rows = tables.keys()?;
     for row in &mut rows {
         row.verify(&key_ring.rows).map_err(|NotAuthentic| key_ring_corrupt())?;
         let purpose = row.purpose()?;
@@ -316,39 +273,36 @@ pub(crate) fn replace_root(
             row.state = KeyState::Retiring as u8;
         }
     }
-    let keys = add_row_key(connection, store_id, new_root, now)?;
+    let keys = add_row_key(tables, store_id, new_root, now)?;
     for row in &mut rows {
-        row.replace(connection, &keys)?;
+        row.store(tables, &keys)?;
     }
-    add_kek(connection, &keys, new_root, now)?;
-    connection
-        .execute("UPDATE store SET root_check = ?", [&new_root.check(&store_id)[..]])
-        .map_err(from_sqlite)?;
+    add_kek(tables, &keys, new_root, now)?;
+    tables.set_root_check(&new_root.check(&store_id)[..])?;
     Ok(keys)
 }
 
 /// Removes the key of the row MACs before the active one. Rows that it alone verifies are corrupt from then on.
-pub(crate) fn remove_retiring_row_key(connection: &Connection) -> Result<()> {
-    connection
-        .execute("DELETE FROM keyring WHERE purpose = 2 AND state <> 1", [])
-        .map(drop)
-        .map_err(from_sqlite)
+pub(crate) fn remove_retiring_row_key(tables: &dyn Tables) -> Result<()> {
+    tables.remove_inactive_keys(Purpose::Mac)
 }
 
 /// Ends the retirement of keys: they only unwrap from then on.
-pub(crate) fn mark_decrypt_only(connection: &Connection, key_ring: &KeyRing) -> Result<()> {
+pub(crate) fn mark_decrypt_only(tables: &dyn Tables, key_ring: &KeyRing) -> Result<()> {
     for kek in key_ring.keks.iter().filter(|kek| kek.state == KeyState::Retiring) {
-        let mut row = KeyRingRow::load_authentic(connection, key_ring, kek.id)?;
+        let mut row = KeyRingRow::load_authentic(tables, key_ring, kek.id)?;
         row.state = KeyState::DecryptOnly as u8;
-        row.update(connection, key_ring)?;
+        row.store(tables, &key_ring.rows)?;
     }
     Ok(())
 }
 
 /// Returns the active key's id, and how often it was used at most.
-pub(crate) fn active_uses(connection: &Connection) -> Result<(u32, i64)> {
-    connection
-        .prepare_cached("SELECT id, uses FROM keyring WHERE purpose = 1 AND state = 1")
-        .and_then(|mut query| query.query_row([], |row| Ok((row.get(0)?, row.get(1)?))))
-        .map_err(from_sqlite)
+pub(crate) fn active_uses(tables: &dyn Tables) -> Result<(u32, i64)> {
+    let keys = tables.keys()?;
+    let is_active = |row: &&KeyRingRow| {
+        (row.purpose, row.state) == (Purpose::KeyEncryption as u8, KeyState::Active as u8)
+    };
+    let active = keys.iter().find(is_active).ok_or_else(key_ring_corrupt)?;
+    Ok((active.id, active.uses))
 }

@@ -5,9 +5,9 @@ use strongroom_core::Result;
 use tracing::{info, warn};
 
 use crate::error::from_sqlite;
-use crate::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
 use crate::secret_page::SecretPage;
-use crate::store::{IfMissing, Store};
+use crate::sqlite::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
+use crate::store::{Database, IfMissing, Store};
 use crate::write::{self, Retention};
 use crate::writer::{SharedTransaction, Writer};
 
@@ -48,8 +48,8 @@ fn sweep_batch(
     retention: Retention,
     after: &[u8],
 ) -> Result<(Sweep, Option<Vec<u8>>)> {
-    let SharedTransaction { connection, key_ring, .. } = transaction;
-    let page = SecretPage::load(connection, after, BATCH, &key_ring.rows)?;
+    let SharedTransaction { tables, key_ring, .. } = transaction;
+    let page = SecretPage::load(*tables, after, BATCH, &key_ring.rows)?;
     let mut sweep = Sweep::default();
     for secret in page.secrets {
         sweep.secrets += 1;
@@ -65,13 +65,14 @@ fn sweep_batch(
 
 /// Rewrites the file without empty pages. Blocks, and other writes wait meanwhile.
 pub(crate) fn vacuum(store: &Store) -> Result<()> {
-    let mut connection = store.connect()?;
+    let Database::File(file) = store.database();
+    let mut connection = file.connect()?;
     schema::set_lock_wait(&mut connection, WRITE_WAIT).map_err(from_sqlite)?;
     // Also in a store that an earlier release created without the table of pages to move.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(from_sqlite)?;
     connection.execute_batch("VACUUM").map_err(from_sqlite)?;
     truncate_log(&mut connection);
-    store.check_not_replaced()
+    file.check_not_replaced()
 }
 
 /// Moves the log into the file and truncates it, if no reader uses it. Else a writer does so while it is idle.

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use rusqlite::Row;
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 use tracing::{info, warn};
 
 use crate::crypto;
-use crate::error::from_sqlite;
 use crate::key_ring::{self, ActiveKeys, KeyState};
 use crate::record;
 use crate::root_key::RootKey;
@@ -132,12 +130,12 @@ async fn replace_old_keys(writer: &Writer, rewrapped: &mut u64) -> Result<Option
 /// again: the transaction's copy has the right active key, but may be older than the start or end
 /// of a rotation by another process, or by an earlier write of this transaction.
 fn begin_kek(transaction: &SharedTransaction<'_>) -> Result<bool> {
-    let SharedTransaction { connection, store, now, .. } = transaction;
-    let key_ring = store.load_key_ring(connection)?;
+    let SharedTransaction { tables, store, now, .. } = transaction;
+    let key_ring = store.load_key_ring(*tables)?;
     if key_ring.is_rotating() {
         return Ok(true);
     }
-    key_ring::replace_active(connection, &key_ring, KeyState::Retiring, *now)?;
+    key_ring::replace_active(*tables, &key_ring, KeyState::Retiring, *now)?;
     transaction.key_ring_changed.set(true);
     Ok(false)
 }
@@ -145,15 +143,15 @@ fn begin_kek(transaction: &SharedTransaction<'_>) -> Result<bool> {
 /// Seals a new root key to all slots and the ring under it, in one transaction. From then on, no earlier copy of the slots
 /// or the ring belongs to the store. Returns how many slots there are; `None` if an earlier rotation is unfinished.
 fn begin_root_key(transaction: &SharedTransaction<'_>) -> Result<Option<usize>> {
-    let SharedTransaction { connection, store, now, .. } = transaction;
-    let key_ring = store.load_key_ring(connection)?;
+    let SharedTransaction { tables, store, now, .. } = transaction;
+    let key_ring = store.load_key_ring(*tables)?;
     if key_ring.is_rotating() {
         return Ok(None);
     }
     let root = crypto::random_key()?;
-    let keys = key_ring::replace_root(connection, &key_ring, &RootKey::new(&root), *now)?;
+    let keys = key_ring::replace_root(*tables, &key_ring, &RootKey::new(&root), *now)?;
     let old = (key_ring.root(), &key_ring.rows);
-    let slots = slots::reseal(connection, old, (&root, &keys))?;
+    let slots = slots::reseal(*tables, old, (&root, &keys))?;
     transaction.key_ring_changed.set(true);
     Ok(Some(slots))
 }
@@ -168,8 +166,8 @@ struct Batch {
 }
 
 fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Batch> {
-    let SharedTransaction { connection, key_ring, .. } = transaction;
-    let page = SecretPage::load(connection, after, BATCH, &key_ring.rows)?;
+    let SharedTransaction { tables, key_ring, .. } = transaction;
+    let page = SecretPage::load(*tables, after, BATCH, &key_ring.rows)?;
     let active = key_ring.active_keys()?;
     let mut batch = Batch { active, rewrapped: 0, damaged: 0, last: page.last };
     for secret in page.secrets {
@@ -184,7 +182,7 @@ fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Bat
         }
     }
     let uses = i64::try_from(batch.rewrapped).unwrap_or(i64::MAX);
-    key_ring::reserve_uses(connection, key_ring, uses, transaction.now)?;
+    key_ring::reserve_uses(*tables, key_ring, uses, transaction.now)?;
     Ok(batch)
 }
 
@@ -194,17 +192,13 @@ fn rewrap_secret(
     secret: &SecretRow,
     batch: &mut Batch,
 ) -> Result<()> {
-    let SharedTransaction { connection, key_ring, .. } = transaction;
+    let SharedTransaction { tables, key_ring, .. } = transaction;
     let (active_id, active) = key_ring.active()?;
-    let version = |row: &Row<'_>| -> rusqlite::Result<(u64, i64, Vec<u8>)> {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    };
-    let versions: Vec<_> = connection
-        .prepare_cached("SELECT version, created_at, wrap FROM versions WHERE secret_id = ?")
-        .and_then(|mut query| {
-            query.query_map([secret.secret_id], |row| Ok(version(row).ok()))?.collect()
-        })
-        .map_err(from_sqlite)?;
+    let mut versions = Vec::new();
+    tables.versions(&secret.secret_id, false, &mut |row| {
+        versions.push(row.ok().map(|row| (row.number, row.created_at, row.wrap.to_vec())));
+        Ok(())
+    })?;
     for version in versions {
         let Some((number, created_at, wrap)) = version else {
             batch.damaged += 1;
@@ -224,10 +218,7 @@ fn rewrap_secret(
             continue;
         }
         let new = record::wrap(&data_key, &context, active_id, active)?;
-        connection
-            .prepare_cached("UPDATE versions SET wrap = ? WHERE secret_id = ? AND version = ?")
-            .and_then(|mut update| update.execute((new, secret.secret_id, number)))
-            .map_err(from_sqlite)?;
+        tables.set_wrap(&secret.secret_id, number, &new)?;
         batch.rewrapped += 1;
     }
     Ok(())
@@ -235,11 +226,11 @@ fn rewrap_secret(
 
 /// Lets the active key sign the anchor, before the one that has signed it is removed.
 fn sign_anchor(transaction: &SharedTransaction<'_>) -> Result<()> {
-    let SharedTransaction { connection, key_ring, store, .. } = transaction;
+    let SharedTransaction { tables, key_ring, store, .. } = transaction;
     if !key_ring.rows.has_retiring() {
         return Ok(());
     }
-    store.guard().advance_anchor(connection, &key_ring.rows, ANCHOR_WAIT)
+    store.guard().advance_anchor(*tables, &key_ring.rows, ANCHOR_WAIT)
 }
 
 /// Removes the old keys, or keeps them, since a corrupt record may be restored from a backup that
@@ -250,18 +241,18 @@ fn remove_old_keys(
     active: ActiveKeys,
     keep_old: bool,
 ) -> Result<Option<(u32, bool)>> {
-    let connection = transaction.connection;
-    let key_ring = transaction.store.load_key_ring(connection)?;
+    let tables = transaction.tables;
+    let key_ring = transaction.store.load_key_ring(tables)?;
     if key_ring.active_keys()? != active {
         return Ok(None);
     }
-    let removed = !keep_old && key_ring::remove_inactive(connection, &key_ring)?;
+    let removed = !keep_old && key_ring::remove_inactive(tables, &key_ring)?;
     if keep_old {
-        key_ring::mark_decrypt_only(connection, &key_ring)?;
+        key_ring::mark_decrypt_only(tables, &key_ring)?;
     }
     if key_ring.rows.has_retiring() {
         // All rows that it has signed are signed again, or are damaged.
-        key_ring::remove_retiring_row_key(connection)?;
+        key_ring::remove_retiring_row_key(tables)?;
     }
     if removed || key_ring.rows.has_retiring() {
         transaction.truncate_log.set(true);

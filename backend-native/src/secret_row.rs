@@ -1,35 +1,21 @@
 //! A row of the `secrets` table: the metadata of a secret and its range of versions, under a MAC.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use strongroom_core::{Metadata, Result, SecretPath};
 
-use crate::error::{deleted_secret, from_sqlite, record_corrupt};
+use crate::error::{deleted_secret, record_corrupt};
 use crate::record::{MacInput, RecordContext};
 use crate::row_keys::{RowKeys, Signature};
+use crate::storage::Tables;
+use crate::store_name::StoreName;
 use crate::writer::SharedTransaction;
-
-/// The columns that [`SecretRow::from_row`] reads, in order, for use in `concat!`: a statement
-/// formatted at run time would be formatted for every read.
-macro_rules! columns {
-    () => {
-        "s.secret_id, s.active, s.first, s.latest, s.created_at, s.updated_at, s.deleted_at, \
-         s.expires_at, s.rotation_ms, s.kind, s.tier, s.description, s.tags, s.mac"
-    };
-}
-pub(crate) use columns;
 
 /// The entry of the tags that holds `created_by`.
 const CREATED_BY: &str = "strongroom.created_by";
 /// The entry of the tags that holds `updated_by`.
 const UPDATED_BY: &str = "strongroom.updated_by";
-
-/// How many columns those are.
-pub(crate) const COLUMN_COUNT: usize = 14;
 
 #[derive(Debug)]
 pub(crate) struct SecretRow {
@@ -61,24 +47,24 @@ impl SecretRow {
 
     /// Reads and authenticates the row of `path`, deleted or not.
     pub(crate) fn load(
-        connection: &Connection,
+        tables: &dyn Tables,
         path: &SecretPath,
         keys: &RowKeys,
     ) -> Result<Option<Self>> {
-        connection
-            .prepare_cached(concat!("SELECT ", columns!(), " FROM secrets s WHERE s.path = ?"))
-            .and_then(|mut statement| {
-                statement
-                    .query_row([path.as_str()], |row| Ok(Self::from_row(row, path, keys)))
-                    .optional()
-            })
-            .map_err(from_sqlite)?
-            .transpose()
+        let mut loaded = None;
+        tables.secret(path, &mut |raw| {
+            loaded = Some(Self::authenticate(&raw, path, keys)?);
+            Ok(())
+        })?;
+        Ok(loaded)
     }
 
-    /// Authenticates a row that begins with `columns!()`.
-    pub(crate) fn from_row(row: &Row<'_>, path: &SecretPath, keys: &RowKeys) -> Result<Self> {
-        let raw = RawRow::read(row).map_err(from_sqlite)?;
+    /// Authenticates a row.
+    pub(crate) fn authenticate(
+        raw: &RawSecret<'_>,
+        path: &SecretPath,
+        keys: &RowKeys,
+    ) -> Result<Self> {
         let signature = keys.verify(&raw.mac_input(path, &keys.store_id), raw.mac)?;
         let unreadable = || record_corrupt("the record has metadata that cannot be read");
         let row = raw.parse().ok_or_else(unreadable)?;
@@ -86,7 +72,7 @@ impl SecretRow {
     }
 
     /// Fails with `NotFound` for a deleted secret.
-    pub(crate) fn ensure_not_deleted(self, store: &Path) -> Result<Self> {
+    pub(crate) fn ensure_not_deleted(self, store: &StoreName) -> Result<Self> {
         if self.deleted_at.is_some() { Err(deleted_secret(store)) } else { Ok(self) }
     }
 
@@ -110,7 +96,7 @@ impl SecretRow {
         let keys = &transaction.key_ring.rows;
         let metadata = &self.metadata;
         let tags = encode_tags(metadata)?;
-        let mut raw = RawRow {
+        let mut raw = RawSecret {
             secret_id: &self.secret_id,
             active: self.active,
             first: self.first,
@@ -128,7 +114,7 @@ impl SecretRow {
         };
         let signature = keys.sign(&raw.mac_input(path, &keys.store_id));
         raw.mac = &signature.mac;
-        raw.write(transaction.connection, path).map_err(from_sqlite)?;
+        transaction.tables.write_secret(path, &raw)?;
         transaction.state_change.write_row(keys, self.signature.as_ref(), &signature)?;
         self.signature = Some(signature);
         Ok(())
@@ -145,11 +131,7 @@ pub(crate) fn remove(
     path: &SecretPath,
     signature: Option<&Signature>,
 ) -> Result<()> {
-    transaction
-        .connection
-        .prepare_cached("DELETE FROM secrets WHERE path = ?")
-        .and_then(|mut delete| delete.execute([path.as_str()]))
-        .map_err(from_sqlite)?;
+    transaction.tables.remove_secret(path)?;
     transaction.state_change.touch();
     let forget =
         |signature| transaction.state_change.remove_row(&transaction.key_ring.rows, signature);
@@ -168,44 +150,25 @@ fn encode_tags(metadata: &Metadata) -> Result<Option<String>> {
         .map_err(|_| record_corrupt("tags cannot be written"))
 }
 
-/// The columns as stored in the file.
-struct RawRow<'a> {
-    secret_id: &'a [u8],
-    active: u64,
-    first: u64,
-    latest: u64,
-    created_at: i64,
-    updated_at: i64,
-    deleted_at: Option<i64>,
-    expires_at: Option<i64>,
-    rotation_ms: Option<i64>,
-    kind: &'a str,
-    tier: &'a str,
-    description: Option<&'a str>,
-    tags: Option<&'a str>,
-    mac: &'a [u8],
+/// The columns as stored.
+pub(crate) struct RawSecret<'a> {
+    pub(crate) secret_id: &'a [u8],
+    pub(crate) active: u64,
+    pub(crate) first: u64,
+    pub(crate) latest: u64,
+    pub(crate) created_at: i64,
+    pub(crate) updated_at: i64,
+    pub(crate) deleted_at: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) rotation_ms: Option<i64>,
+    pub(crate) kind: &'a str,
+    pub(crate) tier: &'a str,
+    pub(crate) description: Option<&'a str>,
+    pub(crate) tags: Option<&'a str>,
+    pub(crate) mac: &'a [u8],
 }
 
-impl<'a> RawRow<'a> {
-    fn read(row: &'a Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            secret_id: row.get_ref(0)?.as_blob()?,
-            active: row.get(1)?,
-            first: row.get(2)?,
-            latest: row.get(3)?,
-            created_at: row.get(4)?,
-            updated_at: row.get(5)?,
-            deleted_at: row.get(6)?,
-            expires_at: row.get(7)?,
-            rotation_ms: row.get(8)?,
-            kind: row.get_ref(9)?.as_str()?,
-            tier: row.get_ref(10)?.as_str()?,
-            description: row.get_ref(11)?.as_str_or_null()?,
-            tags: row.get_ref(12)?.as_str_or_null()?,
-            mac: row.get_ref(13)?.as_blob()?,
-        })
-    }
-
+impl RawSecret<'_> {
     fn mac_input(&self, path: &SecretPath, store_id: &[u8; 16]) -> MacInput {
         MacInput::new(b's', store_id)
             .bytes(self.secret_id)
@@ -253,39 +216,6 @@ impl<'a> RawRow<'a> {
             signature: None,
         })
     }
-
-    fn write(&self, connection: &Connection, path: &SecretPath) -> rusqlite::Result<()> {
-        // By position, in the order of the table's columns: names would be looked up at each write.
-        let mut statement = connection.prepare_cached(
-            "INSERT OR REPLACE INTO secrets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?;
-        statement.execute(params![
-            path.as_str(),
-            self.secret_id,
-            self.active,
-            self.first,
-            self.latest,
-            self.created_at,
-            self.updated_at,
-            self.deleted_at,
-            self.expires_at,
-            self.rotation_ms,
-            self.kind,
-            self.tier,
-            self.description,
-            self.tags,
-            self.mac,
-        ])?;
-        Ok(())
-    }
-}
-
-/// The path in the column after `columns!()`, as stored in the file, which may have been edited.
-pub(crate) fn raw_path(row: &Row<'_>) -> Result<Vec<u8>> {
-    match row.get_ref(COLUMN_COUNT).map_err(from_sqlite)? {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes.to_vec()),
-        _ => Err(record_corrupt("a row of the store cannot be read")),
-    }
 }
 
 pub(crate) fn valid_path(raw: &[u8]) -> Option<SecretPath> {
@@ -325,11 +255,13 @@ pub(crate) fn to_i64(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use rusqlite::types::Value as Cell;
-    use rusqlite::{ToSql, params_from_iter};
+    use rusqlite::{Connection, ToSql, params_from_iter};
     use serde_json::Value;
 
     use super::*;
+    use crate::error::from_sqlite;
     use crate::record::vectors::{array, bytes, mac_key, row_keys, vectors};
+    use crate::sqlite::tables::{COLUMN_COUNT, columns, secret_of};
 
     fn cell(row: &Value, column: &str) -> Cell {
         match &row[column] {
@@ -353,7 +285,8 @@ mod tests {
         Connection::open_in_memory()
             .unwrap()
             .query_row(&query, parameters, |row| {
-                Ok(SecretRow::from_row(row, &path, &row_keys(&vectors)))
+                let raw = secret_of(row).map_err(from_sqlite);
+                Ok(raw.and_then(|raw| SecretRow::authenticate(&raw, &path, &row_keys(&vectors))))
             })
             .unwrap()
     }

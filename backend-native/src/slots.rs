@@ -5,25 +5,24 @@ mod row;
 mod seal;
 mod secret;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rusqlite::Connection;
 use strongroom_core::{Error, ErrorKind, Result};
 use tracing::warn;
 
 use crate::argon2id::Argon2id;
 use crate::config::KeySource;
 use crate::crypto::{self, KeyBytes, NotAuthentic, PrivateKey};
-use crate::error::from_sqlite;
 use crate::key_ring::{KeyRing, StoreRow};
 use crate::root_key::RootKey;
 use crate::row_keys::RowKeys;
-use crate::{schema, secret_row};
+use crate::secret_row;
+use crate::storage::{Snapshot, Tables};
+use crate::store_name::StoreName;
 use error::{changed, name_key, name_missing_key_file, none_opens};
 pub(crate) use error::{wrong_key, wrong_kind};
-use row::SlotRow;
+pub(crate) use row::SlotRow;
 use seal::NotOpened;
 #[cfg(fuzzing)]
 pub(crate) use seal::fuzz;
@@ -99,7 +98,7 @@ impl NewSlot {
     /// Writes the slot.
     pub(crate) fn store(
         self,
-        connection: &Connection,
+        tables: &dyn Tables,
         id: u32,
         keys: &RowKeys,
         root: &KeyBytes,
@@ -121,7 +120,7 @@ impl NewSlot {
         let context = row.context(&keys.store_id);
         row.private_key = context.seal_private_key(&private, &self.key, &row.description())?;
         row.seal_root(&keys.store_id, &private.public(), root)?;
-        row.store(connection, keys)?;
+        row.store(tables, keys)?;
         Ok(OpenedSlot { id, sealed: row.private_key, private })
     }
 }
@@ -141,32 +140,32 @@ pub(crate) fn check_label(label: Option<&str>) -> Result<()> {
     .because("the label of a slot is not valid"))
 }
 
-/// Opens a store with the first of the sources that opens one of its slots. `path` names the store in errors.
+/// Opens a store with the first of the sources that opens one of its slots. `name` is what errors call the store.
 pub(crate) fn open(
-    connection: &Connection,
+    tables: &dyn Tables,
     sources: &[KeySource],
     group: Option<u32>,
-    path: &Path,
+    name: &StoreName,
 ) -> Result<(OpenedSlot, RootKey)> {
     let (store, rows) = {
-        let _snapshot = schema::snapshot(connection)?;
-        (StoreRow::load(connection)?, SlotRow::load_all(connection)?)
+        let _snapshot = Snapshot::begin(tables)?;
+        (StoreRow::load(tables)?, SlotRow::load_all(tables)?)
     };
     // No snapshot is open while a passphrase is derived, or a key outside is asked.
-    first_that_opens(sources, group, path, |secret| open_with(&rows, &store, secret))
+    first_that_opens(sources, group, name, |secret| open_with(&rows, &store, secret))
 }
 
 /// Tries the sources in their order.
 pub(crate) fn first_that_opens<T>(
     sources: &[KeySource],
     group: Option<u32>,
-    path: &Path,
+    name: &StoreName,
     open: impl Fn(&SlotSecret) -> Result<T>,
 ) -> Result<T> {
     let mut failures = Vec::new();
     for source in sources {
         let opened = SlotSecret::read(source, group)
-            .map_err(|error| name_missing_key_file(error, source, path))
+            .map_err(|error| name_missing_key_file(error, source, name))
             .and_then(|secret| open(&secret));
         match opened {
             Ok(opened) => {
@@ -175,7 +174,7 @@ pub(crate) fn first_that_opens<T>(
                 }
                 return Ok(opened);
             }
-            Err(error) => failures.push((source.setting(), name_key(error, source, path))),
+            Err(error) => failures.push((source.setting(), name_key(error, source, name))),
         }
     }
     Err(none_opens(failures))
@@ -226,23 +225,23 @@ impl OpenedSlot {
     pub(crate) fn current_root(
         &self,
         loaded: Arc<RootKey>,
-        connection: &Connection,
+        tables: &dyn Tables,
         store: &StoreRow,
     ) -> Result<Arc<RootKey>> {
         if crypto::equal(&store.root_check, &*loaded.check(&store.store_id)).is_ok() {
             return Ok(loaded);
         }
-        Ok(Arc::new(RootKey::new(&self.root(connection, store)?)))
+        Ok(Arc::new(RootKey::new(&self.root(tables, store)?)))
     }
 
     /// The root key, as the store has it now. Fails if the slot was removed.
-    fn root(&self, connection: &Connection, store: &StoreRow) -> Result<KeyBytes> {
-        self.root_of(&self.row(connection)?, store)
+    fn root(&self, tables: &dyn Tables, store: &StoreRow) -> Result<KeyBytes> {
+        self.root_of(&self.row(tables)?, store)
     }
 
     /// The slot's row. Fails if it was removed.
-    fn row(&self, connection: &Connection) -> Result<SlotRow> {
-        let rows = SlotRow::load_all(connection)?;
+    fn row(&self, tables: &dyn Tables) -> Result<SlotRow> {
+        let rows = SlotRow::load_all(tables)?;
         rows.into_iter().find(|row| self.is_of(row)).ok_or_else(|| {
             Error::new(
                 ErrorKind::Unauthenticated,
@@ -266,30 +265,26 @@ impl OpenedSlot {
     /// Records that the slot has opened the store, unless it has done so within the hour.
     pub(crate) fn record_opening(
         &self,
-        connection: &Connection,
+        tables: &dyn Tables,
         keys: &RowKeys,
         now: i64,
     ) -> Result<()> {
-        let mut row = self.row(connection)?;
+        let mut row = self.row(tables)?;
         row.verify(keys)?;
         row.opened_at = Some(now);
-        row.store(connection, keys)
+        row.store(tables, keys)
     }
 
     /// Whether the time of the last opening is to be written, and fails if the slot's row was edited.
-    pub(crate) fn check(&self, connection: &Connection, keys: &RowKeys, now: i64) -> Result<bool> {
-        let row = self.row(connection)?;
+    pub(crate) fn check(&self, tables: &dyn Tables, keys: &RowKeys, now: i64) -> Result<bool> {
+        let row = self.row(tables)?;
         row.verify(keys)?;
         Ok(row.opened_at.is_none_or(|at| (now - at).abs() >= OPENED_AT_RESOLUTION))
     }
 }
 
-pub(crate) fn list(
-    connection: &Connection,
-    keys: &RowKeys,
-    opened: &OpenedSlot,
-) -> Result<Vec<Slot>> {
-    let rows = SlotRow::load_all(connection)?;
+pub(crate) fn list(tables: &dyn Tables, keys: &RowKeys, opened: &OpenedSlot) -> Result<Vec<Slot>> {
+    let rows = SlotRow::load_all(tables)?;
     rows.into_iter()
         .map(|row| {
             row.verify(keys)?;
@@ -308,8 +303,8 @@ pub(crate) fn list(
 }
 
 /// Fails if the store has as many slots as it may have.
-pub(crate) fn check_room(connection: &Connection) -> Result<()> {
-    if SlotRow::load_all(connection)?.len() < MAX_SLOTS {
+pub(crate) fn check_room(tables: &dyn Tables) -> Result<()> {
+    if SlotRow::load_all(tables)?.len() < MAX_SLOTS {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Conflict, "remove one that is no longer used")
@@ -318,15 +313,15 @@ pub(crate) fn check_room(connection: &Connection) -> Result<()> {
 
 /// Adds a slot, and returns its number.
 pub(crate) fn add(
-    connection: &Connection,
+    tables: &dyn Tables,
     key_ring: &KeyRing,
     store: &StoreRow,
     opened: &OpenedSlot,
     new: NewSlot,
     now: i64,
 ) -> Result<u32> {
-    check_room(connection)?;
-    let rows = SlotRow::load_all(connection)?;
+    check_room(tables)?;
+    let rows = SlotRow::load_all(tables)?;
     for row in rows.iter().filter(|row| row.kind == "key" && new.kind == "key") {
         let context = row.context(&store.store_id);
         let found = context.open_private_key(&row.private_key, &new.key, &row.description());
@@ -336,20 +331,20 @@ pub(crate) fn add(
         }
     }
     let id = rows.iter().map(|row| row.id).max().unwrap_or(0) + 1;
-    let root = opened.root(connection, store)?;
-    new.store(connection, id, &key_ring.rows, &root, now)?;
+    let root = opened.root(tables, store)?;
+    new.store(tables, id, &key_ring.rows, &root, now)?;
     Ok(id)
 }
 
 /// Removes a slot, also one that was edited. The one that has opened the store stays, so that the last cannot be removed.
 pub(crate) fn remove(
-    connection: &Connection,
+    tables: &dyn Tables,
     store: &StoreRow,
     opened: &OpenedSlot,
     id: u32,
 ) -> Result<()> {
     // Else the slots that are left may be none.
-    opened.root(connection, store)?;
+    opened.root(tables, store)?;
     if id == opened.id {
         return Err(Error::new(
             ErrorKind::Conflict,
@@ -357,9 +352,7 @@ pub(crate) fn remove(
         )
         .because(format!("slot {id} has opened the store")));
     }
-    let removed =
-        connection.execute("DELETE FROM slots WHERE id = ?", [id]).map_err(from_sqlite)?;
-    if removed == 0 {
+    if !tables.remove_slot(id)? {
         return Err(Error::new(ErrorKind::NotFound, "list the slots, and name one of them")
             .because(format!("the store has no slot {id}")));
     }
@@ -368,18 +361,18 @@ pub(crate) fn remove(
 
 /// Seals a new root key to all slots, and signs them with the new keys. Returns how many there are.
 pub(crate) fn reseal(
-    connection: &Connection,
+    tables: &dyn Tables,
     (old_root, old_keys): (&RootKey, &RowKeys),
     (new_root, new_keys): (&KeyBytes, &RowKeys),
 ) -> Result<usize> {
-    let rows = SlotRow::load_all(connection)?;
+    let rows = SlotRow::load_all(tables)?;
     let count = rows.len();
     for mut row in rows {
         row.verify(old_keys)?;
         let context = row.context(&old_keys.store_id);
         let public = context.open_public_key(&row.public_key, old_root).map_err(changed)?;
         row.seal_root(&new_keys.store_id, &public, new_root)?;
-        row.store(connection, new_keys)?;
+        row.store(tables, new_keys)?;
     }
     Ok(count)
 }

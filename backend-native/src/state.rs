@@ -1,14 +1,14 @@
 //! The state of a store: a number that each transaction advances, and the sum over all rows of secrets.
 
-use rusqlite::{Connection, OptionalExtension};
 use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::crypto::{self, NONCE_LEN, NotAuthentic, TAG_LEN};
-use crate::error::{ACCEPT, from_sqlite};
+use crate::error::ACCEPT;
 use crate::row_keys::{RowKeys, Signature};
-use crate::secret_row::{self, SecretRow, columns, to_i64};
+use crate::secret_row::{self, SecretRow};
 use crate::state_change::StateChange;
 use crate::state_keys::StateKeys;
+use crate::storage::{Range, Tables};
 use crate::sum::Sum;
 
 const MAGIC: [u8; 4] = *b"SRS\x01";
@@ -40,20 +40,19 @@ pub(crate) struct RowSum {
 
 impl RowSum {
     /// Sums the rows of a store up, and counts those that fail authentication and are left out.
-    pub(crate) fn of_store(connection: &Connection, keys: &RowKeys) -> Result<(Self, u64)> {
+    pub(crate) fn of_store(tables: &dyn Tables, keys: &RowKeys) -> Result<(Self, u64)> {
         let (mut all, mut damaged) = (Self::default(), 0);
-        let mut statement = connection
-            .prepare(concat!("SELECT ", columns!(), ", s.path FROM secrets s"))
-            .map_err(from_sqlite)?;
-        let mut rows = statement.query([]).map_err(from_sqlite)?;
-        while let Some(row) = rows.next().map_err(from_sqlite)? {
-            let path = secret_row::valid_path(&secret_row::raw_path(row)?);
-            let secret = path.and_then(|path| SecretRow::from_row(row, &path, keys).ok());
+        tables.secrets(Range::ALL, &mut |path, raw| {
+            let path = secret_row::valid_path(path);
+            let secret = path
+                .zip(raw.ok())
+                .and_then(|(path, raw)| SecretRow::authenticate(&raw, &path, keys).ok());
             match secret.and_then(|secret| secret.signature) {
                 Some(signature) => all.add(keys, &signature)?,
                 None => damaged += 1,
             }
-        }
+            Ok(())
+        })?;
         Ok((all, damaged))
     }
 
@@ -67,21 +66,13 @@ impl RowSum {
 /// A state as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredState {
-    number: u64,
-    sealed: Vec<u8>,
+    pub(crate) number: u64,
+    pub(crate) sealed: Vec<u8>,
 }
 
 impl StoredState {
-    pub(crate) fn load(connection: &Connection) -> Result<Self> {
-        connection
-            .prepare_cached("SELECT number, sealed FROM state")
-            .and_then(|mut query| {
-                let read =
-                    |row: &rusqlite::Row<'_>| Ok(Self { number: row.get(0)?, sealed: row.get(1)? });
-                query.query_row([], read).optional()
-            })
-            .map_err(load_error)?
-            .ok_or_else(|| state_corrupt("the store's table `state` is empty"))
+    pub(crate) fn load(tables: &dyn Tables) -> Result<Self> {
+        tables.state()?.ok_or_else(|| state_corrupt("the store's table `state` is empty"))
     }
 
     pub(crate) fn open(&self, keys: &RowKeys) -> Result<State> {
@@ -106,14 +97,6 @@ impl StoredState {
         let rows = RowSum { secrets: u64::from_be_bytes(*secrets), sum };
         Ok(State { number: self.number, has_anchor: flags & HAS_ANCHOR != 0, rows })
     }
-
-    fn write(&self, connection: &Connection) -> Result<()> {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO state VALUES (1, ?, ?)")
-            .and_then(|mut insert| insert.execute((to_i64(self.number), &self.sealed)))
-            .map_err(from_sqlite)
-            .map(drop)
-    }
 }
 
 impl State {
@@ -122,8 +105,8 @@ impl State {
         Self { number: 1, has_anchor: false, rows }
     }
 
-    pub(crate) fn load(connection: &Connection, keys: &RowKeys) -> Result<Self> {
-        StoredState::load(connection)?.open(keys)
+    pub(crate) fn load(tables: &dyn Tables, keys: &RowKeys) -> Result<Self> {
+        StoredState::load(tables)?.open(keys)
     }
 
     /// The state after a transaction, if it has changed anything.
@@ -133,7 +116,7 @@ impl State {
     }
 
     /// Seals the state and writes it over the one before.
-    pub(crate) fn store(&self, connection: &Connection, keys: &RowKeys) -> Result<StoredState> {
+    pub(crate) fn store(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<StoredState> {
         let key = keys.active_state_keys();
         let header = header_of(key);
         let mut content = [0; CONTENT];
@@ -148,7 +131,7 @@ impl State {
         let data = associated_data(&header, &keys.store_id, self.number);
         key.seal_key(self.number).seal(crypto::random()?, &data, &content, &mut sealed)?;
         let stored = StoredState { number: self.number, sealed };
-        stored.write(connection)?;
+        tables.write_state(&stored)?;
         Ok(stored)
     }
 }
@@ -163,15 +146,6 @@ fn associated_data(header: &[u8], store_id: &[u8; 16], number: u64) -> Vec<u8> {
     [header, store_id, &number.to_be_bytes()].concat()
 }
 
-/// Maps an error of the query: SQLite reports a table that was dropped as a general error.
-fn load_error(error: rusqlite::Error) -> Error {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::Unknown) => state_corrupt("the store's table `state` is missing"),
-        None => state_corrupt("the store's state cannot be read"),
-        _ => from_sqlite(error),
-    }
-}
-
 pub(crate) fn state_corrupt(cause: &'static str) -> Error {
     let advice = format!("restore the store from a backup, or, if you know why, {ACCEPT}");
     Error::new(ErrorKind::Corrupt, advice).because(cause)
@@ -179,6 +153,8 @@ pub(crate) fn state_corrupt(cause: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+
     use super::*;
     use crate::record::vectors::{row_keys, vectors};
 

@@ -1,17 +1,17 @@
 //! The store of a backend: missing until the first write or another process creates it, then open.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strongroom_core::{Error, Result};
 
 use crate::error::no_store;
+use crate::place::Place;
 use crate::store::Store;
 
 /// Shared by readers and the writer thread.
 pub(crate) struct StoreCell {
-    path: PathBuf,
+    place: Place,
     state: Mutex<State>,
     /// Whether the state is `Missing`, so that a read need not lock it.
     is_missing: AtomicBool,
@@ -24,28 +24,27 @@ enum State {
 }
 
 impl StoreCell {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, state: Mutex::new(State::Missing), is_missing: AtomicBool::new(true) }
+    pub(crate) fn new(place: Place) -> Self {
+        Self { place, state: Mutex::new(State::Missing), is_missing: AtomicBool::new(true) }
     }
 
-    /// The path of the store's file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(crate) fn is_missing(&self) -> bool {
         self.is_missing.load(Ordering::Acquire)
     }
 
-    /// Whether a file has appeared where there was none.
+    /// Whether a store may have appeared where there was none.
     pub(crate) fn has_appeared(&self) -> bool {
-        self.is_missing() && self.path.metadata().is_ok_and(|metadata| metadata.len() > 0)
+        self.is_missing() && self.place.may_hold_store()
     }
 
     /// The open store.
     pub(crate) fn get(&self) -> Result<Arc<Store>> {
         match &*self.lock() {
-            State::Missing => Err(no_store(&self.path)),
+            State::Missing => Err(no_store(&self.place.name())),
             State::Open(store) => Ok(Arc::clone(store)),
             State::Closed => Err(Error::backend_closed()),
         }

@@ -1,15 +1,15 @@
 //! The writes. Each runs in a transaction that other writes may share.
 
-use rusqlite::OptionalExtension;
 use strongroom_core::{
     Condition, Error, ErrorKind, MetadataPatch, PutOptions, Result, SecretPath, SecretValue,
     Version,
 };
 
 use crate::crypto;
-use crate::error::{from_sqlite, no_such_version, not_found, record_corrupt};
+use crate::error::{no_such_version, not_found, record_corrupt};
 use crate::record;
 use crate::secret_row::{self, SecretRow, to_i64};
+use crate::storage::VersionRow;
 use crate::writer::SharedTransaction;
 
 /// The largest value, in bytes: 16 MiB.
@@ -56,13 +56,13 @@ pub(crate) fn put(
     let (kek_id, kek) = key_ring.active()?;
     let context = secret.record_context(&key_ring.rows.store_id, path, secret.latest, now);
     let sealed = record::seal(value, &context, kek_id, kek)?;
-    transaction
-        .connection
-        .prepare_cached("INSERT INTO versions VALUES (?, ?, ?, ?, ?)")
-        .and_then(|mut insert| {
-            insert.execute((secret.secret_id, secret.latest, now, sealed.wrap, sealed.body))
-        })
-        .map_err(from_sqlite)?;
+    let version = VersionRow {
+        number: secret.latest,
+        created_at: now,
+        wrap: &sealed.wrap,
+        body: &sealed.body,
+    };
+    transaction.tables.insert_version(&secret.secret_id, version)?;
     prune(transaction, &mut secret, replaced, retention)?;
     store(transaction, path, &mut secret)?;
     Ok(secret.latest.into())
@@ -115,11 +115,7 @@ fn prune(
     if first <= secret.first {
         return Ok(());
     }
-    transaction
-        .connection
-        .prepare_cached("DELETE FROM versions WHERE secret_id = ? AND version < ?")
-        .and_then(|mut delete| delete.execute((secret.secret_id, first)))
-        .map_err(from_sqlite)?;
+    transaction.tables.remove_versions_before(&secret.secret_id, first)?;
     secret.first = first;
     Ok(())
 }
@@ -152,11 +148,7 @@ pub(crate) fn sweep(
 /// older ones had been replaced by then.
 fn first_since(transaction: &SharedTransaction<'_>, secret: &SecretRow, days: u64) -> Result<u64> {
     let limit = transaction.now.saturating_sub(to_i64(days.saturating_mul(MILLIS_PER_DAY)));
-    let newest: Option<u64> = transaction
-        .connection
-        .prepare_cached("SELECT max(version) FROM versions WHERE secret_id = ? AND created_at < ?")
-        .and_then(|mut query| query.query_row((secret.secret_id, limit), |row| row.get(0)))
-        .map_err(from_sqlite)?;
+    let newest = transaction.tables.newest_version_before(&secret.secret_id, limit)?;
     Ok(newest.unwrap_or(0))
 }
 
@@ -171,7 +163,7 @@ pub(crate) fn delete(transaction: &SharedTransaction<'_>, path: &SecretPath) -> 
 }
 
 pub(crate) fn undelete(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<()> {
-    let mut secret = load(transaction, path)?.ok_or_else(|| not_found(transaction.store.path()))?;
+    let mut secret = load(transaction, path)?.ok_or_else(|| not_found(transaction.store.name()))?;
     if secret.deleted_at.take().is_some() {
         store(transaction, path, &mut secret)?;
     }
@@ -181,26 +173,13 @@ pub(crate) fn undelete(transaction: &SharedTransaction<'_>, path: &SecretPath) -
 /// Removes the row and its versions; SQLite overwrites their pages (`secure_delete`). A corrupt row
 /// is removed as well, together with its versions unless another row refers to them.
 pub(crate) fn destroy(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<()> {
-    let connection = transaction.connection;
+    let tables = transaction.tables;
     let loaded = load(transaction, path);
-    let stored_id: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT secret_id FROM secrets WHERE path = ?")
-        .and_then(|mut query| query.query_row([path.as_str()], |row| row.get(0)).optional())
-        .map_err(from_sqlite)?;
-    let Some(secret_id) = stored_id else { return Ok(()) };
+    let Some(secret_id) = tables.secret_id(path)? else { return Ok(()) };
     let is_authentic = loaded.is_ok();
     let signature = loaded.ok().flatten().and_then(|secret| secret.signature);
     secret_row::remove(transaction, path, signature.as_ref())?;
-    let versions = if is_authentic {
-        "DELETE FROM versions WHERE secret_id = ?1"
-    } else {
-        "DELETE FROM versions WHERE secret_id = ?1 \
-         AND NOT EXISTS (SELECT 1 FROM secrets WHERE secret_id = ?1)"
-    };
-    connection
-        .prepare_cached(versions)
-        .and_then(|mut delete| delete.execute([&secret_id]))
-        .map_err(from_sqlite)?;
+    tables.remove_versions(&secret_id, !is_authentic)?;
     transaction.truncate_log.set(true);
     Ok(())
 }
@@ -228,27 +207,17 @@ fn verify_version(
     secret: &SecretRow,
     number: u64,
 ) -> Result<()> {
-    let (created_at, wrap, body): (i64, Vec<u8>, Vec<u8>) = transaction
-        .connection
-        .prepare_cached(
-            "SELECT created_at, wrap, body FROM versions WHERE secret_id = ? AND version = ?",
-        )
-        .and_then(|mut query| {
-            query
-                .query_row((secret.secret_id, number), |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })
-                .optional()
-        })
-        .map_err(from_sqlite)?
-        .ok_or_else(|| record_corrupt("a version of the secret is missing"))?;
     let key_ring = transaction.key_ring;
-    let context = secret.record_context(&key_ring.rows.store_id, path, number, created_at);
-    let kek = key_ring
-        .kek(record::kek_id(&wrap)?)
-        .ok_or_else(|| record_corrupt("the record names a key that does not exist"))?;
-    record::open_body(&body, &context, &record::unwrap(&wrap, &context, kek)?)?;
-    Ok(())
+    let exists = transaction.tables.version(&secret.secret_id, number, &mut |row| {
+        let VersionRow { created_at, wrap, body, .. } = row;
+        let context = secret.record_context(&key_ring.rows.store_id, path, number, created_at);
+        let kek = key_ring
+            .kek(record::kek_id(wrap)?)
+            .ok_or_else(|| record_corrupt("the record names a key that does not exist"))?;
+        record::open_body(body, &context, &record::unwrap(wrap, &context, kek)?)?;
+        Ok(())
+    })?;
+    if exists { Ok(()) } else { Err(record_corrupt("a version of the secret is missing")) }
 }
 
 pub(crate) fn annotate(
@@ -263,12 +232,12 @@ pub(crate) fn annotate(
 
 fn load(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<Option<SecretRow>> {
     let key_ring = transaction.key_ring;
-    SecretRow::load(transaction.connection, path, &key_ring.rows)
+    SecretRow::load(transaction.tables, path, &key_ring.rows)
 }
 
 /// Loads a secret that exists and is not deleted.
 fn load_live(transaction: &SharedTransaction<'_>, path: &SecretPath) -> Result<SecretRow> {
-    let store = transaction.store.path();
+    let store = transaction.store.name();
     load(transaction, path)?.ok_or_else(|| not_found(store))?.ensure_not_deleted(store)
 }
 
@@ -287,6 +256,7 @@ mod tests {
 
     use super::*;
     use crate::config::{KeySource, NativeConfig};
+    use crate::place::Place;
     use crate::state_change::StateChange;
     use crate::store::{IfMissing, Store};
 
@@ -320,14 +290,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut config = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
         config.path = Some(folder.path().join("secrets.db"));
-        let opened = Store::open(&config, config.path.as_ref().unwrap(), IfMissing::Create);
-        let (store, connection) = opened.unwrap().unwrap();
-        let key_ring = store.load_key_ring(&connection).unwrap();
+        let opened = Store::open(&config, &Place::of(&config).unwrap(), IfMissing::Create);
+        let (store, writer) = opened.unwrap().unwrap();
+        let tables = writer.tables();
+        let key_ring = store.load_key_ring(tables).unwrap();
         let (truncate_log, key_ring_changed) = (Cell::new(false), Cell::new(false));
         let path = SecretPath::parse("a").unwrap();
         for (day, step) in steps {
             let transaction = SharedTransaction {
-                connection: &connection,
+                tables,
                 key_ring: &key_ring,
                 store: &store,
                 now: day * DAY,
@@ -337,8 +308,14 @@ mod tests {
             };
             step(&transaction, &path);
         }
-        let mut statement = connection.prepare("SELECT version FROM versions").unwrap();
-        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        let secret_id = tables.secret_id(&path).unwrap().unwrap();
+        let mut versions = Vec::new();
+        let visit = &mut |row: Result<VersionRow<'_>>| {
+            versions.push(row?.number);
+            Ok(())
+        };
+        tables.versions(&secret_id, false, visit).unwrap();
+        versions
     }
 
     #[test]

@@ -7,18 +7,19 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use rusqlite::Connection;
-use strongroom_core::{Error, ErrorKind, ForkGuard, Result};
+use strongroom_core::{Error, ErrorKind, ForkGuard, Result, SecretPath};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
 use crate::config::NativeConfig;
 use crate::error::no_store;
 use crate::key_ring::KeyRing;
+use crate::place::Place;
 use crate::state_change::StateChange;
-use crate::store::{self, IfMissing, Store};
+use crate::storage::{Idle, Tables};
+use crate::store::{IfMissing, Store};
 use crate::store_cell::StoreCell;
-use crate::writer::open_store::{Idle, OpenStore};
+use crate::writer::open_store::OpenStore;
 
 /// How many waiting writes share one transaction, and so one sync to disk.
 const MAX_BATCH: usize = 128;
@@ -33,7 +34,7 @@ pub(crate) struct Writer {
 
 /// A transaction that several writes may share.
 pub(crate) struct SharedTransaction<'a> {
-    pub(crate) connection: &'a Connection,
+    pub(crate) tables: &'a dyn Tables,
     pub(crate) key_ring: &'a KeyRing,
     pub(crate) store: &'a Store,
     /// Milliseconds since 1970.
@@ -82,9 +83,19 @@ impl Writer {
         if_missing: IfMissing,
         write: impl FnOnce(&SharedTransaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.submit_for(None, if_missing, write).await
+    }
+
+    /// The same for a write of one secret.
+    pub(crate) async fn submit_for<T: Send + 'static>(
+        &self,
+        path: Option<SecretPath>,
+        if_missing: IfMissing,
+        write: impl FnOnce(&SharedTransaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         self.check_process()?;
         let (reply, result) = oneshot::channel();
-        let job = Box::new(PendingWrite { write: Some(write), outcome: None, reply });
+        let job = Box::new(PendingWrite { path, write: Some(write), outcome: None, reply });
         let sent = match &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(queue) => queue.send(QueuedJob { if_missing, job }).map_err(|_| writer_stopped()),
             None => Err(Error::backend_closed()),
@@ -139,6 +150,8 @@ struct QueuedJob {
 }
 
 trait Job: Send {
+    /// The secret that it writes, if that is one.
+    fn path(&self) -> Option<&SecretPath>;
     /// Runs the write. If it fails, the caller must undo what it wrote.
     fn run(&mut self, transaction: &SharedTransaction<'_>) -> Result<()>;
     /// Sends the outcome to the caller.
@@ -146,6 +159,7 @@ trait Job: Send {
 }
 
 struct PendingWrite<T, F> {
+    path: Option<SecretPath>,
     write: Option<F>,
     outcome: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
@@ -156,6 +170,10 @@ where
     T: Send,
     F: FnOnce(&SharedTransaction<'_>) -> Result<T> + Send,
 {
+    fn path(&self) -> Option<&SecretPath> {
+        self.path.as_ref()
+    }
+
     fn run(&mut self, transaction: &SharedTransaction<'_>) -> Result<()> {
         let write = self.write.take().ok_or_else(writer_stopped)?;
         let outcome = write(transaction);
@@ -185,12 +203,12 @@ struct WriterThread {
 impl WriterThread {
     fn open(config: NativeConfig) -> Result<Self> {
         config.validate()?;
-        let cell = Arc::new(StoreCell::new(store::resolve_path(&config)?));
+        let cell = Arc::new(StoreCell::new(Place::of(&config)?));
         let if_missing = if config.create { IfMissing::Create } else { IfMissing::Leave };
         let mut writer = Self { config, cell, open: None };
         if !writer.open_store(if_missing)? {
             warn!(
-                store = %writer.cell.path().display(),
+                store = %writer.cell.place().name(),
                 "there is no store yet; the first write creates it"
             );
         }
@@ -200,14 +218,13 @@ impl WriterThread {
     /// Opens the store, unless it is open. Returns whether it is.
     fn open_store(&mut self, if_missing: IfMissing) -> Result<bool> {
         if self.open.is_none()
-            && let Some((store, connection)) =
-                Store::open(&self.config, self.cell.path(), if_missing)?
+            && let Some((store, writer)) = Store::open(&self.config, self.cell.place(), if_missing)?
         {
             let store = Arc::new(store);
             self.cell.set(Arc::clone(&store));
             // The store holds what was derived from it.
             self.config.keys.clear();
-            self.open = Some(OpenStore::new(store, connection));
+            self.open = Some(OpenStore::new(store, writer));
         }
         Ok(self.open.is_some())
     }
@@ -223,7 +240,7 @@ impl WriterThread {
             match (&mut self.open, opened) {
                 (Some(open), _) => open.run_jobs(jobs),
                 (None, opened) => {
-                    let error = opened.err().unwrap_or_else(|| no_store(self.cell.path()));
+                    let error = opened.err().unwrap_or_else(|| no_store(&self.cell.place().name()));
                     for job in jobs {
                         job.reply(Err(error.clone()));
                     }

@@ -1,7 +1,6 @@
 //! Why a store does not open with its keys.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use strongroom_core::{Error, ErrorKind, FilePath, Setting};
 
@@ -9,7 +8,8 @@ use super::secret::{self, SlotSecret};
 use crate::config::{KeySource, quote};
 use crate::crypto::NotAuthentic;
 use crate::error::store_corrupt;
-use crate::store;
+use crate::key_file;
+use crate::store_name::StoreName;
 
 /// The key opens none of the slots of its kind.
 pub(crate) fn wrong_key() -> Error {
@@ -43,15 +43,15 @@ pub(crate) fn wrong_kind<'a>(
 }
 
 /// Says that the key file of a store that exists is missing.
-pub(super) fn name_missing_key_file(error: Error, source: &KeySource, store: &Path) -> Error {
+pub(super) fn name_missing_key_file(error: Error, source: &KeySource, store: &StoreName) -> Error {
     match source {
-        KeySource::KeyFile(file) if store::is_missing(file) => {
+        KeySource::KeyFile(file) if key_file::is_missing(file) => {
             let setting = source.setting();
             Error::config(vec![format!(
                 "`{setting}`: {}: the key file is missing, but the store {} exists; restore the key \
                  file from its backup, since the store cannot be read without it",
                 FilePath::new(file),
-                FilePath::new(store)
+                store
             )])
         }
         _ => error,
@@ -59,11 +59,11 @@ pub(super) fn name_missing_key_file(error: Error, source: &KeySource, store: &Pa
 }
 
 /// Names the setting and the store in the error of a wrong key.
-pub(super) fn name_key(error: Error, source: &KeySource, store: &Path) -> Error {
+pub(super) fn name_key(error: Error, source: &KeySource, store: &StoreName) -> Error {
     // The error of a key outside names the key and its service.
     if error.kind() == ErrorKind::Unauthenticated && !matches!(source, KeySource::Wrapping(_)) {
         let setting = source.setting();
-        return error.because(format!("`{setting}` does not open {}", FilePath::new(store)));
+        return error.because(format!("`{setting}` does not open {store}"));
     }
     error
 }

@@ -1,56 +1,35 @@
 //! A row of the `slots` table, under a MAC.
 
-use rusqlite::{Connection, Row};
 use strongroom_core::Result;
 
 use super::error::changed;
 use super::seal::SlotContext;
 use crate::crypto::{KeyBytes, NotAuthentic, PrivateKey};
-use crate::error::from_sqlite;
 use crate::record::MacInput;
 use crate::root_key::RootKey;
 use crate::row_keys::RowKeys;
+use crate::storage::Tables;
 
 #[derive(Clone)]
-pub(super) struct SlotRow {
-    pub(super) id: u32,
-    pub(super) kind: String,
-    pub(super) label: Option<String>,
-    pub(super) created_at: i64,
-    pub(super) opened_at: Option<i64>,
+/// A slot as it is stored.
+pub(crate) struct SlotRow {
+    pub(crate) id: u32,
+    pub(crate) kind: String,
+    pub(crate) label: Option<String>,
+    pub(crate) created_at: i64,
+    pub(crate) opened_at: Option<i64>,
     /// A JSON object.
-    pub(super) parameters: String,
-    pub(super) private_key: Vec<u8>,
-    pub(super) root_key: Vec<u8>,
-    pub(super) public_key: Vec<u8>,
-    pub(super) mac: Vec<u8>,
+    pub(crate) parameters: String,
+    pub(crate) private_key: Vec<u8>,
+    pub(crate) root_key: Vec<u8>,
+    pub(crate) public_key: Vec<u8>,
+    pub(crate) mac: Vec<u8>,
 }
 
-const COLUMNS: &str = "SELECT id, kind, label, created_at, opened_at, parameters, private_key, root_key, \
-                       public_key, mac FROM slots";
-
 impl SlotRow {
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            kind: row.get(1)?,
-            label: row.get(2)?,
-            created_at: row.get(3)?,
-            opened_at: row.get(4)?,
-            parameters: row.get(5)?,
-            private_key: row.get(6)?,
-            root_key: row.get(7)?,
-            public_key: row.get(8)?,
-            mac: row.get(9)?,
-        })
-    }
-
     /// Loads all rows in the order of their ids, without a look at their MACs, which need the root key.
-    pub(super) fn load_all(connection: &Connection) -> Result<Vec<Self>> {
-        let rows: Vec<Self> = connection
-            .prepare(&format!("{COLUMNS} ORDER BY id"))
-            .and_then(|mut statement| statement.query_map([], Self::from_row)?.collect())
-            .map_err(from_sqlite)?;
+    pub(super) fn load_all(tables: &dyn Tables) -> Result<Vec<Self>> {
+        let rows = tables.slots()?;
         // Each may cost an Argon2id, or a request to a KMS.
         if rows.len() > super::MAX_SLOTS { Err(changed(NotAuthentic)) } else { Ok(rows) }
     }
@@ -105,25 +84,8 @@ impl SlotRow {
     }
 
     /// Signs the row and writes it over the one with its id.
-    pub(super) fn store(&mut self, connection: &Connection, keys: &RowKeys) -> Result<()> {
+    pub(super) fn store(&mut self, tables: &dyn Tables, keys: &RowKeys) -> Result<()> {
         self.mac = keys.sign(&self.mac_input(&keys.store_id)).mac.to_vec();
-        connection
-            .execute(
-                "INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self.id,
-                    &self.kind,
-                    &self.label,
-                    self.created_at,
-                    self.opened_at,
-                    &self.parameters,
-                    &self.private_key,
-                    &self.root_key,
-                    &self.public_key,
-                    &self.mac,
-                ),
-            )
-            .map(drop)
-            .map_err(from_sqlite)
+        tables.write_slot(self)
     }
 }

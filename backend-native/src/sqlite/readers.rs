@@ -3,28 +3,24 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use strongroom_core::{
-    Description, Error, ErrorKind, Health, HealthStatus, ListOptions, ListPage, PageToken, Result,
-    Secret, SecretPath, Version, VersionInfo,
+    Description, Error, ErrorKind, Health, ListOptions, ListPage, Result, Secret, SecretPath,
+    Version, VersionInfo,
 };
-use tracing::warn;
 
-use crate::crypto::{KeyBytes, NotAuthentic};
-use crate::error::{from_sqlite, no_such_version, not_found, record_corrupt};
+use super::store_file::StoreFile;
+use super::tables::{COLUMN_COUNT, columns, secret_of, version_of};
+use crate::decode::{self, ListBounds, Listing, ReadError, Versions};
+use crate::error::{from_sqlite, not_found};
 use crate::key_ring::{self, KeyRing};
-use crate::record::{self, RecordContext};
-use crate::schema;
-use crate::secret_row::{self, COLUMN_COUNT, SecretRow, columns};
-use crate::store::Store;
+use crate::secret_row::{self, SecretRow};
+use crate::storage::{Snapshot, Tables};
+use crate::store::{Database, Store};
 use crate::store_cell::StoreCell;
-
-/// How many rows one page of a listing examines: about a millisecond of work.
-const PAGE: usize = 500;
 
 /// How often a reader compares the state of the store with what the process has seen.
 const CHECK_STATE: Duration = Duration::from_secs(1);
@@ -98,36 +94,20 @@ impl Readers {
 
 pub(crate) struct Reader {
     store: Arc<Store>,
+    file: Arc<StoreFile>,
     key_ring: KeyRing,
     connection: Connection,
     /// When the state was last compared with what the process has seen.
     checked_at: Option<Instant>,
 }
 
-/// Why a read fails, before the key ring was loaded again.
-enum ReadError {
-    /// The store has a newer key ring than the one that was loaded.
-    KeyRingOutdated,
-    Failed(Error),
-}
-
-impl From<Error> for ReadError {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<NotAuthentic> for ReadError {
-    fn from(error: NotAuthentic) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
 impl Reader {
     fn open(store: Arc<Store>) -> Result<Self> {
-        let connection = store.connect()?;
+        let Database::File(file) = store.database();
+        let file = Arc::clone(file);
+        let connection = file.connect()?;
         let key_ring = store.load_key_ring(&connection)?;
-        Ok(Self { store, key_ring, connection, checked_at: None })
+        Ok(Self { store, file, key_ring, connection, checked_at: None })
     }
 
     /// Fails if an earlier copy of the file was put back. Looks at the file at most once a second.
@@ -177,13 +157,8 @@ impl Reader {
         }
         // One snapshot for key ring and record, since another rotation may happen in between.
         let snapshot = self.connection.unchecked_transaction().map_err(from_sqlite)?;
-        self.key_ring = self.store.load_key_ring(&snapshot)?;
-        read(self).map_err(|error| match error {
-            ReadError::Failed(error) => error,
-            ReadError::KeyRingOutdated => {
-                record_corrupt("the record names a key that does not exist")
-            }
-        })
+        self.key_ring = self.store.load_key_ring(&*snapshot)?;
+        read(self).map_err(ReadError::into_error)
     }
 
     /// Reads the active version, or exactly one.
@@ -202,41 +177,25 @@ impl Reader {
             };
             opened
                 .map_err(from_sqlite)?
-                .unwrap_or_else(|| Err(not_found(reader.store.path()).into()))
+                .unwrap_or_else(|| Err(not_found(reader.store.name()).into()))
         })
     }
 
-    /// Authenticates a secret's row and opens the version beside it.
+    /// Opens the secret of a row with the version beside it.
     fn open_row(
         &self,
         row: &Row<'_>,
         path: &SecretPath,
         exact: Option<i64>,
     ) -> Result<Secret, ReadError> {
-        let KeyRing { rows: keys, .. } = &self.key_ring;
-        let secret = SecretRow::from_row(row, path, keys)?;
-        let secret = secret.ensure_not_deleted(self.store.path())?;
-        // Most secrets do not expire, and then the clock need not be read.
-        if secret.metadata.expires_at.is_some() {
-            secret.metadata.ensure_not_expired(SystemTime::now())?;
-        }
-        let Some(number) = row.get::<_, Option<u64>>(COLUMN_COUNT).map_err(from_sqlite)? else {
-            return Err(missing_version(&secret, exact).into());
-        };
-        let created_at = row.get(COLUMN_COUNT + 1).map_err(from_sqlite)?;
-        let context = secret.record_context(&keys.store_id, path, number, created_at);
-        let data_key = self.unwrap(blob(row, COLUMN_COUNT + 2)?, &context)?;
-        let value = record::open_body(blob(row, COLUMN_COUNT + 3)?, &context, &data_key)?;
-        Ok(Secret::new(path.clone(), number.into(), secret.metadata, value))
-    }
-
-    fn unwrap(&self, wrap: &[u8], context: &RecordContext<'_>) -> Result<KeyBytes, ReadError> {
-        let kek = self.key_ring.kek(record::kek_id(wrap)?).ok_or(ReadError::KeyRingOutdated)?;
-        Ok(record::unwrap(wrap, context, kek)?)
+        let raw = secret_of(row).map_err(from_sqlite)?;
+        let has_version = row.get_ref(COLUMN_COUNT).map_err(from_sqlite)? != ValueRef::Null;
+        let version = has_version.then(|| version_of(row, COLUMN_COUNT)).transpose()?;
+        decode::open_secret(&self.key_ring, self.store.name(), path, (&raw, version), exact)
     }
 
     fn load(&self, path: &SecretPath) -> Result<SecretRow> {
-        let store = self.store.path();
+        let store = self.store.name();
         SecretRow::load(&self.connection, path, &self.key_ring.rows)?
             .ok_or_else(|| not_found(store))?
             .ensure_not_deleted(store)
@@ -253,32 +212,20 @@ impl Reader {
 
     fn try_versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>, ReadError> {
         // One snapshot for both statements, so that a write in between does not look like damage.
-        let _snapshot = schema::snapshot(&self.connection)?;
+        let _snapshot = Snapshot::begin(&self.connection)?;
         let secret = self.load(path)?;
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT version, created_at, wrap FROM versions WHERE secret_id = ? \
-                 ORDER BY version DESC",
-            )
-            .map_err(from_sqlite)?;
-        let mut rows = statement.query([secret.secret_id]).map_err(from_sqlite)?;
-        let mut versions = Vec::new();
-        while let Some(row) = rows.next().map_err(from_sqlite)? {
-            let number: u64 = row.get(0).map_err(from_sqlite)?;
-            let created_at = row.get(1).map_err(from_sqlite)?;
-            let store_id = &self.key_ring.rows.store_id;
-            // The wrap authenticates the version's number and time without opening its value.
-            let context = secret.record_context(store_id, path, number, created_at);
-            self.unwrap(blob(row, 2)?, &context)?;
-            let created_at = Some(secret_row::to_time(created_at));
-            versions.push(VersionInfo::new(number.into(), created_at, number == secret.active));
-        }
-        let expected = secret.latest.saturating_sub(secret.first).saturating_add(1);
-        if versions.len() as u64 != expected {
-            return Err(record_corrupt("versions of the secret are missing").into());
-        }
-        Ok(versions)
+        let secret_id = secret.secret_id;
+        let mut versions = Versions::new(&self.key_ring, path, secret);
+        let mut outcome = Ok(());
+        self.connection.versions(&secret_id, false, &mut |row| {
+            let row = row?;
+            if outcome.is_ok() {
+                outcome = versions.add(&row);
+            }
+            Ok(())
+        })?;
+        outcome?;
+        versions.finish()
     }
 
     pub(crate) fn list(
@@ -286,102 +233,27 @@ impl Reader {
         prefix: Option<&SecretPath>,
         options: &ListOptions,
     ) -> Result<ListPage> {
-        self.with_current_key_ring(|reader| reader.try_list(prefix, options))
-    }
-
-    fn try_list(
-        &self,
-        prefix: Option<&SecretPath>,
-        options: &ListOptions,
-    ) -> Result<ListPage, ReadError> {
-        // `0` is the character after `/`: the range holds exactly the paths below the prefix.
-        let (low, high) = match prefix {
-            Some(prefix) => (format!("{prefix}/"), format!("{prefix}0")),
-            None => (String::new(), "\u{7f}".to_owned()),
-        };
-        let after = match &options.page {
-            Some(token) => decode_token(token)?.max(low.into_bytes()),
-            None => low.into_bytes(),
-        };
-        let mut statement = self
-            .connection
-            .prepare_cached(concat!(
-                "SELECT ",
-                columns!(),
-                ", s.path FROM secrets s WHERE s.path > CAST(?1 AS TEXT) AND s.path < ?2 \
-                 ORDER BY s.path LIMIT ?3"
-            ))
-            .map_err(from_sqlite)?;
-        let mut rows = statement.query((after, &high, PAGE)).map_err(from_sqlite)?;
-        let mut page = ListPage::default();
-        let (mut examined, mut last) = (0, Vec::new());
-        while let Some(row) = rows.next().map_err(from_sqlite)? {
-            examined += 1;
-            last = secret_row::raw_path(row)?;
-            let Some(path) = secret_row::valid_path(&last) else {
-                warn!("the store holds a record under a path that is not valid");
-                continue;
-            };
-            if self.matches(row, &path, options)? {
-                page.paths.push(path);
-            }
-        }
-        page.next = (examined == PAGE).then(|| PageToken::new(STANDARD.encode(last)));
-        Ok(page)
-    }
-
-    /// Whether the options select a row. A corrupt row is always listed, so that the operator sees
-    /// it; reading it fails.
-    fn matches(
-        &self,
-        row: &Row<'_>,
-        path: &SecretPath,
-        options: &ListOptions,
-    ) -> Result<bool, ReadError> {
-        let Ok(secret) = SecretRow::from_row(row, path, &self.key_ring.rows) else {
-            if self.key_ring.is_outdated(&self.connection)? {
+        let bounds = ListBounds::new(prefix, options)?;
+        self.with_current_key_ring(|reader| {
+            let mut listing = Listing::new(&reader.key_ring, options);
+            reader.connection.secrets(bounds.range(), &mut |path, raw| {
+                listing.add(path, raw);
+                Ok(())
+            })?;
+            if listing.has_damage() && reader.key_ring.is_outdated(&reader.connection)? {
                 return Err(ReadError::KeyRingOutdated);
             }
-            warn!(%path, "a record fails authentication");
-            return Ok(true);
-        };
-        let metadata = &secret.metadata;
-        Ok((options.include_deleted || secret.deleted_at.is_none())
-            && options.kind.is_none_or(|kind| kind == metadata.kind)
-            && options.tags.iter().all(|(name, value)| metadata.tags.get(name) == Some(value)))
+            Ok(listing.finish())
+        })
     }
 
     pub(crate) fn health(&mut self) -> Result<Health> {
-        self.store.check_not_replaced()?;
+        self.file.check_not_replaced()?;
         let state = self.check_with_current_keys(|reader| {
             let Self { store, connection, key_ring, .. } = reader;
             store.guard().check_health(connection, &key_ring.rows)
         })?;
         let (active, uses) = key_ring::active_uses(&self.connection)?;
-        Ok(Health::new(HealthStatus::Ready)
-            .detail("state", state.number.to_string())
-            .detail("key_encryption_key", active.to_string())
-            .detail("key_encryption_key_uses", format!("at most {uses}")))
-    }
-}
-
-/// A token is the last path of a page in base64, since an edited path need not be text.
-fn decode_token(token: &PageToken) -> Result<Vec<u8>> {
-    STANDARD.decode(token.as_str()).map_err(|_| {
-        Error::new(ErrorKind::InvalidInput, "pass the token of the previous page, or none")
-            .because("the page token is not from this store")
-    })
-}
-
-fn blob<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a [u8]> {
-    let value = row.get_ref(column).map_err(from_sqlite)?;
-    value.as_blob().map_err(|_| record_corrupt("the record is no longer binary"))
-}
-
-fn missing_version(secret: &SecretRow, exact: Option<i64>) -> Error {
-    let kept = secret_row::to_i64(secret.first)..=secret_row::to_i64(secret.latest);
-    match exact {
-        Some(version) if !kept.contains(&version) => no_such_version(),
-        _ => record_corrupt("a version of the secret is missing"),
+        Ok(decode::health(&state, active, uses))
     }
 }

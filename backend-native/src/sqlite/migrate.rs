@@ -8,15 +8,16 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 use strongroom_core::Result;
 use tracing::{info, warn};
 
+use super::schema::{self, FileContent};
 use crate::argon2id::Argon2id;
 use crate::config::KeySource;
 use crate::crypto::{self, KeyBytes};
 use crate::error::{from_sqlite, record_corrupt};
 use crate::key_ring::{self, StoreRow};
 use crate::root_key::RootKey;
-use crate::schema::{self, FileContent};
 use crate::slots::{self, NewSlot, SlotSecret};
 use crate::state::{RowSum, State};
+use crate::store_name::StoreName;
 
 /// The row of the `store` table of schema 1.
 struct EarlierStore {
@@ -81,7 +82,10 @@ pub(crate) fn migrate(
     path: &Path,
 ) -> Result<()> {
     let Some(earlier) = EarlierStore::load(connection)? else { return Ok(()) };
-    let root = slots::first_that_opens(sources, group, path, |secret| earlier.root(secret))?;
+    let root =
+        slots::first_that_opens(sources, group, &StoreName::File(path.to_owned()), |secret| {
+            earlier.root(secret)
+        })?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(from_sqlite)?;
@@ -89,15 +93,15 @@ pub(crate) fn migrate(
     if schema::identify(&transaction)? != FileContent::Schema1 {
         return Ok(());
     }
-    let key_ring = key_ring::load(&transaction, &earlier.row, Arc::new(RootKey::new(&root)))?;
+    let key_ring = key_ring::load(&*transaction, &earlier.row, Arc::new(RootKey::new(&root)))?;
     schema::migrate(&transaction)?;
     let slot = NewSlot::of_schema_1(earlier.argon2id.as_ref(), &root);
-    slot.store(&transaction, slots::FIRST, &key_ring.rows, &root, earlier.created_at)?;
-    let (rows, damaged) = RowSum::of_store(&transaction, &key_ring.rows)?;
+    slot.store(&*transaction, slots::FIRST, &key_ring.rows, &root, earlier.created_at)?;
+    let (rows, damaged) = RowSum::of_store(&*transaction, &key_ring.rows)?;
     if damaged > 0 {
         warn!(damaged, "secrets fail authentication and are not in the first state of the store");
     }
-    State::first(rows).store(&transaction, &key_ring.rows)?;
+    State::first(rows).store(&*transaction, &key_ring.rows)?;
     transaction.commit().map_err(from_sqlite)?;
     info!("brought the store of an earlier release up to date");
     Ok(())

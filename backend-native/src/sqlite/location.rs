@@ -12,10 +12,10 @@ use strongroom_core::{Error, ErrorKind, FilePath};
 
 #[cfg(unix)]
 use crate::file::{path_error, with_suffix};
-#[cfg(target_os = "linux")]
-use crate::location::linux::check_file_system;
 #[cfg(unix)]
 use crate::settings::PATH;
+#[cfg(target_os = "linux")]
+use crate::sqlite::location::linux::check_file_system;
 
 /// The files beside a store that hold what is not yet in it.
 pub(crate) const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
