@@ -28,6 +28,7 @@ const MAC: usize = 32;
 const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// What an anchor says about the state of its store.
+#[derive(Clone)]
 pub(crate) struct Anchor {
     /// The id of the key of row MACs from which the anchor's key follows.
     key_id: u32,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
+use std::time::Duration;
 
 use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
@@ -17,6 +19,9 @@ use crate::check::{self, StoreCheck};
 use crate::config::{KeySource, NativeConfig};
 use crate::error::{KIND, name_store};
 use crate::maintenance::{self, Sweep};
+use crate::place::Place;
+#[cfg(feature = "postgres")]
+use crate::postgres::DatabaseReaders;
 use crate::rewrap::{self, KekRotation, RootKeyRotation};
 use crate::slots::{self, NewSlot, Slot, SlotSecret};
 use crate::sqlite::readers::{Reader, Readers};
@@ -32,10 +37,21 @@ pub struct NativeBackend {
     info: BackendInfo,
     names: SettingNames,
     cell: Arc<StoreCell>,
-    readers: Readers,
+    reads: Reads,
     writer: Writer,
     retention: Retention,
     group: Option<u32>,
+}
+
+/// How long a read from a database may be served from a cache, which hears of changes by other processes.
+#[cfg(feature = "postgres")]
+const DATABASE_CACHE_TTL: Duration = Duration::from_secs(300);
+
+/// Where reads go.
+enum Reads {
+    File(Readers),
+    #[cfg(feature = "postgres")]
+    Database(Box<DatabaseReaders>),
 }
 
 impl NativeBackend {
@@ -73,8 +89,16 @@ impl NativeBackend {
         info.alternatives = "the backend `aws`, which labels versions".into();
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
-        let readers = Readers::new(Arc::clone(&cell));
-        Ok(Self { info, names, cell, readers, writer, retention, group })
+        let reads = match cell.place() {
+            Place::File(_) => Reads::File(Readers::new(Arc::clone(&cell))),
+            #[cfg(feature = "postgres")]
+            Place::Database(location) => {
+                info.default_cache_ttl = Some(DATABASE_CACHE_TTL);
+                let location = Arc::clone(location);
+                Reads::Database(Box::new(DatabaseReaders::new(Arc::clone(&cell), location)))
+            }
+        };
+        Ok(Self { info, names, cell, reads, writer, retention, group })
     }
 
     /// Starts a new key-encryption key and rewraps every data key; values are not touched. Other
@@ -313,19 +337,6 @@ impl NativeBackend {
         Ok(())
     }
 
-    /// Runs a read, after opening a store that another process has created meanwhile.
-    async fn read<T>(
-        &self,
-        operation: Operation,
-        path: Option<&SecretPath>,
-        read: impl FnOnce(&mut Reader) -> Result<T>,
-    ) -> Result<T> {
-        self.open_if_appeared()
-            .await
-            .and_then(|()| self.readers.run(read))
-            .map_err(|error| self.with_context(error, operation, path))
-    }
-
     async fn write<T: Send + 'static>(
         &self,
         operation: Operation,
@@ -363,7 +374,15 @@ impl Backend for NativeBackend {
             VersionSelector::Exact(version) => Some(version),
             _ => return Err(self.info.unsupported(Operation::Get).at(path)),
         };
-        self.read(Operation::Get, Some(path), |reader| reader.get(path, exact)).await
+        let run = async {
+            self.open_if_appeared().await?;
+            match &self.reads {
+                Reads::File(readers) => readers.run(|reader| reader.get(path, exact)),
+                #[cfg(feature = "postgres")]
+                Reads::Database(readers) => readers.get(path, exact).await,
+            }
+        };
+        run.await.map_err(|error| self.with_context(error, Operation::Get, Some(path)))
     }
 
     async fn health(&self) -> Result<Health> {
@@ -371,7 +390,15 @@ impl Backend for NativeBackend {
             let missing = "missing; the first write creates it";
             return Ok(Health::new(HealthStatus::Degraded).detail("store", missing));
         }
-        self.read(Operation::Health, None, Reader::health).await
+        let run = async {
+            self.open_if_appeared().await?;
+            match &self.reads {
+                Reads::File(readers) => readers.run(Reader::health),
+                #[cfg(feature = "postgres")]
+                Reads::Database(readers) => readers.health().await,
+            }
+        };
+        run.await.map_err(|error| self.with_context(error, Operation::Health, None))
     }
 
     async fn put(
@@ -410,12 +437,28 @@ impl Backend for NativeBackend {
     }
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
-        let page = self.read(Operation::List, prefix, |reader| reader.list(prefix, options)).await;
+        let run = async {
+            self.open_if_appeared().await?;
+            match &self.reads {
+                Reads::File(readers) => readers.run(|reader| reader.list(prefix, options)),
+                #[cfg(feature = "postgres")]
+                Reads::Database(readers) => readers.list(prefix, options).await,
+            }
+        };
+        let page = run.await.map_err(|error| self.with_context(error, Operation::List, prefix));
         unless_missing(page)
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        self.read(Operation::Versions, Some(path), |reader| reader.versions(path)).await
+        let run = async {
+            self.open_if_appeared().await?;
+            match &self.reads {
+                Reads::File(readers) => readers.run(|reader| reader.versions(path)),
+                #[cfg(feature = "postgres")]
+                Reads::Database(readers) => readers.versions(path).await,
+            }
+        };
+        run.await.map_err(|error| self.with_context(error, Operation::Versions, Some(path)))
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
@@ -427,7 +470,15 @@ impl Backend for NativeBackend {
     }
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        self.read(Operation::Describe, Some(path), |reader| reader.describe(path)).await
+        let run = async {
+            self.open_if_appeared().await?;
+            match &self.reads {
+                Reads::File(readers) => readers.run(|reader| reader.describe(path)),
+                #[cfg(feature = "postgres")]
+                Reads::Database(readers) => readers.describe(path).await,
+            }
+        };
+        run.await.map_err(|error| self.with_context(error, Operation::Describe, Some(path)))
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
@@ -442,7 +493,11 @@ impl Backend for NativeBackend {
         self.writer
             .check_process()
             .map_err(|error| self.with_context(error, Operation::Close, None))?;
-        self.readers.close();
+        match &self.reads {
+            Reads::File(readers) => readers.close(),
+            #[cfg(feature = "postgres")]
+            Reads::Database(readers) => readers.close(),
+        }
         self.writer.close().await;
         Ok(())
     }

@@ -12,6 +12,8 @@ use strongroom_core::{Error, ErrorKind, FilePath, Result};
 use crate::check::{self, StoreCheck};
 use crate::config::NativeConfig;
 use crate::crypto;
+#[cfg(feature = "postgres")]
+use crate::error::no_file;
 use crate::error::{describe_io_error, from_sqlite};
 use crate::file;
 use crate::key_ring::{self, StoreRow};
@@ -38,7 +40,13 @@ pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
             .because("the path of the backup is not UTF-8")
     })?;
     // Reads one snapshot, so that writers go on, and leaves out empty pages.
-    let Database::File(file) = store.database();
+    let file = match store.database() {
+        Database::File(file) => file,
+        #[cfg(feature = "postgres")]
+        Database::Postgres(_) => {
+            return Err(no_file("this backup", "back the database up, as with `pg_dump`"));
+        }
+    };
     let connection = file.connect()?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
     file.check_not_replaced()?;

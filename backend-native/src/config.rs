@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, WrappingKey};
 
 use crate::settings::{
-    ANCHOR_FILE, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE,
-    PATH, SETTINGS, TRANSIT_KEY,
+    ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE,
+    PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY, URL,
 };
 
 /// The settings that open a store.
@@ -78,6 +78,13 @@ pub struct NativeConfig {
     /// The store's file. Default: `secrets.db` in the platform's data directory for `strongroom`
     /// (`~/.local/share/strongroom` on Linux, `~/Library/Application Support/strongroom` on macOS).
     pub path: Option<PathBuf>,
+    /// Instead of a file, the PostgreSQL database (14 to 18) of the store, which several hosts can share:
+    /// `postgresql://role:password@host:5432/database`. It may name several hosts, of which the first that answers and is
+    /// not a standby is used. Connections to other hosts use TLS, and check the certificate in full. Needs the cargo
+    /// feature `postgres`.
+    pub url: Option<SecretString>,
+    /// A file with the only authorities whose certificate the database may have, in PEM. `None`: those of the platform.
+    pub ca_cert: Option<PathBuf>,
     /// The keys of the store, or where they are: at least one. The first that opens one of the store's
     /// [slots](crate::NativeBackend::slots) is used. The first of all opens a new store.
     pub keys: Vec<KeySource>,
@@ -107,6 +114,8 @@ impl Default for NativeConfig {
     fn default() -> Self {
         Self {
             path: None,
+            url: None,
+            ca_cert: None,
             keys: Vec::new(),
             create: false,
             group: None,
@@ -136,6 +145,7 @@ impl NativeConfig {
         if let Some(path) = &self.anchor_file {
             problems.collect(FilePath::new(path).check_new(ANCHOR_FILE));
         }
+        self.check_database(&mut problems);
         if self.keys.is_empty() {
             problems.add(no_key());
         }
@@ -144,6 +154,26 @@ impl NativeConfig {
         }
         problems.into_result()?;
         Ok(&self.keys)
+    }
+
+    fn check_database(&self, problems: &mut Problems) {
+        let Some(url) = &self.url else {
+            if self.ca_cert.is_some() {
+                problems.add(format!("`{CA_CERT}` needs `{URL}`"));
+            }
+            return;
+        };
+        if self.path.is_some() {
+            problems.add(format!("`{PATH}` and `{URL}` are both set; set one of them"));
+        }
+        #[cfg(feature = "postgres")]
+        crate::postgres::check(url, self.ca_cert.as_ref(), problems);
+        #[cfg(not(feature = "postgres"))]
+        {
+            let _ = url;
+            problems
+                .add(format!("`{URL}` needs the cargo feature `native-postgres` of `strongroom`"));
+        }
     }
 
     fn check_retention(&self, problems: &mut Problems) {
@@ -174,6 +204,8 @@ impl fmt::Debug for NativeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativeConfig")
             .field("path", &self.path.as_ref().map(FilePath::new))
+            .field("url", &self.url)
+            .field("ca_cert", &self.ca_cert.as_ref().map(FilePath::new))
             .field("keys", &self.keys)
             .field("create", &self.create)
             .field("group", &self.group)

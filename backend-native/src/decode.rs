@@ -210,10 +210,13 @@ impl<'a> Listing<'a> {
 
 /// A token is the last path of a page in base64, since an edited path need not be text.
 fn decode_token(token: &PageToken) -> Result<Vec<u8>> {
-    STANDARD.decode(token.as_str()).map_err(|_| {
-        Error::new(ErrorKind::InvalidInput, "pass the token of the previous page, or none")
-            .because("the page token is not from this store")
-    })
+    STANDARD.decode(token.as_str()).map_err(|_| foreign_token())
+}
+
+/// The error of a page token that this store has not given.
+pub(crate) fn foreign_token() -> Error {
+    Error::new(ErrorKind::InvalidInput, "pass the token of the previous page, or none")
+        .because("the page token is not from this store")
 }
 
 /// The health of a store that answers.

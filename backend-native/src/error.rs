@@ -1,5 +1,6 @@
 //! Maps errors of SQLite and the file system. Their texts are dropped, since they may quote values.
 
+use std::borrow::Cow;
 use std::io;
 
 use rusqlite::ErrorCode;
@@ -65,7 +66,7 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
 }
 
 /// The store as a whole is corrupt.
-pub(crate) fn store_corrupt(cause: &'static str) -> Error {
+pub(crate) fn store_corrupt(cause: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::Corrupt, "restore the store from a backup").because(cause)
 }
 
@@ -135,4 +136,11 @@ pub(crate) fn describe_io_error(error: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
         _ => "the file system failed",
     }
+}
+
+/// Something that only a store in a file has, and what to do instead.
+#[cfg(feature = "postgres")]
+pub(crate) fn no_file(what: &str, instead: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, instead)
+        .because(format!("the store is in a database, and {what} is for a store in a file"))
 }

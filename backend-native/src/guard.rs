@@ -53,18 +53,21 @@ impl Guard {
     pub(crate) fn check(&self, load: impl FnOnce() -> Result<State>) -> Result<State> {
         // Before the state: other threads may remember later ones meanwhile.
         let seen = *self.seen();
-        let state = load()?;
+        self.compare_with_seen(seen, load()?)
+    }
+
+    fn compare_with_seen(&self, seen: Seen, state: State) -> Result<State> {
         if state.number < seen.number {
             return Err(rolled_back(format!(
-                "the store is at state {}, but this process has seen state {}: an earlier copy of the \
-                 file was put back",
+                "the store is at state {}, but this process has seen state {}: an earlier copy of it \
+                 was put back",
                 state.number, seen.number
             )));
         }
         if state.number == seen.number && seen.rows.is_some_and(|rows| rows != state.rows) {
             return Err(rolled_back(format!(
                 "the store is at state {}, which this process has seen with other secrets: another copy \
-                 of the file was put in its place",
+                 of it was put in its place",
                 state.number
             )));
         }
@@ -72,28 +75,27 @@ impl Guard {
         Ok(state)
     }
 
-    /// Compares the state of the file with what this process has seen and with the anchor, if that can be read.
+    /// Compares the state of the store with what this process has seen and with the anchor, if that can be read.
     pub(crate) fn check_reads(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<State> {
-        // `health` reports an anchor that cannot be read.
-        let anchor = self.anchor.as_ref().and_then(|file| file.read(keys).ok().flatten());
-        self.check_with(anchor.as_ref(), tables, keys)
+        let before = Watermark::of(self, keys, false)?;
+        self.compare(&before, State::load(tables, keys)?, keys)
     }
 
-    /// Compares the state of the file with what this process has seen and with the anchor.
+    /// Compares the state of the store with what this process has seen and with the anchor.
     pub(crate) fn check_health(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<State> {
-        let anchor = self.anchor.as_ref().map(|file| read_existing(file, keys)).transpose()?;
-        self.check_with(anchor.as_ref(), tables, keys)
+        let before = Watermark::of(self, keys, true)?;
+        self.compare(&before, State::load(tables, keys)?, keys)
     }
 
-    /// The anchor was read before the state, so it is not ahead, as processes write it after their commit.
-    fn check_with(
+    /// Compares a state with what was known before it was loaded.
+    pub(crate) fn compare(
         &self,
-        anchor: Option<&Anchor>,
-        tables: &dyn Tables,
+        before: &Watermark,
+        state: State,
         keys: &RowKeys,
     ) -> Result<State> {
-        let state = self.check(|| State::load(tables, keys))?;
-        if let (Some(anchor), Some(file)) = (anchor, &self.anchor)
+        let state = self.compare_with_seen(before.seen, state)?;
+        if let (Some(anchor), Some(file)) = (&before.anchor, &self.anchor)
             && let Err(error) = compare(anchor, &state, file.path(), keys)
         {
             let mut seen = self.seen();
@@ -120,7 +122,7 @@ impl Guard {
         };
         let lock = file.lock(LOCK_WAIT)?.ok_or_else(|| lock_held(file.path()))?;
         let anchor = file.read(keys)?;
-        let mut state = self.check_with(anchor.as_ref(), tables, keys)?;
+        let mut state = self.check_with(anchor.clone(), tables, keys)?;
         if anchor.is_none() {
             if state.has_anchor {
                 return Err(file.missing());
@@ -152,7 +154,7 @@ impl Guard {
         let Some(file) = &self.anchor else { return Ok(true) };
         let Some(lock) = file.lock(wait)? else { return Ok(false) };
         let anchor = read_existing(file, keys)?;
-        let state = self.check_with(Some(&anchor), tables, keys)?;
+        let state = self.check_with(Some(anchor.clone()), tables, keys)?;
         advance(file, &lock, anchor.number, &state, keys).map(|()| true)
     }
 
@@ -169,8 +171,37 @@ impl Guard {
         }
     }
 
+    fn check_with(
+        &self,
+        anchor: Option<Anchor>,
+        tables: &dyn Tables,
+        keys: &RowKeys,
+    ) -> Result<State> {
+        let before = Watermark { seen: *self.seen(), anchor };
+        self.compare(&before, State::load(tables, keys)?, keys)
+    }
+
     pub(crate) fn has_anchor(&self) -> bool {
         self.anchor.is_some()
+    }
+}
+
+/// What is known of a store before its state is loaded: the state is not behind it, as processes write the anchor, and
+/// remember a state, after its commit.
+pub(crate) struct Watermark {
+    seen: Seen,
+    anchor: Option<Anchor>,
+}
+
+impl Watermark {
+    /// With `needs_anchor`, an anchor that cannot be read is an error; else `health` reports it.
+    pub(crate) fn of(guard: &Guard, keys: &RowKeys, needs_anchor: bool) -> Result<Self> {
+        let anchor = match &guard.anchor {
+            None => None,
+            Some(file) if needs_anchor => Some(read_existing(file, keys)?),
+            Some(file) => file.read(keys).ok().flatten(),
+        };
+        Ok(Self { seen: *guard.seen(), anchor })
     }
 }
 

@@ -85,7 +85,12 @@ impl KeyRing {
 
     /// Whether keys were added, removed or retired since the ring was loaded.
     pub(crate) fn is_outdated(&self, tables: &dyn Tables) -> Result<bool> {
-        Ok(tables.key_states()? != self.states)
+        Ok(self.has_other_states(&tables.key_states()?))
+    }
+
+    /// Whether the store has other keys, or others are active, than when the ring was loaded.
+    pub(crate) fn has_other_states(&self, states: &[(u32, u8)]) -> bool {
+        states != self.states
     }
 }
 

@@ -248,6 +248,8 @@ mod key_text;
 mod maintenance;
 mod new_file;
 mod place;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
 mod rewrap;
 mod root_key;

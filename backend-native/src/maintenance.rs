@@ -5,6 +5,8 @@ use strongroom_core::Result;
 use tracing::{info, warn};
 
 use crate::error::from_sqlite;
+#[cfg(feature = "postgres")]
+use crate::error::no_file;
 use crate::secret_page::SecretPage;
 use crate::sqlite::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
 use crate::store::{Database, IfMissing, Store};
@@ -65,7 +67,11 @@ fn sweep_batch(
 
 /// Rewrites the file without empty pages. Blocks, and other writes wait meanwhile.
 pub(crate) fn vacuum(store: &Store) -> Result<()> {
-    let Database::File(file) = store.database();
+    let file = match store.database() {
+        Database::File(file) => file,
+        #[cfg(feature = "postgres")]
+        Database::Postgres(_) => return Err(no_file("vacuum", "the database does it by itself")),
+    };
     let mut connection = file.connect()?;
     schema::set_lock_wait(&mut connection, WRITE_WAIT).map_err(from_sqlite)?;
     // Also in a store that an earlier release created without the table of pages to move.

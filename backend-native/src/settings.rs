@@ -8,6 +8,15 @@ setting_table! {
     pub const SETTINGS = {
         PATH = Setting::file("SECRETS_NATIVE_PATH", "NativeConfig::path")
             .meaning("the store's file; unless it is set, in the platform's data directory");
+        URL = Setting::text("SECRETS_NATIVE_URL", "NativeConfig::url")
+            .meaning(
+                "instead of a file, the PostgreSQL database of the store, which several hosts can share: \
+                 `postgresql://role:password@host:5432/database`; needs the feature `native-postgres`",
+            )
+            .secret();
+        CA_CERT = Setting::file("SECRETS_NATIVE_CA_CERT", "NativeConfig::ca_cert").meaning(
+            "the only authorities whose certificate the database may have, in PEM; otherwise those of the platform",
+        );
         CREATE = Setting::flag("SECRETS_NATIVE_CREATE", "NativeConfig::create")
             .meaning("whether opening creates a missing store; otherwise the first write does")
             .default_value("false");

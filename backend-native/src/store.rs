@@ -9,6 +9,8 @@ use crate::config::{KeySource, NativeConfig};
 use crate::guard::Guard;
 use crate::key_ring::{self, KeyRing, StoreRow};
 use crate::place::Place;
+#[cfg(feature = "postgres")]
+use crate::postgres::{DatabaseLocation, DatabaseTables, DatabaseWriter};
 use crate::root_key::RootKey;
 use crate::settings::KEY_FILE;
 use crate::slots::{self, NewSlot, OpenedSlot, SlotSecret};
@@ -33,6 +35,8 @@ pub(crate) struct Store {
 #[derive(Clone)]
 pub(crate) enum Database {
     File(Arc<StoreFile>),
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<DatabaseLocation>),
 }
 
 /// What opening does about a store that does not exist.
@@ -95,6 +99,23 @@ impl Store {
                 let store = Self::new(name, Database::File(file), guard, opened);
                 Ok(Some((store, Box::new(writer))))
             }
+            #[cfg(feature = "postgres")]
+            Place::Database(location) => {
+                let tables = DatabaseTables::new(Arc::clone(location))?;
+                if !tables.has_store()? {
+                    if if_missing == IfMissing::Leave {
+                        return check_first_key(config).map(|()| None);
+                    }
+                    create_first_key(config)?;
+                    if tables.create(NewStore::of(config)?)? {
+                        warn!(store = %name, "created a new store");
+                    }
+                }
+                let opened = Opened::load(&tables, config, &name)?;
+                let database = Database::Postgres(Arc::clone(location));
+                let store = Self::new(name, database, guard, opened);
+                Ok(Some((store, Box::new(DatabaseWriter::new(tables)))))
+            }
         }
     }
 
@@ -107,6 +128,9 @@ impl Store {
     pub(crate) fn check_not_replaced(&self) -> Result<()> {
         match &self.database {
             Database::File(file) => file.check_not_replaced(),
+            // Whoever loads the keys compares the id of the store.
+            #[cfg(feature = "postgres")]
+            Database::Postgres(_) => Ok(()),
         }
     }
 
@@ -114,6 +138,10 @@ impl Store {
     pub(crate) fn connect(&self) -> Result<Box<dyn Tables>> {
         match &self.database {
             Database::File(file) => Ok(Box::new(file.connect()?)),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(location) => {
+                Ok(Box::new(DatabaseTables::new(Arc::clone(location))?))
+            }
         }
     }
 

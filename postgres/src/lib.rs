@@ -10,7 +10,9 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod catalog;
 mod connector;
+mod explain;
 mod failure;
 mod guarded_stream;
 mod host;
@@ -19,8 +21,9 @@ mod session;
 mod url;
 
 pub use self::connector::{Connector, Login};
+pub use self::explain::Explain;
 pub use self::failure::Failure;
 pub use self::host::Host;
 pub use self::percent::UrlProblem;
-pub use self::session::Session;
+pub use self::session::{ServerProcess, Session, SessionLimits};
 pub use self::url::{ConnectionUrl, TlsMode};

@@ -21,7 +21,7 @@ use strongroom::{
 use strongroom_testkit::canary;
 use strongroom_testkit::conformance::{self, Fixture, Seed, Target};
 use strongroom_testkit::openbao::{ApproleOptions, Credentials, Server};
-use strongroom_testkit::{localstack, moto};
+use strongroom_testkit::{localstack, moto, postgres};
 use tokio::sync::OnceCell;
 
 use cached::Cached;
@@ -39,6 +39,8 @@ fn main() -> ExitCode {
         Box::new(Native(Access::Cached)),
         Box::new(Native(Access::Manager)),
         Box::new(Native(Access::Guarded)),
+        Box::new(Postgres::new(Access::Bare)),
+        Box::new(Postgres::new(Access::Cached)),
         Box::new(Hashicorp::new(Access::Bare)),
         Box::new(Hashicorp::new(Access::Cached)),
         Box::new(Aws::new(Access::Bare)),
@@ -187,6 +189,43 @@ impl Target for Native {
         config.create = true;
         canary::witness(&config);
         self.0.to(NativeBackend::open(config).await.unwrap()).await.keep(folder)
+    }
+}
+
+/// One store in PostgreSQL for all cases; each case opens it, and has its own prefix.
+struct Postgres {
+    access: Access,
+    server: OnceCell<postgres::Server>,
+    cases: AtomicU32,
+}
+
+impl Postgres {
+    fn new(access: Access) -> Self {
+        Self { access, server: OnceCell::new(), cases: AtomicU32::new(0) }
+    }
+}
+
+#[async_trait]
+impl Target for Postgres {
+    fn name(&self) -> &'static str {
+        self.access.name(["postgres", "postgres+cache", "postgres+manager", "postgres+access"])
+    }
+
+    fn expected_capabilities(&self) -> Capabilities {
+        self.access.capabilities(Capabilities::none().with_all(COMPLETE))
+    }
+
+    async fn open(&self) -> Fixture {
+        let server = self.server.get_or_init(postgres::Server::start).await;
+        let (user, password, address) = (server.user(), server.password(), server.address());
+        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let mut config = NativeConfig::new(KeySource::Key(key.into()));
+        config.url = Some(format!("postgresql://{user}:{password}@{address}/postgres").into());
+        config.create = true;
+        canary::witness(&config);
+        let case = self.cases.fetch_add(1, Ordering::Relaxed);
+        let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
+        self.access.to(NativeBackend::open(config).await.unwrap()).await.below(prefix)
     }
 }
 

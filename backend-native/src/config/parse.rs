@@ -9,8 +9,8 @@ use strongroom_core::{Problems, Result, Setting, Settings, WrappingKey};
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
-    ANCHOR_FILE, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY,
-    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY,
+    ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY,
+    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY, URL,
 };
 
 impl NativeConfig {
@@ -47,6 +47,8 @@ impl NativeConfig {
         settings.validate(SETTINGS, &mut problems);
         let config = Self {
             path: settings.expose_value(&PATH).map(PathBuf::from),
+            url: settings.expose_value(&URL).map(Into::into),
+            ca_cert: settings.expose_value(&CA_CERT).map(PathBuf::from),
             keep_versions: settings.number(&KEEP_VERSIONS, &mut problems),
             keep_days: settings.number(&KEEP_DAYS, &mut problems),
             keys: key_sources(settings, wrapping, &mut problems),
@@ -58,6 +60,7 @@ impl NativeConfig {
             anchor_file: settings.expose_value(&ANCHOR_FILE).map(PathBuf::from),
             names: settings.names(SETTINGS),
         };
+        config.check_database(&mut problems);
         config.check_retention(&mut problems);
         problems.into_result().map_err(|error| config.names.rename(error))?;
         Ok(config)
@@ -172,7 +175,7 @@ mod tests {
         let both = [(PASSPHRASE_FILE, "/data/passphrase"), (KEY_FILE, "/data/key")];
         let both = parse(&both).unwrap().keys;
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
-        assert_eq!(SETTINGS.len(), 13, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 15, "a setting is missing above or below");
     }
 
     #[test]

@@ -103,8 +103,11 @@ pub(crate) struct Reader {
 
 impl Reader {
     fn open(store: Arc<Store>) -> Result<Self> {
-        let Database::File(file) = store.database();
-        let file = Arc::clone(file);
+        let file = match store.database() {
+            Database::File(file) => Arc::clone(file),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(_) => return Err(Error::backend_closed()),
+        };
         let connection = file.connect()?;
         let key_ring = store.load_key_ring(&connection)?;
         Ok(Self { store, file, key_ring, connection, checked_at: None })

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use strongroom_core::Result;
-use strongroom_postgres::{Failure, Session};
+use strongroom_postgres::{Failure, ServerProcess, Session};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::connection::{Expect, LogConnection, LogSession, ServerProcess, attempt_time};
+use super::connection::{Expect, LogConnection, LogSession, attempt_time};
 use super::error::{CallError, from_failure, outcome_unknown, unreadable};
 use super::query::{self, to_i64};
 use crate::log::error::bad_append;
@@ -83,7 +83,7 @@ fn resolve(
     connection.call_once(Expect::Log, deadline, async |log| {
         let left = deadline.saturating_duration_since(Instant::now()) / 2;
         // Until its process has ended, the write may still happen.
-        if !log.end_process(process, left).await? {
+        if !log.session.end_process(process, left).await? {
             return Err(outcome_unknown().into());
         }
         Ok(match query::mac_of(&log.session, last.last()).await? {

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
 use strongroom_core::{Error, ErrorKind, Problems, Result, SecretValue};
-use strongroom_postgres::{ConnectionUrl, Connector, Failure, Session};
+use strongroom_postgres::{
+    ConnectionUrl, Connector, Failure, ServerProcess, Session, SessionLimits,
+};
 use strongroom_transport::{CaCertificates, LoadedTls, TlsConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::Statement;
-use tokio_postgres::types::Type;
 
 use super::error::{CallError, inside_runtime, unreadable};
 use super::schema;
@@ -27,14 +28,6 @@ const WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause after a connection that failed; it doubles after each further failure, up to the second one.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
-
-/// The process of the server that serves a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ServerProcess {
-    id: i32,
-    /// When it started, in microseconds since 1970: ids are used again.
-    started: i64,
-}
 
 /// A connection that has been set up.
 pub(super) struct LogSession {
@@ -132,8 +125,8 @@ impl LogConnection {
         let [shortest, longest] = WAITS;
         self.wait = wait.clamp(shortest, longest);
         self.share_out(self.wait);
-        let settings = settings(self.wait);
-        self.call(Expect::Log, &async |log| Ok(log.session.client.batch_execute(&settings).await?))
+        let limits = limits(self.wait);
+        self.call(Expect::Log, &async |log| Ok(log.session.set_up(limits).await?))
     }
 
     pub(super) fn wait(&self) -> Duration {
@@ -259,11 +252,8 @@ impl Target {
     /// Connects to the first host that is not a standby, and sets the session up.
     async fn connect(&self, expect: Expect, wait: Duration) -> Result<LogSession, CallError> {
         let (session, _) = self.connector.connect_to_primary(&self.url).await?;
-        session.client.batch_execute(&settings(wait)).await?;
-        let process = "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint \
-                       FROM pg_stat_get_activity(pg_backend_pid())";
-        let row = session.client.query_typed_one(process, &[]).await?;
-        let process = ServerProcess { id: row.try_get(0)?, started: row.try_get(1)? };
+        session.set_up(limits(wait)).await?;
+        let process = session.process().await?;
         if expect == Expect::Log && schema::identify(&session).await? != schema::Content::Log {
             let removed =
                 Error::new(ErrorKind::Unavailable, "open the rules again; nothing was written")
@@ -290,47 +280,11 @@ impl LogSession {
         let last: i64 = row.try_get(1).map_err(unreadable)?;
         Ok((id.try_into().map_err(unreadable)?, u64::try_from(last).map_err(unreadable)?))
     }
-
-    /// Ends the process of an earlier session, unless it has ended. Returns whether it has: then what it was doing is
-    /// either committed or never will be.
-    ///
-    /// One that waits for a synchronous standby has committed already, and goes on waiting.
-    pub(super) async fn end_process(
-        &self,
-        process: ServerProcess,
-        wait: Duration,
-    ) -> Result<bool, CallError> {
-        let end = "SELECT CASE WHEN wait_event = 'SyncRep' THEN false ELSE pg_terminate_backend(pid, $3) END \
-                   FROM pg_stat_get_activity($1) \
-                   WHERE (extract(epoch FROM backend_start) * 1000000)::bigint = $2";
-        let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        let values: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-            [(&process.id, Type::INT4), (&process.started, Type::INT8), (&wait, Type::INT8)];
-        let row = self.session.client.query_typed_opt(end, &values).await?;
-        Ok(row.is_none_or(|row| row.try_get(0).unwrap_or(false)))
-    }
 }
 
-/// The statements that set a session up.
-///
-/// - No function of another schema stands in for one of the server's own.
-/// - READ COMMITTED makes each statement see what was committed before it.
-/// - The server gives up before this process does, which then knows that nothing was written.
-/// - A commit is on disk before it is acknowledged; a setting that waits for standbys as well stays.
-fn settings(wait: Duration) -> String {
-    format!(
-        "SET search_path = pg_catalog, pg_temp; \
-         SET client_min_messages = error; \
-         SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-         SET statement_timeout = {}; \
-         SET lock_timeout = {}; \
-         SET idle_in_transaction_session_timeout = {}; \
-         SELECT set_config('synchronous_commit', 'on', false) \
-             WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')",
-        (wait / 2).as_millis(),
-        (wait / 3).as_millis(),
-        wait.as_millis()
-    )
+/// The server gives up before this process does.
+fn limits(wait: Duration) -> SessionLimits {
+    SessionLimits { statement: wait / 2, lock: wait / 3, idle_in_transaction: wait }
 }
 
 /// How long the first attempt of an append takes, so that time is left to find out what came of it.

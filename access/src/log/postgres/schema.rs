@@ -1,17 +1,20 @@
 //! The tables of a log, in a schema of their own.
 
-use std::fmt::Write as _;
-
 use strongroom_core::{Error, ErrorKind, Result};
 use strongroom_postgres::Session;
+use strongroom_postgres::catalog::{self, Existence};
 use tokio_postgres::types::Type;
 
 use super::error::{CallError, changed_schema, unreadable};
 use crate::log::error::corrupt;
 use crate::log::{START, memory};
 
-/// The schema version that this release reads and writes.
-const SCHEMA: i32 = 1;
+/// The schema of the tables.
+pub(super) const SCHEMA: &str = "strongroom_access";
+/// The tables that the log needs.
+const NAMES: [&str; 3] = ["version", "head", "rows"];
+/// The version of the schema that this release reads and writes.
+const VERSION: i32 = 1;
 /// The advisory lock under which the schema is created or migrated: `SRAL` in ASCII, and 1.
 const LOCK: i64 = 0x5352_414c_0000_0001;
 
@@ -78,29 +81,9 @@ const INDEXES: [&str; 5] = [
     "CREATE INDEX rule_rows ON strongroom_access.rows USING btree (seq) WHERE is_rule",
 ];
 
-/// The tables of the schema that could hide or change rows: no ordinary ones, or with something attached.
-const ATTACHED: &str = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-     WHERE n.nspname = 'strongroom_access' AND c.relname IN ('version', 'head', 'rows') \
-     AND (c.relkind <> 'r' OR c.relrowsecurity \
-         OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid) \
-         OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid) \
-         OR EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent))) LIMIT 1";
-const READ_COLUMNS: &str = "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), \
-         a.attnotnull, coalesce(o.collname::text, '-') \
-     FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         LEFT JOIN pg_collation o ON o.oid = a.attcollation \
-     WHERE n.nspname = 'strongroom_access' AND c.relname IN ('version', 'head', 'rows') \
-         AND a.attnum > 0 AND NOT a.attisdropped \
-     ORDER BY c.relname COLLATE \"C\", a.attnum";
 const READ_INDEXES: &str = "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i \
      JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = 'strongroom_access' AND c.relname = 'rows' AND i.indisvalid AND i.indisready";
-/// Asks the catalog, which every role may read.
-const READ_EXISTENCE: &str = "SELECT n.oid IS NOT NULL, c.oid IS NOT NULL, \
-         current_setting('server_encoding') = 'UTF8' \
-     FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = 'strongroom_access' \
-     LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'version'";
-
 /// What a database has of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
@@ -112,9 +95,8 @@ pub(super) enum Content {
 
 /// Identifies what the database has, without changing it.
 pub(super) async fn identify(session: &Session) -> Result<Content, CallError> {
-    let row = session.client.query_typed_one(READ_EXISTENCE, &[]).await?;
-    let flag = |index| row.try_get::<_, bool>(index).map_err(unreadable);
-    let (has_schema, has_tables, is_utf8) = (flag(0)?, flag(1)?, flag(2)?);
+    let Existence { schema: has_schema, table: has_tables, is_utf8 } =
+        catalog::existence(session, SCHEMA, "version").await?;
     if !is_utf8 {
         return Err(Error::new(ErrorKind::Config, "create a database with ENCODING 'UTF8'")
             .because("the database of the audit log has another encoding than UTF-8")
@@ -133,12 +115,12 @@ pub(super) async fn check_version(session: &Session) -> Result<(), CallError> {
     let row = session.client.query_typed_opt(sql, &[]).await?;
     let row = row.ok_or_else(|| corrupt("the table `version` of the audit log is empty"))?;
     match row.try_get::<_, i32>(0).map_err(unreadable)? {
-        SCHEMA => Ok(()),
-        newer if newer > SCHEMA => Err(Error::new(
+        VERSION => Ok(()),
+        newer if newer > VERSION => Err(Error::new(
             ErrorKind::Unsupported,
             "use the release of Strongroom that wrote it, or a newer one; nothing was changed",
         )
-        .because(format!("the audit log has schema {newer}, this release supports up to {SCHEMA}"))
+        .because(format!("the audit log has schema {newer}, this release supports up to {VERSION}"))
         .into()),
         _ => Err(corrupt("the version of the audit log's schema was changed").into()),
     }
@@ -177,28 +159,19 @@ async fn create_locked(session: &Session) -> Result<bool, CallError> {
         [(&&log_id[..], Type::BYTEA), (&&START[..], Type::BYTEA)];
     session.client.execute_typed(fill, &values).await?;
     let version = "INSERT INTO strongroom_access.version (id, version) VALUES (1, $1)";
-    session.client.execute_typed(version, &[(&SCHEMA, Type::INT4)]).await?;
+    session.client.execute_typed(version, &[(&VERSION, Type::INT4)]).await?;
     session.client.batch_execute("COMMIT").await?;
     Ok(true)
 }
 
 /// Fails unless the tables are those of [`TABLES`], with nothing that could hide rows from a statement or change them.
 pub(super) async fn check(session: &Session) -> Result<(), CallError> {
-    let mut columns = String::new();
-    for row in session.client.query_typed(READ_COLUMNS, &[]).await? {
-        let text = |index| row.try_get::<_, &str>(index).map_err(unreadable);
-        let is_required: bool = row.try_get(3).map_err(unreadable)?;
-        // Writing to a text cannot fail.
-        let _ =
-            writeln!(columns, "{}.{} {} {is_required} {}", text(0)?, text(1)?, text(2)?, text(4)?);
-    }
-    if columns != COLUMNS {
+    if catalog::columns(session, SCHEMA, &NAMES).await? != COLUMNS {
         return Err(changed_schema("a column").into());
     }
-    match session.client.query_typed_opt(ATTACHED, &[]).await? {
+    match catalog::attached(session, SCHEMA, &NAMES).await? {
         None => Ok(()),
-        Some(row) => {
-            let table: &str = row.try_get(0).map_err(unreadable)?;
+        Some(table) => {
             let what = format!("something that is attached to the table `{table}`");
             Err(changed_schema(&what).into())
         }

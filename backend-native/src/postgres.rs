@@ -1,0 +1,16 @@
+//! A store in a PostgreSQL database, which several hosts share.
+
+mod blocking;
+mod connection;
+mod error;
+mod location;
+mod readers;
+mod schema;
+mod statements;
+mod tables;
+mod writer;
+
+pub(crate) use location::{DatabaseLocation, check};
+pub(crate) use readers::DatabaseReaders;
+pub(crate) use tables::DatabaseTables;
+pub(crate) use writer::DatabaseWriter;

@@ -1,0 +1,104 @@
+//! Where the database is, and how to connect to it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use strongroom_core::{Error, ErrorKind, FilePath, Problems, Result, SecretValue};
+use strongroom_postgres::{ConnectionUrl, Connector, Failure, Session, SessionLimits};
+use strongroom_transport::{CaCertificates, LoadedTls, TlsConfig};
+
+use crate::settings::{CA_CERT, URL};
+
+/// How long a connection to one address may take to establish, and connecting and logging in at one host.
+const CONNECT_TIMES: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(5)];
+/// The server gives up before this process does.
+const LIMITS: SessionLimits = SessionLimits {
+    statement: Duration::from_secs(8),
+    lock: Duration::from_secs(7),
+    idle_in_transaction: Duration::from_secs(10),
+};
+
+/// A database, and what connects to it.
+pub(crate) struct DatabaseLocation {
+    connector: Connector,
+    url: ConnectionUrl,
+    name: String,
+}
+
+/// Adds a problem for each setting of a database that cannot be used.
+pub(crate) fn check(url: &SecretString, ca_cert: Option<&PathBuf>, problems: &mut Problems) {
+    parse(url, problems);
+    if let Some(file) = ca_cert {
+        problems.collect(FilePath::new(file).check(CA_CERT));
+    }
+}
+
+fn parse(url: &SecretString, problems: &mut Problems) -> Option<ConnectionUrl> {
+    match ConnectionUrl::parse(&SecretValue::from(url.expose_secret())) {
+        Ok(url) if url.is_exposed() => {
+            problems.add(format!(
+                "`{URL}` turns TLS off towards another host; use `sslmode=verify-full`"
+            ));
+            None
+        }
+        Ok(url) => Some(url),
+        Err((problem, advice)) => {
+            problems.add(format!("`{URL}` {problem}; {advice}"));
+            None
+        }
+    }
+}
+
+impl DatabaseLocation {
+    /// Checks the settings, and loads the certificates. Does not connect.
+    pub(crate) fn new(url: &SecretString, ca_cert: Option<&PathBuf>) -> Result<Self> {
+        let mut problems = Problems::new();
+        let url = parse(url, &mut problems);
+        let mut tls = TlsConfig::default();
+        tls.ca_certificates = ca_cert.map(CaCertificates::from_file);
+        let mut of_tls = Problems::new();
+        let loaded = LoadedTls::load(&tls, &mut of_tls);
+        if let Err(error) = of_tls.into_result() {
+            for problem in error.problems() {
+                problems.add(problem.replace("`tls.ca_certificates`", &format!("`{CA_CERT}`")));
+            }
+        }
+        problems.into_result()?;
+        let (Some(url), Some(loaded)) = (url, loaded) else {
+            return Err(Error::new(ErrorKind::Config, format!("check `{URL}` and `{CA_CERT}`"))
+                .because("the TLS client of the store's database cannot be set up"));
+        };
+        let [connect, login] = CONNECT_TIMES;
+        let mut connector = Connector::new(&tls, loaded, connect)?;
+        connector.set_timeouts(connect, login);
+        let name = name_of(&url);
+        Ok(Self { connector, url, name })
+    }
+
+    /// What errors call the database: its hosts and its name, without role and password.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Connects to the first host that is not a standby, and sets the session up.
+    pub(crate) async fn connect(&self) -> Result<Session, Failure> {
+        let (session, _) = self.connector.connect_to_primary(&self.url).await?;
+        session.set_up(LIMITS).await?;
+        Ok(session)
+    }
+}
+
+fn name_of(url: &ConnectionUrl) -> String {
+    let hosts: Vec<_> =
+        url.hosts.iter().map(|host| format!("{}:{}", host.name, host.port)).collect();
+    let database = url.database.as_ref().unwrap_or(&url.role);
+    format!("postgresql://{}/{database}", hosts.join(","))
+}
+
+impl fmt::Debug for DatabaseLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseLocation").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,398 @@
+//! Reads, on a few connections that all callers share: several requests are under way on each at the same time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use strongroom_core::{
+    Description, Error, ErrorKind, Health, ListOptions, ListPage, Result, Secret, SecretPath,
+    Version, VersionInfo,
+};
+use strongroom_postgres::{Failure, Session};
+use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Row, Statement};
+
+use super::error::{from_failure, unreadable};
+use super::location::DatabaseLocation;
+use super::statements::{self, COLUMN_COUNT};
+use super::tables::{key_states_of, secret_of, state_of, version_of};
+use crate::decode::{self, ListBounds, Listing, ReadError, Versions};
+use crate::error::not_found;
+use crate::guard::Watermark;
+use crate::key_ring::{self, KeyRing};
+use crate::secret_row::{self, SecretRow};
+use crate::state::{State, state_corrupt};
+use crate::store::Store;
+use crate::store_cell::StoreCell;
+use crate::writer::run_on_thread;
+
+/// How many connections there are at most.
+const CONNECTIONS: usize = 4;
+/// How long one request may take.
+const READ_TIME: Duration = Duration::from_secs(10);
+/// How often a read compares the state of the store with what the process has seen.
+const CHECK_STATE: Duration = Duration::from_secs(1);
+/// The pause after a connection that failed; it doubles after each further failure, up to the second one.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// How often a read loads the key ring again, if keys are replaced meanwhile.
+const MAX_RELOADS: usize = 4;
+
+/// Reads of a store in a database.
+pub(crate) struct DatabaseReaders {
+    cell: Arc<StoreCell>,
+    location: Arc<DatabaseLocation>,
+    connections: [Slot; CONNECTIONS],
+    next: AtomicUsize,
+    /// As last loaded.
+    key_ring: Mutex<Option<Arc<KeyRing>>>,
+    /// When the state was last compared with what the process has seen.
+    checked_at: Mutex<Option<Instant>>,
+}
+
+/// A place for a connection.
+#[derive(Default)]
+struct Slot {
+    current: Mutex<Option<Arc<ReadConnection>>>,
+    /// Held while a connection is opened, with what came of the last attempt.
+    opening: tokio::sync::Mutex<Option<FailedAttempt>>,
+}
+
+struct FailedAttempt {
+    failure: Failure,
+    not_before: Instant,
+    pause: Duration,
+}
+
+struct ReadConnection {
+    session: Session,
+    get_active: Statement,
+    get_exact: Statement,
+}
+
+/// A query of one statement, and so of one snapshot.
+#[derive(Clone, Copy)]
+enum Query<'a> {
+    /// A secret with its active version.
+    Active(&'a str),
+    /// A secret with one version.
+    Exact(&'a str, i64),
+    Other(&'static str, &'a [(&'a (dyn ToSql + Sync), Type)]),
+}
+
+impl ReadConnection {
+    async fn open(location: &DatabaseLocation) -> Result<Self, Failure> {
+        let session = location.connect().await?;
+        let get_active = session.client.prepare(statements::GET_ACTIVE).await?;
+        let get_exact = session.client.prepare(statements::GET_EXACT).await?;
+        Ok(Self { session, get_active, get_exact })
+    }
+
+    fn is_closed(&self) -> bool {
+        self.session.client.is_closed()
+    }
+
+    async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let client = &self.session.client;
+        match query {
+            Query::Active(path) => client.query(&self.get_active, &[&path]).await,
+            Query::Exact(path, version) => client.query(&self.get_exact, &[&path, &version]).await,
+            Query::Other(sql, values) => client.query_typed(sql, values).await,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Slot {
+    /// The connection, which is opened if there is none. Also returns whether it was there.
+    async fn get(&self, location: &DatabaseLocation) -> Result<(Arc<ReadConnection>, bool)> {
+        if let Some(connection) = self.current() {
+            return Ok((connection, true));
+        }
+        let mut last = self.opening.lock().await;
+        if let Some(connection) = self.current() {
+            return Ok((connection, false));
+        }
+        if let Some(FailedAttempt { failure, not_before, .. }) = &*last
+            && Instant::now() < *not_before
+        {
+            return Err(from_failure(failure));
+        }
+        match ReadConnection::open(location).await {
+            Ok(connection) => {
+                *last = None;
+                let connection = Arc::new(connection);
+                *lock(&self.current) = Some(Arc::clone(&connection));
+                Ok((connection, false))
+            }
+            Err(failure) => {
+                let error = from_failure(&failure);
+                let [first, longest] = PAUSES;
+                let pause = last.as_ref().map_or(first, |last| (last.pause * 2).min(longest));
+                *last = Some(FailedAttempt { failure, not_before: Instant::now() + pause, pause });
+                Err(error)
+            }
+        }
+    }
+
+    fn current(&self) -> Option<Arc<ReadConnection>> {
+        let mut current = lock(&self.current);
+        if current.as_ref().is_some_and(|connection| connection.is_closed()) {
+            *current = None;
+        }
+        current.clone()
+    }
+
+    async fn rows(&self, location: &DatabaseLocation, query: Query<'_>) -> Result<Vec<Row>> {
+        loop {
+            let (connection, was_open) = self.get(location).await?;
+            let failure = match connection.rows(query).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => Failure::from(error),
+            };
+            if !matches!(failure, Failure::Server(_)) {
+                self.forget(&connection);
+            }
+            if failure != Failure::Unreachable || !was_open {
+                return Err(from_failure(&failure));
+            }
+        }
+    }
+
+    /// Gives a connection up, unless another one has taken its place.
+    fn forget(&self, failed: &Arc<ReadConnection>) {
+        let mut current = lock(&self.current);
+        if current.as_ref().is_some_and(|connection| Arc::ptr_eq(connection, failed)) {
+            *current = None;
+        }
+    }
+}
+
+impl DatabaseReaders {
+    pub(crate) fn new(cell: Arc<StoreCell>, location: Arc<DatabaseLocation>) -> Self {
+        Self {
+            cell,
+            location,
+            connections: Default::default(),
+            next: AtomicUsize::new(0),
+            key_ring: Mutex::default(),
+            checked_at: Mutex::default(),
+        }
+    }
+
+    /// Closes all connections and drops all keys.
+    pub(crate) fn close(&self) {
+        self.cell.close();
+        *lock(&self.key_ring) = None;
+        for slot in &self.connections {
+            *lock(&slot.current) = None;
+        }
+    }
+
+    /// Runs a query. One on a connection that was open before, and turns out to be broken, runs once more.
+    async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
+        let slot = self.connections.get(number).ok_or_else(Error::backend_closed)?;
+        let answered = timeout(READ_TIME, slot.rows(&self.location, query)).await;
+        answered.unwrap_or_else(|_| {
+            // The connection may be what does not answer.
+            *lock(&slot.current) = None;
+            Err(from_failure(&Failure::TimedOut))
+        })
+    }
+
+    async fn stored_state(&self) -> Result<crate::state::StoredState> {
+        let rows = self.rows(Query::Other(statements::STATE, &[])).await?;
+        let row =
+            rows.first().ok_or_else(|| state_corrupt("the store's table `state` is empty"))?;
+        state_of(row)
+    }
+
+    async fn is_outdated(&self, key_ring: &KeyRing) -> Result<bool> {
+        let states = key_states_of(&self.rows(Query::Other(statements::KEY_STATES, &[])).await?)?;
+        Ok(key_ring.has_other_states(&states))
+    }
+
+    /// The key ring as last loaded.
+    async fn key_ring(&self, store: &Arc<Store>) -> Result<Arc<KeyRing>> {
+        let loaded = lock(&self.key_ring).clone();
+        match loaded {
+            Some(key_ring) => Ok(key_ring),
+            None => self.load_key_ring(store).await,
+        }
+    }
+
+    async fn load_key_ring(&self, store: &Arc<Store>) -> Result<Arc<KeyRing>> {
+        let opened = Arc::clone(store);
+        let load = move || {
+            let tables = opened.connect()?;
+            opened.load_key_ring(&*tables)
+        };
+        let key_ring = Arc::new(run_on_thread("strongroom-keys", load).await?);
+        *lock(&self.key_ring) = Some(Arc::clone(&key_ring));
+        Ok(key_ring)
+    }
+
+    /// Compares the state of the store with what the process has seen and with the anchor, at most once a second.
+    async fn check_state(&self, store: &Arc<Store>) -> Result<()> {
+        let now = Instant::now();
+        let is_due = lock(&self.checked_at).is_none_or(|at| now.duration_since(at) >= CHECK_STATE);
+        if is_due {
+            self.state(store, false).await?;
+            *lock(&self.checked_at) = Some(now);
+        }
+        Ok(())
+    }
+
+    /// The state, after it was compared. With `needs_anchor`, an anchor that cannot be read is an error.
+    async fn state(&self, store: &Arc<Store>, needs_anchor: bool) -> Result<State> {
+        let mut key_ring = self.key_ring(store).await?;
+        let mut reloads = 0;
+        loop {
+            let keys = &key_ring.rows;
+            let compared = async {
+                let before = Watermark::of(store.guard(), keys, needs_anchor)?;
+                let stored = self.stored_state().await?;
+                store.guard().compare(&before, stored.open(keys)?, keys)
+            };
+            match compared.await {
+                Err(error)
+                    if error.kind() == ErrorKind::Corrupt
+                        && reloads < MAX_RELOADS
+                        && self.is_outdated(&key_ring).await? => {}
+                compared => return compared,
+            }
+            reloads += 1;
+            key_ring = self.load_key_ring(store).await?;
+        }
+    }
+
+    /// Runs a query and decodes its rows; again with the key ring loaded again if it met an unknown key, or a record that no
+    /// key of the ring has signed: another process may have started new ones.
+    async fn read<T>(
+        &self,
+        query: Query<'_>,
+        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
+    ) -> Result<T> {
+        let store = self.cell.get()?;
+        self.check_state(&store).await?;
+        let mut key_ring = self.key_ring(&store).await?;
+        let mut reloads = 0;
+        loop {
+            let rows = self.rows(query).await?;
+            match decode(&store, &key_ring, &rows) {
+                Ok(value) => return Ok(value),
+                Err(error) if reloads == MAX_RELOADS => return Err(error.into_error()),
+                Err(ReadError::KeyRingOutdated) => {}
+                // A newer key of the ring may have signed the record.
+                Err(ReadError::Failed(error))
+                    if error.kind() == ErrorKind::Corrupt
+                        && self.is_outdated(&key_ring).await? => {}
+                Err(ReadError::Failed(error)) => return Err(error),
+            }
+            reloads += 1;
+            key_ring = self.load_key_ring(&store).await?;
+        }
+    }
+
+    /// Reads the active version, or exactly one.
+    pub(crate) async fn get(&self, path: &SecretPath, exact: Option<&Version>) -> Result<Secret> {
+        let exact = exact.map(|version| version.number().map_or(-1, secret_row::to_i64));
+        let query = match exact {
+            None => Query::Active(path.as_str()),
+            Some(version) => Query::Exact(path.as_str(), version),
+        };
+        self.read(query, |store, key_ring, rows| {
+            let row = rows.first().ok_or_else(|| not_found(store.name()))?;
+            let raw = secret_of(row)?;
+            let version = has_version(row)?.then(|| version_of(row, COLUMN_COUNT)).transpose()?;
+            decode::open_secret(key_ring, store.name(), path, (&raw, version), exact)
+        })
+        .await
+    }
+
+    pub(crate) async fn describe(&self, path: &SecretPath) -> Result<Description> {
+        let query = Query::Other(statements::SECRET, &[(&path.as_str(), Type::TEXT)]);
+        let decode = |store: &Store, key_ring: &KeyRing, rows: &[Row]| {
+            Ok(live(rows.first(), store, path, key_ring)?)
+        };
+        let row = self.read(query, decode).await?;
+        Ok(Description::new(path.clone(), row.active.into(), row.metadata))
+    }
+
+    pub(crate) async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+        let query = Query::Other(statements::VERSIONS_OF_PATH, &[(&path.as_str(), Type::TEXT)]);
+        self.read(query, |store, key_ring, rows| {
+            let secret = live(rows.first(), store, path, key_ring)?;
+            let mut versions = Versions::new(key_ring, path, secret);
+            for row in rows {
+                if has_version(row)? {
+                    versions.add(&version_of(row, COLUMN_COUNT)?)?;
+                }
+            }
+            versions.finish()
+        })
+        .await
+    }
+
+    pub(crate) async fn list(
+        &self,
+        prefix: Option<&SecretPath>,
+        options: &ListOptions,
+    ) -> Result<ListPage> {
+        let bounds = ListBounds::new(prefix, options)?;
+        let range = bounds.range();
+        let after = std::str::from_utf8(range.after).map_err(|_| decode::foreign_token())?;
+        let before = range.before.unwrap_or_default();
+        let limit = i64::try_from(decode::PAGE).unwrap_or(i64::MAX);
+        let values: &[(&(dyn ToSql + Sync), Type)] =
+            &[(&after, Type::TEXT), (&before, Type::TEXT), (&limit, Type::INT8)];
+        let query = Query::Other(statements::SECRETS, values);
+        let decode = |_: &Store, key_ring: &KeyRing, rows: &[Row]| {
+            let mut listing = Listing::new(key_ring, options);
+            for row in rows {
+                let path: &str = row.try_get(COLUMN_COUNT).map_err(unreadable)?;
+                listing.add(path.as_bytes(), secret_of(row));
+            }
+            Ok((listing.has_damage(), listing.finish()))
+        };
+        let (has_damage, page) = self.read(query, decode).await?;
+        if has_damage {
+            let store = self.cell.get()?;
+            if self.is_outdated(&*self.key_ring(&store).await?).await? {
+                self.load_key_ring(&store).await?;
+                return Ok(self.read(query, decode).await?.1);
+            }
+        }
+        Ok(page)
+    }
+
+    pub(crate) async fn health(&self) -> Result<Health> {
+        let store = self.cell.get()?;
+        let state = self.state(&store, true).await?;
+        let opened = Arc::clone(&store);
+        let uses = move || key_ring::active_uses(&*opened.connect()?);
+        let (active, uses) = run_on_thread("strongroom-health", uses).await?;
+        Ok(decode::health(&state, active, uses))
+    }
+}
+
+/// The secret of a row, which exists and is not deleted.
+fn live(
+    row: Option<&Row>,
+    store: &Store,
+    path: &SecretPath,
+    key_ring: &KeyRing,
+) -> Result<SecretRow> {
+    let raw = secret_of(row.ok_or_else(|| not_found(store.name()))?)?;
+    SecretRow::authenticate(&raw, path, &key_ring.rows)?.ensure_not_deleted(store.name())
+}
+
+/// Whether a version is beside the secret of a row.
+fn has_version(row: &Row) -> Result<bool> {
+    let number: Option<i64> = row.try_get(COLUMN_COUNT).map_err(unreadable)?;
+    Ok(number.is_some())
+}

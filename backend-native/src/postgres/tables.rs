@@ -1,0 +1,900 @@
+//! The tables of a store in PostgreSQL.
+//!
+//! A transaction that writes locks the row of the state when it begins, so no other one writes meanwhile, and asks for all
+//! that it is known to need with the same message. Its writes wait here until it reads something that is not known, or
+//! commits: so most transactions cost two round trips, however many secrets they write.
+
+use std::cell::{RefCell, RefMut};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strongroom_core::{Error, ErrorKind, Result, SecretPath};
+use strongroom_postgres::Failure;
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use super::blocking::Blocking;
+use super::connection::{Connection, Request, Value};
+use super::error::{from_failure, outcome_unknown, unreadable};
+use super::location::DatabaseLocation;
+use super::schema::{self, Content};
+use super::statements::{self, COLUMN_COUNT};
+use crate::decode::foreign_token;
+use crate::key_ring::{KeyRingRow, StoreRow};
+use crate::record::Purpose;
+use crate::secret_row::{RawSecret, to_i64};
+use crate::slots::SlotRow;
+use crate::state::StoredState;
+use crate::storage::{Access, Range, Tables, VersionRow, VisitSecret, VisitVersion};
+use crate::store::NewStore;
+
+/// How long a transaction that writes may take, so that others need not wait longer.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// How long one request outside of such a transaction may take.
+const READ_TIME: Duration = Duration::from_secs(30);
+/// How long the end of a transaction may take, and finding out what came of one.
+const END_TIME: Duration = Duration::from_secs(5);
+/// How many rows one request returns.
+const PAGE: usize = 500;
+/// How many versions with their bodies, which may have 16 MiB each.
+const VERSIONS_PAGE: i64 = 16;
+
+/// The tables, on a connection that is opened when it is needed. It blocks.
+pub(crate) struct DatabaseTables {
+    blocking: Blocking,
+    location: Arc<DatabaseLocation>,
+    connection: RefCell<Option<Connection>>,
+    transaction: RefCell<Option<Transaction>>,
+    /// The paths for which the next transaction is going to ask.
+    expected: RefCell<Vec<String>>,
+}
+
+/// A transaction that is open.
+struct Transaction {
+    access: Access,
+    deadline: Instant,
+    /// Writes that were not sent yet.
+    waiting: Vec<Request>,
+    /// Rows of `secrets` as the transaction has them.
+    rows: HashMap<String, KnownRow>,
+    /// What `rows` had since the savepoint, for those that have changed.
+    changed_rows: Vec<(String, Option<KnownRow>)>,
+    /// The state and the keys as the transaction has them, if they are known.
+    state: Option<StoredState>,
+    key_states: Option<Vec<(u32, u8)>>,
+    savepoint: Savepoint,
+    /// Whether the transaction has written the state.
+    wrote_state: bool,
+    /// After a failure, nothing but its end is possible.
+    has_failed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Savepoint {
+    None,
+    /// Nothing was sent since: the writes from this index on are undone by not being sent.
+    Waiting(usize),
+    /// The server has it.
+    Sent,
+}
+
+/// What a transaction knows of a path.
+#[derive(Clone)]
+enum KnownRow {
+    Absent,
+    Present(Box<StoredSecret>),
+}
+
+/// A row of `secrets`.
+#[derive(Clone)]
+struct StoredSecret {
+    secret_id: Vec<u8>,
+    active: u64,
+    first: u64,
+    latest: u64,
+    created_at: i64,
+    updated_at: i64,
+    deleted_at: Option<i64>,
+    expires_at: Option<i64>,
+    rotation_ms: Option<i64>,
+    kind: String,
+    tier: String,
+    description: Option<String>,
+    tags: Option<String>,
+    mac: Vec<u8>,
+}
+
+impl StoredSecret {
+    fn of(raw: &RawSecret<'_>) -> Box<Self> {
+        Box::new(Self {
+            secret_id: raw.secret_id.to_vec(),
+            active: raw.active,
+            first: raw.first,
+            latest: raw.latest,
+            created_at: raw.created_at,
+            updated_at: raw.updated_at,
+            deleted_at: raw.deleted_at,
+            expires_at: raw.expires_at,
+            rotation_ms: raw.rotation_ms,
+            kind: raw.kind.to_owned(),
+            tier: raw.tier.to_owned(),
+            description: raw.description.map(str::to_owned),
+            tags: raw.tags.map(str::to_owned),
+            mac: raw.mac.to_vec(),
+        })
+    }
+
+    fn raw(&self) -> RawSecret<'_> {
+        RawSecret {
+            secret_id: &self.secret_id,
+            active: self.active,
+            first: self.first,
+            latest: self.latest,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            deleted_at: self.deleted_at,
+            expires_at: self.expires_at,
+            rotation_ms: self.rotation_ms,
+            kind: &self.kind,
+            tier: &self.tier,
+            description: self.description.as_deref(),
+            tags: self.tags.as_deref(),
+            mac: &self.mac,
+        }
+    }
+}
+
+fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
+    row.try_get(index).map_err(unreadable)
+}
+
+fn number(row: &Row, index: usize) -> Result<u64> {
+    u64::try_from(column::<i64>(row, index)?).map_err(unreadable)
+}
+
+fn small<T: TryFrom<i64>>(row: &Row, index: usize) -> Result<T> {
+    T::try_from(column::<i64>(row, index)?).map_err(unreadable)
+}
+
+/// Reads a row that begins with the columns of a secret.
+pub(super) fn secret_of(row: &Row) -> Result<RawSecret<'_>> {
+    Ok(RawSecret {
+        secret_id: column(row, 0)?,
+        active: number(row, 1)?,
+        first: number(row, 2)?,
+        latest: number(row, 3)?,
+        created_at: column(row, 4)?,
+        updated_at: column(row, 5)?,
+        deleted_at: column(row, 6)?,
+        expires_at: column(row, 7)?,
+        rotation_ms: column(row, 8)?,
+        kind: column(row, 9)?,
+        tier: column(row, 10)?,
+        description: column(row, 11)?,
+        tags: column(row, 12)?,
+        mac: column(row, 13)?,
+    })
+}
+
+/// Reads a version, whose columns begin at an index.
+pub(super) fn version_of(row: &Row, index: usize) -> Result<VersionRow<'_>> {
+    Ok(VersionRow {
+        number: number(row, index)?,
+        created_at: column(row, index + 1)?,
+        wrap: column(row, index + 2)?,
+        body: column(row, index + 3)?,
+    })
+}
+
+pub(super) fn state_of(row: &Row) -> Result<StoredState> {
+    Ok(StoredState { number: number(row, 0)?, sealed: column(row, 1)? })
+}
+
+pub(super) fn key_states_of(rows: &[Row]) -> Result<Vec<(u32, u8)>> {
+    let read = |row: &Row| {
+        let state = u8::try_from(column::<i16>(row, 1)?).map_err(unreadable)?;
+        Ok((small(row, 0)?, state))
+    };
+    rows.iter().map(read).collect()
+}
+
+fn key_of(row: &Row) -> Result<KeyRingRow> {
+    Ok(KeyRingRow {
+        id: small(row, 0)?,
+        purpose: u8::try_from(column::<i16>(row, 1)?).map_err(unreadable)?,
+        state: u8::try_from(column::<i16>(row, 2)?).map_err(unreadable)?,
+        uses: column(row, 3)?,
+        created_at: column(row, 4)?,
+        sealed: column(row, 5)?,
+        mac: column(row, 6)?,
+    })
+}
+
+fn slot_of(row: &Row) -> Result<SlotRow> {
+    Ok(SlotRow {
+        id: small(row, 0)?,
+        kind: column(row, 1)?,
+        label: column(row, 2)?,
+        created_at: column(row, 3)?,
+        opened_at: column(row, 4)?,
+        parameters: column(row, 5)?,
+        private_key: column(row, 6)?,
+        root_key: column(row, 7)?,
+        public_key: column(row, 8)?,
+        mac: column(row, 9)?,
+    })
+}
+
+/// A value of a statement.
+fn value(value: impl tokio_postgres::types::ToSql + Sync + Send + 'static) -> Value {
+    Box::new(value)
+}
+
+/// The path of a range as text: one that is no text was not given by this database.
+fn text_of(path: &[u8]) -> Result<String> {
+    String::from_utf8(path.to_vec()).map_err(|_| foreign_token())
+}
+
+impl DatabaseTables {
+    pub(crate) fn new(location: Arc<DatabaseLocation>) -> Result<Self> {
+        Ok(Self {
+            blocking: Blocking::new()?,
+            location,
+            connection: RefCell::default(),
+            transaction: RefCell::default(),
+            expected: RefCell::default(),
+        })
+    }
+
+    /// Whether the database has a store.
+    pub(crate) fn has_store(&self) -> Result<bool> {
+        let found = self.with_connection(Instant::now() + READ_TIME, |connection| {
+            Box::pin(schema::identify(connection.session()))
+        })?;
+        Ok(found == Content::Store)
+    }
+
+    /// Creates the tables with a new store, unless another process has done so meanwhile. Returns whether it did.
+    pub(crate) fn create(&self, new: NewStore) -> Result<bool> {
+        let created = self.create_locked(new);
+        self.rollback();
+        created
+    }
+
+    fn create_locked(&self, new: NewStore) -> Result<bool> {
+        let deadline = Instant::now() + WRITE_TIME;
+        self.connect(deadline)?;
+        *self.transaction.borrow_mut() = Some(Transaction::new(Access::Write, deadline));
+        let lock = format!("BEGIN READ WRITE; SELECT pg_advisory_xact_lock({})", schema::LOCK);
+        let found = self.with_connection(deadline, |connection| {
+            Box::pin(async move {
+                let locked = connection.session().client.batch_execute(&lock).await;
+                locked.map_err(|error| from_failure(&error.into()))?;
+                schema::identify(connection.session()).await
+            })
+        })?;
+        let Content::Empty { has_schema } = found else { return Ok(false) };
+        self.with_connection(deadline, |connection| {
+            Box::pin(async move {
+                let client = &connection.session().client;
+                let create = async {
+                    if !has_schema {
+                        let sql = format!("CREATE SCHEMA {}", schema::SCHEMA);
+                        client.batch_execute(&sql).await?;
+                    }
+                    client.batch_execute(schema::TABLES).await
+                };
+                create.await.map_err(|error| schema::cannot_create(&error.into()))
+            })
+        })?;
+        new.store(self)?;
+        self.commit()?;
+        Ok(true)
+    }
+
+    /// Closes the connection in order.
+    pub(crate) fn close(&self) {
+        self.rollback();
+        if let Some(connection) = self.connection.borrow_mut().take() {
+            let close = async {
+                connection.close().await;
+                Ok(())
+            };
+            // A server that does not answer is not waited for.
+            let _ = self.blocking.run(Instant::now() + END_TIME, close);
+        }
+    }
+
+    /// Connects, unless there is a connection that is not known to be broken.
+    fn connect(&self, deadline: Instant) -> Result<()> {
+        let is_open = |connection: &Connection| !connection.is_closed();
+        if self.connection.borrow().as_ref().is_some_and(is_open) {
+            return Ok(());
+        }
+        *self.connection.borrow_mut() = None;
+        let connect = async {
+            let connected = async { Connection::new(self.location.connect().await?).await };
+            connected.await.map_err(|failure: Failure| from_failure(&failure))
+        };
+        let connection = self.blocking.run(deadline, connect)?;
+        *self.connection.borrow_mut() = Some(connection);
+        Ok(())
+    }
+
+    /// Runs a call on the connection, which is given up if the call fails.
+    fn with_connection<T>(
+        &self,
+        deadline: Instant,
+        call: impl for<'a> FnOnce(
+            &'a Connection,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Result<T>> + 'a>>,
+    ) -> Result<T> {
+        self.connect(deadline)?;
+        let result = {
+            let connection = self.connection.borrow();
+            let connection = connection.as_ref().ok_or_else(Error::backend_closed)?;
+            self.blocking.run(deadline, call(connection))
+        };
+        if result.is_err() {
+            *self.connection.borrow_mut() = None;
+        }
+        result
+    }
+
+    /// Sends statements, and returns the rows of each. A connection that fails is given up.
+    fn run(&self, deadline: Instant, requests: &[Request]) -> Result<Vec<Vec<Row>>, Failure> {
+        let result = {
+            let connection = self.connection.borrow();
+            let Some(connection) = connection.as_ref() else { return Err(Failure::Unreachable) };
+            let run = async { Ok(connection.run(requests).await) };
+            self.blocking.run(deadline, run)
+        };
+        let answers: Result<Vec<_>, Failure> = match result {
+            Ok(answers) => answers.into_iter().collect(),
+            Err(_) => Err(Failure::TimedOut),
+        };
+        if let Err(failure) = &answers
+            && !matches!(failure, Failure::Server(_))
+        {
+            *self.connection.borrow_mut() = None;
+        }
+        answers
+    }
+
+    fn transaction(&self) -> Result<RefMut<'_, Transaction>> {
+        RefMut::filter_map(self.transaction.borrow_mut(), Option::as_mut).map_err(|_| {
+            Error::new(ErrorKind::Internal, "report this")
+                .because("the store's database was used without a transaction")
+        })
+    }
+
+    /// Sends what waits and then a query, and returns its rows.
+    fn query(&self, sql: &'static str, values: Vec<Value>) -> Result<Vec<Row>> {
+        let query = Request::Prepared(sql, values);
+        let is_open = self.transaction.borrow().is_some();
+        if !is_open {
+            let deadline = Instant::now() + READ_TIME;
+            self.connect(deadline)?;
+            let answers = self.run(deadline, &[query]);
+            let mut answers = answers.map_err(|failure| from_failure(&failure))?;
+            return Ok(answers.pop().unwrap_or_default());
+        }
+        let (deadline, mut requests) = self.transaction()?.take_waiting()?;
+        requests.push(query);
+        match self.run(deadline, &requests) {
+            Ok(mut answers) => Ok(answers.pop().unwrap_or_default()),
+            Err(failure) => {
+                self.transaction()?.has_failed = true;
+                Err(from_failure(&failure))
+            }
+        }
+    }
+
+    /// Adds a write to those that wait.
+    fn write(&self, sql: &'static str, values: Vec<Value>) -> Result<()> {
+        self.transaction()?.waiting.push(Request::Prepared(sql, values));
+        Ok(())
+    }
+
+    fn try_begin(&self, access: Access, expected: &[String]) -> Result<Transaction, Failure> {
+        let deadline = Instant::now() + WRITE_TIME;
+        let mut transaction = Transaction::new(access, deadline);
+        if access == Access::Read {
+            let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+            self.run(deadline, &[Request::Plain(begin)])?;
+            return Ok(transaction);
+        }
+        let mut requests = vec![
+            Request::Plain("BEGIN READ WRITE"),
+            Request::Prepared(statements::LOCK_STATE, Vec::new()),
+            Request::Prepared(statements::KEY_STATES, Vec::new()),
+        ];
+        if !expected.is_empty() {
+            let paths = vec![value(expected.to_vec())];
+            requests.push(Request::Prepared(statements::EXPECTED, paths));
+        }
+        let answers = self.run(deadline, &requests)?;
+        let [_, state, key_states, rest @ ..] = answers.as_slice() else {
+            return Err(Failure::Unreachable);
+        };
+        // What cannot be read is read again, and then reported, by whoever asks for it.
+        transaction.state = state.first().and_then(|row| state_of(row).ok());
+        transaction.key_states = key_states_of(key_states).ok();
+        transaction.rows.extend(expected.iter().map(|path| (path.clone(), KnownRow::Absent)));
+        for row in rest.iter().flatten() {
+            let Ok(path) = column::<String>(row, COLUMN_COUNT) else { continue };
+            match secret_of(row) {
+                Ok(raw) => transaction.rows.insert(path, KnownRow::Present(StoredSecret::of(&raw))),
+                Err(_) => transaction.rows.remove(&path),
+            };
+        }
+        Ok(transaction)
+    }
+
+    /// Finds out what came of a commit whose connection broke: whether the state that it has written is there.
+    fn resolve(
+        &self,
+        process: strongroom_postgres::ServerProcess,
+        written: &StoredState,
+    ) -> Result<bool> {
+        let deadline = Instant::now() + END_TIME;
+        let has_ended = self.with_connection(deadline, |connection| {
+            Box::pin(async move {
+                // Until its process has ended, the commit may still happen.
+                let ended = connection.session().end_process(process, END_TIME / 2).await;
+                ended.map_err(|error| from_failure(&error.into()))
+            })
+        })?;
+        if !has_ended {
+            return Err(outcome_unknown());
+        }
+        let rows = self.query(statements::STATE, Vec::new())?;
+        let stored = rows.first().map(state_of).transpose()?.ok_or_else(outcome_unknown)?;
+        match stored.number.cmp(&written.number) {
+            std::cmp::Ordering::Less => Ok(false),
+            std::cmp::Ordering::Equal => Ok(stored == *written),
+            // Others have written since, after this transaction or in its place.
+            std::cmp::Ordering::Greater => Err(outcome_unknown()),
+        }
+    }
+
+    fn known_row(&self, path: &SecretPath) -> Option<KnownRow> {
+        let transaction = self.transaction.borrow();
+        transaction.as_ref()?.rows.get(path.as_str()).cloned()
+    }
+}
+
+impl Transaction {
+    fn new(access: Access, deadline: Instant) -> Self {
+        Self {
+            access,
+            deadline,
+            waiting: Vec::new(),
+            rows: HashMap::new(),
+            changed_rows: Vec::new(),
+            state: None,
+            key_states: None,
+            savepoint: Savepoint::None,
+            wrote_state: false,
+            has_failed: false,
+        }
+    }
+
+    /// What is to be sent now, and until when it may take.
+    fn take_waiting(&mut self) -> Result<(Instant, Vec<Request>)> {
+        if self.has_failed {
+            return Err(Error::new(ErrorKind::Unavailable, "try again; nothing was written")
+                .because("the transaction has failed"));
+        }
+        let mut requests = std::mem::take(&mut self.waiting);
+        if let Savepoint::Waiting(index) = self.savepoint {
+            requests.insert(index.min(requests.len()), Request::Plain("SAVEPOINT job"));
+            self.savepoint = Savepoint::Sent;
+        }
+        let deadline = match self.access {
+            Access::Read => Instant::now() + READ_TIME,
+            Access::Write => self.deadline,
+        };
+        Ok((deadline, requests))
+    }
+
+    fn set_row(&mut self, path: &SecretPath, row: KnownRow) {
+        let path = path.as_str().to_owned();
+        let before = self.rows.insert(path.clone(), row);
+        if self.savepoint != Savepoint::None {
+            self.changed_rows.push((path, before));
+        }
+    }
+}
+
+impl Tables for DatabaseTables {
+    fn begin(&self, access: Access) -> Result<()> {
+        let expected = std::mem::take(&mut *self.expected.borrow_mut());
+        let had_connection = self.connection.borrow().is_some();
+        let connect = || self.connect(Instant::now() + WRITE_TIME);
+        connect()?;
+        let begun = match self.try_begin(access, &expected) {
+            // The connection broke while nothing was under way.
+            Err(Failure::Unreachable) if had_connection => {
+                connect()?;
+                self.try_begin(access, &expected)
+            }
+            begun => begun,
+        };
+        let transaction = begun.map_err(|failure| {
+            // A transaction that did not begin as a whole must not stay open.
+            *self.connection.borrow_mut() = None;
+            from_failure(&failure)
+        })?;
+        *self.transaction.borrow_mut() = Some(transaction);
+        Ok(())
+    }
+
+    fn commit(&self) -> Result<()> {
+        let Some(mut transaction) = self.transaction.borrow_mut().take() else {
+            return Err(outcome_unknown());
+        };
+        let (deadline, mut requests) = match transaction.take_waiting() {
+            Ok(waiting) => waiting,
+            Err(error) => {
+                *self.transaction.borrow_mut() = Some(transaction);
+                return Err(error);
+            }
+        };
+        let process = self.connection.borrow().as_ref().map(|connection| connection.process);
+        requests.push(Request::Plain("COMMIT"));
+        let Err(failure) = self.run(deadline, &requests).map(drop) else { return Ok(()) };
+        if is_rolled_back(&failure) {
+            return Err(from_failure(&failure));
+        }
+        *self.connection.borrow_mut() = None;
+        let written = transaction.state.filter(|_| transaction.wrote_state);
+        let (Some(process), Some(written)) = (process, written) else {
+            return Err(outcome_unknown());
+        };
+        match self.resolve(process, &written) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(from_failure(&failure)),
+            Err(_) => Err(outcome_unknown()),
+        }
+    }
+
+    fn rollback(&self) {
+        if self.transaction.borrow_mut().take().is_none() || self.connection.borrow().is_none() {
+            return;
+        }
+        let rolled_back = self.run(Instant::now() + END_TIME, &[Request::Plain("ROLLBACK")]);
+        if rolled_back.is_err() {
+            *self.connection.borrow_mut() = None;
+        }
+    }
+
+    fn is_in_transaction(&self) -> bool {
+        self.transaction.borrow().as_ref().is_some_and(|transaction| !transaction.has_failed)
+    }
+
+    fn set_savepoint(&self) -> Result<()> {
+        let mut transaction = self.transaction()?;
+        transaction.savepoint = Savepoint::Waiting(transaction.waiting.len());
+        transaction.changed_rows.clear();
+        Ok(())
+    }
+
+    fn undo_to_savepoint(&self) -> Result<()> {
+        let mut transaction = self.transaction()?;
+        match transaction.savepoint {
+            Savepoint::None => {}
+            Savepoint::Waiting(index) => transaction.waiting.truncate(index),
+            Savepoint::Sent => {
+                transaction.waiting.clear();
+                transaction.waiting.push(Request::Plain("ROLLBACK TO SAVEPOINT job"));
+            }
+        }
+        while let Some((path, before)) = transaction.changed_rows.pop() {
+            match before {
+                Some(row) => transaction.rows.insert(path, row),
+                None => transaction.rows.remove(&path),
+            };
+        }
+        transaction.key_states = None;
+        Ok(())
+    }
+
+    fn release_savepoint(&self) -> Result<()> {
+        let mut transaction = self.transaction()?;
+        if transaction.savepoint == Savepoint::Sent {
+            transaction.waiting.push(Request::Plain("RELEASE SAVEPOINT job"));
+        }
+        transaction.savepoint = Savepoint::None;
+        transaction.changed_rows.clear();
+        Ok(())
+    }
+
+    fn expect(&self, paths: &[&SecretPath]) -> Result<()> {
+        *self.expected.borrow_mut() = paths.iter().map(|path| path.as_str().to_owned()).collect();
+        Ok(())
+    }
+
+    fn store_row(&self) -> Result<Option<StoreRow>> {
+        let rows = self.query(statements::STORE_ROW, Vec::new())?;
+        let read = |row: &Row| {
+            let store_id: &[u8] = column(row, 0)?;
+            let store_id = store_id.try_into().map_err(unreadable)?;
+            Ok(StoreRow { store_id, root_check: column(row, 1)? })
+        };
+        rows.first().map(read).transpose()
+    }
+
+    fn insert_store_row(&self, row: &StoreRow, created_at: i64) -> Result<()> {
+        let values =
+            vec![value(row.store_id.to_vec()), value(created_at), value(row.root_check.clone())];
+        self.write(statements::INSERT_STORE_ROW, values)
+    }
+
+    fn set_root_check(&self, check: &[u8]) -> Result<()> {
+        self.write(statements::SET_ROOT_CHECK, vec![value(check.to_vec())])
+    }
+
+    fn keys(&self) -> Result<Vec<KeyRingRow>> {
+        self.query(statements::KEYS, Vec::new())?.iter().map(key_of).collect()
+    }
+
+    fn key(&self, id: u32) -> Result<Option<KeyRingRow>> {
+        let rows = self.query(statements::KEY, vec![value(i64::from(id))])?;
+        rows.first().map(key_of).transpose()
+    }
+
+    fn key_states(&self) -> Result<Vec<(u32, u8)>> {
+        let known = self.transaction.borrow();
+        if let Some(Transaction { key_states: Some(states), .. }) = known.as_ref() {
+            return Ok(states.clone());
+        }
+        drop(known);
+        key_states_of(&self.query(statements::KEY_STATES, Vec::new())?)
+    }
+
+    fn write_key(&self, row: &KeyRingRow) -> Result<()> {
+        let values = vec![
+            value(i64::from(row.id)),
+            value(i16::from(row.purpose)),
+            value(i16::from(row.state)),
+            value(row.uses),
+            value(row.created_at),
+            value(row.sealed.clone()),
+            value(row.mac.clone()),
+        ];
+        self.transaction()?.key_states = None;
+        self.write(statements::WRITE_KEY, values)
+    }
+
+    fn remove_inactive_keys(&self, purpose: Purpose) -> Result<()> {
+        self.transaction()?.key_states = None;
+        self.write(statements::REMOVE_INACTIVE_KEYS, vec![value(i16::from(purpose as u8))])
+    }
+
+    fn slots(&self) -> Result<Vec<SlotRow>> {
+        self.query(statements::SLOTS, Vec::new())?.iter().map(slot_of).collect()
+    }
+
+    fn write_slot(&self, row: &SlotRow) -> Result<()> {
+        let values = vec![
+            value(i64::from(row.id)),
+            value(row.kind.clone()),
+            value(row.label.clone()),
+            value(row.created_at),
+            value(row.opened_at),
+            value(row.parameters.clone()),
+            value(row.private_key.clone()),
+            value(row.root_key.clone()),
+            value(row.public_key.clone()),
+            value(row.mac.clone()),
+        ];
+        self.write(statements::WRITE_SLOT, values)
+    }
+
+    fn remove_slot(&self, id: u32) -> Result<bool> {
+        let removed = self.query(statements::REMOVE_SLOT, vec![value(i64::from(id))])?;
+        Ok(!removed.is_empty())
+    }
+
+    fn state(&self) -> Result<Option<StoredState>> {
+        let known = self.transaction.borrow();
+        if let Some(Transaction { state: Some(state), .. }) = known.as_ref() {
+            return Ok(Some(state.clone()));
+        }
+        drop(known);
+        self.query(statements::STATE, Vec::new())?.first().map(state_of).transpose()
+    }
+
+    fn write_state(&self, state: &StoredState) -> Result<()> {
+        let values = vec![value(to_i64(state.number)), value(state.sealed.clone())];
+        self.write(statements::WRITE_STATE, values)?;
+        let mut transaction = self.transaction()?;
+        transaction.state = Some(state.clone());
+        transaction.wrote_state = true;
+        Ok(())
+    }
+
+    fn secret(
+        &self,
+        path: &SecretPath,
+        visit: &mut dyn FnMut(RawSecret<'_>) -> Result<()>,
+    ) -> Result<bool> {
+        if let Some(known) = self.known_row(path) {
+            let KnownRow::Present(row) = known else { return Ok(false) };
+            return visit(row.raw()).map(|()| true);
+        }
+        let rows = self.query(statements::SECRET, vec![value(path.as_str().to_owned())])?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        visit(secret_of(row)?).map(|()| true)
+    }
+
+    fn secret_id(&self, path: &SecretPath) -> Result<Option<Vec<u8>>> {
+        let mut id = None;
+        self.secret(path, &mut |raw| {
+            id = Some(raw.secret_id.to_vec());
+            Ok(())
+        })?;
+        Ok(id)
+    }
+
+    fn secrets(&self, range: Range<'_>, visit: VisitSecret<'_>) -> Result<()> {
+        let mut after = text_of(range.after)?;
+        let mut left = range.limit.unwrap_or(usize::MAX);
+        while left > 0 {
+            let limit = left.min(PAGE);
+            let mut values = vec![value(after)];
+            if let Some(before) = range.before {
+                values.push(value(before.to_owned()));
+            }
+            values.push(value(i64::try_from(limit).unwrap_or(i64::MAX)));
+            let sql = match range.before {
+                Some(_) => statements::SECRETS,
+                None => statements::SECRETS_AFTER,
+            };
+            let rows = self.query(sql, values)?;
+            for row in &rows {
+                visit(column::<&str>(row, COLUMN_COUNT)?.as_bytes(), secret_of(row))?;
+            }
+            let Some(last) = rows.last().filter(|_| rows.len() == limit) else { break };
+            after = column(last, COLUMN_COUNT)?;
+            left -= limit;
+        }
+        Ok(())
+    }
+
+    fn write_secret(&self, path: &SecretPath, row: &RawSecret<'_>) -> Result<()> {
+        if [row.description, row.tags].into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err(Error::new(ErrorKind::InvalidInput, "remove it")
+                .because("the description holds a NUL, which a database cannot store"));
+        }
+        let values = vec![
+            value(path.as_str().to_owned()),
+            value(row.secret_id.to_vec()),
+            value(to_i64(row.active)),
+            value(to_i64(row.first)),
+            value(to_i64(row.latest)),
+            value(row.created_at),
+            value(row.updated_at),
+            value(row.deleted_at),
+            value(row.expires_at),
+            value(row.rotation_ms),
+            value(row.kind.to_owned()),
+            value(row.tier.to_owned()),
+            value(row.description.map(str::to_owned)),
+            value(row.tags.map(str::to_owned)),
+            value(row.mac.to_vec()),
+        ];
+        self.write(statements::WRITE_SECRET, values)?;
+        self.transaction()?.set_row(path, KnownRow::Present(StoredSecret::of(row)));
+        Ok(())
+    }
+
+    fn remove_secret(&self, path: &SecretPath) -> Result<()> {
+        self.write(statements::REMOVE_SECRET, vec![value(path.as_str().to_owned())])?;
+        self.transaction()?.set_row(path, KnownRow::Absent);
+        Ok(())
+    }
+
+    fn version(
+        &self,
+        secret_id: &[u8],
+        number: u64,
+        visit: &mut dyn FnMut(VersionRow<'_>) -> Result<()>,
+    ) -> Result<bool> {
+        let values = vec![value(secret_id.to_vec()), value(to_i64(number))];
+        let rows = self.query(statements::VERSION, values)?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        visit(version_of(row, 0)?).map(|()| true)
+    }
+
+    fn versions(&self, secret_id: &[u8], with_bodies: bool, visit: VisitVersion<'_>) -> Result<()> {
+        let (sql, limit) = if with_bodies {
+            (statements::VERSIONS, VERSIONS_PAGE)
+        } else {
+            (statements::VERSIONS_WITHOUT_BODIES, i64::try_from(PAGE).unwrap_or(i64::MAX))
+        };
+        let mut after = i64::MIN;
+        loop {
+            let values = vec![value(secret_id.to_vec()), value(after), value(limit)];
+            let rows = self.query(sql, values)?;
+            for row in &rows {
+                visit(version_of(row, 0))?;
+            }
+            let Some(last) = rows.last() else { return Ok(()) };
+            if i64::try_from(rows.len()).is_ok_and(|count| count < limit) {
+                return Ok(());
+            }
+            after = column(last, 0)?;
+        }
+    }
+
+    fn insert_version(&self, secret_id: &[u8], version: VersionRow<'_>) -> Result<()> {
+        let values = vec![
+            value(secret_id.to_vec()),
+            value(to_i64(version.number)),
+            value(version.created_at),
+            value(version.wrap.to_vec()),
+            value(version.body.to_vec()),
+        ];
+        self.write(statements::INSERT_VERSION, values)
+    }
+
+    fn set_wrap(&self, secret_id: &[u8], number: u64, wrap: &[u8]) -> Result<()> {
+        let values = vec![value(wrap.to_vec()), value(secret_id.to_vec()), value(to_i64(number))];
+        self.write(statements::SET_WRAP, values)
+    }
+
+    fn remove_versions_before(&self, secret_id: &[u8], number: u64) -> Result<()> {
+        let values = vec![value(secret_id.to_vec()), value(to_i64(number))];
+        self.write(statements::REMOVE_VERSIONS_BEFORE, values)
+    }
+
+    fn remove_versions(&self, secret_id: &[u8], if_unreferenced: bool) -> Result<()> {
+        let sql = if if_unreferenced {
+            statements::REMOVE_UNREFERENCED_VERSIONS
+        } else {
+            statements::REMOVE_VERSIONS
+        };
+        self.write(sql, vec![value(secret_id.to_vec())])
+    }
+
+    fn newest_version_before(&self, secret_id: &[u8], time: i64) -> Result<Option<u64>> {
+        let values = vec![value(secret_id.to_vec()), value(time)];
+        let rows = self.query(statements::NEWEST_VERSION_BEFORE, values)?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let newest: Option<i64> = column(row, 0)?;
+        newest.map(|newest| u64::try_from(newest).map_err(unreadable)).transpose()
+    }
+
+    fn has_wraps_of_others(&self, kek: u32) -> Result<bool> {
+        let values = vec![value(kek.to_be_bytes().to_vec())];
+        let rows = self.query(statements::HAS_WRAPS_OF_OTHERS, values)?;
+        rows.first().map_or(Ok(false), |row| column(row, 0))
+    }
+
+    fn unreferenced_secrets(&self) -> Result<u64> {
+        let rows = self.query(statements::UNREFERENCED_SECRETS, Vec::new())?;
+        rows.first().map_or(Ok(0), |row| number(row, 0))
+    }
+
+    /// The database finds damage of its pages when it reads them, if it was created with checksums.
+    fn structural_damage(&self) -> Result<Option<&'static str>> {
+        Ok(None)
+    }
+}
+
+/// Whether a failure says that nothing was written: the server answered, and not that its process or the connection
+/// ends, which it may do after a commit.
+fn is_rolled_back(failure: &Failure) -> bool {
+    match failure {
+        Failure::ReadOnly => true,
+        Failure::Server(code) => match code.code() {
+            "57014" => true,
+            "40003" => false,
+            code => !["08", "57"].iter().any(|class| code.starts_with(class)),
+        },
+        _ => false,
+    }
+}
