@@ -21,6 +21,7 @@ compile! {
     stores_hashicorp: "../src/stores/hashicorp.md",
     stores_aws: "../src/stores/aws.md",
     stores_native: "../src/stores/native.md",
+    stores_postgres: "../src/stores/postgres.md",
     configuration: "../src/configuration.md",
     reads: "../src/reads.md",
     writes: "../src/writes.md",

@@ -9,6 +9,7 @@ use strongroom_core::{
     Version, VersionInfo,
 };
 use strongroom_postgres::{Failure, Session};
+use strongroom_transport::ensure_runtime;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
@@ -194,6 +195,7 @@ impl DatabaseReaders {
 
     /// Runs a query. One on a connection that was open before, and turns out to be broken, runs once more.
     async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>> {
+        ensure_runtime()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
         let slot = self.connections.get(number).ok_or_else(Error::backend_closed)?;
         let answered = timeout(READ_TIME, slot.rows(&self.location, query)).await;
