@@ -11,19 +11,26 @@ use strongroom_core::{Error, ErrorKind, FilePath, Result};
 
 use crate::check::{self, StoreCheck};
 use crate::config::NativeConfig;
-use crate::crypto;
 #[cfg(feature = "postgres")]
-use crate::error::no_file;
+use crate::copy;
+use crate::crypto;
 use crate::error::{describe_io_error, from_sqlite};
 use crate::file;
 use crate::key_ring::{self, StoreRow};
 use crate::new_file::NewFile;
+use crate::place::Place;
+#[cfg(feature = "postgres")]
+use crate::postgres::{DatabaseLocation, DatabaseTables};
 use crate::settings::PATH;
+#[cfg(feature = "postgres")]
+use crate::settings::URL;
 use crate::slots;
 use crate::sqlite::location::{self, LOGS};
 use crate::sqlite::migrate::migrate;
 use crate::sqlite::schema::{self, FileContent};
-use crate::sqlite::store_file;
+use crate::sqlite::store_file::StoreFile;
+#[cfg(feature = "postgres")]
+use crate::storage::Snapshot;
 use crate::store::{Database, Store};
 use crate::store_name::StoreName;
 
@@ -35,38 +42,93 @@ pub(crate) fn backup(store: &Store, target: &Path) -> Result<StoreCheck> {
     let failed = |error: &io::Error| cannot_write(target, error);
     let target = &file::resolve_links(target).map_err(|error| failed(&error))?;
     let copy = NewFile::create(target).map_err(|error| failed(&error))?;
-    let name = copy.temporary_path().to_str().ok_or_else(|| {
-        Error::new(ErrorKind::InvalidInput, "name a file whose path is UTF-8")
-            .because("the path of the backup is not UTF-8")
-    })?;
-    // Reads one snapshot, so that writers go on, and leaves out empty pages.
-    let file = match store.database() {
-        Database::File(file) => file,
+    match store.database() {
+        Database::File(file) => copy_file(file, copy.temporary_path())?,
         #[cfg(feature = "postgres")]
-        Database::Postgres(_) => {
-            return Err(no_file("this backup", "back the database up, as with `pg_dump`"));
-        }
-    };
-    let connection = file.connect()?;
-    connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
-    file.check_not_replaced()?;
+        Database::Postgres(_) => copy_database(store, copy.temporary_path())?,
+    }
     let found = open_copy(copy.temporary_path())
         .and_then(|connection| check::check(&connection, |copy| store.load_key_ring(copy)))?;
     copy.keep().map_err(|error| failed(&error))?;
     Ok(found)
 }
 
-/// Makes a store of a backup, where none is. Checks everything before the store gets its name.
+fn copy_file(file: &StoreFile, target: &Path) -> Result<()> {
+    let name = target.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "name a file whose path is UTF-8")
+            .because("the path of the backup is not UTF-8")
+    })?;
+    // Reads one snapshot, so that writers go on, and leaves out empty pages.
+    let connection = file.connect()?;
+    connection.execute("VACUUM INTO ?1", [name]).map_err(from_sqlite)?;
+    file.check_not_replaced()
+}
+
+#[cfg(feature = "postgres")]
+fn copy_database(store: &Store, target: &Path) -> Result<()> {
+    let tables = &*store.connect()?;
+    let _snapshot = Snapshot::begin(tables)?;
+    let mut connection = schema::connect(target, NO_WAIT)?;
+    schema::initialise(&mut connection, |to| copy::copy(tables, to)).map(drop)
+}
+
+/// Makes a store of a backup, where none is. Checks everything before the store is there.
 pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck> {
-    let keys = config.validate()?;
-    let path = store_file::resolve_path(config)?;
-    location::check(&path, config.allow_network_file_system)?;
-    check_free(&path)?;
+    config.validate()?;
+    match Place::of(config)? {
+        Place::File(path) => restore_file(config, &path, backup),
+        #[cfg(feature = "postgres")]
+        Place::Database(location) => restore_database(config, location, backup),
+    }
+}
+
+fn restore_file(config: &NativeConfig, path: &Path, backup: &Path) -> Result<StoreCheck> {
+    location::check(path, config.allow_network_file_system)?;
+    check_free(path)?;
     check_complete(backup)?;
-    let failed = |error: &io::Error| file::cannot_create(PATH, &path, error);
-    let copy = NewFile::create(&path).map_err(|error| failed(&error))?;
-    copy_content(backup, copy.temporary_path())?;
-    let mut connection = open_copy(copy.temporary_path())?;
+    let failed = |error: &io::Error| file::cannot_create(PATH, path, error);
+    let copy = NewFile::create(path).map_err(|error| failed(&error))?;
+    let (_, found) = open_backup(config, backup, copy.temporary_path())?;
+    copy.keep().map_err(|error| failed(&error))?;
+    Ok(found)
+}
+
+#[cfg(feature = "postgres")]
+fn restore_database(
+    config: &NativeConfig,
+    location: Arc<DatabaseLocation>,
+    backup: &Path,
+) -> Result<StoreCheck> {
+    check_complete(backup)?;
+    let occupied = |name: &str| {
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "name an empty database in `{URL}`, or drop the schema of the store in this one"
+            ),
+        )
+        .because(format!("{name} holds a store"))
+    };
+    let name = location.name().to_owned();
+    let tables = DatabaseTables::new(location)?;
+    if tables.has_store()? {
+        return Err(occupied(&name));
+    }
+    let scratch = std::env::temp_dir().join("strongroom-restore");
+    let copy = NewFile::create(&scratch).map_err(|error| cannot_write(&scratch, &error))?;
+    let (connection, found) = open_backup(config, backup, copy.temporary_path())?;
+    if tables.create(|to| copy::copy(&connection, to))? { Ok(found) } else { Err(occupied(&name)) }
+}
+
+/// Copies a backup to an empty file, brings that up to date, and checks it.
+fn open_backup(
+    config: &NativeConfig,
+    backup: &Path,
+    target: &Path,
+) -> Result<(Connection, StoreCheck)> {
+    let keys = config.validate()?;
+    copy_content(backup, target)?;
+    let mut connection = open_copy(target)?;
     if schema::identify(&connection)? == FileContent::Schema1 {
         migrate(&mut connection, keys, config.group, backup)?;
     }
@@ -75,9 +137,7 @@ pub(crate) fn restore(config: &NativeConfig, backup: &Path) -> Result<StoreCheck
     crypto::wipe_stack();
     let root = Arc::new(opened?.1);
     let found = check::check(&connection, |copy| key_ring::load(copy, &row, root))?;
-    drop(connection);
-    copy.keep().map_err(|error| failed(&error))?;
-    Ok(found)
+    Ok((connection, found))
 }
 
 fn open_copy(path: &Path) -> Result<Connection> {

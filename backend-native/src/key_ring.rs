@@ -98,6 +98,7 @@ impl KeyRing {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StoreRow {
     pub(crate) store_id: [u8; 16],
+    pub(crate) created_at: i64,
     pub(crate) root_check: Vec<u8>,
 }
 
@@ -116,8 +117,8 @@ pub(crate) fn create(
     root: &RootKey,
     now: i64,
 ) -> Result<RowKeys> {
-    let row = StoreRow { store_id, root_check: root.check(&store_id).to_vec() };
-    tables.insert_store_row(&row, now)?;
+    let root_check = root.check(&store_id).to_vec();
+    tables.insert_store_row(&StoreRow { store_id, created_at: now, root_check })?;
     let keys = add_row_key(tables, store_id, root, now)?;
     add_kek(tables, &keys, root, now)?;
     State::first(RowSum::default()).store(tables, &keys)?;

@@ -237,6 +237,8 @@ mod backend;
 mod backup;
 mod check;
 mod config;
+#[cfg(feature = "postgres")]
+mod copy;
 mod crypto;
 mod decode;
 mod error;

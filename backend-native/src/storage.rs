@@ -67,7 +67,7 @@ pub(crate) trait Tables {
     fn expect(&self, paths: &[&SecretPath]) -> Result<()>;
 
     fn store_row(&self) -> Result<Option<StoreRow>>;
-    fn insert_store_row(&self, row: &StoreRow, created_at: i64) -> Result<()>;
+    fn insert_store_row(&self, row: &StoreRow) -> Result<()>;
     fn set_root_check(&self, check: &[u8]) -> Result<()>;
 
     /// All keys, in the order of their ids.

@@ -107,7 +107,8 @@ impl Store {
                         return check_first_key(config).map(|()| None);
                     }
                     create_first_key(config)?;
-                    if tables.create(NewStore::of(config)?)? {
+                    let new = NewStore::of(config)?;
+                    if tables.create(|tables| new.store(tables))? {
                         warn!(store = %name, "created a new store");
                     }
                 }

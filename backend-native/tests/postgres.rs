@@ -1,23 +1,36 @@
 //! A store in PostgreSQL that several processes share.
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+
+use std::path::Path;
 
 use secrecy::SecretString;
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{
-    Backend as _, ErrorKind, ListOptions, PutOptions, SecretPath, VersionSelector,
+    Backend as _, Error, ErrorKind, ListOptions, PutOptions, SecretPath, VersionSelector,
 };
+use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::postgres::Server;
 
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const OTHER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
 
-fn url(server: &Server) -> SecretString {
-    let (user, password) = (server.user(), server.password());
-    format!("postgresql://{user}:{password}@{}/postgres", server.address()).into()
+fn url_of(server: &Server, user: &str, password: &str, database: &str) -> SecretString {
+    format!("postgresql://{user}:{password}@{}/{database}", server.address()).into()
+}
+
+fn config_at(url: SecretString) -> NativeConfig {
+    let mut config = NativeConfig::new(KeySource::Key(KEY.into()));
+    config.url = Some(url);
+    config
 }
 
 fn config(server: &Server) -> NativeConfig {
+    config_at(url_of(server, server.user(), server.password(), "postgres"))
+}
+
+fn config_of_file(file: &Path) -> NativeConfig {
     let mut config = NativeConfig::new(KeySource::Key(KEY.into()));
-    config.url = Some(url(server));
+    config.path = Some(file.to_owned());
     config
 }
 
@@ -25,9 +38,26 @@ fn path(text: &str) -> SecretPath {
     SecretPath::parse(text).unwrap()
 }
 
+async fn open(server: &Server) -> NativeBackend {
+    NativeBackend::open(config(server)).await.unwrap()
+}
+
+/// Opens a store that does not open. The error, which shows no password.
+async fn refuse(config: NativeConfig) -> Error {
+    assert!(!format!("{config:?}").contains(CANARY), "a password in `Debug` of a configuration");
+    let error = NativeBackend::open(config).await.unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(CANARY), "a password in an error");
+    error
+}
+
+async fn try_read(store: &NativeBackend, name: &str) -> Result<String, ErrorKind> {
+    let secret = store.get(&path(name), &VersionSelector::Active).await;
+    let secret = secret.map_err(|error| error.kind())?;
+    Ok(secret.value().expose_text().unwrap().to_owned())
+}
+
 async fn read(store: &NativeBackend, name: &str) -> String {
-    let secret = store.get(&path(name), &VersionSelector::Active).await.unwrap();
-    secret.value().expose_text().unwrap().to_owned()
+    try_read(store, name).await.unwrap()
 }
 
 async fn write(store: &NativeBackend, name: &str, value: &str) {
@@ -37,10 +67,8 @@ async fn write(store: &NativeBackend, name: &str, value: &str) {
 #[tokio::test]
 async fn hosts_share_a_store_that_the_first_write_creates() {
     let server = Server::start().await;
-    let one = NativeBackend::open(config(&server)).await.unwrap();
-    let other = NativeBackend::open(config(&server)).await.unwrap();
-    let missing = one.get(&path("a"), &VersionSelector::Active).await.unwrap_err();
-    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let (one, other) = (open(&server).await, open(&server).await);
+    assert_eq!(try_read(&one, "a").await, Err(ErrorKind::NotFound));
     write(&one, "a", "first").await;
     assert_eq!(read(&other, "a").await, "first");
     write(&other, "a", "second").await;
@@ -53,5 +81,259 @@ async fn hosts_share_a_store_that_the_first_write_creates() {
     let health = one.health().await.unwrap();
     assert_eq!(health.details["state"], check.state.to_string());
     one.close().await.unwrap();
+    assert_eq!(try_read(&one, "a").await, Err(ErrorKind::Closed));
     assert_eq!(read(&other, "a").await, "second");
+}
+
+#[tokio::test]
+async fn hosts_that_start_at_once_create_one_store() {
+    let server = Server::start().await;
+    let mut config = config(&server);
+    config.create = true;
+    let opened = (0..6).map(|_| tokio::spawn(NativeBackend::open(config.clone())));
+    let opened: Vec<_> = opened.collect();
+    let mut stores = Vec::new();
+    for store in opened {
+        stores.push(store.await.unwrap().unwrap());
+    }
+    for (number, store) in stores.iter().enumerate() {
+        write(store, &format!("of/{number}"), "value").await;
+    }
+    let [first, ..] = stores.as_slice() else { panic!() };
+    let check = first.verify().await.unwrap();
+    assert_eq!((check.secrets, check.damaged), (6, 0), "{check:?}");
+}
+
+#[tokio::test]
+async fn other_hosts_follow_when_keys_are_replaced() {
+    let server = Server::start().await;
+    let (one, other) = (open(&server).await, open(&server).await);
+    for number in 0..250 {
+        write(&one, &format!("of/{number}"), "value").await;
+    }
+    assert_eq!(read(&other, "of/0").await, "value");
+    let kek = one.rotate_kek().await.unwrap();
+    assert_eq!((kek.rewrapped, kek.old_keys_removed), (250, true));
+    assert_eq!(read(&other, "of/1").await, "value");
+    write(&other, "of/1", "later").await;
+    one.rotate_root_key().await.unwrap();
+    assert_eq!(read(&other, "of/1").await, "later");
+    assert_eq!(other.list(None, &ListOptions::default()).await.unwrap().paths.len(), 250);
+    write(&other, "of/2", "latest").await;
+    assert_eq!(read(&one, "of/2").await, "latest");
+    // Another key opens it, and the first one not any more.
+    one.add_slot(KeySource::Key(OTHER_KEY.into()), Some("second".into())).await.unwrap();
+    let mut with_other_key = config(&server);
+    with_other_key.keys = vec![KeySource::Key(OTHER_KEY.into())];
+    let later = NativeBackend::open(with_other_key).await.unwrap();
+    later.remove_slot(1).await.unwrap();
+    assert_eq!(refuse(config(&server)).await.kind(), ErrorKind::Unauthenticated);
+    assert_eq!(later.verify().await.unwrap().damaged, 0);
+    assert_eq!(later.slots().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_moves_to_a_file_and_back() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&server).await;
+    // More than one page of rows, and more than one of versions with their bodies.
+    for number in 0..600 {
+        write(&store, &format!("of/{number}"), "value").await;
+    }
+    for number in 0..40 {
+        write(&store, "often", &format!("value {number}")).await;
+    }
+    store.delete(&path("of/1")).await.unwrap();
+    let file = folder.path().join("backup.db");
+    let written = store.backup(&file).await.unwrap();
+    assert_eq!((written.secrets, written.versions, written.damaged), (601, 640, 0), "{written:?}");
+    assert_eq!(written, store.verify().await.unwrap());
+
+    let mut of_file = config_of_file(&folder.path().join("secrets.db"));
+    of_file.create = false;
+    assert_eq!(NativeBackend::restore(of_file.clone(), &file).await.unwrap(), written);
+    let in_file = NativeBackend::open(of_file).await.unwrap();
+    assert_eq!(read(&in_file, "often").await, "value 39");
+    assert_eq!(in_file.versions(&path("often")).await.unwrap().len(), 40);
+    write(&in_file, "new", "value").await;
+    let second = folder.path().join("second.db");
+    let written = in_file.backup(&second).await.unwrap();
+
+    server.sql("CREATE DATABASE other");
+    let other = config_at(url_of(&server, server.user(), server.password(), "other"));
+    assert_eq!(NativeBackend::restore(other.clone(), &second).await.unwrap(), written);
+    let again = NativeBackend::restore(other.clone(), &second).await.unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::Conflict, "{again}");
+    let other = NativeBackend::open(other).await.unwrap();
+    assert_eq!(read(&other, "new").await, "value");
+    assert_eq!(try_read(&other, "of/1").await, Err(ErrorKind::NotFound));
+    other.undelete(&path("of/1")).await.unwrap();
+    assert_eq!(other.verify().await.unwrap().damaged, 0);
+}
+
+#[tokio::test]
+async fn what_is_changed_in_the_database_is_found() {
+    let server = Server::start().await;
+    let store = open(&server).await;
+    for name in ["a", "b", "c"] {
+        write(&store, name, "first").await;
+    }
+    server.sql("CREATE TABLE copy_of_secrets AS TABLE strongroom_native.secrets");
+    server.sql("CREATE TABLE copy_of_state AS TABLE strongroom_native.state");
+    write(&store, "a", "second").await;
+
+    // Another value for another path, and metadata.
+    let before = "UPDATE strongroom_native.secrets SET tags = '{}' WHERE path = 'b'";
+    server.sql(before);
+    assert_eq!(try_read(&store, "b").await, Err(ErrorKind::Corrupt));
+    server.sql("UPDATE strongroom_native.secrets SET tags = NULL WHERE path = 'b'");
+    assert_eq!(read(&store, "b").await, "first");
+
+    // One secret is replaced by its earlier self.
+    let rows = "strongroom_native.secrets";
+    server.sql(&format!("CREATE TABLE now AS TABLE {rows}"));
+    let put_back = |from: &str, name: &str| {
+        server.sql(&format!(
+            "DELETE FROM {rows} WHERE path = '{name}'; \
+             INSERT INTO {rows} SELECT * FROM {from} WHERE path = '{name}'"
+        ));
+    };
+    put_back("copy_of_secrets", "a");
+    let check = store.verify().await.unwrap();
+    assert!(check.damaged > 0, "{check:?}");
+    put_back("now", "a");
+    assert_eq!(store.verify().await.unwrap().damaged, 0);
+
+    // One secret is removed, then one version.
+    server.sql(&format!("DELETE FROM {rows} WHERE path = 'c'"));
+    assert!(store.verify().await.unwrap().damaged > 0);
+    put_back("now", "c");
+    server.sql("DELETE FROM strongroom_native.versions WHERE version = 2");
+    assert_eq!(try_read(&store, "a").await, Err(ErrorKind::Corrupt));
+
+    // The whole is put back to an earlier state.
+    put_back("copy_of_secrets", "a");
+    server.sql(
+        "UPDATE strongroom_native.state s SET number = c.number, sealed = c.sealed FROM copy_of_state c",
+    );
+    let refused = store.put(&path("d"), "value".into(), PutOptions::new()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    assert!(refused.to_string().contains("an earlier copy"), "{refused}");
+    assert_eq!(store.health().await.unwrap_err().kind(), ErrorKind::Corrupt);
+    // A process that has seen nothing later takes it, unless an anchor has.
+    let unaware = open(&server).await;
+    assert_eq!(read(&unaware, "a").await, "first");
+}
+
+#[tokio::test]
+async fn a_trigger_that_could_hide_rows_is_found() {
+    let server = Server::start().await;
+    write(&open(&server).await, "a", "value").await;
+    server.sql("ALTER TABLE strongroom_native.secrets ENABLE ROW LEVEL SECURITY");
+    let error = refuse(config(&server)).await;
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    server.sql("ALTER TABLE strongroom_native.secrets DISABLE ROW LEVEL SECURITY");
+    server.sql("ALTER TABLE strongroom_native.secrets ADD COLUMN more text");
+    assert_eq!(refuse(config(&server)).await.kind(), ErrorKind::Corrupt);
+    server.sql("ALTER TABLE strongroom_native.secrets DROP COLUMN more");
+    server.sql("UPDATE strongroom_native.version SET version = 9, usable_from = 9");
+    let error = refuse(config(&server)).await;
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    server.sql("UPDATE strongroom_native.version SET usable_from = 1");
+    assert_eq!(read(&open(&server).await, "a").await, "value");
+}
+
+#[tokio::test]
+async fn an_anchor_outside_notices_that_the_database_was_put_back() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut anchored = config(&server);
+    anchored.anchor_file = Some(folder.path().join("anchor"));
+    let store = NativeBackend::open(anchored.clone()).await.unwrap();
+    write(&store, "a", "first").await;
+    store.close().await.unwrap();
+    server.sql("CREATE TABLE copy_of_state AS TABLE strongroom_native.state");
+    let store = NativeBackend::open(anchored.clone()).await.unwrap();
+    write(&store, "a", "second").await;
+    store.close().await.unwrap();
+    server.sql(
+        "UPDATE strongroom_native.state s SET number = c.number, sealed = c.sealed FROM copy_of_state c",
+    );
+    let refused = refuse(anchored.clone()).await;
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    let accepted = NativeBackend::accept_state(anchored.clone()).await.unwrap();
+    assert!(accepted.number > accepted.anchor.unwrap(), "{accepted:?}");
+    assert_eq!(read(&NativeBackend::open(anchored).await.unwrap(), "a").await, "second");
+}
+
+/// The statements of the guide's section on roles.
+fn of_guide(roles: &str) -> Vec<&'static str> {
+    let guide = include_str!("../../docs/src/stores/postgres.md");
+    let blocks = guide.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let statements = blocks.flat_map(|block| block.split(";\n"));
+    let statements: Vec<_> = statements.map(str::trim).filter(|it| it.starts_with(roles)).collect();
+    assert!(!statements.is_empty(), "the guide has no {roles}");
+    statements
+}
+
+#[tokio::test]
+async fn the_role_that_serves_needs_the_rights_of_the_guide_and_no_more() {
+    let server = Server::start().await;
+    for statement in of_guide("CREATE") {
+        server.sql(&statement.replace("'...'", "'password'"));
+    }
+    let of = |role| config_at(url_of(&server, role, "password", "app"));
+    let service = NativeBackend::open(of("strongroom_service")).await.unwrap();
+    let refused = service.put(&path("a"), "value".into(), PutOptions::new()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied, "{refused}");
+    assert!(refused.advice().contains("A store in PostgreSQL"), "{refused}");
+
+    let owner = NativeBackend::open(of("strongroom_owner")).await.unwrap();
+    write(&owner, "a", "value").await;
+    let denied = try_read(&service, "a").await;
+    assert_eq!(denied, Err(ErrorKind::Denied));
+    for statement in of_guide("GRANT") {
+        server.sql_in("app", statement);
+    }
+    assert_eq!(read(&service, "a").await, "value");
+    write(&service, "a", "second").await;
+    service.rollback(&path("a"), &1.into()).await.unwrap();
+    service.delete(&path("a")).await.unwrap();
+    service.undelete(&path("a")).await.unwrap();
+    service.rotate_kek().await.unwrap();
+    service.rotate_root_key().await.unwrap();
+    let slot = service.add_slot(KeySource::Key(OTHER_KEY.into()), None).await.unwrap();
+    service.remove_slot(slot).await.unwrap();
+    service.sweep().await.unwrap();
+    service.destroy(&path("a")).await.unwrap();
+    assert_eq!(service.verify().await.unwrap().damaged, 0);
+    let folder = tempfile::tempdir().unwrap();
+    service.backup(folder.path().join("backup.db")).await.unwrap();
+}
+
+#[tokio::test]
+async fn mistakes_in_the_settings_are_explained() {
+    let server = Server::start().await;
+    let mut both = config(&server);
+    both.path = Some("/nowhere/secrets.db".into());
+    let error = refuse(both).await;
+    assert!(error.to_string().contains("are both set"), "{error}");
+    let wrong = config_at(url_of(&server, "postgres", "wrong", "postgres"));
+    assert_eq!(refuse(wrong).await.kind(), ErrorKind::Unauthenticated);
+    let missing = config_at(url_of(&server, "postgres", server.password(), "missing"));
+    let error = refuse(missing).await;
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(error.to_string().contains("`NativeConfig::url`"), "{error}");
+    let mut no_url = NativeConfig::new(KeySource::Key(KEY.into()));
+    no_url.url = Some(format!("server={CANARY}").into());
+    assert!(refuse(no_url).await.to_string().contains("is no connection URL"));
+    let mut exposed = NativeConfig::new(KeySource::Key(KEY.into()));
+    let url = format!("postgresql://a:{CANARY}@db.example.com/app?sslmode=disable");
+    exposed.url = Some(url.into());
+    assert!(refuse(exposed).await.to_string().contains("turns TLS off"));
+    let vacuum = open(&server).await;
+    write(&vacuum, "a", "value").await;
+    let error = vacuum.vacuum().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 }

@@ -75,7 +75,7 @@ pub(super) const WRITE_STATE: &str = "INSERT INTO strongroom_native.state (id, n
      ON CONFLICT (id) DO UPDATE SET number = excluded.number, sealed = excluded.sealed";
 
 pub(super) const STORE_ROW: &str =
-    "SELECT store_id, root_check FROM strongroom_native.store WHERE id = 1";
+    "SELECT store_id, created_at, root_check FROM strongroom_native.store WHERE id = 1";
 pub(super) const INSERT_STORE_ROW: &str = "INSERT INTO strongroom_native.store (id, store_id, created_at, root_check) VALUES (1, $1, $2, $3)";
 pub(super) const SET_ROOT_CHECK: &str =
     "UPDATE strongroom_native.store SET root_check = $1 WHERE id = 1";

@@ -27,14 +27,18 @@ use crate::secret_row::{RawSecret, to_i64};
 use crate::slots::SlotRow;
 use crate::state::StoredState;
 use crate::storage::{Access, Range, Tables, VersionRow, VisitSecret, VisitVersion};
-use crate::store::NewStore;
 
 /// How long a transaction that writes may take, so that others need not wait longer.
 const WRITE_TIME: Duration = Duration::from_secs(10);
+/// How long the creation of a store may take, which may be the restoration of a large backup.
+const CREATION_TIME: Duration = Duration::from_secs(3600);
 /// How long one request outside of such a transaction may take.
 const READ_TIME: Duration = Duration::from_secs(30);
 /// How long the end of a transaction may take, and finding out what came of one.
 const END_TIME: Duration = Duration::from_secs(5);
+/// How many writes wait at most, and how large they are.
+const MAX_WAITING: usize = 1024;
+const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 /// How many rows one request returns.
 const PAGE: usize = 500;
 /// How many versions with their bodies, which may have 16 MiB each.
@@ -56,6 +60,8 @@ struct Transaction {
     deadline: Instant,
     /// Writes that were not sent yet.
     waiting: Vec<Request>,
+    /// How large the bodies among them are, about.
+    waiting_bytes: usize,
     /// Rows of `secrets` as the transaction has them.
     rows: HashMap<String, KnownRow>,
     /// What `rows` had since the savepoint, for those that have changed.
@@ -255,15 +261,15 @@ impl DatabaseTables {
         Ok(found == Content::Store)
     }
 
-    /// Creates the tables with a new store, unless another process has done so meanwhile. Returns whether it did.
-    pub(crate) fn create(&self, new: NewStore) -> Result<bool> {
-        let created = self.create_locked(new);
+    /// Creates the tables and fills them with `fill`, unless another process has done so meanwhile. Returns whether it did.
+    pub(crate) fn create(&self, fill: impl FnOnce(&dyn Tables) -> Result<()>) -> Result<bool> {
+        let created = self.create_locked(fill);
         self.rollback();
         created
     }
 
-    fn create_locked(&self, new: NewStore) -> Result<bool> {
-        let deadline = Instant::now() + WRITE_TIME;
+    fn create_locked(&self, fill: impl FnOnce(&dyn Tables) -> Result<()>) -> Result<bool> {
+        let deadline = Instant::now() + CREATION_TIME;
         self.connect(deadline)?;
         *self.transaction.borrow_mut() = Some(Transaction::new(Access::Write, deadline));
         let lock = format!("BEGIN READ WRITE; SELECT pg_advisory_xact_lock({})", schema::LOCK);
@@ -288,7 +294,7 @@ impl DatabaseTables {
                 create.await.map_err(|error| schema::cannot_create(&error.into()))
             })
         })?;
-        new.store(self)?;
+        fill(self)?;
         self.commit()?;
         Ok(true)
     }
@@ -382,19 +388,34 @@ impl DatabaseTables {
         }
         let (deadline, mut requests) = self.transaction()?.take_waiting()?;
         requests.push(query);
-        match self.run(deadline, &requests) {
-            Ok(mut answers) => Ok(answers.pop().unwrap_or_default()),
-            Err(failure) => {
-                self.transaction()?.has_failed = true;
-                Err(from_failure(&failure))
-            }
-        }
+        Ok(self.send(deadline, &requests)?.pop().unwrap_or_default())
     }
 
-    /// Adds a write to those that wait.
+    /// Adds a write to those that wait, and sends them if they are many.
     fn write(&self, sql: &'static str, values: Vec<Value>) -> Result<()> {
-        self.transaction()?.waiting.push(Request::Prepared(sql, values));
-        Ok(())
+        self.write_large(sql, values, 0)
+    }
+
+    /// The same for a write of so many bytes.
+    fn write_large(&self, sql: &'static str, values: Vec<Value>, bytes: usize) -> Result<()> {
+        let mut transaction = self.transaction()?;
+        transaction.waiting.push(Request::Prepared(sql, values));
+        transaction.waiting_bytes += bytes;
+        if transaction.waiting.len() < MAX_WAITING && transaction.waiting_bytes < MAX_WAITING_BYTES
+        {
+            return Ok(());
+        }
+        let (deadline, requests) = transaction.take_waiting()?;
+        drop(transaction);
+        self.send(deadline, &requests).map(drop)
+    }
+
+    /// Sends statements of the open transaction, which ends with a failure.
+    fn send(&self, deadline: Instant, requests: &[Request]) -> Result<Vec<Vec<Row>>> {
+        self.run(deadline, requests).or_else(|failure| {
+            self.transaction()?.has_failed = true;
+            Err(from_failure(&failure))
+        })
     }
 
     fn try_begin(&self, access: Access, expected: &[String]) -> Result<Transaction, Failure> {
@@ -471,6 +492,7 @@ impl Transaction {
             access,
             deadline,
             waiting: Vec::new(),
+            waiting_bytes: 0,
             rows: HashMap::new(),
             changed_rows: Vec::new(),
             state: None,
@@ -488,6 +510,7 @@ impl Transaction {
                 .because("the transaction has failed"));
         }
         let mut requests = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
         if let Savepoint::Waiting(index) = self.savepoint {
             requests.insert(index.min(requests.len()), Request::Plain("SAVEPOINT job"));
             self.savepoint = Savepoint::Sent;
@@ -621,14 +644,17 @@ impl Tables for DatabaseTables {
         let read = |row: &Row| {
             let store_id: &[u8] = column(row, 0)?;
             let store_id = store_id.try_into().map_err(unreadable)?;
-            Ok(StoreRow { store_id, root_check: column(row, 1)? })
+            Ok(StoreRow { store_id, created_at: column(row, 1)?, root_check: column(row, 2)? })
         };
         rows.first().map(read).transpose()
     }
 
-    fn insert_store_row(&self, row: &StoreRow, created_at: i64) -> Result<()> {
-        let values =
-            vec![value(row.store_id.to_vec()), value(created_at), value(row.root_check.clone())];
+    fn insert_store_row(&self, row: &StoreRow) -> Result<()> {
+        let values = vec![
+            value(row.store_id.to_vec()),
+            value(row.created_at),
+            value(row.root_check.clone()),
+        ];
         self.write(statements::INSERT_STORE_ROW, values)
     }
 
@@ -838,7 +864,7 @@ impl Tables for DatabaseTables {
             value(version.wrap.to_vec()),
             value(version.body.to_vec()),
         ];
-        self.write(statements::INSERT_VERSION, values)
+        self.write_large(statements::INSERT_VERSION, values, version.body.len())
     }
 
     fn set_wrap(&self, secret_id: &[u8], number: u64, wrap: &[u8]) -> Result<()> {

@@ -24,7 +24,6 @@ struct EarlierStore {
     row: StoreRow,
     /// How the root key is derived from a passphrase; `None` if the store is opened with the root key itself.
     argon2id: Option<Argon2id>,
-    created_at: i64,
 }
 
 impl EarlierStore {
@@ -51,9 +50,12 @@ impl EarlierStore {
             }),
         };
         Ok(Self {
-            row: StoreRow { store_id: row.get(0)?, root_check: row.get(1)? },
+            row: StoreRow {
+                store_id: row.get(0)?,
+                created_at: row.get(2)?,
+                root_check: row.get(1)?,
+            },
             argon2id,
-            created_at: row.get(2)?,
         })
     }
 
@@ -96,7 +98,7 @@ pub(crate) fn migrate(
     let key_ring = key_ring::load(&*transaction, &earlier.row, Arc::new(RootKey::new(&root)))?;
     schema::migrate(&transaction)?;
     let slot = NewSlot::of_schema_1(earlier.argon2id.as_ref(), &root);
-    slot.store(&*transaction, slots::FIRST, &key_ring.rows, &root, earlier.created_at)?;
+    slot.store(&*transaction, slots::FIRST, &key_ring.rows, &root, earlier.row.created_at)?;
     let (rows, damaged) = RowSum::of_store(&*transaction, &key_ring.rows)?;
     if damaged > 0 {
         warn!(damaged, "secrets fail authentication and are not in the first state of the store");

@@ -162,13 +162,13 @@ impl Tables for Connection {
     }
 
     fn store_row(&self) -> Result<Option<StoreRow>> {
-        query(self, "SELECT store_id, root_check FROM store", [], |row| {
-            Ok(StoreRow { store_id: row.get(0)?, root_check: row.get(1)? })
+        query(self, "SELECT store_id, created_at, root_check FROM store", [], |row| {
+            Ok(StoreRow { store_id: row.get(0)?, created_at: row.get(1)?, root_check: row.get(2)? })
         })
     }
 
-    fn insert_store_row(&self, row: &StoreRow, created_at: i64) -> Result<()> {
-        let values = (row.store_id, created_at, &row.root_check);
+    fn insert_store_row(&self, row: &StoreRow) -> Result<()> {
+        let values = (row.store_id, row.created_at, &row.root_check);
         execute(self, "INSERT INTO store VALUES (1, ?, ?, ?)", values).map(drop)
     }
 
