@@ -13,6 +13,7 @@ mod groups {
     pub(crate) mod memory;
     pub(crate) mod native;
     pub(crate) mod native_scale;
+    pub(crate) mod postgres;
     pub(crate) mod redact;
     pub(crate) mod rotation;
 }
@@ -35,6 +36,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("memory", groups::memory::run),
     ("native", groups::native::run),
     ("native_scale", groups::native_scale::run),
+    ("postgres", groups::postgres::run),
     ("redact", groups::redact::run),
     ("rotation", groups::rotation::run),
 ];

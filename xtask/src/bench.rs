@@ -19,6 +19,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         .args(arguments)
         .env("STRONGROOM_BENCH_COMMAND", root()?.join("target/release/strongroom"))
         .env("STRONGROOM_TEST_BAO", setup.bao)
+        .env("STRONGROOM_TEST_POSTGRES", setup.postgres)
         .env("STRONGROOM_TEST_PYTHON", setup.python)
         .run()
 }

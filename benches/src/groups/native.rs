@@ -51,22 +51,22 @@ pub(crate) fn path_of(number: usize) -> String {
 }
 
 /// All paths, in an order in which each read touches another page than the previous one.
-fn paths() -> Result<Vec<SecretPath>> {
+pub(crate) fn paths() -> Result<Vec<SecretPath>> {
     let scattered = (0..SECRETS).map(|index| index * 7919 % SECRETS);
     Ok(scattered.map(|number| SecretPath::parse(&path_of(number))).collect::<Result<_, _>>()?)
 }
 
-struct PathCycle<'a> {
+pub(crate) struct PathCycle<'a> {
     paths: &'a [SecretPath],
     next: Cell<usize>,
 }
 
 impl<'a> PathCycle<'a> {
-    fn new(paths: &'a [SecretPath]) -> Self {
+    pub(crate) fn new(paths: &'a [SecretPath]) -> Self {
         Self { paths, next: Cell::new(0) }
     }
 
-    fn next_path(&self) -> Option<&'a SecretPath> {
+    pub(crate) fn next_path(&self) -> Option<&'a SecretPath> {
         let index = self.next.get();
         self.next.set((index + 1) % self.paths.len());
         self.paths.get(index)

@@ -62,13 +62,25 @@ impl Server {
         Self::start_from(require_tool(INSTALLATION)).await
     }
 
+    /// Starts a server that syncs to disk what it has committed, as for measurements.
+    ///
+    /// # Panics
+    /// If the server does not start within 30 s.
+    pub async fn start_durable() -> Self {
+        Self::start_with(require_tool(INSTALLATION), "on").await
+    }
+
     /// Starts the PostgreSQL in this directory, which contains `bin/postgres`.
     ///
     /// # Panics
     /// If the server does not start within 30 s.
     pub async fn start_from(installation: PathBuf) -> Self {
+        Self::start_with(installation, "off").await
+    }
+
+    async fn start_with(installation: PathBuf, fsync: &str) -> Self {
         for _ in 0..ATTEMPTS {
-            let mut server = Self::new(installation.clone());
+            let mut server = Self::new(installation.clone(), fsync);
             if server.launch().await.is_ok() {
                 return server;
             }
@@ -180,7 +192,7 @@ impl Server {
             .expect("the PostgreSQL command can be started")
     }
 
-    fn new(installation: PathBuf) -> Self {
+    fn new(installation: PathBuf, fsync: &str) -> Self {
         let only_owner = Permissions::from_mode(0o700);
         let directory = Builder::new().permissions(only_owner).tempdir();
         let directory = directory.expect("a temporary directory");
@@ -188,7 +200,8 @@ impl Server {
         let password = format!("{CANARY}{:016x}", RandomState::new().build_hasher().finish());
         fs::write(directory.path().join("password"), &password).expect("files can be written");
         let arguments = ["-c".into(), LAUNCH.into(), OsString::from(&installation)];
-        let more = [OsString::from(directory.path()), address.port().to_string().into()];
+        let port = address.port().to_string().into();
+        let more = [OsString::from(directory.path()), port, fsync.into()];
         let program = Program {
             path: require_tool(PYTHON),
             arguments: arguments.into_iter().chain(more).collect(),

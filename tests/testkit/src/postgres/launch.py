@@ -1,6 +1,6 @@
 """Makes a database cluster in a directory and becomes the server that serves it.
 
-Arguments: the installation, the directory, the port. The superuser's password lies in the file
+Arguments: the installation, the directory, the port, and whether the server syncs to disk: `on` or `off`. The superuser's password lies in the file
 `password` of the directory and is removed.
 """
 
@@ -50,7 +50,7 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-installation, directory, port = sys.argv[1:]
+installation, directory, port, fsync = sys.argv[1:]
 os.chdir(directory)
 # PostgreSQL refuses to run as root.
 if os.geteuid() == 0:
@@ -75,7 +75,7 @@ settings = {
     "listen_addresses": "127.0.0.1",
     "port": port,
     "unix_socket_directories": "",
-    "fsync": "off",
+    "fsync": fsync,
     # Files in the directory, which are gone with it.
     "dynamic_shared_memory_type": "mmap",
 }
