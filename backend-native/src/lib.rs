@@ -1,5 +1,5 @@
 //! Strongroom's embedded encrypted store: one `SQLite` file that several processes read and write
-//! at once, with AES-256-GCM around every value.
+//! at once, or a PostgreSQL database that several hosts share, with AES-256-GCM around every value.
 //!
 //! ```
 //! # async fn run(folder: &std::path::Path) -> strongroom_core::Result<()> {
@@ -38,6 +38,20 @@
 //! - While no write waits, the store gives room back: a log of more than 8 MiB is truncated, and of empty
 //!   pages the store keeps 4 MiB or a quarter of its size. A store that an earlier release created keeps its
 //!   size until [`NativeBackend::vacuum`].
+//!
+//! # In PostgreSQL
+//! With the cargo feature `postgres`, [`NativeConfig::url`] names a PostgreSQL database (14 to 18) that several hosts share,
+//! in place of a file. The guarantees are the same. Where this documentation speaks of the file, read: the tables. What
+//! only a file has does not apply: [`NativeBackend::vacuum`] is `Unsupported`, and there are no requirements on its place.
+//!
+//! - Reads need a Tokio runtime with I/O and time, and fail with [`Config`](strongroom_core::ErrorKind::Config) elsewhere.
+//!   They share up to four connections; writes have one, on the store's thread.
+//! - A write is acknowledged once the server has committed it, with a `synchronous_commit` of `on` at least. If the
+//!   connection breaks during the commit, the store connects again, ends the old session and looks whether its state is
+//!   there, so that most such writes have an outcome. Else the error is `Unavailable`, and says that the write may be there.
+//! - A read or a write takes at most 10 s, and fails with `Unavailable` or `Timeout` then.
+//! - [`NativeBackend::backup`] writes a file that is a store itself, and [`NativeBackend::restore`] makes a store of such a
+//!   file in a file or in a database.
 //!
 //! # Where the file may be
 //! The write-ahead log is beside the file and needs shared memory between processes. Opening refuses what
@@ -226,6 +240,11 @@
 //! All versions from `first` to `latest` of a secret exist, exactly the key with the highest id of each purpose is
 //! active, and the file has the tables of this format and no others; anything else is `Corrupt`.
 //! The crate's `tests/vectors` hold test vectors and an independent decoder in Python.
+//!
+//! **In PostgreSQL**, the tables have the same names and columns, in the schema `strongroom_native`: `bigint` or `smallint` for
+//! numbers, `bytea`, and `text` with the collation `C`. A table `version` has the version of the tables, 1, which hold format
+//! 2, and `usable_from`: the lowest version whose releases can use them. A transaction that writes locks the row of `state`
+//! first (`FOR UPDATE`). The schema is created under the advisory lock `0x53524e5300000001`.
 //!
 //! Schema 1 had no slots, no state, and the parameters of Argon2id in the table `store`. Opening a store of it changes it
 //! to schema 2: its key becomes that of slot 1, and its state has the number 1 and the sum over the rows that authenticate.
