@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
-    Health, HealthStatus, ListOptions, ListPage, MetadataPatch, Operation, Problems, PutOptions,
-    Result, Secret, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
-    async_trait,
+    Backend, BackendInfo, Capabilities, Capability, ChangeFeed, Condition, Description, Error,
+    ErrorKind, Health, HealthStatus, ListOptions, ListPage, MetadataPatch, Operation, Problems,
+    PutOptions, Result, Secret, SecretPath, SecretValue, SettingNames, Version, VersionInfo,
+    VersionSelector, async_trait,
 };
 
 use crate::accept::{self, AcceptedState};
 use crate::backup;
+use crate::changes::Feeds;
 use crate::check::{self, StoreCheck};
 use crate::config::{KeySource, NativeConfig};
 use crate::error::{KIND, from_sqlite, name_store};
@@ -32,6 +33,7 @@ pub struct NativeBackend {
     names: SettingNames,
     cell: Arc<StoreCell>,
     readers: Readers,
+    feeds: Feeds,
     writer: Writer,
     retention: Retention,
     group: Option<u32>,
@@ -73,7 +75,7 @@ impl NativeBackend {
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
         let readers = Readers::new(Arc::clone(&cell));
-        Ok(Self { info, names, cell, readers, writer, retention, group })
+        Ok(Self { info, names, cell, readers, feeds: Feeds::new(), writer, retention, group })
     }
 
     /// Starts a new key-encryption key and rewraps every data key; values are not touched. Other
@@ -437,11 +439,16 @@ impl Backend for NativeBackend {
         .await
     }
 
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        self.feeds.start(&self.cell)
+    }
+
     async fn close(&self) -> Result<()> {
         self.writer
             .check_process()
             .map_err(|error| self.with_context(error, Operation::Close, None))?;
         self.readers.close();
+        self.feeds.close();
         self.writer.close().await;
         Ok(())
     }
