@@ -139,8 +139,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Err(self.info().unsupported(Operation::Rotate).at(path))
     }
 
-    /// Follows the changes of the store, also those that other processes make. It returns at once: a feed connects when
-    /// it is first asked.
+    /// Follows the changes of the store, also those that other processes make. It does not wait: a feed of a store on
+    /// another machine connects when it is first asked.
     ///
     /// `None` if the store does not tell of changes, which does not become different later. A cache of what was read
     /// then has to ask again after a time.
