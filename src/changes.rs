@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use strongroom_core::{Change, ChangeFeed, SecretPath, async_trait};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use crate::cache::Cache;
 use crate::shared::Shared;
 use crate::{runtime, watch as handles};
 
@@ -91,7 +92,10 @@ impl Follower {
                 () = &mut check => {
                     check.as_mut().reset(Instant::now() + CHECK_INTERVAL);
                     let Some(shared) = self.shared.upgrade() else { break };
-                    if is_needed(&shared) { continue } else { break }
+                    if has_ended_idle(&shared) {
+                        break;
+                    }
+                    continue;
                 }
             };
             let Some(shared) = self.shared.upgrade() else { break };
@@ -116,19 +120,19 @@ impl Follower {
     }
 }
 
-/// Whether a task has to follow the feed. If not, a new one may start.
-fn is_needed(shared: &Shared) -> bool {
+/// Ends following if there is neither an entry nor a handle; whether it has ended. Then another task may start.
+fn has_ended_idle(shared: &Shared) -> bool {
     let has_work = || {
-        let cache = shared.cache.as_ref();
-        cache.is_some_and(crate::cache::Cache::has_entries) || shared.watches.has_handles()
+        let has_entries = shared.cache.as_ref().is_some_and(Cache::has_entries);
+        has_entries || shared.watches.has_handles()
     };
     if has_work() {
-        return true;
+        return false;
     }
     shared.feed.is_followed.store(false, Ordering::Release);
     fence(Ordering::SeqCst);
     // An entry or a handle may have come before the flag was reset.
-    has_work() && !shared.feed.is_followed.swap(true, Ordering::AcqRel)
+    !has_work() || shared.feed.is_followed.swap(true, Ordering::AcqRel)
 }
 
 /// If the task ends with its runtime, another one may start.
@@ -147,7 +151,7 @@ impl Drop for Follower {
 
 impl Shared {
     /// Makes the cache forget what has changed. Returns the tasks of the handles that have to read again.
-    fn apply(&self, change: &Change) -> Vec<Arc<tokio::sync::Notify>> {
+    fn apply(&self, change: &Change) -> Vec<Arc<Notify>> {
         let backend = self.backend.info().kind;
         let paths = match change {
             Change::Secrets(paths) => Some(paths.as_slice()),

@@ -25,9 +25,13 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SAMPLES: usize = 25;
 
 async fn open(directory: &Path) -> SecretsManager {
+    open_or_create(directory, true).await
+}
+
+async fn open_or_create(directory: &Path, create: bool) -> SecretsManager {
     let mut config = NativeConfig::new(KeySource::KeyFile(directory.join("store.key")));
     config.path = Some(directory.join("store.db"));
-    config.create = true;
+    config.create = create;
     let backend = NativeBackend::open(config).await.unwrap();
     let policy = ReadPolicy::new().cache_ttl(HOUR).negative_ttl(HOUR).watch_interval(HOUR);
     SecretsManager::with_policy(backend, policy)
@@ -173,6 +177,19 @@ async fn caches_and_handles_see_the_writes_of_another_process() {
     for manager in [secrets, neighbour] {
         manager.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_store_that_another_process_creates_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let secrets = open_or_create(directory.path(), false).await;
+    assert_eq!(read(&secrets, "a").await, None);
+    let mut other = Other::start(directory.path());
+    other.run("put a 1");
+    wait_for(&secrets, "a", Some("1")).await;
+    wait_until_cached(&secrets, "a").await;
+    other.run("put a 2");
+    wait_for(&secrets, "a", Some("2")).await;
 }
 
 /// The delay is reported, not asserted: it is that of the machine.

@@ -24,9 +24,10 @@ impl Cache {
             for entry in table.iter() {
                 // A caller would not fall back on the answer that there is no secret.
                 let copy = entry.is_found().then(|| entry.revalidate());
-                match copy.and_then(|copy| self.stale_only(copy, now)) {
-                    Some(copy) => shard::insert(&mut edited, Arc::new(copy)),
-                    None => (entries, bytes) = (entries + 1, bytes + entry.size),
+                if let Some(copy) = copy.and_then(|copy| self.stale_only(copy, now)) {
+                    shard::insert(&mut edited, Arc::new(copy));
+                } else {
+                    (entries, bytes) = (entries + 1, bytes + entry.size);
                 }
             }
             self.entries.fetch_sub(entries, Ordering::Relaxed);
