@@ -1,10 +1,6 @@
 //! The cache and the handles of one process see what another process writes to the same native store. No entry ends and
 //! no handle reads at its interval meanwhile: only the feed of changes can be the reason.
-#![expect(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    reason = "a panic is how a test reports a failure, standard output how a child reports"
-)]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
