@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use strongroom_access::{Access, Actor, Guarded, Principal};
 use strongroom_core::{
-    Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, PutOptions,
-    Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo, VersionSelector,
-    async_trait,
+    Backend, BackendInfo, ChangeFeed, Description, Health, ListOptions, ListPage, MetadataPatch,
+    PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo,
+    VersionSelector, async_trait,
 };
 
 use crate::SecretsManager;
@@ -154,6 +154,11 @@ impl Backend for CachedStore {
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         self.0.rotate(path).await
+    }
+
+    /// None: the store's feed tells of a change that the manager's cache may not know yet.
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        None
     }
 
     async fn close(&self) -> Result<()> {

@@ -1,12 +1,13 @@
 //! A manager as a store: code over a [`Backend`] works over a manager as well.
 
 use strongroom_core::{
-    Backend, BackendInfo, Description, Health, ListOptions, ListPage, MetadataPatch, Operation,
-    PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version, VersionInfo,
-    VersionSelector, async_trait,
+    Backend, BackendInfo, ChangeFeed, Description, Health, ListOptions, ListPage, MetadataPatch,
+    Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
+    VersionInfo, VersionSelector, async_trait,
 };
 
 use crate::SecretsManager;
+use crate::changes::FeedBelow;
 
 /// The store behind the manager, with the manager's deadline and retries.
 ///
@@ -16,6 +17,7 @@ use crate::SecretsManager;
 /// - The cache and the handles take over the answer to [`get`](Backend::get), and the next read through the
 ///   manager sees each write, as after the manager's own methods. [`get_many`](Backend::get_many) leaves the
 ///   cache as it is.
+/// - [`changes`](Backend::changes) tells of the changes of the store below the manager's namespace.
 /// - Paths are relative to the manager's namespace. Errors and [`Secret::path`] name them in full.
 /// - [`close`](Backend::close) closes the manager and all its clones.
 #[deny(clippy::missing_trait_methods)]
@@ -92,6 +94,14 @@ impl Backend for SecretsManager {
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         Self::rotate(self, path).await
+    }
+
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        let feed = self.shared.backend.changes()?;
+        Some(match &self.namespace {
+            Some(namespace) => Box::new(FeedBelow::new(feed, namespace.clone())),
+            None => feed,
+        })
     }
 
     async fn close(&self) -> Result<()> {

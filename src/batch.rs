@@ -10,6 +10,7 @@ use strongroom_core::{Error, ErrorKind, Result, Secret, SecretPath, VersionSelec
 use tokio::sync::oneshot;
 
 use crate::cache::{AskedAt, Cache, Flight, FlightOutcome, FlightStart, Freshness};
+use crate::changes;
 use crate::clock::{self, Tick};
 use crate::error::{closed, panicked};
 use crate::load::{InFlightGuard, Step};
@@ -52,6 +53,7 @@ impl Shared {
             let outcomes = self.ask_many(paths, deadline).await.into_iter();
             return outcomes.map(|outcome| self.finish_read(outcome.into_result())).collect();
         };
+        changes::follow(self);
         let mut results: Vec<_> = paths.iter().map(|_| None).collect();
         let mut delays = None;
         loop {

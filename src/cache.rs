@@ -10,6 +10,7 @@ mod in_flight;
 mod limits;
 mod outage;
 mod recent;
+mod revalidate;
 mod shard;
 
 use std::fmt;

@@ -53,6 +53,7 @@ mod backends;
 mod batch;
 mod builder;
 mod cache;
+mod changes;
 mod clock;
 mod config;
 mod config_value;
@@ -107,12 +108,12 @@ pub use record_rotations::record_rotations;
 #[cfg(feature = "access")]
 pub use strongroom_access as access;
 pub use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
-    ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend, Metadata,
-    MetadataPatch, Operation, PageToken, PutOptions, Result, RotateOutcome, Secret, SecretKind,
-    SecretPath, SecretString, SecretValue, Setting, SettingKind, SettingNames, Settings,
-    SettingsSource, Tier, ValueFormat, Version, VersionInfo, VersionSelector, WrapContext,
-    WrappingKey, async_trait,
+    Backend, BackendInfo, Capabilities, Capability, Change, ChangeFeed, Condition, Description,
+    Error, ErrorKind, ExposeSecret, Health, HealthStatus, ListOptions, ListPage, MemoryBackend,
+    Metadata, MetadataPatch, Operation, PageToken, PutOptions, Result, RotateOutcome, Secret,
+    SecretKind, SecretPath, SecretString, SecretValue, Setting, SettingKind, SettingNames,
+    Settings, SettingsSource, Tier, ValueFormat, Version, VersionInfo, VersionSelector,
+    WrapContext, WrappingKey, async_trait,
 };
 #[cfg(feature = "redact")]
 pub use strongroom_redact as redact;

@@ -17,7 +17,7 @@ use crate::error::{closed, panicked};
 use crate::metrics::Count;
 use crate::retry::{Deadline, Outcome, delays as delays_after_timeout};
 use crate::shared::Shared;
-use crate::{runtime, sweeper};
+use crate::{changes, runtime, sweeper};
 
 /// Removes a flight from the cache when it ends or is dropped.
 pub(crate) struct InFlightGuard {
@@ -61,6 +61,7 @@ impl Shared {
         let Some(cache) = &self.cache else {
             return self.finish_read(self.ask(path, version, deadline).await.into_result());
         };
+        changes::follow(self);
         let key = cache.key(path, version);
         let mut start = |flight| self.start(&key, flight);
         let mut delays = None;
@@ -267,6 +268,7 @@ impl Shared {
                     info!(%path, backend, "the store answers again; a secret is fresh again");
                 }
                 sweeper::start(self, cache);
+                changes::follow(self);
             }
             Settled::Failed { marked_stale } => {
                 if marked_stale && let Err(error) = result {

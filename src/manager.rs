@@ -146,6 +146,7 @@ impl SecretsManager {
             cache.close();
         }
         self.shared.watches.close();
+        self.shared.feed.close();
         if self.shared.closed.load(Ordering::Acquire) {
             return Ok(());
         }

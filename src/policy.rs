@@ -73,7 +73,8 @@ pub(crate) fn cap_duration(time: Duration) -> Duration {
 pub struct ReadPolicy {
     /// How long a secret is served from the cache; never beyond its expiry or lease. `None`, the
     /// default, depends on the kind of the store: 5 minutes for `aws`, 1 minute for `hashicorp`, no
-    /// cache for `env` and `native`, which are local. Zero turns the cache off.
+    /// cache for `env` and `native`, which are local. Zero turns the cache off. Where the store tells of
+    /// [changes](crate::Backend::changes), a read sees them sooner.
     pub cache_ttl: Option<Duration>,
     /// How much longer a secret is served, marked as stale, while the store is unavailable: it cannot
     /// be reached, asks to slow down, or does not answer within the [`stale_fallback_timeout`](Self::stale_fallback_timeout). 10
@@ -94,7 +95,8 @@ pub struct ReadPolicy {
     /// and reads of it are never retried here.
     pub retries: u32,
     /// How often a [`SecretHandle`](crate::SecretHandle) checks for a new version. Unless set, three
-    /// quarters of the cache's time, and 10 seconds without a cache.
+    /// quarters of the cache's time, and 10 seconds without a cache. Where the store tells of changes, a handle
+    /// reads after those as well.
     pub watch_interval: Option<Duration>,
 }
 

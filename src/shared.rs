@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use strongroom_core::{Backend, Result, Secret, SecretPath, SecretValue, VersionSelector};
 
 use crate::cache::Cache;
+use crate::changes::FeedState;
 use crate::declared::Declarations;
 use crate::metrics::StoreMetrics;
 use crate::policy::ReadPolicy;
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Option<Cache>,
     pub(crate) retries: Retries,
     pub(crate) watches: WatchRegistry,
+    pub(crate) feed: FeedState,
     pub(crate) metrics: StoreMetrics,
     /// The default values of declared secrets; set once the declarations are checked.
     pub(crate) defaults: OnceLock<BTreeMap<SecretPath, SecretValue>>,
@@ -46,6 +48,7 @@ impl Shared {
             cache: policy.ttl(info).map(|ttl| Cache::new(&policy, ttl)),
             retries: Retries::new(policy.retries_of(info)),
             watches: WatchRegistry::default(),
+            feed: FeedState::default(),
             metrics: StoreMetrics::new(info),
             defaults: OnceLock::new(),
             declarations: OnceLock::new(),

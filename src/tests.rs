@@ -3,6 +3,7 @@
 
 mod backend;
 mod batch;
+mod changes;
 mod day;
 mod file_settings;
 mod flight;

@@ -10,6 +10,8 @@ pub(crate) mod registry;
 mod state;
 mod suspend;
 mod task;
+mod wake;
 
 pub use self::handle::SecretHandle;
 pub use self::state::Current;
+pub(crate) use self::wake::wake_gradually;

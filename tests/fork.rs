@@ -46,6 +46,7 @@ async fn run_child(directory: &Path, manager: SecretsManager, bare: NativeBacken
     assert_refused(manager.list("").all().await);
     assert_refused(manager.health().await);
     assert_refused(manager.close().await);
+    assert!(bare.changes().is_none());
     let path = SecretPath::parse("cached").unwrap();
     assert_refused(bare.get(&path, &VersionSelector::Active).await);
     assert_refused(bare.put(&path, "child".into(), PutOptions::default()).await);

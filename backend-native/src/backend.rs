@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Capability, Condition, Description, Error, ErrorKind,
-    Health, HealthStatus, ListOptions, ListPage, MetadataPatch, Operation, Problems, PutOptions,
-    Result, Secret, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
-    async_trait,
+    Backend, BackendInfo, Capabilities, Capability, ChangeFeed, Condition, Description, Error,
+    ErrorKind, Health, HealthStatus, ListOptions, ListPage, MetadataPatch, Operation, Problems,
+    PutOptions, Result, Secret, SecretPath, SecretValue, SettingNames, Version, VersionInfo,
+    VersionSelector, async_trait,
 };
 
 use crate::accept::{self, AcceptedState};
@@ -24,6 +24,7 @@ use crate::place::Place;
 use crate::postgres::DatabaseReaders;
 use crate::rewrap::{self, KekRotation, RootKeyRotation};
 use crate::slots::{self, NewSlot, Slot, SlotSecret};
+use crate::sqlite::changes::Feeds;
 use crate::sqlite::readers::{Reader, Readers};
 use crate::storage::Snapshot;
 use crate::store::{self, IfMissing, Store};
@@ -49,7 +50,7 @@ const DATABASE_CACHE_TTL: Duration = Duration::from_secs(300);
 
 /// Where reads go.
 enum Reads {
-    File(Readers),
+    File(Readers, Feeds),
     #[cfg(feature = "postgres")]
     Database(Box<DatabaseReaders>),
 }
@@ -90,7 +91,7 @@ impl NativeBackend {
         info.rotation_alternatives =
             Some("the backend `aws`, or `hashicorp` for passwords of database roles".into());
         let reads = match cell.place() {
-            Place::File(_) => Reads::File(Readers::new(Arc::clone(&cell))),
+            Place::File(_) => Reads::File(Readers::new(Arc::clone(&cell)), Feeds::new()),
             #[cfg(feature = "postgres")]
             Place::Database(location) => {
                 info.default_cache_ttl = Some(DATABASE_CACHE_TTL);
@@ -377,7 +378,7 @@ impl Backend for NativeBackend {
         let run = async {
             self.open_if_appeared().await?;
             match &self.reads {
-                Reads::File(readers) => readers.run(|reader| reader.get(path, exact)),
+                Reads::File(readers, _) => readers.run(|reader| reader.get(path, exact)),
                 #[cfg(feature = "postgres")]
                 Reads::Database(readers) => readers.get(path, exact).await,
             }
@@ -393,7 +394,7 @@ impl Backend for NativeBackend {
         let run = async {
             self.open_if_appeared().await?;
             match &self.reads {
-                Reads::File(readers) => readers.run(Reader::health),
+                Reads::File(readers, _) => readers.run(Reader::health),
                 #[cfg(feature = "postgres")]
                 Reads::Database(readers) => readers.health().await,
             }
@@ -440,7 +441,7 @@ impl Backend for NativeBackend {
         let run = async {
             self.open_if_appeared().await?;
             match &self.reads {
-                Reads::File(readers) => readers.run(|reader| reader.list(prefix, options)),
+                Reads::File(readers, _) => readers.run(|reader| reader.list(prefix, options)),
                 #[cfg(feature = "postgres")]
                 Reads::Database(readers) => readers.list(prefix, options).await,
             }
@@ -453,7 +454,7 @@ impl Backend for NativeBackend {
         let run = async {
             self.open_if_appeared().await?;
             match &self.reads {
-                Reads::File(readers) => readers.run(|reader| reader.versions(path)),
+                Reads::File(readers, _) => readers.run(|reader| reader.versions(path)),
                 #[cfg(feature = "postgres")]
                 Reads::Database(readers) => readers.versions(path).await,
             }
@@ -473,7 +474,7 @@ impl Backend for NativeBackend {
         let run = async {
             self.open_if_appeared().await?;
             match &self.reads {
-                Reads::File(readers) => readers.run(|reader| reader.describe(path)),
+                Reads::File(readers, _) => readers.run(|reader| reader.describe(path)),
                 #[cfg(feature = "postgres")]
                 Reads::Database(readers) => readers.describe(path).await,
             }
@@ -489,12 +490,23 @@ impl Backend for NativeBackend {
         .await
     }
 
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        match &self.reads {
+            Reads::File(_, feeds) => feeds.start(&self.cell),
+            #[cfg(feature = "postgres")]
+            Reads::Database(readers) => readers.changes(),
+        }
+    }
+
     async fn close(&self) -> Result<()> {
         self.writer
             .check_process()
             .map_err(|error| self.with_context(error, Operation::Close, None))?;
         match &self.reads {
-            Reads::File(readers) => readers.close(),
+            Reads::File(readers, feeds) => {
+                readers.close();
+                feeds.close();
+            }
             #[cfg(feature = "postgres")]
             Reads::Database(readers) => readers.close(),
         }

@@ -137,10 +137,3 @@ pub(crate) fn describe_io_error(error: &io::Error) -> &'static str {
         _ => "the file system failed",
     }
 }
-
-/// Something that only a store in a file has, and what to do instead.
-#[cfg(feature = "postgres")]
-pub(crate) fn no_file(what: &str, instead: &'static str) -> Error {
-    Error::new(ErrorKind::Unsupported, instead)
-        .because(format!("the store is in a database, and {what} is for a store in a file"))
-}

@@ -41,6 +41,12 @@ impl Guard {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number of the highest state that this process has seen.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn highest_number(&self) -> u64 {
+        self.seen().number
+    }
+
     /// Remembers a state that is committed.
     pub(crate) fn remember(&self, state: &State) {
         let mut seen = self.seen();

@@ -30,6 +30,8 @@
 //! - Reading a record that was damaged, edited or moved to another path, version, secret or store
 //!   fails with [`Corrupt`](strongroom_core::ErrorKind::Corrupt); all others stay readable. Only
 //!   `destroy` overwrites a corrupt secret.
+//! - [`changes`](strongroom_core::Backend::changes) tells within about 50 ms that any process has changed the store, not which
+//!   secrets. While it is asked, it looks at the file 20 times a second, for some microseconds; writers do not notice.
 //! - A value may have up to 16 MiB. A write waits up to 10 s for those of other processes.
 //! - Once the file of an open store was removed or replaced, writes and `health` fail. Reads may
 //!   still use the old file: after a restore, open the store again.

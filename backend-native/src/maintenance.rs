@@ -1,15 +1,13 @@
 //! Work on a whole store: removing old versions, and giving room back.
 
 use rusqlite::Connection;
-use strongroom_core::Result;
+use strongroom_core::{Error, ErrorKind, Result};
 use tracing::{info, warn};
 
 use crate::error::from_sqlite;
-#[cfg(feature = "postgres")]
-use crate::error::no_file;
 use crate::secret_page::SecretPage;
 use crate::sqlite::schema::{self, CHECKPOINT_WAIT, WRITE_WAIT};
-use crate::store::{Database, IfMissing, Store};
+use crate::store::{IfMissing, Store};
 use crate::write::{self, Retention};
 use crate::writer::{SharedTransaction, Writer};
 
@@ -67,11 +65,13 @@ fn sweep_batch(
 
 /// Rewrites the file without empty pages. Blocks, and other writes wait meanwhile.
 pub(crate) fn vacuum(store: &Store) -> Result<()> {
-    let file = match store.database() {
-        Database::File(file) => file,
-        #[cfg(feature = "postgres")]
-        Database::Postgres(_) => return Err(no_file("vacuum", "the database does it by itself")),
-    };
+    let file = store.file().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unsupported,
+            "let the database do it, which vacuums its tables by itself",
+        )
+        .because("the store is in a database, and only a store in a file can be vacuumed here")
+    })?;
     let mut connection = file.connect()?;
     schema::set_lock_wait(&mut connection, WRITE_WAIT).map_err(from_sqlite)?;
     // Also in a store that an earlier release created without the table of pages to move.

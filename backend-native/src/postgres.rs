@@ -3,6 +3,7 @@
 mod blocking;
 mod connection;
 mod error;
+mod feed;
 mod location;
 mod readers;
 mod schema;

@@ -1,5 +1,6 @@
 //! A store in a SQLite file.
 
+pub(crate) mod changes;
 pub(crate) mod location;
 pub(crate) mod migrate;
 pub(crate) mod readers;

@@ -201,6 +201,15 @@ impl Store {
         &self.name
     }
 
+    /// The file of a store in one.
+    pub(crate) fn file(&self) -> Option<&Arc<StoreFile>> {
+        match &self.database {
+            Database::File(file) => Some(file),
+            #[cfg(feature = "postgres")]
+            Database::Postgres(_) => None,
+        }
+    }
+
     pub(crate) fn database(&self) -> &Database {
         &self.database
     }

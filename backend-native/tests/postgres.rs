@@ -1,16 +1,22 @@
 //! A store in PostgreSQL that several processes share.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{
-    Backend as _, Error, ErrorKind, ListOptions, PutOptions, SecretPath, VersionSelector,
+    Backend as _, Change, ChangeFeed, Error, ErrorKind, ListOptions, PutOptions, SecretPath,
+    VersionSelector,
 };
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::postgres::Server;
+use strongroom_testkit::proxy::Proxy;
+use tokio::time::timeout;
 
+/// How long something may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OTHER_KEY: &str = "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
 
@@ -99,8 +105,7 @@ async fn hosts_that_start_at_once_create_one_store() {
     for (number, store) in stores.iter().enumerate() {
         write(store, &format!("of/{number}"), "value").await;
     }
-    let [first, ..] = stores.as_slice() else { panic!() };
-    let check = first.verify().await.unwrap();
+    let check = stores.first().unwrap().verify().await.unwrap();
     assert_eq!((check.secrets, check.damaged), (6, 0), "{check:?}");
 }
 
@@ -224,6 +229,64 @@ async fn what_is_changed_in_the_database_is_found() {
     // A process that has seen nothing later takes it, unless an anchor has.
     let unaware = open(&server).await;
     assert_eq!(read(&unaware, "a").await, "first");
+}
+
+/// Waits until a feed tells of a change of a secret, or that any may have changed.
+async fn told_of(feed: &mut dyn ChangeFeed, name: &str) -> bool {
+    loop {
+        let change = timeout(PATIENCE, feed.next()).await.unwrap().unwrap();
+        match change {
+            Change::Secrets(paths) if paths.contains(&path(name)) => return true,
+            Change::Any => return false,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_feed_tells_which_secrets_another_host_has_changed_and_misses_none_in_an_outage() {
+    let server = Server::start().await;
+    let proxy = Proxy::new(server.address());
+    let one = open(&server).await;
+    write(&one, "a", "first").await;
+    let (user, password) = (server.user(), server.password());
+    let url = format!("postgresql://{user}:{password}@{}/postgres", proxy.address());
+    let other = NativeBackend::open(config_at(url.into())).await.unwrap();
+    let mut feed = other.changes().unwrap();
+    // Until it is connected, it may say that anything has changed.
+    write(&one, "a", "second").await;
+    told_of(&mut *feed, "a").await;
+    let next = |name: &'static str| {
+        let one = &one;
+        async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            write(one, name, "next").await;
+        }
+    };
+    let (is_named, ()) = tokio::join!(told_of(&mut *feed, "b"), next("b"));
+    assert!(is_named, "the feed does not say which secret has changed");
+    assert_eq!(read(&other, "b").await, "next");
+
+    proxy.refuse();
+    proxy.reset_existing();
+    write(&one, "c", "missed").await;
+    let pending = timeout(Duration::from_millis(500), feed.next()).await;
+    assert!(pending.is_err(), "{pending:?}");
+    proxy.pass();
+    assert!(!told_of(&mut *feed, "c").await, "the feed cannot know what it has missed");
+    assert_eq!(read(&other, "c").await, "missed");
+    let (is_named, ()) = tokio::join!(told_of(&mut *feed, "d"), next("d"));
+    assert!(is_named);
+
+    let mut waiting = other.changes().unwrap();
+    let (ended, closed) =
+        tokio::join!(timeout(PATIENCE, async { while waiting.next().await.is_some() {} }), async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            other.close().await
+        });
+    ended.unwrap();
+    closed.unwrap();
+    assert_eq!(feed.next().await, None);
 }
 
 #[tokio::test]

@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use crate::{
-    Capabilities, Description, Error, ErrorKind, EscapedText, ListOptions, ListPage, MetadataPatch,
-    Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
-    VersionInfo, VersionSelector,
+    Capabilities, ChangeFeed, Description, Error, ErrorKind, EscapedText, ListOptions, ListPage,
+    MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue,
+    Version, VersionInfo, VersionSelector,
 };
 
 /// How many reads the default [`Backend::get_many`] keeps under way at once.
@@ -139,6 +139,15 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         Err(self.info().unsupported(Operation::Rotate).at(path))
     }
 
+    /// Follows the changes of the store, also those that other processes make. It does not wait: a feed of a store on
+    /// another machine connects when it is first asked.
+    ///
+    /// `None` if the store does not tell of changes, which does not become different later. A cache of what was read
+    /// then has to ask again after a time.
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        None
+    }
+
     /// Releases connections, tokens and keys. Later calls fail with [`ErrorKind::Closed`].
     ///
     /// It may be called again: after it has returned, while an earlier call is running, or after the
@@ -235,6 +244,10 @@ macro_rules! forward {
 
             async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
                 (**self).rotate(path).await
+            }
+
+            fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+                (**self).changes()
             }
 
             async fn close(&self) -> Result<()> {

@@ -9,6 +9,7 @@
 //! - [`Secret`]: a value with its [`Version`] and [`Metadata`].
 //! - [`Error`]: one error type with an [`ErrorKind`] that means the same on every store.
 //! - [`Backend`]: the trait itself, with [`Capabilities`] declared as data.
+//! - [`ChangeFeed`]: what a store tells of changes that other processes make.
 //! - [`MemoryBackend`]: the reference backend; it does everything the contract describes.
 //! - [`Settings`]: named settings from which a backend builds its configuration, as the table of its
 //!   [`Setting`]s describes them.
@@ -16,6 +17,7 @@
 
 mod backend;
 mod capability;
+mod changes;
 mod clock;
 mod error;
 mod escape;
@@ -36,6 +38,7 @@ mod wrapping_key;
 pub use async_trait::async_trait;
 pub use backend::{Backend, BackendInfo, Health, HealthStatus};
 pub use capability::{Capabilities, Capability};
+pub use changes::{Change, ChangeFeed};
 pub use clock::time_suspended;
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use escape::EscapedText;

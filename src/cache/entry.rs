@@ -285,6 +285,17 @@ impl Entry {
         Self { good_until: self.good_until.min(now), ..self }
     }
 
+    /// A copy of this entry that the store may confirm or replace at once, even if it has failed before.
+    pub(super) fn revalidate(&self) -> Self {
+        let used = AtomicBool::new(self.used.load(Ordering::Relaxed));
+        Self { failures: 0, used, ..self.copy() }
+    }
+
+    /// Whether a reader asks the store before it uses this entry.
+    pub(super) fn awaits_revalidation(&self, now: Tick) -> bool {
+        now >= self.good_until && self.failures == 0
+    }
+
     /// A copy of this entry with flags of its own.
     pub(super) fn copy(&self) -> Self {
         let answer = match &self.answer {

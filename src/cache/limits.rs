@@ -27,7 +27,7 @@ impl Cache {
                 self.edit(shard, &mut shard.lock(), |entry| !entry.is_dead(now), None);
             }
         }
-        self.entries.load(Ordering::Relaxed) > 0
+        self.has_entries()
     }
 
     /// Entries and bytes: as the counters say, and as the tables hold them.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use strongroom_core::{
-    Backend, BackendInfo, Description, Error, ErrorKind, Health, HealthStatus, MemoryBackend,
-    MetadataPatch, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
-    VersionInfo, VersionSelector, async_trait,
+    Backend, BackendInfo, Change, ChangeFeed, Description, Error, ErrorKind, Health, HealthStatus,
+    MemoryBackend, MetadataPatch, PutOptions, Result, RotateOutcome, Secret, SecretPath,
+    SecretValue, Version, VersionInfo, VersionSelector, async_trait,
 };
+use tokio::sync::broadcast;
 use tokio::time::sleep;
 
 use crate::{ReadPolicy, SecretsManager};
@@ -38,6 +39,28 @@ pub(super) enum Mood {
     Panicking,
 }
 
+/// What a feed does next.
+#[derive(Clone, Debug)]
+pub(super) enum Report {
+    Change(Change),
+    Panic,
+}
+
+#[derive(Debug)]
+pub(super) struct Feed(broadcast::Receiver<Report>);
+
+#[async_trait]
+impl ChangeFeed for Feed {
+    async fn next(&mut self) -> Option<Change> {
+        match self.0.recv().await {
+            Ok(Report::Change(change)) => Some(change),
+            Ok(Report::Panic) => panic!("the feed panics, as the test wants it to"),
+            Err(broadcast::error::RecvError::Lagged(_)) => Some(Change::Any),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Store {
     info: BackendInfo,
@@ -51,6 +74,7 @@ pub(super) struct Store {
     failing_alone: Mutex<Option<(SecretPath, ErrorKind)>>,
     calls: Mutex<BTreeMap<SecretPath, usize>>,
     pub(super) batches: AtomicUsize,
+    feeds: Mutex<Option<broadcast::Sender<Report>>>,
 }
 
 impl Store {
@@ -69,6 +93,7 @@ impl Store {
             failing_alone: Mutex::default(),
             calls: Mutex::default(),
             batches: AtomicUsize::new(0),
+            feeds: Mutex::default(),
         })
     }
 
@@ -78,6 +103,33 @@ impl Store {
         store.set("a", "1").await;
         let secrets = store.manager(ReadPolicy::new().retries(0));
         (store, secrets)
+    }
+
+    /// As [`with_a`](Self::with_a), with a feed of changes.
+    pub(super) async fn with_feed(policy: ReadPolicy) -> (Arc<Self>, SecretsManager) {
+        let store = Self::new();
+        store.set("a", "1").await;
+        *store.feeds.lock().unwrap() = Some(broadcast::channel(16).0);
+        let secrets = store.manager(policy.retries(0));
+        (store, secrets)
+    }
+
+    /// Makes all feeds report a change.
+    pub(super) fn tell(&self, change: Change) {
+        self.report(Report::Change(change));
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        let _ = self.feeds.lock().unwrap().as_ref().unwrap().send(report);
+    }
+
+    /// How many feeds there are.
+    pub(super) fn followers(&self) -> usize {
+        self.feeds.lock().unwrap().as_ref().map_or(0, broadcast::Sender::receiver_count)
+    }
+
+    pub(super) fn end_feeds(&self) {
+        self.feeds.lock().unwrap().take();
     }
 
     pub(super) fn manager(self: &Arc<Self>, policy: ReadPolicy) -> SecretsManager {
@@ -233,6 +285,11 @@ impl Backend for Store {
 
     async fn rotate(&self, _: &SecretPath) -> Result<RotateOutcome> {
         self.write(async { Ok(RotateOutcome::default()) }).await
+    }
+
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        let receiver = self.feeds.lock().unwrap().as_ref()?.subscribe();
+        Some(Box::new(Feed(receiver)))
     }
 
     async fn close(&self) -> Result<()> {

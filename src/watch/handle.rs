@@ -11,7 +11,7 @@ use super::suspend;
 use super::task::WatchTask;
 use crate::error::closed;
 use crate::manager::SecretsManager;
-use crate::runtime;
+use crate::{changes, runtime};
 
 /// How often `watch` repeats a first read that a write may have overtaken. The last read is used nevertheless, and
 /// repeated immediately in the background.
@@ -21,7 +21,7 @@ const MAX_FIRST_READS: u32 = 8;
 /// [`SecretsManager::watch`].
 ///
 /// A task reads the secret as often as the [`ReadPolicy`](crate::ReadPolicy) says, and immediately
-/// after a write through this manager. While the store is unavailable, or no longer has the
+/// after a write through this manager, or when the store tells of a change by another process. While the store is unavailable, or no longer has the
 /// secret, the last value stays, marked as stale. Cloning is cheap. The task ends with the last handle of
 /// a path, when the manager is closed, or with the runtime in which the first handle was made.
 ///
@@ -117,6 +117,7 @@ impl SecretsManager {
         let root = self.without_namespace();
         let (registry, backend) = (&self.shared.watches, self.backend().kind);
         let mut reads = 0;
+        changes::follow(&self.shared);
         loop {
             reads += 1;
             let writes = (reads < MAX_FIRST_READS).then(|| registry.writes());
@@ -128,6 +129,7 @@ impl SecretsManager {
                 let progress = state.progress.subscribe();
                 let reported = progress.borrow().changes;
                 suspend::start(&self.shared, &runtime);
+                changes::follow(&self.shared);
                 return Ok(SecretHandle { state, progress, reported });
             }
             self.ready(Operation::Get).map_err(|error| error.at(&path))?;

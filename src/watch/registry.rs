@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use strongroom_core::{Secret, SecretPath};
+use tokio::sync::Notify;
 
 use super::state::{Progress, WatchState};
 
@@ -28,7 +29,7 @@ struct Entries {
     /// How many states make the next handle remove those without handles: twice as many as were left
     /// the last time, so that a handle costs the same however many there are.
     cleanup_at: usize,
-    /// How often a secret was written or invalidated.
+    /// How often a secret was written or invalidated, or the store told of changes.
     writes: u64,
     is_closed: bool,
 }
@@ -61,16 +62,30 @@ impl WatchRegistry {
         }
     }
 
+    /// Counts a change of the store: of secrets, or maybe of any. Returns the wake-ups of the tasks that have to read again.
+    pub(crate) fn record_change(&self, paths: Option<&[SecretPath]>) -> Vec<Arc<Notify>> {
+        let mut entries = self.lock();
+        entries.writes += 1;
+        let states: Vec<_> = match paths {
+            Some(paths) => {
+                paths.iter().filter_map(|path| entries.states.get(path)?.upgrade()).collect()
+            }
+            None => entries.states.values().filter_map(Weak::upgrade).collect(),
+        };
+        drop(entries);
+        states.iter().map(|state| Arc::clone(&state.wakeup)).collect()
+    }
+
     /// All states. Those without handles cannot be upgraded.
     pub(super) fn states(&self) -> Vec<Weak<WatchState>> {
         self.lock().states.values().cloned().collect()
     }
 
-    pub(super) fn has_handles(&self) -> bool {
+    pub(crate) fn has_handles(&self) -> bool {
         self.lock().states.values().any(|state| state.strong_count() > 0)
     }
 
-    /// How often secrets were written or invalidated until now.
+    /// How often secrets were written or invalidated, or the store told of changes, until now.
     pub(super) fn writes(&self) -> u64 {
         self.lock().writes
     }

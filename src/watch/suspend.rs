@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::wake_gradually;
 use crate::clock;
 use crate::shared::Shared;
 
 /// How often the task looks, and the shortest time that counts as a suspension.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How many tasks read again at once, and how soon the next ones do.
+/// How many tasks read again at once.
 const AT_ONCE: usize = 16;
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// A task that looks after suspensions while there are handles.
 struct SuspendWatcher {
@@ -58,12 +58,9 @@ impl SuspendWatcher {
                     state.mark_stale();
                 }
             }
-            for states in states.chunks(AT_ONCE) {
-                for state in states.iter().filter_map(Weak::upgrade) {
-                    state.wakeup.notify_one();
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
+            let states = states.iter().filter_map(Weak::upgrade);
+            let wakeups: Vec<_> = states.map(|state| Arc::clone(&state.wakeup)).collect();
+            wake_gradually(&wakeups, AT_ONCE).await;
         }
     }
 }

@@ -10,10 +10,10 @@ use strongroom_core::{Error, ErrorKind, Secret};
 use tokio::sync::Notify;
 
 use super::state::WatchState;
-use crate::clock;
 use crate::error::panicked;
 use crate::manager::SecretsManager;
 use crate::policy::cap_duration;
+use crate::{changes, clock};
 
 /// How long after a failure the task asks the store again: at first, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -52,6 +52,7 @@ impl WatchTask {
                 // Another caller has read the secret in the meantime.
                 continue;
             }
+            changes::follow(&self.secrets.shared);
             let read = self.secrets.read_for_handle(&state.path, Some(interval / 2));
             let read = AssertUnwindSafe(read).catch_unwind();
             match read.await.unwrap_or_else(|_| Err(panicked())) {

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use strongroom_core::{
-    Backend, BackendInfo, Capability, Description, Health, ListOptions, ListPage, MetadataPatch,
-    Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
-    VersionInfo, VersionSelector, async_trait,
+    Backend, BackendInfo, Capability, ChangeFeed, Description, Health, ListOptions, ListPage,
+    MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue,
+    Version, VersionInfo, VersionSelector, async_trait,
 };
 
 use super::Guarded;
@@ -196,6 +196,12 @@ impl Backend for Guarded {
         };
         let result = rotate.await;
         self.context(result, Operation::Rotate, Some(path))
+    }
+
+    /// None: the store's feed names secrets of all tenants, and tells when secrets change that this principal may not
+    /// read.
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        None
     }
 
     /// Ends this view. The store itself stays open for others.

@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use strongroom_core::{
-    Description, Error, ErrorKind, Health, ListOptions, ListPage, Result, Secret, SecretPath,
-    Version, VersionInfo,
+    ChangeFeed, Description, Error, ErrorKind, ForkGuard, Health, ListOptions, ListPage, Result,
+    Secret, SecretPath, Version, VersionInfo,
 };
 use strongroom_postgres::{Failure, Session};
 use strongroom_transport::ensure_runtime;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
 
 use super::error::{from_failure, unreadable};
+use super::feed::DatabaseFeed;
 use super::location::DatabaseLocation;
 use super::statements::{self, COLUMN_COUNT};
 use super::tables::{key_states_of, secret_of, state_of, version_of};
@@ -49,6 +51,9 @@ pub(crate) struct DatabaseReaders {
     key_ring: Mutex<Option<Arc<KeyRing>>>,
     /// When the state was last compared with what the process has seen.
     checked_at: Mutex<Option<Instant>>,
+    /// Tells the feeds that the backend is closed.
+    closed: watch::Sender<bool>,
+    fork_guard: ForkGuard,
 }
 
 /// A place for a connection.
@@ -181,12 +186,22 @@ impl DatabaseReaders {
             next: AtomicUsize::new(0),
             key_ring: Mutex::default(),
             checked_at: Mutex::default(),
+            closed: watch::Sender::new(false),
+            fork_guard: ForkGuard::new(),
         }
+    }
+
+    /// A new feed; `None` in a forked child, which must not use the store.
+    pub(crate) fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        self.fork_guard.check().ok()?;
+        let (location, closed) = (Arc::clone(&self.location), self.closed.subscribe());
+        Some(Box::new(DatabaseFeed::new(&self.cell, location, self.fork_guard, closed)))
     }
 
     /// Closes all connections and drops all keys.
     pub(crate) fn close(&self) {
         self.cell.close();
+        self.closed.send_replace(true);
         *lock(&self.key_ring) = None;
         for slot in &self.connections {
             *lock(&slot.current) = None;

@@ -68,6 +68,9 @@ pub(super) const WRITE_SECRET: &str = "INSERT INTO strongroom_native.secrets AS 
          description = excluded.description, tags = excluded.tags, mac = excluded.mac";
 pub(super) const REMOVE_SECRET: &str = "DELETE FROM strongroom_native.secrets WHERE path = $1";
 
+/// The channel on which each transaction that changes the store tells its number and the paths.
+pub(super) const LISTEN: &str = "LISTEN strongroom_native";
+pub(super) const NOTIFY: &str = "SELECT pg_notify('strongroom_native', $1)";
 pub(super) const LOCK_STATE: &str =
     "SELECT number, sealed FROM strongroom_native.state WHERE id = 1 FOR UPDATE";
 pub(super) const STATE: &str = "SELECT number, sealed FROM strongroom_native.state WHERE id = 1";

@@ -5,7 +5,7 @@
 //! commits: so most transactions cost two round trips, however many secrets they write.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tokio_postgres::types::FromSql;
 use super::blocking::Blocking;
 use super::connection::{Connection, Request, Value};
 use super::error::{from_failure, outcome_unknown, unreadable};
+use super::feed;
 use super::location::DatabaseLocation;
 use super::schema::{self, Content};
 use super::statements::{self, COLUMN_COUNT};
@@ -70,6 +71,8 @@ struct Transaction {
     state: Option<StoredState>,
     key_states: Option<Vec<(u32, u8)>>,
     savepoint: Savepoint,
+    /// The paths of rows that were written, also of some that were undone.
+    written_paths: BTreeSet<String>,
     /// Whether the transaction has written the state.
     wrote_state: bool,
     /// After a failure, nothing but its end is possible.
@@ -498,6 +501,7 @@ impl Transaction {
             state: None,
             key_states: None,
             savepoint: Savepoint::None,
+            written_paths: BTreeSet::new(),
             wrote_state: false,
             has_failed: false,
         }
@@ -525,6 +529,7 @@ impl Transaction {
     fn set_row(&mut self, path: &SecretPath, row: KnownRow) {
         let path = path.as_str().to_owned();
         let before = self.rows.insert(path.clone(), row);
+        self.written_paths.insert(path.clone());
         if self.savepoint != Savepoint::None {
             self.changed_rows.push((path, before));
         }
@@ -566,6 +571,10 @@ impl Tables for DatabaseTables {
             }
         };
         let process = self.connection.borrow().as_ref().map(|connection| connection.process);
+        if let Some(state) = transaction.state.as_ref().filter(|_| transaction.wrote_state) {
+            let payload = feed::payload(state.number, &transaction.written_paths);
+            requests.push(Request::Prepared(statements::NOTIFY, vec![value(payload)]));
+        }
         requests.push(Request::Plain("COMMIT"));
         let Err(failure) = self.run(deadline, &requests).map(drop) else { return Ok(()) };
         if is_rolled_back(&failure) {

@@ -19,7 +19,7 @@ use crate::error::{from_sqlite, not_found};
 use crate::key_ring::{self, KeyRing};
 use crate::secret_row::{self, SecretRow};
 use crate::storage::{Snapshot, Tables};
-use crate::store::{Database, Store};
+use crate::store::Store;
 use crate::store_cell::StoreCell;
 
 /// How often a reader compares the state of the store with what the process has seen.
@@ -103,11 +103,7 @@ pub(crate) struct Reader {
 
 impl Reader {
     fn open(store: Arc<Store>) -> Result<Self> {
-        let file = match store.database() {
-            Database::File(file) => Arc::clone(file),
-            #[cfg(feature = "postgres")]
-            Database::Postgres(_) => return Err(Error::backend_closed()),
-        };
+        let file = Arc::clone(store.file().ok_or_else(Error::backend_closed)?);
         let connection = file.connect()?;
         let key_ring = store.load_key_ring(&connection)?;
         Ok(Self { store, file, key_ring, connection, checked_at: None })

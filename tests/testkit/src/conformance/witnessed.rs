@@ -3,9 +3,9 @@
 use std::fmt;
 
 use strongroom_core::{
-    Backend, BackendInfo, Description, Error, Health, ListOptions, ListPage, MetadataPatch,
-    Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue, Version,
-    VersionInfo, VersionSelector, async_trait,
+    Backend, BackendInfo, ChangeFeed, Description, Error, Health, ListOptions, ListPage,
+    MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue,
+    Version, VersionInfo, VersionSelector, async_trait,
 };
 
 use crate::canary;
@@ -132,6 +132,12 @@ impl<B: Backend> Backend for Witnessed<B> {
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
         self.record(Operation::Rotate, Some(path), self.0.rotate(path).await)
+    }
+
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        let feed = self.0.changes();
+        canary::witness(&feed);
+        feed
     }
 
     async fn close(&self) -> Result<()> {

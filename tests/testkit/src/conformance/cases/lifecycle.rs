@@ -1,8 +1,8 @@
 //! The backend as a whole: closing it, printing it.
 
 use strongroom_core::{
-    Backend, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions, SecretPath, SecretValue,
-    Version, VersionSelector,
+    Backend, Change, ErrorKind, ListOptions, MetadataPatch, Operation, PutOptions, SecretPath,
+    SecretValue, Version, VersionSelector,
 };
 
 use crate::canary;
@@ -21,6 +21,8 @@ pub(in crate::conformance) const CASES: &[Case] = &[
     case!(after_close_list_answers_closed, [List], SEEDS),
     case!(after_close_rotate_answers_closed, [Rotate], SEEDS),
     case!(close_can_be_repeated, []),
+    case!(a_feed_tells_of_each_change, [Put]),
+    case!(a_feed_ends_with_the_store, [], SEEDS),
     case!(debug_is_masked, [], SEEDS),
     case!(debug_of_binary_and_fields_is_masked, [Put, Binary]),
     case!(rotate_of_nothing_is_not_found, [Rotate]),
@@ -94,6 +96,29 @@ async fn after_close_rotate_answers_closed(store: &Fixture) {
 async fn close_can_be_repeated(store: &Fixture) {
     store.backend().close().await.unwrap();
     store.backend().close().await.unwrap();
+}
+
+/// Passes for a store without a feed.
+async fn a_feed_tells_of_each_change(store: &Fixture) {
+    let Some(mut feed) = store.backend().changes() else { return };
+    for number in 0..3 {
+        let changed = format!("changes/{number}");
+        store.put(&changed, canary::text("-changed")).await;
+        let changed = store.path(&changed);
+        // The case has a limit of time.
+        while match feed.next().await.expect("the store is open") {
+            Change::Secrets(paths) => !paths.contains(&changed),
+            _ => false,
+        } {}
+    }
+}
+
+/// Passes for a store without a feed.
+async fn a_feed_ends_with_the_store(store: &Fixture) {
+    let Some(mut feed) = store.backend().changes() else { return };
+    close_store(store).await;
+    while feed.next().await.is_some() {}
+    assert_eq!(feed.next().await, None);
 }
 
 async fn debug_is_masked(store: &Fixture) {
