@@ -8,14 +8,28 @@ use crate::{deny, package};
 
 const FACADE: &str = "strongroom";
 
+/// An example gets the dev-dependencies, which `clippy` has checked the workspace with. Without them, dependencies
+/// have other features, and cargo would check the SDK of AWS and the workspace again.
+const DOC: [&str; 10] = [
+    "doc",
+    "--workspace",
+    "--no-deps",
+    "--all-features",
+    "--locked",
+    "--lib",
+    "--bin",
+    "xtask",
+    "--example",
+    "quickstart",
+];
+
 pub(crate) fn run() -> Result<()> {
     install_components()?;
     cargo(&["fmt", "--all", "--check"])?.run()?;
     cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?.run()?;
     let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--locked"];
     cargo(&clippy)?.args(["--", "-D", "warnings"]).run()?;
-    let doc = ["doc", "--workspace", "--no-deps", "--all-features", "--locked"];
-    cargo(&doc)?.env("RUSTDOCFLAGS", "-D warnings").run()?;
+    cargo(&DOC)?.env("RUSTDOCFLAGS", "-D warnings").run()?;
     let workspace = Workspace::load()?;
     check_features(&workspace)?;
     package::run(&workspace)?;

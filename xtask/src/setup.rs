@@ -38,8 +38,18 @@ pub(crate) struct Setup {
 }
 
 pub(crate) fn run() -> Result<Setup> {
+    prepare_build()?;
+    install_servers()
+}
+
+/// Checks and fetches what the build needs.
+pub(crate) fn prepare_build() -> Result<()> {
     check_c_compiler()?;
-    Step::cargo()?.args(["fetch", "--locked"]).run()?;
+    Step::cargo()?.args(["fetch", "--locked"]).run()
+}
+
+/// Installs the servers, which the build does not need.
+pub(crate) fn install_servers() -> Result<Setup> {
     let python = python()?;
     moto(&python)?;
     opa(&python)?;

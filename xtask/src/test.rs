@@ -1,5 +1,7 @@
 //! `cargo xtask test`: sets up what the tests need, then runs them.
 
+use std::{panic, thread};
+
 use anyhow::Result;
 
 use crate::setup::{self, Setup};
@@ -23,15 +25,25 @@ const INTERLEAVINGS: &str = "strongroom-interleavings";
 
 const TEST_PACKAGE: [&str; 3] = ["test", "--all-features", "--locked"];
 
-/// Builds all tests, then runs several suites at a time.
+/// Installs the servers while it builds all tests, then runs several suites at a time.
 pub(crate) fn run_all() -> Result<()> {
-    let setup = setup::run()?;
+    setup::prepare_build()?;
+    // The installation mostly waits for downloads.
+    let (setup, suites) = thread::scope(|scope| {
+        let setup = scope.spawn(setup::install_servers);
+        let suites = build_suites();
+        (setup.join().unwrap_or_else(|panic| panic::resume_unwind(panic)), suites)
+    });
+    runner::run(suites?, &variables(&setup?))
+}
+
+fn build_suites() -> Result<Vec<Suite>> {
     let build = ["--tests", "--no-run", "--message-format", "json-render-diagnostics"];
     let messages = Step::cargo()?.args(TEST).args(build).output()?;
     let mut suites = suite::from_cargo(&messages)?;
     suites.extend(interleavings()?);
     suites.push(Suite::doc_tests(root()?, TEST));
-    runner::run(suites, &variables(&setup))
+    Ok(suites)
 }
 
 /// Builds the exploration of the cache, whose locks a model checker replaces under `cfg(shuttle)`. That flag changes

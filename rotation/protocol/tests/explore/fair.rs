@@ -1,7 +1,11 @@
 //! Runs a state to its end without further faults, with each instance scheduled in turn (fairness).
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::hash::BuildHasher as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use foldhash::quality::FixedState;
 use strongroom_rotation_protocol::{Phase, Stage, Time};
 
 use crate::world::{Action, Budget, Node, Setup, World};
@@ -11,26 +15,62 @@ const MOST: usize = 8_000;
 /// How many of the last actions a trace shows.
 const LINES: usize = 40;
 
-/// Why the world does not settle, if it does not.
-pub(crate) fn settle(setup: &Setup, world: &World) -> Option<&'static str> {
-    let mut world = world.clone();
-    world.budget = Budget::default();
-    for _ in 0..MOST {
-        if world.facts.violation.is_some() {
-            return world.facts.violation;
+/// How many locks the threads of an exploration share.
+const SHARDS: usize = 32;
+
+/// How many actions each world takes to settle. Most explored worlds soon reach one that is known here, from which
+/// everything happens as before. It knows worlds by their fingerprints, as the explorer does.
+#[derive(Debug, Default)]
+pub(crate) struct Settled([Mutex<Shard>; SHARDS]);
+
+type Shard = HashMap<u64, u16, FixedState>;
+
+impl Settled {
+    /// Why the world does not settle, if it does not.
+    pub(crate) fn settle(&self, setup: &Setup, world: &World) -> Option<&'static str> {
+        let mut world = without_faults(world);
+        let mut path = Vec::new();
+        let rest = loop {
+            let fingerprint = FixedState::default().hash_one(&world);
+            if let Some(rest) = self.shard(fingerprint).get(&fingerprint) {
+                break usize::from(*rest);
+            }
+            if world.facts.violation.is_some() {
+                return world.facts.violation;
+            }
+            path.push(fingerprint);
+            match next(setup, &world) {
+                Some(action) if path.len() < MOST => world = world.after(setup, action),
+                Some(_) => return Some("a rotation does not end"),
+                None => match verdict(&world) {
+                    None => break 0,
+                    violation => return violation,
+                },
+            }
+        };
+        if path.len() + rest > MOST {
+            return Some("a rotation does not end");
         }
-        match next(setup, &world) {
-            Some(action) => world = world.after(setup, action),
-            None => return verdict(&world),
+        for (fingerprint, rest) in path.into_iter().rev().zip(rest + 1..) {
+            self.shard(fingerprint).insert(fingerprint, u16::try_from(rest).unwrap_or(u16::MAX));
         }
+        None
     }
-    Some("a rotation does not end")
+
+    fn shard(&self, fingerprint: u64) -> MutexGuard<'_, Shard> {
+        let shard = &self.0[usize::from(fingerprint.to_le_bytes()[0]) % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The world in which no caller, operator or fault acts again. The earlier states of the store have no reader left.
+fn without_faults(world: &World) -> World {
+    World { budget: Budget::default(), past: Vec::new(), backups: Vec::new(), ..world.clone() }
 }
 
 /// The actions until a world settles, to explain why a property fails.
 pub(crate) fn trace(setup: &Setup, world: &World) -> String {
-    let mut world = world.clone();
-    world.budget = Budget::default();
+    let mut world = without_faults(world);
     let mut lines = String::new();
     for _ in 0..LINES {
         let action = next(setup, &world);

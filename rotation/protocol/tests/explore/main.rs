@@ -18,6 +18,7 @@ use std::time::Instant;
 use libtest_mimic::{Arguments, Failed, Trial};
 use stateright::{Checker as _, HasDiscoveries, Model, Property};
 
+use fair::Settled;
 use mutant::Mutant;
 use world::{Action, Setup, World};
 
@@ -25,25 +26,27 @@ use world::{Action, Setup, World};
 const DEPTH: usize = 400;
 
 /// All worlds of one setup.
-#[derive(Clone, Debug)]
-struct Worlds(Setup);
+struct Worlds {
+    setup: Setup,
+    settled: Settled,
+}
 
 impl Model for Worlds {
     type State = World;
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(&self.0)]
+        vec![World::new(&self.setup)]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         if world.facts.violation.is_none() {
-            world.actions(&self.0, actions);
+            world.actions(&self.setup, actions);
         }
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        Some(world.after(&self.0, action))
+        Some(world.after(&self.setup, action))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -56,13 +59,13 @@ impl Model for Worlds {
             }),
             Property::always("each rotation costs one key", |worlds: &Self, world: &World| {
                 let lost = world.facts.faults + u8::from(world.facts.was_rolled_back);
-                let wanted = worlds.0.budget.rotations - world.budget.rotations
-                    + worlds.0.budget.compromises
+                let wanted = worlds.setup.budget.rotations - world.budget.rotations
+                    + worlds.setup.budget.compromises
                     - world.budget.compromises;
                 world.issuer.made.len() <= u32::from(wanted + lost)
             }),
             Property::always("all settles once faults stop", |worlds: &Self, world: &World| {
-                fair::settle(&worlds.0, world).is_none()
+                worlds.settled.settle(&worlds.setup, world).is_none()
             }),
         ]
     }
@@ -71,7 +74,7 @@ impl Model for Worlds {
 fn explore(setup: &Setup) -> Result<usize, String> {
     let name = setup.name;
     let start = Instant::now();
-    let worlds = Worlds(setup.clone());
+    let worlds = Worlds { setup: setup.clone(), settled: Settled::default() };
     let mut checker = worlds.checker().threads(2).finish_when(HasDiscoveries::Any);
     if setup.never_revokes {
         // The engine asks such an issuer repeatedly, so the number of states is infinite.
@@ -88,7 +91,8 @@ fn explore(setup: &Setup) -> Result<usize, String> {
         None => Ok(states),
         Some((property, path)) => {
             let last = path.last_state();
-            let why = fair::settle(setup, last).or(last.facts.violation).unwrap_or_default();
+            let why =
+                Settled::default().settle(setup, last).or(last.facts.violation).unwrap_or_default();
             let trace = fair::trace(setup, last);
             Err(format!("not so: {property}; {why}\n{path}\n{trace}"))
         }
