@@ -1,32 +1,69 @@
-//! The cache and the handles of one process see what another process writes to the same native store. No entry ends and
+//! The cache and the handles of one process see what another process writes to the same native store, in a file or in
+//! PostgreSQL. No entry ends and
 //! no handle reads at its interval meanwhile: only the feed of changes can be the reason.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ChildStdin, ChildStdout};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use strongroom::native::{KeySource, NativeBackend, NativeConfig};
 use strongroom::{ErrorKind, ReadPolicy, SecretsManager};
+use strongroom_testkit::postgres::Server;
 use strongroom_testkit::process::{ChildProcess, Role, role};
 use strongroom_testkit::report;
+use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
 const DIRECTORY: &str = "STRONGROOM_TEST_DIRECTORY";
+const URL: &str = "STRONGROOM_TEST_URL";
 const HOUR: Duration = Duration::from_secs(3_600);
 /// How long a test waits for what has to come.
 const LIMIT: Duration = Duration::from_secs(30);
 /// How many delays the test measures.
 const SAMPLES: usize = 25;
 
-async fn open(directory: &Path) -> SecretsManager {
-    open_or_create(directory, true).await
+/// Where a store is.
+struct Place {
+    /// Of the key, and of the file.
+    directory: PathBuf,
+    /// Of the database, if the store is in one.
+    url: Option<String>,
+    _kept: Option<(TempDir, Option<Server>)>,
 }
 
-async fn open_or_create(directory: &Path, create: bool) -> SecretsManager {
-    let mut config = NativeConfig::new(KeySource::KeyFile(directory.join("store.key")));
-    config.path = Some(directory.join("store.db"));
+impl Place {
+    fn file() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { directory: folder.path().to_owned(), url: None, _kept: Some((folder, None)) }
+    }
+
+    async fn database() -> Self {
+        let (folder, server) = (tempfile::tempdir().unwrap(), Server::start().await);
+        let (user, password, address) = (server.user(), server.password(), server.address());
+        let url = Some(format!("postgresql://{user}:{password}@{address}/postgres"));
+        Self { directory: folder.path().to_owned(), url, _kept: Some((folder, Some(server))) }
+    }
+
+    /// That of the process that has started this one.
+    fn of_parent() -> Self {
+        let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+        let url = std::env::var(URL).ok().filter(|url| !url.is_empty());
+        Self { directory, url, _kept: None }
+    }
+}
+
+async fn open(place: &Place) -> SecretsManager {
+    open_or_create(place, true).await
+}
+
+async fn open_or_create(place: &Place, create: bool) -> SecretsManager {
+    let mut config = NativeConfig::new(KeySource::KeyFile(place.directory.join("store.key")));
+    match &place.url {
+        Some(url) => config.url = Some(url.as_str().into()),
+        None => config.path = Some(place.directory.join("store.db")),
+    }
     config.create = create;
     let backend = NativeBackend::open(config).await.unwrap();
     let policy = ReadPolicy::new().cache_ttl(HOUR).negative_ttl(HOUR).watch_interval(HOUR);
@@ -43,10 +80,10 @@ fn child() {
     if role().is_none() {
         return;
     }
-    let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let place = Place::of_parent();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let secrets = open(&directory).await;
+        let secrets = open(&place).await;
         for line in std::io::stdin().lines() {
             let line = line.unwrap();
             match line.split(' ').collect::<Vec<_>>().as_slice() {
@@ -66,8 +103,9 @@ struct Other {
 }
 
 impl Other {
-    fn start(directory: &Path) -> Self {
-        let child = Role::in_test("other", "child").unwrap().env(DIRECTORY, directory);
+    fn start(place: &Place) -> Self {
+        let child = Role::in_test("other", "child").unwrap().env(DIRECTORY, &place.directory);
+        let child = child.env(URL, place.url.as_deref().unwrap_or_default());
         let mut child = child.inherit_stderr().spawn().unwrap();
         let input = child.stdin().unwrap();
         let output = BufReader::new(child.stdout().unwrap());
@@ -128,13 +166,21 @@ async fn wait_until_cached(secrets: &SecretsManager, path: &str) {
 
 #[tokio::test]
 async fn caches_and_handles_see_the_writes_of_another_process() {
-    let directory = tempfile::tempdir().unwrap();
-    let secrets = open(directory.path()).await;
+    see_the_writes_of_another_process(&Place::file()).await;
+}
+
+#[tokio::test]
+async fn caches_and_handles_see_the_writes_of_another_host() {
+    see_the_writes_of_another_process(&Place::database().await).await;
+}
+
+async fn see_the_writes_of_another_process(place: &Place) {
+    let secrets = open(place).await;
     secrets.put("cached", "1").await.unwrap();
     secrets.put("watched", "1").await.unwrap();
     // A second manager in this process.
-    let neighbour = open(directory.path()).await;
-    let mut other = Other::start(directory.path());
+    let neighbour = open(place).await;
+    let mut other = Other::start(place);
     let mut handles =
         [secrets.watch("watched").await.unwrap(), neighbour.watch("watched").await.unwrap()];
     for manager in [&secrets, &neighbour] {
@@ -177,10 +223,10 @@ async fn caches_and_handles_see_the_writes_of_another_process() {
 
 #[tokio::test]
 async fn a_store_that_another_process_creates_is_seen() {
-    let directory = tempfile::tempdir().unwrap();
-    let secrets = open_or_create(directory.path(), false).await;
+    let place = Place::file();
+    let secrets = open_or_create(&place, false).await;
     assert_eq!(read(&secrets, "a").await, None);
-    let mut other = Other::start(directory.path());
+    let mut other = Other::start(&place);
     other.run("put a 1");
     wait_for(&secrets, "a", Some("1")).await;
     wait_until_cached(&secrets, "a").await;
@@ -191,10 +237,14 @@ async fn a_store_that_another_process_creates_is_seen() {
 /// The delay is reported, not asserted: it is that of the machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn measures_how_late_a_change_is_seen() {
-    let directory = tempfile::tempdir().unwrap();
-    let secrets = open(directory.path()).await;
+    measure("file", &Place::file()).await;
+    measure("PostgreSQL", &Place::database().await).await;
+}
+
+async fn measure(what: &str, place: &Place) {
+    let secrets = open(place).await;
     secrets.put("a", "none").await.unwrap();
-    let mut other = Other::start(directory.path());
+    let mut other = Other::start(place);
     let mut handle = secrets.watch("a").await.unwrap();
     let (mut of_cache, mut of_handle) = (Vec::new(), Vec::new());
     for number in 0..SAMPLES {
@@ -217,6 +267,6 @@ async fn measures_how_late_a_change_is_seen() {
     for (name, mut delays) in [("cache", of_cache), ("handle", of_handle)] {
         delays.sort();
         let [median, late] = [50, 99].map(|percent| delays.get(SAMPLES * percent / 100));
-        report(format_args!("{name}: p50 {median:?}, p99 {late:?}, of {SAMPLES}"));
+        report(format_args!("{what}, {name}: p50 {median:?}, p99 {late:?}, of {SAMPLES}"));
     }
 }

@@ -251,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn reports_a_port_in_use_apart_from_other_failures() {
-        let mut server = Server::new(require_tool(INSTALLATION));
+        let mut server = Server::new(require_tool(INSTALLATION), "off");
         let taken = TcpListener::bind(server.address).unwrap();
         server.launch().await.unwrap_err();
         drop(taken);
@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "the server did not start")]
     async fn reports_a_server_that_cannot_start() {
-        let mut server = Server::new(require_tool(INSTALLATION));
+        let mut server = Server::new(require_tool(INSTALLATION), "off");
         fs::write(server.process.directory().join("data"), "no directory").unwrap();
         drop(server.launch().await);
     }
