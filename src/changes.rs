@@ -53,6 +53,7 @@ pub(crate) fn follow(shared: &Arc<Shared>) {
         return;
     }
     let Some(runtime) = runtime::with_timer() else { return };
+    let stop = shared.feed.stop.subscribe();
     if shared.is_closing() || shared.feed.is_followed.swap(true, Ordering::AcqRel) {
         return;
     }
@@ -61,11 +62,8 @@ pub(crate) fn follow(shared: &Arc<Shared>) {
         return warn_of_panic(shared);
     };
     let Some(feed) = feed else { return };
-    // Reads that began earlier may have missed a change.
-    if let Some(cache) = &shared.cache {
-        cache.revalidate_all();
-    }
-    let stop = shared.feed.stop.subscribe();
+    // Other reads may have begun before the feed was there, and have missed a change.
+    shared.apply(&Change::Any).iter().for_each(|wakeup| wakeup.notify_one());
     let follower = Follower { shared: Arc::downgrade(shared), is_done: false };
     runtime.spawn(follower.run(feed, stop));
 }
@@ -101,6 +99,7 @@ impl Follower {
             let Some(shared) = self.shared.upgrade() else { break };
             match next {
                 Ok(Some(change)) => {
+                    debug!(?change, "the store tells of a change");
                     let wakeups = shared.apply(&change);
                     drop(shared);
                     let at_once = wakeups.len().div_ceil(MAX_GROUPS).max(AT_ONCE);
@@ -142,9 +141,7 @@ impl Drop for Follower {
             && let Some(shared) = self.shared.upgrade()
         {
             shared.feed.is_followed.store(false, Ordering::Release);
-            for wakeup in shared.apply(&Change::Any) {
-                wakeup.notify_one();
-            }
+            shared.apply(&Change::Any).iter().for_each(|wakeup| wakeup.notify_one());
         }
     }
 }
@@ -152,12 +149,10 @@ impl Drop for Follower {
 impl Shared {
     /// Makes the cache forget what has changed. Returns the tasks of the handles that have to read again.
     fn apply(&self, change: &Change) -> Vec<Arc<Notify>> {
-        let backend = self.backend.info().kind;
         let paths = match change {
             Change::Secrets(paths) => Some(paths.as_slice()),
             _ => None,
         };
-        debug!(backend, secrets = paths.map(<[_]>::len), "the store tells of changes");
         match (&self.cache, paths) {
             (Some(cache), Some(paths)) => paths.iter().for_each(|path| cache.invalidate(path)),
             (Some(cache), None) => cache.revalidate_all(),
