@@ -11,6 +11,7 @@
     reason = "a panic is how a test reports a failure, standard output how a child reports"
 )]
 
+mod batch;
 mod checker;
 mod cross_check;
 mod fail_over;
