@@ -16,7 +16,7 @@ use tokio_postgres::types::FromSql;
 
 use super::blocking::Blocking;
 use super::connection::{Connection, Request, Value};
-use super::error::{from_failure, outcome_unknown, unreadable};
+use super::error::{from_failure, is_disconnected, outcome_unknown, unreadable};
 use super::location::DatabaseLocation;
 use super::schema::{self, Content};
 use super::statements::{self, COLUMN_COUNT};
@@ -531,7 +531,8 @@ impl Tables for DatabaseTables {
         connect()?;
         let begun = match self.try_begin(access, &expected) {
             // The connection broke while nothing was under way.
-            Err(Failure::Unreachable) if had_connection => {
+            Err(failure) if had_connection && is_disconnected(&failure) => {
+                *self.connection.borrow_mut() = None;
                 connect()?;
                 self.try_begin(access, &expected)
             }
