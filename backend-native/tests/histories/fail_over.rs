@@ -7,7 +7,7 @@ use strongroom_testkit::postgres::Server;
 use strongroom_testkit::proxy::Proxy;
 use strongroom_testkit::report;
 
-use crate::processes::{LIMIT, Processes, Progress};
+use crate::processes::{LIMIT, Processes, Progress, total};
 use crate::writer::{open, path};
 use crate::{assert_violations_are_found, check_all, seed};
 
@@ -25,24 +25,23 @@ async fn processes_go_on_with_the_promoted_standby_and_lose_nothing() {
         standby.address()
     );
     let directory = tempfile::tempdir().unwrap();
-    let processes = Processes::start(&url, PROCESSES, OPERATIONS, seed(), directory);
-    let have_run = |progress: &[Progress]| {
-        let least = OPERATIONS / u64::from(PROCESSES) / 3;
-        progress.iter().all(|process| process.recorded >= least)
-    };
-    processes.wait_until("the processes do not begin", have_run).await;
+    let processes = Processes::start(&url, PROCESSES, seed(), directory);
+    let have_run = |operations| move |progress: &[Progress]| total(progress) >= operations;
+    processes.wait_until("the processes do not begin", have_run(OPERATIONS / 2)).await;
     primary.kill();
     let before = processes.progress();
-    let have_noticed = |progress: &[Progress]| {
+    let have_failed = |progress: &[Progress]| {
         progress.iter().zip(&before).all(|(now, before)| now.failed > before.failed)
     };
-    processes.wait_until("the processes do not fail", have_noticed).await;
+    processes.wait_until("the processes do not notice", have_failed).await;
     standby.promote();
-    processes
-        .wait_until("the processes do not go on", |progress| {
-            progress.iter().all(|process| process.has_finished)
-        })
-        .await;
+    let before = processes.progress();
+    let go_on = |progress: &[Progress]| {
+        let mut pairs = progress.iter().zip(&before);
+        pairs.all(|(now, before)| now.acknowledged > before.acknowledged)
+            && total(progress) >= OPERATIONS
+    };
+    processes.wait_until("the processes do not go on", go_on).await;
     let (histories, summary) = processes.finish(&url).await;
     report(&summary);
     check_all(&histories);

@@ -127,10 +127,7 @@ impl Target {
                 while file.write_all(&vec![0; size]).is_ok() {}
             }
             // The server may have freed some meanwhile.
-            let is_over = |progress: &[Progress]| {
-                has_failed(progress) || progress.iter().all(|process| process.has_finished)
-            };
-            if processes.is_true_within(Duration::from_millis(100), is_over).await {
+            if processes.is_true_within(Duration::from_millis(100), has_failed).await {
                 break;
             }
         }
@@ -146,10 +143,7 @@ impl Target {
     async fn recover(&mut self, fault: Fault, processes: &Processes) {
         let before = processes.progress();
         let go_on = |progress: &[Progress]| {
-            progress
-                .iter()
-                .zip(&before)
-                .all(|(now, before)| now.has_finished || now.acknowledged > before.acknowledged)
+            progress.iter().zip(&before).all(|(now, before)| now.acknowledged > before.acknowledged)
         };
         for _ in 0..1_800 {
             if processes.is_true_within(Duration::from_millis(100), go_on).await {

@@ -27,9 +27,14 @@ pub(crate) struct Progress {
     pub(crate) recorded: u64,
     pub(crate) acknowledged: u64,
     pub(crate) failed: u64,
-    pub(crate) has_finished: bool,
+    has_finished: bool,
     /// Also if it has failed.
     has_ended: bool,
+}
+
+/// The number of operations of all processes.
+pub(crate) fn total(progress: &[Progress]) -> u64 {
+    progress.iter().map(|process| process.recorded).sum()
 }
 
 /// The running processes, which end with this value.
@@ -48,14 +53,8 @@ pub(crate) struct SecretHistory {
 }
 
 impl Processes {
-    /// Starts processes that run a number of operations together.
-    pub(crate) fn start(
-        url: &str,
-        count: u32,
-        operations: u64,
-        seed: u64,
-        directory: TempDir,
-    ) -> Self {
+    /// Starts processes, which run until [`finish`](Self::finish).
+    pub(crate) fn start(url: &str, count: u32, seed: u64, directory: TempDir) -> Self {
         let (sender, progress) = watch::channel(vec![Progress::default(); count as usize]);
         let mut children = Vec::new();
         let mut readers = Vec::new();
@@ -64,7 +63,6 @@ impl Processes {
                 url: url.to_owned(),
                 file: directory.path().join(process.to_string()),
                 process,
-                operations: operations / u64::from(count),
                 seed,
             };
             let mut child = task.role("writer", "child").spawn().unwrap();
@@ -83,11 +81,7 @@ impl Processes {
 
     /// The number of operations so far.
     pub(crate) fn recorded(&self) -> u64 {
-        self.progress().iter().map(|progress| progress.recorded).sum()
-    }
-
-    pub(crate) fn have_finished(&self) -> bool {
-        self.progress().iter().all(|progress| progress.has_finished)
+        total(&self.progress())
     }
 
     /// Waits for a condition on the progress.
@@ -116,12 +110,15 @@ impl Processes {
         tokio::time::timeout(while_, reached).await.is_ok()
     }
 
-    /// Waits for the end of all processes, reads all versions of all secrets, and returns the histories.
+    /// Stops all processes, reads all versions of all secrets, and returns the histories.
     pub(crate) async fn finish(mut self, url: &str) -> (Vec<SecretHistory>, Summary) {
+        let duration = self.begun.elapsed();
+        // The end of the input stops a process.
+        self.children.iter_mut().for_each(|child| drop(child.stdin()));
         for child in &mut self.children {
             assert!(child.wait_within(LIMIT).unwrap().success(), "a process has failed");
         }
-        let mut summary = Summary::new(self.begun.elapsed());
+        let mut summary = Summary::new(duration);
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
         }

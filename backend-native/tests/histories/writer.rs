@@ -2,8 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -28,7 +31,6 @@ const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const URL: &str = "STRONGROOM_TEST_URL";
 const FILE: &str = "STRONGROOM_TEST_FILE";
 const PROCESS: &str = "STRONGROOM_TEST_PROCESS";
-const OPERATIONS: &str = "STRONGROOM_TEST_OPERATIONS";
 const SEED: &str = "STRONGROOM_TEST_SEED";
 
 /// What a process is told.
@@ -37,7 +39,6 @@ pub(crate) struct Task {
     pub(crate) url: String,
     pub(crate) file: PathBuf,
     pub(crate) process: u32,
-    pub(crate) operations: u64,
     pub(crate) seed: u64,
 }
 
@@ -48,7 +49,6 @@ impl Task {
             .env(URL, &self.url)
             .env(FILE, &self.file)
             .env(PROCESS, self.process.to_string())
-            .env(OPERATIONS, self.operations.to_string())
             .env(SEED, self.seed.to_string())
             .inherit_stderr()
     }
@@ -60,7 +60,6 @@ impl Task {
             url: text(URL),
             file: text(FILE).into(),
             process: text(PROCESS).parse().unwrap(),
-            operations: text(OPERATIONS).parse().unwrap(),
             seed: text(SEED).parse().unwrap(),
         }
     }
@@ -101,9 +100,15 @@ struct Recorder {
     recorded: Cell<u64>,
     acknowledged: Cell<u64>,
     failed: Cell<u64>,
+    /// Set when the parent has had enough.
+    is_stopped: Arc<AtomicBool>,
 }
 
 impl Recorder {
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
     /// Records an operation at once, with the words of its error, and reports progress.
     fn record(&self, secret: u32, operation: Operation, error: Option<&Error>) {
         let cause = error.map(|error| format!(" {:?}: {}", error.kind(), error.cause()));
@@ -214,7 +219,7 @@ async fn run_writer(
     let mut random = Random(task.seed ^ u64::from(task.process * WRITERS + writer));
     let mut seen = vec![None; SECRETS as usize];
     let mut sequence = 0;
-    while recorder.recorded.get() < task.operations {
+    while !recorder.is_stopped() {
         let secret = u32::try_from(random.below(SECRETS.into())).unwrap();
         let known = &mut seen[secret as usize];
         let condition = match (random.below(8), *known) {
@@ -242,24 +247,31 @@ async fn run_writer(
 /// Reads once for each write, so that reads and writes overlap as long as the process runs.
 async fn run_reader(backend: &NativeBackend, recorder: &Recorder, task: &Task, on_write: &Notify) {
     let mut random = Random(!task.seed ^ u64::from(task.process));
-    while recorder.recorded.get() < task.operations {
+    while !recorder.is_stopped() {
         on_write.notified().await;
         read(backend, recorder, u32::try_from(random.below(SECRETS.into())).unwrap()).await;
     }
 }
 
-/// What the process does: all of its operations, however long the store fails.
+/// What the process does until its input ends, however long the store fails.
 pub(crate) async fn run(task: &Task) {
     let backend = open(&task.url).await;
     let file = File::options().create(true).append(true).open(&task.file).unwrap();
+    let is_stopped = Arc::new(AtomicBool::new(false));
+    let input_ended = Arc::clone(&is_stopped);
+    thread::spawn(move || {
+        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        input_ended.store(true, Ordering::Relaxed);
+    });
     let recorder = Recorder {
         file: RefCell::new(file),
         recorded: Cell::new(0),
         acknowledged: Cell::new(0),
         failed: Cell::new(0),
+        is_stopped,
     };
     let on_write = Notify::new();
-    println!("\nready");
+    println!();
     tokio::join!(
         run_writer(&backend, &recorder, task, 0, &on_write),
         run_writer(&backend, &recorder, task, 1, &on_write),
