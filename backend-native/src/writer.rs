@@ -184,7 +184,8 @@ where
 
     fn reply(self: Box<Self>, committed: Result<()>) {
         let result = match (self.outcome, committed) {
-            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            // Also of a write that has failed: its conflict may be with a write that was rolled back.
+            (_, Err(error)) => Err(error),
             (Some(outcome), Ok(())) => outcome,
             (None, Ok(())) => Err(writer_stopped()),
         };

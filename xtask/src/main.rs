@@ -42,8 +42,9 @@ cargo xtask <command>
                      published, and the dependencies (cargo-deny)
   bench [group]      setup; run the benches, print a table and write target/bench/report.json; with a
                      group, run only the groups whose name contains it
-  explore            explore the rotation protocol with one more fault than `test` does: this can take
-                     hours and many GB of memory
+  explore            setup; check the histories of a million operations on a store in PostgreSQL whose
+                     server fails, and explore the rotation protocol with one more fault than `test`
+                     does: this can take hours and many GB of memory
   fuzz [seconds]     run every fuzz target, each for 60 seconds or the given time
   help               show this text
 ";

@@ -75,7 +75,7 @@ fn select_package(arguments: &[&str]) -> bool {
 }
 
 /// The variables by which the tests find the servers.
-fn variables(setup: &Setup) -> [(&'static str, &std::ffi::OsStr); 3] {
+pub(crate) fn variables(setup: &Setup) -> [(&'static str, &std::ffi::OsStr); 3] {
     [
         ("STRONGROOM_TEST_PYTHON", setup.python.as_os_str()),
         ("STRONGROOM_TEST_BAO", setup.bao.as_os_str()),

@@ -25,6 +25,16 @@ pub(super) fn from_failure(failure: &Failure) -> Error {
     }
 }
 
+/// Whether the connection broke, or the server had closed it before it got the request: it says why to the next request
+/// (class 57 of the appendix "PostgreSQL Error Codes").
+pub(super) fn is_disconnected(failure: &Failure) -> bool {
+    match failure {
+        Failure::Unreachable => true,
+        Failure::Server(code) => ["57P01", "57P02", "57P05"].contains(&code.code()),
+        _ => false,
+    }
+}
+
 /// The outcome of a transaction is not known.
 pub(super) fn outcome_unknown() -> Error {
     Error::new(ErrorKind::Unavailable, "read the secret, and write it again if the value is not there")

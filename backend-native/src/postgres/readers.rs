@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
 
-use super::error::{from_failure, unreadable};
+use super::error::{from_failure, is_disconnected, unreadable};
 use super::feed::DatabaseFeed;
 use super::location::DatabaseLocation;
 use super::statements::{self, COLUMN_COUNT};
@@ -159,10 +159,10 @@ impl Slot {
                 Ok(rows) => return Ok(rows),
                 Err(error) => Failure::from(error),
             };
-            if !matches!(failure, Failure::Server(_)) {
+            if is_disconnected(&failure) || !matches!(failure, Failure::Server(_)) {
                 self.forget(&connection);
             }
-            if failure != Failure::Unreachable || !was_open {
+            if !is_disconnected(&failure) || !was_open {
                 return Err(from_failure(&failure));
             }
         }

@@ -16,7 +16,7 @@ use tokio_postgres::types::FromSql;
 
 use super::blocking::Blocking;
 use super::connection::{Connection, Request, Value};
-use super::error::{from_failure, outcome_unknown, unreadable};
+use super::error::{from_failure, is_disconnected, outcome_unknown, unreadable};
 use super::feed;
 use super::location::DatabaseLocation;
 use super::schema::{self, Content};
@@ -476,11 +476,26 @@ impl DatabaseTables {
         let rows = self.query(statements::STATE, Vec::new())?;
         let stored = rows.first().map(state_of).transpose()?.ok_or_else(outcome_unknown)?;
         match stored.number.cmp(&written.number) {
-            std::cmp::Ordering::Less => Ok(false),
-            std::cmp::Ordering::Equal => Ok(stored == *written),
+            std::cmp::Ordering::Equal if stored == *written => self.confirm(deadline),
+            std::cmp::Ordering::Less | std::cmp::Ordering::Equal => Ok(false),
             // Others have written since, after this transaction or in its place.
             std::cmp::Ordering::Greater => Err(outcome_unknown()),
         }
+    }
+
+    /// Waits until synchronous standbys have a commit that can be read. One whose session was ended just before it began
+    /// to wait for them can be read as well, and is on this server alone: but they receive commits in their order, and
+    /// the lock of a row makes another one.
+    fn confirm(&self, deadline: Instant) -> Result<bool> {
+        let requests = [
+            Request::Plain("BEGIN READ WRITE"),
+            Request::Prepared(statements::LOCK_STATE, Vec::new()),
+            Request::Plain("COMMIT"),
+        ];
+        self.run(deadline, &requests).map(|_| true).map_err(|failure| {
+            *self.connection.borrow_mut() = None;
+            from_failure(&failure)
+        })
     }
 
     fn known_row(&self, path: &SecretPath) -> Option<KnownRow> {
@@ -544,7 +559,8 @@ impl Tables for DatabaseTables {
         connect()?;
         let begun = match self.try_begin(access, &expected) {
             // The connection broke while nothing was under way.
-            Err(Failure::Unreachable) if had_connection => {
+            Err(failure) if had_connection && is_disconnected(&failure) => {
+                *self.connection.borrow_mut() = None;
                 connect()?;
                 self.try_begin(access, &expected)
             }

@@ -25,6 +25,7 @@ use std::time::Instant;
 use tempfile::Builder;
 
 use crate::canary::CANARY;
+pub use crate::server::Paused;
 use crate::server::{
     LIMIT, POLL_INTERVAL, PortTaken, Program, Supervised, free_port, require_tool,
 };
@@ -112,6 +113,67 @@ impl Server {
         self.process.log()
     }
 
+    /// The directory with the server's files: its data, its log, and a copy of its program if it needs one.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.process.directory()
+    }
+
+    /// Starts a standby that streams from this server. It is synchronous from now on: this server acknowledges a
+    /// commit once the standby has it on disk.
+    ///
+    /// # Panics
+    /// If the standby does not start or stream within 2 minutes.
+    pub async fn start_standby(&self) -> Self {
+        let standby = self.launch_standby().await;
+        let begin = Instant::now();
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql("SELECT pg_reload_conf()");
+        let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'";
+        while self.sql(synchronous) != "1" {
+            assert!(begin.elapsed() < LIMIT, "the standby does not stream");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        standby
+    }
+
+    async fn launch_standby(&self) -> Self {
+        for _ in 0..ATTEMPTS {
+            let mut standby = Self::new(self.installation.clone());
+            standby.password.clone_from(&self.password);
+            standby.copy_from(self);
+            if standby.launch().await.is_ok() {
+                return standby;
+            }
+        }
+        panic!("no free port for the standby");
+    }
+
+    /// Copies the data of a running primary, and makes this server its standby.
+    fn copy_from(&self, primary: &Self) {
+        let data = self.process.directory().join("data");
+        let output = primary
+            .command("pg_basebackup", DATABASE, SUPERUSER, &primary.password)
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata"])
+            .arg(&data)
+            .output()
+            .expect("the PostgreSQL command can be started");
+        let errors = String::from_utf8_lossy(&output.stderr).replace(CANARY, "…");
+        assert!(output.status.success(), "the copy failed: {errors}");
+        // The copy has that of the primary.
+        let password = self.process.directory().join("password");
+        fs::remove_file(password).expect("files can be removed");
+    }
+
+    /// Makes a standby the primary of its own data, and waits until it accepts writes.
+    ///
+    /// # Panics
+    /// If that takes longer than 2 minutes.
+    pub fn promote(&self) {
+        let promoted = self.sql(&format!("SELECT pg_promote(true, {})", LIMIT.as_secs()));
+        assert_eq!(promoted, "t", "the standby was not promoted");
+    }
+
     /// Runs SQL as superuser in the database `postgres`. Returns the rows, with `|` between columns.
     ///
     /// # Panics
@@ -158,7 +220,7 @@ impl Server {
         self.process.kill();
         let begin = Instant::now();
         // The kernel removes the segment when the last process detaches.
-        while is_segment(&id) {
+        while id.as_deref().is_some_and(is_segment) {
             assert!(begin.elapsed() < LIMIT, "the server's processes do not end");
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -177,9 +239,34 @@ impl Server {
         }
     }
 
+    /// Whether the server has ended by itself, as it does if it finds no space when it starts again after a crash.
+    /// [`kill`](Self::kill) it before it is started again.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
+    /// Stops all processes of the server (`SIGSTOP`) until the guard is dropped: connections stay open, and nothing
+    /// answers.
+    ///
+    /// # Panics
+    /// If the server does not run.
+    #[must_use]
+    pub fn pause(&self) -> Paused<'_> {
+        self.process.pause()
+    }
+
     fn psql(&self, database: &str, user: &str, password: &str, text: &str) -> Output {
-        Command::new(self.installation.join("bin/psql"))
+        self.command("psql", database, user, password)
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", text])
+            .output()
+            .expect("the PostgreSQL command can be started")
+    }
+
+    /// A command of the installation that connects to this server.
+    fn command(&self, name: &str, database: &str, user: &str, password: &str) -> Command {
+        let mut command = Command::new(self.installation.join("bin").join(name));
+        command
             .env_clear()
             .env("HOME", self.process.directory())
             .env("PGHOST", self.address.ip().to_string())
@@ -187,9 +274,8 @@ impl Server {
             .env("PGDATABASE", database)
             .env("PGUSER", user)
             .env("PGPASSWORD", password)
-            .env("PGSSLMODE", "disable")
-            .output()
-            .expect("the PostgreSQL command can be started")
+            .env("PGSSLMODE", "disable");
+        command
     }
 
     fn new(installation: PathBuf, fsync: &str) -> Self {
@@ -205,7 +291,8 @@ impl Server {
         let program = Program {
             path: require_tool(PYTHON),
             arguments: arguments.into_iter().chain(more).collect(),
-            ready: "database system is ready to accept connections",
+            // A standby accepts read-only connections.
+            ready: "database system is ready to accept ",
             clash: "Address already in use",
         };
         Self { process: Supervised::new(directory, program), installation, address, password }
@@ -214,6 +301,7 @@ impl Server {
     async fn launch(&mut self) -> Result<(), PortTaken> {
         self.process.start().await?;
         let id = shared_memory(&self.process.directory().join("data"));
+        let id = id.expect("a server has a lock file with seven lines");
         let marked = Command::new(require_tool(PYTHON)).args(["-c", REMOVE_SEGMENT, &id]).status();
         assert!(
             marked.is_ok_and(|status| status.success()),
@@ -230,11 +318,10 @@ impl fmt::Debug for Server {
 }
 
 /// The id of the System V segment of a server, which a killed server leaves behind. See
-/// `AddToDataDirLockFile` in its source for the format of the file.
-fn shared_memory(data: &Path) -> String {
-    let lock = fs::read_to_string(data.join("postmaster.pid")).expect("a server has a lock file");
-    let line = lock.lines().nth(6).expect("the lock file of a running server has seven lines");
-    line.split_whitespace().last().expect("a segment has an id").to_owned()
+/// `AddToDataDirLockFile` in its source for the format of the file. `None` if the server has ended by itself.
+fn shared_memory(data: &Path) -> Option<String> {
+    let lock = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    lock.lines().nth(6)?.split_whitespace().last().map(str::to_owned)
 }
 
 /// Whether a System V segment exists.
@@ -256,6 +343,32 @@ mod tests {
         server.launch().await.unwrap_err();
         drop(taken);
         server.launch().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_paused_server_answers_only_after_it_resumes() {
+        let server = Server::start().await;
+        let paused = server.pause();
+        let (answered, answer) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| answered.send(server.sql("SELECT 1")).unwrap());
+            let silence = answer.recv_timeout(std::time::Duration::from_millis(300));
+            silence.unwrap_err();
+            paused.resume();
+            assert_eq!(answer.recv_timeout(LIMIT).unwrap(), "1");
+        });
+    }
+
+    #[tokio::test]
+    async fn a_promoted_standby_has_all_that_its_lost_primary_has_acknowledged() {
+        let mut primary = Server::start().await;
+        let standby = primary.start_standby().await;
+        primary.sql("CREATE TABLE notes (note text)");
+        primary.sql("INSERT INTO notes VALUES ('kept')");
+        primary.kill();
+        standby.promote();
+        assert_eq!(standby.sql("SELECT note FROM notes"), "kept");
+        standby.sql("INSERT INTO notes VALUES ('written to the new primary')");
     }
 
     #[tokio::test]

@@ -1,13 +1,13 @@
 //! A server program as a supervised child, which never outlives this process.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -16,12 +16,20 @@ use crate::canary::CANARY;
 
 /// The supervisor starts the server as its child and reads commands from its input. When the test process
 /// ends in any way, the pipe closes; the supervisor then kills the server and removes its directory. The
-/// kernel sends SIGHUP to an orphaned process group with a stopped member; the supervisor ignores it.
+/// kernel sends SIGHUP to an orphaned process group with a stopped member; the supervisor ignores it. A
+/// stopped child of the server could not notice that the server has ended, so the supervisor resumes it.
 const SUPERVISOR: &str = r#"
 trap '' HUP
 directory=$1
 shift
-end() { [ -z "$pid" ] || { kill -KILL "$pid"; wait "$pid"; pid=; }; }
+end() {
+    [ -n "$pid" ] || return 0
+    children=$(cat "/proc/$pid/task/$pid/children" 2>/dev/null)
+    kill -KILL "$pid"
+    wait "$pid"
+    [ -z "$children" ] || kill -CONT $children
+    pid=
+}
 while read -r command; do
     case $command in
     start)
@@ -112,7 +120,7 @@ impl Supervised {
         self.pid = Some(pid.expect("the supervisor answers with a process id"));
         let begin = Instant::now();
         loop {
-            let has_ended = matches!(self.states().as_slice(), [] | ['Z']);
+            let has_ended = self.has_ended();
             let written = self.log().split_off(before);
             if written.contains(self.program.ready) && !has_ended {
                 return Ok(written);
@@ -136,16 +144,39 @@ impl Supervised {
         self.pid = None;
     }
 
-    /// Stops every thread of the server until the guard is dropped.
+    /// Whether the server has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.states().as_slice(), [] | ['Z'])
+    }
+
+    /// Stops every thread of the server and all of its child processes until the guard is dropped.
     pub(crate) fn pause(&self) -> Paused<'_> {
         self.signal(Signal::STOP);
-        let paused = Paused(self);
+        let mut paused = Paused { server: self, children: Vec::new() };
         let begin = Instant::now();
         while self.states().iter().any(|state| *state != 'T') {
             assert!(begin.elapsed() < LIMIT, "the server did not stop");
             std::thread::sleep(POLL_INTERVAL);
         }
+        // A stopped server starts no further ones.
+        paused.children = self.children();
+        for child in &paused.children {
+            // Fails if the child has ended.
+            let _ = kill_process(*child, Signal::STOP);
+        }
         paused
+    }
+
+    /// The processes that the server has started.
+    fn children(&self) -> Vec<Pid> {
+        let parent = self.pid.map(Pid::as_raw_nonzero);
+        let parent = parent.map_or_else(String::new, |pid| pid.to_string());
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        processes
+            .filter(|process| status(&process.path(), "PPid:").as_deref() == Some(&*parent))
+            .filter_map(|process| process.file_name().to_str()?.parse().ok())
+            .filter_map(Pid::from_raw)
+            .collect()
     }
 
     fn signal(&self, signal: Signal) {
@@ -158,7 +189,7 @@ impl Supervised {
         let Some(pid) = self.pid else { return Vec::new() };
         let threads = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
         let threads = threads.into_iter().flatten().flatten();
-        threads.filter_map(|thread| state(&thread.path()).ok().flatten()).collect()
+        threads.filter_map(|thread| status(&thread.path(), "State:")?.chars().next()).collect()
     }
 
     fn send(&mut self, command: &str) -> String {
@@ -179,7 +210,10 @@ impl Drop for Supervised {
 }
 
 /// A paused server. Dropping this resumes it.
-pub struct Paused<'a>(&'a Supervised);
+pub struct Paused<'a> {
+    server: &'a Supervised,
+    children: Vec<Pid>,
+}
 
 impl Paused<'_> {
     /// Resumes the server (`SIGCONT`).
@@ -188,14 +222,19 @@ impl Paused<'_> {
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        self.0.signal(Signal::CONT);
+        for child in &self.children {
+            // Fails if the child has ended.
+            let _ = kill_process(*child, Signal::CONT);
+        }
+        self.server.signal(Signal::CONT);
     }
 }
 
-fn state(thread: &Path) -> io::Result<Option<char>> {
-    let status = fs::read_to_string(thread.join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("State:"));
-    Ok(line.and_then(|state| state.trim_start().chars().next()))
+/// A field of the status of a process or a thread, unless it has ended.
+fn status(task: &Path, field: &str) -> Option<String> {
+    let status = fs::read_to_string(task.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.map(|value| value.trim().to_owned())
 }
 
 /// The path of a program that `cargo xtask setup` has installed, from an environment variable.
