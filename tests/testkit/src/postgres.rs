@@ -139,7 +139,7 @@ impl Server {
 
     async fn launch_standby(&self) -> Self {
         for _ in 0..ATTEMPTS {
-            let mut standby = Self::new(self.installation.clone());
+            let mut standby = Self::new(self.installation.clone(), "off");
             standby.password.clone_from(&self.password);
             standby.copy_from(self);
             if standby.launch().await.is_ok() {
