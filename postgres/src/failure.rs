@@ -69,6 +69,21 @@ impl Failure {
         }
     }
 
+    /// Whether the failure of a transaction says that nothing was written: the server answered, and not that its process or
+    /// the connection ends, which it may do after a commit.
+    #[must_use]
+    pub fn is_rolled_back(&self) -> bool {
+        match self {
+            Self::ReadOnly => true,
+            Self::Server(code) => match code.code() {
+                "57014" => true,
+                "40003" => false,
+                code => !["08", "57"].iter().any(|class| code.starts_with(class)),
+            },
+            _ => false,
+        }
+    }
+
     /// Keeps the failure of one of several servers: a permanent failure says more than that a server is down.
     pub(crate) fn keep_permanent(kept: &mut Option<Self>, failure: Self) {
         if kept.as_ref().is_none_or(Self::is_transient) {

@@ -16,6 +16,7 @@ mod explain;
 mod failure;
 mod guarded_stream;
 mod host;
+mod location;
 mod percent;
 mod session;
 mod url;

@@ -8,7 +8,7 @@ use crate::error::store_corrupt;
 use crate::settings::{CA_CERT, URL};
 
 /// How errors speak of the database.
-const EXPLAIN: Explain = Explain {
+pub(super) const EXPLAIN: Explain = Explain {
     what: "store",
     schema: SCHEMA,
     url: URL,

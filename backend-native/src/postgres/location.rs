@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use strongroom_core::{Error, ErrorKind, FilePath, Problems, Result, SecretValue};
+use strongroom_core::{Error, ErrorKind, FilePath, Problems, Result};
 use strongroom_postgres::{ConnectionUrl, Connector, Failure, Session, SessionLimits};
-use strongroom_transport::{CaCertificates, LoadedTls, TlsConfig};
 
+use super::error::EXPLAIN;
 use crate::settings::{CA_CERT, URL};
 
 /// How long a connection to one address may take to establish, and connecting and logging in at one host.
@@ -29,25 +29,9 @@ pub(crate) struct DatabaseLocation {
 
 /// Adds a problem for each setting of a database that cannot be used.
 pub(crate) fn check(url: &SecretString, ca_cert: Option<&PathBuf>, problems: &mut Problems) {
-    parse(url, problems);
+    EXPLAIN.parse_url(url.expose_secret(), problems);
     if let Some(file) = ca_cert {
         problems.collect(FilePath::new(file).check(CA_CERT));
-    }
-}
-
-fn parse(url: &SecretString, problems: &mut Problems) -> Option<ConnectionUrl> {
-    match ConnectionUrl::parse(&SecretValue::from(url.expose_secret())) {
-        Ok(url) if url.is_exposed() => {
-            problems.add(format!(
-                "`{URL}` turns TLS off towards another host; use `sslmode=verify-full`"
-            ));
-            None
-        }
-        Ok(url) => Some(url),
-        Err((problem, advice)) => {
-            problems.add(format!("`{URL}` {problem}; {advice}"));
-            None
-        }
     }
 }
 
@@ -55,18 +39,10 @@ impl DatabaseLocation {
     /// Checks the settings, and loads the certificates. Does not connect.
     pub(crate) fn new(url: &SecretString, ca_cert: Option<&PathBuf>) -> Result<Self> {
         let mut problems = Problems::new();
-        let url = parse(url, &mut problems);
-        let mut tls = TlsConfig::default();
-        tls.ca_certificates = ca_cert.map(CaCertificates::from_file);
-        let mut of_tls = Problems::new();
-        let loaded = LoadedTls::load(&tls, &mut of_tls);
-        if let Err(error) = of_tls.into_result() {
-            for problem in error.problems() {
-                problems.add(problem.replace("`tls.ca_certificates`", &format!("`{CA_CERT}`")));
-            }
-        }
+        let url = EXPLAIN.parse_url(url.expose_secret(), &mut problems);
+        let tls = EXPLAIN.load_tls(ca_cert.map(PathBuf::as_path), &mut problems);
         problems.into_result()?;
-        let (Some(url), Some(loaded)) = (url, loaded) else {
+        let (Some(url), Some((tls, loaded))) = (url, tls) else {
             return Err(Error::new(ErrorKind::Config, format!("check `{URL}` and `{CA_CERT}`"))
                 .because("the TLS client of the store's database cannot be set up"));
         };

@@ -593,7 +593,7 @@ impl Tables for DatabaseTables {
         }
         requests.push(Request::Plain("COMMIT"));
         let Err(failure) = self.run(deadline, &requests).map(drop) else { return Ok(()) };
-        if is_rolled_back(&failure) {
+        if failure.is_rolled_back() {
             return Err(from_failure(&failure));
         }
         *self.connection.borrow_mut() = None;
@@ -933,19 +933,5 @@ impl Tables for DatabaseTables {
     /// The database finds damage of its pages when it reads them, if it was created with checksums.
     fn structural_damage(&self) -> Result<Option<&'static str>> {
         Ok(None)
-    }
-}
-
-/// Whether a failure says that nothing was written: the server answered, and not that its process or the connection
-/// ends, which it may do after a commit.
-fn is_rolled_back(failure: &Failure) -> bool {
-    match failure {
-        Failure::ReadOnly => true,
-        Failure::Server(code) => match code.code() {
-            "57014" => true,
-            "40003" => false,
-            code => !["08", "57"].iter().any(|class| code.starts_with(class)),
-        },
-        _ => false,
     }
 }

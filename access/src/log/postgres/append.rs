@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use strongroom_core::Result;
-use strongroom_postgres::{Failure, ServerProcess, Session};
+use strongroom_postgres::{ServerProcess, Session};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::connection::{Expect, LogConnection, LogSession, attempt_time};
@@ -42,7 +42,7 @@ pub(super) fn append(
     match connection.call_once(Expect::Log, attempt, run) {
         Ok(appended) => Ok(appended),
         Err(CallError::Log(error)) => Err(error),
-        Err(CallError::Database(failure)) if is_rolled_back(&failure) => {
+        Err(CallError::Database(failure)) if failure.is_rolled_back() => {
             Err(from_failure(&failure))
         }
         Err(CallError::Database(failure)) => {
@@ -53,20 +53,6 @@ pub(super) fn append(
                 Err(_) => Err(outcome_unknown()),
             }
         }
-    }
-}
-
-/// Whether a failure says that nothing was written: the server answered, and not that its process or the connection
-/// ends, which it may do after a commit.
-fn is_rolled_back(failure: &Failure) -> bool {
-    match failure {
-        Failure::ReadOnly => true,
-        Failure::Server(code) => match code.code() {
-            "57014" => true,
-            "40003" => false,
-            code => !["08", "57"].iter().any(|class| code.starts_with(class)),
-        },
-        _ => false,
     }
 }
 

@@ -4,16 +4,15 @@ use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret as _;
-use strongroom_core::{Error, ErrorKind, Problems, Result, SecretValue};
+use strongroom_core::{Error, ErrorKind, Problems, Result};
 use strongroom_postgres::{
     ConnectionUrl, Connector, Failure, ServerProcess, Session, SessionLimits,
 };
-use strongroom_transport::{CaCertificates, LoadedTls, TlsConfig};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::timeout;
 use tokio_postgres::Statement;
 
-use super::error::{CallError, inside_runtime, unreadable};
+use super::error::{CallError, EXPLAIN, inside_runtime, unreadable};
 use super::schema;
 use crate::log::LogId;
 use crate::log::error::corrupt;
@@ -67,19 +66,7 @@ pub(super) fn parse_url(
     database: &DatabaseLocation,
     problems: &mut Problems,
 ) -> Option<ConnectionUrl> {
-    match ConnectionUrl::parse(&SecretValue::from(database.url.expose_secret())) {
-        Ok(url) if url.is_exposed() => {
-            problems.add(format!(
-                "`{URL}` turns TLS off towards another host; use `sslmode=verify-full`"
-            ));
-            None
-        }
-        Ok(url) => Some(url),
-        Err((problem, advice)) => {
-            problems.add(format!("`{URL}` {problem}; {advice}"));
-            None
-        }
-    }
+    EXPLAIN.parse_url(database.url.expose_secret(), problems)
 }
 
 impl LogConnection {
@@ -90,17 +77,9 @@ impl LogConnection {
         }
         let mut problems = Problems::new();
         let url = parse_url(database, &mut problems);
-        let mut tls = TlsConfig::default();
-        tls.ca_certificates = database.ca_cert.as_ref().map(CaCertificates::from_file);
-        let mut of_tls = Problems::new();
-        let loaded = LoadedTls::load(&tls, &mut of_tls);
-        if let Err(error) = of_tls.into_result() {
-            for problem in error.problems() {
-                problems.add(problem.replace("`tls.ca_certificates`", &format!("`{CA_CERT}`")));
-            }
-        }
+        let tls = EXPLAIN.load_tls(database.ca_cert.as_deref(), &mut problems);
         problems.into_result()?;
-        let (Some(url), Some(loaded)) = (url, loaded) else {
+        let (Some(url), Some((tls, loaded))) = (url, tls) else {
             return Err(Error::new(ErrorKind::Config, format!("check `{URL}` and `{CA_CERT}`"))
                 .because("the TLS client of the audit log cannot be set up"));
         };

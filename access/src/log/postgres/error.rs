@@ -65,7 +65,7 @@ pub(super) fn inside_runtime() -> Error {
 }
 
 /// How errors speak of the database.
-const EXPLAIN: Explain = Explain {
+pub(super) const EXPLAIN: Explain = Explain {
     what: "audit log",
     schema: SCHEMA,
     url: URL,
