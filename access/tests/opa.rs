@@ -28,7 +28,7 @@ fn ask_opa(asked: &Value) -> Vec<Vec<BTreeSet<String>>> {
         "STRONGROOM_TEST_PYTHON names no interpreter: run `cargo xtask test`, which installs one with \
          what this test needs",
     );
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opa/evaluate.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("opa/evaluate.py");
     let mut child = Command::new(python)
         .arg(&script)
         .stdin(Stdio::piped())

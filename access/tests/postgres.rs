@@ -353,7 +353,6 @@ async fn each_problem_of_a_database_has_its_kind_and_shows_no_password() {
 }
 
 /// Two hosts with one webhook: each event is delivered once, and the other host takes over.
-#[cfg(feature = "webhooks")]
 #[tokio::test]
 async fn webhooks_are_delivered_from_a_database_by_one_host_at_a_time() {
     use strongroom_access::Webhook;

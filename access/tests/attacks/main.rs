@@ -8,7 +8,6 @@ mod checkpoints;
 mod denial_of_service;
 mod events;
 mod files;
-#[cfg(feature = "rego")]
 mod policy;
 mod races;
 mod restarts;
