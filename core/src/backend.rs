@@ -142,8 +142,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Follows the changes of the store, also those that other processes make. It does not wait: a feed of a store on
     /// another machine connects when it is first asked.
     ///
-    /// `None` if the store does not tell of changes, which does not become different later. A cache of what was read
-    /// then has to ask again after a time.
+    /// `None` if the store does not tell of changes, now or later. A cache then has to read again after a time.
     fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
         None
     }

@@ -18,18 +18,18 @@ pub enum Change {
     Any,
 }
 
-/// Tells of the changes of a store, so that nobody has to ask for them. From [`Backend::changes`].
+/// The changes of a store as they come, so that a cache need not ask for them. From [`Backend::changes`].
 ///
-/// - A feed reports each change that is made after [`Backend::changes`] has returned, by whichever process: also what
-///   changes without a new version, as with [`MetadataPatch`]. Changes through the same backend may be reported, too.
-/// - While [`next`](Self::next) is awaited, it returns within about 200 ms after a change. By then a read through the
+/// - A feed reports each change that is made after [`Backend::changes`] has returned, by any process, also through this
+///   backend. It includes what changes without a new version, as with a [`MetadataPatch`].
+/// - While [`next`](Self::next) is awaited, it returns within about 200 ms after a change. By then, a read through the
 ///   backend sees the change.
 /// - One answer may stand for several changes, and [`Change::Any`] for each. A feed may report a change where there was
 ///   none.
-/// - While a feed cannot follow its store, it waits. Once it can, also for the first time, it reports [`Change::Any`]
-///   if it may have missed a change.
-/// - Between two calls of [`next`](Self::next), a feed need not do anything, and loses nothing.
-/// - [`Backend::close`] ends a feed, and releases what it holds. So does the drop of the feed.
+/// - While a feed cannot follow its store, it waits. Once it can, for the first time or again, it reports
+///   [`Change::Any`] if it may have missed a change.
+/// - While [`next`](Self::next) is not called, a feed need not do anything, and loses nothing.
+/// - [`Backend::close`] ends a feed and releases what it holds. So does the drop of the feed.
 #[async_trait]
 pub trait ChangeFeed: fmt::Debug + Send {
     /// Waits for the next change. `None` once the store is closed, from then on.
