@@ -388,8 +388,7 @@ impl Backend for NativeBackend {
 
     async fn health(&self) -> Result<Health> {
         if self.cell.is_missing() && !self.cell.has_appeared() {
-            let missing = "missing; the first write creates it";
-            return Ok(Health::new(HealthStatus::Degraded).detail("store", missing));
+            return Ok(missing_store());
         }
         let run = async {
             self.open_if_appeared().await?;
@@ -399,7 +398,10 @@ impl Backend for NativeBackend {
                 Reads::Database(readers) => readers.health().await,
             }
         };
-        run.await.map_err(|error| self.with_context(error, Operation::Health, None))
+        match run.await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(missing_store()),
+            health => health.map_err(|error| self.with_context(error, Operation::Health, None)),
+        }
     }
 
     async fn put(
@@ -513,6 +515,11 @@ impl Backend for NativeBackend {
         self.writer.close().await;
         Ok(())
     }
+}
+
+/// The health of a store that does not exist yet.
+fn missing_store() -> Health {
+    Health::new(HealthStatus::Degraded).detail("store", "missing; the first write creates it")
 }
 
 /// The outcome of an operation that fails with `NotFound` only if there is no store: without one, nothing

@@ -114,7 +114,8 @@ fn restore_database(
     if tables.has_store()? {
         return Err(occupied(&name));
     }
-    let scratch = std::env::temp_dir().join("strongroom-restore");
+    let unique = u64::from_ne_bytes(crypto::random()?);
+    let scratch = std::env::temp_dir().join(format!("strongroom-restore-{unique:016x}"));
     let copy = NewFile::create(&scratch).map_err(|error| cannot_write(&scratch, &error))?;
     let (connection, found) = open_backup(config, backup, copy.temporary_path())?;
     if tables.create(|to| copy::copy(&connection, to))? { Ok(found) } else { Err(occupied(&name)) }

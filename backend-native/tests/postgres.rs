@@ -343,8 +343,10 @@ fn of_guide(roles: &str) -> Vec<&'static str> {
 #[tokio::test]
 async fn the_role_that_serves_needs_the_rights_of_the_guide_and_no_more() {
     let server = Server::start().await;
-    for statement in of_guide("CREATE") {
-        server.sql(&statement.replace("'...'", "'password'"));
+    for kind in ["CREATE", "REVOKE", "GRANT CONNECT"] {
+        for statement in of_guide(kind) {
+            server.sql(&statement.replace("'...'", "'password'"));
+        }
     }
     let of = |role| config_at(url_of(&server, role, "password", "app"));
     let service = NativeBackend::open(of("strongroom_service")).await.unwrap();

@@ -63,7 +63,9 @@ impl Failure {
             // system, and internal, of which "tuple concurrently updated" is one.
             Self::Server(code) => {
                 let classes = ["08", "40", "53", "55", "57", "58", "XX"];
+                let of_transaction = ["25P02", "25P03", "25P04"];
                 classes.iter().any(|class| code.code().starts_with(class))
+                    || of_transaction.contains(&code.code())
             }
             _ => false,
         }

@@ -13,6 +13,8 @@ use tokio_postgres::{AsyncMessage, Client, Connection, Error, Notification};
 
 use crate::guarded_stream::GuardedStream;
 
+/// How many notifications wait at most, of up to 8 kB each.
+const MAX_NOTIFICATIONS: usize = 256;
 /// How long a server may take to close a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -23,7 +25,7 @@ pub struct Session {
     /// Reads and writes for the client until it is dropped.
     task: JoinSet<()>,
     /// What the server sends after `LISTEN`. It ends with the connection.
-    notifications: mpsc::UnboundedReceiver<Notification>,
+    notifications: mpsc::Receiver<Notification>,
 }
 
 /// The process of the server that serves a session.
@@ -57,19 +59,24 @@ impl Session {
         S: TlsStream + Send + Unpin + 'static,
     {
         let mut task = JoinSet::new();
-        let (sender, notifications) = mpsc::unbounded_channel();
+        let (sender, notifications) = mpsc::channel(MAX_NOTIFICATIONS);
         task.spawn(async move {
             // The client returns an error to the caller that waits for an answer. Notices are dropped: they may quote
             // a statement.
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
             {
                 if let AsyncMessage::Notification(notification) = message {
-                    // Fails if the session is being closed.
-                    let _ = sender.send(notification);
+                    // Fails if the session is being closed, or too many wait.
+                    let _ = sender.try_send(notification);
                 }
             }
         });
         Self { client, task, notifications }
+    }
+
+    /// A notification that was received already. Those that are too many for the receiver are lost.
+    pub fn waiting_notification(&mut self) -> Option<Notification> {
+        self.notifications.try_recv().ok()
     }
 
     /// Waits for a notification after `LISTEN`; `None` once the connection has ended.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use strongroom_core::{Error, ErrorKind, Result};
 use strongroom_postgres::Failure;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::error::from_failure;
@@ -42,6 +43,21 @@ impl Blocking {
         runtime
             .block_on(async { timeout(left, call).await })
             .unwrap_or_else(|_| Err(from_failure(&Failure::TimedOut)))
+    }
+}
+
+impl Blocking {
+    /// Lets tasks of the runtime end that were dropped, as no call drives it meanwhile.
+    pub(super) fn turn(&self) {
+        if let Some(runtime) = &self.runtime
+            && Handle::try_current().is_err()
+        {
+            runtime.block_on(async {
+                for _ in 0..3 {
+                    yield_now().await;
+                }
+            });
+        }
     }
 }
 

@@ -61,9 +61,12 @@ impl Connection {
             requests.iter().map(|request| Box::pin(maybe_done(self.send(request)))).collect();
         poll_fn(|context| {
             let mut is_pending = false;
-            // In their order, in which the first poll sends them.
+            // In their order, in which the first poll sends them. Nothing is sent after one that cannot be sent.
             for answer in &mut answers {
                 is_pending |= answer.as_mut().poll(context).is_pending();
+                if let MaybeDone::Done(Err(_)) = &**answer {
+                    return Poll::Ready(());
+                }
             }
             if is_pending { Poll::Pending } else { Poll::Ready(()) }
         })

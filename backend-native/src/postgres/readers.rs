@@ -49,6 +49,8 @@ pub(crate) struct DatabaseReaders {
     next: AtomicUsize,
     /// As last loaded.
     key_ring: Mutex<Option<Arc<KeyRing>>>,
+    /// Held while the key ring is loaded.
+    loading: tokio::sync::Mutex<()>,
     /// When the state was last compared with what the process has seen.
     checked_at: Mutex<Option<Instant>>,
     /// Tells the feeds that the backend is closed.
@@ -185,6 +187,7 @@ impl DatabaseReaders {
             connections: Default::default(),
             next: AtomicUsize::new(0),
             key_ring: Mutex::default(),
+            loading: tokio::sync::Mutex::default(),
             checked_at: Mutex::default(),
             closed: watch::Sender::new(false),
             fork_guard: ForkGuard::new(),
@@ -213,10 +216,17 @@ impl DatabaseReaders {
         ensure_runtime()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
         let slot = self.connections.get(number).ok_or_else(Error::backend_closed)?;
+        let used = slot.current();
         let answered = timeout(READ_TIME, slot.rows(&self.location, query)).await;
+        if *self.closed.borrow() {
+            *lock(&slot.current) = None;
+            return Err(Error::backend_closed());
+        }
         answered.unwrap_or_else(|_| {
             // The connection may be what does not answer.
-            *lock(&slot.current) = None;
+            if let Some(used) = used {
+                slot.forget(&used);
+            }
             Err(from_failure(&Failure::TimedOut))
         })
     }
@@ -238,18 +248,33 @@ impl DatabaseReaders {
         let loaded = lock(&self.key_ring).clone();
         match loaded {
             Some(key_ring) => Ok(key_ring),
-            None => self.load_key_ring(store).await,
+            None => self.load_key_ring(store, None).await,
         }
     }
 
-    async fn load_key_ring(&self, store: &Arc<Store>) -> Result<Arc<KeyRing>> {
+    /// Loads the key ring, unless another read has loaded another one than `outdated` meanwhile.
+    async fn load_key_ring(
+        &self,
+        store: &Arc<Store>,
+        outdated: Option<&Arc<KeyRing>>,
+    ) -> Result<Arc<KeyRing>> {
+        let _loading = self.loading.lock().await;
+        if let Some(current) = &*lock(&self.key_ring)
+            && outdated.is_none_or(|outdated| !Arc::ptr_eq(current, outdated))
+        {
+            return Ok(Arc::clone(current));
+        }
         let opened = Arc::clone(store);
         let load = move || {
             let tables = opened.connect()?;
             opened.load_key_ring(&*tables)
         };
         let key_ring = Arc::new(run_on_thread("strongroom-keys", load).await?);
-        *lock(&self.key_ring) = Some(Arc::clone(&key_ring));
+        let mut current = lock(&self.key_ring);
+        if *self.closed.borrow() {
+            return Err(Error::backend_closed());
+        }
+        *current = Some(Arc::clone(&key_ring));
         Ok(key_ring)
     }
 
@@ -283,7 +308,7 @@ impl DatabaseReaders {
                 compared => return compared,
             }
             reloads += 1;
-            key_ring = self.load_key_ring(store).await?;
+            key_ring = self.load_key_ring(store, Some(&key_ring)).await?;
         }
     }
 
@@ -303,7 +328,11 @@ impl DatabaseReaders {
             match decode(&store, &key_ring, &rows) {
                 Ok(value) => return Ok(value),
                 Err(error) if reloads == MAX_RELOADS => return Err(error.into_error()),
-                Err(ReadError::KeyRingOutdated) => {}
+                Err(error @ ReadError::KeyRingOutdated) => {
+                    if !self.is_outdated(&key_ring).await? {
+                        return Err(error.into_error());
+                    }
+                }
                 // A newer key of the ring may have signed the record.
                 Err(ReadError::Failed(error))
                     if error.kind() == ErrorKind::Corrupt
@@ -311,7 +340,7 @@ impl DatabaseReaders {
                 Err(ReadError::Failed(error)) => return Err(error),
             }
             reloads += 1;
-            key_ring = self.load_key_ring(&store).await?;
+            key_ring = self.load_key_ring(&store, Some(&key_ring)).await?;
         }
     }
 
@@ -379,8 +408,9 @@ impl DatabaseReaders {
         let (has_damage, page) = self.read(query, decode).await?;
         if has_damage {
             let store = self.cell.get()?;
-            if self.is_outdated(&*self.key_ring(&store).await?).await? {
-                self.load_key_ring(&store).await?;
+            let key_ring = self.key_ring(&store).await?;
+            if self.is_outdated(&key_ring).await? {
+                self.load_key_ring(&store, Some(&key_ring)).await?;
                 return Ok(self.read(query, decode).await?.1);
             }
         }

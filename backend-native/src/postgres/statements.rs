@@ -41,6 +41,8 @@ pub(super) const VERSIONS_OF_PATH: &str = concat!(
 );
 pub(super) const SECRET: &str =
     concat!("SELECT ", columns!(), " FROM strongroom_native.secrets s WHERE s.path = $1");
+pub(super) const SECRET_ID: &str =
+    "SELECT secret_id FROM strongroom_native.secrets WHERE path = $1";
 pub(super) const EXPECTED: &str = concat!(
     "SELECT ",
     columns!(),

@@ -70,6 +70,8 @@ struct Transaction {
     /// The state and the keys as the transaction has them, if they are known.
     state: Option<StoredState>,
     key_states: Option<Vec<(u32, u8)>>,
+    /// The state when the transaction began.
+    state_before: Option<StoredState>,
     savepoint: Savepoint,
     /// The paths of rows that were written, also of some that were undone.
     written_paths: BTreeSet<String>,
@@ -321,7 +323,7 @@ impl DatabaseTables {
         if self.connection.borrow().as_ref().is_some_and(is_open) {
             return Ok(());
         }
-        *self.connection.borrow_mut() = None;
+        self.give_up();
         let connect = async {
             let connected = async { Connection::new(self.location.connect().await?).await };
             connected.await.map_err(|failure: Failure| from_failure(&failure))
@@ -346,7 +348,7 @@ impl DatabaseTables {
             self.blocking.run(deadline, call(connection))
         };
         if result.is_err() {
-            *self.connection.borrow_mut() = None;
+            self.give_up();
         }
         result
     }
@@ -366,9 +368,15 @@ impl DatabaseTables {
         if let Err(failure) = &answers
             && !matches!(failure, Failure::Server(_))
         {
-            *self.connection.borrow_mut() = None;
+            self.give_up();
         }
         answers
+    }
+
+    /// Gives the connection up. The server learns of it now, and releases the locks of a transaction that is open.
+    fn give_up(&self) {
+        *self.connection.borrow_mut() = None;
+        self.blocking.turn();
     }
 
     fn transaction(&self) -> Result<RefMut<'_, Transaction>> {
@@ -444,6 +452,7 @@ impl DatabaseTables {
         };
         // What cannot be read is read again, and then reported, by whoever asks for it.
         transaction.state = state.first().and_then(|row| state_of(row).ok());
+        transaction.state_before.clone_from(&transaction.state);
         transaction.key_states = key_states_of(key_states).ok();
         transaction.rows.extend(expected.iter().map(|path| (path.clone(), KnownRow::Absent)));
         for row in rest.iter().flatten() {
@@ -493,7 +502,7 @@ impl DatabaseTables {
             Request::Plain("COMMIT"),
         ];
         self.run(deadline, &requests).map(|_| true).map_err(|failure| {
-            *self.connection.borrow_mut() = None;
+            self.give_up();
             from_failure(&failure)
         })
     }
@@ -515,6 +524,7 @@ impl Transaction {
             changed_rows: Vec::new(),
             state: None,
             key_states: None,
+            state_before: None,
             savepoint: Savepoint::None,
             written_paths: BTreeSet::new(),
             wrote_state: false,
@@ -560,7 +570,7 @@ impl Tables for DatabaseTables {
         let begun = match self.try_begin(access, &expected) {
             // The connection broke while nothing was under way.
             Err(failure) if had_connection && is_disconnected(&failure) => {
-                *self.connection.borrow_mut() = None;
+                self.give_up();
                 connect()?;
                 self.try_begin(access, &expected)
             }
@@ -568,7 +578,7 @@ impl Tables for DatabaseTables {
         };
         let transaction = begun.map_err(|failure| {
             // A transaction that did not begin as a whole must not stay open.
-            *self.connection.borrow_mut() = None;
+            self.give_up();
             from_failure(&failure)
         })?;
         *self.transaction.borrow_mut() = Some(transaction);
@@ -588,15 +598,17 @@ impl Tables for DatabaseTables {
         };
         let process = self.connection.borrow().as_ref().map(|connection| connection.process);
         if let Some(state) = transaction.state.as_ref().filter(|_| transaction.wrote_state) {
-            let payload = feed::payload(state.number, &transaction.written_paths);
+            let before = transaction.state_before.as_ref();
+            let payload = feed::payload(state, before, &transaction.written_paths);
             requests.push(Request::Prepared(statements::NOTIFY, vec![value(payload)]));
         }
         requests.push(Request::Plain("COMMIT"));
         let Err(failure) = self.run(deadline, &requests).map(drop) else { return Ok(()) };
+        // The end of the transaction may not have been sent.
+        self.give_up();
         if failure.is_rolled_back() {
             return Err(from_failure(&failure));
         }
-        *self.connection.borrow_mut() = None;
         let written = transaction.state.filter(|_| transaction.wrote_state);
         let (Some(process), Some(written)) = (process, written) else {
             return Err(outcome_unknown());
@@ -614,7 +626,7 @@ impl Tables for DatabaseTables {
         }
         let rolled_back = self.run(Instant::now() + END_TIME, &[Request::Plain("ROLLBACK")]);
         if rolled_back.is_err() {
-            *self.connection.borrow_mut() = None;
+            self.give_up();
         }
     }
 
@@ -782,12 +794,11 @@ impl Tables for DatabaseTables {
     }
 
     fn secret_id(&self, path: &SecretPath) -> Result<Option<Vec<u8>>> {
-        let mut id = None;
-        self.secret(path, &mut |raw| {
-            id = Some(raw.secret_id.to_vec());
-            Ok(())
-        })?;
-        Ok(id)
+        if let Some(KnownRow::Present(row)) = self.known_row(path) {
+            return Ok(Some(row.secret_id));
+        }
+        let rows = self.query(statements::SECRET_ID, vec![value(path.as_str().to_owned())])?;
+        rows.first().map(|row| column(row, 0)).transpose()
     }
 
     fn secrets(&self, range: Range<'_>, visit: VisitSecret<'_>) -> Result<()> {

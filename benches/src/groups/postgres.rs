@@ -47,9 +47,9 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     let store = open()?;
     fill(&runtime, &store, SECRETS)?;
     server.sql(
-        "CREATE TABLE record (path text COLLATE \"C\", version bigint, body bytea, PRIMARY KEY (path, version)); \
-         VACUUM ANALYZE",
+        "CREATE TABLE record (path text COLLATE \"C\", version bigint, body bytea, PRIMARY KEY (path, version))",
     );
+    server.sql("VACUUM ANALYZE");
     for (concurrency, suffix) in [(1, ""), (WRITERS, "_64")] {
         gets(report, &runtime, &store, &url, (concurrency, suffix))?;
         puts(report, &runtime, &store, &url, (concurrency, suffix))?;
