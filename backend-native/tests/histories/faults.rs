@@ -11,6 +11,9 @@ use strongroom_testkit::proxy::Proxy;
 use crate::processes::{Processes, Progress};
 use crate::writer::Random;
 
+/// How often the connections are cut.
+const CUTS: usize = 30;
+
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
@@ -18,7 +21,7 @@ pub(crate) enum Fault {
     Kill,
     /// All processes of the server stand still.
     Pause,
-    /// The connections are reset, several times.
+    /// The connections are reset, many times: in each phase of a write, and of the check of what came of it.
     Cut,
     /// Connections are reset and new ones refused.
     Refuse,
@@ -87,9 +90,13 @@ impl Target {
                 paused.resume();
             }
             Fault::Cut => {
-                for _ in 0..10 {
+                for _ in 0..CUTS {
+                    // What is on its way is lost.
+                    self.proxy.stall();
+                    pause(random, 0, 20).await;
                     self.proxy.reset_existing();
-                    pause(random, 0, 60).await;
+                    self.proxy.pass();
+                    pause(random, 0, 80).await;
                 }
             }
             Fault::Refuse => {

@@ -98,7 +98,7 @@ impl Processes {
     /// Waits for a condition on the progress, for a while. Returns whether it is true.
     pub(crate) async fn is_true_within(
         &self,
-        while_: Duration,
+        limit: Duration,
         condition: impl Fn(&[Progress]) -> bool,
     ) -> bool {
         let mut progress = self.progress.clone();
@@ -107,7 +107,7 @@ impl Processes {
             assert!(!progress.iter().any(has_failed), "a process has failed: {progress:?}");
             condition(progress)
         });
-        tokio::time::timeout(while_, reached).await.is_ok()
+        tokio::time::timeout(limit, reached).await.is_ok()
     }
 
     /// Stops all processes, reads all versions of all secrets, and returns the histories.

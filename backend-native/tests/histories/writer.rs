@@ -24,7 +24,8 @@ const WRITERS: u32 = 2;
 const REPORT: u64 = 50;
 /// The pause after an error. An application does not try again at once, either.
 const PAUSE: Duration = Duration::from_millis(20);
-/// One of the operating instructions, and so part of the documentation: see `docs/src/stores/postgres.md`.
+/// The error of a write whose outcome is unknown says so. For all others, `docs/src/stores/postgres.md` promises that
+/// nothing was written.
 const MAY_BE_WRITTEN: &str = "the write may be there or not";
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
@@ -138,7 +139,6 @@ fn outcome_of(error: &Error) -> Outcome {
     match error.kind() {
         ErrorKind::Conflict => Outcome::Conflict,
         _ if error.cause().contains(MAY_BE_WRITTEN) => Outcome::Unknown,
-        // The documentation promises that nothing was written.
         ErrorKind::Unavailable | ErrorKind::Timeout => Outcome::Failed,
         _ => panic!("a failure of the server is reported as {error}"),
     }
