@@ -6,9 +6,11 @@ mod error;
 mod feed;
 mod location;
 mod readers;
+mod rows;
 mod schema;
 mod statements;
 mod tables;
+mod transaction;
 mod writer;
 
 pub(crate) use location::{DatabaseLocation, check};

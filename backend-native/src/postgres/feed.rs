@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::location::DatabaseLocation;
+use super::rows::state_of;
 use super::statements;
-use super::tables::state_of;
 use crate::state::StoredState;
 use crate::store_cell::StoreCell;
 

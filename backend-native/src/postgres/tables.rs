@@ -5,22 +5,24 @@
 //! commits: so most transactions cost two round trips, however many secrets they write.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 use strongroom_postgres::Failure;
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
 
 use super::blocking::Blocking;
 use super::connection::{Connection, Request, Value};
 use super::error::{from_failure, is_disconnected, outcome_unknown, unreadable};
 use super::feed;
 use super::location::DatabaseLocation;
+use super::rows::{
+    column, key_of, key_states_of, number, secret_of, slot_of, state_of, version_of,
+};
 use super::schema::{self, Content};
 use super::statements::{self, COLUMN_COUNT};
+use super::transaction::{KnownRow, READ_TIME, Savepoint, StoredSecret, Transaction};
 use crate::decode::foreign_token;
 use crate::key_ring::{KeyRingRow, StoreRow};
 use crate::record::Purpose;
@@ -33,8 +35,6 @@ use crate::storage::{Access, Range, Tables, VersionRow, VisitSecret, VisitVersio
 const WRITE_TIME: Duration = Duration::from_secs(10);
 /// How long the creation of a store may take, which may be the restoration of a large backup.
 const CREATION_TIME: Duration = Duration::from_secs(3600);
-/// How long one request outside of such a transaction may take.
-const READ_TIME: Duration = Duration::from_secs(30);
 /// How long the end of a transaction may take, and finding out what came of one.
 const END_TIME: Duration = Duration::from_secs(5);
 /// How many writes wait at most, and how large they are.
@@ -53,188 +53,6 @@ pub(crate) struct DatabaseTables {
     transaction: RefCell<Option<Transaction>>,
     /// The paths for which the next transaction is going to ask.
     expected: RefCell<Vec<String>>,
-}
-
-/// A transaction that is open.
-struct Transaction {
-    access: Access,
-    deadline: Instant,
-    /// Writes that were not sent yet.
-    waiting: Vec<Request>,
-    /// How large the bodies among them are, about.
-    waiting_bytes: usize,
-    /// Rows of `secrets` as the transaction has them.
-    rows: HashMap<String, KnownRow>,
-    /// What `rows` had since the savepoint, for those that have changed.
-    changed_rows: Vec<(String, Option<KnownRow>)>,
-    /// The state and the keys as the transaction has them, if they are known.
-    state: Option<StoredState>,
-    key_states: Option<Vec<(u32, u8)>>,
-    /// The state when the transaction began.
-    state_before: Option<StoredState>,
-    savepoint: Savepoint,
-    /// The paths of rows that were written, also of some that were undone.
-    written_paths: BTreeSet<String>,
-    /// Whether the transaction has written the state.
-    wrote_state: bool,
-    /// After a failure, nothing but its end is possible.
-    has_failed: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Savepoint {
-    None,
-    /// Nothing was sent since: the writes from this index on are undone by not being sent.
-    Waiting(usize),
-    /// The server has it.
-    Sent,
-}
-
-/// What a transaction knows of a path.
-#[derive(Clone)]
-enum KnownRow {
-    Absent,
-    Present(Box<StoredSecret>),
-}
-
-/// A row of `secrets`.
-#[derive(Clone)]
-struct StoredSecret {
-    secret_id: Vec<u8>,
-    active: u64,
-    first: u64,
-    latest: u64,
-    created_at: i64,
-    updated_at: i64,
-    deleted_at: Option<i64>,
-    expires_at: Option<i64>,
-    rotation_ms: Option<i64>,
-    kind: String,
-    tier: String,
-    description: Option<String>,
-    tags: Option<String>,
-    mac: Vec<u8>,
-}
-
-impl StoredSecret {
-    fn of(raw: &RawSecret<'_>) -> Box<Self> {
-        Box::new(Self {
-            secret_id: raw.secret_id.to_vec(),
-            active: raw.active,
-            first: raw.first,
-            latest: raw.latest,
-            created_at: raw.created_at,
-            updated_at: raw.updated_at,
-            deleted_at: raw.deleted_at,
-            expires_at: raw.expires_at,
-            rotation_ms: raw.rotation_ms,
-            kind: raw.kind.to_owned(),
-            tier: raw.tier.to_owned(),
-            description: raw.description.map(str::to_owned),
-            tags: raw.tags.map(str::to_owned),
-            mac: raw.mac.to_vec(),
-        })
-    }
-
-    fn raw(&self) -> RawSecret<'_> {
-        RawSecret {
-            secret_id: &self.secret_id,
-            active: self.active,
-            first: self.first,
-            latest: self.latest,
-            created_at: self.created_at,
-            updated_at: self.updated_at,
-            deleted_at: self.deleted_at,
-            expires_at: self.expires_at,
-            rotation_ms: self.rotation_ms,
-            kind: &self.kind,
-            tier: &self.tier,
-            description: self.description.as_deref(),
-            tags: self.tags.as_deref(),
-            mac: &self.mac,
-        }
-    }
-}
-
-fn column<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
-    row.try_get(index).map_err(unreadable)
-}
-
-fn number(row: &Row, index: usize) -> Result<u64> {
-    u64::try_from(column::<i64>(row, index)?).map_err(unreadable)
-}
-
-fn small<T: TryFrom<i64>>(row: &Row, index: usize) -> Result<T> {
-    T::try_from(column::<i64>(row, index)?).map_err(unreadable)
-}
-
-/// Reads a row that begins with the columns of a secret.
-pub(super) fn secret_of(row: &Row) -> Result<RawSecret<'_>> {
-    Ok(RawSecret {
-        secret_id: column(row, 0)?,
-        active: number(row, 1)?,
-        first: number(row, 2)?,
-        latest: number(row, 3)?,
-        created_at: column(row, 4)?,
-        updated_at: column(row, 5)?,
-        deleted_at: column(row, 6)?,
-        expires_at: column(row, 7)?,
-        rotation_ms: column(row, 8)?,
-        kind: column(row, 9)?,
-        tier: column(row, 10)?,
-        description: column(row, 11)?,
-        tags: column(row, 12)?,
-        mac: column(row, 13)?,
-    })
-}
-
-/// Reads a version, whose columns begin at an index.
-pub(super) fn version_of(row: &Row, index: usize) -> Result<VersionRow<'_>> {
-    Ok(VersionRow {
-        number: number(row, index)?,
-        created_at: column(row, index + 1)?,
-        wrap: column(row, index + 2)?,
-        body: column(row, index + 3)?,
-    })
-}
-
-pub(super) fn state_of(row: &Row) -> Result<StoredState> {
-    Ok(StoredState { number: number(row, 0)?, sealed: column(row, 1)? })
-}
-
-pub(super) fn key_states_of(rows: &[Row]) -> Result<Vec<(u32, u8)>> {
-    let read = |row: &Row| {
-        let state = u8::try_from(column::<i16>(row, 1)?).map_err(unreadable)?;
-        Ok((small(row, 0)?, state))
-    };
-    rows.iter().map(read).collect()
-}
-
-fn key_of(row: &Row) -> Result<KeyRingRow> {
-    Ok(KeyRingRow {
-        id: small(row, 0)?,
-        purpose: u8::try_from(column::<i16>(row, 1)?).map_err(unreadable)?,
-        state: u8::try_from(column::<i16>(row, 2)?).map_err(unreadable)?,
-        uses: column(row, 3)?,
-        created_at: column(row, 4)?,
-        sealed: column(row, 5)?,
-        mac: column(row, 6)?,
-    })
-}
-
-fn slot_of(row: &Row) -> Result<SlotRow> {
-    Ok(SlotRow {
-        id: small(row, 0)?,
-        kind: column(row, 1)?,
-        label: column(row, 2)?,
-        created_at: column(row, 3)?,
-        opened_at: column(row, 4)?,
-        parameters: column(row, 5)?,
-        private_key: column(row, 6)?,
-        root_key: column(row, 7)?,
-        public_key: column(row, 8)?,
-        mac: column(row, 9)?,
-    })
 }
 
 /// A value of a statement.
@@ -510,54 +328,6 @@ impl DatabaseTables {
     fn known_row(&self, path: &SecretPath) -> Option<KnownRow> {
         let transaction = self.transaction.borrow();
         transaction.as_ref()?.rows.get(path.as_str()).cloned()
-    }
-}
-
-impl Transaction {
-    fn new(access: Access, deadline: Instant) -> Self {
-        Self {
-            access,
-            deadline,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            rows: HashMap::new(),
-            changed_rows: Vec::new(),
-            state: None,
-            key_states: None,
-            state_before: None,
-            savepoint: Savepoint::None,
-            written_paths: BTreeSet::new(),
-            wrote_state: false,
-            has_failed: false,
-        }
-    }
-
-    /// What is to be sent now, and until when it may take.
-    fn take_waiting(&mut self) -> Result<(Instant, Vec<Request>)> {
-        if self.has_failed {
-            return Err(Error::new(ErrorKind::Unavailable, "try again; nothing was written")
-                .because("the transaction has failed"));
-        }
-        let mut requests = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
-        if let Savepoint::Waiting(index) = self.savepoint {
-            requests.insert(index.min(requests.len()), Request::Plain("SAVEPOINT job"));
-            self.savepoint = Savepoint::Sent;
-        }
-        let deadline = match self.access {
-            Access::Read => Instant::now() + READ_TIME,
-            Access::Write => self.deadline,
-        };
-        Ok((deadline, requests))
-    }
-
-    fn set_row(&mut self, path: &SecretPath, row: KnownRow) {
-        let path = path.as_str().to_owned();
-        let before = self.rows.insert(path.clone(), row);
-        self.written_paths.insert(path.clone());
-        if self.savepoint != Savepoint::None {
-            self.changed_rows.push((path, before));
-        }
     }
 }
 
