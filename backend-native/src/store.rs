@@ -202,6 +202,10 @@ impl Store {
     }
 
     /// The file of a store in one.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(clippy::unnecessary_wraps, reason = "only a database has none")
+    )]
     pub(crate) fn file(&self) -> Option<&Arc<StoreFile>> {
         match &self.database {
             Database::File(file) => Some(file),
