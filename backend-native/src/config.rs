@@ -157,17 +157,18 @@ impl NativeConfig {
     }
 
     fn check_database(&self, problems: &mut Problems) {
-        let Some(url) = &self.url else {
-            if self.ca_cert.is_some() {
+        if let Some(file) = &self.ca_cert {
+            problems.collect(FilePath::new(file).check(CA_CERT));
+            if self.url.is_none() {
                 problems.add(format!("`{CA_CERT}` needs `{URL}`"));
             }
-            return;
-        };
+        }
+        let Some(url) = &self.url else { return };
         if self.path.is_some() {
             problems.add(format!("`{PATH}` and `{URL}` are both set; set one of them"));
         }
         #[cfg(feature = "postgres")]
-        crate::postgres::check(url, self.ca_cert.as_ref(), problems);
+        crate::postgres::check(url, problems);
         #[cfg(not(feature = "postgres"))]
         {
             let _ = url;

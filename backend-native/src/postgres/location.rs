@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use strongroom_core::{Error, ErrorKind, FilePath, Problems, Result};
+use strongroom_core::{Error, ErrorKind, Problems, Result};
 use strongroom_postgres::{ConnectionUrl, Connector, Failure, Session, SessionLimits};
 
 use super::error::EXPLAIN;
@@ -27,12 +27,9 @@ pub(crate) struct DatabaseLocation {
     name: String,
 }
 
-/// Adds a problem for each setting of a database that cannot be used.
-pub(crate) fn check(url: &SecretString, ca_cert: Option<&PathBuf>, problems: &mut Problems) {
+/// Adds a problem if the URL cannot be used.
+pub(crate) fn check(url: &SecretString, problems: &mut Problems) {
     EXPLAIN.parse_url(url.expose_secret(), problems);
-    if let Some(file) = ca_cert {
-        problems.collect(FilePath::new(file).check(CA_CERT));
-    }
 }
 
 impl DatabaseLocation {
