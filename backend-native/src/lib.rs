@@ -51,7 +51,10 @@
 //! - A write is acknowledged once the server has committed it, with a `synchronous_commit` of `on` at least. If the
 //!   connection breaks during the commit, the store connects again, ends the old session and looks whether its state is
 //!   there, so that most such writes have an outcome. Else the error is `Unavailable`, and says that the write may be there.
-//! - A read or a write takes at most 10 s, and fails with `Unavailable` or `Timeout` then.
+//! - A read takes at most 10 s, and fails with `Unavailable` or `Timeout` then. So does a write that gets no connection for
+//!   10 s, or whose transaction takes longer than that; to find out what came of a commit takes up to 15 s more.
+//! - [`changes`](strongroom_core::Backend::changes) tells within some milliseconds which secrets were changed, or that any may
+//!   have been, if a notification was missed.
 //! - [`NativeBackend::backup`] writes a file that is a store itself, and [`NativeBackend::restore`] makes a store of such a
 //!   file in a file or in a database.
 //!

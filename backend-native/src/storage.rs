@@ -48,7 +48,7 @@ pub(crate) enum Access {
     Write,
 }
 
-/// The tables of a store, on one connection. Whoever changes them holds a [`WriteTransaction`].
+/// The tables of a store, on one connection. They are changed within a [`WriteTransaction`] alone.
 ///
 /// Writes may be deferred until a later read or the commit, and then fail there.
 pub(crate) trait Tables {

@@ -129,7 +129,7 @@ impl Store {
     pub(crate) fn check_not_replaced(&self) -> Result<()> {
         match &self.database {
             Database::File(file) => file.check_not_replaced(),
-            // Whoever loads the keys compares the id of the store.
+            // `load_row` compares the id of the store.
             #[cfg(feature = "postgres")]
             Database::Postgres(_) => Ok(()),
         }

@@ -268,7 +268,7 @@ impl DatabaseTables {
         let [_, state, key_states, rest @ ..] = answers.as_slice() else {
             return Err(Failure::Unreachable);
         };
-        // What cannot be read is read again, and then reported, by whoever asks for it.
+        // What cannot be read is read again when the transaction asks for it, and is an error then.
         transaction.state = state.first().and_then(|row| state_of(row).ok());
         transaction.state_before.clone_from(&transaction.state);
         transaction.key_states = key_states_of(key_states).ok();

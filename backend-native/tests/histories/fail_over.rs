@@ -82,7 +82,7 @@ async fn a_write_that_the_standby_does_not_have_is_not_acknowledged() {
     assert_eq!(unknown.kind(), ErrorKind::Unavailable);
     assert!(unknown.cause().contains("the write may be there or not"), "{unknown}");
 
-    // What the primary has sent is not lost with it, but nobody can say how much that is.
+    // What the primary has sent is not lost with it, but how much that is cannot be known.
     primary.kill();
     paused.resume();
     standby.promote();
