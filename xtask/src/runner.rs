@@ -30,6 +30,9 @@ const SLOWEST: [&str; 7] = [
 
 type Variables<'a> = [(&'static str, &'a OsStr)];
 
+/// How much of what panicked the summary repeats of each suite, so that it stays short.
+const MAX_PANIC_LINES: usize = 20;
+
 /// Some suites failed.
 #[derive(Debug)]
 pub(crate) struct SuitesFailed {
@@ -187,6 +190,9 @@ fn summary(finished: &[Finished]) -> String {
         for test in &output.failed {
             let _ = writeln!(text, "    {test}");
         }
+        for line in output.panics.iter().take(MAX_PANIC_LINES) {
+            let _ = writeln!(text, "  {line}");
+        }
         let _ = writeln!(text, "  run it again: cargo xtask test {}", suite.selection);
     }
     text
@@ -214,7 +220,8 @@ mod tests {
     #[test]
     fn the_summary_names_each_failed_suite_and_test() {
         let failed = vec!["writes".to_owned(), "lists".to_owned()];
-        let output = TestOutput { passed: 3, failed, ..TestOutput::default() };
+        let panics = vec!["thread 'writes' panicked at src/lib.rs:1:1:".into(), "left".into()];
+        let output = TestOutput { passed: 3, failed, panics, ..TestOutput::default() };
         let finished = [
             finish(suite("manager", ""), TestOutput { passed: 2, ..TestOutput::default() }, None),
             finish(suite("config", ""), output, Some("exit status: 101")),
@@ -226,6 +233,8 @@ mod tests {
 config failed: exit status: 101
     writes
     lists
+  thread 'writes' panicked at src/lib.rs:1:1:
+  left
   run it again: cargo xtask test --test config
 
 kill failed: signal: 9 (SIGKILL)

@@ -1,4 +1,4 @@
-//! The output of a suite: how many tests it ran and which of them failed.
+//! The output of a suite: how many tests it ran, which of them failed, and with which words.
 
 /// What a suite has printed about its tests.
 #[derive(Debug, Default, PartialEq)]
@@ -7,6 +7,8 @@ pub(crate) struct TestOutput {
     pub(crate) ignored: u32,
     /// The names of the tests that failed.
     pub(crate) failed: Vec<String>,
+    /// The lines that say where something panicked, each with the line after it, which begins the message.
+    pub(crate) panics: Vec<String>,
     /// How many lines of the form `test result: …` there were. Without one, the suite did not finish.
     pub(crate) results: u32,
 }
@@ -17,7 +19,12 @@ impl TestOutput {
         let mut parsed = Self::default();
         // Each list of failures follows a line `failures:`, is indented, and ends with an empty line.
         let mut list: Option<Vec<&str>> = None;
-        for line in output.lines() {
+        let mut lines = output.lines().peekable();
+        while let Some(line) = lines.next() {
+            if line.starts_with("thread '") && line.contains(" panicked at ") {
+                parsed.panics.push(line.to_owned());
+                parsed.panics.extend(lines.peek().copied().map(str::to_owned));
+            }
             if let Some(result) = line.strip_prefix("test result: ") {
                 parsed.results += 1;
                 parsed.passed += count(result, "passed");
@@ -83,6 +90,7 @@ test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; 
     fn names_the_tests_that_failed() {
         let output = TestOutput::parse(FAILED);
         assert_eq!(output.failed, ["tests::lists", "writes"]);
+        assert_eq!(output.panics, ["thread 'writes' panicked at src/lib.rs:1:1:", "left:"]);
         assert_eq!((output.passed, output.ignored, output.results), (1, 1, 1));
     }
 
@@ -92,7 +100,7 @@ test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; 
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\
              test result: ok. 4 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out\n",
         );
-        let expected = TestOutput { passed: 7, ignored: 2, failed: Vec::new(), results: 2 };
+        let expected = TestOutput { passed: 7, ignored: 2, results: 2, ..TestOutput::default() };
         assert_eq!(output, expected);
     }
 

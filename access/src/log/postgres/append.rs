@@ -33,11 +33,14 @@ pub(super) fn append(
     let (begin, wait) = (Instant::now(), connection.wait());
     let more = prune_before.map_or(Duration::ZERO, |_| PRUNE_TIME);
     let (attempt, deadline) = (begin + attempt_time(wait) + more, begin + wait + more);
-    // After a failure here, nothing was written.
-    let process = connection.ensure_connected(Expect::Log, attempt)?;
-    let run = async |log: &LogSession| match prune_before {
-        None => insert(&log.session, after, rows).await,
-        Some(before) => insert_and_prune(&log.session, after, rows, before).await,
+    // What serves the write. After a failure before it is known, nothing was written.
+    let mut process = None;
+    let run = async |log: &LogSession| {
+        process = Some(log.process);
+        match prune_before {
+            None => insert(&log.session, after, rows).await,
+            Some(before) => insert_and_prune(&log.session, after, rows, before).await,
+        }
     };
     match connection.call_once(Expect::Log, attempt, run) {
         Ok(appended) => Ok(appended),
@@ -46,7 +49,9 @@ pub(super) fn append(
             Err(from_failure(&failure))
         }
         Err(CallError::Database(failure)) => {
-            let Some(last) = rows.last() else { return Err(from_failure(&failure)) };
+            let (Some(process), Some(last)) = (process, rows.last()) else {
+                return Err(from_failure(&failure));
+            };
             match resolve(connection, process, after, last, deadline) {
                 Ok(Some(appended)) => Ok(appended),
                 Ok(None) => Err(from_failure(&failure)),

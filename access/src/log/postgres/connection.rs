@@ -31,7 +31,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)
 /// A connection that has been set up.
 pub(super) struct LogSession {
     pub(super) session: Session,
-    process: ServerProcess,
+    pub(super) process: ServerProcess,
     /// Reads the state of the log, once it is prepared.
     state: OnceCell<Statement>,
 }
@@ -159,16 +159,12 @@ impl LogConnection {
         result
     }
 
-    /// Connects if there is no connection, unless an attempt has just failed. Returns the process that serves it.
-    pub(super) fn ensure_connected(
-        &mut self,
-        expect: Expect,
-        deadline: Instant,
-    ) -> Result<ServerProcess, CallError> {
+    /// Connects if there is no connection, unless an attempt has just failed.
+    fn ensure_connected(&mut self, expect: Expect, deadline: Instant) -> Result<(), CallError> {
         if let Some(log) = &self.session
             && !log.session.client.is_closed()
         {
-            return Ok(log.process);
+            return Ok(());
         }
         if let Some((failure, not_before, _)) = &self.failed
             && Instant::now() < *not_before
@@ -178,12 +174,8 @@ impl LogConnection {
         self.connect(expect, deadline)
     }
 
-    /// Connects, also shortly after an attempt that failed. Returns the process that serves the connection.
-    pub(super) fn connect(
-        &mut self,
-        expect: Expect,
-        deadline: Instant,
-    ) -> Result<ServerProcess, CallError> {
+    /// Connects, also shortly after an attempt that failed.
+    pub(super) fn connect(&mut self, expect: Expect, deadline: Instant) -> Result<(), CallError> {
         let wait = self.wait;
         let result = block_on(&self.runtime, deadline, Box::pin(self.target.connect(expect, wait)));
         let result = result.and_then(|result| result);
@@ -195,10 +187,8 @@ impl LogConnection {
             }
             _ => None,
         };
-        let log = result?;
-        let process = log.process;
-        self.session = Some(log);
-        Ok(process)
+        self.session = Some(result?);
+        Ok(())
     }
 
     /// Closes the connection in order.
