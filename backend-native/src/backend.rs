@@ -343,11 +343,11 @@ impl NativeBackend {
         operation: Operation,
         path: &SecretPath,
         if_missing: IfMissing,
-        write: impl FnOnce(&SharedTransaction<'_>, &SecretPath) -> Result<T> + Send + 'static,
+        mut write: impl FnMut(&SharedTransaction<'_>, &SecretPath) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let owned = path.clone();
         let write = move |transaction: &SharedTransaction<'_>| write(transaction, &owned);
-        let result = self.writer.submit_for(Some(path.clone()), if_missing, write).await;
+        let result = self.writer.submit_for(path.clone(), if_missing, write).await;
         result.map_err(|error| self.with_context(error, operation, Some(path)))
     }
 

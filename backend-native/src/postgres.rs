@@ -4,6 +4,7 @@ mod blocking;
 mod connection;
 mod error;
 mod feed;
+mod known;
 mod location;
 mod readers;
 mod rows;
@@ -12,6 +13,7 @@ mod statements;
 mod tables;
 mod transaction;
 mod writer;
+mod writes;
 
 pub(crate) use location::{DatabaseLocation, check};
 pub(crate) use readers::DatabaseReaders;

@@ -46,6 +46,9 @@ pub(crate) enum Access {
     Read,
     /// No other transaction writes at the same time, and it sees all that was committed before.
     Write,
+    /// The same, or one that assumes what is known of the store: if another process has written meanwhile, the transaction
+    /// fails where that is found, at the latest when it commits, and [`Tables::was_overtaken`] tells.
+    Optimistic,
 }
 
 /// The tables of a store, on one connection. They are changed within a [`WriteTransaction`] alone.
@@ -57,6 +60,11 @@ pub(crate) trait Tables {
     /// Undoes the transaction that is open, if one is.
     fn rollback(&self);
     fn is_in_transaction(&self) -> bool;
+    /// Makes sure that what the transaction has read is so, and stays so until its end.
+    fn confirm_reads(&self) -> Result<()>;
+    /// Whether the last transaction has failed because another process had written meanwhile, so that it wrote nothing
+    /// and can run again.
+    fn was_overtaken(&self) -> bool;
 
     /// Marks a place in the transaction to which [`undo_to_savepoint`](Self::undo_to_savepoint) returns.
     fn set_savepoint(&self) -> Result<()>;
@@ -135,9 +143,13 @@ pub(crate) struct WriteTransaction<'a>(&'a dyn Tables);
 
 impl<'a> WriteTransaction<'a> {
     pub(crate) fn begin(tables: &'a dyn Tables) -> Result<Self> {
+        Self::begin_with(tables, Access::Write)
+    }
+
+    pub(crate) fn begin_with(tables: &'a dyn Tables, access: Access) -> Result<Self> {
         // Before the beginning, which may fail midway.
         let transaction = Self(tables);
-        tables.begin(Access::Write)?;
+        tables.begin(access)?;
         Ok(transaction)
     }
 

@@ -83,19 +83,32 @@ impl Writer {
         if_missing: IfMissing,
         write: impl FnOnce(&SharedTransaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.submit_for(None, if_missing, write).await
+        let mut write = Some(write);
+        let once = move |transaction: &SharedTransaction<'_>| {
+            write.take().ok_or_else(writer_stopped)?(transaction)
+        };
+        self.send(None, if_missing, once).await
     }
 
-    /// The same for a write of one secret.
+    /// The same for a write of one secret. It runs again if another process has written meanwhile.
     pub(crate) async fn submit_for<T: Send + 'static>(
+        &self,
+        path: SecretPath,
+        if_missing: IfMissing,
+        write: impl FnMut(&SharedTransaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.send(Some(path), if_missing, write).await
+    }
+
+    async fn send<T: Send + 'static>(
         &self,
         path: Option<SecretPath>,
         if_missing: IfMissing,
-        write: impl FnOnce(&SharedTransaction<'_>) -> Result<T> + Send + 'static,
+        write: impl FnMut(&SharedTransaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.check_process()?;
         let (reply, result) = oneshot::channel();
-        let job = Box::new(PendingWrite { path, write: Some(write), outcome: None, reply });
+        let job = Box::new(PendingWrite { path, write, outcome: None, reply });
         let sent = match &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(queue) => queue.send(QueuedJob { if_missing, job }).map_err(|_| writer_stopped()),
             None => Err(Error::backend_closed()),
@@ -150,7 +163,7 @@ struct QueuedJob {
 }
 
 trait Job: Send {
-    /// The secret that it writes, if that is one.
+    /// The secret that it writes, if that is one. Then it may run more than once.
     fn path(&self) -> Option<&SecretPath>;
     /// Runs the write. If it fails, the caller must undo what it wrote.
     fn run(&mut self, transaction: &SharedTransaction<'_>) -> Result<()>;
@@ -160,7 +173,7 @@ trait Job: Send {
 
 struct PendingWrite<T, F> {
     path: Option<SecretPath>,
-    write: Option<F>,
+    write: F,
     outcome: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
@@ -168,15 +181,14 @@ struct PendingWrite<T, F> {
 impl<T, F> Job for PendingWrite<T, F>
 where
     T: Send,
-    F: FnOnce(&SharedTransaction<'_>) -> Result<T> + Send,
+    F: FnMut(&SharedTransaction<'_>) -> Result<T> + Send,
 {
     fn path(&self) -> Option<&SecretPath> {
         self.path.as_ref()
     }
 
     fn run(&mut self, transaction: &SharedTransaction<'_>) -> Result<()> {
-        let write = self.write.take().ok_or_else(writer_stopped)?;
-        let outcome = write(transaction);
+        let outcome = (self.write)(transaction);
         let result = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
         self.outcome = Some(outcome);
         result

@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use secrecy::SecretString;
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{
-    Backend as _, Change, ChangeFeed, Error, ErrorKind, ListOptions, PutOptions, SecretPath,
-    VersionSelector,
+    Backend as _, Change, ChangeFeed, Condition, Error, ErrorKind, ListOptions, MetadataPatch,
+    PutOptions, SecretPath, Version, VersionInfo, VersionSelector,
 };
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::postgres::Server;
@@ -401,4 +402,176 @@ async fn mistakes_in_the_settings_are_explained() {
     write(&vacuum, "a", "value").await;
     let error = vacuum.vacuum().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+}
+
+/// A write of one of a few secrets.
+#[derive(Clone, Debug)]
+enum Step {
+    Put(Condition, Option<String>),
+    Delete,
+    Undelete,
+    Destroy,
+    Rollback(u64),
+    Annotate(String),
+}
+
+impl Step {
+    fn random(random: &mut impl Iterator<Item = u64>) -> Self {
+        let mut below = |limit: u64| random.next().unwrap() % limit;
+        let version = Version::from(1 + below(6));
+        match below(14) {
+            0..5 => Self::Put(Condition::None, None),
+            5 => Self::Put(Condition::None, Some("x".repeat(2000))),
+            6 => Self::Put(Condition::MustNotExist, None),
+            7 | 8 => Self::Put(Condition::MustBeVersion(version), None),
+            9 => Self::Delete,
+            10 => Self::Undelete,
+            11 => Self::Destroy,
+            12 => Self::Rollback(1 + below(6)),
+            _ => Self::Annotate(format!("described {}", below(100))),
+        }
+    }
+
+    async fn run(&self, store: &NativeBackend, path: &SecretPath) -> Result<String, ErrorKind> {
+        let done = match self.clone() {
+            Self::Put(condition, description) => {
+                let mut options = PutOptions::new();
+                options.condition = condition;
+                if let Some(description) = description {
+                    options = options.metadata(MetadataPatch::new().description(description));
+                }
+                let written = store.put(path, "value".into(), options).await;
+                written.map(|version| format!("{version}"))
+            }
+            Self::Delete => store.delete(path).await.map(|()| String::new()),
+            Self::Undelete => store.undelete(path).await.map(|()| String::new()),
+            Self::Destroy => store.destroy(path).await.map(|()| String::new()),
+            Self::Rollback(version) => {
+                let rolled_back = store.rollback(path, &version.into()).await;
+                rolled_back.map(|version| format!("{version}"))
+            }
+            Self::Annotate(text) => {
+                let patch = MetadataPatch::new().description(text);
+                store.annotate(path, &patch).await.map(|()| String::new())
+            }
+        };
+        done.map_err(|error| error.kind())
+    }
+}
+
+/// The versions of a secret, and which is active.
+async fn versions_of(store: &NativeBackend, path: &SecretPath) -> Result<String, ErrorKind> {
+    let versions = store.versions(path).await.map_err(|error| error.kind())?;
+    let show =
+        |info: &VersionInfo| format!("{}{}", info.version, if info.active { "*" } else { "" });
+    Ok(versions.iter().map(show).collect::<Vec<_>>().join(" "))
+}
+
+#[tokio::test]
+async fn hosts_that_take_turns_do_what_one_file_does() {
+    const SECRETS: u64 = 4;
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut configs = [config(&server), config(&server), config_of_file(&folder.path().join("db"))];
+    for config in &mut configs {
+        config.keep_versions = Some(3);
+    }
+    let [one, other, file] = configs;
+    let hosts =
+        [NativeBackend::open(one).await.unwrap(), NativeBackend::open(other).await.unwrap()];
+    let file = NativeBackend::open(file).await.unwrap();
+    let mut state = 0x5eed_u64;
+    let mut random = std::iter::from_fn(move || {
+        // Xorshift, by Marsaglia.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        Some(state >> 16)
+    });
+    let path_of = |number: u64| path(&format!("turn/{}", number % SECRETS));
+    let mut failed = 0;
+    for turn in 0..400 {
+        // Runs of one host alone, and turns that change often.
+        let host = if turn % 100 < 50 { turn / 10 % 2 } else { turn % 2 };
+        let host = &hosts[host];
+        // Several at once share a transaction.
+        let count = 1 + random.next().unwrap() % 4;
+        let steps: Vec<_> = (0..count)
+            .map(|_| (Step::random(&mut random), path_of(random.next().unwrap())))
+            .collect();
+        let of_database = join_all(steps.iter().map(|(step, path)| step.run(host, path))).await;
+        for ((step, path), result) in steps.iter().zip(of_database) {
+            assert_eq!(result, step.run(&file, path).await, "{step:?} of {path} in turn {turn}");
+            failed += u32::from(result.is_err());
+        }
+        for (_, path) in &steps {
+            assert_eq!(versions_of(host, path).await, versions_of(&file, path).await);
+        }
+    }
+    assert!(failed > 50, "{failed} steps failed");
+    for host in &hosts {
+        let check = host.verify().await.unwrap();
+        assert_eq!(check.damaged, 0, "{check:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_while_nothing_was_written_costs_no_write() {
+    let server = Server::start().await;
+    let proxy = Proxy::new(server.address());
+    let at_proxy = format!(
+        "postgresql://{}:{}@{}/postgres",
+        server.user(),
+        server.password(),
+        proxy.address()
+    );
+    let store = NativeBackend::open(config_at(at_proxy.into())).await.unwrap();
+    for round in 0..10 {
+        write(&store, "a", &format!("before {round}")).await;
+        if round % 2 == 0 {
+            proxy.reset_existing();
+        } else {
+            server.sql(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+                 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+            );
+        }
+        write(&store, "a", &format!("after {round}")).await;
+    }
+    assert_eq!(store.versions(&path("a")).await.unwrap().len(), 20);
+    assert_eq!(store.verify().await.unwrap().damaged, 0);
+}
+
+#[tokio::test]
+async fn a_host_that_writes_alone_makes_one_statement_of_each_transaction() {
+    const WRITES: usize = 600;
+    let server = Server::start().await;
+    let (store, other) = (open(&server).await, open(&server).await);
+    write(&store, "a", "first").await;
+    server.sql("ALTER SYSTEM SET log_statement = 'all'");
+    server.sql("SELECT pg_reload_conf()");
+    let statements = |begins_with: &str| {
+        let log = server.log();
+        log.lines().filter(|line| line.contains(begins_with)).count()
+    };
+    // The sessions learn of the setting a moment later.
+    let begin = std::time::Instant::now();
+    while statements("WITH moved AS") == 0 {
+        assert!(begin.elapsed() < PATIENCE, "no statement is logged");
+        write(&store, "a", "more").await;
+    }
+    let before = [statements("WITH moved AS"), statements("BEGIN READ WRITE")];
+    for number in 0..WRITES {
+        write(&store, "a", &format!("{number}")).await;
+    }
+    let [single, begun] = before;
+    let (single, begun) =
+        (statements("WITH moved AS") - single, statements("BEGIN READ WRITE") - begun);
+    // Now and then one reserves uses of the key.
+    assert!(single >= WRITES - 5 && begun <= 5, "{single} and {begun} of {WRITES}");
+    // One whose state another host has replaced runs again.
+    write(&other, "a", "of another host").await;
+    write(&store, "a", "after it").await;
+    assert_eq!(read(&other, "a").await, "after it");
+    assert!(statements("BEGIN READ WRITE") > begun);
 }

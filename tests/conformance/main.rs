@@ -192,7 +192,8 @@ impl Target for Native {
     }
 }
 
-/// One store in PostgreSQL for all cases; each case opens it, and has its own prefix.
+/// One store in PostgreSQL for all cases; each case opens it, and has its own prefix. The server is of an older release
+/// where nothing is between, and else of the newest.
 struct Postgres {
     access: Access,
     server: OnceCell<postgres::Server>,
@@ -216,7 +217,11 @@ impl Target for Postgres {
     }
 
     async fn open(&self) -> Fixture {
-        let server = self.server.get_or_init(postgres::Server::start).await;
+        let start = async || match self.access {
+            Access::Bare => postgres::Server::start_older().await,
+            _ => postgres::Server::start().await,
+        };
+        let server = self.server.get_or_init(start).await;
         let (user, password, address) = (server.user(), server.password(), server.address());
         let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
         let mut config = NativeConfig::new(KeySource::Key(key.into()));

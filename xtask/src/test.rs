@@ -75,11 +75,12 @@ fn select_package(arguments: &[&str]) -> bool {
 }
 
 /// The variables by which the tests find the servers.
-pub(crate) fn variables(setup: &Setup) -> [(&'static str, &std::ffi::OsStr); 3] {
+pub(crate) fn variables(setup: &Setup) -> [(&'static str, &std::ffi::OsStr); 4] {
     [
         ("STRONGROOM_TEST_PYTHON", setup.python.as_os_str()),
         ("STRONGROOM_TEST_BAO", setup.bao.as_os_str()),
         ("STRONGROOM_TEST_POSTGRES", setup.postgres.as_os_str()),
+        ("STRONGROOM_TEST_POSTGRES_OLDER", setup.older_postgres.as_os_str()),
     ]
 }
 

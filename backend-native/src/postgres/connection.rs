@@ -32,6 +32,8 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) async fn new(session: Session) -> Result<Self, Failure> {
         let process = session.process().await?;
+        // Planning a statement takes longer than running it, and no plan depends on the values.
+        session.client.batch_execute("SET plan_cache_mode = force_generic_plan").await?;
         Ok(Self { session, process, prepared: RefCell::default() })
     }
 

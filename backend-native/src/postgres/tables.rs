@@ -2,9 +2,25 @@
 //!
 //! A transaction that writes locks the row of the state when it begins, so no other one writes meanwhile, and asks for all
 //! that it is known to need with the same message. Its writes wait here until it reads something that is not known, or
-//! commits: so most transactions cost two round trips, however many secrets they write.
+//! commits: so it costs two round trips, however many secrets they write.
+//!
+//! An optimistic transaction begins with what the last one of this connection has left, reads other rows without a lock, and
+//! makes all its writes with one statement, on the condition that the state is still the one that it assumes: one round
+//! trip for secrets that were written before. Where it needs more than that, it locks the state then, and compares it.
+//!
+//! ```text
+//! begin ──┬─ known ───────► assumed ── commit: WRITE_IF_STATE ──┬─ one row ► committed
+//!         │                  │    │                             └─ no row ──► overtaken
+//!         │   other read or  │    └─ rollback ► (nothing was sent)
+//!         │   write, a job   ▼
+//!         │   that fails:  lock ──┬─ another state ► overtaken
+//!         │                       ▼ the same state
+//!         └─ not known ─────► begun ── commit: the writes and COMMIT ► committed
+//! ```
+//!
+//! One that was overtaken has written nothing, and its jobs run again in a transaction that locks the state first.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +32,7 @@ use super::blocking::Blocking;
 use super::connection::{Connection, Request, Value};
 use super::error::{from_failure, is_disconnected, outcome_unknown, unreadable};
 use super::feed;
+use super::known::{Contention, Known, KnownRows};
 use super::location::DatabaseLocation;
 use super::rows::{
     column, key_of, key_states_of, number, secret_of, slot_of, state_of, version_of,
@@ -23,6 +40,7 @@ use super::rows::{
 use super::schema::{self, Content};
 use super::statements::{self, COLUMN_COUNT};
 use super::transaction::{KnownRow, READ_TIME, Savepoint, StoredSecret, Transaction};
+use super::writes::{Batch, NewVersion, Write, value};
 use crate::decode::foreign_token;
 use crate::key_ring::{KeyRingRow, StoreRow};
 use crate::record::Purpose;
@@ -53,11 +71,10 @@ pub(crate) struct DatabaseTables {
     transaction: RefCell<Option<Transaction>>,
     /// The paths for which the next transaction is going to ask.
     expected: RefCell<Vec<String>>,
-}
-
-/// A value of a statement.
-fn value(value: impl tokio_postgres::types::ToSql + Sync + Send + 'static) -> Value {
-    Box::new(value)
+    /// What the last transaction has left.
+    known: RefCell<Option<Known>>,
+    contention: RefCell<Contention>,
+    was_overtaken: Cell<bool>,
 }
 
 /// The path of a range as text: one that is no text was not given by this database.
@@ -73,6 +90,9 @@ impl DatabaseTables {
             connection: RefCell::default(),
             transaction: RefCell::default(),
             expected: RefCell::default(),
+            known: RefCell::default(),
+            contention: RefCell::default(),
+            was_overtaken: Cell::default(),
         })
     }
 
@@ -215,6 +235,7 @@ impl DatabaseTables {
             let mut answers = answers.map_err(|failure| from_failure(&failure))?;
             return Ok(answers.pop().unwrap_or_default());
         }
+        self.confirm_reads()?;
         let (deadline, mut requests) = self.transaction()?.take_waiting()?;
         requests.push(query);
         Ok(self.send(deadline, &requests)?.pop().unwrap_or_default())
@@ -222,20 +243,21 @@ impl DatabaseTables {
 
     /// Adds a write to those that wait, and sends them if they are many.
     fn write(&self, sql: &'static str, values: Vec<Value>) -> Result<()> {
-        self.write_large(sql, values, 0)
+        self.defer(Write::Request(Request::Prepared(sql, values)), 0)
     }
 
-    /// The same for a write of so many bytes.
-    fn write_large(&self, sql: &'static str, values: Vec<Value>, bytes: usize) -> Result<()> {
+    /// The same for any write, of so many bytes.
+    fn defer(&self, write: Write, bytes: usize) -> Result<()> {
         let mut transaction = self.transaction()?;
-        transaction.waiting.push(Request::Prepared(sql, values));
+        transaction.waiting.push(write);
         transaction.waiting_bytes += bytes;
         if transaction.waiting.len() < MAX_WAITING && transaction.waiting_bytes < MAX_WAITING_BYTES
         {
             return Ok(());
         }
-        let (deadline, requests) = transaction.take_waiting()?;
         drop(transaction);
+        self.confirm_reads()?;
+        let (deadline, requests) = self.transaction()?.take_waiting()?;
         self.send(deadline, &requests).map(drop)
     }
 
@@ -281,6 +303,108 @@ impl DatabaseTables {
             };
         }
         Ok(transaction)
+    }
+
+    /// Begins a transaction that assumes what is known, after reading the expected rows that are not. `None` if too little
+    /// is known, or another one must lock the state first.
+    fn assume(&self, expected: &[String]) -> Option<Transaction> {
+        if !self.contention.borrow_mut().may_assume() {
+            return None;
+        }
+        let mut known = self.known.borrow_mut().take()?;
+        let mut transaction = Transaction::new(Access::Optimistic, Instant::now() + WRITE_TIME);
+        let mut missing = Vec::new();
+        for path in expected {
+            match known.rows.get(path) {
+                Some(row) => drop(transaction.rows.insert(path.clone(), row)),
+                None => missing.push(path.clone()),
+            }
+        }
+        if !missing.is_empty() {
+            let read = vec![value(missing.clone())];
+            let read = [Request::Prepared(statements::STATE_AND_EXPECTED, read)];
+            let rows = self.run(transaction.deadline, &read).ok()?.pop()?;
+            let seen = StateAndRows::read(&rows).ok()?;
+            if seen.state != known.state {
+                // What is known is of an earlier state.
+                return None;
+            }
+            transaction.rows.extend(missing.into_iter().map(|path| (path, KnownRow::Absent)));
+            transaction.rows.extend(seen.rows);
+        }
+        transaction.has_begun = false;
+        transaction.state = Some(known.state.clone());
+        transaction.state_before.clone_from(&transaction.state);
+        transaction.key_states.clone_from(&known.key_states);
+        *self.known.borrow_mut() = Some(known);
+        Some(transaction)
+    }
+
+    /// Keeps what a transaction has left that was committed.
+    fn note_committed(&self, transaction: Transaction) {
+        let mut known = self.known.borrow_mut();
+        let Some(state) = transaction.state else {
+            *known = None;
+            return;
+        };
+        let mut rows = match known.take() {
+            Some(known) if Some(&known.state) == transaction.state_before.as_ref() => known.rows,
+            _ => KnownRows::default(),
+        };
+        for (path, row) in transaction.rows {
+            rows.insert(path, row);
+        }
+        *known = Some(Known { state, key_states: transaction.key_states, rows });
+    }
+
+    /// The transaction has assumed a state that another process has replaced, or the connection broke before it has written
+    /// anything: it can run again.
+    fn overtaken(&self) -> Error {
+        self.was_overtaken.set(true);
+        *self.known.borrow_mut() = None;
+        overtaken()
+    }
+
+    /// Makes all writes of an optimistic transaction that has sent nothing with one statement.
+    fn write_if_state(&self, mut transaction: Transaction) -> Result<()> {
+        let (Some(assumed), Some(state)) = (&transaction.state_before, &transaction.state) else {
+            return Err(outcome_unknown());
+        };
+        let payload = feed::payload(state, Some(assumed), &transaction.written_paths);
+        let batch = match Batch::of(std::mem::take(&mut transaction.waiting)) {
+            Ok(batch) => batch,
+            Err(waiting) => {
+                transaction.waiting = waiting;
+                *self.transaction.borrow_mut() = Some(transaction);
+                self.confirm_reads()?;
+                return self.commit();
+            }
+        };
+        let request = batch.into_request(assumed, state, payload);
+        let process = self.connection.borrow().as_ref().map(|connection| connection.process);
+        let failure = match self.run(transaction.deadline, &[request]) {
+            Ok(answers) if answers.iter().flatten().next().is_some() => {
+                self.contention.borrow_mut().note_success();
+                self.note_committed(transaction);
+                return Ok(());
+            }
+            Ok(_) => {
+                self.contention.borrow_mut().note_overtaken();
+                return Err(self.overtaken());
+            }
+            Err(failure) => failure,
+        };
+        self.give_up();
+        if failure.is_rolled_back() {
+            return Err(from_failure(&failure));
+        }
+        match process.map(|process| self.resolve(process, state)) {
+            Some(Ok(true)) => Ok(()),
+            // The connection may have been broken since before.
+            Some(Ok(false)) if is_disconnected(&failure) => Err(self.overtaken()),
+            Some(Ok(false)) => Err(from_failure(&failure)),
+            Some(Err(_)) | None => Err(outcome_unknown()),
+        }
     }
 
     /// Finds out what came of a commit whose connection broke: whether the state that it has written is there.
@@ -331,11 +455,48 @@ impl DatabaseTables {
     }
 }
 
+fn overtaken() -> Error {
+    Error::new(ErrorKind::Unavailable, "try again; nothing was written")
+        .because("another process has written to the store meanwhile")
+}
+
+/// Rows as they are in a state, read in one snapshot.
+struct StateAndRows {
+    state: StoredState,
+    rows: Vec<(String, KnownRow)>,
+}
+
+impl StateAndRows {
+    fn read(rows: &[Row]) -> Result<Self> {
+        let first = rows.first().ok_or_else(foreign_token)?;
+        let state = StoredState {
+            number: number(first, COLUMN_COUNT + 1)?,
+            sealed: column(first, COLUMN_COUNT + 2)?,
+        };
+        let mut found = Vec::new();
+        for row in rows {
+            let Some(path) = column::<Option<String>>(row, COLUMN_COUNT)? else { continue };
+            found.push((path, KnownRow::Present(StoredSecret::of(&secret_of(row)?))));
+        }
+        Ok(Self { state, rows: found })
+    }
+}
+
 impl Tables for DatabaseTables {
     fn begin(&self, access: Access) -> Result<()> {
         let expected = std::mem::take(&mut *self.expected.borrow_mut());
+        self.was_overtaken.set(false);
         let had_connection = self.connection.borrow().is_some();
+        // It may have been closed since the last call.
+        self.blocking.turn();
         let connect = || self.connect(Instant::now() + WRITE_TIME);
+        connect()?;
+        if access == Access::Optimistic
+            && let Some(transaction) = self.assume(&expected)
+        {
+            *self.transaction.borrow_mut() = Some(transaction);
+            return Ok(());
+        }
         connect()?;
         let begun = match self.try_begin(access, &expected) {
             // The connection broke while nothing was under way.
@@ -359,6 +520,15 @@ impl Tables for DatabaseTables {
         let Some(mut transaction) = self.transaction.borrow_mut().take() else {
             return Err(outcome_unknown());
         };
+        if !transaction.has_begun && !transaction.has_failed {
+            if transaction.wrote_state {
+                return self.write_if_state(transaction);
+            }
+            // It has written nothing, but what it has found must be so.
+            *self.transaction.borrow_mut() = Some(transaction);
+            self.confirm_reads()?;
+            return self.commit();
+        }
         let (deadline, mut requests) = match transaction.take_waiting() {
             Ok(waiting) => waiting,
             Err(error) => {
@@ -373,7 +543,10 @@ impl Tables for DatabaseTables {
             requests.push(Request::Prepared(statements::NOTIFY, vec![value(payload)]));
         }
         requests.push(Request::Plain("COMMIT"));
-        let Err(failure) = self.run(deadline, &requests).map(drop) else { return Ok(()) };
+        let Err(failure) = self.run(deadline, &requests).map(drop) else {
+            self.note_committed(transaction);
+            return Ok(());
+        };
         // The end of the transaction may not have been sent.
         self.give_up();
         if failure.is_rolled_back() {
@@ -391,7 +564,14 @@ impl Tables for DatabaseTables {
     }
 
     fn rollback(&self) {
-        if self.transaction.borrow_mut().take().is_none() || self.connection.borrow().is_none() {
+        let transaction = self.transaction.borrow_mut().take();
+        let Some(transaction) = transaction.filter(|transaction| transaction.has_begun) else {
+            return;
+        };
+        if transaction.access != Access::Read {
+            *self.known.borrow_mut() = None;
+        }
+        if self.connection.borrow().is_none() {
             return;
         }
         let rolled_back = self.run(Instant::now() + END_TIME, &[Request::Plain("ROLLBACK")]);
@@ -402,6 +582,45 @@ impl Tables for DatabaseTables {
 
     fn is_in_transaction(&self) -> bool {
         self.transaction.borrow().as_ref().is_some_and(|transaction| !transaction.has_failed)
+    }
+
+    fn confirm_reads(&self) -> Result<()> {
+        let (deadline, assumed) = {
+            let transaction = self.transaction()?;
+            if transaction.has_failed && self.was_overtaken.get() {
+                return Err(overtaken());
+            }
+            if transaction.has_begun || transaction.has_failed {
+                return Ok(());
+            }
+            (transaction.deadline, transaction.state_before.clone())
+        };
+        let begin = [
+            Request::Plain("BEGIN READ WRITE"),
+            Request::Prepared(statements::LOCK_STATE, Vec::new()),
+        ];
+        self.transaction()?.has_begun = true;
+        match self.run(deadline, &begin) {
+            Ok(answers) => {
+                let state = answers.iter().flatten().next().map(state_of).transpose()?;
+                if state == assumed {
+                    return Ok(());
+                }
+                self.contention.borrow_mut().note_overtaken();
+            }
+            // The connection may have been broken since before.
+            Err(failure) if is_disconnected(&failure) => {}
+            Err(failure) => {
+                self.transaction()?.has_failed = true;
+                return Err(from_failure(&failure));
+            }
+        }
+        self.transaction()?.has_failed = true;
+        Err(self.overtaken())
+    }
+
+    fn was_overtaken(&self) -> bool {
+        self.was_overtaken.get()
     }
 
     fn set_savepoint(&self) -> Result<()> {
@@ -418,7 +637,8 @@ impl Tables for DatabaseTables {
             Savepoint::Waiting(index) => transaction.waiting.truncate(index),
             Savepoint::Sent => {
                 transaction.waiting.clear();
-                transaction.waiting.push(Request::Plain("ROLLBACK TO SAVEPOINT job"));
+                let undo = Request::Plain("ROLLBACK TO SAVEPOINT job");
+                transaction.waiting.push(Write::Request(undo));
             }
         }
         while let Some((path, before)) = transaction.changed_rows.pop() {
@@ -434,7 +654,7 @@ impl Tables for DatabaseTables {
     fn release_savepoint(&self) -> Result<()> {
         let mut transaction = self.transaction()?;
         if transaction.savepoint == Savepoint::Sent {
-            transaction.waiting.push(Request::Plain("RELEASE SAVEPOINT job"));
+            transaction.waiting.push(Write::Request(Request::Plain("RELEASE SAVEPOINT job")));
         }
         transaction.savepoint = Savepoint::None;
         transaction.changed_rows.clear();
@@ -484,7 +704,11 @@ impl Tables for DatabaseTables {
             return Ok(states.clone());
         }
         drop(known);
-        key_states_of(&self.query(statements::KEY_STATES, Vec::new())?)
+        let states = key_states_of(&self.query(statements::KEY_STATES, Vec::new())?)?;
+        if let Some(transaction) = self.transaction.borrow_mut().as_mut() {
+            transaction.key_states = Some(states.clone());
+        }
+        Ok(states)
     }
 
     fn write_key(&self, row: &KeyRingRow) -> Result<()> {
@@ -541,8 +765,7 @@ impl Tables for DatabaseTables {
     }
 
     fn write_state(&self, state: &StoredState) -> Result<()> {
-        let values = vec![value(to_i64(state.number)), value(state.sealed.clone())];
-        self.write(statements::WRITE_STATE, values)?;
+        self.defer(Write::State(state.clone()), 0)?;
         let mut transaction = self.transaction()?;
         transaction.state = Some(state.clone());
         transaction.wrote_state = true;
@@ -601,25 +824,9 @@ impl Tables for DatabaseTables {
             return Err(Error::new(ErrorKind::InvalidInput, "remove it")
                 .because("the description holds a NUL, which a database cannot store"));
         }
-        let values = vec![
-            value(path.as_str().to_owned()),
-            value(row.secret_id.to_vec()),
-            value(to_i64(row.active)),
-            value(to_i64(row.first)),
-            value(to_i64(row.latest)),
-            value(row.created_at),
-            value(row.updated_at),
-            value(row.deleted_at),
-            value(row.expires_at),
-            value(row.rotation_ms),
-            value(row.kind.to_owned()),
-            value(row.tier.to_owned()),
-            value(row.description.map(str::to_owned)),
-            value(row.tags.map(str::to_owned)),
-            value(row.mac.to_vec()),
-        ];
-        self.write(statements::WRITE_SECRET, values)?;
-        self.transaction()?.set_row(path, KnownRow::Present(StoredSecret::of(row)));
+        let row = StoredSecret::of(row);
+        self.defer(Write::secret(path, row.clone()), 0)?;
+        self.transaction()?.set_row(path, KnownRow::Present(row));
         Ok(())
     }
 
@@ -663,14 +870,7 @@ impl Tables for DatabaseTables {
     }
 
     fn insert_version(&self, secret_id: &[u8], version: VersionRow<'_>) -> Result<()> {
-        let values = vec![
-            value(secret_id.to_vec()),
-            value(to_i64(version.number)),
-            value(version.created_at),
-            value(version.wrap.to_vec()),
-            value(version.body.to_vec()),
-        ];
-        self.write_large(statements::INSERT_VERSION, values, version.body.len())
+        self.defer(Write::Version(NewVersion::of(secret_id, version)), version.body.len())
     }
 
     fn set_wrap(&self, secret_id: &[u8], number: u64, wrap: &[u8]) -> Result<()> {
@@ -679,8 +879,7 @@ impl Tables for DatabaseTables {
     }
 
     fn remove_versions_before(&self, secret_id: &[u8], number: u64) -> Result<()> {
-        let values = vec![value(secret_id.to_vec()), value(to_i64(number))];
-        self.write(statements::REMOVE_VERSIONS_BEFORE, values)
+        self.defer(Write::RemoveVersionsBefore(secret_id.to_vec(), number), 0)
     }
 
     fn remove_versions(&self, secret_id: &[u8], if_unreferenced: bool) -> Result<()> {

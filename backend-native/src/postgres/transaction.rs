@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 
 use super::connection::Request;
+use super::writes::Write;
 use crate::secret_row::RawSecret;
 use crate::state::StoredState;
 use crate::storage::Access;
+
+/// How long a description with the tags of a row may be, in bytes, to be known between transactions.
+const MAX_KNOWN_TEXT: usize = 1024;
 
 /// How long one request outside of a transaction that writes may take.
 pub(super) const READ_TIME: Duration = Duration::from_secs(30);
@@ -18,9 +22,11 @@ pub(super) struct Transaction {
     pub(super) access: Access,
     pub(super) deadline: Instant,
     /// Writes that were not sent yet.
-    pub(super) waiting: Vec<Request>,
+    pub(super) waiting: Vec<Write>,
     /// How large the bodies among them are, about.
     pub(super) waiting_bytes: usize,
+    /// Whether a transaction of the database is open. Else this one assumes `state_before` and has sent nothing.
+    pub(super) has_begun: bool,
     /// Rows of `secrets` as the transaction has them.
     pub(super) rows: HashMap<String, KnownRow>,
     /// What `rows` had since the savepoint, for those that have changed.
@@ -59,19 +65,19 @@ pub(super) enum KnownRow {
 #[derive(Clone)]
 pub(super) struct StoredSecret {
     pub(super) secret_id: Vec<u8>,
-    active: u64,
-    first: u64,
-    latest: u64,
-    created_at: i64,
-    updated_at: i64,
-    deleted_at: Option<i64>,
-    expires_at: Option<i64>,
-    rotation_ms: Option<i64>,
-    kind: String,
-    tier: String,
-    description: Option<String>,
-    tags: Option<String>,
-    mac: Vec<u8>,
+    pub(super) active: u64,
+    pub(super) first: u64,
+    pub(super) latest: u64,
+    pub(super) created_at: i64,
+    pub(super) updated_at: i64,
+    pub(super) deleted_at: Option<i64>,
+    pub(super) expires_at: Option<i64>,
+    pub(super) rotation_ms: Option<i64>,
+    pub(super) kind: String,
+    pub(super) tier: String,
+    pub(super) description: Option<String>,
+    pub(super) tags: Option<String>,
+    pub(super) mac: Vec<u8>,
 }
 
 impl StoredSecret {
@@ -114,6 +120,15 @@ impl StoredSecret {
     }
 }
 
+impl KnownRow {
+    /// Whether it is too large to be known between transactions.
+    pub(super) fn is_large(&self) -> bool {
+        let Self::Present(row) = self else { return false };
+        let texts = [&row.description, &row.tags];
+        texts.into_iter().flatten().map(String::len).sum::<usize>() > MAX_KNOWN_TEXT
+    }
+}
+
 impl Transaction {
     pub(super) fn new(access: Access, deadline: Instant) -> Self {
         Self {
@@ -121,6 +136,7 @@ impl Transaction {
             deadline,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            has_begun: true,
             rows: HashMap::new(),
             changed_rows: Vec::new(),
             state: None,
@@ -139,7 +155,8 @@ impl Transaction {
             return Err(Error::new(ErrorKind::Unavailable, "try again; nothing was written")
                 .because("the transaction has failed"));
         }
-        let mut requests = std::mem::take(&mut self.waiting);
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut requests: Vec<_> = waiting.into_iter().map(Write::into_request).collect();
         self.waiting_bytes = 0;
         if let Savepoint::Waiting(index) = self.savepoint {
             requests.insert(index.min(requests.len()), Request::Plain("SAVEPOINT job"));
@@ -147,7 +164,7 @@ impl Transaction {
         }
         let deadline = match self.access {
             Access::Read => Instant::now() + READ_TIME,
-            Access::Write => self.deadline,
+            Access::Write | Access::Optimistic => self.deadline,
         };
         Ok((deadline, requests))
     }

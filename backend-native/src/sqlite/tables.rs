@@ -125,7 +125,7 @@ impl Tables for Connection {
     fn begin(&self, access: Access) -> Result<()> {
         let sql = match access {
             Access::Read => "BEGIN",
-            Access::Write => "BEGIN IMMEDIATE",
+            Access::Write | Access::Optimistic => "BEGIN IMMEDIATE",
         };
         execute(self, sql, []).map(drop)
     }
@@ -143,6 +143,14 @@ impl Tables for Connection {
 
     fn is_in_transaction(&self) -> bool {
         !self.is_autocommit()
+    }
+
+    fn confirm_reads(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn was_overtaken(&self) -> bool {
+        false
     }
 
     fn set_savepoint(&self) -> Result<()> {

@@ -12,12 +12,12 @@ use crate::key_ring::{self, ActiveKeys, KeyRing};
 use crate::secret_row;
 use crate::state::{State, StoredState};
 use crate::state_change::StateChange;
-use crate::storage::{Idle, Tables, WriteTransaction, WriterTables};
+use crate::storage::{Access, Idle, Tables, WriteTransaction, WriterTables};
 use crate::store::Store;
 
-/// How many uses of the key-encryption key one row update reserves beyond those of its own
-/// transaction, so that most writes need not update the key's row.
-const RESERVED_USES: i64 = 256;
+/// For how many more transactions like its own one update of the row of the key-encryption key reserves uses, so that most
+/// need not update it.
+const RESERVED_TRANSACTIONS: i64 = 256;
 
 /// How long an update of the anchor waits for another process that does the same; that takes some milliseconds.
 const ANCHOR_WAIT: Duration = Duration::from_millis(20);
@@ -53,9 +53,18 @@ impl OpenStore {
 
     pub(super) fn run_jobs(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         let truncate_log = Cell::new(false);
-        let committed = self.run_transaction(&mut jobs, &truncate_log);
+        let may_run_twice = jobs.iter().all(|job| job.path().is_some());
+        let access = if may_run_twice { Access::Optimistic } else { Access::Write };
+        let mut committed = self.run_transaction(&mut jobs, access, &truncate_log);
         if committed.is_err() {
             self.forget_key_ring();
+        }
+        if committed.is_err() && may_run_twice && self.writer.tables().was_overtaken() {
+            truncate_log.set(false);
+            committed = self.run_transaction(&mut jobs, Access::Write, &truncate_log);
+            if committed.is_err() {
+                self.forget_key_ring();
+            }
         }
         self.writer.note_commit(committed.is_ok() && truncate_log.get());
         for job in jobs {
@@ -121,13 +130,14 @@ impl OpenStore {
     fn run_transaction(
         &mut self,
         jobs: &mut [Box<dyn Job>],
+        access: Access,
         truncate_log: &Cell<bool>,
     ) -> Result<()> {
         let Self { store, writer, key_ring, uses_left, known_keys, known_state, .. } = self;
         let tables = writer.tables();
         let paths: Vec<_> = jobs.iter().filter_map(|job| job.path()).collect();
         tables.expect(&paths)?;
-        let transaction = WriteTransaction::begin(tables)?;
+        let transaction = WriteTransaction::begin_with(tables, access)?;
         let now = secret_row::now();
         let uses = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
         let (mut current, reserved) =
@@ -157,6 +167,8 @@ impl OpenStore {
             if !is_alone {
                 run_in_savepoint(job.as_mut(), &context)?;
             } else if job.run(&context).is_err() {
+                // What it found may have changed meanwhile.
+                tables.confirm_reads()?;
                 // The rollback undoes the job, and the transaction holds nothing else but the
                 // reserved uses.
                 drop(transaction);
@@ -210,7 +222,7 @@ fn current_key_ring(
     };
     let reserve = *uses_left < uses;
     if reserve {
-        let further = uses + RESERVED_USES;
+        let further = uses * (1 + RESERVED_TRANSACTIONS);
         if key_ring::reserve_uses(tables, &current, further, now)? {
             current = store.load_key_ring(tables)?;
             key_ring::reserve_uses(tables, &current, further, now)?;
@@ -246,6 +258,8 @@ fn run_in_savepoint(job: &mut dyn Job, context: &SharedTransaction<'_>) -> Resul
         if !tables.is_in_transaction() {
             return Err(error);
         }
+        // What it found may have changed meanwhile.
+        tables.confirm_reads()?;
         tables.undo_to_savepoint()?;
         context.state_change.restore(change_before);
     }

@@ -32,6 +32,8 @@ use crate::server::{
 
 /// The variable with the path of the directory that contains `bin/postgres`.
 const INSTALLATION: &str = "STRONGROOM_TEST_POSTGRES";
+/// The same of an older release.
+const OLDER_INSTALLATION: &str = "STRONGROOM_TEST_POSTGRES_OLDER";
 /// The variable with the path of the interpreter that runs [`LAUNCH`].
 const PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 const LAUNCH: &str = include_str!("postgres/launch.py");
@@ -61,6 +63,14 @@ impl Server {
     /// If the server does not start within 30 s.
     pub async fn start() -> Self {
         Self::start_from(require_tool(INSTALLATION)).await
+    }
+
+    /// Starts a server of an older release.
+    ///
+    /// # Panics
+    /// If the server does not start within 30 s.
+    pub async fn start_older() -> Self {
+        Self::start_from(require_tool(OLDER_INSTALLATION)).await
     }
 
     /// Starts a server that syncs to disk what it has committed, as for measurements.
