@@ -9,7 +9,9 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
@@ -20,6 +22,10 @@ use crate::host::Host;
 /// The type of a message and its length, and the code of a request for authentication: see "Message
 /// Formats" in PostgreSQL's documentation.
 const HEADER: usize = 9;
+/// How long a connection is silent before the kernel asks whether the server is there, and how often it asks then.
+/// Firewalls forget connections after some minutes: 350 s in AWS.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -81,7 +87,7 @@ impl GuardedStream {
             connect_socket(host).await?
         } else {
             let stream = TcpStream::connect((host.name.as_str(), host.port)).await?;
-            stream.set_nodelay(true)?;
+            set_up(&stream)?;
             Box::new(stream)
         };
         let authentication = is_plaintext.then(Authentication::default);
@@ -99,6 +105,16 @@ impl GuardedStream {
         }
         Ok(())
     }
+}
+
+/// Sends requests at once, and notices that a silent server is gone, and keeps firewalls from forgetting a connection that
+/// waits for the next request.
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME);
+    #[cfg(not(target_os = "openbsd"))]
+    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 #[cfg(unix)]
@@ -195,6 +211,16 @@ impl AsyncWrite for GuardedStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_silent_connection_is_kept_alive() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        set_up(&stream).unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+        assert_eq!(SockRef::from(&stream).tcp_keepalive_time().unwrap(), KEEPALIVE_TIME);
+        assert!(stream.nodelay().unwrap());
+    }
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
         let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
