@@ -8,14 +8,21 @@
 mod support;
 
 use std::fs;
+use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig, RecoveryShares};
 use strongroom_core::{Backend as _, Error, ErrorKind};
+use strongroom_recovery::{Share, ShareSet};
 use support::{
     config, directory_in_memory, is_intact, key_file, open, path, put_next, raw, store_file,
 };
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 fn with(directory: &Path, keys: Vec<KeySource>) -> NativeConfig {
     let mut config = config(directory);
@@ -283,6 +290,56 @@ async fn a_backup_is_restored_with_shares() {
     let restored = NativeBackend::open(config).await.unwrap();
     assert!(is_intact(&restored, "a", 1).await);
     assert!(restored.get(&path("b"), &support::exact(1)).await.is_err());
+}
+
+/// What all crates log at TRACE.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn neither_shares_nor_their_key_are_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_span_events(FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    let directory = directory_in_memory();
+    let directory = directory.path();
+    let backend = open(directory).await;
+    let shares = backend.add_recovery_shares(2, 3, None).await.unwrap();
+    for key in [some(&shares, &[1, 2]), write_file(directory, &shares, &[2, 3])] {
+        open_with(directory, key).await.unwrap().close().await.unwrap();
+    }
+    fails(directory, some(&shares, &[1]), ErrorKind::Config, &["too few"]).await;
+    tracing::trace!("{shares:?} {shares:#?}");
+    let mut set = ShareSet::new();
+    for share in &shares.shares()[..2] {
+        set.add(Share::parse(share.expose_secret()).unwrap()).unwrap();
+    }
+    let key = set.recover(b"").unwrap();
+    let log = log.0.lock().unwrap();
+    let text = String::from_utf8_lossy(&log);
+    assert!(text.contains("threshold: 2"), "the subscriber sees nothing");
+    assert_hides(&text, &shares);
+    let bytes = format!("{:?}", &key[..]);
+    for form in [hex::encode(&key[..]), STANDARD.encode(&key[..]), bytes] {
+        let half = &form[..form.len() / 2];
+        assert!(!text.contains(half.trim_start_matches('[')), "{text}");
+    }
 }
 
 #[tokio::test]

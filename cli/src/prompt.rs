@@ -15,6 +15,14 @@ use self::line::{Line, Step};
 use self::signals::{Event, Signals};
 use crate::failure::Failure;
 
+/// Opens the alternate screen of the terminal, which has no history, and clears it.
+const OPEN_PAGE: &str = "\x1b[?1049h\x1b[2J\x1b[H";
+/// Clears the alternate screen, and goes back to the other one.
+const CLOSE_PAGE: &str = "\x1b[2J\x1b[H\x1b[?1049l";
+
+const CTRL_C: u8 = 0x03;
+const CTRL_D: u8 = 0x04;
+
 /// Asks for a value, without showing what is typed. A signal that ends the process, such as SIGTERM, finds the
 /// terminal as it was before.
 pub(crate) fn read_secret(
@@ -30,6 +38,32 @@ pub(crate) fn read_secret(
     let end = write(&mut terminal, "\n");
     signals.deliver();
     end.and(result)
+}
+
+/// Shows a page on a screen of its own, which keeps nothing of it, until Enter is pressed. Typed text is not shown and not
+/// used. The page is gone also after Ctrl-C, and after a signal that ends the process.
+pub(crate) fn show_page(page: &str) -> Result<(), Failure> {
+    let mut terminal = open()?;
+    let mut signals = Signals::catch().map_err(|error| fail(&error))?;
+    let hidden = Hidden::new(&terminal).map_err(|error| fail(&error))?;
+    let enter = |byte| match byte {
+        b'\n' | b'\r' => Some(Ok(())),
+        CTRL_C | CTRL_D => Some(Err(Failure::interrupted())),
+        _ => None,
+    };
+    let result = write(&mut terminal, OPEN_PAGE)
+        .and_then(|()| write(&mut terminal, page))
+        .and_then(|()| read_keys(&mut terminal, &hidden, &mut signals, enter));
+    let end = write(&mut terminal, CLOSE_PAGE);
+    drop(hidden);
+    signals.deliver();
+    end.and(result)
+}
+
+/// The rows and columns of the terminal.
+pub(crate) fn window() -> Result<(u16, u16), Failure> {
+    let size = rustix::termios::tcgetwinsize(open()?).map_err(|error| fail(&error.into()))?;
+    Ok((size.ws_row, size.ws_col))
 }
 
 /// Asks a question that `y` or `yes` agrees to.
@@ -59,6 +93,24 @@ fn read_line(
     signals: &mut Signals,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut line = Line::new(allow_empty);
+    let end = read_keys(terminal, hidden, signals, |byte| match line.feed(byte) {
+        Step::More => None,
+        Step::Done => Some(Ok(())),
+        Step::Interrupt => Some(Err(Failure::interrupted())),
+        Step::Refuse(reason) => {
+            Some(Err(Failure::usage(format!("{reason}; pipe the value, or use `--from-file`"))))
+        }
+    });
+    end.map(|()| line.into_bytes())
+}
+
+/// Reads keys until one is the last.
+fn read_keys(
+    terminal: &mut File,
+    hidden: &Hidden,
+    signals: &mut Signals,
+    mut feed: impl FnMut(u8) -> Option<Result<(), Failure>>,
+) -> Result<(), Failure> {
     let mut byte = Zeroizing::new([0]);
     loop {
         match signals.wait(terminal).map_err(|error| fail(&error))? {
@@ -71,16 +123,11 @@ fn read_line(
         }
         match terminal.read(&mut *byte) {
             Ok(0) => return Err(Failure::interrupted()),
-            Ok(_) => match line.feed(byte.first().copied().unwrap_or_default()) {
-                Step::More => {}
-                Step::Done => return Ok(line.into_bytes()),
-                Step::Interrupt => return Err(Failure::interrupted()),
-                Step::Refuse(reason) => {
-                    return Err(Failure::usage(format!(
-                        "{reason}; pipe the value, or use `--from-file`"
-                    )));
+            Ok(_) => {
+                if let Some(end) = feed(byte.first().copied().unwrap_or_default()) {
+                    return end;
                 }
-            },
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(fail(&error)),
         }
