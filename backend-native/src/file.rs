@@ -46,7 +46,7 @@ pub(crate) fn read_secret_up_to(
         return Err(reject(&complaint));
     }
     if metadata.len() > max {
-        return Err(reject(&format!("it is larger than {max} bytes; name the right file")));
+        return Err(reject(&format!("it is larger than {} KiB; name the right file", max / 1024)));
     }
     // One byte more than the file has, so that the buffer never grows.
     let mut content = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0) + 1]);

@@ -266,7 +266,7 @@ async fn a_file_with_shares_is_private_and_small_text() {
     fs::write(&file, "# none\n\n").unwrap();
     fails(directory, key.clone(), ErrorKind::Config, &["no recovery share"]).await;
     fs::write(&file, "a".repeat(20_000)).unwrap();
-    fails(directory, key.clone(), ErrorKind::Config, &["larger than 16384 bytes"]).await;
+    fails(directory, key.clone(), ErrorKind::Config, &["larger than 16 KiB"]).await;
     let missing = KeySource::RecoverySharesFile(directory.join("missing.txt"));
     fails(directory, missing, ErrorKind::Config, &["does not exist"]).await;
     // The words themselves in place of the name of a file.

@@ -66,7 +66,7 @@ pub(super) async fn add(
     };
     let slot = shares.slot;
     if let Err(failure) = shown {
-        // Shares that nobody has seen would never open it.
+        // Shares that were not seen would never open it.
         match store.remove_slot(slot).await {
             Ok(()) => context.alert("not all shares were shown: no slot was added"),
             Err(_) => context.alert(format_args!(
