@@ -101,6 +101,7 @@ impl Session {
     }
 
     /// Tells why no recovery shares are shown: they would be in its transcript, and no grant allows that.
+    #[cfg(feature = "native")]
     pub(crate) fn shares_refusal(&self) -> Failure {
         Failure::denied(format!(
             "recovery shares open the whole store, and `{}` says that this is a session of an AI agent: run the command \

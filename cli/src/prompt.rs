@@ -2,6 +2,8 @@
 //! free for data.
 
 mod line;
+#[cfg(feature = "native")]
+mod page;
 mod signals;
 
 use std::fmt::Display;
@@ -12,16 +14,10 @@ use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use zeroize::Zeroizing;
 
 use self::line::{Line, Step};
+#[cfg(feature = "native")]
+pub(crate) use self::page::{show_page, window};
 use self::signals::{Event, Signals};
 use crate::failure::Failure;
-
-/// Opens the alternate screen of the terminal, which has no history, and clears it.
-const OPEN_PAGE: &str = "\x1b[?1049h\x1b[2J\x1b[H";
-/// Clears the alternate screen, and goes back to the other one.
-const CLOSE_PAGE: &str = "\x1b[2J\x1b[H\x1b[?1049l";
-
-const CTRL_C: u8 = 0x03;
-const CTRL_D: u8 = 0x04;
 
 /// Asks for a value, without showing what is typed. A signal that ends the process, such as SIGTERM, finds the
 /// terminal as it was before.
@@ -38,32 +34,6 @@ pub(crate) fn read_secret(
     let end = write(&mut terminal, "\n");
     signals.deliver();
     end.and(result)
-}
-
-/// Shows a page on a screen of its own, which keeps nothing of it, until Enter is pressed. Typed text is not shown and not
-/// used. The page is gone also after Ctrl-C, and after a signal that ends the process.
-pub(crate) fn show_page(page: &str) -> Result<(), Failure> {
-    let mut terminal = open()?;
-    let mut signals = Signals::catch().map_err(|error| fail(&error))?;
-    let hidden = Hidden::new(&terminal).map_err(|error| fail(&error))?;
-    let enter = |byte| match byte {
-        b'\n' | b'\r' => Some(Ok(())),
-        CTRL_C | CTRL_D => Some(Err(Failure::interrupted())),
-        _ => None,
-    };
-    let result = write(&mut terminal, OPEN_PAGE)
-        .and_then(|()| write(&mut terminal, page))
-        .and_then(|()| read_keys(&mut terminal, &hidden, &mut signals, enter));
-    let end = write(&mut terminal, CLOSE_PAGE);
-    drop(hidden);
-    signals.deliver();
-    end.and(result)
-}
-
-/// The rows and columns of the terminal.
-pub(crate) fn window() -> Result<(u16, u16), Failure> {
-    let size = rustix::termios::tcgetwinsize(open()?).map_err(|error| fail(&error.into()))?;
-    Ok((size.ws_row, size.ws_col))
 }
 
 /// Asks a question that `y` or `yes` agrees to.

@@ -116,6 +116,10 @@ struct Recover {
 
 /// How many of how many recovery shares open a slot.
 #[derive(Clone, Copy)]
+#[cfg_attr(
+    not(feature = "native"),
+    expect(dead_code, reason = "a build without the native store has the same command line")
+)]
 struct Split {
     threshold: u8,
     shares: u8,
