@@ -152,7 +152,7 @@ pub mod hashicorp {
 #[cfg(feature = "native")]
 pub mod native {
     pub use strongroom_backend_native::{
-        AcceptedState, Damage, KekRotation, KeySource, NativeBackend, NativeConfig,
+        AcceptedState, Damage, KekRotation, KeySource, NativeBackend, NativeConfig, RecoveryShares,
         RootKeyRotation, Slot, StoreCheck, Sweep,
     };
 }

@@ -17,13 +17,14 @@ use crate::accept::{self, AcceptedState};
 use crate::backup;
 use crate::check::{self, StoreCheck};
 use crate::config::{KeySource, NativeConfig};
+use crate::crypto;
 use crate::error::{KIND, name_store};
 use crate::maintenance::{self, Sweep};
 use crate::place::Place;
 #[cfg(feature = "postgres")]
 use crate::postgres::DatabaseReaders;
 use crate::rewrap::{self, KekRotation, RootKeyRotation};
-use crate::slots::{self, NewSlot, Slot, SlotSecret};
+use crate::slots::{self, NewShares, NewSlot, RecoveryShares, Slot, SlotSecret};
 use crate::sqlite::changes::Feeds;
 use crate::sqlite::readers::{Reader, Readers};
 use crate::storage::Snapshot;
@@ -175,6 +176,37 @@ impl NativeBackend {
                 NewSlot::new(&SlotSecret::read(&key, group)?, store.id(), label)
             })
             .await?;
+        self.store_slot(new).await
+    }
+
+    /// Adds a slot that any `threshold` of `shares` new recovery shares open together: Shamir's secret sharing of a random key,
+    /// as words of [SLIP-0039](https://github.com/satoshilabs/slips/blob/master/slip-0039.md). Fewer of them say nothing about
+    /// the key. They exist in the result alone: give each to another holder, and drop it. [`KeySource::RecoveryShares`] opens
+    /// the store with them.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) unless 2 ≤ `threshold` ≤ `shares` ≤ 16, and those of
+    /// [`add_slot`](Self::add_slot).
+    pub async fn add_recovery_shares(
+        &self,
+        threshold: u8,
+        shares: u8,
+        label: Option<String>,
+    ) -> Result<RecoveryShares> {
+        let (slot, new) = self
+            .run_on_store(move |store| {
+                let tables = &*store.connect()?;
+                slots::check_room(tables)?;
+                let split = NewShares::split(tables, threshold, shares, label);
+                crypto::wipe_stack();
+                split
+            })
+            .await?;
+        Ok(new.of_slot(self.store_slot(slot).await?))
+    }
+
+    /// Writes a new slot, and returns its number.
+    async fn store_slot(&self, new: NewSlot) -> Result<u32> {
         let add = move |transaction: &SharedTransaction<'_>| {
             let SharedTransaction { tables, key_ring, store, now, .. } = transaction;
             let row = store.load_row(*tables)?;

@@ -11,12 +11,15 @@ use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, Wrappin
 
 use crate::settings::{
     ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE,
-    PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY, URL,
+    PASSPHRASE_FILE, PATH, SETTINGS, SHARES_FILE, TRANSIT_KEY, URL,
 };
 
 /// The settings that open a store.
-const KEY_SETTINGS: [Setting; 6] =
-    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY];
+const KEY_SETTINGS: [Setting; 7] =
+    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY, SHARES_FILE];
+
+/// What errors call recovery shares that are not in a file; no setting holds them.
+const SHARES: Setting = Setting::text("KeySource::RecoveryShares", "KeySource::RecoveryShares");
 
 /// The key of a store, or where it is. `Debug` shows no key and no passphrase.
 #[derive(Clone)]
@@ -35,6 +38,13 @@ pub enum KeySource {
     /// A key in a KMS or an HSM, which wraps a random key of 32 bytes for each slot. It is asked when the store is opened or
     /// created, and when a slot is added, each time on a runtime of its own, and not closed. Reads and writes do not need it.
     Wrapping(Arc<dyn WrappingKey>),
+    /// Recovery shares, each with the words of SLIP-0039: as many as are needed, of one set that
+    /// [`add_recovery_shares`](crate::NativeBackend::add_recovery_shares) has made. They open a store that exists, and create
+    /// none.
+    RecoveryShares(Vec<SecretString>),
+    /// A file with recovery shares, one on each line; empty lines and lines that start with `#` are ignored. It has at most
+    /// 16 KiB.
+    RecoverySharesFile(PathBuf),
 }
 
 impl KeySource {
@@ -47,7 +57,14 @@ impl KeySource {
             Self::PassphraseFile(_) => PASSPHRASE_FILE,
             Self::Wrapping(key) if key.kind() == "transit" => TRANSIT_KEY,
             Self::Wrapping(_) => KMS_KEY,
+            Self::RecoveryShares(_) => SHARES,
+            Self::RecoverySharesFile(_) => SHARES_FILE,
         }
+    }
+
+    /// Whether it may open a new store.
+    pub(crate) fn can_create(&self) -> bool {
+        !matches!(self, Self::RecoveryShares(_) | Self::RecoverySharesFile(_))
     }
 
     /// Adds a problem if the setting for a file holds the key itself.
@@ -55,7 +72,10 @@ impl KeySource {
         match self {
             Self::KeyFile(file) => check_file(KEY_FILE, file, KEY, problems),
             Self::PassphraseFile(file) => check_file(PASSPHRASE_FILE, file, PASSPHRASE, problems),
-            Self::Key(_) | Self::Passphrase(_) | Self::Wrapping(_) => {}
+            Self::RecoverySharesFile(file) => {
+                problems.collect(FilePath::new(file).check(SHARES_FILE));
+            }
+            Self::Key(_) | Self::Passphrase(_) | Self::Wrapping(_) | Self::RecoveryShares(_) => {}
         }
     }
 }
@@ -86,7 +106,7 @@ pub struct NativeConfig {
     /// A file with the only authorities whose certificate the database may have, in PEM. `None`: those of the platform.
     pub ca_cert: Option<PathBuf>,
     /// The keys of the store, or where they are: at least one. The first that opens one of the store's
-    /// [slots](crate::NativeBackend::slots) is used. The first of all opens a new store.
+    /// [slots](crate::NativeBackend::slots) is used. The first of all, except recovery shares, opens a new store.
     pub keys: Vec<KeySource>,
     /// Whether opening creates a missing store; default `false`. Otherwise the first `put` creates it, and
     /// reads find nothing until then, so that a misspelt path becomes no empty store.
@@ -197,6 +217,12 @@ impl fmt::Debug for KeySource {
                 f.debug_tuple("PassphraseFile").field(&FilePath::new(file)).finish()
             }
             Self::Wrapping(key) => f.debug_tuple("Wrapping").field(key).finish(),
+            Self::RecoveryShares(shares) => {
+                f.debug_tuple("RecoveryShares").field(&shares.len()).finish()
+            }
+            Self::RecoverySharesFile(file) => {
+                f.debug_tuple("RecoverySharesFile").field(&FilePath::new(file)).finish()
+            }
         }
     }
 }

@@ -23,6 +23,16 @@ pub(crate) fn read_secret(
     setting: Setting,
     group: Option<u32>,
 ) -> Result<Zeroizing<Vec<u8>>> {
+    read_secret_up_to(MAX_SECRET_FILE, path, setting, group)
+}
+
+/// Reads such a file of at most `max` bytes.
+pub(crate) fn read_secret_up_to(
+    max: u64,
+    path: &Path,
+    setting: Setting,
+    group: Option<u32>,
+) -> Result<Zeroizing<Vec<u8>>> {
     let reject = |complaint: &str| {
         Error::config(vec![format!("`{setting}`: {}: {complaint}", FilePath::new(path))])
     };
@@ -35,8 +45,8 @@ pub(crate) fn read_secret(
     if let Some(complaint) = permission_problem(&metadata, path, group) {
         return Err(reject(&complaint));
     }
-    if metadata.len() > MAX_SECRET_FILE {
-        return Err(reject("it is larger than 4,096 bytes; name the right file"));
+    if metadata.len() > max {
+        return Err(reject(&format!("it is larger than {} KiB; name the right file", max / 1024)));
     }
     // One byte more than the file has, so that the buffer never grows.
     let mut content = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0) + 1]);

@@ -118,7 +118,8 @@
 //!
 //! # Keys
 //! A store has up to 8 key slots. What opens a slot comes from a [`KeySource`]: 32 bytes themselves, Argon2id
-//! (RFC 9106) over a passphrase, or 32 random bytes that a key in a KMS or an HSM wraps. Each slot opens the root key, which is random. It opens the key ring: key-encryption
+//! (RFC 9106) over a passphrase, 32 random bytes that a key in a KMS or an HSM wraps, or 32 random
+//! bytes that are split into recovery shares. Each slot opens the root key, which is random. It opens the key ring: key-encryption
 //! keys (KEKs), of which one is active, and the key of the row MACs. A KEK wraps the data keys; each version has its own,
 //! used once. After 2³¹ uses of a KEK a new one is started (NIST SP 800-38D, section 8.3, allows 2³² with random
 //! nonces); [`NativeBackend::rotate_kek`] starts one immediately, rewraps all data keys and removes
@@ -130,10 +131,12 @@
 //! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag. `expand(key, info)` is the
 //! first block of HKDF-Expand (RFC 5869) with SHA-256: `HMAC-SHA-256(key, info ‖ 01)`.
 //!
-//! **Slots**, a row of `slots` each. Its kind is `key`, `passphrase`, `aws-kms`, `transit`, or that of another
+//! **Slots**, a row of `slots` each. Its kind is `key`, `passphrase`, `shares`, `aws-kms`, `transit`, or that of another
 //! [`WrappingKey`](strongroom_core::WrappingKey). The slot key has 32 bytes, and `parameters` are a JSON object. Of a `key`, they
 //! are `{}`, and the slot key is the key as given. Of a `passphrase`, they are `memory_kib`, `passes`, `lanes` and `salt` (16 bytes
-//! in base64), and the slot key is its Argon2id, version 0x13. Of all others, they are `key_id`, the key's name; `binding`, 16
+//! in base64), and the slot key is its Argon2id, version 0x13. Of `shares`, they are `identifier`, `threshold` and `shares`, the number of all
+//! shares, and the slot key is the master secret of the shares: SLIP-0039 with one group, the extendable flag, the iteration
+//! exponent 0 and an empty passphrase. Of all others, they are `key_id`, the key's name; `binding`, 16
 //! random bytes in hex; and `wrapped`, in base64: what the key has made of the slot key with the context `store`, the
 //! `store_id` in hex, and `slot`, the binding. Each slot has a pair of keys of X25519 (RFC 7748). All three records begin with
 //! a header of 9 bytes: `SRP`, `SRR` or `SRU` and format 1; algorithm, 1; id of the slot (4 bytes).
@@ -305,7 +308,7 @@ pub use maintenance::Sweep;
 pub use record::fuzz_record;
 pub use rewrap::{KekRotation, RootKeyRotation};
 pub use settings::SETTINGS;
-pub use slots::Slot;
+pub use slots::{RecoveryShares, Slot};
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

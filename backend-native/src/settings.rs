@@ -21,7 +21,7 @@ setting_table! {
             .meaning("whether opening creates a missing store; otherwise the first write does")
             .default_value("false");
         KEY_FILE = Setting::file("SECRETS_NATIVE_KEY_FILE", "KeySource::KeyFile")
-            .meaning("a file with the key; at least one of the six settings that open the store is required");
+            .meaning("a file with the key; at least one of the settings that open the store is required");
         KEY = Setting::text("SECRETS_NATIVE_KEY", "KeySource::Key")
             .meaning("the key, in base64")
             .secret();
@@ -39,6 +39,11 @@ setting_table! {
             .meaning(
                 "the mount and name of a key in a transit engine that wraps the key of a slot, such as \
                  `transit/strongroom`; with the settings of HashiCorp Vault",
+            );
+        SHARES_FILE = Setting::file("SECRETS_NATIVE_SHARES_FILE", "KeySource::RecoverySharesFile")
+            .meaning(
+                "a file with recovery shares, one on each line, as many as are needed; they open a store that exists, and \
+                 create none",
             );
         GROUP = Setting::number("SECRETS_NATIVE_GROUP", "NativeConfig::group", "the group")
             .meaning(

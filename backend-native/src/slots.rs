@@ -4,6 +4,7 @@ mod error;
 mod row;
 mod seal;
 mod secret;
+mod shares;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,6 +28,8 @@ use seal::NotOpened;
 #[cfg(fuzzing)]
 pub(crate) use seal::fuzz;
 pub(crate) use secret::SlotSecret;
+pub(crate) use shares::NewShares;
+pub use shares::RecoveryShares;
 
 /// The number of the slot that a new store has.
 pub(crate) const FIRST: u32 = 1;
@@ -43,9 +46,11 @@ const OPENED_AT_RESOLUTION: i64 = 3_600_000;
 pub struct Slot {
     /// The slot's number.
     pub id: u32,
-    /// What opens it: `key`, `passphrase`, or the [kind](strongroom_core::WrappingKey::kind) of a key in a KMS or an HSM.
+    /// What opens it: `key`, `passphrase`, `shares`, or the [kind](strongroom_core::WrappingKey::kind) of a key in a KMS or an
+    /// HSM.
     pub kind: String,
-    /// The name of that key at its service.
+    /// The name of that key at its service. Of recovery shares, how many of how many open it, and the identifier that they
+    /// have in common, such as `3 of 5, set 17422`.
     pub key_id: Option<String>,
     /// What the operator calls it.
     pub label: Option<String>,
@@ -199,7 +204,7 @@ fn open_with(
     if candidates.is_empty() {
         return Err(wrong_kind(secret, rows.iter().map(|row| &*row.kind)));
     }
-    Err(failure.unwrap_or_else(wrong_key))
+    Err(failure.unwrap_or_else(|| secret.opens_none(&candidates)))
 }
 
 /// Opens a slot. Returns `None` if it belongs to another key.
@@ -292,7 +297,7 @@ pub(crate) fn list(tables: &dyn Tables, keys: &RowKeys, opened: &OpenedSlot) -> 
             Ok(Slot {
                 id: row.id,
                 kind: row.kind,
-                key_id: secret::key_id_of(&row.parameters),
+                key_id: secret::describe_key(&row.parameters),
                 label: row.label,
                 created_at: secret_row::to_time(row.created_at),
                 opened_at: row.opened_at.map(secret_row::to_time),

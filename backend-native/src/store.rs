@@ -221,7 +221,15 @@ impl Store {
 
 /// The key of a new store. Further ones open it once they are added, since each makes it weaker.
 fn first_key(config: &NativeConfig) -> Result<&KeySource> {
-    config.validate()?.first().ok_or_else(|| Error::config(Vec::new()))
+    let keys = config.validate()?;
+    keys.iter().find(|key| key.can_create()).ok_or_else(|| {
+        let settings: Vec<_> = keys.iter().map(KeySource::setting).collect();
+        Error::config(vec![format!(
+            "there is no store, and {} creates none: name the store that the recovery shares belong to, or set another key \
+             to create a new one",
+            crate::config::quote(&settings)
+        )])
+    })
 }
 
 /// Fails if the key of a missing store cannot be used. Creates nothing.

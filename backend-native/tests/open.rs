@@ -251,7 +251,7 @@ async fn refuses_an_invalid_key_without_showing_it() {
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
     private(&key_file(directory.path()), [b'A'; 5000]);
-    let words = ["`KeySource::KeyFile`", "larger than 4,096 bytes"];
+    let words = ["`KeySource::KeyFile`", "larger than 4 KiB"];
     open_error(directory.path(), config(directory.path()), ErrorKind::Config, &words).await;
     let directory_as_key = with(directory.path(), KeySource::KeyFile(directory.path().into()));
     let words = ["`KeySource::KeyFile`", "not a regular file"];

@@ -45,6 +45,7 @@ fn a_second_implementation_reads_the_formats() {
             "store-v1.db: 2 keys, 5 rows, 7 values",
             "store-v1-passphrase.db: 2 keys, 5 rows, 7 values",
             "store-v2.db: 2 keys, 5 rows, 7 values",
+            "store-v2-shares.db: 2 keys, 5 rows, 7 values",
         ]
     );
 }

@@ -100,6 +100,16 @@ impl Session {
         self.deny("values are masked and nothing is copied", "secrets are copied")
     }
 
+    /// Tells why no recovery shares are shown: they would be in its transcript, and no grant allows that.
+    #[cfg(feature = "native")]
+    pub(crate) fn shares_refusal(&self) -> Failure {
+        Failure::denied(format!(
+            "recovery shares open the whole store, and `{}` says that this is a session of an AI agent: run the command \
+             in a terminal of your own",
+            self.variable
+        ))
+    }
+
     fn deny(&self, what: &str, remedy: &str) -> Failure {
         let variable = self.variable;
         let reason = match &self.grants {

@@ -2,6 +2,8 @@
 //! free for data.
 
 mod line;
+#[cfg(feature = "native")]
+mod page;
 mod signals;
 
 use std::fmt::Display;
@@ -12,6 +14,8 @@ use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use zeroize::Zeroizing;
 
 use self::line::{Line, Step};
+#[cfg(feature = "native")]
+pub(crate) use self::page::{show_page, window};
 use self::signals::{Event, Signals};
 use crate::failure::Failure;
 
@@ -59,6 +63,24 @@ fn read_line(
     signals: &mut Signals,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut line = Line::new(allow_empty);
+    let end = read_keys(terminal, hidden, signals, |byte| match line.feed(byte) {
+        Step::More => None,
+        Step::Done => Some(Ok(())),
+        Step::Interrupt => Some(Err(Failure::interrupted())),
+        Step::Refuse(reason) => {
+            Some(Err(Failure::usage(format!("{reason}; pipe the value, or use `--from-file`"))))
+        }
+    });
+    end.map(|()| line.into_bytes())
+}
+
+/// Reads keys until one is the last.
+fn read_keys(
+    terminal: &mut File,
+    hidden: &Hidden,
+    signals: &mut Signals,
+    mut feed: impl FnMut(u8) -> Option<Result<(), Failure>>,
+) -> Result<(), Failure> {
     let mut byte = Zeroizing::new([0]);
     loop {
         match signals.wait(terminal).map_err(|error| fail(&error))? {
@@ -71,16 +93,11 @@ fn read_line(
         }
         match terminal.read(&mut *byte) {
             Ok(0) => return Err(Failure::interrupted()),
-            Ok(_) => match line.feed(byte.first().copied().unwrap_or_default()) {
-                Step::More => {}
-                Step::Done => return Ok(line.into_bytes()),
-                Step::Interrupt => return Err(Failure::interrupted()),
-                Step::Refuse(reason) => {
-                    return Err(Failure::usage(format!(
-                        "{reason}; pipe the value, or use `--from-file`"
-                    )));
+            Ok(_) => {
+                if let Some(end) = feed(byte.first().copied().unwrap_or_default()) {
+                    return end;
                 }
-            },
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(fail(&error)),
         }

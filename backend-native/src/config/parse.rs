@@ -10,7 +10,8 @@ use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
     ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY,
-    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY, URL,
+    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS, SHARES_FILE, TRANSIT_KEY,
+    URL,
 };
 
 impl NativeConfig {
@@ -111,13 +112,14 @@ fn key_source(setting: Setting, settings: &Settings, problems: &mut Problems) ->
         KEY => KeySource::Key(value.into()),
         PASSPHRASE => KeySource::Passphrase(value.into()),
         PASSPHRASE_FILE => KeySource::PassphraseFile(value.into()),
+        SHARES_FILE => KeySource::RecoverySharesFile(value.into()),
         _ => return None,
     };
     // Checks the value itself, which needs no file.
     problems.collect(match &source {
         KeySource::Key(text) => key_text::parse_key(text, KEY).map(drop),
         KeySource::Passphrase(text) => key_text::parse_passphrase(text, PASSPHRASE).map(drop),
-        KeySource::KeyFile(_) | KeySource::PassphraseFile(_) | KeySource::Wrapping(_) => Ok(()),
+        _ => Ok(()),
     })?;
     Some(source)
 }
@@ -175,7 +177,9 @@ mod tests {
         let both = [(PASSPHRASE_FILE, "/data/passphrase"), (KEY_FILE, "/data/key")];
         let both = parse(&both).unwrap().keys;
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
-        assert_eq!(SETTINGS.len(), 15, "a setting is missing above or below");
+        let key = parse(&[(SHARES_FILE, "/data/shares")]).unwrap().keys;
+        assert!(matches!(key[..], [KeySource::RecoverySharesFile(_)]));
+        assert_eq!(SETTINGS.len(), 16, "a setting is missing above or below");
     }
 
     #[test]

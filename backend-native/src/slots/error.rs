@@ -42,6 +42,24 @@ pub(crate) fn wrong_kind<'a>(
     Error::config(vec![problem])
 }
 
+/// The recovery shares open none of the slots of shares, which have these identifiers.
+pub(super) fn wrong_shares(given: u16, identifiers: &[u16]) -> Error {
+    let cause = if identifiers.contains(&given) {
+        format!(
+            "they belong to another set than the store's, although both have the identifier {given}"
+        )
+    } else {
+        let sets: Vec<String> = identifiers.iter().map(ToString::to_string).collect();
+        format!(
+            "they are of the set {given}, and the store has slots for the set {}",
+            sets.join(", ")
+        )
+    };
+    let advice =
+        "give shares of a set that the store has, or name another store; nothing was changed";
+    Error::new(ErrorKind::Unauthenticated, advice).because(cause)
+}
+
 /// Says that the key file of a store that exists is missing.
 pub(super) fn name_missing_key_file(error: Error, source: &KeySource, store: &StoreName) -> Error {
     match source {
@@ -60,12 +78,23 @@ pub(super) fn name_missing_key_file(error: Error, source: &KeySource, store: &St
 
 /// Names the setting and the store in the error of a wrong key.
 pub(super) fn name_key(error: Error, source: &KeySource, store: &StoreName) -> Error {
-    // The error of a key outside names the key and its service.
-    if error.kind() == ErrorKind::Unauthenticated && !matches!(source, KeySource::Wrapping(_)) {
-        let setting = source.setting();
-        return error.because(format!("`{setting}` does not open {store}"));
+    if error.kind() != ErrorKind::Unauthenticated {
+        return error;
     }
-    error
+    let setting = source.setting();
+    match source {
+        // The error of a key outside names the key and its service.
+        KeySource::Wrapping(_) => error,
+        KeySource::RecoveryShares(_) => {
+            let cause = format!("the recovery shares do not open {store}: {}", error.cause());
+            error.because(cause)
+        }
+        KeySource::RecoverySharesFile(_) => {
+            let cause = format!("`{setting}` does not open {store}: {}", error.cause());
+            error.because(cause)
+        }
+        _ => error.because(format!("`{setting}` does not open {store}")),
+    }
 }
 
 /// The error of several sources of which none opens the store: that of the first, or of one that may open it later, with

@@ -1,4 +1,4 @@
-//! What opens a slot: a key, or a passphrase.
+//! What opens a slot: a key, a passphrase, a key outside, or recovery shares.
 
 use std::sync::Arc;
 
@@ -9,20 +9,24 @@ use strongroom_core::{Error, ErrorKind, Result, SecretValue, Setting, WrapContex
 use tokio::runtime::Builder;
 use zeroize::Zeroizing;
 
-use super::error::changed;
+use super::error::{self, changed};
 use super::row::SlotRow;
+use super::shares::{self, CombinedShares};
 use crate::argon2id::Argon2id;
 use crate::config::KeySource;
 use crate::crypto::{self, KeyBytes, NotAuthentic};
 use crate::key_file;
 use crate::key_text;
-use crate::settings::{KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, TRANSIT_KEY};
+use crate::settings::{
+    KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, SHARES_FILE, TRANSIT_KEY,
+};
 
 /// What a [`KeySource`] holds, read once.
 pub(crate) enum SlotSecret {
     Key(KeyBytes),
     Passphrase(Zeroizing<Vec<u8>>),
     Wrapping(Arc<dyn WrappingKey>),
+    Shares(CombinedShares),
 }
 
 impl SlotSecret {
@@ -39,6 +43,10 @@ impl SlotSecret {
                 key_file::read_passphrase(path, group).map(Self::Passphrase)
             }
             KeySource::Wrapping(key) => Ok(Self::Wrapping(Arc::clone(key))),
+            KeySource::RecoveryShares(shares) => {
+                shares::combine(shares, source.setting()).map(Self::Shares)
+            }
+            KeySource::RecoverySharesFile(path) => shares::read(path, group).map(Self::Shares),
         }
     }
 
@@ -48,6 +56,7 @@ impl SlotSecret {
             Self::Key(_) => "key",
             Self::Passphrase(_) => "passphrase",
             Self::Wrapping(key) => key.kind(),
+            Self::Shares(_) => shares::KIND,
         }
     }
 
@@ -56,7 +65,17 @@ impl SlotSecret {
         match self {
             Self::Key(_) | Self::Passphrase(_) => false,
             Self::Wrapping(key) => key_id_of(&row.parameters).as_deref() == Some(key.key_id()),
+            Self::Shares(combined) => {
+                shares::identifier_of(&row.parameters) == Some(combined.identifier)
+            }
         }
+    }
+
+    /// The error of a secret that opens none of the slots of its kind.
+    pub(super) fn opens_none(&self, rows: &[&SlotRow]) -> Error {
+        let Self::Shares(combined) = self else { return error::wrong_key() };
+        let sets = rows.iter().filter_map(|row| shares::identifier_of(&row.parameters));
+        error::wrong_shares(combined.identifier, &sets.collect::<Vec<_>>())
     }
 
     /// Chooses the parameters of a new slot, and derives its key.
@@ -80,6 +99,7 @@ impl SlotSecret {
                 });
                 Ok((parameters.to_string(), key))
             }
+            Self::Shares(_) => Err(shares::no_new_slot()),
         }
     }
 
@@ -99,6 +119,7 @@ impl SlotSecret {
                 let key = key.expose_bytes().try_into();
                 key.map(Zeroizing::new).map_err(|_| changed(NotAuthentic))
             }
+            Self::Shares(combined) => Ok(combined.key.clone()),
         }
     }
 }
@@ -122,6 +143,11 @@ fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
+/// What a slot's key is called, if it has a name.
+pub(super) fn describe_key(parameters: &str) -> Option<String> {
+    key_id_of(parameters).or_else(|| shares::describe(parameters))
+}
+
 /// The name of the key outside that wraps a slot's key.
 pub(super) fn key_id_of(parameters: &str) -> Option<String> {
     let parameters: Value = serde_json::from_str(parameters).ok()?;
@@ -142,6 +168,7 @@ pub(super) fn settings_of(kind: &str) -> &'static [Setting] {
         "passphrase" => &[PASSPHRASE, PASSPHRASE_FILE],
         "aws-kms" => &[KMS_KEY],
         "transit" => &[TRANSIT_KEY],
+        shares::KIND => &[SHARES_FILE],
         _ => &[],
     }
 }
@@ -153,6 +180,7 @@ pub(super) fn describe(kind: &str) -> String {
         "passphrase" => "a passphrase".into(),
         "aws-kms" => "a key in AWS KMS".into(),
         "transit" => "a key in a transit engine".into(),
+        shares::KIND => "recovery shares".into(),
         other => format!("`{other}`"),
     }
 }

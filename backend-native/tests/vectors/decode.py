@@ -3,7 +3,8 @@
 
 All numbers are big-endian; `expand(key, info)` is HKDF-Expand (RFC 5869) for 32 bytes.
 
-    slot key      32 bytes from a key file, or Argon2id (RFC 9106) of a passphrase
+    slot key      32 bytes from a key file, Argon2id (RFC 9106) of a passphrase, or what the
+                  shares of slip39.py recover
     root key      in schema 1 the slot key itself, in schema 2 what each slot opens:
     SRP\\1        magic 4, algorithm 1, slot 4 | commitment 32 | nonce 12, X25519 private key 32, tag 16
                   key: expand(slot key, "strongroom v2 slot key"); associated data: these 9 bytes |
@@ -43,6 +44,7 @@ With the arguments `state STORE KEY_FILE ANCHOR` it checks the state of a closed
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import sqlite3
 import struct
@@ -52,6 +54,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+import slip39
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"
@@ -257,8 +261,22 @@ def key_of(store, parameters):
     """The key in the store's key file, or that of its passphrase."""
     if "key_file" in store:
         return base64.b64decode((GOLDEN / store["key_file"]).read_bytes().strip(), validate=True)
+    if "shares" in store:
+        return key_of_shares(store["shares"], parameters)
     names = ("salt", "memory_kib", "passes", "lanes")
     return argon2id(store["passphrase"], *(parameters[name] for name in names))
+
+
+def key_of_shares(shares, parameters):
+    """The key that every subset of as many shares as are needed recovers."""
+    check(len(shares) == parameters["shares"], "number of shares")
+    keys = set()
+    for subset in itertools.combinations(shares, parameters["threshold"]):
+        identifier, key = slip39.recover(subset)
+        check(identifier == parameters["identifier"], "identifier of the shares")
+        keys.add(key)
+    (key,) = keys
+    return key
 
 
 def root_key_of(store, row):

@@ -3,6 +3,8 @@
 #[cfg(feature = "native")]
 mod maintenance;
 #[cfg(feature = "native")]
+mod shares;
+#[cfg(feature = "native")]
 mod slots;
 
 use std::path::PathBuf;
@@ -71,6 +73,12 @@ enum Action {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Open the store with recovery shares, and add a slot for a new key file
+    #[command(
+        after_help = "Asks for one share after another, or reads the file of SECRETS_NATIVE_SHARES_FILE.\n\
+                      Example: strongroom store recover --key-file new.key"
+    )]
+    Recover(Recover),
     /// Replace the root key and all other keys of the store, after a key has leaked
     #[command(
         after_help = "All slots open the store as before: remove those whose keys have leaked first, and replace the \
@@ -87,6 +95,41 @@ struct NewSlot {
     /// What to call the slot
     #[arg(long)]
     label: Option<String>,
+    /// Print all recovery shares to standard output
+    #[arg(long, requires = "recovery_shares")]
+    all_at_once: bool,
+    /// Show each recovery share as a QR code, too
+    #[arg(long, requires = "recovery_shares")]
+    qr: bool,
+}
+
+/// The new key of a store that recovery shares open.
+#[derive(Args)]
+struct Recover {
+    /// The new key file, created unless it exists
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    key_file: PathBuf,
+    /// What to call the slot
+    #[arg(long)]
+    label: Option<String>,
+}
+
+/// How many of how many recovery shares open a slot.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(feature = "native"),
+    expect(dead_code, reason = "a build without the native store has the same command line")
+)]
+struct Split {
+    threshold: u8,
+    shares: u8,
+}
+
+fn parse_split(text: &str) -> Result<Split, &'static str> {
+    let numbers = text.split_once('/').and_then(|(threshold, shares)| {
+        Some(Split { threshold: threshold.parse().ok()?, shares: shares.parse().ok()? })
+    });
+    numbers.ok_or("give how many of how many shares open the store, such as `3/5`")
 }
 
 #[derive(Args)]
@@ -107,6 +150,9 @@ struct NewKey {
     /// A key in a transit engine of Vault or OpenBao
     #[arg(long, value_name = "MOUNT/NAME")]
     transit_key: Option<String>,
+    /// K of N new recovery shares, shown once: 2 to 16
+    #[arg(long, value_name = "K/N", value_parser = parse_split)]
+    recovery_shares: Option<Split>,
 }
 
 impl Run for Store {

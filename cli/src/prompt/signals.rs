@@ -3,8 +3,8 @@
 use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -32,31 +32,33 @@ pub(super) struct Signals {
     has_resumed: Arc<AtomicBool>,
     /// From then on, signals do what they do by default.
     is_over: Arc<AtomicBool>,
-    wakers: Vec<SigId>,
+    actions: Vec<SigId>,
 }
 
 impl Signals {
     pub(super) fn catch() -> io::Result<Self> {
+        let ignored = Ignored::read();
+        let is_over = default_actions(&ignored)?;
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         let mut signals = Self {
             wake,
             ending: Arc::default(),
             has_resumed: Arc::default(),
-            is_over: Arc::default(),
-            wakers: Vec::new(),
+            is_over,
+            actions: Vec::new(),
         };
-        let ignored = Ignored::read();
         for signal in ENDING.into_iter().filter(|signal| !ignored.has(*signal)) {
             let signal = signal.as_raw();
-            flag::register_conditional_default(signal, Arc::clone(&signals.is_over))?;
             let number = usize::try_from(signal).unwrap_or_default();
-            flag::register_usize(signal, Arc::clone(&signals.ending), number)?;
-            signals.wakers.push(low_level::pipe::register(signal, waker.try_clone()?)?);
+            let ending = Arc::clone(&signals.ending);
+            signals.actions.push(flag::register_usize(signal, ending, number)?);
+            signals.actions.push(low_level::pipe::register(signal, waker.try_clone()?)?);
         }
         let resumed = Signal::CONT.as_raw();
-        flag::register(resumed, Arc::clone(&signals.has_resumed))?;
-        signals.wakers.push(low_level::pipe::register(resumed, waker)?);
+        signals.actions.push(flag::register(resumed, Arc::clone(&signals.has_resumed))?);
+        signals.actions.push(low_level::pipe::register(resumed, waker)?);
+        signals.is_over.store(false, Ordering::SeqCst);
         Ok(signals)
     }
 
@@ -89,8 +91,8 @@ impl Signals {
     /// Lets signals do again what they do by default, also the one that has come.
     pub(super) fn deliver(self) {
         self.is_over.store(true, Ordering::SeqCst);
-        for waker in self.wakers {
-            low_level::unregister(waker);
+        for action in self.actions {
+            low_level::unregister(action);
         }
         let signal = i32::try_from(self.ending.load(Ordering::SeqCst)).unwrap_or_default();
         if signal != 0 {
@@ -98,4 +100,20 @@ impl Signals {
             let _ = low_level::emulate_default_handler(signal);
         }
     }
+}
+
+/// Whether signals do what they do by default, for all prompts of this process: what does it is registered once. A signal
+/// whose last action is unregistered would be ignored, and one action for each prompt would end the process at the next.
+fn default_actions(ignored: &Ignored) -> io::Result<Arc<AtomicBool>> {
+    static IS_OVER: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
+    let mut registered = IS_OVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(is_over) = &*registered {
+        return Ok(Arc::clone(is_over));
+    }
+    let is_over = Arc::new(AtomicBool::new(true));
+    for signal in ENDING.into_iter().filter(|signal| !ignored.has(*signal)) {
+        flag::register_conditional_default(signal.as_raw(), Arc::clone(&is_over))?;
+    }
+    *registered = Some(Arc::clone(&is_over));
+    Ok(is_over)
 }

@@ -9,7 +9,7 @@ use strongroom::native::{
 use strongroom::{Backend as _, Operation};
 use strongroom_core::FilePath;
 
-use super::{Action, slots};
+use super::{Action, shares, slots};
 use crate::args::Format;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -19,7 +19,10 @@ use crate::prompt;
 
 impl Action {
     pub(super) async fn run(self, context: &Context) -> Outcome {
-        let mut config = context.config()?.native_config()?;
+        let mut config = match &self {
+            Self::Recover(recover) => shares::config(recover, context)?,
+            _ => context.config()?.native_config()?,
+        };
         // A misspelt path becomes no new store.
         config.create = false;
         match self {
@@ -70,6 +73,7 @@ async fn run(store: &NativeBackend, action: Action, context: &Context) -> Outcom
         Action::Slots => slots::list(store, context).await,
         Action::AddSlot(new) => slots::add(store, new, context).await,
         Action::RemoveSlot { slot, yes } => slots::remove(store, slot, yes, context).await,
+        Action::Recover(recover) => shares::add_key_file(store, recover, context).await,
         Action::RotateRootKey => slots::rotate_root_key(store, context).await,
         Action::RotateKek => {
             let rotated = store.rotate_kek().await?;

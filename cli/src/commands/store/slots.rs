@@ -8,7 +8,7 @@ use strongroom::native::{KeySource, NativeBackend, Slot};
 use zeroize::Zeroizing;
 
 use super::maintenance::{RotationShape, exit_for};
-use super::{NewKey, NewSlot};
+use super::{NewKey, NewSlot, shares};
 use crate::args::Format;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -35,7 +35,14 @@ pub(super) async fn list(store: &NativeBackend, context: &Context) -> Outcome {
 }
 
 pub(super) async fn add(store: &NativeBackend, new: NewSlot, context: &Context) -> Outcome {
-    let NewSlot { key, label } = new;
+    let NewSlot { key, label, all_at_once, qr } = new;
+    if let Some(split) = key.recovery_shares {
+        return shares::add(store, split, label, shares::Output { all_at_once, qr }, context).await;
+    }
+    // The parser does not require it beside another key.
+    if all_at_once || qr {
+        return Err(Failure::usage("`--all-at-once` and `--qr` are for `--recovery-shares`"));
+    }
     let slot = store.add_slot(source(key, context)?, label).await?;
     if context.is_json() {
         Stdout::new()?.document(NumberShape { slot })?;
@@ -150,8 +157,8 @@ impl<'a> SlotShape<'a> {
 }
 
 #[derive(Serialize)]
-struct NumberShape {
-    slot: u32,
+pub(super) struct NumberShape {
+    pub(super) slot: u32,
 }
 
 #[derive(Serialize)]
