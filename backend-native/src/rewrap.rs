@@ -182,7 +182,9 @@ fn rewrap_batch(transaction: &SharedTransaction<'_>, after: &[u8]) -> Result<Bat
         }
     }
     let uses = i64::try_from(batch.rewrapped).unwrap_or(i64::MAX);
-    key_ring::reserve_uses(*tables, key_ring, uses, transaction.now)?;
+    if key_ring::reserve_uses(*tables, key_ring, uses, transaction.now)? {
+        transaction.key_ring_changed.set(true);
+    }
     Ok(batch)
 }
 

@@ -62,8 +62,8 @@ pub(crate) trait Tables {
     fn is_in_transaction(&self) -> bool;
     /// Makes sure that what the transaction has read is so, and stays so until its end.
     fn confirm_reads(&self) -> Result<()>;
-    /// Whether the last transaction has failed because another process had written meanwhile, so that it wrote nothing
-    /// and can run again.
+    /// Whether the last transaction has failed, and had assumed what may not be so any more, as another process has written
+    /// meanwhile: it wrote nothing and can run again.
     fn was_overtaken(&self) -> bool;
 
     /// Marks a place in the transaction to which [`undo_to_savepoint`](Self::undo_to_savepoint) returns.

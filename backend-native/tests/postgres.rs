@@ -575,3 +575,90 @@ async fn a_host_that_writes_alone_makes_one_statement_of_each_transaction() {
     assert_eq!(read(&other, "a").await, "after it");
     assert!(statements("BEGIN READ WRITE") > begun);
 }
+
+#[tokio::test]
+async fn what_other_calls_have_seen_of_another_host_makes_no_write_fail() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut anchored = config(&server);
+    anchored.anchor_file = Some(folder.path().join("anchor"));
+    let (one, other) =
+        (NativeBackend::open(anchored.clone()).await.unwrap(), NativeBackend::open(anchored).await);
+    let other = other.unwrap();
+    for round in 0..6 {
+        write(&one, "a", &format!("one {round}")).await;
+        write(&other, "a", &format!("other {round}")).await;
+        // It sees the state that the other host has made, which the next write does not assume.
+        match round % 3 {
+            0 => drop(one.health().await.unwrap()),
+            1 => assert_eq!(one.verify().await.unwrap().damaged, 0),
+            // The anchor is advanced meanwhile.
+            _ => tokio::time::sleep(Duration::from_millis(1500)).await,
+        }
+        write(&one, "a", &format!("again {round}")).await;
+        assert_eq!(read(&other, "a").await, format!("again {round}"));
+    }
+    assert_eq!(one.versions(&path("a")).await.unwrap().len(), 18);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_known_to_the_next_one() {
+    let server = Server::start().await;
+    let proxy = std::sync::Arc::new(Proxy::new(server.address()));
+    let at_proxy = format!(
+        "postgresql://{}:{}@{}/postgres",
+        server.user(),
+        server.password(),
+        proxy.address()
+    );
+    let store = NativeBackend::open(config_at(at_proxy.into())).await.unwrap();
+    let observer = open(&server).await;
+    write(&store, "a", "first").await;
+    for round in 0..4 {
+        let value = format!("lost answer {round}");
+        proxy.stall_answers();
+        let cut = async {
+            // Once the write is committed, the connection breaks.
+            let begin = std::time::Instant::now();
+            while read(&observer, "a").await != value {
+                assert!(begin.elapsed() < PATIENCE, "the write does not arrive");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            proxy.reset_existing();
+            proxy.pass();
+        };
+        tokio::join!(write(&store, "a", &value), cut);
+        write(&store, "a", "after it").await;
+    }
+    assert_eq!(store.versions(&path("a")).await.unwrap().len(), 9);
+    assert_eq!(store.verify().await.unwrap().damaged, 0);
+}
+
+#[tokio::test]
+async fn a_role_whose_sessions_are_read_only_by_default_writes() {
+    let server = Server::start().await;
+    server.sql("ALTER ROLE postgres SET default_transaction_read_only = on");
+    let store = open(&server).await;
+    for _ in 0..4 {
+        write(&store, "a", "value").await;
+    }
+    assert_eq!(store.versions(&path("a")).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_state_that_was_damaged_by_sql_stops_writers_that_know_an_earlier_one() {
+    let server = Server::start().await;
+    let (store, other) = (open(&server).await, open(&server).await);
+    write(&store, "a", "first").await;
+    write(&store, "b", "first").await;
+    write(&other, "a", "second").await;
+    server.sql("UPDATE strongroom_native.state SET number = -1");
+    let [missing, known] = ["missing", "b"].map(path);
+    let first = Version::from(1);
+    let (rolled_back, written) = tokio::join!(
+        store.rollback(&missing, &first),
+        store.put(&known, "second".into(), PutOptions::new())
+    );
+    assert_eq!(rolled_back.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(written.unwrap_err().kind(), ErrorKind::Corrupt);
+}

@@ -32,8 +32,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) async fn new(session: Session) -> Result<Self, Failure> {
         let process = session.process().await?;
-        // Planning a statement takes longer than running it, and no plan depends on the values.
-        session.client.batch_execute("SET plan_cache_mode = force_generic_plan").await?;
+        // Planning a statement takes longer than running it, and no plan depends on the values. A write that is a statement
+        // alone cannot say that it writes.
+        let settings =
+            "SET plan_cache_mode = force_generic_plan; SET default_transaction_read_only = off";
+        session.client.batch_execute(settings).await?;
         Ok(Self { session, process, prepared: RefCell::default() })
     }
 

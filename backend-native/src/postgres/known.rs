@@ -8,7 +8,8 @@ use crate::state::StoredState;
 /// How many rows are known at most, of some hundred bytes each.
 const MAX_ROWS: usize = 16_384;
 
-/// A state of the store, with rows as they are in it. No transaction changes a row and leaves the state.
+/// A state of the store, with rows of `secrets` and the keys as they are in it: no transaction changes them and leaves the
+/// state. (Others do: the wraps of versions, the uses of keys, and when a slot was last used. They are not known here.)
 pub(super) struct Known {
     pub(super) state: StoredState,
     /// The keys, if they are known.

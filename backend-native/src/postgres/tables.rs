@@ -1,7 +1,7 @@
 //! The tables of a store in PostgreSQL.
 //!
-//! A transaction that writes locks the row of the state when it begins, so no other one writes meanwhile, and asks for all
-//! that it is known to need with the same message. Its writes wait here until it reads something that is not known, or
+//! A transaction that writes and assumes nothing locks the row of the state when it begins, so no other one writes meanwhile,
+//! and asks for all that it is known to need with the same message. Its writes wait here until it reads something that is not known, or
 //! commits: so it costs two round trips, however many secrets they write.
 //!
 //! An optimistic transaction begins with what the last one of this connection has left, reads other rows without a lock, and
@@ -62,6 +62,9 @@ const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 const PAGE: usize = 500;
 /// How many versions with their bodies, which may have 16 MiB each.
 const VERSIONS_PAGE: i64 = 16;
+/// After a longer time without a call, the connection may be broken without notice: a transaction then begins with a request
+/// that can be repeated.
+const MAX_IDLE: Duration = Duration::from_secs(30);
 
 /// The tables, on a connection that is opened when it is needed. It blocks.
 pub(crate) struct DatabaseTables {
@@ -75,6 +78,8 @@ pub(crate) struct DatabaseTables {
     known: RefCell<Option<Known>>,
     contention: RefCell<Contention>,
     was_overtaken: Cell<bool>,
+    /// When the last transaction began.
+    began_at: Cell<Option<Instant>>,
 }
 
 /// The path of a range as text: one that is no text was not given by this database.
@@ -93,6 +98,7 @@ impl DatabaseTables {
             known: RefCell::default(),
             contention: RefCell::default(),
             was_overtaken: Cell::default(),
+            began_at: Cell::default(),
         })
     }
 
@@ -327,6 +333,7 @@ impl DatabaseTables {
             let seen = StateAndRows::read(&rows).ok()?;
             if seen.state != known.state {
                 // What is known is of an earlier state.
+                self.contention.borrow_mut().note_overtaken();
                 return None;
             }
             transaction.rows.extend(missing.into_iter().map(|path| (path, KnownRow::Absent)));
@@ -367,10 +374,9 @@ impl DatabaseTables {
 
     /// Makes all writes of an optimistic transaction that has sent nothing with one statement.
     fn write_if_state(&self, mut transaction: Transaction) -> Result<()> {
-        let (Some(assumed), Some(state)) = (&transaction.state_before, &transaction.state) else {
-            return Err(outcome_unknown());
-        };
-        let payload = feed::payload(state, Some(assumed), &transaction.written_paths);
+        let states = transaction.state_before.clone().zip(transaction.state.clone());
+        let (assumed, state) = states.ok_or_else(outcome_unknown)?;
+        let payload = feed::payload(&state, Some(&assumed), &transaction.written_paths);
         let batch = match Batch::of(std::mem::take(&mut transaction.waiting)) {
             Ok(batch) => batch,
             Err(waiting) => {
@@ -380,7 +386,7 @@ impl DatabaseTables {
                 return self.commit();
             }
         };
-        let request = batch.into_request(assumed, state, payload);
+        let request = batch.into_request(&assumed, &state, payload);
         let process = self.connection.borrow().as_ref().map(|connection| connection.process);
         let failure = match self.run(transaction.deadline, &[request]) {
             Ok(answers) if answers.iter().flatten().next().is_some() => {
@@ -398,8 +404,11 @@ impl DatabaseTables {
         if failure.is_rolled_back() {
             return Err(from_failure(&failure));
         }
-        match process.map(|process| self.resolve(process, state)) {
-            Some(Ok(true)) => Ok(()),
+        match process.map(|process| self.resolve(process, &state)) {
+            Some(Ok(true)) => {
+                self.note_committed(transaction);
+                Ok(())
+            }
             // The connection may have been broken since before.
             Some(Ok(false)) if is_disconnected(&failure) => Err(self.overtaken()),
             Some(Ok(false)) => Err(from_failure(&failure)),
@@ -491,7 +500,10 @@ impl Tables for DatabaseTables {
         self.blocking.turn();
         let connect = || self.connect(Instant::now() + WRITE_TIME);
         connect()?;
+        let was_idle =
+            self.began_at.replace(Some(Instant::now())).is_none_or(|at| at.elapsed() > MAX_IDLE);
         if access == Access::Optimistic
+            && !was_idle
             && let Some(transaction) = self.assume(&expected)
         {
             *self.transaction.borrow_mut() = Some(transaction);
@@ -552,24 +564,31 @@ impl Tables for DatabaseTables {
         if failure.is_rolled_back() {
             return Err(from_failure(&failure));
         }
-        let written = transaction.state.filter(|_| transaction.wrote_state);
+        let written = transaction.state.clone().filter(|_| transaction.wrote_state);
         let (Some(process), Some(written)) = (process, written) else {
             return Err(outcome_unknown());
         };
         match self.resolve(process, &written) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                self.note_committed(transaction);
+                Ok(())
+            }
             Ok(false) => Err(from_failure(&failure)),
             Err(_) => Err(outcome_unknown()),
         }
     }
 
     fn rollback(&self) {
-        let transaction = self.transaction.borrow_mut().take();
-        let Some(transaction) = transaction.filter(|transaction| transaction.has_begun) else {
+        let Some(transaction) = self.transaction.borrow_mut().take() else { return };
+        if !transaction.has_begun {
+            // Why it failed may be no more so.
+            self.overtaken();
             return;
-        };
+        }
         if transaction.access != Access::Read {
-            *self.known.borrow_mut() = None;
+            let is_same =
+                |known: &mut Known| Some(&known.state) == transaction.state_before.as_ref();
+            self.known.borrow_mut().take_if(|known| !is_same(known));
         }
         if self.connection.borrow().is_none() {
             return;
@@ -602,7 +621,8 @@ impl Tables for DatabaseTables {
         self.transaction()?.has_begun = true;
         match self.run(deadline, &begin) {
             Ok(answers) => {
-                let state = answers.iter().flatten().next().map(state_of).transpose()?;
+                // One that cannot be read is another one.
+                let state = answers.iter().flatten().next().and_then(|row| state_of(row).ok());
                 if state == assumed {
                     return Ok(());
                 }
@@ -627,6 +647,8 @@ impl Tables for DatabaseTables {
         let mut transaction = self.transaction()?;
         transaction.savepoint = Savepoint::Waiting(transaction.waiting.len());
         transaction.changed_rows.clear();
+        let key_states = transaction.key_states.clone();
+        transaction.saved_key_states = key_states;
         Ok(())
     }
 
@@ -647,7 +669,8 @@ impl Tables for DatabaseTables {
                 None => transaction.rows.remove(&path),
             };
         }
-        transaction.key_states = None;
+        let saved = transaction.saved_key_states.clone();
+        transaction.key_states = saved;
         Ok(())
     }
 

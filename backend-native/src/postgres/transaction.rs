@@ -34,6 +34,8 @@ pub(super) struct Transaction {
     /// The state and the keys as the transaction has them, if they are known.
     pub(super) state: Option<StoredState>,
     pub(super) key_states: Option<Vec<(u32, u8)>>,
+    /// The keys as they were at the savepoint.
+    pub(super) saved_key_states: Option<Vec<(u32, u8)>>,
     /// The state when the transaction began.
     pub(super) state_before: Option<StoredState>,
     pub(super) savepoint: Savepoint,
@@ -141,6 +143,7 @@ impl Transaction {
             changed_rows: Vec::new(),
             state: None,
             key_states: None,
+            saved_key_states: None,
             state_before: None,
             savepoint: Savepoint::None,
             written_paths: BTreeSet::new(),

@@ -56,15 +56,12 @@ impl OpenStore {
         let may_run_twice = jobs.iter().all(|job| job.path().is_some());
         let access = if may_run_twice { Access::Optimistic } else { Access::Write };
         let mut committed = self.run_transaction(&mut jobs, access, &truncate_log);
-        if committed.is_err() {
-            self.forget_key_ring();
-        }
         if committed.is_err() && may_run_twice && self.writer.tables().was_overtaken() {
             truncate_log.set(false);
             committed = self.run_transaction(&mut jobs, Access::Write, &truncate_log);
-            if committed.is_err() {
-                self.forget_key_ring();
-            }
+        }
+        if committed.is_err() {
+            self.forget_key_ring();
         }
         self.writer.note_commit(committed.is_ok() && truncate_log.get());
         for job in jobs {
@@ -152,6 +149,9 @@ impl OpenStore {
         }
         *known_keys = Some(active);
         let state_change = StateChange::default();
+        if reserved == Reserved::OfNewKey {
+            state_change.touch();
+        }
         let key_ring_changed = Cell::new(false);
         let is_alone = jobs.len() == 1;
         for job in jobs {
@@ -172,10 +172,10 @@ impl OpenStore {
                 // The rollback undoes the job, and the transaction holds nothing else but the
                 // reserved uses.
                 drop(transaction);
-                if reserved {
-                    self.forget_key_ring();
-                } else {
+                if reserved == Reserved::Nothing {
                     self.key_ring = Some(current);
+                } else {
+                    self.forget_key_ring();
                 }
                 return Ok(());
             }
@@ -194,7 +194,13 @@ impl OpenStore {
         }
         // Checked after the wait for the lock, and as late as possible.
         store.check_not_replaced()?;
-        transaction.commit()?;
+        if let Err(error) = transaction.commit() {
+            if tables.was_overtaken() {
+                // It has reserved no uses, and the keys are compared when it runs again.
+                *key_ring = Some(current);
+            }
+            return Err(error);
+        }
         if let Some(next) = next {
             store.guard().remember(&next);
         }
@@ -203,8 +209,17 @@ impl OpenStore {
     }
 }
 
-/// Returns the key ring as the file has it now, with `uses` of its active key reserved, and whether
-/// this transaction reserved further uses.
+/// Which uses a transaction has reserved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reserved {
+    /// None: an earlier transaction did.
+    Nothing,
+    Uses,
+    /// Those of a key that it has begun.
+    OfNewKey,
+}
+
+/// Returns the key ring as the file has it now, with `uses` of its active key reserved, and what this transaction reserved.
 fn current_key_ring(
     store: &Store,
     tables: &dyn Tables,
@@ -212,7 +227,7 @@ fn current_key_ring(
     uses_left: &mut i64,
     uses: i64,
     now: i64,
-) -> Result<(KeyRing, bool)> {
+) -> Result<(KeyRing, Reserved)> {
     let mut current = match cached {
         Some(cached) if !cached.is_outdated(tables)? => cached,
         _ => {
@@ -220,16 +235,18 @@ fn current_key_ring(
             store.load_key_ring(tables)?
         }
     };
-    let reserve = *uses_left < uses;
-    if reserve {
+    let mut reserved = Reserved::Nothing;
+    if *uses_left < uses {
         let further = uses * (1 + RESERVED_TRANSACTIONS);
+        reserved = Reserved::Uses;
         if key_ring::reserve_uses(tables, &current, further, now)? {
             current = store.load_key_ring(tables)?;
             key_ring::reserve_uses(tables, &current, further, now)?;
+            reserved = Reserved::OfNewKey;
         }
         *uses_left += further;
     }
-    Ok((current, reserve))
+    Ok((current, reserved))
 }
 
 /// The state as the file has it now. Another process may have advanced it; the one that is known need not be opened.

@@ -16,6 +16,7 @@ enum Mode {
     Pass,
     Refuse,
     Stall,
+    StallAnswers,
 }
 
 #[derive(Clone, Copy)]
@@ -73,6 +74,11 @@ impl Proxy {
         self.switch(Mode::Stall);
     }
 
+    /// Holds back what the upstream sends, and passes on what clients send.
+    pub fn stall_answers(&self) {
+        self.switch(Mode::StallAnswers);
+    }
+
     /// Resets the existing connections. New connections are handled as before.
     pub fn reset_existing(&self) {
         self.control.send_modify(|control| control.resets += 1);
@@ -96,7 +102,7 @@ async fn connection(
     initial: Control,
 ) -> io::Result<()> {
     if initial.mode != Mode::Refuse {
-        let gate = Gate(receiver.clone());
+        let gate = receiver.clone();
         let is_done = tokio::select! {
             biased;
             _ = receiver.wait_for(|control| control.resets != initial.resets) => false,
@@ -109,15 +115,22 @@ async fn connection(
     client.set_zero_linger()
 }
 
-async fn forward(client: &mut TcpStream, upstream: SocketAddr, mut gate: Gate) -> io::Result<()> {
-    gate.wait_open().await;
+async fn forward(
+    client: &mut TcpStream,
+    upstream: SocketAddr,
+    control: watch::Receiver<Control>,
+) -> io::Result<()> {
+    let mut requests = Gate { control: control.clone(), is_shut: |mode| mode == Mode::Stall };
+    let answers =
+        Gate { control, is_shut: |mode| matches!(mode, Mode::Stall | Mode::StallAnswers) };
+    requests.wait_open().await;
     let mut server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
-    let to_upstream = copy(from_client, to_server, gate.clone());
-    tokio::try_join!(to_upstream, copy(from_server, to_client, gate)).map(drop)
+    let to_upstream = copy(from_client, to_server, requests);
+    tokio::try_join!(to_upstream, copy(from_server, to_client, answers)).map(drop)
 }
 
 async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut gate: Gate) -> io::Result<()> {
@@ -132,13 +145,17 @@ async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut gate: Gate) -> 
     }
 }
 
-#[derive(Clone)]
-struct Gate(watch::Receiver<Control>);
+/// Lets data through in one direction.
+struct Gate {
+    control: watch::Receiver<Control>,
+    is_shut: fn(Mode) -> bool,
+}
 
 impl Gate {
     /// Waits while the proxy stalls.
     async fn wait_open(&mut self) {
+        let is_shut = self.is_shut;
         // Fails only when the proxy is dropped, which ends this task.
-        let _ = self.0.wait_for(|control| control.mode != Mode::Stall).await;
+        let _ = self.control.wait_for(|control| !is_shut(control.mode)).await;
     }
 }
