@@ -9,6 +9,7 @@
 //! - [`openbao`]: real OpenBao servers, and their faults.
 //! - [`localstack`]: real LocalStack servers instead of AWS.
 //! - [`postgres`]: real PostgreSQL servers.
+//! - [`softhsm`]: tokens of SoftHSM2.
 //! - [`stub`]: an HTTP server with responses that no real server gives on demand.
 //! - [`issuer`]: an issuer of API keys and the API that accepts them, with their faults.
 //! - [`certificates`]: certificate authorities and the certificates that they sign.
@@ -45,6 +46,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 mod server;
+pub mod softhsm;
 pub mod stub;
 pub mod tls_front;
 pub mod wrapping_key;
