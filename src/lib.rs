@@ -27,6 +27,7 @@
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
+//! - `pkcs11`: a key on a PKCS#11 token (an HSM, a smart card) that wraps other keys, in the module `pkcs11`.
 //! - `redact`: a redactor of known values in streams and a scanner for files, in the module `redact`.
 //!   `redact-tracing` adds a writer for `tracing_subscriber::fmt`.
 //! - `rotation`: keys that are replaced before they expire, in the module `rotation`. Each of the following
@@ -146,6 +147,12 @@ pub mod hashicorp {
         AppRole, Auth, AwsIam, HashicorpBackend, HashicorpConfig, JwtLogin, Password, SecretId,
         TransitKey, Userpass,
     };
+}
+
+/// A key on a PKCS#11 token.
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11 {
+    pub use strongroom_pkcs11::{Pin, Pkcs11Config, Pkcs11Key};
 }
 
 /// The embedded encrypted store.

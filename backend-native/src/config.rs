@@ -11,12 +11,12 @@ use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, Wrappin
 
 use crate::settings::{
     ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE,
-    PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY, URL,
+    PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, TRANSIT_KEY, URL,
 };
 
 /// The settings that open a store.
-const KEY_SETTINGS: [Setting; 6] =
-    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY];
+const KEY_SETTINGS: [Setting; 7] =
+    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY, PKCS11_KEY];
 
 /// The key of a store, or where it is. `Debug` shows no key and no passphrase.
 #[derive(Clone)]
@@ -45,8 +45,11 @@ impl KeySource {
             Self::Key(_) => KEY,
             Self::Passphrase(_) => PASSPHRASE,
             Self::PassphraseFile(_) => PASSPHRASE_FILE,
-            Self::Wrapping(key) if key.kind() == "transit" => TRANSIT_KEY,
-            Self::Wrapping(_) => KMS_KEY,
+            Self::Wrapping(key) => match key.kind() {
+                "transit" => TRANSIT_KEY,
+                "pkcs11" => PKCS11_KEY,
+                _ => KMS_KEY,
+            },
         }
     }
 

@@ -304,7 +304,7 @@ pub use maintenance::Sweep;
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
 pub use rewrap::{KekRotation, RootKeyRotation};
-pub use settings::SETTINGS;
+pub use settings::{PKCS11_MODULE, PKCS11_PIN, PKCS11_PIN_FILE, SETTINGS};
 pub use slots::Slot;
 
 /// Compiles the code in README.md.

@@ -10,7 +10,7 @@ use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
     ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY,
-    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS, TRANSIT_KEY, URL,
+    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, TRANSIT_KEY, URL,
 };
 
 impl NativeConfig {
@@ -26,8 +26,8 @@ impl NativeConfig {
     /// name settings as they are named there.
     ///
     /// # Errors
-    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong, and if a key of a KMS or a transit
-    /// engine is set, which [`from_settings_with`](Self::from_settings_with) takes.
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong, and if a key of a KMS, a transit
+    /// engine or a token is set, which [`from_settings_with`](Self::from_settings_with) takes.
     pub fn from_settings(settings: &Settings) -> Result<Self> {
         Self::from_settings_with(settings, |_, _| {
             Err("needs the crate `strongroom`, which opens this key")
@@ -91,6 +91,7 @@ fn key_sources<E: fmt::Display>(
         let kind = match setting {
             KMS_KEY => "aws-kms",
             TRANSIT_KEY => "transit",
+            PKCS11_KEY => "pkcs11",
             _ => {
                 keys.extend(key_source(setting, settings, problems));
                 continue;
@@ -175,7 +176,7 @@ mod tests {
         let both = [(PASSPHRASE_FILE, "/data/passphrase"), (KEY_FILE, "/data/key")];
         let both = parse(&both).unwrap().keys;
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
-        assert_eq!(SETTINGS.len(), 15, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 19, "a setting is missing above or below");
     }
 
     #[test]

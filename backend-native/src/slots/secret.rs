@@ -16,7 +16,9 @@ use crate::config::KeySource;
 use crate::crypto::{self, KeyBytes, NotAuthentic};
 use crate::key_file;
 use crate::key_text;
-use crate::settings::{KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, TRANSIT_KEY};
+use crate::settings::{
+    KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, PKCS11_KEY, TRANSIT_KEY,
+};
 
 /// What a [`KeySource`] holds, read once.
 pub(crate) enum SlotSecret {
@@ -142,6 +144,7 @@ pub(super) fn settings_of(kind: &str) -> &'static [Setting] {
         "passphrase" => &[PASSPHRASE, PASSPHRASE_FILE],
         "aws-kms" => &[KMS_KEY],
         "transit" => &[TRANSIT_KEY],
+        "pkcs11" => &[PKCS11_KEY],
         _ => &[],
     }
 }
@@ -153,6 +156,7 @@ pub(super) fn describe(kind: &str) -> String {
         "passphrase" => "a passphrase".into(),
         "aws-kms" => "a key in AWS KMS".into(),
         "transit" => "a key in a transit engine".into(),
+        "pkcs11" => "a key on a PKCS#11 token".into(),
         other => format!("`{other}`"),
     }
 }

@@ -107,6 +107,9 @@ struct NewKey {
     /// A key in a transit engine of Vault or OpenBao
     #[arg(long, value_name = "MOUNT/NAME")]
     transit_key: Option<String>,
+    /// A key on a PKCS#11 token
+    #[arg(long, value_name = "URI")]
+    pkcs11_key: Option<String>,
 }
 
 impl Run for Store {
