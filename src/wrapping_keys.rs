@@ -1,4 +1,4 @@
-//! Keys in AWS KMS, in a transit engine or on a PKCS#11 token that open a slot of the native store.
+//! Keys in AWS KMS, in a transit engine, on a PKCS#11 token or in a keyring that open a slot of the native store.
 
 use std::result::Result;
 use std::sync::Arc;
@@ -15,7 +15,11 @@ pub(crate) fn from_settings(
         "aws-kms" => kms_key(settings, key_id),
         "transit" => transit_key(settings, key_id),
         "pkcs11" => pkcs11_key(settings, key_id),
-        _ => Err("is of an unknown kind; the kinds are `aws-kms`, `transit` and `pkcs11`".into()),
+        "os-keyring" => keyring_key(key_id),
+        _ => Err(
+            "is of an unknown kind; the kinds are `aws-kms`, `transit`, `pkcs11` and `os-keyring`"
+                .into(),
+        ),
     }
 }
 
@@ -85,6 +89,18 @@ fn pkcs11_key(settings: &Settings, uri: &str) -> Result<Arc<dyn WrappingKey>, St
 #[cfg(not(feature = "pkcs11"))]
 fn pkcs11_key(_settings: &Settings, _uri: &str) -> Result<Arc<dyn WrappingKey>, String> {
     Err("needs the cargo feature `pkcs11` of `strongroom`".into())
+}
+
+#[cfg(feature = "keyring")]
+fn keyring_key(account: &str) -> Result<Arc<dyn WrappingKey>, String> {
+    let key = strongroom_keyring::KeyringKey::new(account);
+    key.map(|key| Arc::new(key) as Arc<dyn WrappingKey>)
+        .map_err(|error| format!("cannot be used: {}", error.problems().join("; ")))
+}
+
+#[cfg(not(feature = "keyring"))]
+fn keyring_key(_account: &str) -> Result<Arc<dyn WrappingKey>, String> {
+    Err("needs the cargo feature `keyring` of `strongroom`".into())
 }
 
 #[cfg(any(feature = "aws-kms", feature = "hashicorp"))]

@@ -10,13 +10,13 @@ use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, WrappingKey};
 
 use crate::settings::{
-    ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE,
-    PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, TRANSIT_KEY, URL,
+    ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY, KMS_KEY,
+    PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, TRANSIT_KEY, URL,
 };
 
 /// The settings that open a store.
-const KEY_SETTINGS: [Setting; 7] =
-    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY, PKCS11_KEY];
+const KEY_SETTINGS: [Setting; 8] =
+    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY, PKCS11_KEY, KEYRING_KEY];
 
 /// The key of a store, or where it is. `Debug` shows no key and no passphrase.
 #[derive(Clone)]
@@ -48,6 +48,7 @@ impl KeySource {
             Self::Wrapping(key) => match key.kind() {
                 "transit" => TRANSIT_KEY,
                 "pkcs11" => PKCS11_KEY,
+                "os-keyring" => KEYRING_KEY,
                 _ => KMS_KEY,
             },
         }

@@ -37,7 +37,7 @@ setting_table! {
             .meaning("whether opening creates a missing store; otherwise the first write does")
             .default_value("false");
         KEY_FILE = Setting::file("SECRETS_NATIVE_KEY_FILE", "KeySource::KeyFile")
-            .meaning("a file with the key; at least one of the seven settings that open the store is required");
+            .meaning("a file with the key; at least one of the eight settings that open the store is required");
         KEY = Setting::text("SECRETS_NATIVE_KEY", "KeySource::Key")
             .meaning("the key, in base64")
             .secret();
@@ -60,6 +60,11 @@ setting_table! {
             .meaning(
                 "the PKCS#11 URI (RFC 7512) of an AES-256 key on a token, such as \
                  `pkcs11:token=orders;object=strongroom`, that wraps the key of a slot; with the module and the PIN",
+            );
+        KEYRING_KEY = Setting::text("SECRETS_NATIVE_KEYRING_KEY", "KeySource::Wrapping")
+            .meaning(
+                "the account of a key in the keyring of the operating system (service `strongroom`) that wraps the key of a \
+                 slot",
             );
         MODULE = PKCS11_MODULE;
         PIN = PKCS11_PIN;

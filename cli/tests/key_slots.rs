@@ -80,7 +80,7 @@ fn a_key_on_a_token_opens_the_store() {
     let module = softhsm::module();
     let store = Store::native()
         .with("SOFTHSM2_CONF", &std::env::var("SOFTHSM2_CONF").unwrap_or_default())
-        .with("SECRETS_NATIVE_PKCS11_MODULE", &module.to_string_lossy())
+        .with("SECRETS_NATIVE_PKCS11_MODULE", &module)
         .with("SECRETS_NATIVE_PKCS11_PIN", softhsm::PIN);
     let keys = [token.uri("strongroom"), token.uri("missing")];
     let keys = [keys[0].as_str(), keys[1].as_str()];

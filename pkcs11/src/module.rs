@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as TokenError, RvError};
 use secrecy::{ExposeSecret as _, SecretString};
 use strongroom_core::{Error, ErrorKind, FilePath, Result};
-use tokio::sync::{Mutex as CallMutex, oneshot};
-use tokio::time::timeout;
+use strongroom_transport::BlockingCalls;
 
-use crate::error::{classify, unavailable, unsupported};
+use crate::error::{classify, unsupported};
 
 /// The modules that this process has loaded. A module is a library with one state in a process, so keys share it.
-static MODULES: Mutex<BTreeMap<PathBuf, Arc<CallMutex<Module>>>> = Mutex::new(BTreeMap::new());
+static MODULES: Mutex<BTreeMap<PathBuf, BlockingCalls<Module>>> = Mutex::new(BTreeMap::new());
 /// How many refused PINs are remembered for each module.
 const MAX_REFUSED: usize = 64;
 
@@ -32,50 +30,29 @@ pub(crate) struct Module {
     refused: Vec<(String, SecretString)>,
 }
 
-/// Runs a call to a module on a thread of its own: the module may block, also for ever. Calls to one module wait for one
-/// another, and `limit` includes that, so a module that hangs holds one thread.
+/// Runs a call to a module on a thread of its own. Calls to one module wait for one another, and `limit` includes that.
 pub(crate) async fn call<T: Send + 'static>(
     path: &Path,
     limit: Duration,
     run: impl FnOnce(&mut Module) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let module = find(path);
-    let answer = async {
-        let mut module = module.lock_owned().await;
-        let (send, receive) = oneshot::channel();
-        let work = move || {
-            let result = run(&mut module);
-            module.note(&result);
-            // The next caller may begin before this one has its answer, which it may not wait for any more.
-            drop(module);
-            drop(send.send(result));
-        };
-        thread::Builder::new()
-            .name("strongroom-pkcs11".into())
-            .spawn(work)
-            .map_err(|_| unavailable("no thread could be started to ask the token".into()))?;
-        receive.await.map_err(|_| {
-            Error::new(ErrorKind::Internal, "report this").because("the call to the token panicked")
-        })?
+    let run = |module: &mut Module| {
+        let result = run(module);
+        module.note(&result);
+        result
     };
-    timeout(limit, answer).await.unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::Timeout, "check the token and its connection, and try again")
-            .because("the token has not answered in time"))
-    })
+    find(path).call(limit, run).await
 }
 
-fn find(path: &Path) -> Arc<CallMutex<Module>> {
+fn find(path: &Path) -> BlockingCalls<Module> {
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
     let module = modules.entry(path.to_owned()).or_insert_with(|| {
-        Arc::new(CallMutex::new(Module {
-            path: path.to_owned(),
-            library: None,
-            is_ours: false,
-            is_stale: false,
-            refused: Vec::new(),
-        }))
+        let path = path.to_owned();
+        let module =
+            Module { path, library: None, is_ours: false, is_stale: false, refused: Vec::new() };
+        BlockingCalls::new("the token", module)
     });
-    Arc::clone(module)
+    module.clone()
 }
 
 impl Module {

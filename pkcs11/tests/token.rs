@@ -49,7 +49,7 @@ async fn keeps_the_contract() {
     }
 
     let keys =
-        Keys { key: Box::new(one.clone()), other: Box::new(two), missing: Box::new(missing) };
+        Keys { key: Box::new(one.clone()), other: Box::new(two), missing: Some(Box::new(missing)) };
     let wrapped = check_wrapping(&keys).await;
     let removed = token.remove();
     check_outage(&one, &wrapped).await;

@@ -7,6 +7,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::debian::{self, SoftHsm};
 use crate::root;
 use crate::step::Step;
 
@@ -35,6 +36,9 @@ pub(crate) struct Setup {
     pub(crate) bao: PathBuf,
     /// The directory with `bin/postgres`.
     pub(crate) postgres: PathBuf,
+    pub(crate) softhsm: SoftHsm,
+    /// `gnome-keyring-daemon`, on Linux.
+    pub(crate) keyring: Option<PathBuf>,
 }
 
 pub(crate) fn run() -> Result<Setup> {
@@ -50,12 +54,14 @@ pub(crate) fn prepare_build() -> Result<()> {
 
 /// Installs the servers, which the build does not need.
 pub(crate) fn install_servers() -> Result<Setup> {
+    let softhsm = SoftHsm::set_up()?;
+    let keyring = debian::gnome_keyring()?;
     let python = python()?;
     moto(&python)?;
     opa(&python)?;
     let bao = bao(&python)?;
     let postgres = postgres(&python)?;
-    Ok(Setup { python, bao, postgres })
+    Ok(Setup { python, bao, postgres, softhsm, keyring })
 }
 
 fn check_c_compiler() -> Result<()> {

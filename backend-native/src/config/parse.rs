@@ -9,8 +9,9 @@ use strongroom_core::{Problems, Result, Setting, Settings, WrappingKey};
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
-    ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY,
-    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, TRANSIT_KEY, URL,
+    ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY,
+    KMS_KEY, NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS,
+    TRANSIT_KEY, URL,
 };
 
 impl NativeConfig {
@@ -27,7 +28,7 @@ impl NativeConfig {
     ///
     /// # Errors
     /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong, and if a key of a KMS, a transit
-    /// engine or a token is set, which [`from_settings_with`](Self::from_settings_with) takes.
+    /// engine, a token or a keyring is set, which [`from_settings_with`](Self::from_settings_with) takes.
     pub fn from_settings(settings: &Settings) -> Result<Self> {
         Self::from_settings_with(settings, |_, _| {
             Err("needs the crate `strongroom`, which opens this key")
@@ -92,6 +93,7 @@ fn key_sources<E: fmt::Display>(
             KMS_KEY => "aws-kms",
             TRANSIT_KEY => "transit",
             PKCS11_KEY => "pkcs11",
+            KEYRING_KEY => "os-keyring",
             _ => {
                 keys.extend(key_source(setting, settings, problems));
                 continue;
@@ -176,7 +178,7 @@ mod tests {
         let both = [(PASSPHRASE_FILE, "/data/passphrase"), (KEY_FILE, "/data/key")];
         let both = parse(&both).unwrap().keys;
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
-        assert_eq!(SETTINGS.len(), 19, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 20, "a setting is missing above or below");
     }
 
     #[test]

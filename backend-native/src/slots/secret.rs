@@ -17,7 +17,7 @@ use crate::crypto::{self, KeyBytes, NotAuthentic};
 use crate::key_file;
 use crate::key_text;
 use crate::settings::{
-    KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, PKCS11_KEY, TRANSIT_KEY,
+    KEY, KEY_FILE, KEYRING_KEY, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, PKCS11_KEY, TRANSIT_KEY,
 };
 
 /// What a [`KeySource`] holds, read once.
@@ -145,6 +145,7 @@ pub(super) fn settings_of(kind: &str) -> &'static [Setting] {
         "aws-kms" => &[KMS_KEY],
         "transit" => &[TRANSIT_KEY],
         "pkcs11" => &[PKCS11_KEY],
+        "os-keyring" => &[KEYRING_KEY],
         _ => &[],
     }
 }
@@ -157,6 +158,7 @@ pub(super) fn describe(kind: &str) -> String {
         "aws-kms" => "a key in AWS KMS".into(),
         "transit" => "a key in a transit engine".into(),
         "pkcs11" => "a key on a PKCS#11 token".into(),
+        "os-keyring" => "a key in the keyring of the operating system".into(),
         other => format!("`{other}`"),
     }
 }

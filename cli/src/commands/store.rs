@@ -110,6 +110,9 @@ struct NewKey {
     /// A key on a PKCS#11 token
     #[arg(long, value_name = "URI")]
     pkcs11_key: Option<String>,
+    /// A key in the keyring of the operating system; created if missing
+    #[arg(long, value_name = "ACCOUNT")]
+    keyring_key: Option<String>,
 }
 
 impl Run for Store {

@@ -3,6 +3,7 @@
 //! - [`conformance`]: the cases of the backend contract, run for each [`conformance::Target`].
 //! - [`canary`]: the value that those cases plant, and the search for it in captured output.
 //! - [`errors`]: assertions about the errors of a backend.
+//! - [`gnome_keyring`]: a GNOME Keyring on a bus of its own.
 //! - [`log`]: captures log output for a test.
 //! - [`memory`]: scans the process's own memory for values that should have been wiped.
 //! - [`process`]: starts the test's own binary as a child, for tests that kill a process.
@@ -35,6 +36,7 @@ pub mod certificates;
 pub mod conformance;
 pub mod endless;
 pub mod errors;
+pub mod gnome_keyring;
 pub mod issuer;
 pub mod localstack;
 pub mod log;
