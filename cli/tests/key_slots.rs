@@ -95,6 +95,35 @@ fn a_key_on_a_token_opens_the_store() {
     assert!(token.has_refused_a_pin());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_key_in_the_keyring_opens_the_store() {
+    use strongroom_testkit::gnome_keyring::Keyring;
+
+    let mut keyring = Keyring::start();
+    let mut store = Store::native();
+    for (name, value) in keyring.variables() {
+        store = store.with(name, value);
+    }
+    store.put("openai/key", planted("-value"));
+    let add = ["store", "add-slot", "--keyring-key", "orders", "--format", "json"];
+    assert_eq!(store.run(&add).succeeds().documents()[0]["slot"], 2);
+    store.run(&["store", "add-slot", "--keyring-key", "two words"]).fails(2, &["letters"]);
+    let slots = store.run(&["store", "slots", "--format", "json"]).succeeds().documents();
+    assert_eq!((&slots[1]["kind"], &slots[1]["key_id"]), (&"os-keyring".into(), &"orders".into()));
+
+    let key_file = store.variable("SECRETS_NATIVE_KEY_FILE").to_owned();
+    store.remove("SECRETS_NATIVE_KEY_FILE");
+    store.set("SECRETS_NATIVE_KEYRING_KEY", "orders");
+    assert_eq!(store.value(&["openai/key"]), planted("-value").into_bytes());
+    keyring.restart();
+    assert_eq!(store.value(&["openai/key"]), planted("-value").into_bytes());
+    keyring.stop();
+    store.run(&["get", "openai/key"]).fails(5, &["cannot be reached", "`orders`"]);
+    store.set("SECRETS_NATIVE_KEY_FILE", &key_file);
+    assert_eq!(store.value(&["openai/key"]), planted("-value").into_bytes());
+}
+
 #[test]
 fn a_uri_with_a_pin_is_refused_and_not_shown() {
     let module = "/nonexistent/module.so";
