@@ -85,6 +85,7 @@ fn unavailable() -> Error {
     .because("the keyring of the operating system cannot be reached")
 }
 
+#[cfg(any(target_os = "linux", target_os = "freebsd", target_os = "openbsd"))]
 fn locked() -> Error {
     Error::new(ErrorKind::Unavailable, "unlock the keyring, and try again")
         .because("the keyring is locked")
