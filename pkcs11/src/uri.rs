@@ -191,7 +191,7 @@ mod tests {
     }
 
     fn encode(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
+        bytes.iter().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"))
     }
 
     proptest! {

@@ -1,6 +1,5 @@
 //! A token that is removed and returned, for a process that has initialized the module itself: a child, since the kit
 //! initializes it in this one.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test reports a failure")]
 
 use std::env;
 use std::path::PathBuf;

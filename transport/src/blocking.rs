@@ -79,7 +79,7 @@ mod tests {
         let (release, hang) = std::sync::mpsc::channel::<()>();
         let hung = calls.call(LIMIT, move |count| {
             *count += 1;
-            drop(hang.recv());
+            let _ = hang.recv();
             Ok(())
         });
         assert_eq!(hung.await.unwrap_err().kind(), ErrorKind::Timeout);
