@@ -79,7 +79,7 @@ fn a_key_on_a_token_opens_the_store() {
     token.add_key("strongroom", 1);
     let module = softhsm::module();
     let store = Store::native()
-        .with("SOFTHSM2_CONF", &std::env::var("SOFTHSM2_CONF").unwrap_or_default())
+        .with("SOFTHSM2_CONF", std::env::var("SOFTHSM2_CONF").unwrap_or_default())
         .with("SECRETS_NATIVE_PKCS11_MODULE", &module)
         .with("SECRETS_NATIVE_PKCS11_PIN", softhsm::PIN);
     let keys = [token.uri("strongroom"), token.uri("missing")];
@@ -89,7 +89,7 @@ fn a_key_on_a_token_opens_the_store() {
     let removed = token.remove();
     store.run(&["get", "openai/key"]).fails(5, &[keys[0], "no such token"]);
     drop(removed);
-    store.set("SECRETS_NATIVE_PKCS11_PIN", &planted("-wrong"));
+    store.set("SECRETS_NATIVE_PKCS11_PIN", planted("-wrong"));
     store.remove("SECRETS_NATIVE_KEY_FILE");
     store.run(&["get", "openai/key"]).fails(4, &["refuses the user PIN"]);
     assert!(token.has_refused_a_pin());

@@ -18,6 +18,8 @@ const CHILD: &str = "KEYRING_CHILD";
 const WRAPPED: &str = "KEYRING_CHILD_WRAPPED";
 const WRAPPED_LINE: &str = "wrapped: ";
 const DONE: &str = "the work is done";
+/// How a line begins that the parent repeats.
+const REPORT: &str = "GNOME Keyring:";
 
 /// Runs a part in a child that sees this keyring alone, and gives what it has wrapped.
 fn run(keyring: &Keyring, part: &str, wrapped: &str) -> String {
@@ -31,6 +33,9 @@ fn run(keyring: &Keyring, part: &str, wrapped: &str) -> String {
     let output = String::from_utf8_lossy(&child.stdout).into_owned();
     let errors = String::from_utf8_lossy(&child.stderr);
     assert!(child.status.success() && output.contains(DONE), "{part}: {output}{errors}");
+    for line in errors.lines().filter(|line| line.starts_with(REPORT)) {
+        strongroom_testkit::report(line);
+    }
     let line = output.lines().find_map(|line| line.strip_prefix(WRAPPED_LINE));
     line.unwrap_or_default().to_owned()
 }
@@ -65,7 +70,8 @@ async fn child() {
             assert!(kinds.contains(&error.kind()), "{error}");
             assert!(error.to_string().contains("unlock"), "{error}");
             assert!(begin.elapsed() < Duration::from_secs(50), "{error}");
-            println!("\n{error}");
+            let waited = begin.elapsed();
+            strongroom_testkit::report(format_args!("{REPORT} locked, after {waited:?}: {error}"));
         }
         other => panic!("{other}"),
     }
@@ -91,7 +97,7 @@ async fn contract(key: KeyringKey) {
         key.unwrap(&wrapped, &context()).await.unwrap();
     }
     let unwrap = begin.elapsed() / count;
-    strongroom_testkit::report(format_args!("GNOME Keyring: unwrap {unwrap:?}"));
+    strongroom_testkit::report(format_args!("{REPORT} unwrap {unwrap:?}"));
 }
 
 #[test]
