@@ -130,7 +130,7 @@
 //! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag. `expand(key, info)` is the
 //! first block of HKDF-Expand (RFC 5869) with SHA-256: `HMAC-SHA-256(key, info ‖ 01)`.
 //!
-//! **Slots**, a row of `slots` each. Its kind is `key`, `passphrase`, `aws-kms`, `transit`, or that of another
+//! **Slots**, a row of `slots` each. Its kind is `key`, `passphrase`, `aws-kms`, `transit`, `pkcs11`, `os-keyring`, or that of another
 //! [`WrappingKey`](strongroom_core::WrappingKey). The slot key has 32 bytes, and `parameters` are a JSON object. Of a `key`, they
 //! are `{}`, and the slot key is the key as given. Of a `passphrase`, they are `memory_kib`, `passes`, `lanes` and `salt` (16 bytes
 //! in base64), and the slot key is its Argon2id, version 0x13. Of all others, they are `key_id`, the key's name; `binding`, 16
