@@ -51,7 +51,7 @@ fn transit_key(_settings: &Settings, _key_id: &str) -> Result<Arc<dyn WrappingKe
 #[cfg(feature = "pkcs11")]
 fn pkcs11_key(settings: &Settings, uri: &str) -> Result<Arc<dyn WrappingKey>, String> {
     use strongroom_backend_native::{PKCS11_MODULE, PKCS11_PIN, PKCS11_PIN_FILE};
-    use strongroom_core::{FilePath, Problems};
+    use strongroom_core::Problems;
     use strongroom_pkcs11::{Pin, Pkcs11Config, Pkcs11Key};
 
     let mut problems = Problems::new();
@@ -66,10 +66,7 @@ fn pkcs11_key(settings: &Settings, uri: &str) -> Result<Arc<dyn WrappingKey>, St
     let given = (settings.expose_value(&PKCS11_PIN), settings.expose_value(&PKCS11_PIN_FILE));
     let pin = match given {
         (Some(pin), None) => Some(Pin::Text(pin.into())),
-        (None, Some(file)) => {
-            problems.collect(FilePath::new(file).check(PKCS11_PIN_FILE));
-            Some(Pin::File(file.into()))
-        }
+        (None, Some(file)) => Some(Pin::File(file.into())),
         _ => {
             problems.add(format!("set either `{PKCS11_PIN}` or `{PKCS11_PIN_FILE}`"));
             None

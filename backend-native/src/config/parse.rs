@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use strongroom_core::{Problems, Result, Setting, Settings, WrappingKey};
+use strongroom_core::{FilePath, Problems, Result, Setting, Settings, WrappingKey};
 
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
     ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY,
-    KMS_KEY, NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS,
-    TRANSIT_KEY, URL,
+    KMS_KEY, NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, PKCS11_MODULE,
+    PKCS11_PIN_FILE, SETTINGS, TRANSIT_KEY, URL,
 };
 
 impl NativeConfig {
@@ -63,6 +63,10 @@ impl NativeConfig {
         };
         config.check_database(&mut problems);
         config.check_retention(&mut problems);
+        for setting in [PKCS11_MODULE, PKCS11_PIN_FILE] {
+            let path = settings.expose_value(&setting);
+            problems.collect(path.map_or(Ok(()), |path| FilePath::new(path).check(setting)));
+        }
         problems.into_result().map_err(|error| config.names.rename(error))?;
         Ok(config)
     }
