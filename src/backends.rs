@@ -72,7 +72,7 @@ pub(crate) fn find(name: &str) -> Option<&'static BackendKind> {
     KINDS.iter().find(|kind| kind.name == name || kind.aliases.contains(&name))
 }
 
-/// The configuration of the embedded store, whose slots a key in AWS KMS or a transit engine may open.
+/// The configuration of the embedded store, whose slots a key in AWS KMS, in a transit engine or on a token may open.
 #[cfg(feature = "native")]
 pub(crate) fn native_config(
     settings: &Settings,

@@ -174,16 +174,26 @@ impl Config {
 
     /// A key outside of the embedded store for [`add_slot`](crate::native::NativeBackend::add_slot), with the settings of
     /// its service: of the kind `aws-kms`, an id, ARN or alias in AWS KMS; of the kind `transit`, the mount and name in a
-    /// transit engine of HashiCorp Vault or OpenBao, such as `transit/strongroom`.
+    /// transit engine of HashiCorp Vault or OpenBao, such as `transit/strongroom`; of the kind `pkcs11`, the URI of a key on a
+    /// token, such as `pkcs11:token=orders;object=strongroom`; of the kind `os-keyring`, the account of a key in the keyring of
+    /// the operating system.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if settings of the service are missing or wrong, the kind is
-    /// another one, or the feature `aws-kms` or `hashicorp` is off.
+    /// another one, or the feature `aws-kms`, `hashicorp`, `pkcs11` or `keyring` is off.
     #[cfg(feature = "native")]
     pub fn wrapping_key(&self, kind: &str, key_id: &str) -> Result<crate::native::KeySource> {
         crate::wrapping_keys::from_settings(&self.settings, kind, key_id)
             .map(crate::native::KeySource::Wrapping)
-            .map_err(|complaint| Error::config(vec![format!("the key `{key_id}` {complaint}")]))
+            .map_err(|complaint| {
+                // A URI may hold a PIN by mistake.
+                let problem = match kind {
+                    "pkcs11" => format!("the key on the token {complaint}"),
+                    _ => format!("the key `{key_id}` {complaint}"),
+                };
+                let names = self.settings.names(strongroom_backend_native::SETTINGS);
+                names.rename(Error::config(vec![problem]))
+            })
     }
 
     fn name(&self, setting: &Setting) -> String {

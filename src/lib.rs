@@ -26,7 +26,9 @@
 //! - `aws`: AWS Secrets Manager. `aws-kms` adds a key of AWS KMS that wraps other keys.
 //! - `env` (default): environment variables and `.env` files.
 //! - `hashicorp`: HashiCorp Vault and OpenBao.
+//! - `keyring`: a key in the keyring of the operating system that wraps other keys, in the module `keyring`.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
+//! - `pkcs11`: a key on a PKCS#11 token (an HSM, a smart card) that wraps other keys, in the module `pkcs11`.
 //! - `redact`: a redactor of known values in streams and a scanner for files, in the module `redact`.
 //!   `redact-tracing` adds a writer for `tracing_subscriber::fmt`.
 //! - `rotation`: keys that are replaced before they expire, in the module `rotation`. Each of the following
@@ -146,6 +148,18 @@ pub mod hashicorp {
         AppRole, Auth, AwsIam, HashicorpBackend, HashicorpConfig, JwtLogin, Password, SecretId,
         TransitKey, Userpass,
     };
+}
+
+/// A key in the keyring of the operating system.
+#[cfg(feature = "keyring")]
+pub mod keyring {
+    pub use strongroom_keyring::KeyringKey;
+}
+
+/// A key on a PKCS#11 token.
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11 {
+    pub use strongroom_pkcs11::{Pin, Pkcs11Config, Pkcs11Key};
 }
 
 /// The embedded encrypted store.

@@ -1,4 +1,4 @@
-//! Keys in AWS KMS or a transit engine that open a slot of the native store.
+//! Keys in AWS KMS, in a transit engine, on a PKCS#11 token or in a keyring that open a slot of the native store.
 
 use std::result::Result;
 use std::sync::Arc;
@@ -14,7 +14,12 @@ pub(crate) fn from_settings(
     match kind {
         "aws-kms" => kms_key(settings, key_id),
         "transit" => transit_key(settings, key_id),
-        _ => Err("is of an unknown kind; the kinds are `aws-kms` and `transit`".into()),
+        "pkcs11" => pkcs11_key(settings, key_id),
+        "os-keyring" => keyring_key(key_id),
+        _ => Err(
+            "is of an unknown kind; the kinds are `aws-kms`, `transit`, `pkcs11` and `os-keyring`"
+                .into(),
+        ),
     }
 }
 
@@ -41,6 +46,58 @@ fn transit_key(settings: &Settings, key_id: &str) -> Result<Arc<dyn WrappingKey>
 #[cfg(not(feature = "hashicorp"))]
 fn transit_key(_settings: &Settings, _key_id: &str) -> Result<Arc<dyn WrappingKey>, String> {
     Err("needs the cargo feature `hashicorp` of `strongroom`".into())
+}
+
+#[cfg(feature = "pkcs11")]
+fn pkcs11_key(settings: &Settings, uri: &str) -> Result<Arc<dyn WrappingKey>, String> {
+    use strongroom_backend_native::{PKCS11_MODULE, PKCS11_PIN, PKCS11_PIN_FILE};
+    use strongroom_core::Problems;
+    use strongroom_pkcs11::{Pin, Pkcs11Config, Pkcs11Key};
+
+    let mut problems = Problems::new();
+    let module = settings.expose_value(&PKCS11_MODULE);
+    match module {
+        None => problems.add(format!("set `{PKCS11_MODULE}` to the path of the token's module")),
+        Some(path) if !std::path::Path::new(path).is_absolute() => {
+            problems.add(format!("`{PKCS11_MODULE}` must be an absolute path"));
+        }
+        Some(_) => {}
+    }
+    let given = (settings.expose_value(&PKCS11_PIN), settings.expose_value(&PKCS11_PIN_FILE));
+    let pin = match given {
+        (Some(pin), None) => Some(Pin::Text(pin.into())),
+        (None, Some(file)) => Some(Pin::File(file.into())),
+        _ => {
+            problems.add(format!("set either `{PKCS11_PIN}` or `{PKCS11_PIN_FILE}`"));
+            None
+        }
+    };
+    let checked = problems.into_result();
+    if let (Some(module), Some(pin), Ok(())) = (module, pin, &checked) {
+        let key = Pkcs11Key::new(Pkcs11Config::new(module, pin), uri);
+        return key
+            .map(|key| Arc::new(key) as Arc<dyn WrappingKey>)
+            .map_err(|error| format!("cannot be used: {}", error.problems().join("; ")));
+    }
+    let problems = checked.map_err(|error| error.problems().join("; ")).err().unwrap_or_default();
+    Err(format!("needs the settings of PKCS#11: {problems}"))
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn pkcs11_key(_settings: &Settings, _uri: &str) -> Result<Arc<dyn WrappingKey>, String> {
+    Err("needs the cargo feature `pkcs11` of `strongroom`".into())
+}
+
+#[cfg(feature = "keyring")]
+fn keyring_key(account: &str) -> Result<Arc<dyn WrappingKey>, String> {
+    let key = strongroom_keyring::KeyringKey::new(account);
+    key.map(|key| Arc::new(key) as Arc<dyn WrappingKey>)
+        .map_err(|error| format!("cannot be used: {}", error.problems().join("; ")))
+}
+
+#[cfg(not(feature = "keyring"))]
+fn keyring_key(_account: &str) -> Result<Arc<dyn WrappingKey>, String> {
+    Err("needs the cargo feature `keyring` of `strongroom`".into())
 }
 
 #[cfg(any(feature = "aws-kms", feature = "hashicorp"))]

@@ -10,13 +10,22 @@ use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, WrappingKey};
 
 use crate::settings::{
-    ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY, PASSPHRASE,
-    PASSPHRASE_FILE, PATH, SETTINGS, SHARES_FILE, TRANSIT_KEY, URL,
+    ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY, KMS_KEY,
+    PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, SHARES_FILE, TRANSIT_KEY, URL,
 };
 
 /// The settings that open a store.
-const KEY_SETTINGS: [Setting; 7] =
-    [KEY_FILE, KEY, PASSPHRASE, PASSPHRASE_FILE, KMS_KEY, TRANSIT_KEY, SHARES_FILE];
+const KEY_SETTINGS: [Setting; 9] = [
+    KEY_FILE,
+    KEY,
+    PASSPHRASE,
+    PASSPHRASE_FILE,
+    KMS_KEY,
+    TRANSIT_KEY,
+    PKCS11_KEY,
+    KEYRING_KEY,
+    SHARES_FILE,
+];
 
 /// What errors call recovery shares that are not in a file; no setting holds them.
 const SHARES: Setting = Setting::text("KeySource::RecoveryShares", "KeySource::RecoveryShares");
@@ -55,8 +64,12 @@ impl KeySource {
             Self::Key(_) => KEY,
             Self::Passphrase(_) => PASSPHRASE,
             Self::PassphraseFile(_) => PASSPHRASE_FILE,
-            Self::Wrapping(key) if key.kind() == "transit" => TRANSIT_KEY,
-            Self::Wrapping(_) => KMS_KEY,
+            Self::Wrapping(key) => match key.kind() {
+                "transit" => TRANSIT_KEY,
+                "pkcs11" => PKCS11_KEY,
+                "os-keyring" => KEYRING_KEY,
+                _ => KMS_KEY,
+            },
             Self::RecoveryShares(_) => SHARES,
             Self::RecoverySharesFile(_) => SHARES_FILE,
         }

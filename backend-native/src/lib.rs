@@ -131,7 +131,7 @@
 //! sealing is AES-256-GCM with a random 12-byte nonce and a 16-byte tag. `expand(key, info)` is the
 //! first block of HKDF-Expand (RFC 5869) with SHA-256: `HMAC-SHA-256(key, info ‖ 01)`.
 //!
-//! **Slots**, a row of `slots` each. Its kind is `key`, `passphrase`, `shares`, `aws-kms`, `transit`, or that of another
+//! **Slots**, a row of `slots` each. Its kind is `key`, `passphrase`, `shares`, `aws-kms`, `transit`, `pkcs11`, `os-keyring`, or that of another
 //! [`WrappingKey`](strongroom_core::WrappingKey). The slot key has 32 bytes, and `parameters` are a JSON object. Of a `key`, they
 //! are `{}`, and the slot key is the key as given. Of a `passphrase`, they are `memory_kib`, `passes`, `lanes` and `salt` (16 bytes
 //! in base64), and the slot key is its Argon2id, version 0x13. Of `shares`, they are `identifier`, `threshold` and `shares`, the number of all
@@ -307,7 +307,7 @@ pub use maintenance::Sweep;
 #[cfg(fuzzing)]
 pub use record::fuzz_record;
 pub use rewrap::{KekRotation, RootKeyRotation};
-pub use settings::SETTINGS;
+pub use settings::{PKCS11_MODULE, PKCS11_PIN, PKCS11_PIN_FILE, SETTINGS};
 pub use slots::{RecoveryShares, Slot};
 
 /// Compiles the code in README.md.

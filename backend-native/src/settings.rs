@@ -2,6 +2,22 @@
 
 use strongroom_core::{Setting, setting_table};
 
+/// The path of the module that has the token of a PKCS#11 key.
+pub const PKCS11_MODULE: Setting = Setting::file(
+    "SECRETS_NATIVE_PKCS11_MODULE",
+    "Pkcs11Config::module",
+)
+.meaning(
+    "the absolute path of the token's PKCS#11 module, such as `/usr/lib/softhsm/libsofthsm2.so`",
+);
+/// The user PIN of the token of a PKCS#11 key.
+pub const PKCS11_PIN: Setting = Setting::text("SECRETS_NATIVE_PKCS11_PIN", "Pin::Text")
+    .meaning("the user PIN of the token")
+    .secret();
+/// A file with the user PIN of the token of a PKCS#11 key.
+pub const PKCS11_PIN_FILE: Setting = Setting::file("SECRETS_NATIVE_PKCS11_PIN_FILE", "Pin::File")
+    .meaning("a file with the user PIN of the token");
+
 setting_table! {
     /// The settings from which [`NativeConfig::from_settings`](crate::NativeConfig::from_settings)
     /// builds a configuration.
@@ -40,6 +56,19 @@ setting_table! {
                 "the mount and name of a key in a transit engine that wraps the key of a slot, such as \
                  `transit/strongroom`; with the settings of HashiCorp Vault",
             );
+        PKCS11_KEY = Setting::text("SECRETS_NATIVE_PKCS11_KEY", "KeySource::Wrapping")
+            .meaning(
+                "the PKCS#11 URI (RFC 7512) of an AES-256 key on a token, such as \
+                 `pkcs11:token=orders;object=strongroom`, that wraps the key of a slot; with the module and the PIN",
+            );
+        KEYRING_KEY = Setting::text("SECRETS_NATIVE_KEYRING_KEY", "KeySource::Wrapping")
+            .meaning(
+                "the account of a key in the keyring of the operating system (service `strongroom`) that wraps the key of a \
+                 slot",
+            );
+        MODULE = PKCS11_MODULE;
+        PIN = PKCS11_PIN;
+        PIN_FILE = PKCS11_PIN_FILE;
         SHARES_FILE = Setting::file("SECRETS_NATIVE_SHARES_FILE", "KeySource::RecoverySharesFile")
             .meaning(
                 "a file with recovery shares, one on each line, as many as are needed; they open a store that exists, and \

@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result, SecretValue};
 /// <https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html>.
 const MAX_KEY_BYTES: usize = 4096;
 
-/// A key in a KMS or an HSM that wraps other keys and never leaves it.
+/// A key in a KMS, an HSM or a keyring that wraps other keys.
 ///
 /// A store keeps what [`wrap`](Self::wrap) returns, together with [`kind`](Self::kind) and
 /// [`key_id`](Self::key_id), and passes it to [`unwrap`](Self::unwrap) when it opens. An implementation
@@ -37,7 +37,7 @@ const MAX_KEY_BYTES: usize = 4096;
 /// | the key to wrap is empty or larger than 4096 bytes | [`InvalidInput`](ErrorKind::InvalidInput) | no |
 #[async_trait]
 pub trait WrappingKey: fmt::Debug + Send + Sync {
-    /// The kind of the service: `aws-kms`, `transit`. A store keeps it beside what the key wraps.
+    /// The kind of the service: `aws-kms`, `transit`, `pkcs11`, `os-keyring`. A store keeps it beside what the key wraps.
     fn kind(&self) -> &'static str;
 
     /// The key's name at the service. A store keeps it beside what the key wraps, and errors show it: it is not

@@ -5,6 +5,7 @@
 //!
 //! # Cargo features
 //! - `aws`: [`aws_client`], [`bound_answers`], [`BodyFailure`] and [`read_authorities`], over the crates of AWS's SDK.
+//! - `blocking`: [`BlockingCalls`], over the crate `tokio`.
 //! - `http`: [`ClientOptions`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
 //! - `runtime`: [`ensure_runtime`], over the crate `tokio`.
 //! - `suppress-events`: [`suppress_events`], over the crate `tracing`.
@@ -16,6 +17,8 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "blocking")]
+mod blocking;
 #[cfg(feature = "http")]
 mod http;
 mod loopback;
@@ -32,6 +35,8 @@ mod tls_client;
 
 #[cfg(feature = "aws")]
 pub use self::aws::{BodyFailure, aws_client, bound_answers, read_authorities};
+#[cfg(feature = "blocking")]
+pub use self::blocking::BlockingCalls;
 #[cfg(feature = "http")]
 pub use self::http::{ClientOptions, RequestFailure, read_body, retry_after};
 #[cfg(feature = "url")]

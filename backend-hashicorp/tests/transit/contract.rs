@@ -21,7 +21,7 @@ async fn keeps_the_contract() {
         let keys = Keys {
             key: key("transit/main").await,
             other: key("other").await,
-            missing: key("transit/missing").await,
+            missing: Some(key("transit/missing").await),
         };
         check_contract(&keys, server, async |server| {
             let missing = server.call("GET", "transit/keys/missing", None).await;

@@ -4,14 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use strongroom_core::{Problems, Result, Setting, Settings, WrappingKey};
+use strongroom_core::{FilePath, Problems, Result, Setting, Settings, WrappingKey};
 
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
 use crate::key_text;
 use crate::settings::{
-    ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KMS_KEY,
-    NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, SETTINGS, SHARES_FILE, TRANSIT_KEY,
-    URL,
+    ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY,
+    KMS_KEY, NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, PKCS11_MODULE,
+    PKCS11_PIN_FILE, SETTINGS, SHARES_FILE, TRANSIT_KEY, URL,
 };
 
 impl NativeConfig {
@@ -27,8 +27,8 @@ impl NativeConfig {
     /// name settings as they are named there.
     ///
     /// # Errors
-    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong, and if a key of a KMS or a transit
-    /// engine is set, which [`from_settings_with`](Self::from_settings_with) takes.
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong, and if a key of a KMS, a transit
+    /// engine, a token or a keyring is set, which [`from_settings_with`](Self::from_settings_with) takes.
     pub fn from_settings(settings: &Settings) -> Result<Self> {
         Self::from_settings_with(settings, |_, _| {
             Err("needs the crate `strongroom`, which opens this key")
@@ -63,6 +63,10 @@ impl NativeConfig {
         };
         config.check_database(&mut problems);
         config.check_retention(&mut problems);
+        for setting in [PKCS11_MODULE, PKCS11_PIN_FILE] {
+            let path = settings.expose_value(&setting);
+            problems.collect(path.map_or(Ok(()), |path| FilePath::new(path).check(setting)));
+        }
         problems.into_result().map_err(|error| config.names.rename(error))?;
         Ok(config)
     }
@@ -92,6 +96,8 @@ fn key_sources<E: fmt::Display>(
         let kind = match setting {
             KMS_KEY => "aws-kms",
             TRANSIT_KEY => "transit",
+            PKCS11_KEY => "pkcs11",
+            KEYRING_KEY => "os-keyring",
             _ => {
                 keys.extend(key_source(setting, settings, problems));
                 continue;
@@ -179,7 +185,7 @@ mod tests {
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
         let key = parse(&[(SHARES_FILE, "/data/shares")]).unwrap().keys;
         assert!(matches!(key[..], [KeySource::RecoverySharesFile(_)]));
-        assert_eq!(SETTINGS.len(), 16, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 21, "a setting is missing above or below");
     }
 
     #[test]

@@ -18,7 +18,8 @@ use crate::crypto::{self, KeyBytes, NotAuthentic};
 use crate::key_file;
 use crate::key_text;
 use crate::settings::{
-    KEY, KEY_FILE, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, SHARES_FILE, TRANSIT_KEY,
+    KEY, KEY_FILE, KEYRING_KEY, KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, PKCS11_KEY, SHARES_FILE,
+    TRANSIT_KEY,
 };
 
 /// What a [`KeySource`] holds, read once.
@@ -168,6 +169,8 @@ pub(super) fn settings_of(kind: &str) -> &'static [Setting] {
         "passphrase" => &[PASSPHRASE, PASSPHRASE_FILE],
         "aws-kms" => &[KMS_KEY],
         "transit" => &[TRANSIT_KEY],
+        "pkcs11" => &[PKCS11_KEY],
+        "os-keyring" => &[KEYRING_KEY],
         shares::KIND => &[SHARES_FILE],
         _ => &[],
     }
@@ -180,6 +183,8 @@ pub(super) fn describe(kind: &str) -> String {
         "passphrase" => "a passphrase".into(),
         "aws-kms" => "a key in AWS KMS".into(),
         "transit" => "a key in a transit engine".into(),
+        "pkcs11" => "a key on a PKCS#11 token".into(),
+        "os-keyring" => "a key in the keyring of the operating system".into(),
         shares::KIND => "recovery shares".into(),
         other => format!("`{other}`"),
     }

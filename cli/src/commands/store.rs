@@ -150,6 +150,12 @@ struct NewKey {
     /// A key in a transit engine of Vault or OpenBao
     #[arg(long, value_name = "MOUNT/NAME")]
     transit_key: Option<String>,
+    /// A key on a PKCS#11 token
+    #[arg(long, value_name = "URI")]
+    pkcs11_key: Option<String>,
+    /// A key in the keyring of the operating system; created if missing
+    #[arg(long, value_name = "ACCOUNT")]
+    keyring_key: Option<String>,
     /// K of N new recovery shares, shown once: 2 to 16
     #[arg(long, value_name = "K/N", value_parser = parse_split)]
     recovery_shares: Option<Split>,

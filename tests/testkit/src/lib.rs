@@ -3,12 +3,14 @@
 //! - [`conformance`]: the cases of the backend contract, run for each [`conformance::Target`].
 //! - [`canary`]: the value that those cases plant, and the search for it in captured output.
 //! - [`errors`]: assertions about the errors of a backend.
+//! - [`gnome_keyring`]: a GNOME Keyring on a bus of its own.
 //! - [`log`]: captures log output for a test.
 //! - [`memory`]: scans the process's own memory for values that should have been wiped.
 //! - [`process`]: starts the test's own binary as a child, for tests that kill a process.
 //! - [`openbao`]: real OpenBao servers, and their faults.
 //! - [`localstack`]: real LocalStack servers instead of AWS.
 //! - [`postgres`]: real PostgreSQL servers.
+//! - [`softhsm`]: tokens of SoftHSM2.
 //! - [`stub`]: an HTTP server with responses that no real server gives on demand.
 //! - [`issuer`]: an issuer of API keys and the API that accepts them, with their faults.
 //! - [`certificates`]: certificate authorities and the certificates that they sign.
@@ -34,6 +36,7 @@ pub mod certificates;
 pub mod conformance;
 pub mod endless;
 pub mod errors;
+pub mod gnome_keyring;
 pub mod issuer;
 pub mod localstack;
 pub mod log;
@@ -45,6 +48,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 mod server;
+pub mod softhsm;
 pub mod stub;
 pub mod tls_front;
 pub mod wrapping_key;

@@ -16,8 +16,8 @@ pub struct Keys {
     pub key: Box<dyn WrappingKey>,
     /// Another key of the same service.
     pub other: Box<dyn WrappingKey>,
-    /// A key that does not exist.
-    pub missing: Box<dyn WrappingKey>,
+    /// A key that does not exist, unless the service creates it.
+    pub missing: Option<Box<dyn WrappingKey>>,
 }
 
 /// Checks the whole contract. `disable` disables [`Keys::key`], and the service stops when `server` is dropped.
@@ -25,6 +25,20 @@ pub struct Keys {
 /// # Panics
 /// If the contract does not hold, or if an error or `Debug` shows a key.
 pub async fn check_contract<S>(keys: &Keys, server: S, disable: impl AsyncFnOnce(&S)) {
+    let wrapped = check_wrapping(keys).await;
+    let key = keys.key.as_ref();
+    disable(&server).await;
+    let error = expect_both(key, ErrorKind::Unavailable, &wrapped, false).await;
+    assert!(error.cause().contains("the key is "), "{error}");
+    drop(server);
+    check_outage(key, &wrapped).await;
+}
+
+/// Checks the contract of a service that is up, and gives a wrapped key.
+///
+/// # Panics
+/// As [`check_contract`].
+pub async fn check_wrapping(keys: &Keys) -> Vec<u8> {
     canary::watch();
     let key = keys.key.as_ref();
     let wrapped = wraps_and_unwraps(key).await;
@@ -34,14 +48,20 @@ pub async fn check_contract<S>(keys: &Keys, server: S, disable: impl AsyncFnOnce
     let other = keys.other.as_ref();
     let unwrapped = other.unwrap(&wrapped, &context()).await;
     expect_permanent(other, ErrorKind::Corrupt, Operation::Unwrap, unwrapped);
-    expect_both(keys.missing.as_ref(), ErrorKind::NotFound, &wrapped, false).await;
+    if let Some(missing) = &keys.missing {
+        expect_both(missing.as_ref(), ErrorKind::NotFound, &wrapped, false).await;
+    }
     let shown = format!("{keys:?} {keys:#?}");
     assert_eq!(canary::find(shown.as_bytes()), None);
-    disable(&server).await;
-    let error = expect_both(key, ErrorKind::Unavailable, &wrapped, false).await;
-    assert!(error.cause().contains("the key is "), "{error}");
-    drop(server);
-    expect_both(key, ErrorKind::Unavailable, &wrapped, true).await;
+    wrapped
+}
+
+/// Checks that the calls of a key fail as they should while its service is down.
+///
+/// # Panics
+/// As [`check_contract`].
+pub async fn check_outage(key: &dyn WrappingKey, wrapped: &[u8]) {
+    expect_both(key, ErrorKind::Unavailable, wrapped, true).await;
 }
 
 /// Keys of every form and of the shortest and the longest length; gives one of them, wrapped.

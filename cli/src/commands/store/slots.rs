@@ -97,7 +97,13 @@ fn source(key: NewKey, context: &Context) -> Result<KeySource, Failure> {
     if let Some(file) = key.passphrase_file {
         return Ok(KeySource::PassphraseFile(file));
     }
-    for (kind, key_id) in [("aws-kms", key.kms_key), ("transit", key.transit_key)] {
+    let outside = [
+        ("aws-kms", key.kms_key),
+        ("transit", key.transit_key),
+        ("pkcs11", key.pkcs11_key),
+        ("os-keyring", key.keyring_key),
+    ];
+    for (kind, key_id) in outside {
         if let Some(key_id) = key_id {
             return Ok(context.config()?.wrapping_key(kind, &key_id)?);
         }
