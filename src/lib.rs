@@ -48,6 +48,8 @@
 
 #[cfg(feature = "access")]
 mod act_as;
+#[cfg(feature = "native")]
+mod anchor_store;
 mod backend_impl;
 mod backends;
 mod batch;
@@ -152,7 +154,7 @@ pub mod hashicorp {
 #[cfg(feature = "native")]
 pub mod native {
     pub use strongroom_backend_native::{
-        AcceptedState, Damage, KekRotation, KeySource, NativeBackend, NativeConfig,
-        RootKeyRotation, Slot, StoreCheck, Sweep,
+        AcceptedState, AnchorStore, Damage, KekRotation, KeySource, NativeBackend, NativeConfig,
+        RootKeyRotation, SecretAnchor, Slot, StoreCheck, Sweep,
     };
 }

@@ -256,6 +256,7 @@
 
 mod accept;
 mod anchor;
+mod anchor_store;
 mod argon2id;
 mod backend;
 mod backup;
@@ -297,6 +298,7 @@ mod write;
 mod writer;
 
 pub use accept::AcceptedState;
+pub use anchor_store::{AnchorStore, SecretAnchor};
 pub use backend::NativeBackend;
 pub use check::{Damage, StoreCheck};
 pub use config::{KeySource, NativeConfig};
