@@ -5,7 +5,7 @@ use std::sync::Arc;
 use strongroom_core::{Backend, Error, Result, Setting, Settings, setting_table};
 
 #[cfg(feature = "native")]
-use crate::wrapping_keys;
+use crate::{anchor_store, wrapping_keys};
 
 setting_table! {
     /// The setting that chooses the backend.
@@ -72,14 +72,17 @@ pub(crate) fn find(name: &str) -> Option<&'static BackendKind> {
     KINDS.iter().find(|kind| kind.name == name || kind.aliases.contains(&name))
 }
 
-/// The configuration of the embedded store, whose slots a key in AWS KMS, in a transit engine or on a token may open.
+/// The configuration of the embedded store, whose slots a key in AWS KMS, in a transit engine or on a token may open, and
+/// whose anchor another backend may keep.
 #[cfg(feature = "native")]
 pub(crate) fn native_config(
     settings: &Settings,
 ) -> Result<strongroom_backend_native::NativeConfig> {
-    strongroom_backend_native::NativeConfig::from_settings_with(settings, |kind, key_id| {
-        wrapping_keys::from_settings(settings, kind, key_id)
-    })
+    strongroom_backend_native::NativeConfig::from_settings_with(
+        settings,
+        |kind, key_id| wrapping_keys::from_settings(settings, kind, key_id),
+        |kind, path, interval| anchor_store::from_settings(settings, kind, path, interval),
+    )
 }
 
 /// The configuration of one backend.

@@ -50,6 +50,8 @@
 
 #[cfg(feature = "access")]
 mod act_as;
+#[cfg(feature = "native")]
+mod anchor_store;
 mod backend_impl;
 mod backends;
 mod batch;
@@ -166,7 +168,7 @@ pub mod pkcs11 {
 #[cfg(feature = "native")]
 pub mod native {
     pub use strongroom_backend_native::{
-        AcceptedState, Damage, KekRotation, KeySource, NativeBackend, NativeConfig, RecoveryShares,
-        RootKeyRotation, Slot, StoreCheck, Sweep,
+        AcceptedState, AnchorStore, Damage, KekRotation, KeySource, NativeBackend, NativeConfig,
+        RecoveryShares, RootKeyRotation, SecretAnchor, Slot, StoreCheck, Sweep,
     };
 }

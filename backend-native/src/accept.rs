@@ -3,10 +3,10 @@
 use strongroom_core::{ErrorKind, Result};
 use tracing::warn;
 
-use crate::anchor::AnchorFile;
+use crate::anchor::{AnchorLocation, AnchorLock};
 use crate::config::NativeConfig;
 use crate::error::no_store;
-use crate::guard::{self, LOCK_WAIT};
+use crate::guard::{LOCK_WAIT, MAX_RACES};
 use crate::place::Place;
 use crate::row_keys::RowKeys;
 use crate::state::{RowSum, State};
@@ -35,33 +35,61 @@ pub(crate) fn accept(config: &NativeConfig) -> Result<AcceptedState> {
     let opened = Store::open_unguarded(config, &place, IfMissing::Leave)?;
     let (store, connection) = opened.ok_or_else(|| no_store(&place.name()))?;
     let tables = connection.tables();
-    let file = AnchorFile::of(config)?;
-    let lock = match &file {
-        Some(file) => Some(file.lock(LOCK_WAIT)?.ok_or_else(|| guard::lock_held(file.path()))?),
-        None => None,
-    };
+    let location = AnchorLocation::of(config)?;
+    let mut lock = location.as_ref().map(lock).transpose()?;
     let transaction = WriteTransaction::begin(tables)?;
     // No other process replaces keys from here on.
     let key_ring = store.load_key_ring(tables)?;
     let keys = &key_ring.rows;
-    let anchor = file.as_ref().map(|file| anchor_number(file, keys)).transpose()?.flatten();
+    let anchor = match (&location, &lock) {
+        (Some(location), Some(lock)) => anchor_number(location, lock, keys)?,
+        _ => None,
+    };
     let before = unless_corrupt(State::load(tables, keys))?.map(|state| state.number);
     let (rows, damaged) = RowSum::of_store(tables, keys)?;
     let number = before.max(anchor).unwrap_or(0).saturating_add(1);
-    let state = State { number, has_anchor: file.is_some(), rows };
+    let state = State { number, has_anchor: location.is_some(), rows };
     state.store(tables, keys)?;
     store.check_not_replaced()?;
     transaction.commit()?;
-    if let (Some(file), Some(lock)) = (&file, &lock) {
-        file.write(lock, &state, keys)?;
+    if let (Some(location), Some(lock)) = (&location, &mut lock) {
+        write_anchor(location, lock, &state, keys)?;
     }
     warn!(number, before, anchor, "an operator has accepted the state of the store");
     Ok(AcceptedState { before, anchor, number, secrets: rows.secrets, damaged })
 }
 
+fn lock(location: &AnchorLocation) -> Result<AnchorLock> {
+    location.lock(LOCK_WAIT)?.ok_or_else(|| location.held())
+}
+
+/// Writes the anchor of the accepted state, unless another process has written a later one meanwhile.
+fn write_anchor(
+    location: &AnchorLocation,
+    locked: &mut AnchorLock,
+    state: &State,
+    keys: &RowKeys,
+) -> Result<()> {
+    for _ in 0..MAX_RACES {
+        if location.write(locked, state, keys)? {
+            return Ok(());
+        }
+        *locked = lock(location)?;
+        let anchor = anchor_number(location, locked, keys)?;
+        if anchor.is_some_and(|number| number >= state.number) {
+            return Ok(());
+        }
+    }
+    Err(location.held())
+}
+
 /// The number of an authentic anchor. Fails for the anchor of another store, which must not be replaced.
-fn anchor_number(file: &AnchorFile, keys: &RowKeys) -> Result<Option<u64>> {
-    Ok(unless_corrupt(file.read(keys))?.flatten().map(|anchor| anchor.number))
+fn anchor_number(
+    location: &AnchorLocation,
+    lock: &AnchorLock,
+    keys: &RowKeys,
+) -> Result<Option<u64>> {
+    Ok(unless_corrupt(location.read(lock, keys))?.flatten().map(|anchor| anchor.number))
 }
 
 fn unless_corrupt<T>(result: Result<T>) -> Result<Option<T>> {

@@ -1,31 +1,30 @@
-//! The anchor of a store: a small file elsewhere that says which state the store had at least.
+//! The anchor of a store, elsewhere: it says which state the store had at least.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+mod file;
+mod stored;
 
-use strongroom_core::{Error, ErrorKind, FilePath, Result};
+use std::fmt;
+use std::time::Duration;
 
+use strongroom_core::{Error, ErrorKind, FilePath, Result, Setting};
+
+pub(crate) use self::file::AnchorFile;
+pub(crate) use self::stored::StoredAnchor;
 use crate::config::NativeConfig;
 use crate::crypto::{self, NotAuthentic};
 use crate::error::ACCEPT;
 use crate::row_keys::RowKeys;
-use crate::settings::ANCHOR_FILE;
+use crate::settings::{ANCHOR_FILE, ANCHOR_SECRET};
 use crate::state::State;
 use crate::state_keys::StateKeys;
-use crate::{file, new_file};
 
 const MAGIC: [u8; 4] = *b"SRA\x01";
 const TAG_MAGIC: [u8; 4] = *b"SRT\x01";
 /// HMAC-SHA-256.
 const ALGORITHM: u8 = 1;
-/// Everything before the MAC of the file.
+/// Everything before the MAC of the anchor.
 const SIGNED: usize = 4 + 1 + 4 + 16 + 8 + 32;
 const MAC: usize = 32;
-/// How often a lock is tried that another process holds for some milliseconds.
-const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// What an anchor says about the state of its store.
 #[derive(Clone)]
@@ -62,7 +61,7 @@ fn tag(state: &State, keys: &StateKeys) -> [u8; MAC] {
     keys.sign_anchor(&message)
 }
 
-/// Why the bytes of a file are not the anchor of a store.
+/// Why bytes are not the anchor of a store.
 #[derive(Debug, PartialEq, Eq)]
 enum Invalid {
     NoAnchor,
@@ -92,96 +91,146 @@ fn parse(bytes: &[u8], keys: &RowKeys) -> Result<Anchor, Invalid> {
 }
 
 /// Where the anchor of a store is.
-pub(crate) struct AnchorFile {
-    path: PathBuf,
-    group: Option<u32>,
+pub(crate) enum AnchorLocation {
+    File(AnchorFile),
+    Store(StoredAnchor),
 }
 
 /// Held while an anchor is compared and replaced, so that no process lowers it.
-pub(crate) struct AnchorLock(
-    #[expect(dead_code, reason = "the lock ends when it is dropped")] File,
-);
+pub(crate) enum AnchorLock {
+    File(#[expect(dead_code, reason = "the lock ends when it is dropped")] file::Locked),
+    /// Another store has no lock: this is what was read, and a write fails unless it is still there.
+    Store(stored::Fetched),
+}
 
-impl AnchorFile {
+impl AnchorLocation {
     /// The anchor that the configuration names, if it names one.
     pub(crate) fn of(config: &NativeConfig) -> Result<Option<Self>> {
-        let Some(path) = &config.anchor_file else { return Ok(None) };
-        let resolved = file::resolve_links(path)
-            .map_err(|error| file::cannot_create(ANCHOR_FILE, path, &error))?;
-        Ok(Some(Self { path: resolved, group: config.group }))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads and authenticates the anchor; `None` if there is no file.
-    pub(crate) fn read(&self, keys: &RowKeys) -> Result<Option<Anchor>> {
-        let found = fs::symlink_metadata(&self.path);
-        if found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            return Ok(None);
+        if let Some(store) = &config.anchor_store {
+            return Ok(Some(Self::Store(StoredAnchor::new(store))));
         }
-        let bytes = file::read_secret(&self.path, ANCHOR_FILE, self.group)?;
-        let complain = |text| Err(file::path_error(ANCHOR_FILE, &self.path, text));
-        match parse(&bytes, keys) {
-            Ok(anchor) => Ok(Some(anchor)),
-            Err(Invalid::NoAnchor) => {
-                complain("it is not the anchor of a store; name another path")
+        Ok(AnchorFile::of(config)?.map(Self::File))
+    }
+
+    /// The anchor in another store, if it is in one.
+    pub(crate) fn stored(&self) -> Option<&StoredAnchor> {
+        match self {
+            Self::File(_) => None,
+            Self::Store(store) => Some(store),
+        }
+    }
+
+    /// The setting that names it.
+    pub(crate) fn setting(&self) -> Setting {
+        match self {
+            Self::File(_) => ANCHOR_FILE,
+            Self::Store(_) => ANCHOR_SECRET,
+        }
+    }
+
+    /// The anchor as the file has it, or as this process last read or wrote it in another store, which is not asked. `None`
+    /// if there is none.
+    pub(crate) fn current(&self, keys: &RowKeys) -> Result<Option<Anchor>> {
+        match self {
+            Self::File(file) => self.open(file.read()?.as_deref(), keys),
+            Self::Store(store) => self.open(store.known().as_deref(), keys),
+        }
+    }
+
+    /// Locks the file, or returns `None` if another process holds the lock for longer than `wait`. Reads the anchor of
+    /// another store; this and the write that follows take `wait` each at most.
+    pub(crate) fn lock(&self, wait: Duration) -> Result<Option<AnchorLock>> {
+        match self {
+            Self::File(file) => Ok(file.lock(wait)?.map(AnchorLock::File)),
+            Self::Store(store) => store.fetch(wait).map(|fetched| Some(AnchorLock::Store(fetched))),
+        }
+    }
+
+    /// Authenticates the anchor that is locked; `None` if there is none.
+    pub(crate) fn read(&self, lock: &AnchorLock, keys: &RowKeys) -> Result<Option<Anchor>> {
+        let (Self::Store(store), AnchorLock::Store(fetched)) = (self, lock) else {
+            return self.current(keys);
+        };
+        let anchor = self.open(fetched.bytes(), keys)?;
+        if let (Some(anchor), Some(bytes)) = (&anchor, fetched.bytes()) {
+            store.remember(anchor.number, bytes);
+        }
+        Ok(anchor)
+    }
+
+    /// Writes the anchor of a state that is committed, over the one that is locked. Returns `false` if another process
+    /// has written one since then.
+    pub(crate) fn write(
+        &self,
+        lock: &mut AnchorLock,
+        state: &State,
+        keys: &RowKeys,
+    ) -> Result<bool> {
+        let active = keys.active_state_keys();
+        let bytes = Anchor::new(state, active).encode(active, &keys.store_id);
+        match (self, lock) {
+            (Self::File(file), AnchorLock::File(_)) => file.write(&bytes).map(|()| true),
+            (Self::Store(store), AnchorLock::Store(fetched)) => {
+                let written = store.write(fetched, &bytes)?;
+                if written {
+                    store.remember(state.number, &bytes);
+                }
+                Ok(written)
             }
-            Err(Invalid::OfAnotherStore) => {
-                complain("it is the anchor of another store; name that of this one, or a new file")
+            // No lock belongs to an anchor of the other kind.
+            _ => Ok(false),
+        }
+    }
+
+    fn open(&self, bytes: Option<&[u8]>, keys: &RowKeys) -> Result<Option<Anchor>> {
+        let Some(bytes) = bytes else { return Ok(None) };
+        parse(bytes, keys).map(Some).map_err(|invalid| match invalid {
+            Invalid::NoAnchor => {
+                self.complain("it is not the anchor of a store; name another path")
             }
-            Err(Invalid::NotAuthentic) => Err(Error::new(
+            Invalid::OfAnotherStore => self
+                .complain("it is the anchor of another store; name that of this one, or a new one"),
+            Invalid::NotAuthentic => Error::new(
                 ErrorKind::Corrupt,
                 format!("put the anchor back, or check the store and {ACCEPT}"),
             )
-            .because(format!(
-                "the anchor {} fails authentication: it was damaged or edited",
-                FilePath::new(&self.path)
-            ))),
-        }
+            .because(format!("the anchor {self} fails authentication: it was damaged or edited")),
+        })
+    }
+
+    fn complain(&self, complaint: &str) -> Error {
+        Error::config(vec![format!("`{}`: {self}: {complaint}", self.setting())])
     }
 
     /// The error of an anchor that was there and is not any more.
     pub(crate) fn missing(&self) -> Error {
-        let complaint = format!(
+        self.complain(&format!(
             "the anchor is missing, but the store had one; put it back, or check the store and {ACCEPT}"
-        );
-        file::path_error(ANCHOR_FILE, &self.path, &complaint)
+        ))
     }
 
-    /// Locks the anchor, or returns `None` if another process holds the lock for longer than `wait`.
-    pub(crate) fn lock(&self, wait: Duration) -> Result<Option<AnchorLock>> {
-        let path = file::with_suffix(&self.path, ".lock");
-        let failed = |error: &io::Error| file::cannot_create(ANCHOR_FILE, &path, error);
-        let file = self.open_lock(&path).map_err(|error| failed(&error))?;
-        let begin = Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(AnchorLock(file))),
-                Err(TryLockError::Error(error)) => return Err(failed(&error)),
-                Err(TryLockError::WouldBlock) if begin.elapsed() >= wait => return Ok(None),
-                Err(TryLockError::WouldBlock) => thread::sleep(LOCK_RETRY),
-            }
+    /// The error of an anchor that other processes keep from being written.
+    pub(crate) fn held(&self) -> Error {
+        let (advice, cause) = match self {
+            Self::File(_) => (
+                "try again; look for a process that stopped while it wrote the anchor",
+                format!("another process holds the lock of the anchor {self}"),
+            ),
+            Self::Store(_) => (
+                "try again; if the anchor was deleted in its store, undelete it, or destroy it for ever",
+                format!("another process writes the anchor {self}, or it was deleted"),
+            ),
+        };
+        Error::new(ErrorKind::Unavailable, advice).because(cause)
+    }
+}
+
+impl fmt::Display for AnchorLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => FilePath::new(file.path()).fmt(f),
+            Self::Store(store) => f.write_str(store.name()),
         }
-    }
-
-    fn open_lock(&self, path: &Path) -> io::Result<File> {
-        match file::create_private(path) {
-            Ok(created) => new_file::keep_access(&self.path, &created).map(|()| created),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                OpenOptions::new().write(true).open(path)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Writes the anchor of a state that is committed, over the one before.
-    pub(crate) fn write(&self, _lock: &AnchorLock, state: &State, keys: &RowKeys) -> Result<()> {
-        let active = keys.active_state_keys();
-        let bytes = Anchor::new(state, active).encode(active, &keys.store_id);
-        new_file::replace(&self.path, &bytes)
-            .map_err(|error| file::cannot_create(ANCHOR_FILE, &self.path, &error))
     }
 }
 

@@ -250,7 +250,9 @@ impl NativeBackend {
             let tables = &*store.connect()?;
             let mut found = check::check(tables, |snapshot| store.load_key_ring(snapshot))?;
             let guarded = store.with_current_keys(tables, |key_ring| {
-                store.guard().check_health(tables, &key_ring.rows)
+                let fetched = store.guard().fetch_anchor(&key_ring.rows);
+                // Without the store of the anchor, what this process knows of it counts.
+                store.guard().check_health(tables, &key_ring.rows).and(fetched)
             });
             match guarded {
                 // The check has reported a state that cannot be read.
@@ -309,7 +311,8 @@ impl NativeBackend {
     /// anchor, and writes the anchor, if one is configured. Check the store before,
     /// for which it can be opened without the anchor: what was removed or replaced until then is not found any more.
     ///
-    /// Without [`anchor_file`](NativeConfig::anchor_file), the store forgets that it had an anchor.
+    /// Without [`anchor_file`](NativeConfig::anchor_file) and [`anchor_store`](NativeConfig::anchor_store), the store
+    /// forgets that it had an anchor.
     ///
     /// # Errors
     /// [`NotFound`](strongroom_core::ErrorKind::NotFound) if there is no store,
@@ -360,6 +363,18 @@ impl NativeBackend {
     async fn open_store(&self) -> Result<Arc<Store>> {
         self.open_if_appeared().await?;
         self.cell.get()
+    }
+
+    /// Reads the anchor if it is in another store, on a thread of its own.
+    async fn fetch_anchor(&self, store: Arc<Store>) -> Result<()> {
+        if store.guard().stored_anchor().is_none() {
+            return Ok(());
+        }
+        let fetch = move || {
+            let tables = &*store.connect()?;
+            store.with_current_keys(tables, |key_ring| store.guard().fetch_anchor(&key_ring.rows))
+        };
+        run_on_thread("strongroom-anchor", fetch).await
     }
 
     async fn open_if_appeared(&self) -> Result<()> {
@@ -423,7 +438,7 @@ impl Backend for NativeBackend {
             return Ok(missing_store());
         }
         let run = async {
-            self.open_if_appeared().await?;
+            self.fetch_anchor(self.open_store().await?).await?;
             match &self.reads {
                 Reads::File(readers, _) => readers.run(Reader::health),
                 #[cfg(feature = "postgres")]

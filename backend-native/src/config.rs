@@ -9,9 +9,11 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, WrappingKey};
 
+use crate::anchor_store::AnchorStore;
 use crate::settings::{
-    ANCHOR_FILE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY, KMS_KEY,
-    PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, SHARES_FILE, TRANSIT_KEY, URL,
+    ANCHOR_FILE, ANCHOR_STORE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY,
+    KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, SHARES_FILE, TRANSIT_KEY,
+    URL,
 };
 
 /// The settings that open a store.
@@ -135,6 +137,9 @@ pub struct NativeConfig {
     /// protects as far as an attacker who can write the store cannot write it: keep it in another folder, with
     /// another owner of the folder or on another disk. All processes that use the store should name the same anchor.
     pub anchor_file: Option<PathBuf>,
+    /// The anchor in another store instead of a file, such as a [`SecretAnchor`](crate::SecretAnchor). Opening needs that
+    /// store; reads and writes do not wait for it. All processes that use the store should name the same anchor.
+    pub anchor_store: Option<Arc<dyn AnchorStore>>,
     /// The most versions of a secret to keep, at least 1. `None`: all.
     pub keep_versions: Option<u64>,
     /// How many days a version is kept after another has replaced it, at least 1; the next write of
@@ -154,6 +159,7 @@ impl Default for NativeConfig {
             group: None,
             allow_network_file_system: false,
             anchor_file: None,
+            anchor_store: None,
             keep_versions: None,
             keep_days: None,
             names: SettingNames::of_fields(SETTINGS),
@@ -178,6 +184,7 @@ impl NativeConfig {
         if let Some(path) = &self.anchor_file {
             problems.collect(FilePath::new(path).check_new(ANCHOR_FILE));
         }
+        self.check_anchor(&mut problems);
         self.check_database(&mut problems);
         if self.keys.is_empty() {
             problems.add(no_key());
@@ -187,6 +194,13 @@ impl NativeConfig {
         }
         problems.into_result()?;
         Ok(&self.keys)
+    }
+
+    fn check_anchor(&self, problems: &mut Problems) {
+        if self.anchor_file.is_some() && self.anchor_store.is_some() {
+            problems
+                .add(format!("`{ANCHOR_FILE}` and `{ANCHOR_STORE}` are both set; set one of them"));
+        }
     }
 
     fn check_database(&self, problems: &mut Problems) {
@@ -251,6 +265,7 @@ impl fmt::Debug for NativeConfig {
             .field("group", &self.group)
             .field("allow_network_file_system", &self.allow_network_file_system)
             .field("anchor_file", &self.anchor_file.as_ref().map(FilePath::new))
+            .field("anchor_store", &self.anchor_store)
             .field("keep_versions", &self.keep_versions)
             .field("keep_days", &self.keep_days)
             .finish_non_exhaustive()

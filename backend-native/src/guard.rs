@@ -1,13 +1,12 @@
 //! The guard against rollback: compares the state of a store with what this process has seen, and with its anchor.
 
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use strongroom_core::{Error, ErrorKind, FilePath, Result};
+use strongroom_core::{Error, ErrorKind, Result};
 use tracing::warn;
 
-use crate::anchor::{Anchor, AnchorFile, AnchorLock};
+use crate::anchor::{Anchor, AnchorLocation, AnchorLock, StoredAnchor};
 use crate::config::NativeConfig;
 use crate::error::ACCEPT;
 use crate::row_keys::RowKeys;
@@ -15,13 +14,17 @@ use crate::settings::ANCHOR_FILE;
 use crate::state::{RowSum, State};
 use crate::storage::{Tables, WriteTransaction};
 
-/// How long an opening waits for the lock of the anchor.
+/// How long an opening waits for the lock of the anchor, and how long any call waits for the store of one.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a transaction, which other writes wait for, waits for the store of the anchor.
+const TRANSACTION_WAIT: Duration = Duration::from_secs(5);
+/// How often an anchor is read again after another process has written it meanwhile.
+pub(crate) const MAX_RACES: usize = 5;
 
 /// The guard of one open store.
 pub(crate) struct Guard {
     seen: Mutex<Seen>,
-    anchor: Option<AnchorFile>,
+    anchor: Option<AnchorLocation>,
 }
 
 /// The highest state that this process knows the store to have had.
@@ -34,7 +37,7 @@ struct Seen {
 
 impl Guard {
     pub(crate) fn new(config: &NativeConfig) -> Result<Self> {
-        Ok(Self { seen: Mutex::default(), anchor: AnchorFile::of(config)? })
+        Ok(Self { seen: Mutex::default(), anchor: AnchorLocation::of(config)? })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -101,8 +104,8 @@ impl Guard {
         keys: &RowKeys,
     ) -> Result<State> {
         let state = self.compare_with_seen(before.seen, state)?;
-        if let (Some(anchor), Some(file)) = (&before.anchor, &self.anchor)
-            && let Err(error) = compare(anchor, &state, file.path(), keys)
+        if let (Some(anchor), Some(location)) = (&before.anchor, &self.anchor)
+            && let Err(error) = compare(anchor, &state, location, keys)
         {
             let mut seen = self.seen();
             if anchor.number > seen.number {
@@ -115,7 +118,7 @@ impl Guard {
 
     /// Compares a store that is opened with its anchor. Creates the anchor if the store never had one.
     pub(crate) fn start(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<()> {
-        let Some(file) = &self.anchor else {
+        let Some(location) = &self.anchor else {
             let state = self.check(|| State::load(tables, keys))?;
             if state.has_anchor {
                 warn!(
@@ -126,42 +129,47 @@ impl Guard {
             }
             return Ok(());
         };
-        let lock = file.lock(LOCK_WAIT)?.ok_or_else(|| lock_held(file.path()))?;
-        let anchor = file.read(keys)?;
-        let mut state = self.check_with(anchor.clone(), tables, keys)?;
-        if anchor.is_none() {
-            if state.has_anchor {
-                return Err(file.missing());
+        for _ in 0..MAX_RACES {
+            let mut lock = location.lock(LOCK_WAIT)?.ok_or_else(|| location.held())?;
+            let anchor = location.read(&lock, keys)?;
+            let mut state = self.check_with(anchor.clone(), tables, keys)?;
+            if anchor.is_none() {
+                if state.has_anchor {
+                    return Err(location.missing());
+                }
+                // Before the flag: the store must not wait for an anchor that a killed process did not write.
+                if !location.write(&mut lock, &state, keys)? {
+                    continue;
+                }
+                warn!(
+                    setting = location.setting().variable(),
+                    "{location}: created an anchor for the store at state {}", state.number
+                );
             }
-            // Before the flag: the store must not wait for an anchor that a killed process did not write.
-            file.write(&lock, &state, keys)?;
-            warn!(
-                setting = ANCHOR_FILE.variable(),
-                "{}: created an anchor for the store at state {}",
-                FilePath::new(file.path()),
-                state.number
-            );
+            if !state.has_anchor {
+                state = set_flag(tables, keys)?;
+                self.remember(&state);
+            }
+            // Another process that has written it meanwhile has advanced it.
+            let number = anchor.map_or(0, |anchor| anchor.number);
+            return advance(location, &mut lock, number, &state, keys).map(drop);
         }
-        if !state.has_anchor {
-            state = set_flag(tables, keys)?;
-            self.remember(&state);
-        }
-        advance(file, &lock, anchor.map_or(0, |anchor| anchor.number), &state, keys)
+        Err(location.held())
     }
 
     /// Advances the anchor to the state of the file. Returns `false` if another process holds its lock for longer than
-    /// `wait`.
+    /// `wait`, or has written it meanwhile.
     pub(crate) fn update_anchor(
         &self,
         tables: &dyn Tables,
         keys: &RowKeys,
         wait: Duration,
     ) -> Result<bool> {
-        let Some(file) = &self.anchor else { return Ok(true) };
-        let Some(lock) = file.lock(wait)? else { return Ok(false) };
-        let anchor = read_existing(file, keys)?;
+        let Some(location) = &self.anchor else { return Ok(true) };
+        let Some(mut lock) = location.lock(wait)? else { return Ok(false) };
+        let anchor = location.read(&lock, keys)?.ok_or_else(|| location.missing())?;
         let state = self.check_with(Some(anchor.clone()), tables, keys)?;
-        advance(file, &lock, anchor.number, &state, keys).map(|()| true)
+        advance(location, &mut lock, anchor.number, &state, keys)
     }
 
     /// Advances the anchor to the state of the file, and fails if another process holds its lock for longer than `wait`.
@@ -171,10 +179,43 @@ impl Guard {
         keys: &RowKeys,
         wait: Duration,
     ) -> Result<()> {
-        match (self.update_anchor(tables, keys, wait)?, &self.anchor) {
-            (false, Some(file)) => Err(lock_held(file.path())),
+        let Some(location) = &self.anchor else { return Ok(()) };
+        let (wait, attempts) = match location {
+            AnchorLocation::File(_) => (wait, 1),
+            AnchorLocation::Store(_) => (TRANSACTION_WAIT, MAX_RACES),
+        };
+        for _ in 0..attempts {
+            if self.update_anchor(tables, keys, wait)? {
+                return Ok(());
+            }
+        }
+        Err(location.held())
+    }
+
+    /// Fails if the anchor cannot be read or locked, whatever it says.
+    pub(crate) fn reach_anchor(&self) -> Result<()> {
+        let Some(location) = &self.anchor else { return Ok(()) };
+        location.lock(LOCK_WAIT)?.ok_or_else(|| location.held()).map(drop)
+    }
+
+    /// Reads the anchor that is in another store, so that this process knows it. Blocks for up to 10 s.
+    pub(crate) fn fetch_anchor(&self, keys: &RowKeys) -> Result<()> {
+        match &self.anchor {
+            Some(location @ AnchorLocation::Store(_)) => fetch(location, keys, LOCK_WAIT),
             _ => Ok(()),
         }
+    }
+
+    /// Compares the state of the store with the anchor, which knows the right keys, in a transaction that has found other
+    /// keys than the one before.
+    pub(crate) fn check_new_keys(&self, tables: &dyn Tables, keys: &RowKeys) -> Result<State> {
+        if let Some(location @ AnchorLocation::Store(_)) = &self.anchor
+            && location.current(keys).is_err()
+        {
+            // The key that has signed the anchor that this process knows may have been replaced.
+            fetch(location, keys, TRANSACTION_WAIT)?;
+        }
+        self.check_health(tables, keys)
     }
 
     fn check_with(
@@ -190,6 +231,11 @@ impl Guard {
     pub(crate) fn has_anchor(&self) -> bool {
         self.anchor.is_some()
     }
+
+    /// The anchor in another store, if it is in one.
+    pub(crate) fn stored_anchor(&self) -> Option<&StoredAnchor> {
+        self.anchor.as_ref()?.stored()
+    }
 }
 
 /// What is known of a store before its state is loaded: the state is not behind it, as processes write the anchor, and
@@ -200,24 +246,28 @@ pub(crate) struct Watermark {
 }
 
 impl Watermark {
-    /// With `needs_anchor`, an anchor that cannot be read is an error; else `health` reports it.
+    /// With `needs_anchor`, an anchor that cannot be read is an error; else `health` reports it. One in another store is
+    /// compared as this process knows it.
     pub(crate) fn of(guard: &Guard, keys: &RowKeys, needs_anchor: bool) -> Result<Self> {
         let anchor = match &guard.anchor {
             None => None,
-            Some(file) if needs_anchor => Some(read_existing(file, keys)?),
-            Some(file) => file.read(keys).ok().flatten(),
+            Some(location) if needs_anchor => {
+                Some(location.current(keys)?.ok_or_else(|| location.missing())?)
+            }
+            Some(location) => location.current(keys).ok().flatten(),
         };
         Ok(Self { seen: *guard.seen(), anchor })
     }
 }
 
-/// Reads the anchor of an open store, which has one.
-fn read_existing(file: &AnchorFile, keys: &RowKeys) -> Result<Anchor> {
-    file.read(keys)?.ok_or_else(|| file.missing())
+/// Reads an anchor in another store, which has one.
+fn fetch(location: &AnchorLocation, keys: &RowKeys, wait: Duration) -> Result<()> {
+    let lock = location.lock(wait)?.ok_or_else(|| location.held())?;
+    location.read(&lock, keys)?.ok_or_else(|| location.missing()).map(drop)
 }
 
-fn compare(anchor: &Anchor, state: &State, path: &Path, keys: &RowKeys) -> Result<()> {
-    let (number, name) = (anchor.number, FilePath::new(path));
+fn compare(anchor: &Anchor, state: &State, name: &AnchorLocation, keys: &RowKeys) -> Result<()> {
+    let number = anchor.number;
     if state.number < number {
         return Err(rolled_back(format!(
             "the store is at state {}, but its anchor {name} at state {number}: an earlier copy of the file \
@@ -234,14 +284,15 @@ fn compare(anchor: &Anchor, state: &State, path: &Path, keys: &RowKeys) -> Resul
     Ok(())
 }
 
+/// Writes the anchor if the state is beyond it. Returns `false` if another process has written it meanwhile.
 fn advance(
-    file: &AnchorFile,
-    lock: &AnchorLock,
+    location: &AnchorLocation,
+    lock: &mut AnchorLock,
     from: u64,
     state: &State,
     keys: &RowKeys,
-) -> Result<()> {
-    if state.number > from { file.write(lock, state, keys) } else { Ok(()) }
+) -> Result<bool> {
+    if state.number > from { location.write(lock, state, keys) } else { Ok(true) }
 }
 
 /// Notes in the store that it has an anchor.
@@ -252,14 +303,6 @@ fn set_flag(tables: &dyn Tables, keys: &RowKeys) -> Result<State> {
     state.store(tables, keys)?;
     transaction.commit()?;
     Ok(state)
-}
-
-pub(crate) fn lock_held(path: &Path) -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "try again; look for a process that stopped while it wrote the anchor",
-    )
-    .because(format!("another process holds the lock of the anchor {}", FilePath::new(path)))
 }
 
 fn rolled_back(cause: String) -> Error {

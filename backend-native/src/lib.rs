@@ -76,8 +76,8 @@
 //!
 //! # Rollback and removal
 //! Each transaction that changes secrets advances the **state** of the store: its number, the count of the secrets, and a
-//! sum over all rows of secrets. An **anchor**, a small file elsewhere ([`NativeConfig::anchor_file`]), says which state the
-//! store has reached. Against an attacker who can write the store's file and has no key:
+//! sum over all rows of secrets. An **anchor** elsewhere, a small file ([`NativeConfig::anchor_file`]) or a secret of another store
+//! ([`NativeConfig::anchor_store`]), says which state the store has reached. Against an attacker who can write the store's file and has no key:
 //!
 //! | the attacker | is noticed by |
 //! |---|---|
@@ -93,7 +93,8 @@
 //! - Without an anchor, an earlier copy of the whole file that is put back while no process runs is not noticed.
 //! - A process writes the anchor after its commits: at most once a second while it writes, within a second once it rests,
 //!   and when it is closed. After a kill, an attacker can put back any copy from the anchor's state on: up to a second of
-//!   writes, or longer while the anchor could not be written, which a warning tells.
+//!   writes, or longer while the anchor could not be written, which a warning tells. In another store, the second is an
+//!   [`interval`](AnchorStore::interval) of a minute or more.
 //! - Writes of a process without the anchor's configuration advance it only when another process writes, opens or closes
 //!   the store. Configure the anchor in all of them.
 //! - An attacker who can write the anchor as well can put earlier copies of both back, or remove the anchor and put back a
@@ -259,6 +260,7 @@
 
 mod accept;
 mod anchor;
+mod anchor_store;
 mod argon2id;
 mod backend;
 mod backup;
@@ -300,6 +302,7 @@ mod write;
 mod writer;
 
 pub use accept::AcceptedState;
+pub use anchor_store::{AnchorStore, SecretAnchor};
 pub use backend::NativeBackend;
 pub use check::{Damage, StoreCheck};
 pub use config::{KeySource, NativeConfig};

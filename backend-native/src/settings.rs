@@ -90,6 +90,19 @@ setting_table! {
                 "a file outside the store's folder that reveals when an earlier copy of the store was put \
                  back; unless it is set, only a running process notices",
             );
+        ANCHOR_STORE = Setting::text("SECRETS_NATIVE_ANCHOR_STORE", "NativeConfig::anchor_store")
+            .meaning(
+                "instead of that file, the backend that keeps the anchor as a secret: `hashicorp` or `aws`, with the \
+                 settings of that backend",
+            );
+        ANCHOR_SECRET = Setting::text("SECRETS_NATIVE_ANCHOR_SECRET", "NativeConfig::anchor_store")
+            .meaning("the path of that secret, such as `strongroom/anchor`; each store needs one of its own");
+        ANCHOR_INTERVAL =
+            Setting::duration("SECRETS_NATIVE_ANCHOR_INTERVAL", "NativeConfig::anchor_store")
+                .meaning(
+                    "how long two updates of that secret by one process are apart at least, `1s` or more; unless it is \
+                     set, `1m`, with `aws` `15m`",
+                );
         KEEP_VERSIONS = Setting::number(
             "SECRETS_NATIVE_KEEP_VERSIONS",
             "NativeConfig::keep_versions",

@@ -59,7 +59,7 @@ impl Store {
         place: &Place,
         if_missing: IfMissing,
     ) -> Result<Option<OpenedStore>> {
-        let opened = Self::open_unguarded(config, place, if_missing)?;
+        let opened = Self::open_after_anchor(config, place, if_missing)?;
         let Some((store, writer)) = opened else { return Ok(None) };
         loop {
             let key_ring = store.load_key_ring(writer.tables())?;
@@ -72,6 +72,22 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Opens a store; creates none while its anchor in another store cannot be read.
+    fn open_after_anchor(
+        config: &NativeConfig,
+        place: &Place,
+        if_missing: IfMissing,
+    ) -> Result<Option<OpenedStore>> {
+        if if_missing == IfMissing::Create && config.anchor_store.is_some() {
+            let opened = Self::open_unguarded(config, place, IfMissing::Leave)?;
+            if opened.is_some() {
+                return Ok(opened);
+            }
+            Guard::new(config)?.reach_anchor()?;
+        }
+        Self::open_unguarded(config, place, if_missing)
     }
 
     /// Opens a store without the guard against rollback.

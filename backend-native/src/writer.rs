@@ -1,11 +1,13 @@
 //! The writer thread: one per open store. It runs all writes that wait in one transaction.
 
+mod anchor_thread;
 mod anchor_updates;
 mod open_store;
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use strongroom_core::{Error, ErrorKind, ForkGuard, Result, SecretPath};
 use tokio::sync::{oneshot, watch};
@@ -23,6 +25,9 @@ use crate::writer::open_store::OpenStore;
 
 /// How many waiting writes share one transaction, and so one sync to disk.
 const MAX_BATCH: usize = 128;
+
+/// How long a store that is closed waits for its anchor.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Hands writes to the writer thread.
 pub(crate) struct Writer {
@@ -237,7 +242,7 @@ impl WriterThread {
             self.cell.set(Arc::clone(&store));
             // The store holds what was derived from it.
             self.config.keys.clear();
-            self.open = Some(OpenStore::new(store, writer));
+            self.open = Some(OpenStore::new(store, writer)?);
         }
         Ok(self.open.is_some())
     }

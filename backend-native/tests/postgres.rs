@@ -2,14 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use secrecy::SecretString;
-use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
+use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig, SecretAnchor};
 use strongroom_core::{
-    Backend as _, Change, ChangeFeed, Condition, Error, ErrorKind, ListOptions, MetadataPatch,
-    PutOptions, SecretPath, Version, VersionInfo, VersionSelector,
+    Backend, Change, ChangeFeed, Condition, Error, ErrorKind, ListOptions, MemoryBackend,
+    MetadataPatch, PutOptions, SecretPath, Version, VersionInfo, VersionSelector,
 };
 use strongroom_testkit::canary::CANARY;
 use strongroom_testkit::postgres::Server;
@@ -309,13 +310,29 @@ async fn a_trigger_that_could_hide_rows_is_found() {
 }
 
 #[tokio::test]
-async fn an_anchor_outside_notices_that_the_database_was_put_back() {
+async fn an_anchor_in_a_file_notices_that_the_database_was_put_back() {
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
     let mut anchored = config(&server);
     anchored.anchor_file = Some(folder.path().join("anchor"));
+    check_anchor(&server, anchored).await;
+}
+
+#[tokio::test]
+async fn an_anchor_in_another_store_notices_that_the_database_was_put_back() {
+    let server = Server::start().await;
+    let other: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+    let mut anchored = config(&server);
+    anchored.anchor_store = Some(Arc::new(SecretAnchor::new(other, path("strongroom/anchor"))));
+    check_anchor(&server, anchored).await;
+}
+
+/// Puts an earlier state of a database back.
+async fn check_anchor(server: &Server, anchored: NativeConfig) {
     let store = NativeBackend::open(anchored.clone()).await.unwrap();
     write(&store, "a", "first").await;
+    store.health().await.unwrap();
+    assert_eq!(store.verify().await.unwrap().damaged, 0);
     store.close().await.unwrap();
     server.sql("CREATE TABLE copy_of_state AS TABLE strongroom_native.state");
     let store = NativeBackend::open(anchored.clone()).await.unwrap();

@@ -3,15 +3,18 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use strongroom_core::{FilePath, Problems, Result, Setting, Settings, WrappingKey};
+use strongroom_core::{FilePath, Problems, Result, SecretPath, Setting, Settings, WrappingKey};
 
 use super::{KEY_SETTINGS, KeySource, NativeConfig, no_key};
+use crate::anchor_store::AnchorStore;
 use crate::key_text;
 use crate::settings::{
-    ANCHOR_FILE, CA_CERT, CREATE, GROUP, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY,
-    KMS_KEY, NETWORK_FILE_SYSTEM, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, PKCS11_MODULE,
-    PKCS11_PIN_FILE, SETTINGS, SHARES_FILE, TRANSIT_KEY, URL,
+    ANCHOR_FILE, ANCHOR_INTERVAL, ANCHOR_SECRET, ANCHOR_STORE, CA_CERT, CREATE, GROUP, KEEP_DAYS,
+    KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY, KMS_KEY, NETWORK_FILE_SYSTEM, PASSPHRASE,
+    PASSPHRASE_FILE, PATH, PKCS11_KEY, PKCS11_MODULE, PKCS11_PIN_FILE, SETTINGS, SHARES_FILE,
+    TRANSIT_KEY, URL,
 };
 
 impl NativeConfig {
@@ -28,21 +31,25 @@ impl NativeConfig {
     ///
     /// # Errors
     /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong, and if a key of a KMS, a transit
-    /// engine, a token or a keyring is set, which [`from_settings_with`](Self::from_settings_with) takes.
+    /// engine, a token or a keyring, or the store of an anchor, is set, which
+    /// [`from_settings_with`](Self::from_settings_with) takes.
     pub fn from_settings(settings: &Settings) -> Result<Self> {
-        Self::from_settings_with(settings, |_, _| {
-            Err("needs the crate `strongroom`, which opens this key")
+        let wrapping = |_: &str, _: &str| Err("needs the crate `strongroom`, which opens this key");
+        Self::from_settings_with(settings, wrapping, |_, _, _| {
+            Err("needs the crate `strongroom`, which opens this store")
         })
     }
 
     /// Builds a configuration from [`SETTINGS`], with the keys outside of the store that `wrapping` makes of a
-    /// [`kind`](WrappingKey::kind) and the value of its setting, or says what is wrong with it.
+    /// [`kind`](WrappingKey::kind) and the value of its setting, and with the anchor outside that `anchor` makes of the
+    /// kind of a backend, a path and the least time between two updates; each says what is wrong otherwise.
     ///
     /// # Errors
     /// As for [`from_settings`](Self::from_settings).
     pub fn from_settings_with<E: fmt::Display>(
         settings: &Settings,
         wrapping: impl Fn(&'static str, &str) -> Result<Arc<dyn WrappingKey>, E>,
+        anchor: impl Fn(&str, SecretPath, Option<Duration>) -> Result<Arc<dyn AnchorStore>, E>,
     ) -> Result<Self> {
         let mut problems = Problems::new();
         settings.validate(SETTINGS, &mut problems);
@@ -59,8 +66,10 @@ impl NativeConfig {
                 .flag(&NETWORK_FILE_SYSTEM, &mut problems)
                 .unwrap_or_default(),
             anchor_file: settings.expose_value(&ANCHOR_FILE).map(PathBuf::from),
+            anchor_store: anchor_store(settings, anchor, &mut problems),
             names: settings.names(SETTINGS),
         };
+        config.check_anchor(&mut problems);
         config.check_database(&mut problems);
         config.check_retention(&mut problems);
         for setting in [PKCS11_MODULE, PKCS11_PIN_FILE] {
@@ -79,6 +88,46 @@ fn group(settings: &Settings, problems: &mut Problems) -> Option<u32> {
         problems.add(format!("`{GROUP}` is too large for the id of a group"));
     }
     id
+}
+
+fn anchor_store<E: fmt::Display>(
+    settings: &Settings,
+    anchor: impl Fn(&str, SecretPath, Option<Duration>) -> Result<Arc<dyn AnchorStore>, E>,
+    problems: &mut Problems,
+) -> Option<Arc<dyn AnchorStore>> {
+    let interval = settings.duration(&ANCHOR_INTERVAL, problems);
+    if interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
+        problems.add(format!("`{ANCHOR_INTERVAL}` must be at least 1 s"));
+    }
+    let (kind, path) =
+        match (settings.expose_value(&ANCHOR_STORE), settings.expose_value(&ANCHOR_SECRET)) {
+            (Some(kind), Some(path)) => (kind, path),
+            (None, None) => {
+                if settings.contains(&ANCHOR_INTERVAL) {
+                    problems.add(format!("`{ANCHOR_INTERVAL}` needs `{ANCHOR_STORE}`"));
+                }
+                return None;
+            }
+            (Some(_), None) => {
+                problems.add(format!("`{ANCHOR_STORE}` needs `{ANCHOR_SECRET}`"));
+                return None;
+            }
+            (None, Some(_)) => {
+                problems.add(format!("`{ANCHOR_SECRET}` needs `{ANCHOR_STORE}`"));
+                return None;
+            }
+        };
+    let Ok(path) = SecretPath::parse(path) else {
+        problems.add(format!("`{ANCHOR_SECRET}` is not the path of a secret"));
+        return None;
+    };
+    match anchor(kind, path, interval) {
+        Ok(store) => Some(store),
+        Err(complaint) => {
+            problems.add(format!("`{ANCHOR_STORE}` {complaint}"));
+            None
+        }
+    }
 }
 
 fn key_sources<E: fmt::Display>(
@@ -185,7 +234,7 @@ mod tests {
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
         let key = parse(&[(SHARES_FILE, "/data/shares")]).unwrap().keys;
         assert!(matches!(key[..], [KeySource::RecoverySharesFile(_)]));
-        assert_eq!(SETTINGS.len(), 21, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 24, "a setting is missing above or below");
     }
 
     #[test]

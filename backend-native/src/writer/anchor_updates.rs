@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use strongroom_core::Result;
 use tracing::warn;
 
-/// The anchor is written at most this often.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// An anchor in a file is written at most this often.
+pub(super) const FILE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When the writer thread advances the anchor next.
+/// When a thread advances the anchor next.
 pub(super) struct AnchorUpdates {
-    /// Whether the file may be ahead of the anchor.
+    interval: Duration,
+    /// Whether the store may be ahead of the anchor.
     is_behind: bool,
     last: Instant,
     /// Whether the last attempt failed, so that repeated failures warn once.
@@ -19,8 +20,8 @@ pub(super) struct AnchorUpdates {
 
 impl AnchorUpdates {
     /// After opening, which has advanced the anchor.
-    pub(super) fn new() -> Self {
-        Self { is_behind: false, last: Instant::now(), has_failed: false }
+    pub(super) fn new(interval: Duration) -> Self {
+        Self { interval, is_behind: false, last: Instant::now(), has_failed: false }
     }
 
     pub(super) fn note_write(&mut self) {
@@ -29,10 +30,15 @@ impl AnchorUpdates {
 
     /// How long to wait until the next update; `None` if none is needed.
     pub(super) fn wait(&self) -> Option<Duration> {
-        self.is_behind.then(|| INTERVAL.saturating_sub(self.last.elapsed()))
+        self.is_behind.then(|| self.pause())
     }
 
-    /// Records the outcome of an update: whether it got the lock.
+    /// How long to wait until the next update may begin.
+    pub(super) fn pause(&self) -> Duration {
+        self.interval.saturating_sub(self.last.elapsed())
+    }
+
+    /// Records the outcome of an update: whether the anchor is not behind any more.
     pub(super) fn note_update(&mut self, outcome: &Result<bool>) {
         self.last = Instant::now();
         self.is_behind = !matches!(outcome, Ok(true));

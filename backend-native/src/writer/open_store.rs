@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use strongroom_core::Result;
 
-use super::anchor_updates::AnchorUpdates;
-use super::{Job, SharedTransaction};
+use super::anchor_thread::AnchorThread;
+use super::anchor_updates::{AnchorUpdates, FILE_INTERVAL};
+use super::{CLOSE_WAIT, Job, SharedTransaction};
 use crate::key_ring::{self, ActiveKeys, KeyRing};
 use crate::secret_row;
 use crate::state::{State, StoredState};
@@ -21,8 +22,6 @@ const RESERVED_TRANSACTIONS: i64 = 256;
 
 /// How long an update of the anchor waits for another process that does the same; that takes some milliseconds.
 const ANCHOR_WAIT: Duration = Duration::from_millis(20);
-/// How long a store that is closed waits for the lock of its anchor.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// The open store, as the writer thread uses it.
 pub(super) struct OpenStore {
@@ -35,20 +34,27 @@ pub(super) struct OpenStore {
     known_keys: Option<ActiveKeys>,
     /// The state as this thread last read or wrote it.
     known_state: Option<(StoredState, State)>,
+    /// The updates of an anchor in a file.
     anchor: AnchorUpdates,
+    /// Advances an anchor in another store.
+    anchor_thread: Option<AnchorThread>,
 }
 
 impl OpenStore {
-    pub(super) fn new(store: Arc<Store>, writer: Box<dyn WriterTables>) -> Self {
-        Self {
+    pub(super) fn new(store: Arc<Store>, writer: Box<dyn WriterTables>) -> Result<Self> {
+        let stored = store.guard().stored_anchor();
+        let anchor_thread =
+            stored.map(|stored| AnchorThread::start(&store, stored.interval())).transpose()?;
+        Ok(Self {
             store,
             writer,
             key_ring: None,
             uses_left: 0,
             known_keys: None,
             known_state: None,
-            anchor: AnchorUpdates::new(),
-        }
+            anchor: AnchorUpdates::new(FILE_INTERVAL),
+            anchor_thread,
+        })
     }
 
     pub(super) fn run_jobs(&mut self, mut jobs: Vec<Box<dyn Job>>) {
@@ -67,7 +73,9 @@ impl OpenStore {
         for job in jobs {
             job.reply(committed.clone());
         }
-        if self.store.guard().has_anchor() {
+        if let Some(thread) = &self.anchor_thread {
+            thread.note_write();
+        } else if self.store.guard().has_anchor() {
             self.anchor.note_write();
             if self.anchor.wait().is_some_and(|wait| wait.is_zero()) {
                 self.update_anchor(ANCHOR_WAIT);
@@ -77,7 +85,9 @@ impl OpenStore {
 
     /// Runs before the thread ends.
     pub(super) fn finish(&mut self) {
-        if self.store.guard().has_anchor() {
+        if let Some(thread) = &self.anchor_thread {
+            thread.finish(CLOSE_WAIT);
+        } else if self.store.guard().has_anchor() {
             self.update_anchor(CLOSE_WAIT);
         }
         self.writer.finish();
@@ -145,7 +155,7 @@ impl OpenStore {
         let active = current.active_keys()?;
         if known_keys.is_some_and(|known| known != active) {
             // The anchor knows the right keys. Others are those of an earlier copy of the file, which others may know.
-            store.guard().check_health(tables, &current.rows)?;
+            store.guard().check_new_keys(tables, &current.rows)?;
         }
         *known_keys = Some(active);
         let state_change = StateChange::default();
