@@ -24,7 +24,7 @@ use crate::place::Place;
 #[cfg(feature = "postgres")]
 use crate::postgres::DatabaseReaders;
 use crate::rewrap::{self, KekRotation, RootKeyRotation};
-use crate::slots::{self, NewShares, NewSlot, RecoveryShares, Slot, SlotSecret};
+use crate::slots::{self, NewSlot, RecoveryShares, Slot, SlotSecret};
 use crate::sqlite::changes::Feeds;
 use crate::sqlite::readers::{Reader, Readers};
 use crate::storage::Snapshot;
@@ -179,30 +179,37 @@ impl NativeBackend {
         self.store_slot(new).await
     }
 
-    /// Adds a slot that any `threshold` of `shares` new recovery shares open together: Shamir's secret sharing of a random key,
-    /// as words of [SLIP-0039](https://github.com/satoshilabs/slips/blob/master/slip-0039.md). Fewer of them say nothing about
-    /// the key. They exist in the result alone: give each to another holder, and drop it. [`KeySource::RecoveryShares`] opens
-    /// the store with them.
+    /// Makes recovery shares, of which any `threshold` are going to open a slot together: Shamir's secret sharing of a random
+    /// key, as words of [SLIP-0039](https://github.com/satoshilabs/slips/blob/master/slip-0039.md). Fewer of them say nothing
+    /// about the key. They exist in the result alone: give each to another holder,
+    /// [add their slot](Self::add_recovery_slot) once all have theirs, and drop it.
     ///
     /// # Errors
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) unless 2 ≤ `threshold` ≤ `shares` ≤ 16, and those of
     /// [`add_slot`](Self::add_slot).
-    pub async fn add_recovery_shares(
+    pub async fn new_recovery_shares(
         &self,
         threshold: u8,
         shares: u8,
         label: Option<String>,
     ) -> Result<RecoveryShares> {
-        let (slot, new) = self
-            .run_on_store(move |store| {
-                let tables = &*store.connect()?;
-                slots::check_room(tables)?;
-                let split = NewShares::split(tables, threshold, shares, label);
-                crypto::wipe_stack();
-                split
-            })
-            .await?;
-        Ok(new.of_slot(self.store_slot(slot).await?))
+        self.run_on_store(move |store| {
+            let tables = &*store.connect()?;
+            slots::check_room(tables)?;
+            let shares = RecoveryShares::split(tables, threshold, shares, label);
+            crypto::wipe_stack();
+            shares
+        })
+        .await
+    }
+
+    /// Adds the slot that recovery shares open, and returns its number. [`KeySource::RecoveryShares`] opens the store with
+    /// them from then on.
+    ///
+    /// # Errors
+    /// Those of [`add_slot`](Self::add_slot).
+    pub async fn add_recovery_slot(&self, shares: &RecoveryShares) -> Result<u32> {
+        self.store_slot(shares.new_slot()).await
     }
 
     /// Writes a new slot, and returns its number.

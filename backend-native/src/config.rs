@@ -50,11 +50,11 @@ pub enum KeySource {
     /// created, and when a slot is added, each time on a runtime of its own, and not closed. Reads and writes do not need it.
     Wrapping(Arc<dyn WrappingKey>),
     /// Recovery shares, each with the words of SLIP-0039: as many as are needed, of one set that
-    /// [`add_recovery_shares`](crate::NativeBackend::add_recovery_shares) has made. They open a store that exists, and create
+    /// [`new_recovery_shares`](crate::NativeBackend::new_recovery_shares) has made. They open a store that exists, and create
     /// none.
     RecoveryShares(Vec<SecretString>),
     /// A file with recovery shares, one on each line; empty lines and lines that start with `#` are ignored. It has at most
-    /// 16 KiB.
+    /// 128 KiB.
     RecoverySharesFile(PathBuf),
 }
 

@@ -28,7 +28,6 @@ use seal::NotOpened;
 #[cfg(fuzzing)]
 pub(crate) use seal::fuzz;
 pub(crate) use secret::SlotSecret;
-pub(crate) use shares::NewShares;
 pub use shares::RecoveryShares;
 
 /// The number of the slot that a new store has.
@@ -72,6 +71,7 @@ pub(crate) struct OpenedSlot {
 
 /// A slot to add, whose key is derived: for a passphrase that takes about 0.2 s, and a key outside may be slow, which no
 /// transaction waits for.
+#[derive(Clone)]
 pub(crate) struct NewSlot {
     kind: &'static str,
     parameters: String,
@@ -198,6 +198,14 @@ fn open_with(
         match open_slot(row, store, secret) {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
+            // It concerns the key outside, not the row: another row would ask the key again, and a token or a service may
+            // count that.
+            Err(error)
+                if matches!(secret, SlotSecret::Wrapping(_))
+                    && error.kind() != ErrorKind::Corrupt =>
+            {
+                return Err(error);
+            }
             Err(error) => failure = failure.or(Some(error)),
         }
     }

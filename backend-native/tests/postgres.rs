@@ -629,8 +629,11 @@ async fn a_write_whose_answer_is_lost_is_known_to_the_next_one() {
         proxy.address()
     );
     let store = NativeBackend::open(config_at(at_proxy.into())).await.unwrap();
+    // From the second one on, a write is one statement.
+    for _ in 0..3 {
+        write(&store, "a", "first").await;
+    }
     let observer = open(&server).await;
-    write(&store, "a", "first").await;
     for round in 0..4 {
         let value = format!("lost answer {round}");
         proxy.stall_answers();
@@ -647,7 +650,7 @@ async fn a_write_whose_answer_is_lost_is_known_to_the_next_one() {
         tokio::join!(write(&store, "a", &value), cut);
         write(&store, "a", "after it").await;
     }
-    assert_eq!(store.versions(&path("a")).await.unwrap().len(), 9);
+    assert_eq!(store.versions(&path("a")).await.unwrap().len(), 11);
     assert_eq!(store.verify().await.unwrap().damaged, 0);
 }
 

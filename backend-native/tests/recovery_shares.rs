@@ -9,6 +9,7 @@ mod support;
 
 use std::fs;
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -23,6 +24,32 @@ use support::{
 };
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+
+/// Shares, and the slot that was added for them.
+#[derive(Debug)]
+struct Added {
+    shares: RecoveryShares,
+    slot: u32,
+}
+
+impl Deref for Added {
+    type Target = RecoveryShares;
+
+    fn deref(&self) -> &RecoveryShares {
+        &self.shares
+    }
+}
+
+async fn add(
+    backend: &NativeBackend,
+    threshold: u8,
+    count: u8,
+    label: Option<String>,
+) -> Result<Added, Error> {
+    let shares = backend.new_recovery_shares(threshold, count, label).await?;
+    let slot = backend.add_recovery_slot(&shares).await?;
+    Ok(Added { shares, slot })
+}
 
 fn with(directory: &Path, keys: Vec<KeySource>) -> NativeConfig {
     let mut config = config(directory);
@@ -83,7 +110,7 @@ async fn any_shares_up_to_the_threshold_open_the_store() {
     let backend = open(directory).await;
     put_next(&backend, "a", 1).await;
     let label = Some("the board".to_owned());
-    let shares = backend.add_recovery_shares(3, 5, label.clone()).await.unwrap();
+    let shares = add(&backend, 3, 5, label.clone()).await.unwrap();
     assert_eq!((shares.slot, shares.threshold, shares.shares().len()), (2, 3, 5));
     let slots = backend.slots().await.unwrap();
     assert_eq!((slots[1].kind.as_str(), &slots[1].label), ("shares", &label));
@@ -124,11 +151,11 @@ async fn shares_that_do_not_open_the_store_are_refused_with_the_reason() {
     let nothing = KeySource::RecoveryShares(Vec::new());
     fails(directory, nothing, ErrorKind::Config, &["no recovery share"]).await;
     let other = directory_in_memory();
-    let shares = open(other.path()).await.add_recovery_shares(2, 3, None).await.unwrap();
+    let shares = add(&open(other.path()).await, 2, 3, None).await.unwrap();
     let words = ["this store is opened with a key, not recovery shares", "`KeySource::KeyFile`"];
     fails(directory, some(&shares, &[1, 2]), ErrorKind::Config, &words).await;
 
-    let shares = backend.add_recovery_shares(3, 5, None).await.unwrap();
+    let shares = add(&backend, 3, 5, None).await.unwrap();
     let set = shares.identifier.to_string();
     let words =
         ["too few shares: 2 given, 3 needed of the set", &set, "`KeySource::RecoveryShares`"];
@@ -158,11 +185,11 @@ async fn shares_that_do_not_open_the_store_are_refused_with_the_reason() {
     assert_hides(&text, &shares);
 
     // Shares of two sets of this store, and those of another store.
-    let second = backend.add_recovery_shares(2, 2, None).await.unwrap();
+    let second = add(&backend, 2, 2, None).await.unwrap();
     let mixed = vec![shares.shares()[0].clone(), second.shares()[1].clone()];
     let text = format!("item 2: it belongs to the set {}", second.identifier);
     fails(directory, KeySource::RecoveryShares(mixed), ErrorKind::Config, &[&text]).await;
-    let foreign = open(other.path()).await.add_recovery_shares(2, 3, None).await.unwrap();
+    let foreign = add(&open(other.path()).await, 2, 3, None).await.unwrap();
     let words = ["they are of the set", &set, &foreign.identifier.to_string(), "secrets.db"];
     let text = fails(directory, some(&foreign, &[1, 2]), ErrorKind::Unauthenticated, &words).await;
     assert_hides(&text, &foreign);
@@ -181,8 +208,8 @@ async fn each_of_several_sets_opens_the_store() {
     let directory = directory.path();
     let backend = open(directory).await;
     put_next(&backend, "a", 1).await;
-    let one = backend.add_recovery_shares(2, 3, None).await.unwrap();
-    let two = backend.add_recovery_shares(2, 3, None).await.unwrap();
+    let one = add(&backend, 2, 3, None).await.unwrap();
+    let two = add(&backend, 2, 3, None).await.unwrap();
     assert_ne!(one.identifier, two.identifier);
     for (shares, slot) in [(&one, 2), (&two, 3)] {
         let backend = open_with(directory, some(shares, &[2, 3])).await.unwrap();
@@ -200,7 +227,7 @@ async fn shares_create_no_store_and_no_slot() {
     let directory = directory_in_memory();
     let directory = directory.path();
     let elsewhere = directory_in_memory();
-    let shares = open(elsewhere.path()).await.add_recovery_shares(2, 3, None).await.unwrap();
+    let shares = add(&open(elsewhere.path()).await, 2, 3, None).await.unwrap();
     for key in [some(&shares, &[1, 2]), write_file(elsewhere.path(), &shares, &[1, 2])] {
         let mut alone = with(directory, vec![key.clone()]);
         for create in [false, true] {
@@ -220,16 +247,16 @@ async fn shares_create_no_store_and_no_slot() {
     let error = backend.add_slot(some(&shares, &[1, 2]), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     for (threshold, count) in [(0, 3), (1, 3), (4, 3), (2, 17)] {
-        let error = backend.add_recovery_shares(threshold, count, None).await.unwrap_err();
+        let error = add(&backend, threshold, count, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains("2 to 16 shares"), "{error}");
     }
-    let error = backend.add_recovery_shares(2, 3, Some(String::new())).await.unwrap_err();
+    let error = add(&backend, 2, 3, Some(String::new())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     for slot in 2..=8 {
-        assert_eq!(backend.add_recovery_shares(2, 2, None).await.unwrap().slot, slot);
+        assert_eq!(add(&backend, 2, 2, None).await.unwrap().slot, slot);
     }
-    let error = backend.add_recovery_shares(2, 3, None).await.unwrap_err();
+    let error = add(&backend, 2, 3, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 
@@ -238,7 +265,7 @@ async fn parameters_that_were_edited_are_corrupt_and_tell_the_holders_no_lie() {
     let directory = directory_in_memory();
     let directory = directory.path();
     let backend = open(directory).await;
-    let shares = backend.add_recovery_shares(2, 3, None).await.unwrap();
+    let shares = add(&backend, 2, 3, None).await.unwrap();
     let edit = "UPDATE slots SET parameters = replace(parameters, '\"threshold\":2', '\"threshold\":3') WHERE id = 2";
     assert_eq!(raw(directory).execute(edit, []).unwrap(), 1);
     assert_eq!(backend.slots().await.unwrap_err().kind(), ErrorKind::Corrupt);
@@ -252,7 +279,7 @@ async fn a_file_with_shares_is_private_and_small_text() {
     let directory = directory_in_memory();
     let directory = directory.path();
     let backend = open(directory).await;
-    let shares = backend.add_recovery_shares(16, 16, None).await.unwrap();
+    let shares = add(&backend, 16, 16, None).await.unwrap();
     let all: Vec<usize> = (1..=16).collect();
     let key = write_file(directory, &shares, &all);
     let file = directory.join("shares.txt");
@@ -281,7 +308,7 @@ async fn a_backup_is_restored_with_shares() {
     let directory = directory.path();
     let backend = open(directory).await;
     put_next(&backend, "a", 1).await;
-    let shares = backend.add_recovery_shares(2, 3, None).await.unwrap();
+    let shares = add(&backend, 2, 3, None).await.unwrap();
     let backup = directory.join("backup.db");
     backend.backup(&backup).await.unwrap();
     let elsewhere = directory_in_memory();
@@ -320,7 +347,7 @@ async fn neither_shares_nor_their_key_are_logged() {
     let directory = directory_in_memory();
     let directory = directory.path();
     let backend = open(directory).await;
-    let shares = backend.add_recovery_shares(2, 3, None).await.unwrap();
+    let shares = add(&backend, 2, 3, None).await.unwrap();
     for key in [some(&shares, &[1, 2]), write_file(directory, &shares, &[2, 3])] {
         open_with(directory, key).await.unwrap().close().await.unwrap();
     }
@@ -347,8 +374,25 @@ async fn debug_shows_numbers_alone() {
     let directory = directory_in_memory();
     let directory = directory.path();
     let backend = open(directory).await;
-    let shares = backend.add_recovery_shares(2, 3, None).await.unwrap();
+    let shares = add(&backend, 2, 3, None).await.unwrap();
     let shown = format!("{shares:?} {:?}", with(directory, vec![some(&shares, &[1, 2])]));
     assert!(shown.contains("shares: 3") && shown.contains("RecoveryShares(2)"), "{shown}");
     assert_hides(&shown, &shares);
+}
+
+#[tokio::test]
+async fn shares_without_a_slot_open_nothing_and_foreign_ones_are_not_combined() {
+    let directory = directory_in_memory();
+    let directory = directory.path();
+    let backend = open(directory).await;
+    put_next(&backend, "a", 1).await;
+    let unused = backend.new_recovery_shares(2, 2, None).await.unwrap();
+    assert_eq!(backend.slots().await.unwrap().len(), 1);
+    let nothing = ["recovery shares"];
+    fails(directory, some(&unused, &[1, 2]), ErrorKind::Config, &nothing).await;
+    // The first vector of SLIP-0039: one share of 128 bits.
+    let foreign = "duckling enlarge academic academic agency result length solution fridge kidney coal piece deal \
+                   husband erode duke ajar critical decision keyboard";
+    let key = KeySource::RecoveryShares(vec![foreign.into()]);
+    fails(directory, key, ErrorKind::Config, &["item 1", "of another kind"]).await;
 }

@@ -97,13 +97,14 @@ fn a_lost_key_is_replaced_with_shares_from_a_file() {
 #[test]
 fn what_is_printed_at_once_is_a_file_with_shares() {
     let mut store = store();
-    let add = ["store", "add-slot", "--recovery-shares", "2/2", "--all-at-once", "--qr"];
+    // As many as there can be.
+    let add = ["store", "add-slot", "--recovery-shares", "16/16", "--all-at-once", "--qr"];
     let ended = store.run(&[&add[..], &["--format", "text"]].concat()).succeeds();
-    assert!(ended.errors.contains("any 2 of the 2 shares"), "{}", ended.errors);
+    assert!(ended.errors.contains("any 16 of the 16 shares"), "{}", ended.errors);
     let text = ended.text();
     let headings: Vec<_> = text.lines().filter(|line| line.contains("Recovery share")).collect();
-    assert!(headings[0].starts_with("# Recovery share 1 of 2, set "), "{headings:?}");
-    assert!(headings[1].contains("share 2 of 2") && text.contains('\u{2588}'));
+    assert!(headings[0].starts_with("# Recovery share 1 of 16, set "), "{headings:?}");
+    assert!(headings[1].contains("share 2 of 16") && text.contains('\u{2588}'));
     let file = store.write_file("printed.txt", text);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     lose_key(&store);
@@ -243,4 +244,24 @@ fn a_signal_takes_the_share_off_the_screen() {
     let (code, screen, _) = terminal.end();
     assert_eq!(code, 143, "{screen}");
     assert!(screen.ends_with("\x1b[2J\x1b[H\x1b[?1049l"), "{screen:?}");
+    let slots = store.run(&["store", "slots", "--format", "json"]).succeeds().documents();
+    assert_eq!(slots.len(), 1, "no slot is left whose shares nobody has");
+}
+
+#[test]
+fn a_file_that_others_can_read_gets_no_shares() {
+    let store = store();
+    let add = ["store", "add-slot", "--recovery-shares", "2/2", "--all-at-once"];
+    let command = |mode: u32| {
+        let path = store.write_file("printed.txt", "");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = store.command(&add);
+        let status = command.stdout(fs::File::create(&path).unwrap()).status().unwrap();
+        (status.code(), fs::read_to_string(path).unwrap())
+    };
+    assert_eq!(command(0o644), (Some(2), String::new()));
+    let (code, printed) = command(0o600);
+    assert!(code == Some(0) && printed.contains("# Recovery share 2 of 2"), "{code:?}");
+    let slots = store.run(&["store", "slots", "--format", "json"]).succeeds().documents();
+    assert_eq!(slots.len(), 2);
 }

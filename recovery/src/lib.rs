@@ -26,7 +26,7 @@
 //! several groups, a passphrase, and master secrets of 16 to 64 bytes.
 //!
 //! # Secrets
-//! Values of shares, and what is computed from them, are in buffers that are wiped on drop. The arithmetic in GF(256), the
+//! Values of shares, and what is computed from them, are in buffers that are wiped on drop (PBKDF2 leaves a block on the stack). The arithmetic in GF(256), the
 //! checksum and the comparison of digests take the same time for all values. The way from and to words looks them up in a
 //! table, so its memory accesses depend on the words.
 //!

@@ -61,6 +61,18 @@ impl Share {
         Self { common, group: 0, index: point.x, threshold, value: point.values }
     }
 
+    /// Whether it is of the kind that [`split`](crate::split) makes of a key of 32 bytes: one group, at least two shares
+    /// needed, the extendable flag, and the iteration exponent 0. To combine others can take hours, as their exponent says.
+    #[must_use]
+    pub fn is_of_key(&self) -> bool {
+        let Common { is_extendable, exponent, group_threshold, group_count, .. } = self.common;
+        is_extendable
+            && exponent == 0
+            && (group_threshold, group_count, self.group) == (1, 1, 0)
+            && self.threshold >= 2
+            && self.value.len() == 32
+    }
+
     /// Reads a share: words in any case, with any white space between them, of which each may be cut off after its fourth
     /// letter.
     ///

@@ -18,21 +18,23 @@ use crate::storage::Tables;
 
 /// The kind of the slots that shares open.
 pub(super) const KIND: &str = "shares";
-/// A larger file is not one with shares, in bytes: 16 shares have 4.6 KiB.
-const MAX_FILE: u64 = 16_384;
+/// A larger file is not one with shares, in bytes: 16 shares have 4.6 KiB, and about 110 KiB with a QR code of each.
+const MAX_FILE: u64 = 128 * 1024;
+/// What is wrong with a share that another program has made for something else.
+const FOREIGN: &str = "it is a share of SLIP-0039, but of another kind than those of a store";
 /// An identifier has 15 bits.
 const IDENTIFIER_MASK: u16 = 0x7fff;
 
-/// New recovery shares of a store, which exist nowhere else: give each to its holder. `Debug` shows numbers alone.
+/// New recovery shares of a store, which exist nowhere else: give each to its holder. They open nothing until
+/// [`add_recovery_slot`](crate::NativeBackend::add_recovery_slot). `Debug` shows numbers alone.
 #[non_exhaustive]
 pub struct RecoveryShares {
-    /// The number of the slot that they open.
-    pub slot: u32,
     /// What all shares of this set have in common, in the clear: 15 random bits.
     pub identifier: u16,
     /// How many of them open the slot.
     pub threshold: u8,
     shares: Vec<SecretString>,
+    slot: NewSlot,
 }
 
 impl RecoveryShares {
@@ -41,34 +43,14 @@ impl RecoveryShares {
     pub fn shares(&self) -> &[SecretString] {
         &self.shares
     }
-}
 
-impl fmt::Debug for RecoveryShares {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecoveryShares")
-            .field("slot", &self.slot)
-            .field("identifier", &self.identifier)
-            .field("threshold", &self.threshold)
-            .field("shares", &self.shares.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// The key of a new slot, split.
-pub(crate) struct NewShares {
-    identifier: u16,
-    threshold: u8,
-    shares: Vec<SecretString>,
-}
-
-impl NewShares {
     /// Makes the shares of a new slot, with an identifier that no slot of the store has.
     pub(crate) fn split(
         tables: &dyn Tables,
         threshold: u8,
         shares: u8,
         label: Option<String>,
-    ) -> Result<(NewSlot, Self)> {
+    ) -> Result<Self> {
         check_label(label.as_deref())?;
         let rows = SlotRow::load_all(tables)?;
         let taken: Vec<_> = rows.iter().filter_map(|row| identifier_of(&row.parameters)).collect();
@@ -90,13 +72,22 @@ impl NewShares {
             json!({ "identifier": identifier, "threshold": threshold, "shares": shares });
         let slot = NewSlot { kind: KIND, parameters: parameters.to_string(), key, label };
         let shares = split.iter().map(Share::to_words).collect();
-        Ok((slot, Self { identifier, threshold, shares }))
+        Ok(Self { identifier, threshold, shares, slot })
     }
 
-    /// The shares of the slot that was written.
-    pub(crate) fn of_slot(self, slot: u32) -> RecoveryShares {
-        let Self { identifier, threshold, shares } = self;
-        RecoveryShares { slot, identifier, threshold, shares }
+    /// The slot that they open.
+    pub(crate) fn new_slot(&self) -> NewSlot {
+        self.slot.clone()
+    }
+}
+
+impl fmt::Debug for RecoveryShares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecoveryShares")
+            .field("identifier", &self.identifier)
+            .field("threshold", &self.threshold)
+            .field("shares", &self.shares.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -134,6 +125,10 @@ fn combine_from<'a>(
     let mut set = ShareSet::new();
     for (position, text) in shares {
         let share = Share::parse(text).map_err(|error| describe_share_error(&error));
+        let share = share.and_then(|share| {
+            // Others may cost hours to combine, and are not of a store.
+            if share.is_of_key() { Ok(share) } else { Err(FOREIGN.to_owned()) }
+        });
         if let Err(complaint) =
             share.and_then(|share| set.add(share).map_err(|error| error.to_string()))
         {
@@ -165,7 +160,7 @@ fn describe_share_error(error: &ShareError) -> String {
 
 /// Shares are made for a slot, and not the other way round.
 pub(super) fn no_new_slot() -> Error {
-    Error::new(ErrorKind::InvalidInput, "add a slot with new shares: `add_recovery_shares`")
+    Error::new(ErrorKind::InvalidInput, "add a slot with new shares: `new_recovery_shares`")
         .because("recovery shares that exist cannot open a new slot")
 }
 

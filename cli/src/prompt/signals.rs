@@ -90,14 +90,21 @@ impl Signals {
 
     /// Lets signals do again what they do by default, also the one that has come.
     pub(super) fn deliver(self) {
-        self.is_over.store(true, Ordering::SeqCst);
-        for action in self.actions {
-            low_level::unregister(action);
-        }
-        let signal = i32::try_from(self.ending.load(Ordering::SeqCst)).unwrap_or_default();
+        let ending = Arc::clone(&self.ending);
+        drop(self);
+        let signal = i32::try_from(ending.load(Ordering::SeqCst)).unwrap_or_default();
         if signal != 0 {
             // It does not return for these signals.
             let _ = low_level::emulate_default_handler(signal);
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        for action in self.actions.drain(..) {
+            low_level::unregister(action);
         }
     }
 }

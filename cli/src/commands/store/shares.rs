@@ -1,6 +1,7 @@
 //! Recovery shares: new ones are shown once, and a store is opened with those that their holders bring.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
@@ -23,6 +24,8 @@ use crate::{agent, prompt};
 const ROWS: usize = 11;
 /// The lines of a page without its QR code.
 const PAGE_LINES: usize = ROWS + 9;
+/// The columns of such a page.
+const PAGE_COLUMNS: usize = 80;
 /// The longest page, in bytes: a QR code of 65 modules has 33 lines of 65 characters, each of 3 bytes.
 const MAX_PAGE: usize = 16 * 1024;
 
@@ -43,37 +46,38 @@ pub(super) async fn add(
     if let Some(session) = agent::session() {
         return Err(session.shares_refusal());
     }
-    if !output.all_at_once {
-        if !context.is_interactive() {
-            return Err(Failure::usage(
-                "there is no terminal that could show one share after another: `--all-at-once` prints all of them",
-            ));
-        }
-        if output.qr {
-            check_window()?;
-        }
-    }
-    let shares = store.add_recovery_shares(split.threshold, split.shares, label).await?;
-    let shown = if output.all_at_once {
-        print_all(&shares, &output, context)
+    if output.all_at_once {
+        check_file()?;
+    } else if context.is_interactive() {
+        check_window(output.qr)?;
     } else {
-        show_each(&shares, &output).and_then(|()| {
-            if context.is_json() {
-                Stdout::new()?.document(SharesShape::new(&shares, None))?;
-            }
-            Ok(())
-        })
+        return Err(Failure::usage(
+            "there is no terminal that could show one share after another: `--all-at-once` prints all of them to a file",
+        ));
+    }
+    let shares = store.new_recovery_shares(split.threshold, split.shares, label).await?;
+    let unseen = |failure: Failure| {
+        context.alert("not all shares were shown: no slot was added");
+        failure
     };
-    let slot = shares.slot;
-    if let Err(failure) = shown {
-        // Shares that were not seen would never open it.
-        match store.remove_slot(slot).await {
-            Ok(()) => context.alert("not all shares were shown: no slot was added"),
-            Err(_) => context.alert(format_args!(
-                "not all shares were shown: remove slot {slot} with `strongroom store remove-slot {slot}`"
-            )),
+    // The slot comes last: it must not open for shares that nobody has.
+    if !output.all_at_once {
+        show_each(&shares, &output).map_err(unseen)?;
+    } else if !context.is_json() {
+        print_all(&shares, &output).map_err(unseen)?;
+    }
+    let slot = store.add_recovery_slot(&shares).await?;
+    if context.is_json() {
+        let words = shares.shares().iter().map(SecretString::expose_secret).collect();
+        let shape = SharesShape::new(slot, &shares, output.all_at_once.then_some(words));
+        let printed = Stdout::new().and_then(|mut stdout| stdout.document(shape));
+        if let Err(failure) = printed {
+            if output.all_at_once {
+                store.remove_slot(slot).await?;
+                return Err(unseen(failure));
+            }
+            return Err(failure);
         }
-        return Err(failure);
     }
     context.note(format_args!(
         "added slot {slot}: any {} of the {} shares of the set {} open the store with `strongroom store recover`",
@@ -82,6 +86,30 @@ pub(super) async fn add(
         shares.identifier
     ));
     Ok(Exit::SUCCESS)
+}
+
+/// Fails unless standard output is a place for all shares at once: no terminal, which keeps what it has shown, and no file
+/// that others can read.
+fn check_file() -> Result<(), Failure> {
+    let stdout = std::io::stdout();
+    if stdout.is_terminal() {
+        return Err(Failure::usage(
+            "the history of a terminal keeps what it has shown: leave out `--all-at-once`, or write to a file",
+        ));
+    }
+    #[cfg(unix)]
+    {
+        use rustix::fs::{FileType, fstat};
+
+        let status = fstat(&stdout).map_err(|error| Failure::output(&error.into()))?;
+        let is_file = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
+        if is_file && status.st_mode & 0o077 != 0 {
+            return Err(Failure::usage(
+                "others could read the file with the shares: run `umask 077` before, and name a new file",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Shows one share after another, each until its holder has written it down.
@@ -142,13 +170,9 @@ fn heading(shares: &RecoveryShares, number: usize) -> String {
     format!("Recovery share {number} of {count}, set {identifier}: any {threshold} open the store")
 }
 
-/// Prints all shares to standard output: as JSON, or as a file that `SECRETS_NATIVE_SHARES_FILE` may name.
-fn print_all(shares: &RecoveryShares, output: &Output, context: &Context) -> Result<(), Failure> {
+/// Prints all shares to standard output, as a file that `SECRETS_NATIVE_SHARES_FILE` may name.
+fn print_all(shares: &RecoveryShares, output: &Output) -> Result<(), Failure> {
     let mut stdout = Stdout::new()?;
-    if context.is_json() {
-        let words = shares.shares().iter().map(SecretString::expose_secret).collect();
-        return stdout.document(SharesShape::new(shares, Some(words)));
-    }
     for (number, share) in (1..).zip(shares.shares()) {
         let mut text = Zeroizing::new(String::with_capacity(MAX_PAGE));
         let _ = writeln!(text, "# {}", heading(shares, number));
@@ -174,20 +198,22 @@ fn qr(share: &SecretString) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(render.build()))
 }
 
-/// Fails if a page with a QR code is larger than the window: its beginning would not be seen.
-fn check_window() -> Result<(), Failure> {
+/// Fails if a page is larger than the window: its beginning would not be seen.
+fn check_window(with_qr: bool) -> Result<(), Failure> {
     // The longest words: as many letters as the list allows.
     let longest: SecretString = ["academic"; 33].join(" ").into();
-    let code = qr(&longest)?;
+    let code = if with_qr { qr(&longest)? } else { Zeroizing::default() };
     let lines = code.lines().count() + PAGE_LINES;
-    let columns = code.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+    let columns = code.lines().map(|line| line.chars().count()).max().unwrap_or(PAGE_COLUMNS);
     let (has_lines, has_columns) = prompt::window()?;
     // A terminal that does not tell its size says 0.
     let is_small = |has: u16, needed: usize| has > 0 && usize::from(has) < needed;
     if is_small(has_lines, lines) || is_small(has_columns, columns) {
         return Err(Failure::usage(format!(
-            "a share with its QR code needs a window of {lines} lines and {columns} columns, and this one has \
-             {has_lines} and {has_columns}: enlarge it, or leave out `--qr`"
+            "a share{} needs a window of {lines} lines and {columns} columns, and this one has {has_lines} and \
+             {has_columns}: enlarge it{}",
+            if with_qr { " with its QR code" } else { "" },
+            if with_qr { ", or leave out `--qr`" } else { "" }
         )));
     }
     Ok(())
@@ -232,6 +258,9 @@ fn ask(context: &Context) -> Result<Vec<SecretString>, Failure> {
             .map_err(|_| "it is not UTF-8 text".to_owned())
             .and_then(|text| {
                 let share = Share::parse(text).map_err(|error| error.to_string())?;
+                if !share.is_of_key() {
+                    return Err("it is a share of another kind than those of a store".to_owned());
+                }
                 let number = share.number();
                 set.add(share).map_err(|error| error.to_string())?;
                 shares.push(SecretString::from(text));
@@ -299,8 +328,8 @@ struct SharesShape<'a> {
 }
 
 impl<'a> SharesShape<'a> {
-    fn new(shares: &RecoveryShares, words: Option<Vec<&'a str>>) -> Self {
-        let RecoveryShares { slot, identifier, threshold, .. } = *shares;
+    fn new(slot: u32, shares: &RecoveryShares, words: Option<Vec<&'a str>>) -> Self {
+        let (identifier, threshold) = (shares.identifier, shares.threshold);
         Self { slot, identifier, threshold, shares: words }
     }
 }
