@@ -50,6 +50,12 @@ async fn open(server: &Server) -> NativeBackend {
     NativeBackend::open(config(server)).await.unwrap()
 }
 
+async fn open_through(proxy: &Proxy, server: &Server) -> NativeBackend {
+    let (user, password, address) = (server.user(), server.password(), proxy.address());
+    let url = format!("postgresql://{user}:{password}@{address}/postgres");
+    NativeBackend::open(config_at(url.into())).await.unwrap()
+}
+
 /// Opens a store that does not open. The error, which shows no password.
 async fn refuse(config: NativeConfig) -> Error {
     assert!(!format!("{config:?}").contains(CANARY), "a password in `Debug` of a configuration");
@@ -536,13 +542,7 @@ async fn hosts_that_take_turns_do_what_one_file_does() {
 async fn a_connection_that_broke_while_nothing_was_written_costs_no_write() {
     let server = Server::start().await;
     let proxy = Proxy::new(server.address());
-    let at_proxy = format!(
-        "postgresql://{}:{}@{}/postgres",
-        server.user(),
-        server.password(),
-        proxy.address()
-    );
-    let store = NativeBackend::open(config_at(at_proxy.into())).await.unwrap();
+    let store = open_through(&proxy, &server).await;
     for round in 0..10 {
         write(&store, "a", &format!("before {round}")).await;
         if round % 2 == 0 {
@@ -621,14 +621,8 @@ async fn what_other_calls_have_seen_of_another_host_makes_no_write_fail() {
 #[tokio::test]
 async fn a_write_whose_answer_is_lost_is_known_to_the_next_one() {
     let server = Server::start().await;
-    let proxy = std::sync::Arc::new(Proxy::new(server.address()));
-    let at_proxy = format!(
-        "postgresql://{}:{}@{}/postgres",
-        server.user(),
-        server.password(),
-        proxy.address()
-    );
-    let store = NativeBackend::open(config_at(at_proxy.into())).await.unwrap();
+    let proxy = Proxy::new(server.address());
+    let store = open_through(&proxy, &server).await;
     // From the second one on, a write is one statement.
     for _ in 0..3 {
         write(&store, "a", "first").await;

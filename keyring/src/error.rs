@@ -118,6 +118,11 @@ pub(crate) fn changed_meanwhile() -> Error {
         .because("another process has created the same entry in the keyring at the same time")
 }
 
+pub(crate) fn answered_too_late() -> Error {
+    Error::new(ErrorKind::Timeout, "try again, and answer the prompt of the keyring at once")
+        .because("the keyring has asked its user for too long, so the key was not created")
+}
+
 pub(crate) fn mismatch() -> Error {
     Error::new(
         ErrorKind::Corrupt,

@@ -21,11 +21,14 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Secret Service of a Linux desktop (GNOME Keyring, KWallet), the Keychain of macOS, the Credential Manager of Windows. Its
 /// [kind](WrappingKey::kind) is `os-keyring`.
 ///
-/// The entry has the service `strongroom` and the account that the operator chooses. The first [`wrap`](WrappingKey::wrap)
-/// creates it, which takes half a second longer: the entry is read again then, because a keyring lets another process that
-/// creates the same entry at that moment replace it. An entry that exists is never replaced. Whoever may read the user's
-/// unlocked keyring has the key, every other program of the user on Linux included; it protects a store that is copied to
-/// another machine.
+/// The entry has the service `strongroom` and the account that the operator chooses. The first
+/// [`wrap`](WrappingKey::wrap) creates it. A Secret Service is asked to replace no entry, and a prompt that is answered
+/// after the call has timed out creates none: of two processes that create the same entry at the same moment, the later
+/// removes its own and fails with [`Conflict`](strongroom_core::ErrorKind::Conflict). Should it end before it has, the
+/// entry is ambiguous until the operator removes one of the two. The Keychain and the Credential Manager let a process
+/// that has found no entry replace one that appears in that moment: there, the new entry is read again after half a
+/// second, and another key in it is that error. Whoever may read the user's unlocked keyring has the key, every other
+/// program of the user on Linux included; it protects a store that is copied to another machine.
 ///
 /// Keys are wrapped with AES-256-GCM in this process, and the context is authenticated as
 /// [JSON](WrapContext::to_json). The copies of the key that the keyring's library makes are not wiped.

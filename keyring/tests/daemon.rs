@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
 use std::env;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use strongroom_core::{ErrorKind, Operation, SecretValue, WrappingKey as _};
@@ -21,15 +21,22 @@ const DONE: &str = "the work is done";
 /// How a line begins that the parent repeats.
 const REPORT: &str = "GNOME Keyring:";
 
-/// Runs a part in a child that sees this keyring alone, and gives what it has wrapped.
-fn run(keyring: &Keyring, part: &str, wrapped: &str) -> String {
-    let child = Command::new(env::current_exe().unwrap())
+fn command(keyring: &Keyring, part: &str, wrapped: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command
         .args(["child", "--exact", "--nocapture"])
         .envs(keyring.variables())
         .env(CHILD, part)
-        .env(WRAPPED, wrapped)
-        .output()
-        .unwrap();
+        .env(WRAPPED, wrapped);
+    command
+}
+
+/// Runs a part in a child that sees this keyring alone, and gives what it has wrapped.
+fn run(keyring: &Keyring, part: &str, wrapped: &str) -> String {
+    finish(part, &command(keyring, part, wrapped).output().unwrap())
+}
+
+fn finish(part: &str, child: &Output) -> String {
     let output = String::from_utf8_lossy(&child.stdout).into_owned();
     let errors = String::from_utf8_lossy(&child.stderr);
     assert!(child.status.success() && output.contains(DONE), "{part}: {output}{errors}");
@@ -56,6 +63,20 @@ async fn child() {
             let bytes: Vec<_> = wrapped.iter().map(u8::to_string).collect();
             println!("\n{WRAPPED_LINE}{}", bytes.join(" "));
         }
+        "race" => {
+            let wrapped = key.wrap(&canary::text("key"), &context()).await;
+            match wrapped {
+                Ok(wrapped) => {
+                    let bytes: Vec<_> = wrapped.iter().map(u8::to_string).collect();
+                    println!("\n{WRAPPED_LINE}{}", bytes.join(" "));
+                }
+                // Another process has created it, or is about to remove its own entry.
+                Err(error) => {
+                    let kinds = [ErrorKind::Conflict, ErrorKind::InvalidInput];
+                    assert!(kinds.contains(&error.kind()), "{error}");
+                }
+            }
+        }
         "unwrap" => {
             let unwrapped = key.unwrap(&wrapped, &context()).await.unwrap();
             assert_eq!(unwrapped.expose_bytes(), canary::text("key").expose_bytes());
@@ -70,6 +91,10 @@ async fn child() {
             assert!(kinds.contains(&error.kind()), "{error}");
             assert!(error.to_string().contains("unlock"), "{error}");
             assert!(begin.elapsed() < Duration::from_secs(50), "{error}");
+            let new = KeyringKey::new("new").unwrap();
+            let error = new.wrap(&canary::text("key"), &context()).await.unwrap_err();
+            assert!(kinds.contains(&error.kind()), "{error}");
+            assert!(error.to_string().contains("unlock"), "{error}");
             let waited = begin.elapsed();
             strongroom_testkit::report(format_args!("{REPORT} locked, after {waited:?}: {error}"));
         }
@@ -117,6 +142,28 @@ fn a_key_outlives_the_keyring_and_is_not_replaced() {
     let again = run(&keyring, "wrap", "");
     for wrapped in [&wrapped, &again] {
         run(&keyring, "unwrap", wrapped);
+    }
+}
+
+#[test]
+fn processes_that_create_the_key_at_once_agree_on_one() {
+    for _ in 0..2 {
+        let keyring = Keyring::start();
+        let children: Vec<_> = (0..6)
+            .map(|_| {
+                let mut child = command(&keyring, "race", "");
+                child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        let wrapped: Vec<_> = children
+            .into_iter()
+            .map(|child| finish("race", &child.wait_with_output().unwrap()))
+            .filter(|wrapped| !wrapped.is_empty())
+            .collect();
+        assert!(!wrapped.is_empty(), "one of them creates it");
+        for wrapped in &wrapped {
+            run(&keyring, "unwrap", wrapped);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub enum Pin {
     /// The PIN.
     Text(SecretString),
     /// A file of up to 4096 bytes with the PIN, read for each call; one line break at its end is not part of it.
+    /// Its mode is not checked: let this service alone read it.
     File(PathBuf),
 }
 

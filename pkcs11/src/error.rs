@@ -74,6 +74,58 @@ pub(crate) fn is_not_authentic(error: &TokenError) -> bool {
     )
 }
 
+/// Whether a slot has no token any more, or one that the module does not know.
+pub(crate) fn is_gone(error: &TokenError) -> bool {
+    let TokenError::Pkcs11(value, _) = error else { return false };
+    matches!(
+        value,
+        RvError::TokenNotPresent
+            | RvError::TokenNotRecognized
+            | RvError::DeviceRemoved
+            | RvError::SlotIdInvalid
+    )
+}
+
+/// Whether a token may have counted the PIN of a failed login as a wrong one. Vendors have values of their own for that, so
+/// every value is taken for one unless it says that the login did not come to the PIN, or that no PIN counts any more.
+pub(crate) fn may_have_judged_pin(error: &TokenError) -> bool {
+    let TokenError::Pkcs11(value, _) = error else {
+        // Errors of the library `cryptoki`, before the module is called.
+        return false;
+    };
+    !matches!(
+        value,
+        RvError::PinLocked
+            | RvError::PinExpired
+            | RvError::UserPinNotInitialized
+            | RvError::UserAnotherAlreadyLoggedIn
+            | RvError::UserTooManyTypes
+            | RvError::UserTypeInvalid
+            | RvError::TokenNotPresent
+            | RvError::TokenNotRecognized
+            | RvError::DeviceRemoved
+            | RvError::DeviceError
+            | RvError::DeviceMemory
+            | RvError::SlotIdInvalid
+            | RvError::SessionHandleInvalid
+            | RvError::SessionClosed
+            | RvError::SessionCount
+            | RvError::SessionReadOnlyExists
+            | RvError::OperationActive
+            | RvError::OperationNotInitialized
+            | RvError::HostMemory
+            | RvError::Cancel
+            | RvError::FunctionCanceled
+            | RvError::FunctionNotSupported
+            | RvError::CryptokiNotInitialized
+            | RvError::MutexBad
+            | RvError::MutexNotLocked
+            | RvError::CantLock
+            | RvError::NeedToCreateThreads
+            | RvError::LibraryLoadFailed
+    )
+}
+
 pub(crate) fn mismatch() -> Error {
     Error::new(
         ErrorKind::Corrupt,
@@ -105,10 +157,21 @@ pub(crate) fn wrong_pin() -> Error {
     )
 }
 
+/// A failure of a login after which the PIN is not sent again.
+pub(crate) fn failed_login(error: &Error) -> Error {
+    Error::new(
+        error.kind(),
+        "check the PIN and the token; the token may have counted the PIN as wrong, so this process does not send it again \
+         until it is restarted",
+    )
+    .because(error.cause().to_owned())
+    .temporary(false)
+}
+
 pub(crate) fn refused_before() -> Error {
     unauthenticated(
-        "the token has refused this user PIN before, so it was not sent again",
-        "correct the PIN; if it was changed on the token, restart this process",
+        "the token has refused this user PIN before, or has failed when it was sent, so it was not sent again",
+        "correct the PIN; if it is right, or was changed on the token, restart this process",
     )
 }
 
@@ -137,6 +200,13 @@ pub(crate) fn wrong_type() -> Error {
     unsupported(
         "the object is not a key for AES-256",
         "use a secret key of the type `CKK_AES` with 32 bytes",
+    )
+}
+
+pub(crate) fn unknown_length() -> Error {
+    unsupported(
+        "the token does not say how long the key is (`CKA_VALUE_LEN`)",
+        "use a token that does, and a secret key of the type `CKK_AES` with 32 bytes",
     )
 }
 
@@ -177,6 +247,34 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         let error = classify(&TokenError::InvalidValue);
         assert_eq!((error.kind(), error.is_temporary()), (ErrorKind::Unavailable, true));
+    }
+
+    #[test]
+    fn a_pin_was_not_judged_only_where_the_value_says_so() {
+        let judged = |value| may_have_judged_pin(&TokenError::Pkcs11(value, Function::Login));
+        for value in [
+            RvError::PinIncorrect,
+            RvError::PinInvalid,
+            RvError::PinLenRange,
+            RvError::GeneralError,
+            RvError::FunctionFailed,
+            RvError::VendorDefined(0x8000_0001),
+            RvError::UnknownErrorCode(0x777),
+        ] {
+            assert!(judged(value), "{value:?}");
+        }
+        for value in [
+            RvError::PinLocked,
+            RvError::PinExpired,
+            RvError::UserPinNotInitialized,
+            RvError::DeviceRemoved,
+            RvError::DeviceError,
+            RvError::SessionHandleInvalid,
+            RvError::CryptokiNotInitialized,
+        ] {
+            assert!(!judged(value), "{value:?}");
+        }
+        assert!(!may_have_judged_pin(&TokenError::NullFunctionPointer));
     }
 
     #[test]

@@ -28,8 +28,14 @@ use crate::{module, token};
 /// works again. Calls to one module wait for one another, each for at most [`Pkcs11Config::timeout`].
 ///
 /// # The PIN
-/// A token locks its PIN after a few wrong ones. A PIN that a token has refused is not sent to it again by this process,
-/// and none is sent while the token says that one more wrong PIN would lock it.
+/// A token locks its PIN after a few wrong ones. A PIN that a token has refused, or to which it has answered with a failure
+/// that may mean so, is not sent to it again by this process, and none is sent while the token says that one more wrong PIN
+/// would lock it. Each process sends a wrong PIN once: several processes, or a restart, send it again.
+///
+/// The sessions of a process share a login, so no call logs out (`C_Logout`). The login ends with the last session of
+/// the process: if another part of the program has a session of this token open, it stays logged in after a call, and a
+/// call then does not check the PIN. The mode and the owner of a [file with the PIN](crate::Pin::File) are not checked:
+/// whoever can read the file has the PIN.
 ///
 /// # The module
 /// The module runs inside this process, once for all keys. If another part of the program has initialized it, it is used as

@@ -13,7 +13,8 @@ use strongroom_transport::BlockingCalls;
 
 use crate::error::{classify, unsupported};
 
-/// The modules that this process has loaded. A module is a library with one state in a process, so keys share it.
+/// The modules that this process has loaded, by their canonical path and by each path that was given for it. A module is a
+/// library with one state in a process, so keys share it.
 static MODULES: Mutex<BTreeMap<PathBuf, BlockingCalls<Module>>> = Mutex::new(BTreeMap::new());
 /// How many refused PINs are remembered for each module.
 const MAX_REFUSED: usize = 64;
@@ -26,7 +27,7 @@ pub(crate) struct Module {
     is_ours: bool,
     /// Whether the last call has failed, so that the module may know tokens that are no longer there.
     is_stale: bool,
-    /// The PINs that tokens have refused, with the token's serial number.
+    /// The PINs that tokens have refused or may have counted as wrong, with the token's serial number.
     refused: Vec<(String, SecretString)>,
 }
 
@@ -46,13 +47,20 @@ pub(crate) async fn call<T: Send + 'static>(
 
 fn find(path: &Path) -> BlockingCalls<Module> {
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-    let module = modules.entry(path.to_owned()).or_insert_with(|| {
+    if let Some(module) = modules.get(path) {
+        return module.clone();
+    }
+    let new = || {
         let path = path.to_owned();
         let module =
             Module { path, library: None, is_ours: false, is_stale: false, refused: Vec::new() };
         BlockingCalls::new("the token", module)
-    });
-    module.clone()
+    };
+    // A module that does not exist has no state to share: the call fails, and the next one looks again.
+    let Ok(canonical) = path.canonicalize() else { return new() };
+    let module = modules.entry(canonical).or_insert_with(new).clone();
+    modules.insert(path.to_owned(), module.clone());
+    module
 }
 
 impl Module {
@@ -102,7 +110,7 @@ impl Module {
         })
     }
 
-    /// Remembers that a token has refused a PIN.
+    /// Remembers that a token has refused a PIN, or may have.
     pub(crate) fn refuse(&mut self, serial: &str, pin: &SecretString) {
         if self.refused.len() == MAX_REFUSED {
             self.refused.remove(0);
@@ -133,4 +141,42 @@ fn load(path: &Path) -> Result<Pkcs11> {
         ),
         error => classify(&error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn the_names_of_one_module_share_its_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let [library, link, other] =
+            ["library.so", "link.so", "other.so"].map(|name| folder.path().join(name));
+        let long = folder.path().join("./library.so");
+        let limit = Duration::from_secs(10);
+        let pin = || SecretString::from("1234");
+        let refuse = |path: PathBuf| async move {
+            let refuse = move |module: &mut Module| {
+                module.refuse("1", &pin());
+                Ok(())
+            };
+            call(&path, limit, refuse).await.unwrap();
+        };
+        let has_refused = |path: PathBuf| async move {
+            let has = move |module: &mut Module| Ok(module.has_refused("1", &pin()));
+            call(&path, limit, has).await.unwrap()
+        };
+        // Before it exists, which must not give a name a state of its own.
+        refuse(link.clone()).await;
+        for file in [&library, &other] {
+            std::fs::write(file, "").unwrap();
+        }
+        std::os::unix::fs::symlink(&library, &link).unwrap();
+        refuse(library.clone()).await;
+        for path in [library, link, long] {
+            assert!(has_refused(path).await);
+        }
+        assert!(!has_refused(other).await);
+    }
 }

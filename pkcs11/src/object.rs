@@ -8,7 +8,8 @@ use cryptoki::session::Session;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 
 use crate::error::{
-    cannot_encrypt, classify, is_not_authentic, mismatch, unavailable, unsupported, wrong_type,
+    cannot_encrypt, classify, is_not_authentic, mismatch, unavailable, unknown_length, unsupported,
+    wrong_type,
 };
 use crate::uri::KeyUri;
 use crate::wrapped::{IV_LEN, TAG_BITS, TAG_LEN, Wrapped};
@@ -27,7 +28,6 @@ pub(crate) struct TokenKey<'a> {
 /// What the attributes of an object say. A token need not have them all.
 #[derive(Default)]
 struct Description {
-    class: Option<ObjectClass>,
     key_type: Option<KeyType>,
     length: Option<usize>,
     may_encrypt: Option<bool>,
@@ -51,11 +51,14 @@ impl<'a> TokenKey<'a> {
             )
             .because("the token has no such key"));
         }
-        let described = objects.into_iter().map(|handle| (handle, describe(session, handle)));
-        let mut keys: Vec<_> =
-            described.filter(|(_, found)| found.class == Some(ObjectClass::SECRET_KEY)).collect();
+        let mut keys = Vec::new();
+        for handle in objects {
+            if is_secret_key(session, handle)? {
+                keys.push(handle);
+            }
+        }
         let count = keys.len();
-        let (handle, found) = keys.pop().ok_or_else(wrong_type)?;
+        let handle = keys.pop().ok_or_else(wrong_type)?;
         if count > 1 {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -63,9 +66,11 @@ impl<'a> TokenKey<'a> {
             )
             .because(format!("the URI names {count} keys")));
         }
-        let is_aes_256 = found.key_type == Some(KeyType::AES)
-            && found.length.is_none_or(|length| length == KEY_LEN);
-        if !is_aes_256 {
+        let found = describe(session, handle)?;
+        if found.key_type != Some(KeyType::AES) {
+            return Err(wrong_type());
+        }
+        if found.length.ok_or_else(unknown_length)? != KEY_LEN {
             return Err(wrong_type());
         }
         if found.may_encrypt == Some(false) || found.may_decrypt == Some(false) {
@@ -150,10 +155,15 @@ fn does_not_fit() -> Error {
     )
 }
 
-/// What the token says of an object. An attribute that it does not have, or has in another form, is left out.
-fn describe(session: &Session, handle: ObjectHandle) -> Description {
+fn is_secret_key(session: &Session, handle: ObjectHandle) -> Result<bool> {
+    let class = session.get_attributes(handle, &[AttributeType::Class]);
+    let class = class.map_err(|error| classify(&error))?;
+    Ok(class.contains(&Attribute::Class(ObjectClass::SECRET_KEY)))
+}
+
+/// What the token says of a key. An attribute that it does not have is left out.
+fn describe(session: &Session, handle: ObjectHandle) -> Result<Description> {
     let attributes = [
-        AttributeType::Class,
         AttributeType::KeyType,
         AttributeType::ValueLen,
         AttributeType::Encrypt,
@@ -162,9 +172,9 @@ fn describe(session: &Session, handle: ObjectHandle) -> Description {
         AttributeType::Extractable,
     ];
     let mut found = Description::default();
-    for attribute in session.get_attributes(handle, &attributes).unwrap_or_default() {
+    let attributes = session.get_attributes(handle, &attributes);
+    for attribute in attributes.map_err(|error| classify(&error))? {
         match attribute {
-            Attribute::Class(class) => found.class = Some(class),
             Attribute::KeyType(key_type) => found.key_type = Some(key_type),
             Attribute::ValueLen(length) => found.length = Some(length.into()),
             Attribute::Encrypt(may) => found.may_encrypt = Some(may),
@@ -174,5 +184,5 @@ fn describe(session: &Session, handle: ObjectHandle) -> Description {
             _ => {}
         }
     }
-    found
+    Ok(found)
 }

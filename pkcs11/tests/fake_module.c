@@ -1,8 +1,19 @@
 /* A PKCS#11 2.40 module without cryptography, for what SoftHSM2 does not do: FLAGS are those of its only token, and with
-   HANG it never answers. A login writes a line to LOG. */
+   HANG it never answers. A login writes a line to LOG, and returns LOGIN. It has one object, a secret AES key without a
+   length. TOKEN is what C_GetTokenInfo returns, and ATTRIBUTES what C_GetAttributeValue does. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#ifndef LOGIN
+#define LOGIN 0xA4 /* CKR_PIN_LOCKED */
+#endif
+#ifndef TOKEN
+#define TOKEN 0
+#endif
+#ifndef ATTRIBUTES
+#define ATTRIBUTES 0
+#endif
 
 typedef unsigned long ulong;
 typedef ulong (*function)(void);
@@ -39,7 +50,7 @@ static ulong token(ulong slot, struct token_info *info) {
     memcpy(info->serial, SERIAL, strlen(SERIAL));
     memset(info->numbers, 0, sizeof info->numbers);
     info->flags = FLAGS;
-    return 0;
+    return TOKEN;
 }
 
 static ulong open_session(ulong slot, ulong flags, void *data, void *notify, ulong *session) {
@@ -58,7 +69,49 @@ static ulong login(ulong session, ulong user, char *pin, ulong length) {
     FILE *log = fopen(LOG, "a");
     fputs("login\n", log);
     fclose(log);
-    return 0xA4; /* CKR_PIN_LOCKED */
+    return LOGIN;
+}
+
+static int was_found;
+
+static ulong find_begin(ulong session, void *template, ulong count) {
+    (void)session, (void)template, (void)count;
+    was_found = 0;
+    return 0;
+}
+
+static ulong find(ulong session, ulong *objects, ulong limit, ulong *count) {
+    (void)session;
+    *count = !was_found && limit > 0;
+    if (*count) objects[0] = 9;
+    was_found = 1;
+    return 0;
+}
+
+static ulong find_end(ulong session) {
+    (void)session;
+    return 0;
+}
+
+struct attribute { ulong type; void *value; ulong length; };
+
+static ulong attributes(ulong session, ulong object, struct attribute *attributes, ulong count) {
+    (void)session, (void)object;
+    ulong result = ATTRIBUTES;
+    for (ulong at = 0; at < count; at++) {
+        struct attribute *attribute = &attributes[at];
+        ulong value;
+        if (attribute->type == 0) value = 4; /* CKA_CLASS, CKO_SECRET_KEY */
+        else if (attribute->type == 0x100) value = 0x1F; /* CKA_KEY_TYPE, CKK_AES */
+        else {
+            attribute->length = -1UL;
+            if (!result) result = 0x12; /* CKR_ATTRIBUTE_TYPE_INVALID */
+            continue;
+        }
+        if (attribute->value) memcpy(attribute->value, &value, sizeof value);
+        attribute->length = sizeof value;
+    }
+    return result;
 }
 
 static ulong unsupported(void) { return 0x54; /* CKR_FUNCTION_NOT_SUPPORTED */ }
@@ -72,6 +125,10 @@ ulong C_GetFunctionList(void **result) {
     list.functions[12] = (function)open_session;
     list.functions[13] = (function)close_session;
     list.functions[18] = (function)login;
+    list.functions[24] = (function)attributes;
+    list.functions[26] = (function)find_begin;
+    list.functions[27] = (function)find;
+    list.functions[28] = (function)find_end;
     *result = &list;
     return 0;
 }

@@ -3,10 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use strongroom_backend_native::{KeySource, NativeBackend, NativeConfig};
 use strongroom_core::{
-    Backend as _, ErrorKind, Operation, PutOptions, SecretPath, VersionSelector,
+    Backend as _, Error, ErrorKind, Operation, PutOptions, Result, SecretPath, SecretValue,
+    VersionSelector, WrapContext, WrappingKey, async_trait,
 };
 use strongroom_pkcs11::{Pin, Pkcs11Config, Pkcs11Key};
 use strongroom_testkit::canary;
@@ -108,4 +110,57 @@ async fn no_slot_takes_the_key_of_another_store() {
     let wrapped = outside.wrap(&canary::text("key"), &context("1")).await.unwrap();
     let unwrapped = outside.unwrap(&wrapped, &context("2")).await;
     check_error(outside.as_ref(), ErrorKind::Corrupt, Operation::Unwrap, unwrapped);
+}
+
+/// A key that fails, and counts how often it is asked.
+#[derive(Debug)]
+struct Failing {
+    kind: ErrorKind,
+    calls: AtomicUsize,
+}
+
+#[async_trait]
+impl WrappingKey for Failing {
+    fn kind(&self) -> &'static str {
+        "pkcs11"
+    }
+
+    fn key_id(&self) -> &'static str {
+        "pkcs11:token=failing;object=key"
+    }
+
+    async fn wrap(&self, _key: &SecretValue, _context: &WrapContext) -> Result<Vec<u8>> {
+        Err(Error::new(self.kind, "ask the operator").because("planned"))
+    }
+
+    async fn unwrap(&self, _wrapped: &[u8], _context: &WrapContext) -> Result<SecretValue> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Err(Error::new(self.kind, "ask the operator").because("planned"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_fails_is_asked_once_for_all_slots() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let token = Token::create();
+    token.add_key("key", 1);
+    let store = NativeBackend::open(config(folder, vec![key(&token, PIN)])).await.unwrap();
+    for _ in 0..2 {
+        store.add_slot(key(&token, PIN), None).await.unwrap();
+    }
+    store.close().await.unwrap();
+    for (kind, calls) in [
+        (ErrorKind::Unauthenticated, 1),
+        (ErrorKind::Unavailable, 1),
+        (ErrorKind::Timeout, 1),
+        // It says nothing of the other slots.
+        (ErrorKind::Corrupt, 3),
+    ] {
+        let failing = Arc::new(Failing { kind, calls: AtomicUsize::new(0) });
+        let source = KeySource::Wrapping(Arc::clone(&failing) as Arc<dyn WrappingKey>);
+        let error = NativeBackend::open(config(folder, vec![source])).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(failing.calls.load(Ordering::Relaxed), calls, "{kind:?}");
+    }
 }
