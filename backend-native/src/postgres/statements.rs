@@ -75,31 +75,50 @@ pub(super) const STATE_AND_EXPECTED: &str = concat!(
     ", s.path, t.number, t.sealed FROM strongroom_native.state t \
      LEFT JOIN strongroom_native.secrets s ON s.path = ANY ($1) WHERE t.id = 1"
 );
+macro_rules! write_if_state {
+    ($versions:literal, $secrets:literal, $more:literal) => {
+        concat!(
+            "WITH moved AS ( \
+                 UPDATE strongroom_native.state SET number = $3, sealed = $4 \
+                 WHERE id = 1 AND number = $1 AND sealed = $2 RETURNING 1), \
+             inserted AS ( \
+                 INSERT INTO strongroom_native.versions (secret_id, version, created_at, wrap, body) ",
+            $versions,
+            "), written AS ( \
+                 INSERT INTO strongroom_native.secrets AS s \
+                     (path, secret_id, active, first, latest, created_at, updated_at, deleted_at, expires_at, \
+                      rotation_ms, kind, tier, description, tags, mac) ",
+            $secrets,
+            " ON CONFLICT (path) DO UPDATE SET secret_id = excluded.secret_id, active = excluded.active, \
+                 first = excluded.first, latest = excluded.latest, created_at = excluded.created_at, \
+                 updated_at = excluded.updated_at, deleted_at = excluded.deleted_at, \
+                 expires_at = excluded.expires_at, rotation_ms = excluded.rotation_ms, kind = excluded.kind, \
+                 tier = excluded.tier, description = excluded.description, tags = excluded.tags, mac = excluded.mac)",
+            $more,
+            " SELECT pg_notify('strongroom_native', $5) FROM moved"
+        )
+    };
+}
+
 /// All that most transactions write, if the state is still the one that they assume. While another transaction holds the
 /// lock of the state, it waits, and then looks again.
-pub(super) const WRITE_IF_STATE: &str = "WITH moved AS ( \
-         UPDATE strongroom_native.state SET number = $3, sealed = $4 \
-         WHERE id = 1 AND number = $1 AND sealed = $2 RETURNING 1), \
-     inserted AS ( \
-         INSERT INTO strongroom_native.versions (secret_id, version, created_at, wrap, body) \
-         SELECT new.* FROM moved, unnest($6::bytea[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[]) AS new), \
-     written AS ( \
-         INSERT INTO strongroom_native.secrets AS s \
-             (path, secret_id, active, first, latest, created_at, updated_at, deleted_at, expires_at, rotation_ms, \
-              kind, tier, description, tags, mac) \
-         SELECT new.* FROM moved, unnest($11::text[], $12::bytea[], $13::bigint[], $14::bigint[], $15::bigint[], \
-             $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], \
-             $23::text[], $24::text[], $25::bytea[]) AS new \
-         ON CONFLICT (path) DO UPDATE SET secret_id = excluded.secret_id, active = excluded.active, \
-             first = excluded.first, latest = excluded.latest, created_at = excluded.created_at, \
-             updated_at = excluded.updated_at, deleted_at = excluded.deleted_at, expires_at = excluded.expires_at, \
-             rotation_ms = excluded.rotation_ms, kind = excluded.kind, tier = excluded.tier, \
-             description = excluded.description, tags = excluded.tags, mac = excluded.mac), \
-     removed AS ( \
+pub(super) const WRITE_IF_STATE: &str = write_if_state!(
+    "SELECT new.* FROM moved, unnest($6::bytea[], $7::bigint[], $8::bigint[], $9::bytea[], $10::bytea[]) AS new",
+    "SELECT new.* FROM moved, unnest($11::text[], $12::bytea[], $13::bigint[], $14::bigint[], $15::bigint[], \
+         $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::text[], \
+         $23::text[], $24::text[], $25::bytea[]) AS new",
+    ", removed AS ( \
          DELETE FROM strongroom_native.versions v \
          USING moved, unnest($26::bytea[], $27::bigint[]) AS old (secret_id, kept_from) \
-         WHERE v.secret_id = old.secret_id AND v.version < old.kept_from) \
-     SELECT pg_notify('strongroom_native', $5) FROM moved";
+         WHERE v.secret_id = old.secret_id AND v.version < old.kept_from)"
+);
+/// The same for one version of one secret, which takes the server half as long.
+pub(super) const WRITE_ONE_IF_STATE: &str = write_if_state!(
+    "SELECT $6::bytea, $7::bigint, $8::bigint, $9::bytea, $10::bytea FROM moved",
+    "SELECT $11::text, $12::bytea, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::bigint, $18::bigint, \
+         $19::bigint, $20::bigint, $21::text, $22::text, $23::text, $24::text, $25::bytea FROM moved",
+    ""
+);
 pub(super) const REMOVE_SECRET: &str = "DELETE FROM strongroom_native.secrets WHERE path = $1";
 
 /// The channel on which each transaction that changes the store tells its number and the paths.

@@ -50,6 +50,36 @@ impl NewVersion {
     }
 }
 
+impl NewVersion {
+    /// The values of its columns.
+    fn into_values(self) -> Vec<Value> {
+        let Self { secret_id, number, created_at, wrap, body } = self;
+        let number = value(to_i64(number));
+        vec![value(secret_id), number, value(created_at), value(wrap), value(body)]
+    }
+}
+
+/// The values of the columns of a row.
+fn row_values(path: String, row: StoredSecret) -> Vec<Value> {
+    vec![
+        value(path),
+        value(row.secret_id),
+        value(to_i64(row.active)),
+        value(to_i64(row.first)),
+        value(to_i64(row.latest)),
+        value(row.created_at),
+        value(row.updated_at),
+        value(row.deleted_at),
+        value(row.expires_at),
+        value(row.rotation_ms),
+        value(row.kind),
+        value(row.tier),
+        value(row.description),
+        value(row.tags),
+        value(row.mac),
+    ]
+}
+
 impl Write {
     pub(super) fn secret(path: &SecretPath, row: Box<StoredSecret>) -> Self {
         Self::Secret(path.as_str().to_owned(), row)
@@ -58,32 +88,11 @@ impl Write {
     /// The statement that makes this write alone.
     pub(super) fn into_request(self) -> Request {
         match self {
-            Self::Version(NewVersion { secret_id, number, created_at, wrap, body }) => {
-                let number = value(to_i64(number));
-                let values =
-                    vec![value(secret_id), number, value(created_at), value(wrap), value(body)];
-                Request::Prepared(statements::INSERT_VERSION, values)
+            Self::Version(version) => {
+                Request::Prepared(statements::INSERT_VERSION, version.into_values())
             }
             Self::Secret(path, row) => {
-                let row = *row;
-                let values = vec![
-                    value(path),
-                    value(row.secret_id),
-                    value(to_i64(row.active)),
-                    value(to_i64(row.first)),
-                    value(to_i64(row.latest)),
-                    value(row.created_at),
-                    value(row.updated_at),
-                    value(row.deleted_at),
-                    value(row.expires_at),
-                    value(row.rotation_ms),
-                    value(row.kind),
-                    value(row.tier),
-                    value(row.description),
-                    value(row.tags),
-                    value(row.mac),
-                ];
-                Request::Prepared(statements::WRITE_SECRET, values)
+                Request::Prepared(statements::WRITE_SECRET, row_values(path, *row))
             }
             Self::RemoveVersionsBefore(secret_id, number) => {
                 let values = vec![value(secret_id), value(to_i64(number))];
@@ -150,11 +159,25 @@ impl Batch {
 
     /// The statement. It returns one row, or none if the state is another one than `assumed`.
     pub(super) fn into_request(
-        self,
+        mut self,
         assumed: &StoredState,
         state: &StoredState,
         payload: String,
     ) -> Request {
+        let mut values = vec![
+            value(to_i64(assumed.number)),
+            value(assumed.sealed.clone()),
+            value(to_i64(state.number)),
+            value(state.sealed.clone()),
+            value(payload),
+        ];
+        if (self.versions.len(), self.secrets.len(), self.kept_from.len()) == (1, 1, 0)
+            && let (Some(version), Some((path, row))) = (self.versions.pop(), self.secrets.pop())
+        {
+            values.extend(version.into_values());
+            values.extend(row_values(path, *row));
+            return Request::Prepared(statements::WRITE_ONE_IF_STATE, values);
+        }
         let mut versions = VersionColumns::default();
         for version in self.versions {
             versions.secret_id.push(version.secret_id);
@@ -184,12 +207,7 @@ impl Batch {
         }
         let (removed_of, kept_from): (Vec<_>, Vec<_>) =
             self.kept_from.into_iter().map(|(id, first)| (id, to_i64(first))).unzip();
-        let values = vec![
-            value(to_i64(assumed.number)),
-            value(assumed.sealed.clone()),
-            value(to_i64(state.number)),
-            value(state.sealed.clone()),
-            value(payload),
+        let more = [
             value(versions.secret_id),
             value(versions.number),
             value(versions.created_at),
@@ -213,6 +231,7 @@ impl Batch {
             value(removed_of),
             value(kept_from),
         ];
+        values.extend(more);
         Request::Prepared(statements::WRITE_IF_STATE, values)
     }
 }
