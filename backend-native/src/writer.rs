@@ -200,14 +200,17 @@ where
     }
 
     fn reply(self: Box<Self>, committed: Result<()>) {
-        let result = match (self.outcome, committed) {
+        let Self { write, outcome, reply, .. } = *self;
+        // The value that it holds is wiped before the caller knows of the outcome.
+        drop(write);
+        let result = match (outcome, committed) {
             // Also of a write that has failed: its conflict may be with a write that was rolled back.
             (_, Err(error)) => Err(error),
             (Some(outcome), Ok(())) => outcome,
             (None, Ok(())) => Err(writer_stopped()),
         };
         // Fails if the caller dropped the future.
-        let _ = self.reply.send(result);
+        let _ = reply.send(result);
     }
 }
 

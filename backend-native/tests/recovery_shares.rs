@@ -292,8 +292,8 @@ async fn a_file_with_shares_is_private_and_small_text() {
     fails(directory, key.clone(), ErrorKind::Config, &["not UTF-8"]).await;
     fs::write(&file, "# none\n\n").unwrap();
     fails(directory, key.clone(), ErrorKind::Config, &["no recovery share"]).await;
-    fs::write(&file, "a".repeat(20_000)).unwrap();
-    fails(directory, key.clone(), ErrorKind::Config, &["larger than 16 KiB"]).await;
+    fs::write(&file, "a".repeat(200_000)).unwrap();
+    fails(directory, key.clone(), ErrorKind::Config, &["larger than 128 KiB"]).await;
     let missing = KeySource::RecoverySharesFile(directory.join("missing.txt"));
     fails(directory, missing, ErrorKind::Config, &["does not exist"]).await;
     // The words themselves in place of the name of a file.
