@@ -676,3 +676,45 @@ async fn a_state_that_was_damaged_by_sql_stops_writers_that_know_an_earlier_one(
     assert_eq!(rolled_back.unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(written.unwrap_err().kind(), ErrorKind::Corrupt);
 }
+
+#[tokio::test]
+async fn no_statement_reads_a_whole_table_also_if_it_was_planned_when_that_was_empty() {
+    let server = Server::start().await;
+    let store = open(&server).await;
+    for round in 0..3 {
+        // Those that wait together share a transaction, which reads and writes with arrays.
+        let names: Vec<_> = (0..50).map(|number| format!("of/{round}/{number}")).collect();
+        join_all(names.iter().map(|name| write(&store, name, "a"))).await;
+        write(&store, "of/0/1", "b").await;
+        assert_eq!(read(&store, "of/0/1").await, "b");
+        assert_eq!(try_read(&store, "of/none").await, Err(ErrorKind::NotFound));
+        let listed = store.list(None, &ListOptions::new()).await.unwrap();
+        assert_eq!(listed.paths.len(), 50 * (round + 1));
+        let of_one = path("of/0/1");
+        store.describe(&of_one).await.unwrap();
+        let versions = store.versions(&of_one).await.unwrap();
+        store.get(&of_one, &VersionSelector::Exact(versions[0].version.clone())).await.unwrap();
+        store.delete(&path("of/0/2")).await.unwrap();
+        store.undelete(&path("of/0/2")).await.unwrap();
+    }
+    // The sessions count when they end.
+    store.close().await.unwrap();
+    let counts = "SELECT relname, seq_scan, idx_scan FROM pg_stat_user_tables \
+                  WHERE schemaname = 'strongroom_native' AND relname IN ('secrets', 'versions') ORDER BY 1";
+    let others = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    let until_ended = async {
+        while server.sql(others) != "0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, until_ended).await.unwrap();
+    let counted = server.sql(counts);
+    let rows: Vec<Vec<_>> = counted.lines().map(|line| line.split('|').collect()).collect();
+    assert_eq!(rows.len(), 2, "{counted}");
+    for row in rows {
+        // The server reads a table once when its index is created.
+        assert_eq!(row[1], "1", "reads of the whole table: {counted}");
+        assert!(row[2].parse::<u32>().unwrap() > 3, "{counted}");
+    }
+}

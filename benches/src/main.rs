@@ -9,6 +9,7 @@ mod groups {
     pub(crate) mod aws;
     pub(crate) mod cached;
     pub(crate) mod command;
+    pub(crate) mod delays;
     pub(crate) mod hashicorp;
     pub(crate) mod memory;
     pub(crate) mod native;
@@ -32,11 +33,13 @@ const GROUPS: &[(&str, Group)] = &[
     ("aws", groups::aws::run),
     ("cached", groups::cached::run),
     ("command", groups::command::run),
+    ("delays", groups::delays::run),
     ("hashicorp", groups::hashicorp::run),
     ("memory", groups::memory::run),
     ("native", groups::native::run),
     ("native_scale", groups::native_scale::run),
     ("postgres", groups::postgres::run),
+    ("postgres_scale", groups::native_scale::run_postgres),
     ("redact", groups::redact::run),
     ("rotation", groups::rotation::run),
 ];

@@ -20,6 +20,9 @@ const LIMITS: SessionLimits = SessionLimits {
     idle_in_transaction: Duration::from_secs(10),
 };
 
+/// A plan is kept with its statement. One that was made while a table was small must not read all of it when it has grown.
+const PLANNING: &str = "SET enable_seqscan = off";
+
 /// A database, and what connects to it.
 pub(crate) struct DatabaseLocation {
     connector: Connector,
@@ -59,6 +62,7 @@ impl DatabaseLocation {
     pub(crate) async fn connect(&self) -> Result<Session, Failure> {
         let (session, _) = self.connector.connect_to_primary(&self.url).await?;
         session.set_up(LIMITS).await?;
+        session.client.batch_execute(PLANNING).await?;
         Ok(session)
     }
 }

@@ -21,14 +21,14 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     reads::run(report)
 }
 
-fn config(config: AccessConfig) -> Result<AccessConfig> {
+pub(super) fn config(config: AccessConfig) -> Result<AccessConfig> {
     Ok(config.template(SpiffeTemplate::parse("spiffe://bench.org/{tenant}/{agent}")?))
 }
 
-fn principal(number: usize) -> Result<Principal> {
+pub(super) fn principal(number: usize) -> Result<Principal> {
     Ok(Principal::parse(&format!("spiffe://bench.org/{TENANT}/agent-{number}"))?)
 }
 
-fn rules(access: &Access) -> Result<strongroom::access::Rules> {
+pub(super) fn rules(access: &Access) -> Result<strongroom::access::Rules> {
     Ok(access.administrator("bench", &TenantName::parse(TENANT)?)?)
 }

@@ -10,9 +10,11 @@ use strongroom_backend_native::NativeBackend;
 use strongroom_benches::measure::{Subject, compare};
 use strongroom_benches::report::{Report, Target};
 use strongroom_core::{Backend, ListOptions, SecretPath, VersionSelector};
+use strongroom_testkit::postgres::Server;
 use tokio::runtime::{Builder, Runtime};
 
 use super::native::{fill, open, path_of};
+use super::postgres::open_database;
 
 /// Each size with its name in the report.
 const SIZES: [(u32, &str); 3] = [(10_000, "10k"), (100_000, "100k"), (1_000_000, "1m")];
@@ -21,11 +23,36 @@ const SMALL: u32 = 1_000;
 
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let runtime = Builder::new_current_thread().build()?;
-    let folder = tempfile::tempdir()?;
-    let small = open(&runtime, folder.path())?;
+    let folders = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let small = open(&runtime, folders.0.path())?;
     fill(&runtime, &small, SMALL.try_into()?)?;
     for (secrets, name) in SIZES {
-        Scale { runtime: &runtime, secrets, name }.run(report, &small)?;
+        let folder = folders.1.path().join(name);
+        fs::create_dir(&folder)?;
+        let bytes = || Ok(fs::metadata(folder.join("secrets.db"))?.len());
+        let scale = Scale { runtime: &runtime, secrets, name: format!("native_{name}") };
+        scale.run(report, &small, &|| open(&runtime, &folder), &bytes)?;
+    }
+    Ok(())
+}
+
+/// The same with stores in databases of one PostgreSQL server.
+pub(crate) fn run_postgres(report: &mut Report) -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let server = runtime.block_on(Server::start_durable());
+    let create = |name: &str| server.sql(&format!("CREATE DATABASE \"{name}\""));
+    create("small");
+    let small = open_database(&runtime, &server, "small")?;
+    fill(&runtime, &small, SMALL.try_into()?)?;
+    for (secrets, name) in SIZES {
+        create(name);
+        let bytes = || {
+            // As the server does by itself in time.
+            server.sql_in(name, "VACUUM ANALYZE");
+            Ok(server.sql(&format!("SELECT pg_database_size('{name}')")).trim().parse()?)
+        };
+        let scale = Scale { runtime: &runtime, secrets, name: format!("pg_{name}") };
+        scale.run(report, &small, &|| open_database(&runtime, &server, name), &bytes)?;
     }
     Ok(())
 }
@@ -33,15 +60,20 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
 struct Scale<'a> {
     runtime: &'a Runtime,
     secrets: u32,
-    name: &'a str,
+    name: String,
 }
 
 impl Scale<'_> {
-    fn run(&self, report: &mut Report, small: &NativeBackend) -> Result<()> {
+    fn run(
+        &self,
+        report: &mut Report,
+        small: &NativeBackend,
+        open: &dyn Fn() -> Result<NativeBackend>,
+        bytes: &dyn Fn() -> Result<u64>,
+    ) -> Result<()> {
         let Self { runtime, secrets, .. } = self;
         let count = f64::from(*secrets);
-        let folder = tempfile::tempdir()?;
-        let store = open(runtime, folder.path())?;
+        let store = open()?;
         let started = Instant::now();
         fill(runtime, &store, (*secrets).try_into()?)?;
         let rate = count / started.elapsed().as_secs_f64();
@@ -49,13 +81,12 @@ impl Scale<'_> {
         runtime.block_on(store.close())?;
         drop(store);
 
-        let size = fs::metadata(folder.path().join("secrets.db"))?.len();
-        let per_secret = kib(size) * 1024.0 / count;
+        let per_secret = kib(bytes()?) * 1024.0 / count;
         report.add(&self.named("bytes_per_secret"), per_secret, "B", None)?;
 
         let before = resident_kib()?;
         let started = Instant::now();
-        let store = open(runtime, folder.path())?;
+        let store = open()?;
         let path = SecretPath::parse(&path_of(7_777))?;
         runtime.block_on(store.get(&path, &VersionSelector::Active))?;
         let opened = started.elapsed().as_secs_f64() * 1e3;
@@ -72,7 +103,7 @@ impl Scale<'_> {
     }
 
     fn named(&self, figure: &str) -> String {
-        format!("native_{}_{figure}", self.name)
+        format!("{}_{figure}", self.name)
     }
 
     /// Reads all over both stores, one after the other.

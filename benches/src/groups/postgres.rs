@@ -32,18 +32,8 @@ const POINT_READ: &str = "SELECT s.mac, v.wrap, v.body FROM strongroom_native.se
 pub(crate) fn run(report: &mut Report) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let server = runtime.block_on(Server::start_durable());
-    let url = format!(
-        "postgresql://{}:{}@{}/postgres",
-        server.user(),
-        server.password(),
-        server.address()
-    );
-    let open = || {
-        let key = KeySource::Key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into());
-        let mut config = NativeConfig::new(key);
-        config.url = Some(url.as_str().into());
-        runtime.block_on(NativeBackend::open(config))
-    };
+    let url = url_of(&server, "postgres");
+    let open = || open_database(&runtime, &server, "postgres");
     let store = open()?;
     fill(&runtime, &store, SECRETS)?;
     server.sql(
@@ -56,6 +46,22 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     }
     let stores = (0..4).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
     by_hosts(report, &runtime, &stores)
+}
+
+pub(crate) fn url_of(server: &Server, database: &str) -> String {
+    format!("postgresql://{}:{}@{}/{database}", server.user(), server.password(), server.address())
+}
+
+/// Opens the store in a database, over a connection without TLS.
+pub(crate) fn open_database(
+    runtime: &Runtime,
+    server: &Server,
+    database: &str,
+) -> Result<NativeBackend> {
+    let key = KeySource::Key("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=".into());
+    let mut config = NativeConfig::new(key);
+    config.url = Some(url_of(server, database).into());
+    Ok(runtime.block_on(NativeBackend::open(config))?)
 }
 
 /// Connections with a prepared statement, which take turns.
