@@ -40,25 +40,19 @@ impl Exit {
 
     /// The status for an error of this kind, and the name of the kind in JSON.
     pub(crate) const fn of(kind: ErrorKind) -> (Self, &'static str) {
-        match kind {
-            ErrorKind::NotFound => (Self::NOT_FOUND, "not_found"),
-            ErrorKind::FieldNotFound => (Self::NOT_FOUND, "field_not_found"),
-            ErrorKind::Expired => (Self::EXPIRED, "expired"),
-            ErrorKind::Denied => (Self::DENIED, "denied"),
-            ErrorKind::Unauthenticated => (Self::DENIED, "unauthenticated"),
-            ErrorKind::Conflict => (Self::CONFLICT, "conflict"),
-            ErrorKind::Corrupt => (Self::FAILURE, "corrupt"),
-            ErrorKind::Unsupported => (Self::FAILURE, "unsupported"),
-            ErrorKind::InvalidInput => (Self::USAGE, "invalid_input"),
-            ErrorKind::WrongType => (Self::FAILURE, "wrong_type"),
-            ErrorKind::Config => (Self::USAGE, "config"),
-            ErrorKind::Unavailable => (Self::UNAVAILABLE, "unavailable"),
-            ErrorKind::RateLimited => (Self::UNAVAILABLE, "rate_limited"),
-            ErrorKind::Timeout => (Self::UNAVAILABLE, "timeout"),
-            ErrorKind::Closed => (Self::FAILURE, "closed"),
-            // `Internal`, and kinds of a later release.
-            _ => (Self::FAILURE, "internal"),
-        }
+        let exit = match kind {
+            ErrorKind::NotFound | ErrorKind::FieldNotFound => Self::NOT_FOUND,
+            ErrorKind::Expired => Self::EXPIRED,
+            ErrorKind::Denied | ErrorKind::Unauthenticated => Self::DENIED,
+            ErrorKind::Conflict => Self::CONFLICT,
+            ErrorKind::InvalidInput | ErrorKind::Config => Self::USAGE,
+            ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => {
+                Self::UNAVAILABLE
+            }
+            // The others, and kinds of a later release.
+            _ => Self::FAILURE,
+        };
+        (exit, kind.as_str())
     }
 
     /// The status of a command that has ended.

@@ -323,7 +323,7 @@ pub struct Health {
     /// Whether the store serves requests.
     pub status: HealthStatus,
     /// Facts for operators, such as the version of the store. Never a secret.
-    pub details: BTreeMap<&'static str, String>,
+    pub details: BTreeMap<Cow<'static, str>, String>,
 }
 
 /// Whether a store serves requests.
@@ -348,8 +348,8 @@ impl Health {
     /// Adds a fact for operators. Control characters in it are escaped, and it is cut after 1,000
     /// characters.
     #[must_use]
-    pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.details.insert(name, EscapedText::clause(&value.into()).to_string());
+    pub fn detail(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.details.insert(name.into(), EscapedText::clause(&value.into()).to_string());
         self
     }
 }

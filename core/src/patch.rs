@@ -1,5 +1,7 @@
 //! Changes to metadata.
 
+mod json;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

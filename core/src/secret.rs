@@ -302,7 +302,7 @@ pub struct Description {
     pub metadata: Metadata,
     /// Details that only this kind of store has, for operators, such as the regions of replicas. Never
     /// a secret.
-    pub details: BTreeMap<&'static str, String>,
+    pub details: BTreeMap<Cow<'static, str>, String>,
 }
 
 impl Description {
@@ -315,8 +315,8 @@ impl Description {
     /// Adds a detail for operators. Control characters in it are escaped, and it is cut after 1,000
     /// characters.
     #[must_use]
-    pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.details.insert(name, EscapedText::clause(&value.into()).to_string());
+    pub fn detail(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.details.insert(name.into(), EscapedText::clause(&value.into()).to_string());
         self
     }
 }

@@ -1,5 +1,6 @@
 //! `describe`: the metadata of a secret, without its value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::SystemTime;
@@ -75,7 +76,7 @@ fn lines<'a>(path: &SecretPath, found: &'a Description, now: SystemTime) -> Vec<
         lines.extend(text.map(|text| (name, text)));
     }
     lines.extend(metadata.tags.iter().map(|(name, value)| ("tag", format!("{name}={value}"))));
-    lines.extend(found.details.iter().map(|(name, text)| (*name, text.clone())));
+    lines.extend(found.details.iter().map(|(name, text)| (&**name, text.clone())));
     lines
 }
 
@@ -83,5 +84,5 @@ fn lines<'a>(path: &SecretPath, found: &'a Description, now: SystemTime) -> Vec<
 struct Shape<'a> {
     #[serde(flatten)]
     described: Described<'a>,
-    details: &'a BTreeMap<&'static str, String>,
+    details: &'a BTreeMap<Cow<'static, str>, String>,
 }

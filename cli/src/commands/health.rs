@@ -1,5 +1,6 @@
 //! `health`: whether the store serves requests.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
@@ -60,5 +61,5 @@ struct Shape<'a> {
     backend: &'static str,
     instance: &'a str,
     status: &'static str,
-    details: &'a BTreeMap<&'static str, String>,
+    details: &'a BTreeMap<Cow<'static, str>, String>,
 }

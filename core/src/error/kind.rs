@@ -89,6 +89,35 @@ impl ErrorKind {
         }
     }
 
+    /// The name of the kind in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::FieldNotFound => "field_not_found",
+            Self::Expired => "expired",
+            Self::Denied => "denied",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Conflict => "conflict",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+            Self::InvalidInput => "invalid_input",
+            Self::WrongType => "wrong_type",
+            Self::Config => "config",
+            Self::Unavailable => "unavailable",
+            Self::RateLimited => "rate_limited",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The kind with this name in JSON.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+
     pub(super) const fn is_temporary(self) -> bool {
         matches!(self, Self::Unavailable | Self::RateLimited | Self::Timeout)
     }
@@ -178,7 +207,9 @@ mod tests {
     fn the_list_has_every_kind_once_and_in_order() {
         for (index, kind) in ErrorKind::ALL.iter().enumerate() {
             assert_eq!(*kind as usize, index);
+            assert_eq!(ErrorKind::from_name(kind.as_str()), Some(*kind));
         }
+        assert_eq!(ErrorKind::from_name("Denied"), None);
         // The last kind of the enumeration; a new one goes before it.
         assert_eq!(ErrorKind::ALL.last(), Some(&ErrorKind::Internal));
     }
