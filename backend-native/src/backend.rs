@@ -53,7 +53,7 @@ const DATABASE_CACHE_TTL: Duration = Duration::from_secs(300);
 enum Reads {
     File(Readers, Feeds),
     #[cfg(feature = "postgres")]
-    Database(Box<DatabaseReaders>),
+    Database(Arc<DatabaseReaders>),
 }
 
 impl NativeBackend {
@@ -97,7 +97,7 @@ impl NativeBackend {
             Place::Database(location) => {
                 info.default_cache_ttl = Some(DATABASE_CACHE_TTL);
                 let location = Arc::clone(location);
-                Reads::Database(Box::new(DatabaseReaders::new(Arc::clone(&cell), location)))
+                Reads::Database(Arc::new(DatabaseReaders::new(Arc::clone(&cell), location)))
             }
         };
         Ok(Self { info, names, cell, reads, writer, retention, group })

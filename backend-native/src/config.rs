@@ -3,8 +3,10 @@
 mod parse;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, WrappingKey};
@@ -12,8 +14,8 @@ use strongroom_core::{FilePath, Problems, Result, Setting, SettingNames, Wrappin
 use crate::anchor_store::AnchorStore;
 use crate::settings::{
     ANCHOR_FILE, ANCHOR_STORE, CA_CERT, KEEP_DAYS, KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY,
-    KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, SETTINGS, SHARES_FILE, TRANSIT_KEY,
-    URL,
+    KMS_KEY, PASSPHRASE, PASSPHRASE_FILE, PATH, PKCS11_KEY, REPLICA_MAX_AGE, REPLICA_URL, SETTINGS,
+    SHARES_FILE, TRANSIT_KEY, URL,
 };
 
 /// The settings that open a store.
@@ -28,6 +30,9 @@ const KEY_SETTINGS: [Setting; 9] = [
     KEYRING_KEY,
     SHARES_FILE,
 ];
+
+/// The least and the longest age of the answers of a replica.
+const REPLICA_AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// What errors call recovery shares that are not in a file; no setting holds them.
 const SHARES: Setting = Setting::text("KeySource::RecoveryShares", "KeySource::RecoveryShares");
@@ -120,6 +125,14 @@ pub struct NativeConfig {
     pub url: Option<SecretString>,
     /// A file with the only authorities whose certificate the database may have, in PEM. `None`: those of the platform.
     pub ca_cert: Option<PathBuf>,
+    /// A replica of that database, such as a streaming standby, in the same form and with a role of its own, which needs
+    /// `SELECT` alone. Of several hosts, the first that answers is used. It answers `get`, `describe`, `versions` and `list`
+    /// while it is proved to have everything that was committed before [`replica_max_age`](Self::replica_max_age) ago, all
+    /// writes of this process, and all that its [`changes`](strongroom_core::Backend::changes) have told of. Otherwise, and
+    /// if it fails, the primary answers. While the primary is down, the replica alone answers for as long as that age.
+    pub replica_url: Option<SecretString>,
+    /// How old the answers of the replica may be, from 1 s to 1 h. `None`: 10 s.
+    pub replica_max_age: Option<Duration>,
     /// The keys of the store, or where they are: at least one. The first that opens one of the store's
     /// [slots](crate::NativeBackend::slots) is used. The first of all, except recovery shares, opens a new store.
     pub keys: Vec<KeySource>,
@@ -154,6 +167,8 @@ impl Default for NativeConfig {
             path: None,
             url: None,
             ca_cert: None,
+            replica_url: None,
+            replica_max_age: None,
             keys: Vec::new(),
             create: false,
             group: None,
@@ -210,6 +225,7 @@ impl NativeConfig {
                 problems.add(format!("`{CA_CERT}` needs `{URL}`"));
             }
         }
+        self.check_replica(problems);
         let Some(url) = &self.url else { return };
         if self.path.is_some() {
             problems.add(format!("`{PATH}` and `{URL}` are both set; set one of them"));
@@ -222,6 +238,25 @@ impl NativeConfig {
             problems
                 .add(format!("`{URL}` needs the cargo feature `native-postgres` of `strongroom`"));
         }
+    }
+
+    fn check_replica(&self, problems: &mut Problems) {
+        if let Some(age) = self.replica_max_age {
+            if self.replica_url.is_none() {
+                problems.add(format!("`{REPLICA_MAX_AGE}` needs `{REPLICA_URL}`"));
+            }
+            if !REPLICA_AGES.contains(&age) {
+                problems.add(format!("`{REPLICA_MAX_AGE}` must be from 1 s to 1 h"));
+            }
+        }
+        let Some(url) = &self.replica_url else { return };
+        if self.url.is_none() {
+            problems.add(format!("`{REPLICA_URL}` needs `{URL}`"));
+        }
+        #[cfg(feature = "postgres")]
+        crate::postgres::check_replica(url, problems);
+        #[cfg(not(feature = "postgres"))]
+        let _ = url;
     }
 
     fn check_retention(&self, problems: &mut Problems) {
@@ -260,6 +295,8 @@ impl fmt::Debug for NativeConfig {
             .field("path", &self.path.as_ref().map(FilePath::new))
             .field("url", &self.url)
             .field("ca_cert", &self.ca_cert.as_ref().map(FilePath::new))
+            .field("replica_url", &self.replica_url)
+            .field("replica_max_age", &self.replica_max_age)
             .field("keys", &self.keys)
             .field("create", &self.create)
             .field("group", &self.group)

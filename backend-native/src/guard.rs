@@ -1,5 +1,6 @@
 //! The guard against rollback: compares the state of a store with what this process has seen, and with its anchor.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(crate) const MAX_RACES: usize = 5;
 /// The guard of one open store.
 pub(crate) struct Guard {
     seen: Mutex<Seen>,
+    /// How many commits have failed, of which each may have written all the same.
+    unknown_outcomes: AtomicU64,
     anchor: Option<AnchorLocation>,
 }
 
@@ -37,7 +40,8 @@ struct Seen {
 
 impl Guard {
     pub(crate) fn new(config: &NativeConfig) -> Result<Self> {
-        Ok(Self { seen: Mutex::default(), anchor: AnchorLocation::of(config)? })
+        let anchor = AnchorLocation::of(config)?;
+        Ok(Self { seen: Mutex::default(), unknown_outcomes: AtomicU64::default(), anchor })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -48,6 +52,24 @@ impl Guard {
     #[cfg(feature = "postgres")]
     pub(crate) fn highest_number(&self) -> u64 {
         self.seen().number
+    }
+
+    /// How many commits of this process have failed and may have written all the same.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn unknown_outcomes(&self) -> u64 {
+        self.unknown_outcomes.load(Ordering::Acquire)
+    }
+
+    /// A commit has failed, and may have written all the same.
+    pub(crate) fn note_unknown_outcome(&self) {
+        self.unknown_outcomes.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether a state is not the one that this process has seen under its number.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn contradicts(&self, state: &State) -> bool {
+        let seen = self.seen();
+        state.number == seen.number && seen.rows.is_some_and(|rows| rows != state.rows)
     }
 
     /// Remembers a state that is committed.

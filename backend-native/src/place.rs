@@ -24,7 +24,7 @@ impl Place {
     pub(crate) fn of(config: &NativeConfig) -> Result<Self> {
         #[cfg(feature = "postgres")]
         if let Some(url) = &config.url {
-            let location = DatabaseLocation::new(url, config.ca_cert.as_ref())?;
+            let location = DatabaseLocation::new(config, url)?;
             return Ok(Self::Database(Arc::new(location)));
         }
         store_file::resolve_path(config).map(Self::File)

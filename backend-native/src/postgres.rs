@@ -6,7 +6,9 @@ mod error;
 mod feed;
 mod known;
 mod location;
+mod read_connection;
 mod readers;
+mod replica;
 mod rows;
 mod schema;
 mod statements;
@@ -15,7 +17,7 @@ mod transaction;
 mod writer;
 mod writes;
 
-pub(crate) use location::{DatabaseLocation, check};
+pub(crate) use location::{DatabaseLocation, check, check_replica};
 pub(crate) use readers::DatabaseReaders;
 pub(crate) use tables::DatabaseTables;
 pub(crate) use writer::DatabaseWriter;

@@ -33,6 +33,16 @@ setting_table! {
         CA_CERT = Setting::file("SECRETS_NATIVE_CA_CERT", "NativeConfig::ca_cert").meaning(
             "the only authorities whose certificate the database may have, in PEM; otherwise those of the platform",
         );
+        REPLICA_URL = Setting::text("SECRETS_NATIVE_REPLICA_URL", "NativeConfig::replica_url")
+            .meaning(
+                "a replica of that database, such as a streaming standby, which answers reads while it is known not to be \
+                 older than the age below; in the same form",
+            )
+            .secret();
+        REPLICA_MAX_AGE =
+            Setting::duration("SECRETS_NATIVE_REPLICA_MAX_AGE", "NativeConfig::replica_max_age")
+                .meaning("how old the answers of the replica may be, from `1s` to `1h`")
+                .default_value("10s");
         CREATE = Setting::flag("SECRETS_NATIVE_CREATE", "NativeConfig::create")
             .meaning("whether opening creates a missing store; otherwise the first write does")
             .default_value("false");

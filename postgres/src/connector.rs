@@ -137,6 +137,21 @@ impl Connector {
         Err(kept.unwrap_or(Failure::TimedOut))
     }
 
+    /// Connects to the first of a URL's hosts that accepts the login, be it a primary or a standby.
+    ///
+    /// # Errors
+    /// What went wrong with one of the hosts, rather something permanent than that another host is down.
+    pub async fn connect_to_any(&self, url: &ConnectionUrl) -> Result<Session, Failure> {
+        let mut kept = None;
+        for host in &url.hosts {
+            match self.connect(host, url.tls, &Login::of(url)).await {
+                Ok(session) => return Ok(session),
+                Err(failure) => Failure::keep_permanent(&mut kept, failure),
+            }
+        }
+        Err(kept.unwrap_or(Failure::TimedOut))
+    }
+
     async fn connect_unless_standby(
         &self,
         host: &Host,

@@ -13,8 +13,8 @@ use crate::key_text;
 use crate::settings::{
     ANCHOR_FILE, ANCHOR_INTERVAL, ANCHOR_SECRET, ANCHOR_STORE, CA_CERT, CREATE, GROUP, KEEP_DAYS,
     KEEP_VERSIONS, KEY, KEY_FILE, KEYRING_KEY, KMS_KEY, NETWORK_FILE_SYSTEM, PASSPHRASE,
-    PASSPHRASE_FILE, PATH, PKCS11_KEY, PKCS11_MODULE, PKCS11_PIN_FILE, SETTINGS, SHARES_FILE,
-    TRANSIT_KEY, URL,
+    PASSPHRASE_FILE, PATH, PKCS11_KEY, PKCS11_MODULE, PKCS11_PIN_FILE, REPLICA_MAX_AGE,
+    REPLICA_URL, SETTINGS, SHARES_FILE, TRANSIT_KEY, URL,
 };
 
 impl NativeConfig {
@@ -57,6 +57,8 @@ impl NativeConfig {
             path: settings.expose_value(&PATH).map(PathBuf::from),
             url: settings.expose_value(&URL).map(Into::into),
             ca_cert: settings.expose_value(&CA_CERT).map(PathBuf::from),
+            replica_url: settings.expose_value(&REPLICA_URL).map(Into::into),
+            replica_max_age: settings.duration(&REPLICA_MAX_AGE, &mut problems),
             keep_versions: settings.number(&KEEP_VERSIONS, &mut problems),
             keep_days: settings.number(&KEEP_DAYS, &mut problems),
             keys: key_sources(settings, wrapping, &mut problems),
@@ -234,7 +236,46 @@ mod tests {
         assert!(matches!(both[..], [KeySource::KeyFile(_), KeySource::PassphraseFile(_)]));
         let key = parse(&[(SHARES_FILE, "/data/shares")]).unwrap().keys;
         assert!(matches!(key[..], [KeySource::RecoverySharesFile(_)]));
-        assert_eq!(SETTINGS.len(), 24, "a setting is missing above or below");
+        assert_eq!(SETTINGS.len(), 26, "a setting is missing above or below");
+    }
+
+    #[test]
+    fn a_replica_belongs_to_a_database_and_has_an_age_within_bounds() {
+        let lone = [(KEY_FILE, "/data/key"), (REPLICA_URL, "server=hunter2")];
+        let lone = parse(&lone).unwrap_err();
+        assert!(lone.iter().any(|problem| problem.contains("needs `SECRETS_NATIVE_URL`")));
+        assert!(!format!("{lone:?}").contains("hunter2"));
+        let age = parse(&[(KEY_FILE, "/data/key"), (REPLICA_MAX_AGE, "2s")]).unwrap_err();
+        assert_eq!(age, ["`SECRETS_NATIVE_REPLICA_MAX_AGE` needs `SECRETS_NATIVE_REPLICA_URL`"]);
+        for age in ["999ms", "3601s", "soon"] {
+            let problems = parse(&[
+                (KEEP_DAYS, "0"),
+                (KEY_FILE, "/data/key"),
+                (REPLICA_URL, "postgresql://a:hunter2@localhost/app"),
+                (REPLICA_MAX_AGE, age),
+            ]);
+            let problems = problems.unwrap_err();
+            let of_age = |problem: &&String| problem.contains(REPLICA_MAX_AGE.variable());
+            assert_eq!(problems.iter().filter(of_age).count(), 1, "{age}: {problems:?}");
+            assert!(problems.iter().any(|problem| problem.contains(KEEP_DAYS.variable())));
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_replica_is_read_and_its_password_is_not_shown() {
+        let (primary, replica) =
+            ("postgresql://a:hunter2@localhost/app", "postgresql://b:hunter2@localhost:5433/app");
+        let settings = [(KEY_FILE, "/data/key"), (URL, primary), (REPLICA_URL, replica)];
+        let config = parse(&settings).unwrap();
+        assert!(config.replica_url.is_some() && config.replica_max_age.is_none());
+        let with_age = [&settings[..], &[(REPLICA_MAX_AGE, "1h")]].concat();
+        assert_eq!(parse(&with_age).unwrap().replica_max_age, Some(Duration::from_secs(3600)));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let misspelt = [&settings[..2], &[(REPLICA_URL, "server=hunter2")]].concat();
+        let problems = parse(&misspelt).unwrap_err();
+        assert!(problems[0].starts_with("`SECRETS_NATIVE_REPLICA_URL` is no connection URL"));
+        assert!(!format!("{problems:?}").contains("hunter2"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use strongroom_postgres::{Explain, Failure};
 
 use super::schema::SCHEMA;
 use crate::error::store_corrupt;
-use crate::settings::{CA_CERT, URL};
+use crate::settings::{CA_CERT, REPLICA_URL, URL};
 
 /// How errors speak of the database.
 pub(super) const EXPLAIN: Explain = Explain {
@@ -18,11 +18,24 @@ pub(super) const EXPLAIN: Explain = Explain {
     wait: "",
 };
 
+/// How the log speaks of the replica.
+pub(super) const EXPLAIN_REPLICA: Explain =
+    Explain { what: "replica", url: REPLICA_URL, ..EXPLAIN };
+
 pub(super) fn from_failure(failure: &Failure) -> Error {
-    match EXPLAIN.damage(failure) {
+    explained(&EXPLAIN, failure)
+}
+
+pub(super) fn explained(explain: &Explain, failure: &Failure) -> Error {
+    match explain.damage(failure) {
         Some(damage) => store_corrupt(damage),
-        None => EXPLAIN.error(failure),
+        None => explain.error(failure),
     }
+}
+
+/// Whether a server cannot be reached or does not answer, which says nothing about the store.
+pub(super) fn is_outage(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
 /// Whether the connection broke, or the server had closed it before it got the request: it says why to the next request

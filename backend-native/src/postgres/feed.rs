@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::location::DatabaseLocation;
+use super::replica::Replica;
 use super::rows::state_of;
 use super::statements;
 use crate::state::StoredState;
@@ -115,6 +116,8 @@ pub(super) struct DatabaseFeed {
     /// It does not keep the store open.
     cell: Weak<StoreCell>,
     location: Arc<DatabaseLocation>,
+    /// It must not answer with what is older than a change that the feed has told of.
+    replica: Option<Arc<Replica>>,
     fork_guard: ForkGuard,
     closed: watch::Receiver<bool>,
     session: Option<Session>,
@@ -140,6 +143,7 @@ impl DatabaseFeed {
     pub(super) fn new(
         cell: &Arc<StoreCell>,
         location: Arc<DatabaseLocation>,
+        replica: Option<Arc<Replica>>,
         fork_guard: ForkGuard,
         closed: watch::Receiver<bool>,
     ) -> Self {
@@ -149,6 +153,7 @@ impl DatabaseFeed {
         Self {
             cell,
             location,
+            replica,
             fork_guard,
             closed,
             session: None,
@@ -228,6 +233,9 @@ impl DatabaseFeed {
                 return None;
             }
         };
+        if let (Some(replica), Some(state)) = (&self.replica, &state) {
+            replica.note_reported(state.number);
+        }
         [self.pause, _] = PAUSES;
         self.last_check = Instant::now();
         self.next_check = self.last_check + CHECK_INTERVAL;

@@ -1,23 +1,25 @@
 //! Reads, on a few connections that all callers share: several requests are under way on each at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use strongroom_core::{
     ChangeFeed, Description, Error, ErrorKind, ForkGuard, Health, ListOptions, ListPage, Result,
     Secret, SecretPath, Version, VersionInfo,
 };
-use strongroom_postgres::{Failure, Session};
+use strongroom_postgres::Failure;
 use strongroom_transport::ensure_runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Row, Statement};
 
-use super::error::{from_failure, is_disconnected, unreadable};
+use super::error::{from_failure, is_outage, unreadable};
 use super::feed::DatabaseFeed;
 use super::location::DatabaseLocation;
+use super::read_connection::{CONNECTIONS, Query, READ_TIME, Slot, lock};
+use super::replica::{Beginning, Replica, Step};
 use super::rows::{key_states_of, secret_of, state_of, version_of};
 use super::statements::{self, COLUMN_COUNT};
 use crate::decode::{self, ListBounds, Listing, ReadError, Versions};
@@ -30,14 +32,10 @@ use crate::store::Store;
 use crate::store_cell::StoreCell;
 use crate::writer::run_on_thread;
 
-/// How many connections there are at most.
-const CONNECTIONS: usize = 4;
-/// How long one request may take.
-const READ_TIME: Duration = Duration::from_secs(10);
 /// How often a read compares the state of the store with what the process has seen.
 const CHECK_STATE: Duration = Duration::from_secs(1);
-/// The pause after a connection that failed; it doubles after each further failure, up to the second one.
-const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// How long a read that the replica can answer waits for the state of the primary.
+const OBSERVE_TIME: Duration = Duration::from_secs(1);
 /// How often a read loads the key ring again, if keys are replaced meanwhile.
 const MAX_RELOADS: usize = 4;
 
@@ -47,6 +45,7 @@ pub(crate) struct DatabaseReaders {
     location: Arc<DatabaseLocation>,
     connections: [Slot; CONNECTIONS],
     next: AtomicUsize,
+    replica: Option<Arc<Replica>>,
     /// As last loaded.
     key_ring: Mutex<Option<Arc<KeyRing>>>,
     /// Held while the key ring is loaded.
@@ -58,132 +57,13 @@ pub(crate) struct DatabaseReaders {
     fork_guard: ForkGuard,
 }
 
-/// A place for a connection.
-#[derive(Default)]
-struct Slot {
-    current: Mutex<Option<Arc<ReadConnection>>>,
-    /// Held while a connection is opened, with what came of the last attempt.
-    opening: tokio::sync::Mutex<Option<FailedAttempt>>,
-}
-
-struct FailedAttempt {
-    failure: Failure,
-    not_before: Instant,
-    pause: Duration,
-}
-
-struct ReadConnection {
-    session: Session,
-    get_active: Statement,
-    get_exact: Statement,
-}
-
-/// A query of one statement, and so of one snapshot.
-#[derive(Clone, Copy)]
-enum Query<'a> {
-    /// A secret with its active version.
-    Active(&'a str),
-    /// A secret with one version.
-    Exact(&'a str, i64),
-    Other(&'static str, &'a [(&'a (dyn ToSql + Sync), Type)]),
-}
-
-impl ReadConnection {
-    async fn open(location: &DatabaseLocation) -> Result<Self, Failure> {
-        let session = location.connect().await?;
-        let get_active = session.client.prepare(statements::GET_ACTIVE).await?;
-        let get_exact = session.client.prepare(statements::GET_EXACT).await?;
-        Ok(Self { session, get_active, get_exact })
-    }
-
-    fn is_closed(&self) -> bool {
-        self.session.client.is_closed()
-    }
-
-    async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let client = &self.session.client;
-        match query {
-            Query::Active(path) => client.query(&self.get_active, &[&path]).await,
-            Query::Exact(path, version) => client.query(&self.get_exact, &[&path, &version]).await,
-            Query::Other(sql, values) => client.query_typed(sql, values).await,
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Slot {
-    /// The connection, which is opened if there is none. Also returns whether it was there.
-    async fn get(&self, location: &DatabaseLocation) -> Result<(Arc<ReadConnection>, bool)> {
-        if let Some(connection) = self.current() {
-            return Ok((connection, true));
-        }
-        let mut last = self.opening.lock().await;
-        if let Some(connection) = self.current() {
-            return Ok((connection, false));
-        }
-        if let Some(FailedAttempt { failure, not_before, .. }) = &*last
-            && Instant::now() < *not_before
-        {
-            return Err(from_failure(failure));
-        }
-        match ReadConnection::open(location).await {
-            Ok(connection) => {
-                *last = None;
-                let connection = Arc::new(connection);
-                *lock(&self.current) = Some(Arc::clone(&connection));
-                Ok((connection, false))
-            }
-            Err(failure) => {
-                let error = from_failure(&failure);
-                let [first, longest] = PAUSES;
-                let pause = last.as_ref().map_or(first, |last| (last.pause * 2).min(longest));
-                *last = Some(FailedAttempt { failure, not_before: Instant::now() + pause, pause });
-                Err(error)
-            }
-        }
-    }
-
-    fn current(&self) -> Option<Arc<ReadConnection>> {
-        let mut current = lock(&self.current);
-        if current.as_ref().is_some_and(|connection| connection.is_closed()) {
-            *current = None;
-        }
-        current.clone()
-    }
-
-    async fn rows(&self, location: &DatabaseLocation, query: Query<'_>) -> Result<Vec<Row>> {
-        loop {
-            let (connection, was_open) = self.get(location).await?;
-            let failure = match connection.rows(query).await {
-                Ok(rows) => return Ok(rows),
-                Err(error) => Failure::from(error),
-            };
-            if is_disconnected(&failure) || !matches!(failure, Failure::Server(_)) {
-                self.forget(&connection);
-            }
-            if !is_disconnected(&failure) || !was_open {
-                return Err(from_failure(&failure));
-            }
-        }
-    }
-
-    /// Gives a connection up, unless another one has taken its place.
-    fn forget(&self, failed: &Arc<ReadConnection>) {
-        let mut current = lock(&self.current);
-        if current.as_ref().is_some_and(|connection| Arc::ptr_eq(connection, failed)) {
-            *current = None;
-        }
-    }
-}
-
 impl DatabaseReaders {
     pub(crate) fn new(cell: Arc<StoreCell>, location: Arc<DatabaseLocation>) -> Self {
+        let replica = Replica::of(&location);
         Self {
             cell,
             location,
+            replica,
             connections: Default::default(),
             next: AtomicUsize::new(0),
             key_ring: Mutex::default(),
@@ -198,7 +78,8 @@ impl DatabaseReaders {
     pub(crate) fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
         self.fork_guard.check().ok()?;
         let (location, closed) = (Arc::clone(&self.location), self.closed.subscribe());
-        Some(Box::new(DatabaseFeed::new(&self.cell, location, self.fork_guard, closed)))
+        let replica = self.replica.clone();
+        Some(Box::new(DatabaseFeed::new(&self.cell, location, replica, self.fork_guard, closed)))
     }
 
     /// Closes all connections and drops all keys.
@@ -207,28 +88,32 @@ impl DatabaseReaders {
         self.closed.send_replace(true);
         *lock(&self.key_ring) = None;
         for slot in &self.connections {
-            *lock(&slot.current) = None;
+            slot.close();
+        }
+        if let Some(replica) = &self.replica {
+            replica.close();
         }
     }
 
-    /// Runs a query. One on a connection that was open before, and turns out to be broken, runs once more.
+    /// Runs a query on the primary.
     async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>> {
         ensure_runtime()?;
         let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
         let slot = self.connections.get(number).ok_or_else(Error::backend_closed)?;
         let used = slot.current();
-        let answered = timeout(READ_TIME, slot.rows(&self.location, query)).await;
+        let answered = timeout(READ_TIME, slot.ask(&self.location.primary, query, 0)).await;
         if *self.closed.borrow() {
-            *lock(&slot.current) = None;
+            slot.close();
             return Err(Error::backend_closed());
         }
-        answered.unwrap_or_else(|_| {
+        let answer = answered.unwrap_or_else(|_| {
             // The connection may be what does not answer.
             if let Some(used) = used {
                 slot.forget(&used);
             }
             Err(from_failure(&Failure::TimedOut))
-        })
+        });
+        Ok(answer?.rows)
     }
 
     async fn stored_state(&self) -> Result<crate::state::StoredState> {
@@ -282,11 +167,59 @@ impl DatabaseReaders {
     async fn check_state(&self, store: &Arc<Store>) -> Result<()> {
         let now = Instant::now();
         let is_due = lock(&self.checked_at).is_none_or(|at| now.duration_since(at) >= CHECK_STATE);
-        if is_due {
-            self.state(store, false).await?;
-            *lock(&self.checked_at) = Some(now);
+        if is_due { self.observe(store).await } else { Ok(()) }
+    }
+
+    /// The same now.
+    async fn observe(&self, store: &Arc<Store>) -> Result<()> {
+        let (now, begun) = (Instant::now(), Beginning::now(store));
+        let state = self.state(store, false).await;
+        if let Some(replica) = &self.replica {
+            replica.note_observation(begun, &state);
         }
+        state?;
+        *lock(&self.checked_at) = Some(now);
         Ok(())
+    }
+
+    /// The same on a task, which goes on when the read does not wait any longer. `None` if another task does it.
+    async fn observe_on_task(
+        self: &Arc<Self>,
+        replica: &Replica,
+        store: &Arc<Store>,
+    ) -> Option<Result<()>> {
+        let held = Arc::clone(&replica.observing).try_lock_owned().ok()?;
+        let (readers, opened) = (Arc::clone(self), Arc::clone(store));
+        let task = tokio::spawn(async move {
+            let _held = held;
+            readers.observe(&opened).await
+        });
+        if let Ok(Ok(observed)) = timeout(OBSERVE_TIME, task).await {
+            return Some(observed);
+        }
+        replica.note_outage_of_primary();
+        Some(Err(from_failure(&Failure::TimedOut)))
+    }
+
+    /// What a read does, after the primary was asked for its state if it is time for that.
+    async fn plan(self: &Arc<Self>, replica: &Replica, store: &Arc<Store>) -> Result<Step> {
+        ensure_runtime()?;
+        let mut step = replica.plan(store);
+        let observed = match step {
+            Step::Observe => Some(self.observe(store).await),
+            Step::AskReplica { is_due: true, .. } => self.observe_on_task(replica, store).await,
+            _ => None,
+        };
+        if let Some(observed) = observed {
+            step = replica.plan(store);
+            if step == Step::Observe {
+                // Without a replica, a read would fail like this.
+                observed?;
+                return Ok(Step::AskPrimary);
+            }
+        }
+        let is_skipped = matches!(step, Step::AskReplica { .. }) && !replica.begin();
+        Ok(if is_skipped { Step::AskPrimary } else { step })
     }
 
     /// The state, after it was compared. With `needs_anchor`, an anchor that cannot be read is an error.
@@ -312,9 +245,63 @@ impl DatabaseReaders {
         }
     }
 
-    /// Runs a query and decodes its rows; again with the key ring loaded again if it met an unknown key, or a record that no
-    /// key of the ring has signed: another process may have started new ones.
+    /// Runs a query on the replica if it may answer, else on the primary, and decodes its rows.
     async fn read<T>(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
+    ) -> Result<T> {
+        self.read_with(query, &decode, self.read_primary(query, &decode)).await
+    }
+
+    /// The same with another way to read from the primary.
+    async fn read_with<T>(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
+        read_primary: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let Some(replica) = &self.replica else { return read_primary.await };
+        let store = self.cell.get()?;
+        let step = self.plan(replica, &store).await?;
+        if let Some(answer) = self.ask_replica(replica, &store, step, query, &decode).await {
+            return answer;
+        }
+        let error = match read_primary.await {
+            Err(error) if is_outage(&error) => error,
+            answer => return answer,
+        };
+        replica.note_outage_of_primary();
+        if step != Step::AskPrimary {
+            return Err(error);
+        }
+        // The replica was left alone for a moment.
+        let step = replica.plan(&store);
+        let answer = self.ask_replica(replica, &store, step, query, &decode).await;
+        answer.unwrap_or(Err(error))
+    }
+
+    /// `None` if the step is another one, or the primary has to answer.
+    async fn ask_replica<T>(
+        &self,
+        replica: &Arc<Replica>,
+        store: &Arc<Store>,
+        step: Step,
+        query: Query<'_>,
+        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
+    ) -> Option<Result<T>> {
+        let Step::AskReplica { required, is_primary_up, .. } = step else { return None };
+        let key_ring = self.key_ring(store).await.ok()?;
+        let answer = replica.ask(store, &key_ring, (required, is_primary_up), query, decode).await;
+        if *self.closed.borrow() {
+            return Some(Err(Error::backend_closed()));
+        }
+        answer
+    }
+
+    /// Runs a query on the primary and decodes its rows; again with the key ring loaded again if it met an unknown key, or a record that no
+    /// key of the ring has signed: another process may have started new ones.
+    async fn read_primary<T>(
         &self,
         query: Query<'_>,
         decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
@@ -345,7 +332,11 @@ impl DatabaseReaders {
     }
 
     /// Reads the active version, or exactly one.
-    pub(crate) async fn get(&self, path: &SecretPath, exact: Option<&Version>) -> Result<Secret> {
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        path: &SecretPath,
+        exact: Option<&Version>,
+    ) -> Result<Secret> {
         let exact = exact.map(|version| version.number().map_or(-1, secret_row::to_i64));
         let query = match exact {
             None => Query::Active(path.as_str()),
@@ -360,7 +351,7 @@ impl DatabaseReaders {
         .await
     }
 
-    pub(crate) async fn describe(&self, path: &SecretPath) -> Result<Description> {
+    pub(crate) async fn describe(self: &Arc<Self>, path: &SecretPath) -> Result<Description> {
         let query = Query::Other(statements::SECRET, &[(&path.as_str(), Type::TEXT)]);
         let decode = |store: &Store, key_ring: &KeyRing, rows: &[Row]| {
             Ok(live(rows.first(), store, path, key_ring)?)
@@ -369,7 +360,7 @@ impl DatabaseReaders {
         Ok(Description::new(path.clone(), row.active.into(), row.metadata))
     }
 
-    pub(crate) async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
+    pub(crate) async fn versions(self: &Arc<Self>, path: &SecretPath) -> Result<Vec<VersionInfo>> {
         let query = Query::Other(statements::VERSIONS_OF_PATH, &[(&path.as_str(), Type::TEXT)]);
         self.read(query, |store, key_ring, rows| {
             let secret = live(rows.first(), store, path, key_ring)?;
@@ -385,7 +376,7 @@ impl DatabaseReaders {
     }
 
     pub(crate) async fn list(
-        &self,
+        self: &Arc<Self>,
         prefix: Option<&SecretPath>,
         options: &ListOptions,
     ) -> Result<ListPage> {
@@ -405,16 +396,25 @@ impl DatabaseReaders {
             }
             Ok((listing.has_damage(), listing.finish()))
         };
-        let (has_damage, page) = self.read(query, decode).await?;
-        if has_damage {
-            let store = self.cell.get()?;
-            let key_ring = self.key_ring(&store).await?;
-            if self.is_outdated(&key_ring).await? {
-                self.load_key_ring(&store, Some(&key_ring)).await?;
-                return Ok(self.read(query, decode).await?.1);
+        let read_primary = async {
+            let (has_damage, page) = self.read_primary(query, decode).await?;
+            if has_damage {
+                let store = self.cell.get()?;
+                let key_ring = self.key_ring(&store).await?;
+                if self.is_outdated(&key_ring).await? {
+                    self.load_key_ring(&store, Some(&key_ring)).await?;
+                    return Ok(self.read_primary(query, decode).await?.1);
+                }
             }
-        }
-        Ok(page)
+            Ok(page)
+        };
+        let undamaged = |store: &Store, key_ring: &KeyRing, rows: &[Row]| match decode(
+            store, key_ring, rows,
+        )? {
+            (false, page) => Ok(page),
+            (true, _) => Err(ReadError::KeyRingOutdated),
+        };
+        self.read_with(query, undamaged, read_primary).await
     }
 
     pub(crate) async fn health(&self) -> Result<Health> {

@@ -208,6 +208,8 @@ impl OpenStore {
             if tables.was_overtaken() {
                 // It has reserved no uses, and the keys are compared when it runs again.
                 *key_ring = Some(current);
+            } else {
+                store.guard().note_unknown_outcome();
             }
             return Err(error);
         }

@@ -1,0 +1,244 @@
+//! A replica of the database for reads. It answers while it is proved to be fresh enough; else the primary does.
+
+mod freshness;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use strongroom_core::{Error, ErrorKind, Result};
+use strongroom_postgres::Failure;
+use tokio::time::timeout;
+use tokio_postgres::Row;
+use tracing::{info, warn};
+
+pub(super) use self::freshness::Step;
+use self::freshness::{Freshness, Notice, Observation, Outcome, Own, Refusal};
+use super::error::is_outage;
+use super::location::{DatabaseLocation, Endpoint, ReplicaLocation};
+use super::read_connection::{Answer, CONNECTIONS, Query, READ_TIME, Slot, lock};
+use super::rows::state_of;
+use crate::decode::ReadError;
+use crate::key_ring::KeyRing;
+use crate::settings::REPLICA_URL;
+use crate::state::{State, state_corrupt};
+use crate::store::Store;
+
+/// How long a read waits for the replica while the primary could answer.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// The connections to a replica, and what is known of it.
+pub(super) struct Replica {
+    /// It has a replica.
+    location: Arc<DatabaseLocation>,
+    connections: [Slot; CONNECTIONS],
+    next: AtomicUsize,
+    freshness: Mutex<Freshness>,
+    /// Held while a task asks the primary for its state.
+    pub(super) observing: Arc<tokio::sync::Mutex<()>>,
+    is_closed: AtomicBool,
+}
+
+/// Where an observation begins: before the primary is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Beginning {
+    asked_at: Instant,
+    unknown_outcomes: u64,
+}
+
+impl Beginning {
+    pub(super) fn now(store: &Store) -> Self {
+        Self { asked_at: Instant::now(), unknown_outcomes: store.guard().unknown_outcomes() }
+    }
+}
+
+impl Replica {
+    /// `None` if no replica is configured.
+    pub(super) fn of(location: &Arc<DatabaseLocation>) -> Option<Arc<Self>> {
+        let ReplicaLocation { max_age, .. } = location.replica.as_ref()?;
+        Some(Arc::new(Self {
+            location: Arc::clone(location),
+            connections: Default::default(),
+            next: AtomicUsize::new(0),
+            freshness: Mutex::new(Freshness::new(*max_age)),
+            observing: Arc::default(),
+            is_closed: AtomicBool::new(false),
+        }))
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        for slot in &self.connections {
+            slot.close();
+        }
+    }
+
+    /// What a read does that begins now.
+    pub(super) fn plan(&self, store: &Store) -> Step {
+        let guard = store.guard();
+        let own = Own {
+            highest_number: guard.highest_number(),
+            unknown_outcomes: guard.unknown_outcomes(),
+        };
+        lock(&self.freshness).plan(Instant::now(), own)
+    }
+
+    /// Whether a read may carry out its step of asking the replica.
+    pub(super) fn begin(&self) -> bool {
+        lock(&self.freshness).begin(Instant::now())
+    }
+
+    /// Records what came of asking the primary for its state.
+    pub(super) fn note_observation(&self, begun: Beginning, observed: &Result<State>) {
+        let Beginning { asked_at, unknown_outcomes } = begun;
+        let mut freshness = lock(&self.freshness);
+        match observed {
+            Ok(State { number, .. }) => {
+                let number = *number;
+                freshness.note_observation(Observation { number, asked_at, unknown_outcomes });
+            }
+            Err(error) if is_outage(error) => {
+                freshness.note_refusal(Instant::now(), Refusal::Outage);
+            }
+            Err(_) => freshness.note_refusal(Instant::now(), Refusal::Other),
+        }
+    }
+
+    /// The primary does not answer.
+    pub(super) fn note_outage_of_primary(&self) {
+        lock(&self.freshness).note_refusal(Instant::now(), Refusal::Outage);
+    }
+
+    /// The change feed has seen a state on the primary. Called before it tells of the change.
+    pub(super) fn note_reported(&self, number: u64) {
+        lock(&self.freshness).note_reported(Instant::now(), number);
+    }
+
+    /// Runs a query on the replica and decodes its rows. `None` if the primary has to answer.
+    pub(super) async fn ask<T>(
+        self: &Arc<Self>,
+        store: &Store,
+        key_ring: &KeyRing,
+        (required, is_primary_up): (u64, bool),
+        query: Query<'_>,
+        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
+    ) -> Option<Result<T>> {
+        let limit = if is_primary_up { ANSWER_TIME } else { READ_TIME };
+        let proved = match self.rows(query, required, limit).await {
+            Ok(answer) => prove(store, key_ring, required, &answer).map(|()| answer.rows),
+            Err(error) => Err((Outcome::Failed, error)),
+        };
+        match proved {
+            Ok(rows) => {
+                self.note_outcome(Outcome::Answered, None);
+                match decode(store, key_ring, &rows) {
+                    Ok(value) => Some(Ok(value)),
+                    Err(ReadError::Failed(error)) if is_answer(&error) => Some(Err(error)),
+                    // The primary knows whether the keys or the rows have changed.
+                    Err(_) => None,
+                }
+            }
+            Err((outcome, error)) => {
+                self.note_outcome(outcome, Some(&error));
+                None
+            }
+        }
+    }
+
+    async fn rows(
+        self: &Arc<Self>,
+        query: Query<'_>,
+        required: u64,
+        limit: Duration,
+    ) -> Result<Answer> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
+        let slot = self.connections.get(number).ok_or_else(Error::backend_closed)?;
+        let used = slot.current();
+        let answer = async {
+            if used.is_none() {
+                self.connect(number).await?;
+            }
+            slot.ask(self.endpoint()?, query, required).await
+        };
+        timeout(limit, answer).await.unwrap_or_else(|_| {
+            if let Some(used) = &used {
+                slot.forget(used);
+            }
+            Err(self.timed_out())
+        })
+    }
+
+    /// Connects on a task, which goes on when the read does not wait any longer.
+    async fn connect(self: &Arc<Self>, number: usize) -> Result<()> {
+        let replica = Arc::clone(self);
+        let connect = async move {
+            let slot = replica.connections.get(number).ok_or_else(Error::backend_closed)?;
+            let connected = slot.get(replica.endpoint()?).await.map(drop);
+            if replica.is_closed.load(Ordering::Acquire) {
+                slot.close();
+                return Err(Error::backend_closed());
+            }
+            connected
+        };
+        tokio::spawn(connect).await.unwrap_or_else(|_| Err(self.timed_out()))
+    }
+
+    fn endpoint(&self) -> Result<&Endpoint> {
+        let replica = self.location.replica.as_ref().ok_or_else(Error::backend_closed)?;
+        Ok(&replica.endpoint)
+    }
+
+    fn timed_out(&self) -> Error {
+        let timed_out = Failure::TimedOut;
+        self.endpoint().map_or_else(|error| error, |endpoint| endpoint.error(&timed_out))
+    }
+
+    fn note_outcome(&self, outcome: Outcome, error: Option<&Error>) {
+        if self.is_closed.load(Ordering::Acquire) {
+            return;
+        }
+        let notice = lock(&self.freshness).note_outcome(Instant::now(), outcome);
+        let setting = REPLICA_URL.variable();
+        match (notice, error) {
+            (Some(Notice::Back), _) => info!(setting, "the replica answers reads again"),
+            (Some(Notice::Lost(_)), Some(error)) => {
+                warn!(setting, %error, "the replica answers no reads; the primary does");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Checks that rows are not older than the required state.
+fn prove(
+    store: &Store,
+    key_ring: &KeyRing,
+    required: u64,
+    answer: &Answer,
+) -> Result<(), (Outcome, Error)> {
+    let Some(state) = &answer.state else { return Ok(()) };
+    let open = || {
+        let row = state.first().ok_or_else(|| state_corrupt("the table `state` is empty"))?;
+        state_of(row)?.open(&key_ring.rows)
+    };
+    let state = open().map_err(|error| (Outcome::Unproved, error))?;
+    if state.number < required {
+        return Err((Outcome::Behind, behind()));
+    }
+    if store.guard().contradicts(&state) {
+        let error = state_corrupt("the replica has other secrets than the primary had");
+        return Err((Outcome::Unproved, error));
+    }
+    answer.connection.note_number(state.number);
+    Ok(())
+}
+
+fn behind() -> Error {
+    Error::new(ErrorKind::Unavailable, "check that the replica receives and replays the log")
+        .because("the replica lacks changes that the primary has")
+}
+
+/// Whether a read may fail so by what the store holds.
+fn is_answer(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Expired)
+}
