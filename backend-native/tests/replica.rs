@@ -218,6 +218,29 @@ async fn the_replica_answers_while_the_primary_is_down_until_the_bound() {
 }
 
 #[tokio::test]
+async fn a_replica_that_was_left_alone_answers_when_the_primary_fails() {
+    let pair = Pair::start().await;
+    let proxy = Proxy::new(pair.primary.address());
+    let store = pair.open(proxy.address(), 30).await;
+    wait_for_reads(&pair.standby, &store, "a").await;
+    pair.pause_replay();
+    write(&store, "a", "second").await;
+    let begin = Instant::now();
+    // Until it is left alone for a second.
+    while begin.elapsed() < Duration::from_secs(3) {
+        assert_eq!(read(&store, "a").await, "second");
+        sleep(Duration::from_millis(5)).await;
+    }
+    pair.resume_replay();
+    pair.wait_for_standby().await;
+    proxy.refuse();
+    proxy.reset_existing();
+    for _ in 0..5 {
+        assert_eq!(read(&store, "a").await, "second");
+    }
+}
+
+#[tokio::test]
 async fn a_primary_that_hangs_does_not_stall_each_read() {
     let pair = Pair::start().await;
     let proxy = Proxy::new(pair.primary.address());
@@ -294,7 +317,7 @@ async fn nothing_older_than_the_bound_is_read_from_a_replica_that_is_behind() {
     pair.pause_replay();
     for number in 0..10 {
         let value = format!("told {number}");
-        let (_, ()) = tokio::join!(write(&other, "a", &value), wait_for_change(&mut *feed, "a"));
+        let ((), ()) = tokio::join!(write(&other, "a", &value), wait_for_change(&mut *feed, "a"));
         assert_eq!(read(&store, "a").await, value);
     }
     pair.resume_replay();
@@ -367,6 +390,7 @@ async fn another_database_never_answers() {
     let own = config(&server, server.address());
     let of_own = NativeBackend::open(own.clone()).await.unwrap();
     write(&of_own, "a", "own").await;
+    write(&of_own, "own", "own").await;
     // Without a store, and then with another one, whose state has a higher number.
     for has_store in [false, true] {
         if has_store {
@@ -380,12 +404,14 @@ async fn another_database_never_answers() {
         let config = with_replica(own.clone(), url(&other, other.address()), 1);
         let store = NativeBackend::open(config).await.unwrap();
         for number in 0..100 {
-            assert_eq!(read(&store, "a").await, "own");
+            for name in ["a", "own"] {
+                assert_eq!(read(&store, name).await, "own");
+            }
             assert_eq!(try_read(&store, "b").await, Err(ErrorKind::NotFound), "{number}");
             sleep(Duration::from_millis(5)).await;
         }
         let page = store.list(None, &ListOptions::default()).await.unwrap();
-        assert_eq!(page.paths, [path("a")]);
+        assert_eq!(page.paths, [path("a"), path("own")]);
     }
 }
 

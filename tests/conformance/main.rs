@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Box::new(Native(Access::Guarded)),
         Box::new(Postgres::new(Access::Bare)),
         Box::new(Postgres::new(Access::Cached)),
+        Box::new(Replicated::default()),
         Box::new(Hashicorp::new(Access::Bare)),
         Box::new(Hashicorp::new(Access::Cached)),
         Box::new(Aws::new(Access::Bare)),
@@ -222,15 +223,60 @@ impl Target for Postgres {
             _ => postgres::Server::start().await,
         };
         let server = self.server.get_or_init(start).await;
-        let (user, password, address) = (server.user(), server.password(), server.address());
-        let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        let mut config = NativeConfig::new(KeySource::Key(key.into()));
-        config.url = Some(format!("postgresql://{user}:{password}@{address}/postgres").into());
-        config.create = true;
+        let config = postgres_config(server);
         canary::witness(&config);
         let case = self.cases.fetch_add(1, Ordering::Relaxed);
         let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
         self.access.to(NativeBackend::open(config).await.unwrap()).await.below(prefix)
+    }
+}
+
+fn postgres_url(server: &postgres::Server) -> String {
+    let (user, password, address) = (server.user(), server.password(), server.address());
+    format!("postgresql://{user}:{password}@{address}/postgres")
+}
+
+fn postgres_config(server: &postgres::Server) -> NativeConfig {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let mut config = NativeConfig::new(KeySource::Key(key.into()));
+    config.url = Some(postgres_url(server).into());
+    config.create = true;
+    config
+}
+
+/// The same with a standby that answers reads.
+#[derive(Default)]
+struct Replicated {
+    servers: OnceCell<(postgres::Server, postgres::Server)>,
+    cases: AtomicU32,
+}
+
+impl Replicated {
+    async fn start() -> (postgres::Server, postgres::Server) {
+        let primary = postgres::Server::start().await;
+        let standby = primary.start_standby().await;
+        (primary, standby)
+    }
+}
+
+#[async_trait]
+impl Target for Replicated {
+    fn name(&self) -> &'static str {
+        "postgres+replica"
+    }
+
+    fn expected_capabilities(&self) -> Capabilities {
+        Capabilities::none().with_all(COMPLETE)
+    }
+
+    async fn open(&self) -> Fixture {
+        let (primary, standby) = self.servers.get_or_init(Self::start).await;
+        let mut config = postgres_config(primary);
+        config.replica_url = Some(postgres_url(standby).into());
+        canary::witness(&config);
+        let case = self.cases.fetch_add(1, Ordering::Relaxed);
+        let prefix = SecretPath::parse(&format!("conformance/{case}")).unwrap();
+        Fixture::new(NativeBackend::open(config).await.unwrap()).below(prefix)
     }
 }
 

@@ -177,6 +177,14 @@ impl Slot {
         }
     }
 
+    /// Lets the next read connect, also shortly after an attempt that failed.
+    pub(super) fn forget_failure(&self) {
+        // One that is under way finds out by itself.
+        if let Ok(mut last) = self.opening.try_lock() {
+            *last = None;
+        }
+    }
+
     pub(super) fn close(&self) {
         *lock(&self.current) = None;
     }

@@ -1,5 +1,7 @@
 //! Reads, on a few connections that all callers share: several requests are under way on each at the same time.
 
+mod replicated;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,11 +17,11 @@ use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::error::{from_failure, is_outage, unreadable};
+use super::error::{from_failure, unreadable};
 use super::feed::DatabaseFeed;
 use super::location::DatabaseLocation;
 use super::read_connection::{CONNECTIONS, Query, READ_TIME, Slot, lock};
-use super::replica::{Beginning, Replica, Step};
+use super::replica::{Beginning, Replica};
 use super::rows::{key_states_of, secret_of, state_of, version_of};
 use super::statements::{self, COLUMN_COUNT};
 use crate::decode::{self, ListBounds, Listing, ReadError, Versions};
@@ -34,8 +36,6 @@ use crate::writer::run_on_thread;
 
 /// How often a read compares the state of the store with what the process has seen.
 const CHECK_STATE: Duration = Duration::from_secs(1);
-/// How long a read that the replica can answer waits for the state of the primary.
-const OBSERVE_TIME: Duration = Duration::from_secs(1);
 /// How often a read loads the key ring again, if keys are replaced meanwhile.
 const MAX_RELOADS: usize = 4;
 
@@ -170,7 +170,7 @@ impl DatabaseReaders {
         if is_due { self.observe(store).await } else { Ok(()) }
     }
 
-    /// The same now.
+    /// The same now. The replica is told what came of it.
     async fn observe(&self, store: &Arc<Store>) -> Result<()> {
         let (now, begun) = (Instant::now(), Beginning::now(store));
         let state = self.state(store, false).await;
@@ -180,46 +180,6 @@ impl DatabaseReaders {
         state?;
         *lock(&self.checked_at) = Some(now);
         Ok(())
-    }
-
-    /// The same on a task, which goes on when the read does not wait any longer. `None` if another task does it.
-    async fn observe_on_task(
-        self: &Arc<Self>,
-        replica: &Replica,
-        store: &Arc<Store>,
-    ) -> Option<Result<()>> {
-        let held = Arc::clone(&replica.observing).try_lock_owned().ok()?;
-        let (readers, opened) = (Arc::clone(self), Arc::clone(store));
-        let task = tokio::spawn(async move {
-            let _held = held;
-            readers.observe(&opened).await
-        });
-        if let Ok(Ok(observed)) = timeout(OBSERVE_TIME, task).await {
-            return Some(observed);
-        }
-        replica.note_outage_of_primary();
-        Some(Err(from_failure(&Failure::TimedOut)))
-    }
-
-    /// What a read does, after the primary was asked for its state if it is time for that.
-    async fn plan(self: &Arc<Self>, replica: &Replica, store: &Arc<Store>) -> Result<Step> {
-        ensure_runtime()?;
-        let mut step = replica.plan(store);
-        let observed = match step {
-            Step::Observe => Some(self.observe(store).await),
-            Step::AskReplica { is_due: true, .. } => self.observe_on_task(replica, store).await,
-            _ => None,
-        };
-        if let Some(observed) = observed {
-            step = replica.plan(store);
-            if step == Step::Observe {
-                // Without a replica, a read would fail like this.
-                observed?;
-                return Ok(Step::AskPrimary);
-            }
-        }
-        let is_skipped = matches!(step, Step::AskReplica { .. }) && !replica.begin();
-        Ok(if is_skipped { Step::AskPrimary } else { step })
     }
 
     /// The state, after it was compared. With `needs_anchor`, an anchor that cannot be read is an error.
@@ -245,62 +205,8 @@ impl DatabaseReaders {
         }
     }
 
-    /// Runs a query on the replica if it may answer, else on the primary, and decodes its rows.
-    async fn read<T>(
-        self: &Arc<Self>,
-        query: Query<'_>,
-        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
-    ) -> Result<T> {
-        self.read_with(query, &decode, self.read_primary(query, &decode)).await
-    }
-
-    /// The same with another way to read from the primary.
-    async fn read_with<T>(
-        self: &Arc<Self>,
-        query: Query<'_>,
-        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
-        read_primary: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let Some(replica) = &self.replica else { return read_primary.await };
-        let store = self.cell.get()?;
-        let step = self.plan(replica, &store).await?;
-        if let Some(answer) = self.ask_replica(replica, &store, step, query, &decode).await {
-            return answer;
-        }
-        let error = match read_primary.await {
-            Err(error) if is_outage(&error) => error,
-            answer => return answer,
-        };
-        replica.note_outage_of_primary();
-        if step != Step::AskPrimary {
-            return Err(error);
-        }
-        // The replica was left alone for a moment.
-        let step = replica.plan(&store);
-        let answer = self.ask_replica(replica, &store, step, query, &decode).await;
-        answer.unwrap_or(Err(error))
-    }
-
-    /// `None` if the step is another one, or the primary has to answer.
-    async fn ask_replica<T>(
-        &self,
-        replica: &Arc<Replica>,
-        store: &Arc<Store>,
-        step: Step,
-        query: Query<'_>,
-        decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
-    ) -> Option<Result<T>> {
-        let Step::AskReplica { required, is_primary_up, .. } = step else { return None };
-        let key_ring = self.key_ring(store).await.ok()?;
-        let answer = replica.ask(store, &key_ring, (required, is_primary_up), query, decode).await;
-        if *self.closed.borrow() {
-            return Some(Err(Error::backend_closed()));
-        }
-        answer
-    }
-
-    /// Runs a query on the primary and decodes its rows; again with the key ring loaded again if it met an unknown key, or a record that no
-    /// key of the ring has signed: another process may have started new ones.
+    /// Runs a query on the primary and decodes its rows; again with the key ring loaded again if it met an unknown key, or a
+    /// record that no key of the ring has signed: another process may have started new ones.
     async fn read_primary<T>(
         &self,
         query: Query<'_>,

@@ -200,8 +200,11 @@ impl Replica {
         let notice = lock(&self.freshness).note_outcome(Instant::now(), outcome);
         let setting = REPLICA_URL.variable();
         match (notice, error) {
-            (Some(Notice::Back), _) => info!(setting, "the replica answers reads again"),
-            (Some(Notice::Lost(_)), Some(error)) => {
+            (Some(Notice::Back), _) => {
+                self.connections.iter().for_each(Slot::forget_failure);
+                info!(setting, "the replica answers reads again");
+            }
+            (Some(Notice::Lost), Some(error)) => {
                 warn!(setting, %error, "the replica answers no reads; the primary does");
             }
             _ => {}

@@ -73,7 +73,7 @@ pub(super) enum Outcome {
 /// What the log tells of the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    Lost(Outcome),
+    Lost,
     Back,
 }
 
@@ -194,7 +194,7 @@ impl Freshness {
             return None;
         }
         trouble.is_reported = true;
-        Some(Notice::Lost(outcome))
+        Some(Notice::Lost)
     }
 
     fn extend_pause(&mut self, now: Instant) {
@@ -373,7 +373,7 @@ mod tests {
         let start = Instant::now();
         let mut freshness = Freshness::new(MAX_AGE);
         for (at, outcome, notice) in [
-            (0, Outcome::Failed, Some(Notice::Lost(Outcome::Failed))),
+            (0, Outcome::Failed, Some(Notice::Lost)),
             (10, Outcome::Failed, None),
             (20, Outcome::Behind, None),
             (30, Outcome::Answered, Some(Notice::Back)),
@@ -383,11 +383,11 @@ mod tests {
             (60, Outcome::Answered, None),
             (70, Outcome::Behind, None),
             (10_070, Outcome::Behind, None),
-            (10_071, Outcome::Behind, Some(Notice::Lost(Outcome::Behind))),
+            (10_071, Outcome::Behind, Some(Notice::Lost)),
             (30_000, Outcome::Behind, None),
             (30_010, Outcome::Answered, Some(Notice::Back)),
             (40_000, Outcome::Unproved, None),
-            (40_010, Outcome::Failed, Some(Notice::Lost(Outcome::Failed))),
+            (40_010, Outcome::Failed, Some(Notice::Lost)),
         ] {
             assert_eq!(freshness.note_outcome(start + ms(at), outcome), notice, "at {at} ms");
         }
