@@ -119,7 +119,8 @@ impl Replica {
         self: &Arc<Self>,
         store: &Store,
         key_ring: &KeyRing,
-        (required, is_primary_up): (u64, bool),
+        required: u64,
+        is_primary_up: bool,
         query: Query<'_>,
         decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
     ) -> Option<Result<T>> {

@@ -68,7 +68,7 @@ impl DatabaseReaders {
     ) -> Option<Result<T>> {
         let Step::AskReplica { required, is_primary_up, .. } = step else { return None };
         let key_ring = self.key_ring(store).await.ok()?;
-        let answer = replica.ask(store, &key_ring, (required, is_primary_up), query, decode).await;
+        let answer = replica.ask(store, &key_ring, required, is_primary_up, query, decode).await;
         if *self.closed.borrow() {
             return Some(Err(Error::backend_closed()));
         }
