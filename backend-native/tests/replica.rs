@@ -444,6 +444,21 @@ async fn a_replica_that_becomes_the_primary_goes_on() {
 }
 
 #[tokio::test]
+async fn a_replica_whose_state_has_the_same_number_with_other_secrets_does_not_answer() {
+    let pair = Pair::start().await;
+    pair.standby.promote();
+    let of_standby = config(&pair.standby, pair.standby.address());
+    let of_standby = NativeBackend::open(of_standby).await.unwrap();
+    let store = pair.open(pair.primary.address(), 1).await;
+    write(&of_standby, "a", "of the other").await;
+    write(&store, "a", "own").await;
+    for _ in 0..50 {
+        assert_eq!(read(&store, "a").await, "own");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn keys_that_another_host_replaces_cost_no_read() {
     let pair = Pair::start().await;
     let (store, other) = (pair.open(pair.primary.address(), 5).await, pair.open_primary().await);
