@@ -70,8 +70,7 @@ impl SecretsManager {
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the store cannot separate tenants.
     pub fn for_actor(&self, actor: Actor) -> Result<Self> {
-        let store = Arc::new(CachedStore(self.clone()));
-        let guarded = Arc::new(Guarded::new(store, actor)?);
+        let guarded = Arc::new(self.guard(actor)?);
         let policy = ReadPolicy {
             timeout: self.shared.policy.timeout,
             watch_interval: Some(self.watch_interval()),
@@ -81,6 +80,15 @@ impl SecretsManager {
         // The manager is new, so the cell is empty.
         let _ = manager.shared.acting.set(Acting { host: self.clone(), guarded });
         Ok(manager)
+    }
+
+    /// The secrets as an [`Actor`] sees them, as a plain [`Backend`], which costs less to make than a manager: for a host
+    /// that answers each request as somebody else.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the store cannot separate tenants.
+    pub fn guard(&self, actor: Actor) -> Result<Guarded> {
+        Guarded::new(Arc::new(CachedStore(self.clone())), actor)
     }
 }
 

@@ -25,6 +25,8 @@ mod rollback;
 mod rotate;
 mod run;
 mod scan;
+#[cfg(feature = "server")]
+mod serve;
 mod store;
 mod supervised;
 mod undelete;
@@ -44,25 +46,29 @@ pub(crate) trait Run {
 }
 
 macro_rules! commands {
-    ($($(#[$attribute:meta])* $name:ident in $module:ident),+ $(,)?) => {
+    ($($(#[$attribute:meta])* $name:ident in $module:ident $(if $feature:literal)?),+ $(,)?) => {
         /// The commands, in the order of `--help`.
         #[derive(clap::Subcommand)]
         pub(crate) enum Command {
-            $($(#[$attribute])* $name($module::$name)),+
+            $($(#[cfg(feature = $feature)])? $(#[$attribute])* $name($module::$name)),+
         }
 
         impl Command {
             /// The formats that the command takes.
             pub(crate) fn formats(&self) -> &'static [FormatArg] {
                 match self {
-                    $(Self::$name(_) => <$module::$name as Run>::FORMATS),+
+                    $($(#[cfg(feature = $feature)])? Self::$name(_) => {
+                        <$module::$name as Run>::FORMATS
+                    }),+
                 }
             }
 
             /// Runs the command.
             pub(crate) async fn run(self, context: &Context) -> Outcome {
                 match self {
-                    $(Self::$name(command) => Box::pin(command.run(context)).await),+
+                    $($(#[cfg(feature = $feature)])? Self::$name(command) => {
+                        Box::pin(command.run(context)).await
+                    }),+
                 }
             }
         }
@@ -90,6 +96,7 @@ commands! {
     Migrate in migrate,
     Audit in audit,
     Store in store,
+    Serve in serve if "server",
     Check in check,
     Health in health,
     Doctor in doctor,

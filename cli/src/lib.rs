@@ -59,7 +59,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Outcome {
     log::init(cli.globals.quiet);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let mut runtime = match cli.command {
+        #[cfg(feature = "server")]
+        commands::Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| Failure::io("start the runtime", &error))?;
     runtime.block_on(async {
         let context = Context::new(cli.globals);

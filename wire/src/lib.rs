@@ -35,7 +35,7 @@ mod value;
 pub use describe::{
     Described, HealthReport, Listed, Rotated, StoreInfo, VersionEntry, VersionList, Written,
 };
-pub use metadata::MetadataBody;
+pub use metadata::{MetadataBody, parse_time};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use secret::{
     BatchEntry, BatchRequest, decode_batch, decode_secret, encode_batch, encode_secret,

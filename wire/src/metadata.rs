@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use strongroom_core::{Metadata, Rfc3339, SecretKind, Tier};
+use strongroom_core::{Error, ErrorKind, Metadata, Result, Rfc3339, SecretKind, Tier};
 
 /// The metadata of a secret in JSON; members that are not set are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -78,11 +78,22 @@ impl From<MetadataBody> for Metadata {
     }
 }
 
+/// A time in RFC 3339 and UTC.
+///
+/// # Errors
+/// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput).
+pub fn parse_time(text: &str) -> Result<SystemTime> {
+    humantime::parse_rfc3339(text).map_err(|_| {
+        Error::new(ErrorKind::InvalidInput, "use one such as `2030-12-31T23:59:59Z`")
+            .because("a time is not one in RFC 3339 and UTC")
+    })
+}
+
 /// Times in RFC 3339, to the millisecond.
 pub(crate) mod time {
     use serde::de::Error as _;
 
-    use super::{Deserialize, Deserializer, Rfc3339, Serializer, SystemTime};
+    use super::{Deserialize, Deserializer, Rfc3339, Serializer, SystemTime, parse_time};
 
     #[expect(clippy::ref_option, reason = "serde passes the member as it is")]
     pub(crate) fn serialize<S: Serializer>(
@@ -99,7 +110,7 @@ pub(crate) mod time {
         deserializer: D,
     ) -> Result<Option<SystemTime>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        let parse = |text: String| humantime::parse_rfc3339(&text);
+        let parse = |text: String| parse_time(&text);
         text.map(parse).transpose().map_err(|_| D::Error::custom("not a time in RFC 3339"))
     }
 }

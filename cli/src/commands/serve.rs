@@ -1,0 +1,203 @@
+//! `serve`: the server, over the store that the options and the environment choose, or with everything in one folder.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, ValueHint};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use strongroom::Config;
+use strongroom::access::{Access, AccessConfig, AuditQuery, NewToken, Scope, TenantName};
+use strongroom_core::FilePath;
+use strongroom_server::{Server, ServerConfig, TlsFiles};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Run;
+use crate::args::{Format, parse_tenant};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::Stdout;
+
+/// The tenant of a server that has everything in one folder.
+const TENANT: &str = "default";
+/// What the first token may do.
+const SCOPES: [&str; 5] =
+    ["secrets:*", "grants:write", "tokens:write", "approvals:decide", "audit:read"];
+/// How long the first token is valid.
+const TOKEN_AGE: Duration = Duration::from_secs(30 * 86_400);
+
+/// Serve secrets to other programs, each with a token of its own
+#[derive(Args)]
+#[command(after_help = "Example: strongroom serve --data .strongroom\n\n\
+                  Without `--data`, SECRETS_BACKEND and its settings name the store, SECRETS_ACCESS_PATH or \
+                  SECRETS_ACCESS_URL and SECRETS_ACCESS_KEY_FILE the access rules and the audit.")]
+pub(crate) struct Serve {
+    /// A folder for the store, the access rules and their keys, made if it does not exist
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    data: Option<PathBuf>,
+    /// The address and port to listen on
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The certificate of the server, in PEM; needed to listen for other machines
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// A new file for the first token, if none was issued yet; with `--data` there is one in the folder
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
+    /// The tenant of the first token
+    #[arg(long, value_name = "NAME", default_value = TENANT, value_parser = parse_tenant)]
+    tenant: TenantName,
+}
+
+impl Run for Serve {
+    async fn run(self, context: &Context) -> Outcome {
+        // Before anything is created.
+        let server = self.server_config()?;
+        let place =
+            self.data.as_deref().map(|folder| Place::create(folder, context)).transpose()?;
+        let (config, access) = if let Some(place) = &place {
+            (place.config(), place.access_config(self.tenant.clone()))
+        } else {
+            let config = context.config()?;
+            let access = config.access_config()?;
+            (config, access)
+        };
+        let secrets = context.open_at(config, context.globals().namespace.as_ref()).await?;
+        let access = Access::open(access).await?;
+        let token_file = self.token_file.clone().or_else(|| place.map(|place| place.token));
+        let written = match &token_file {
+            Some(file) => write_first_token(&access, &self.tenant, file).await?,
+            None => None,
+        };
+        let server = Server::bind(server, secrets, access).await?;
+        announce(context, &server.url(), written)?;
+        // Both are told, by a terminal and by a supervisor such as systemd.
+        let fail = |error: std::io::Error| Failure::io("wait for signals", &error);
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+        server
+            .run(async {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                context.note("stopping: requests that are under way end first");
+            })
+            .await;
+        Ok(Exit::SUCCESS)
+    }
+}
+
+impl Serve {
+    fn server_config(&self) -> Result<ServerConfig, Failure> {
+        // An address of an option decides before one of the environment, which is not checked then.
+        let mut config = ServerConfig::from_env()?;
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            config.tls = Some(TlsFiles::new(certificate, key));
+        }
+        Ok(config)
+    }
+}
+
+/// A folder with everything that a server keeps.
+struct Place {
+    store: String,
+    key: String,
+    rules: PathBuf,
+    rules_key: PathBuf,
+    token: PathBuf,
+}
+
+impl Place {
+    /// Makes the folder, which only its owner may enter, unless it is there.
+    fn create(folder: &Path, context: &Context) -> Result<Self, Failure> {
+        if context.globals().backend.is_some() || context.globals().config.is_some() {
+            return Err(Failure::usage(
+                "`--data` has a store of its own: leave out `--backend` and `--config`",
+            ));
+        }
+        let name = FilePath::new(folder);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let folder = made.and_then(|()| folder.canonicalize());
+        let folder = folder
+            .map_err(|error| Failure::io(format_args!("create the folder {name}"), &error))?;
+        let text = |name: &str| match folder.join(name).to_str() {
+            Some(file) => Ok(file.to_owned()),
+            None => Err(Failure::usage("the name of the folder is not UTF-8: use another one")),
+        };
+        Ok(Self {
+            store: text("secrets.db")?,
+            key: text("strongroom.key")?,
+            rules: folder.join("access.db"),
+            rules_key: folder.join("access.key"),
+            token: folder.join("admin.token"),
+        })
+    }
+
+    fn config(&self) -> Config {
+        Config::new()
+            .set("backend", "native")
+            .set("native_path", &self.store)
+            .set("native_key_file", &self.key)
+            .set("native_create", "true")
+    }
+
+    fn access_config(&self, tenant: TenantName) -> AccessConfig {
+        AccessConfig::new(&self.rules, &self.rules_key).single_tenant(tenant)
+    }
+}
+
+/// Issues a token with every right, if none was issued yet, and writes it to a new file that only its owner can read: what
+/// is printed may be kept in a log. Returns the file.
+async fn write_first_token(
+    access: &Access,
+    tenant: &TenantName,
+    file: &Path,
+) -> Result<Option<PathBuf>, Failure> {
+    let issued = AuditQuery::new().tenant(tenant.clone()).event("token.issued").at_most(1);
+    if !access.audit(issued).await?.is_empty() {
+        return Ok(None);
+    }
+    let name = FilePath::new(file);
+    let fail = |error: std::io::Error| {
+        Failure::io(format_args!("write `--token-file` ({name}), which must be a new one"), &error)
+    };
+    let mut output =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(fail)?;
+    let scopes = SCOPES.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
+    let new = NewToken::new(scopes, SystemTime::now() + TOKEN_AGE, "the first token");
+    let (_, token) = access.administrator("strongroom serve", tenant)?.issue_token(new).await?;
+    let written = output.write_all(token.expose_secret().as_bytes());
+    written.and_then(|()| output.sync_all()).map_err(fail)?;
+    Ok(Some(file.to_owned()))
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
+}
+
+fn announce(context: &Context, url: &str, token_file: Option<PathBuf>) -> Result<(), Failure> {
+    let mut stdout = Stdout::new()?;
+    if context.format() == Format::Json {
+        return stdout.document(Started { url, token_file });
+    }
+    stdout.write(format!("listening on {url}\n").as_bytes())?;
+    let Some(file) = token_file else { return Ok(()) };
+    let name = FilePath::new(&file);
+    let text = format!("the first token, which may do everything for 30 days, is in {name}\n");
+    stdout.write(text.as_bytes())
+}

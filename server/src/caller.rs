@@ -1,0 +1,76 @@
+//! Who asks.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use secrecy::SecretString;
+use strongroom::access::{Actor, Guarded};
+use strongroom_core::{Error, ErrorKind};
+
+use crate::answer::{Answer, Refusal};
+use crate::app::App;
+
+/// The tenant that a caller believes to be in.
+const TENANT: &str = "strongroom-tenant";
+/// Why a caller asks, for the audit.
+const REASON: &str = "strongroom-reason";
+/// The caller's id of the request, for the audit.
+const REQUEST_ID: &str = "x-request-id";
+
+/// A principal whose token was accepted.
+pub(crate) struct Caller(pub(crate) Actor);
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
+        let headers = &parts.headers;
+        let actor = app.access.act_with(&token(headers)?, None)?;
+        if let Some(tenant) = text(headers, TENANT)
+            && tenant != actor.tenant().as_str()
+        {
+            let advice = "use a token of that tenant, or name no tenant";
+            let error = Error::new(ErrorKind::Denied, advice);
+            return Err(error.because("the token belongs to another tenant").into());
+        }
+        let actor = match text(headers, REASON) {
+            Some(reason) => actor.because(reason)?,
+            None => actor,
+        };
+        Ok(Self(match text(headers, REQUEST_ID) {
+            Some(id) => actor.with_request_id(id)?,
+            None => actor,
+        }))
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn token(headers: &HeaderMap) -> Answer<SecretString> {
+    let bearer = text(headers, AUTHORIZATION.as_str()).and_then(|header| {
+        let (scheme, token) = header.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let token = bearer.filter(|token| !token.is_empty()).ok_or_else(|| {
+        Error::new(ErrorKind::Unauthenticated, "send `Authorization: Bearer` and a token")
+            .because("the request has no token")
+    })?;
+    Ok(SecretString::from(token))
+}
+
+/// The store as a caller may use it.
+pub(crate) struct Secrets(pub(crate) Guarded);
+
+impl FromRequestParts<Arc<App>> for Secrets {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
+        let Caller(actor) = Caller::from_request_parts(parts, app).await?;
+        Ok(Self(app.secrets.guard(actor)?))
+    }
+}

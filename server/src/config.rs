@@ -1,0 +1,207 @@
+//! How a server is reached, and how much it takes on.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strongroom_core::{Problems, Result, SettingNames, Settings};
+
+use crate::settings::{
+    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_REQUESTS, SETTINGS, TLS_CERT, TLS_KEY,
+};
+
+/// The port, unless it is set.
+const PORT: u16 = 8210;
+
+/// How a server is reached, and how much it takes on.
+///
+/// # Examples
+/// ```
+/// use strongroom_server::{ServerConfig, TlsFiles};
+///
+/// let mut config = ServerConfig::new();
+/// config.listen = "0.0.0.0:8210".parse()?;
+/// config.tls = Some(TlsFiles::new("/etc/strongroom/tls.crt", "/etc/strongroom/tls.key"));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The address and port to listen on: `127.0.0.1:8210` unless it is set. Port 0 stands for a free one.
+    pub listen: SocketAddr,
+    /// The server's certificate. Without one it listens on a loopback address alone.
+    pub tls: Option<TlsFiles>,
+    /// The most connections at a time, 1 to 1,000,000: 16,384 unless it is set. Others wait.
+    pub max_connections: usize,
+    /// The most requests at a time, 1 to 1,000,000: 1,024 unless it is set. Others are told to come back.
+    pub max_requests: usize,
+    /// The longest body of a request, in bytes, 1 KiB to 1 GiB: 24 MiB unless it is set.
+    pub max_body: usize,
+    /// How long requests that are under way may take when the server stops, at most 1 hour: 30 s unless it is set.
+    pub drain: Duration,
+}
+
+/// The files of a certificate and its private key, in PEM, which are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// The certificate, with those between it and its authority behind it.
+    pub certificate: PathBuf,
+    /// The private key: PKCS #8, PKCS #1 or SEC 1, without a passphrase.
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// Two files, or the same one twice.
+    #[must_use]
+    pub fn new(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { certificate: certificate.into(), key: key.into() }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+            tls: None,
+            max_connections: 16_384,
+            max_requests: 1_024,
+            max_body: strongroom_wire::MAX_BODY,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// A server for this machine.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Builds a configuration from those of [`SETTINGS`] that are set in the environment.
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong.
+    pub fn from_env() -> Result<Self> {
+        Self::from_settings(&Settings::from_env(SETTINGS))
+    }
+
+    /// Builds a configuration from [`SETTINGS`].
+    ///
+    /// # Errors
+    /// [`Config`](strongroom_core::ErrorKind::Config) with everything that is wrong.
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
+        let mut problems = Problems::new();
+        settings.validate(SETTINGS, &mut problems);
+        let defaults = Self::default();
+        let names = settings.names(SETTINGS);
+        let listen = settings.expose_value(&LISTEN).map(|text| {
+            text.parse().unwrap_or_else(|_| {
+                problems.add(format!(
+                    "`{}` is not an address with a port; use one such as `127.0.0.1:{PORT}` or `[::1]:{PORT}`",
+                    names.name(&LISTEN)
+                ));
+                defaults.listen
+            })
+        });
+        let tls = match (settings.expose_value(&TLS_CERT), settings.expose_value(&TLS_KEY)) {
+            (Some(certificate), Some(key)) => Some(TlsFiles::new(certificate, key)),
+            (None, None) => None,
+            (certificate, _) => {
+                let (set, missing) =
+                    if certificate.is_some() { (TLS_CERT, TLS_KEY) } else { (TLS_KEY, TLS_CERT) };
+                problems.add(format!(
+                    "`{}` is set without `{}`; set both",
+                    names.name(&set),
+                    names.name(&missing)
+                ));
+                None
+            }
+        };
+        let mut number = |setting, default: usize| {
+            let number = settings.number(setting, &mut problems);
+            number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
+        };
+        let config = Self {
+            listen: listen.unwrap_or(defaults.listen),
+            tls,
+            max_connections: number(&MAX_CONNECTIONS, defaults.max_connections),
+            max_requests: number(&MAX_REQUESTS, defaults.max_requests),
+            max_body: number(&MAX_BODY, defaults.max_body),
+            drain: settings.duration(&DRAIN, &mut problems).unwrap_or(defaults.drain),
+        };
+        config.check(&names, &mut problems);
+        problems.into_result()?;
+        Ok(config)
+    }
+
+    /// Checks a configuration that was set in code.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let mut problems = Problems::new();
+        self.check(&SettingNames::of_fields(SETTINGS), &mut problems);
+        problems.into_result()
+    }
+
+    fn check(&self, names: &SettingNames, problems: &mut Problems) {
+        if self.tls.is_none() && !self.listen.ip().is_loopback() {
+            problems.add(format!(
+                "`{}` is reached by other machines, and there is no certificate; set `{}` and `{}`, or listen on \
+                 `127.0.0.1`",
+                names.name(&LISTEN),
+                names.name(&TLS_CERT),
+                names.name(&TLS_KEY)
+            ));
+        }
+        let counts = [(&MAX_CONNECTIONS, self.max_connections), (&MAX_REQUESTS, self.max_requests)];
+        for (setting, count) in counts {
+            if !(1..=1_000_000).contains(&count) {
+                problems.add(format!("`{}` is not between 1 and 1,000,000", names.name(setting)));
+            }
+        }
+        if !(1 << 10..=1 << 30).contains(&self.max_body) {
+            problems
+                .add(format!("`{}` is not between 1024 and 1,073,741,824", names.name(&MAX_BODY)));
+        }
+        if self.drain > Duration::from_secs(3_600) {
+            problems.add(format!("`{}` is longer than `1h`", names.name(&DRAIN)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(settings: &[(&str, &str)]) -> Result<ServerConfig> {
+        let mut all = Settings::new();
+        for (name, value) in settings {
+            all.set(name, value);
+        }
+        ServerConfig::from_settings(&all)
+    }
+
+    #[test]
+    fn nothing_set_is_a_server_for_this_machine() {
+        assert_eq!(parse(&[]).unwrap(), ServerConfig::new());
+        assert!(ServerConfig::new().validate().is_ok());
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let error = parse(&[
+            ("STRONGROOM_SERVER_LISTEN", "localhost"),
+            ("STRONGROOM_SERVER_TLS_KEY", "/etc/tls.key"),
+            ("STRONGROOM_SERVER_MAX_REQUESTS", "0"),
+            ("STRONGROOM_SERVER_MAX_BODY", "12"),
+            ("STRONGROOM_SERVER_DRAIN", "2h"),
+        ])
+        .unwrap_err();
+        assert_eq!(error.problems().len(), 5, "{error}");
+        let exposed = parse(&[("STRONGROOM_SERVER_LISTEN", "0.0.0.0:8210")]).unwrap_err();
+        assert!(exposed.to_string().contains("STRONGROOM_SERVER_TLS_CERT"), "{exposed}");
+        let mut config = ServerConfig::new();
+        config.listen = SocketAddr::from(([10, 0, 0, 1], 8210));
+        assert!(config.validate().unwrap_err().to_string().contains("ServerConfig::listen"));
+    }
+}

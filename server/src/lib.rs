@@ -1,0 +1,41 @@
+//! Strongroom's access rules in front of any store, over HTTP.
+//!
+//! A [`Server`] has a manager of secrets and the access rules. Each request names who asks, with a token
+//! (`Authorization: Bearer …`); it is decided and recorded before it is answered. The requests and their JSON are described
+//! in `strongroom_wire`; an error is a problem ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
+//!
+//! ```no_run
+//! # async fn run() -> strongroom::Result<()> {
+//! use strongroom::SecretsManager;
+//! use strongroom::access::{Access, AccessConfig};
+//! use strongroom_server::{Server, ServerConfig};
+//!
+//! let secrets = SecretsManager::from_env().await?;
+//! let access = Access::open(AccessConfig::from_env()?).await?;
+//! let server = Server::bind(ServerConfig::from_env()?, secrets, access).await?;
+//! println!("listening on {}", server.url());
+//! server.run(std::future::pending()).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod app;
+mod body;
+mod caller;
+mod config;
+mod params;
+mod routes;
+mod serve;
+mod server;
+mod settings;
+mod tls;
+
+pub use config::{ServerConfig, TlsFiles};
+pub use server::Server;
+pub use settings::SETTINGS;
+
+/// Compiles the code in README.md.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,167 @@
+//! What a request names: the path of a secret, and the parameters of the query.
+
+use axum::extract::{FromRequestParts, Path, Request};
+use http::request::Parts;
+use strongroom_core::{ListOptions, PageToken, SecretPath, Version, VersionSelector};
+use url::form_urlencoded;
+
+use crate::answer::{Answer, Refusal};
+
+/// The path of a secret, at the end of the URL.
+pub(crate) struct At(pub(crate) SecretPath);
+
+impl<S: Send + Sync> FromRequestParts<S> for At {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let path = Path::<String>::from_request_parts(parts, state).await.map_err(|_| {
+            Refusal::invalid("the path is not UTF-8", "encode it as the API describes")
+        })?;
+        Ok(Self(SecretPath::parse(&path.0)?))
+    }
+}
+
+/// The id of a rule, at the end of the URL.
+pub(crate) struct Id(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        let id = Path::<String>::from_request_parts(parts, state).await;
+        id.map(|Path(id)| Self(id))
+            .map_err(|_| Refusal::invalid("the id is not UTF-8", "use the id that the list shows"))
+    }
+}
+
+/// The parameters of a query, which a handler takes one by one: one that is left is a mistake.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self::parse(request.uri().query().unwrap_or_default())
+    }
+
+    pub(crate) fn parse(query: &str) -> Self {
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    /// The value of a parameter that is given at most once.
+    pub(crate) fn take(&mut self, name: &'static str) -> Answer<Option<String>> {
+        let mut values = self.take_all(name);
+        match (values.pop(), values.is_empty()) {
+            (value, true) => Ok(value),
+            (_, false) => Err(Refusal::invalid(
+                "a parameter is given twice that may be given once",
+                "give each parameter once, except `tag`",
+            )),
+        }
+    }
+
+    pub(crate) fn take_all(&mut self, name: &'static str) -> Vec<String> {
+        self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
+    }
+
+    /// Fails if a parameter is left.
+    pub(crate) fn finish(self) -> Answer<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::invalid(
+            "the query has a parameter that this request does not take",
+            "check the names of the parameters in the description of the API",
+        ))
+    }
+}
+
+/// The version to read, by `version` or `stage`.
+pub(crate) fn selector(mut params: Params) -> Answer<VersionSelector> {
+    let selector = match (params.take("version")?, params.take("stage")?) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::invalid(
+                "the query has both `version` and `stage`",
+                "name one of them",
+            ));
+        }
+        (Some(version), None) => VersionSelector::Exact(Version::new(&version)),
+        (None, Some(stage)) => VersionSelector::Stage(stage.into()),
+        (None, None) => VersionSelector::Active,
+    };
+    params.finish()?;
+    Ok(selector)
+}
+
+/// What to list, and below which prefix.
+pub(crate) fn listing(mut params: Params) -> Answer<(Option<SecretPath>, ListOptions)> {
+    let parse = |text: String| SecretPath::parse(text.strip_suffix('/').unwrap_or(&text));
+    let prefix = params.take("prefix")?.filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.map(parse).transpose()?;
+    let mut options = ListOptions::new().page(params.take("page")?.map(PageToken::new));
+    for tag in params.take_all("tag") {
+        let (name, value) = tag.split_once('=').ok_or_else(|| {
+            Refusal::invalid("a `tag` has no value", "use `tag=name=value`, such as `tag=team=a`")
+        })?;
+        options = options.tag(name, value);
+    }
+    let kind = params.take("kind")?.map(|kind| kind.parse()).transpose()?;
+    options.kind = kind;
+    options.include_deleted = match params.take("include_deleted")?.as_deref() {
+        None | Some("false") => false,
+        Some("true" | "") => true,
+        Some(_) => {
+            return Err(Refusal::invalid(
+                "`include_deleted` is neither `true` nor `false`",
+                "use one of them",
+            ));
+        }
+    };
+    params.finish()?;
+    Ok((prefix, options))
+}
+
+/// The version that a request names with `version`.
+pub(crate) fn version(mut params: Params) -> Answer<Version> {
+    let version = params.take("version")?.filter(|version| !version.is_empty());
+    let version = version.ok_or_else(|| {
+        Refusal::invalid("the query has no `version`", "name one, such as `?version=3`")
+    })?;
+    params.finish()?;
+    Ok(Version::new(&version))
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_core::SecretKind;
+
+    use super::*;
+
+    #[test]
+    fn a_listing_takes_its_parameters_and_no_others() {
+        let query = "prefix=a%2Fb/&tag=team=pay%3Dments&tag=x=&kind=api_key&page=t%20k";
+        let (prefix, options) = listing(Params::parse(query)).unwrap();
+        assert_eq!(prefix.unwrap().as_str(), "a/b");
+        assert_eq!(options.tags["team"], "pay=ments");
+        assert_eq!(options.tags["x"], "");
+        assert_eq!(options.kind, Some(SecretKind::ApiKey));
+        assert_eq!(options.page.unwrap().as_str(), "t k");
+        assert!(!options.include_deleted);
+        assert!(listing(Params::parse("include_deleted=true")).unwrap().1.include_deleted);
+        for query in ["perfix=a", "kind=a", "tag=a", "prefix=a&prefix=b", "include_deleted=1"] {
+            assert!(listing(Params::parse(query)).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_read_names_one_version() {
+        let exact = selector(Params::parse("version=3")).unwrap();
+        assert_eq!(exact, VersionSelector::Exact(3.into()));
+        let stage = selector(Params::parse("stage=AWSPREVIOUS")).unwrap();
+        assert_eq!(stage, VersionSelector::Stage("AWSPREVIOUS".into()));
+        assert_eq!(selector(Params::parse("")).unwrap(), VersionSelector::Active);
+        for query in ["version=3&stage=a", "version=3&version=4", "verison=3"] {
+            assert!(selector(Params::parse(query)).is_err(), "{query}");
+        }
+        assert_eq!(version(Params::parse("version=3")).unwrap(), 3.into());
+        assert!(version(Params::parse("")).is_err());
+    }
+}

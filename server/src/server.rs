@@ -1,0 +1,83 @@
+//! A server that listens.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use strongroom::SecretsManager;
+use strongroom::access::Access;
+use strongroom_core::{Error, ErrorKind, Result};
+use tokio::net::TcpListener;
+use tracing::warn;
+
+use crate::app::{App, router};
+use crate::config::ServerConfig;
+use crate::serve::serve;
+use crate::tls::ServerTls;
+
+/// A server that listens, and answers once it is [run](Self::run).
+pub struct Server {
+    config: ServerConfig,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<ServerTls>>,
+    app: Arc<App>,
+}
+
+impl Server {
+    /// Listens. The secrets are those of the manager, in its namespace; each tenant of the access rules has its own.
+    ///
+    /// # Errors
+    /// [`Config`](ErrorKind::Config) for a configuration or a certificate that cannot be used;
+    /// [`Unavailable`](ErrorKind::Unavailable) if the address is taken or not one of this machine.
+    pub async fn bind(
+        config: ServerConfig,
+        secrets: SecretsManager,
+        access: Access,
+    ) -> Result<Self> {
+        config.validate()?;
+        let tls = match &config.tls {
+            Some(files) => Some(Arc::new(ServerTls::load(files).await?)),
+            None => None,
+        };
+        let unusable = |error: std::io::Error| {
+            Error::new(ErrorKind::Unavailable, "choose another address, or end what listens there")
+                .because(format!("cannot listen on {}: {}", config.listen, error.kind()))
+                .temporary(false)
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
+        let address = listener.local_addr().map_err(unusable)?;
+        let app = Arc::new(App::new(&config, secrets, access));
+        Ok(Self { config, listener, address, tls, app })
+    }
+
+    /// The address and the port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL on this machine.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Answers requests until `stop` is done. Then it takes no more connections, lets the requests end that are under way
+    /// for as long as [`ServerConfig::drain`] says, and closes the access rules and the store.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { config, listener, tls, app, .. } = self;
+        serve(listener, tls, router(Arc::clone(&app)), &config, stop).await;
+        app.access.close().await;
+        if let Err(error) = app.secrets.close().await {
+            warn!(%error, "the store was not closed in order");
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
