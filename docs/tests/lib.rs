@@ -36,6 +36,7 @@ compile! {
     access_webhooks: "../src/access/webhooks.md",
     access_postgres: "../src/access/postgres.md",
     access_limits: "../src/access/limits.md",
+    server: "../src/server.md",
     redaction: "../src/redaction.md",
     command_line_transfer: "../src/command-line/transfer.md",
     operations: "../src/operations.md",

@@ -33,7 +33,7 @@ mod tls;
 
 pub use config::{ServerConfig, TlsFiles};
 pub use server::Server;
-pub use settings::SETTINGS;
+pub use settings::{LISTEN, SETTINGS, TLS_CERT, TLS_KEY};
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

@@ -2,16 +2,23 @@
 
 use strongroom_core::{Setting, setting_table};
 
+/// The address and port to listen on.
+pub const LISTEN: Setting = Setting::text("STRONGROOM_SERVER_LISTEN", "ServerConfig::listen")
+    .meaning("the address and port to listen on; without a certificate one of this machine, `127.0.0.1` or `[::1]`")
+    .default_value("127.0.0.1:8210");
+/// The certificate of the server.
+pub const TLS_CERT: Setting = Setting::file("STRONGROOM_SERVER_TLS_CERT", "ServerConfig::tls")
+    .meaning("a file with the certificate of the server in PEM, with those between it and its authority behind it");
+/// The private key of the certificate.
+pub const TLS_KEY: Setting = Setting::file("STRONGROOM_SERVER_TLS_KEY", "ServerConfig::tls")
+    .meaning("a file with the private key of that certificate in PEM");
+
 setting_table! {
     /// The settings from which [`ServerConfig::from_settings`](crate::ServerConfig::from_settings) builds a configuration.
     pub const SETTINGS = {
-        LISTEN = Setting::text("STRONGROOM_SERVER_LISTEN", "ServerConfig::listen")
-            .meaning("the address and port to listen on; without a certificate one of this machine, `127.0.0.1` or `[::1]`")
-            .default_value("127.0.0.1:8210");
-        TLS_CERT = Setting::file("STRONGROOM_SERVER_TLS_CERT", "ServerConfig::tls")
-            .meaning("a file with the certificate of the server in PEM, with those between it and its authority behind it");
-        TLS_KEY = Setting::file("STRONGROOM_SERVER_TLS_KEY", "ServerConfig::tls")
-            .meaning("a file with the private key of that certificate in PEM");
+        ADDRESS = LISTEN;
+        CERTIFICATE = TLS_CERT;
+        KEY = TLS_KEY;
         MAX_CONNECTIONS = Setting::number(
             "STRONGROOM_SERVER_MAX_CONNECTIONS",
             "ServerConfig::max_connections",
@@ -29,5 +36,24 @@ setting_table! {
         DRAIN = Setting::duration("STRONGROOM_SERVER_DRAIN", "ServerConfig::drain")
             .meaning("how long requests that are under way may take when the server stops")
             .default_value("30s");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guide_lists_every_setting() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/server.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        for setting in SETTINGS {
+            // Without the key in a file, which there is none for, the field and the kind of value.
+            let row = setting.to_markdown_row();
+            let columns: Vec<_> = row.trim_matches('|').split('|').collect();
+            let [variable, .., default, meaning] = columns.as_slice() else { unreachable!() };
+            let row = format!("|{variable}|{default}|{meaning}|");
+            assert!(page.contains(&row), "the guide's chapter needs the row\n{row}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `serve`: the server, over the store that the options and the environment choose, or with everything in one folder.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -12,8 +13,8 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use strongroom::Config;
 use strongroom::access::{Access, AccessConfig, AuditQuery, NewToken, Scope, TenantName};
-use strongroom_core::FilePath;
-use strongroom_server::{Server, ServerConfig, TlsFiles};
+use strongroom_core::{FilePath, Settings};
+use strongroom_server::{LISTEN, SETTINGS, Server, ServerConfig, TLS_CERT, TLS_KEY};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Run;
@@ -97,16 +98,23 @@ impl Run for Serve {
 }
 
 impl Serve {
+    /// The configuration of the environment, over which options go.
     fn server_config(&self) -> Result<ServerConfig, Failure> {
-        // An address of an option decides before one of the environment, which is not checked then.
-        let mut config = ServerConfig::from_env()?;
-        if let Some(listen) = self.listen {
-            config.listen = listen;
+        let mut settings = Settings::from_env(SETTINGS);
+        let listen = self.listen.map(|address| OsString::from(address.to_string()));
+        let file = |path: &Option<PathBuf>| path.clone().map(PathBuf::into_os_string);
+        for (setting, option, value) in [
+            (&LISTEN, "--listen", listen),
+            (&TLS_CERT, "--tls-cert", file(&self.tls_cert)),
+            (&TLS_KEY, "--tls-key", file(&self.tls_key)),
+        ] {
+            let Some(value) = value else { continue };
+            let text = value
+                .into_string()
+                .map_err(|_| Failure::usage(format!("`{option}` is not UTF-8: rename the file")))?;
+            settings.set_by_name(setting, option, &text);
         }
-        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
-            config.tls = Some(TlsFiles::new(certificate, key));
-        }
-        Ok(config)
+        Ok(ServerConfig::from_settings(&settings)?)
     }
 }
 

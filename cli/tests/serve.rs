@@ -1,0 +1,136 @@
+//! `serve`: the server as a command.
+#![expect(clippy::indexing_slicing, reason = "a test's own functions may panic")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::{Store, planted};
+
+/// A server that runs.
+struct Serving {
+    child: Child,
+    started: Value,
+}
+
+impl Serving {
+    fn start(store: &Store, arguments: &[&str]) -> Self {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--format", "json"], arguments];
+        let mut command = store.command(&arguments.concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut error = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            assert_eq!(error, "", "it did not start");
+        }
+        Self { started: serde_json::from_str(&line).unwrap(), child }
+    }
+
+    /// Sends a request. Returns the status and the body.
+    fn ask(&self, token: &str, request: &str, body: &str) -> (u16, String) {
+        let address = self.started["url"].as_str().unwrap().strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{request} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Stops it as a supervisor does. Returns what it has printed.
+    fn stop(&mut self, signal: Signal) -> String {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+        let ended = self.child.wait().unwrap();
+        assert!(ended.success(), "{ended}");
+        let mut printed = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
+        printed
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn one_folder_has_everything_and_the_first_token_is_issued_once() {
+    let store = Store::none();
+    let folder = store.file("data");
+    let data = ["--data", folder.to_str().unwrap()];
+    let mut server = Serving::start(&store, &data);
+    let file = server.started["token_file"].as_str().unwrap().to_owned();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    let token = fs::read_to_string(&file).unwrap();
+    let body = format!("{{\"value\": \"{}\"}}", planted("-served"));
+    assert_eq!(server.ask(&token, "PUT /v1/secrets/openai/api-key", &body).0, 200);
+    assert_eq!(server.ask("unknown", "GET /v1/secrets/openai/api-key", "").0, 401);
+    let printed = server.stop(Signal::TERM);
+    assert!(!printed.contains(&token) && !printed.contains(&planted("-served")), "{printed}");
+
+    // The secret and the token are there after a restart, and no other token is made.
+    let mut server = Serving::start(&store, &data);
+    assert_eq!(server.started.get("token_file"), None);
+    let (status, read) = server.ask(&token, "GET /v1/secrets/openai/api-key", "");
+    assert_eq!(status, 200);
+    assert!(read.contains(&planted("-served")));
+    server.stop(Signal::INT);
+    // The store is an ordinary one.
+    let store = store
+        .with("SECRETS_BACKEND", "native")
+        .with("SECRETS_NATIVE_PATH", folder.join("secrets.db"))
+        .with("SECRETS_NATIVE_KEY_FILE", folder.join("strongroom.key"));
+    assert_eq!(store.value(&["openai/api-key"]), planted("-served").into_bytes());
+}
+
+#[test]
+fn the_environment_names_the_store_and_the_rules() {
+    let store = Store::native();
+    store.put("acme/stripe/key", planted("-native"));
+    let (rules, key, token) = (store.file("access.db"), store.file("access.key"), store.file("t"));
+    let store = store.with("SECRETS_ACCESS_PATH", &rules).with("SECRETS_ACCESS_KEY_FILE", &key);
+    let arguments = ["--tenant", "acme", "--token-file", token.to_str().unwrap()];
+    let mut server = Serving::start(&store, &arguments);
+    let text = fs::read_to_string(&token).unwrap();
+    let (status, read) = server.ask(&text, "GET /v1/secrets/stripe/key", "");
+    assert!(status == 200 && read.contains(&planted("-native")), "{status}");
+    server.stop(Signal::TERM);
+}
+
+#[test]
+fn mistakes_are_explained_before_anything_is_created() {
+    let store = Store::none();
+    let folder = store.file("data");
+    let data = folder.to_str().unwrap();
+    store
+        .run(&["serve", "--data", data, "--listen", "0.0.0.0:0"])
+        .fails(2, &["`--listen` is reached by other machines"]);
+    store.run(&["serve", "--data", data, "--tls-cert", "a.pem"]).fails(2, &["--tls-key"]);
+    store.run(&["serve", "--data", data, "--backend", "env"]).fails(2, &["leave out `--backend`"]);
+    assert!(!folder.exists());
+    store.run(&["serve"]).fails(2, &["SECRETS_ACCESS_PATH"]);
+    let store = store.with("STRONGROOM_SERVER_MAX_REQUESTS", "none");
+    store.run(&["serve", "--data", data]).fails(2, &["STRONGROOM_SERVER_MAX_REQUESTS"]);
+    assert!(!folder.exists());
+}
