@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use crate::cache::Cache;
 use crate::shared::Shared;
-use crate::{runtime, watch as handles};
+use crate::{SecretsManager, runtime, watch as handles};
 
 /// How often the task looks whether there is still an entry or a handle.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -159,6 +159,39 @@ impl Shared {
             (None, _) => {}
         }
         self.watches.record_change(paths)
+    }
+}
+
+impl SecretsManager {
+    /// The changes of the store, each told after the cache of this manager knows of it: for a host that passes them on to
+    /// readers whose reads come from that cache. `None` if the store tells of no changes.
+    ///
+    /// Paths are relative to the namespace of this manager. The manager need not follow the store for it, and has to be kept.
+    #[must_use]
+    pub fn cached_changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        let feed = self.shared.backend.changes()?;
+        let feed = Box::new(KnownChanges { feed, shared: Arc::downgrade(&self.shared) });
+        Some(match &self.namespace {
+            Some(namespace) => Box::new(FeedBelow::new(feed, namespace.clone())),
+            None => feed,
+        })
+    }
+}
+
+/// Tells the cache of each change first.
+#[derive(Debug)]
+struct KnownChanges {
+    feed: Box<dyn ChangeFeed>,
+    shared: Weak<Shared>,
+}
+
+#[async_trait]
+impl ChangeFeed for KnownChanges {
+    async fn next(&mut self) -> Option<Change> {
+        let change = self.feed.next().await?;
+        let shared = self.shared.upgrade()?;
+        shared.apply(&change).iter().for_each(|wakeup| wakeup.notify_one());
+        Some(change)
     }
 }
 

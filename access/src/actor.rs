@@ -90,6 +90,13 @@ impl Actor {
         &self.identity.tenant
     }
 
+    /// Whether the principal can act: its token is neither revoked nor over, and the rules can be read.
+    #[must_use]
+    pub fn is_living(&self) -> bool {
+        let ended = [Denial::TokenEnded, Denial::StaleRules];
+        !self.decide_list(None).is_err_and(|denial| ended.contains(&denial))
+    }
+
     /// The rules of the tenant, as far as this principal may see and change them.
     #[must_use]
     pub fn rules(&self) -> Rules {

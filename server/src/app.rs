@@ -14,6 +14,7 @@ use strongroom_core::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 use crate::answer::{Refusal, seal};
+use crate::changes::Changes;
 use crate::config::ServerConfig;
 use crate::routes;
 
@@ -24,6 +25,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     pub(crate) secrets: SecretsManager,
     pub(crate) access: Access,
+    pub(crate) changes: Changes,
     pub(crate) max_body: usize,
     /// One permit for each request that may be under way.
     room: Semaphore,
@@ -32,7 +34,8 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(config: &ServerConfig, secrets: SecretsManager, access: Access) -> Self {
         let room = Semaphore::new(config.max_requests);
-        Self { secrets, access, max_body: config.max_body, room }
+        let changes = Changes::follow(&secrets);
+        Self { secrets, access, changes, max_body: config.max_body, room }
     }
 }
 

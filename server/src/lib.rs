@@ -23,6 +23,7 @@ mod answer;
 mod app;
 mod body;
 mod caller;
+mod changes;
 mod config;
 mod params;
 mod routes;

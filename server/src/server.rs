@@ -68,6 +68,11 @@ impl Server {
     /// for as long as [`ServerConfig::drain`] says, and closes the access rules and the store.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { config, listener, tls, app, .. } = self;
+        let stop = async {
+            stop.await;
+            // Answers that have no end of their own.
+            app.changes.stop();
+        };
         serve(listener, tls, router(Arc::clone(&app)), &config, stop).await;
         app.access.close().await;
         if let Err(error) = app.secrets.close().await {

@@ -22,9 +22,11 @@
 //! | `POST /v1/undelete/{path}`, `POST /v1/destroy/{path}` | 204 |
 //! | `POST /v1/rotate/{path}` | [`Rotated`] |
 //! | `POST /v1/batch` ([`BatchRequest`]) | an answer for each path ([`decode_batch`]) |
+//! | `GET /v1/changes` | [`ChangeEvent`]s, until the server or the token ends |
 //! | `GET /v1/store` | [`StoreInfo`] |
 //! | `GET /v1/store/health` | [`HealthReport`] |
 
+mod changes;
 mod describe;
 mod metadata;
 mod problem;
@@ -32,6 +34,7 @@ mod secret;
 mod tag;
 mod value;
 
+pub use changes::{ChangeEvent, ChangeEvents, KEEP_ALIVE};
 pub use describe::{
     Described, HealthReport, Listed, Rotated, StoreInfo, VersionEntry, VersionList, Written,
 };

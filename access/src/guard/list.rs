@@ -95,6 +95,15 @@ impl Guarded {
         paths
     }
 
+    /// The path of a secret of the store as the principal knows it, if the principal may read it. Nothing is recorded,
+    /// since nothing is handed out: it is for a host that tells of changes.
+    #[must_use]
+    pub fn readable(&self, path: &SecretPath) -> Option<SecretPath> {
+        let relative = self.relative(path)?;
+        self.actor.decide(Action::Read, relative).ok()?;
+        SecretPath::parse(relative).ok()
+    }
+
     fn relative<'a>(&self, path: &'a SecretPath) -> Option<&'a str> {
         match &self.root {
             Some(root) => path.below(root),

@@ -1,5 +1,6 @@
 //! A server over an embedded store, and clients with tokens.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use reqwest::{Method, RequestBuilder, Response};
@@ -38,6 +39,13 @@ pub(crate) fn tenant(name: &str) -> TenantName {
     TenantName::parse(name).unwrap()
 }
 
+/// Opens the embedded store in a folder.
+pub(crate) async fn open_store(folder: &Path) -> NativeBackend {
+    let mut native = NativeConfig::new(KeySource::KeyFile(folder.join("key")));
+    native.path = Some(folder.join("secrets.db"));
+    NativeBackend::open(native).await.unwrap()
+}
+
 impl Running {
     /// A server over an embedded store.
     pub(crate) async fn start() -> Self {
@@ -46,14 +54,15 @@ impl Running {
 
     pub(crate) async fn start_with(config: ServerConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut native = NativeConfig::new(KeySource::KeyFile(folder.path().join("key")));
-        native.path = Some(folder.path().join("secrets.db"));
-        let store = NativeBackend::open(native).await.unwrap();
+        let store = open_store(folder.path()).await;
         Self { _folder: Some(folder), ..Self::over(store, config).await }
     }
 
     pub(crate) async fn over(store: impl Backend, config: ServerConfig) -> Self {
-        let secrets = SecretsManager::with_backend(store);
+        Self::with_secrets(SecretsManager::with_backend(store), config).await
+    }
+
+    pub(crate) async fn with_secrets(secrets: SecretsManager, config: ServerConfig) -> Self {
         let access = Access::open(AccessConfig::in_memory()).await.unwrap();
         let server = Server::bind(config, secrets.clone(), access.clone()).await.unwrap();
         let url = server.url();
