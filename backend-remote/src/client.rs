@@ -118,11 +118,12 @@ impl Client {
         let token = timeout_at(deadline, http.token.current());
         let token = token.await.map_err(|_| no_time())??;
         let (mut tried, mut failures) = (Vec::new(), Failures::default());
-        while let Some((number, untried)) = self.choose(&mut tried) {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
+            let Some((number, untried)) = self.choose(&mut tried) else { break };
             let limit = attempt_limit(left, untried, request.access);
             let attempt = self.attempt(http, number, request, token.as_ref(), limit).await;
             let outcome = match &attempt {
@@ -164,9 +165,11 @@ impl Client {
         }
         let renewed =
             timeout(limit.saturating_sub(begin.elapsed()), http.token.after_rejection(token));
-        let Ok(Some(token)) = renewed.await else { return Ok(response) };
-        let limit = limit.saturating_sub(begin.elapsed());
-        http.send(number, request, Some(&token), limit).await
+        let renewed = renewed.await.ok().flatten();
+        match (renewed, limit.checked_sub(begin.elapsed())) {
+            (Some(token), Some(left)) => http.send(number, request, Some(&token), left).await,
+            _ => Ok(response),
+        }
     }
 
     fn addresses(&self) -> MutexGuard<'_, Addresses> {

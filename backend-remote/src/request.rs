@@ -6,10 +6,10 @@ use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use serde::Serialize;
 use strongroom_core::{
-    Condition, Error, ErrorKind, ListOptions, MetadataPatch, Result, SecretPath, Version,
+    Condition, Error, ErrorKind, ListOptions, Metadata, MetadataPatch, Result, SecretPath, Version,
     VersionSelector,
 };
-use strongroom_wire::{BatchRequest, NewVersion, encode_put, entity_tag};
+use strongroom_wire::{BatchRequest, MAX_BODY, NewVersion, encode_put, entity_tag};
 
 use crate::addresses::Access;
 
@@ -77,8 +77,21 @@ impl Request {
 
     /// It takes a while for a long value.
     pub(crate) fn put(path: &SecretPath, new: &NewVersion, condition: &Condition) -> Result<Self> {
+        check(&new.metadata)?;
         let mut request = Self::new(Method::PUT, at("secrets", path), Access::Write);
-        request.body = Some(Bytes::from_owner(encode_put(new)?));
+        let body = encode_put(new)?;
+        // A server would close the connection before it has read all of it, which looks like an outage.
+        if body.len() > MAX_BODY {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "split the value or store a reference",
+            )
+            .because(format!(
+                "the value takes more than {} MiB in JSON",
+                MAX_BODY / (1024 * 1024)
+            )));
+        }
+        request.body = Some(Bytes::from_owner(body));
         request.condition = match condition {
             Condition::None => None,
             Condition::MustNotExist => Some((IF_NONE_MATCH, HeaderValue::from_static("*"))),
@@ -151,8 +164,14 @@ impl Request {
     }
 
     pub(crate) fn annotate(path: &SecretPath, patch: &MetadataPatch) -> Result<Self> {
+        check(patch)?;
         Self::new(Method::PATCH, at("metadata", path), Access::Write).with_json(patch)
     }
+}
+
+/// Refuses a patch over a limit of every store: JSON would round a time of other years to one within the limits.
+fn check(patch: &MetadataPatch) -> Result<()> {
+    patch.apply(&mut Metadata::default())
 }
 
 /// A secret below a resource. The characters of a path stand for themselves in a URL.
@@ -242,6 +261,27 @@ mod tests {
         ] {
             assert_eq!(write.access, Access::Write, "{}", write.target);
         }
+    }
+
+    #[test]
+    fn a_time_that_json_would_change_is_refused() {
+        let late = std::time::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_800);
+        let patch = MetadataPatch::new().expires_at(late);
+        let error = Request::annotate(&path("a"), &patch).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let new = NewVersion { value: SecretValue::from("v"), metadata: patch, scope: None };
+        assert!(Request::put(&path("a"), &new, &Condition::None).is_err());
+    }
+
+    #[test]
+    fn a_value_that_no_server_takes_is_refused() {
+        let put = |length: usize| {
+            let value = SecretValue::from("x".repeat(length));
+            let new = NewVersion { value, metadata: MetadataPatch::new(), scope: None };
+            Request::put(&path("a"), &new, &Condition::None).map(drop)
+        };
+        put(MAX_BODY - "{\"value\":\"\"}".len()).unwrap();
+        assert_eq!(put(MAX_BODY).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]
