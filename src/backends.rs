@@ -11,7 +11,7 @@ setting_table! {
     /// The setting that chooses the backend.
     pub(crate) const SETTINGS = {
         BACKEND = Setting::text("SECRETS_BACKEND", "")
-            .meaning("`env`, `hashicorp` (or `vault`, `openbao`), `aws` or `native`")
+            .meaning("`env`, `hashicorp` (or `vault`, `openbao`), `aws`, `native` or `remote`")
             .default_value("env");
     }
 }
@@ -65,6 +65,15 @@ pub(crate) const KINDS: &[BackendKind] = &[
         #[cfg(not(feature = "native"))]
         settings: None,
     },
+    BackendKind {
+        name: "remote",
+        aliases: &[],
+        prefix: "STRONGROOM_",
+        #[cfg(feature = "remote")]
+        settings: Some(strongroom_backend_remote::SETTINGS),
+        #[cfg(not(feature = "remote"))]
+        settings: None,
+    },
 ];
 
 /// Finds a backend by its name or an alias.
@@ -96,6 +105,8 @@ pub(crate) enum BackendConfig {
     Aws(Box<strongroom_backend_aws::AwsConfig>),
     #[cfg(feature = "native")]
     Native(strongroom_backend_native::NativeConfig),
+    #[cfg(feature = "remote")]
+    Remote(Box<strongroom_backend_remote::RemoteConfig>),
 }
 
 impl BackendConfig {
@@ -111,6 +122,9 @@ impl BackendConfig {
                 .map(|config| Self::Aws(Box::new(config))),
             #[cfg(feature = "native")]
             "native" => native_config(settings).map(Self::Native),
+            #[cfg(feature = "remote")]
+            "remote" => strongroom_backend_remote::RemoteConfig::from_settings(settings)
+                .map(|config| Self::Remote(Box::new(config))),
             name => Err(Error::config(vec![format!(
                 "`{}`: the backend `{name}` is not compiled in; enable the cargo feature `{name}` \
                  of `strongroom`",
@@ -120,7 +134,13 @@ impl BackendConfig {
     }
 
     #[cfg_attr(
-        not(any(feature = "aws", feature = "env", feature = "hashicorp", feature = "native")),
+        not(any(
+            feature = "aws",
+            feature = "env",
+            feature = "hashicorp",
+            feature = "native",
+            feature = "remote"
+        )),
         expect(clippy::unused_async, reason = "only some backends have to wait")
     )]
     pub(crate) async fn open(self) -> Result<Arc<dyn Backend>> {
@@ -141,6 +161,10 @@ impl BackendConfig {
             #[cfg(feature = "native")]
             Self::Native(config) => {
                 Ok(Arc::new(strongroom_backend_native::NativeBackend::open(config).await?))
+            }
+            #[cfg(feature = "remote")]
+            Self::Remote(config) => {
+                Ok(Arc::new(strongroom_backend_remote::RemoteBackend::open(*config).await?))
             }
         }
     }

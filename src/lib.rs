@@ -29,6 +29,7 @@
 //! - `keyring`: a key in the keyring of the operating system that wraps other keys, in the module `keyring`.
 //! - `native` (default): the embedded encrypted store, one `SQLite` file and no server.
 //! - `pkcs11`: a key on a PKCS#11 token (an HSM, a smart card) that wraps other keys, in the module `pkcs11`.
+//! - `remote`: the store of a Strongroom server.
 //! - `redact`: a redactor of known values in streams and a scanner for files, in the module `redact`.
 //!   `redact-tracing` adds a writer for `tracing_subscriber::fmt`.
 //! - `rotation`: keys that are replaced before they expire, in the module `rotation`. Each of the following
@@ -83,7 +84,8 @@ mod runtime;
     feature = "aws",
     feature = "env",
     feature = "hashicorp",
-    feature = "native"
+    feature = "native",
+    feature = "remote"
 ))]
 mod settings_reference;
 mod shared;
@@ -162,6 +164,12 @@ pub mod keyring {
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11 {
     pub use strongroom_pkcs11::{Pin, Pkcs11Config, Pkcs11Key};
+}
+
+/// The backend for a Strongroom server.
+#[cfg(feature = "remote")]
+pub mod remote {
+    pub use strongroom_backend_remote::{BearerToken, RemoteBackend, RemoteConfig};
 }
 
 /// The embedded encrypted store.

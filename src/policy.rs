@@ -11,7 +11,8 @@ setting_table! {
     pub(crate) const SETTINGS = {
         CACHE_TTL = Setting::duration("SECRETS_CACHE_TTL", "ReadPolicy::cache_ttl").meaning(
             "how long secrets are served from the cache, `0`: no cache; unless it is set, `5m` with \
-             `aws` and with a native store in PostgreSQL, `1m` with `hashicorp`, no cache with the local stores",
+             `aws` and with a native store in PostgreSQL, `1m` with `hashicorp` and `remote`, no cache with the \
+             local stores",
         );
         STALE_IF_ERROR =
             Setting::duration("SECRETS_CACHE_STALE_IF_ERROR", "ReadPolicy::stale_if_error")
@@ -73,7 +74,7 @@ pub(crate) fn cap_duration(time: Duration) -> Duration {
 pub struct ReadPolicy {
     /// How long a secret is served from the cache; never beyond its expiry or lease. `None`, the
     /// default, depends on the kind of the store: 5 minutes for `aws` and for `native` in PostgreSQL, 1 minute for
-    /// `hashicorp`, no cache for `env` and for `native` in a file, which are local. Zero turns the cache off. Where the store tells of
+    /// `hashicorp` and `remote`, no cache for `env` and for `native` in a file, which are local. Zero turns the cache off. Where the store tells of
     /// [changes](crate::Backend::changes), a read sees them sooner.
     pub cache_ttl: Option<Duration>,
     /// How much longer a secret is served, marked as stale, while the store is unavailable: it cannot

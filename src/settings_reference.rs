@@ -20,6 +20,7 @@ fn tables() -> String {
         "hashicorp" => "HashiCorp Vault and OpenBao: `hashicorp`",
         "aws" => "AWS Secrets Manager: `aws`",
         "native" => "The embedded store: `native`",
+        "remote" => "A Strongroom server: `remote`",
         other => other,
     };
     let of_backends = KINDS.iter().filter_map(|kind| Some((title(kind.name), kind.settings?)));

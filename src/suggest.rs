@@ -46,8 +46,9 @@ pub(crate) fn check_environment(settings: &Settings, problems: &mut Problems) {
         let is_misspelt = if name.starts_with("SECRET") {
             is_near(&name, self::settings()) || (!may_be_secrets && has_prefix_of_settings(&name))
         } else {
-            // Variables that other tools read as well matter only to the backend that reads them.
-            ["VAULT_", "AWS_"].iter().any(|prefix| name.starts_with(prefix))
+            // Variables that other tools read as well, or a Strongroom server, matter only to the backend that reads
+            // them.
+            ["VAULT_", "AWS_", "STRONGROOM_"].iter().any(|prefix| name.starts_with(prefix))
                 && is_near(&name, of_backend.iter())
         };
         if is_misspelt {
@@ -168,6 +169,10 @@ mod tests {
             ("SECRETS_VAULT_ADDR", "did you mean `VAULT_ADDR`?"),
             #[cfg(feature = "hashicorp")]
             ("role_id", "did you mean `VAULT_ROLE_ID`?"),
+            #[cfg(feature = "remote")]
+            ("STRONGROOM_TOKEN_FIEL", "did you mean `STRONGROOM_TOKEN_FILE`?"),
+            #[cfg(feature = "remote")]
+            ("SECRETS_STRONGROOM_ADDR", "did you mean `STRONGROOM_ADDR`?"),
             #[cfg(feature = "hashicorp")]
             ("timeout", "remove it"),
         ] {

@@ -37,7 +37,7 @@ async fn all_problems_are_named_at_once() {
     );
     let problems = problems(toml::from_str(&text).unwrap()).await;
     for expected in [
-        "`backend` is not the name of a backend: use `env`, `hashicorp`, `aws` or `native`; did you mean `native`?",
+        "`backend` is not the name of a backend: use `env`, `hashicorp`, `aws`, `native` or `remote`; did you mean `native`?",
         "`native_kye` is not a setting; did you mean `native_key`?",
         "`native_path` is neither text",
         "`native_key` is empty",
@@ -93,6 +93,11 @@ async fn an_error_about_a_file_names_its_keys() {
         ("backend = 'vault'", "`vault_addr` is not set"),
         #[cfg(feature = "aws")]
         ("backend = 'aws'\naws_timeout = 0", "`aws_timeout` must be more than zero"),
+        #[cfg(feature = "remote")]
+        (
+            "backend = 'remote'\nstrongroom_addr = 'https://a/b'\nstrongroom_token = 't'",
+            "`strongroom_addr` holds an address with a path",
+        ),
     ] {
         let problems = problems(toml::from_str(text).unwrap()).await;
         assert!(problems[0].contains(expected), "{text}: {problems:?}");
@@ -226,13 +231,20 @@ async fn environments() {
         ),
         (
             vec![("SECRETS_BACKEND", "vualt")],
-            "use `env`, `hashicorp`, `aws` or `native`; did you mean `vault`?",
+            "use `env`, `hashicorp`, `aws`, `native` or `remote`; did you mean `vault`?",
         ),
         #[cfg(feature = "hashicorp")]
         (
             vec![("SECRETS_VAULT_MOUNT", "kv")],
             "is set, but `SECRETS_BACKEND` is not: set it to `hashicorp`",
         ),
+        #[cfg(feature = "remote")]
+        (
+            vec![("STRONGROOM_TOKEN", CANARY)],
+            "is set, but `SECRETS_BACKEND` is not: set it to `remote`",
+        ),
+        // A variable of the server.
+        (vec![("STRONGROOM_SERVER_LISTEN", CANARY), ("OPENAI_API_KEY", "12345")], "5 bytes from"),
         // The backend that reads it was not chosen.
         (vec![("VAULT_TOKNE", CANARY), ("OPENAI_API_KEY", "12345")], "5 bytes from"),
         (
@@ -271,6 +283,28 @@ async fn a_file_with_settings_of_a_backend_names_the_backend() {
     // In the environment they may be meant for other tools.
     let shared = [("VAULT_ADDR", "https://vault"), ("VAULT_TOKEN", CANARY)];
     assert!(run(&[&shared[..], &[("OPENAI_API_KEY", "12345")]].concat()).contains("5 bytes from"));
+}
+
+#[cfg(feature = "remote")]
+#[test]
+fn a_service_finds_its_server_in_the_environment() {
+    let backend = ("SECRETS_BACKEND", "remote");
+    let address = ("STRONGROOM_ADDR", "http://127.0.0.1:1");
+    let token = ("STRONGROOM_TOKEN", CANARY);
+    for (environment, expected) in [
+        (vec![address, token], "from remote: store unavailable"),
+        (vec![address, token, ("STRONGROOM_SERVER_LISTEN", CANARY)], "from remote"),
+        (vec![address], "nothing says who asks"),
+        (vec![address, ("STRONGROOM_TOKEN", "")], "nothing says who asks"),
+        (vec![address, ("STRONGROOM_TOKNE", CANARY)], "did you mean `STRONGROOM_TOKEN`?"),
+        (vec![token], "`STRONGROOM_ADDR` is not set"),
+        (vec![("STRONGROOM_ADDR", "vault"), ("STRONGROOM_TOKEN", "a b")], "2 problems"),
+        (vec![address, token, ("STRONGROOM_TIMEOUT", "1h")], "`STRONGROOM_TIMEOUT`"),
+    ] {
+        let answer = run(&[environment.as_slice(), &[backend]].concat());
+        assert!(answer.contains(expected), "{environment:?}: {answer}");
+        assert!(!answer.contains("canary"), "{answer}");
+    }
 }
 
 #[cfg(feature = "hashicorp")]

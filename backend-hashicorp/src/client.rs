@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use strongroom_core::{Error, ErrorKind, Result, SettingNames};
+use strongroom_transport::CredentialReader;
 use tokio::runtime::Handle;
 
 use crate::config::HashicorpConfig;
-use crate::credential_file::READ_TIMEOUT;
 use crate::error::RequiredPermission;
 use crate::http::{Http, Request};
 use crate::login::{DEAD_TOKEN, LOOKUP_SELF, VaultAuthenticator};
@@ -47,7 +47,7 @@ impl Client {
             VaultAuthenticator::new(Arc::clone(&http), resolved.auth, config.names.clone())?;
         // A login reads a file and sends up to three requests; one that ends too late revokes its
         // token.
-        let login_timeout = config.timeout.saturating_mul(5) + READ_TIMEOUT;
+        let login_timeout = config.timeout.saturating_mul(5) + CredentialReader::TIMEOUT;
         Ok(Self {
             http,
             session: Session::new(authenticator, config.renew_margin, login_timeout),

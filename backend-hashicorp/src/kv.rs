@@ -4,15 +4,14 @@ use serde::Serialize;
 use strongroom_core::{
     Error, ErrorKind, Metadata, Result, Secret, SecretPath, SecretValue, Version,
 };
+use strongroom_transport::{LARGE, run_blocking};
 
 use crate::client::Client;
 use crate::error::{RequiredPermission, not_found};
 use crate::http::{MAX_LIST, MAX_VALUE, Method, Request};
 use crate::metadata::{Changes, parse_custom_metadata};
 use crate::mount::KvEngineVersion;
-use crate::response::{
-    KvData, KvMetadata, LARGE, MountInfo, Response, WrittenVersion, run_blocking,
-};
+use crate::response::{KvData, KvMetadata, MountInfo, Response, WrittenVersion};
 use crate::value::{KvValue, from_kv, to_kv};
 
 /// How often a conditional change is repeated after another change has come first. One of several

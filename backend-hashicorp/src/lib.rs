@@ -109,7 +109,6 @@ mod certificates;
 mod client;
 mod clock;
 mod config;
-mod credential_file;
 mod database;
 mod error;
 mod health;

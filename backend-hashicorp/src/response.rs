@@ -2,20 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use strongroom_core::{Error, ErrorKind, Result};
-use tokio::task::spawn_blocking;
+use strongroom_core::Result;
+use strongroom_transport::{LARGE, run_blocking};
 use zeroize::Zeroizing;
 
 use crate::error::{ErrorBody, invalid_response};
-
-/// From which size on a body is parsed or written on a thread for blocking work, in bytes: it takes a
-/// millisecond or so.
-pub(crate) const LARGE: usize = 256 * 1024;
 
 /// A response of the server, with any status. The body is wiped on drop.
 pub(crate) struct Response {
@@ -24,20 +19,6 @@ pub(crate) struct Response {
     body: Zeroizing<Vec<u8>>,
     /// What an error says; `None` for a success, and if a server of this kind has not written it.
     pub(crate) error: Option<ErrorBody>,
-}
-
-/// Runs work that takes long on a thread for blocking work.
-pub(crate) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => Err(Error::new(ErrorKind::Unavailable, "call it in a running runtime")
-                .because("the runtime stopped meanwhile")),
-        },
-    }
 }
 
 /// A response with `data`.

@@ -14,7 +14,7 @@ use strongroom_core::{
     Error, ErrorKind, Operation, Result, SecretPath, SecretValue, ValueFormat, WrapContext,
     WrappingKey, check_wrappable,
 };
-use strongroom_transport::ensure_runtime;
+use strongroom_transport::{ensure_runtime, run_blocking};
 use zeroize::Zeroizing;
 
 use self::error::{context_not_bound, mismatch, to_error, with_key};
@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::config::HashicorpConfig;
 use crate::error::{RequiredPermission, invalid_response};
 use crate::http::Request;
-use crate::response::{Response, run_blocking};
+use crate::response::Response;
 use crate::value::decode_base64;
 
 const KIND: &str = "transit";

@@ -8,7 +8,7 @@ use clap::{Arg, Command, ValueHint};
 const PATHS: [&str; 7] =
     ["path", "paths", "prefix", "exclude", "namespace", "from_namespace", "to_namespace"];
 /// The stores, for `--backend`.
-const BACKENDS: [&str; 4] = ["aws", "env", "hashicorp", "native"];
+const BACKENDS: [&str; 5] = ["aws", "env", "hashicorp", "native", "remote"];
 
 /// The place of the cursor.
 #[derive(Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ compile! {
     stores_aws: "../src/stores/aws.md",
     stores_native: "../src/stores/native.md",
     stores_postgres: "../src/stores/postgres.md",
+    stores_remote: "../src/stores/remote.md",
     configuration: "../src/configuration.md",
     reads: "../src/reads.md",
     writes: "../src/writes.md",

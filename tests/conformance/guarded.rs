@@ -1,5 +1,6 @@
-//! A manager that acts as a principal, as a backend: the access rules change no answer of a store.
+//! A store behind access rules, as a backend: the rules change no answer of a store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::access::{
@@ -7,15 +8,17 @@ use strongroom::access::{
     Rules, Scope, SpiffeTemplate, Subject, TenantName, VersionPolicy,
 };
 use strongroom::{
-    Backend, BackendInfo, Description, Error, ErrorKind, Health, ListOptions, ListPage,
-    MetadataPatch, PutOptions, Result, RotateOutcome, Secret, SecretPath, SecretValue,
-    SecretsManager, Version, VersionInfo, VersionSelector, async_trait,
+    Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
+    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
+    SecretPath, SecretValue, SecretsManager, Version, VersionInfo, VersionSelector, async_trait,
 };
 
-/// Acts as an agent with all rights. A person approves what a critical secret needs.
+/// Acts as a principal with all rights. A person approves what a critical secret needs.
 #[derive(Debug)]
 pub(crate) struct Guarded {
-    agent: SecretsManager,
+    /// The store as the principal may use it.
+    store: Arc<dyn Backend>,
+    info: BackendInfo,
     actor: Actor,
     approver: Rules,
     access: Access,
@@ -26,8 +29,9 @@ const APPROVAL: &str = "needs an approval";
 impl Guarded {
     pub(crate) const PRINCIPAL: &str = "spiffe://hexr.cloud/agent/acme/all/writer";
 
+    /// A manager that acts as an agent.
     pub(crate) async fn new(host: &SecretsManager) -> Self {
-        let tenant = TenantName::parse("acme").unwrap();
+        let tenant = tenant();
         let template =
             SpiffeTemplate::parse("spiffe://hexr.cloud/agent/{tenant}/{agent}/{role}").unwrap();
         // A read that waits for no disk also waits for no other thread, as the contract says of a local store.
@@ -37,19 +41,29 @@ impl Guarded {
             .audit_mode(AuditMode::Batched(Duration::from_millis(10)));
         let access = Access::open(config).await.unwrap();
         let rules = access.administrator("host", &tenant).unwrap();
-        let grant = |subject: &str, scope: &str| {
-            let scopes = [Scope::parse(scope).unwrap()];
-            rules.create_grant(NewGrant::new(Subject::parse(subject).unwrap(), scopes, "a case"))
-        };
-        grant("agent:all", "secrets:*").await.unwrap();
-        grant("agent:all", "grants:write").await.unwrap();
-        grant("person:acme/ann", "approvals:decide").await.unwrap();
-        let ann = Principal::Person(Person::new("acme", "ann").unwrap());
-        let approver = access.act_as(ann).unwrap().rules();
+        grant(&rules, "agent:all", "secrets:*").await;
+        grant(&rules, "agent:all", "grants:write").await;
         let id = Principal::parse(Self::PRINCIPAL).unwrap();
         let actor = access.act_as(id).unwrap();
-        let agent = host.for_actor(actor.clone()).unwrap();
-        Self { agent, actor, approver, access }
+        let store = Arc::new(host.for_actor(actor.clone()).unwrap());
+        Self::over(store, actor, access).await
+    }
+
+    /// A store that `actor` uses, behind these rules.
+    pub(crate) async fn over(store: Arc<dyn Backend>, actor: Actor, access: Access) -> Self {
+        let rules = access.administrator("host", &tenant()).unwrap();
+        grant(&rules, "person:acme/ann", "approvals:decide").await;
+        let ann = Principal::Person(Person::new("acme", "ann").unwrap());
+        let approver = access.act_as(ann).unwrap().rules();
+        let info = store.info().clone();
+        Self { store, info, actor, approver, access }
+    }
+
+    /// The same without a capability of the store that the principal cannot use.
+    pub(crate) fn without(mut self, unused: Capability) -> Self {
+        let used = self.info.capabilities.iter().filter(|capability| *capability != unused);
+        self.info.capabilities = used.fold(Capabilities::none(), Capabilities::with);
+        self
     }
 
     /// Calls again with an approval, if the first call needs one.
@@ -80,6 +94,16 @@ impl Guarded {
     }
 }
 
+/// The tenant of all principals.
+pub(crate) fn tenant() -> TenantName {
+    TenantName::parse("acme").unwrap()
+}
+
+async fn grant(rules: &Rules, subject: &str, scope: &str) {
+    let (subject, scopes) = (Subject::parse(subject).unwrap(), [Scope::parse(scope).unwrap()]);
+    rules.create_grant(NewGrant::new(subject, scopes, "a case")).await.unwrap();
+}
+
 fn needs_approval(error: &Error) -> bool {
     error.kind() == ErrorKind::Denied && error.cause().contains(APPROVAL)
 }
@@ -87,11 +111,11 @@ fn needs_approval(error: &Error) -> bool {
 #[async_trait]
 impl Backend for Guarded {
     fn info(&self) -> &BackendInfo {
-        self.agent.backend()
+        &self.info
     }
 
     fn locate(&self, path: &SecretPath) -> String {
-        Backend::locate(&self.agent, path)
+        self.store.locate(path)
     }
 
     async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
@@ -99,15 +123,15 @@ impl Backend for Guarded {
             VersionSelector::Exact(version) => VersionPolicy::Exact(version.text().into_owned()),
             _ => VersionPolicy::Active,
         };
-        self.call(path, Action::Read, policy, || Backend::get(&self.agent, path, version)).await
+        self.call(path, Action::Read, policy, || self.store.get(path, version)).await
     }
 
     async fn health(&self) -> Result<Health> {
-        self.agent.health().await
+        self.store.health().await
     }
 
     async fn get_many(&self, paths: &[SecretPath]) -> Vec<Result<Secret>> {
-        let results = Backend::get_many(&self.agent, paths).await;
+        let results = self.store.get_many(paths).await;
         if !results.iter().any(|result| result.as_ref().is_err_and(needs_approval)) {
             return results;
         }
@@ -116,7 +140,7 @@ impl Backend for Guarded {
                 self.approve(path, Action::Read, VersionPolicy::Active).await;
             }
         }
-        Backend::get_many(&self.agent, paths).await
+        self.store.get_many(paths).await
     }
 
     async fn put(
@@ -125,55 +149,54 @@ impl Backend for Guarded {
         value: SecretValue,
         options: PutOptions,
     ) -> Result<Version> {
-        let put = || self.agent.put_with(path, value.clone(), options.clone());
+        if options.scope.is_some() && !self.info.capabilities.has(Capability::Scopes) {
+            return Err(self.info.unsupported(Operation::Put).at(path));
+        }
+        let put = || self.store.put(path, value.clone(), options.clone());
         self.call(path, Action::Write, VersionPolicy::Active, put).await
     }
 
     async fn delete(&self, path: &SecretPath) -> Result<()> {
-        self.call(path, Action::Delete, VersionPolicy::Active, || self.agent.delete(path)).await
+        self.call(path, Action::Delete, VersionPolicy::Active, || self.store.delete(path)).await
     }
 
     async fn undelete(&self, path: &SecretPath) -> Result<()> {
-        self.call(path, Action::Delete, VersionPolicy::Active, || self.agent.undelete(path)).await
+        self.call(path, Action::Delete, VersionPolicy::Active, || self.store.undelete(path)).await
     }
 
     async fn destroy(&self, path: &SecretPath) -> Result<()> {
-        self.call(path, Action::Destroy, VersionPolicy::Active, || self.agent.destroy(path)).await
+        self.call(path, Action::Destroy, VersionPolicy::Active, || self.store.destroy(path)).await
     }
 
     async fn list(&self, prefix: Option<&SecretPath>, options: &ListOptions) -> Result<ListPage> {
-        Backend::list(&self.agent, prefix, options).await
+        self.store.list(prefix, options).await
     }
 
     async fn versions(&self, path: &SecretPath) -> Result<Vec<VersionInfo>> {
-        self.agent.versions(path).await
+        self.store.versions(path).await
     }
 
     async fn rollback(&self, path: &SecretPath, version: &Version) -> Result<Version> {
-        self.call(path, Action::Write, VersionPolicy::Active, || {
-            self.agent.rollback(path, version.clone())
-        })
-        .await
+        self.call(path, Action::Write, VersionPolicy::Active, || self.store.rollback(path, version))
+            .await
     }
 
     async fn describe(&self, path: &SecretPath) -> Result<Description> {
-        self.agent.describe(path).await
+        self.store.describe(path).await
     }
 
     async fn annotate(&self, path: &SecretPath, patch: &MetadataPatch) -> Result<()> {
-        self.call(path, Action::Write, VersionPolicy::Active, || {
-            self.agent.annotate(path, patch.clone())
-        })
-        .await
+        self.call(path, Action::Write, VersionPolicy::Active, || self.store.annotate(path, patch))
+            .await
     }
 
     async fn rotate(&self, path: &SecretPath) -> Result<RotateOutcome> {
-        self.call(path, Action::Write, VersionPolicy::Active, || self.agent.rotate(path)).await
+        self.call(path, Action::Write, VersionPolicy::Active, || self.store.rotate(path)).await
     }
 
     /// The record of a whole case is verified.
     async fn close(&self) -> Result<()> {
         self.access.verify_audit(Vec::new()).await?;
-        self.agent.close().await
+        self.store.close().await
     }
 }

@@ -5,6 +5,7 @@
 mod cached;
 mod emulators;
 mod guarded;
+mod remote;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +28,7 @@ use tokio::sync::OnceCell;
 use cached::Cached;
 use emulators::Emulated;
 use guarded::Guarded;
+use remote::Remote;
 
 fn main() -> ExitCode {
     conformance::main(vec![
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Box::new(Aws::new(Access::Cached)),
         Box::new(Emulated::<localstack::Server>::new()),
         Box::new(Emulated::<moto::Server>::new()),
+        Box::new(Remote),
     ])
 }
 

@@ -1,5 +1,6 @@
 //! HTTP clients that send secrets to one server, and nothing to anyone else.
 
+mod bearer;
 mod body;
 mod failure;
 
@@ -9,6 +10,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, Proxy, redirect};
 use strongroom_core::{Error, Result};
 
+pub use self::bearer::bearer;
 pub use self::body::read_body;
 pub use self::failure::RequestFailure;
 use crate::HttpsProxy;

@@ -80,14 +80,19 @@ fn parse_proxy(address: &str) -> Option<Url> {
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return None;
     }
-    // A URL does not keep an explicit port that is the default of its scheme.
-    let authority = whole.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    let has_port = host.rsplit(']').next()?.contains(':');
-    if url.scheme() == "http" && !has_port {
+    if url.scheme() == "http" && !names_port(&whole) {
         url.set_port(Some(DEFAULT_PORT)).ok()?;
     }
     Some(url)
+}
+
+/// Whether a text that is a URL names a port. A [`Url`] does not keep one that is the default of its scheme.
+#[must_use]
+pub fn names_port(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    host.rsplit(']').next().is_some_and(|after| after.contains(':'))
 }
 
 /// The servers that are reached without a proxy: names with all below them, addresses, networks such as

@@ -1,12 +1,13 @@
-//! Whether the caller's runtime can do what a request over a network needs.
+//! Whether the caller's runtime can do what a request over a network needs, and work that would hold it up.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::runtime::{Handle, Id};
+use tokio::task::spawn_blocking;
 
 /// Runtimes that were checked last, and whether they can do it.
 static CHECKED: Mutex<Vec<(Id, bool)>> = Mutex::new(Vec::new());
@@ -32,6 +33,27 @@ pub fn ensure_runtime() -> Result<()> {
         error(
             "this backend needs a Tokio runtime with I/O and time, and the caller's lacks one of them",
         )
+    }
+}
+
+/// From which size on a body is parsed or written on a thread for blocking work, in bytes: it takes a
+/// millisecond or so.
+pub const LARGE: usize = 256 * 1024;
+
+/// Runs work that takes long on a thread for blocking work.
+///
+/// # Errors
+/// Those of the work; [`Unavailable`](ErrorKind::Unavailable) if the runtime stops meanwhile.
+pub async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(Error::new(ErrorKind::Unavailable, "call it in a running runtime")
+                .because("the runtime stopped meanwhile")),
+        },
     }
 }
 

@@ -55,6 +55,13 @@ impl Problem {
         }
     }
 
+    /// The problem in the body of a response; `None` if a Strongroom server has not written it.
+    #[must_use]
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let problem: Self = serde_json::from_slice(body).ok()?;
+        problem.r#type.starts_with(TYPE).then_some(problem)
+    }
+
     /// The error that the problem stands for. One of another server, and of a kind of a later release, gets the kind of
     /// its status.
     #[must_use]
@@ -133,8 +140,7 @@ mod tests {
             for temporary in [error.is_temporary(), !error.is_temporary()] {
                 let error = error.clone().temporary(temporary);
                 let text = serde_json::to_string(&Problem::new(&error)).unwrap();
-                let problem: Problem = serde_json::from_str(&text).unwrap();
-                let read = problem.into_error();
+                let read = Problem::parse(text.as_bytes()).unwrap().into_error();
                 assert_eq!(read.to_string(), error.to_string(), "{text}");
                 assert_eq!(read.kind(), *kind);
                 assert_eq!(read.is_temporary(), temporary, "{text}");
@@ -155,6 +161,9 @@ mod tests {
             temporary: false,
             retry_after_ms: None,
         };
+        let foreign = serde_json::to_vec(&problem(404)).unwrap();
+        assert_eq!(Problem::parse(&foreign), None);
+        assert_eq!(Problem::parse(b"<html>not here</html>"), None);
         for (status, kind) in [
             (413, ErrorKind::InvalidInput),
             (401, ErrorKind::Unauthenticated),

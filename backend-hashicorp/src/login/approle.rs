@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use strongroom_core::Result;
+use strongroom_transport::CredentialReader;
 use subtle::ConstantTimeEq as _;
 
 use super::method::LoginMethod;
 use super::{EmptyBody, header};
 use crate::config::{AppRole, SecretId};
-use crate::credential_file::CredentialReader;
 use crate::error::unauthenticated;
 use crate::http::{Http, Request};
 use crate::response::{Response, UnwrappedSecretId, WrappingInfo};

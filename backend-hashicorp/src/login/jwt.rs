@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 use strongroom_core::Result;
+use strongroom_transport::CredentialReader;
 
 use super::method::{JwtBody, LoginMethod};
 use crate::config::JwtLogin;
-use crate::credential_file::CredentialReader;
 use crate::http::{Http, Request};
 use crate::settings::JWT_FILE;
 

@@ -8,7 +8,7 @@ use crate::agent;
 
 /// Settings of Strongroom, Vault and OpenBao. All of them go: most are credentials or lead to some, and the
 /// others are of no use without.
-const PREFIXES: &[&str] = &["SECRETS_", "VAULT_", "BAO_"];
+const PREFIXES: &[&str] = &["SECRETS_", "STRONGROOM_", "VAULT_", "BAO_"];
 
 /// AWS's variables that are credentials or lead to some. The region and the endpoint stay.
 const AWS: &[&str] = &[
@@ -80,7 +80,13 @@ mod tests {
 
     #[test]
     fn credentials_of_every_store_are_removed_and_other_variables_stay() {
-        for name in ["VAULT_TOKEN", "BAO_TOKEN", "SECRETS_NATIVE_KEY", "AWS_SESSION_TOKEN"] {
+        for name in [
+            "VAULT_TOKEN",
+            "BAO_TOKEN",
+            "SECRETS_NATIVE_KEY",
+            "STRONGROOM_TOKEN",
+            "AWS_SESSION_TOKEN",
+        ] {
             assert!(is_credential(OsStr::new(name)), "{name}");
         }
         for name in ["AWS_REGION", "AWS_ENDPOINT_URL", "PATH", "SECRETS", "MY_VAULT_TOKEN", ""] {

@@ -2,13 +2,12 @@
 //!
 //! Errors never keep the texts of the HTTP library, which may quote a key.
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use rustls::ClientConfig;
 use strongroom_core::{Error, ErrorKind, Result, SecretValue};
 use strongroom_transport::{
-    ClientOptions, LoadedTls, ReloadingClient, RequestFailure, read_body, retry_after,
+    ClientOptions, LoadedTls, ReloadingClient, RequestFailure, bearer, read_body, retry_after,
 };
 use zeroize::Zeroizing;
 
@@ -45,14 +44,7 @@ pub(super) struct Bearer(HeaderValue);
 impl Bearer {
     /// `None` if the key is not a bearer token: visible ASCII.
     pub(super) fn new(key: &SecretValue) -> Option<Self> {
-        let key = key.expose_bytes();
-        if key.is_empty() || !key.iter().all(u8::is_ascii_graphic) {
-            return None;
-        }
-        let own = Bytes::from_owner(Zeroizing::new([b"Bearer ".as_slice(), key].concat()));
-        let mut header = HeaderValue::from_maybe_shared(own).ok()?;
-        header.set_sensitive(true);
-        Some(Self(header))
+        bearer(key.expose_bytes()).map(Self)
     }
 }
 

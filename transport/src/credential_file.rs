@@ -13,13 +13,11 @@ use zeroize::Zeroizing;
 
 /// The largest file that is read, in bytes.
 const MAX_LEN: u64 = 64 * 1024;
-/// How long a read may take, such as one from a network file system.
-pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a file with one credential. It starts one read at a time, so that a file system that hangs
 /// blocks one thread only.
 #[derive(Clone, Debug)]
-pub(crate) struct CredentialReader {
+pub struct CredentialReader {
     /// What the file holds, with its article.
     what: &'static str,
     /// The setting that names the file.
@@ -28,12 +26,20 @@ pub(crate) struct CredentialReader {
 }
 
 impl CredentialReader {
-    pub(crate) fn new(what: &'static str, setting: Setting) -> Self {
+    /// How long a read may take, such as one from a network file system.
+    pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// A reader of a file that `setting` names. `what` is what it holds, with its article: "the token".
+    #[must_use]
+    pub fn new(what: &'static str, setting: Setting) -> Self {
         Self { what, setting, is_reading: Arc::default() }
     }
 
     /// The one word in a file, without white space around it.
-    pub(crate) async fn read_word(&self, file: &Path) -> Result<SecretString> {
+    ///
+    /// # Errors
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated), temporary if the file may still appear.
+    pub async fn read_word(&self, file: &Path) -> Result<SecretString> {
         let bytes = self.read(file).await?;
         let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -44,7 +50,10 @@ impl CredentialReader {
     }
 
     /// The text of a file, without a line break at its end.
-    pub(crate) async fn read_line(&self, file: &Path) -> Result<SecretString> {
+    ///
+    /// # Errors
+    /// [`Unauthenticated`](ErrorKind::Unauthenticated), temporary if the file may still appear.
+    pub async fn read_line(&self, file: &Path) -> Result<SecretString> {
         let bytes = self.read(file).await?;
         let text = std::str::from_utf8(&bytes).unwrap_or_default();
         let text = text.strip_suffix('\n').unwrap_or(text);
@@ -69,7 +78,7 @@ impl CredentialReader {
             let _guard = guard;
             FilePath::new(&path).read(MAX_LEN)
         });
-        match timeout(READ_TIMEOUT, read).await {
+        match timeout(Self::TIMEOUT, read).await {
             Ok(Ok(Ok(bytes))) => Ok(bytes),
             Ok(Ok(Err(error))) => {
                 // The file may be delivered after this service has started.
@@ -108,7 +117,8 @@ mod tests {
     use secrecy::ExposeSecret as _;
 
     use super::*;
-    use crate::settings::SECRET_ID_FILE;
+
+    const SECRET_ID_FILE: Setting = Setting::file("SECRETS_A_SECRET_ID_FILE", "AConfig::secret_id");
 
     fn reader() -> CredentialReader {
         CredentialReader::new("the secret id", SECRET_ID_FILE)
@@ -158,7 +168,10 @@ mod tests {
         drop(release);
         let begin = std::time::Instant::now();
         while runtime().block_on(reader.read_word(&file)).is_err() {
-            assert!(begin.elapsed() < READ_TIMEOUT, "the first read still blocks the next");
+            assert!(
+                begin.elapsed() < CredentialReader::TIMEOUT,
+                "the first read still blocks the next"
+            );
         }
     }
 
