@@ -1,13 +1,14 @@
 //! Implements [`Backend`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use strongroom_core::{
-    Backend, BackendInfo, Capabilities, Capability, Description, Error, Health, ListOptions,
-    ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret, SecretPath,
-    SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
+    Backend, BackendInfo, Capabilities, Capability, ChangeFeed, Description, Error, Health,
+    ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
+    SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
 };
 use strongroom_transport::{LARGE, ensure_runtime, run_blocking};
 use strongroom_wire::{
@@ -18,6 +19,7 @@ use strongroom_wire::{
 use crate::client::Client;
 use crate::config::RemoteConfig;
 use crate::error::{unexpected_answer, unexpected_answer_to_write};
+use crate::feed::RemoteFeed;
 use crate::request::Request;
 use crate::response::Response;
 
@@ -32,7 +34,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Cheap to share in an `Arc`; one connection pool serves all calls.
 pub struct RemoteBackend {
     info: BackendInfo,
-    client: Client,
+    client: Arc<Client>,
     /// How errors name settings.
     names: SettingNames,
 }
@@ -65,7 +67,7 @@ impl RemoteBackend {
             Ok((info, client))
         };
         match open.await {
-            Ok((info, client)) => Ok(Self { info, client, names }),
+            Ok((info, client)) => Ok(Self { info, client: Arc::new(client), names }),
             Err(error) => Err(with_context(names.rename(error), Operation::Open, None)),
         }
     }
@@ -280,6 +282,11 @@ impl Backend for RemoteBackend {
             Ok(outcome)
         })
         .await
+    }
+
+    /// What the server tells of the secrets that the caller may read. A server whose store tells of none ends it.
+    fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
+        Some(Box::new(RemoteFeed::new(&self.client)))
     }
 
     async fn close(&self) -> Result<()> {

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::addresses::{Access, Addresses, Outcome, attempt_limit};
 use crate::config::Resolved;
 use crate::error::{closed_during, request_error};
-use crate::http::{Http, SendFailure};
+use crate::http::{Http, SendFailure, read_response};
 use crate::request::Request;
 use crate::response::Response;
 use crate::settings::TIMEOUT;
@@ -105,6 +105,35 @@ impl Client {
         }
         self.closed.cancel();
         self.http.store(None);
+    }
+
+    /// Begins to listen to the changes that a server tells of. The head of the answer is there, and its end is open.
+    pub(crate) async fn listen(&self) -> Result<reqwest::Response> {
+        let Some(http) = self.http.load_full() else { return Err(Error::backend_closed()) };
+        let deadline = Instant::now() + self.timeout;
+        let token = timeout_at(deadline, http.token.current());
+        let token = token.await.map_err(|_| no_time())??;
+        let number = self.choose(&mut Vec::new()).ok_or_else(no_time)?.0;
+        let request = Request::changes();
+        let opened = timeout_at(deadline, http.open(number, &request, token.as_ref(), None));
+        let opened = opened.await.map_err(|_| no_time())?;
+        let outcome =
+            opened.as_ref().map_or_else(|failure| failure.outcome(), |_| Outcome::Answered);
+        self.addresses().record(number, outcome, self.opened_at.elapsed());
+        let response = opened.map_err(|failure| request_error(failure, Access::Read))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let problem = timeout_at(deadline, read_response(number, response));
+        let problem = problem.await.map_err(|_| no_time())?;
+        let problem = problem.map_err(|failure| request_error(failure, Access::Read))?;
+        // It has no success.
+        problem.into_success().and_then(|_| Err(no_time()))
+    }
+
+    /// Ends once the client is closed.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
     }
 
     /// The address of the server that has sent a response.

@@ -104,9 +104,23 @@ impl Http {
         token: Option<&HeaderValue>,
         limit: Duration,
     ) -> Result<Response, SendFailure> {
+        let response = self.open(number, request, token, Some(limit)).await?;
+        read_response(number, response).await
+    }
+
+    /// Sends a request to one server, and reads the head of the response. Unless there is a limit, the body has as long as
+    /// it takes.
+    pub(crate) async fn open(
+        &self,
+        number: usize,
+        request: &Request,
+        token: Option<&HeaderValue>,
+        limit: Option<Duration>,
+    ) -> Result<reqwest::Response, SendFailure> {
         let url = [self.address(number), request.target.as_str()].concat();
         let client = self.client.current().await;
-        let mut builder = client.request(request.method.clone(), url).timeout(limit);
+        let builder = client.request(request.method.clone(), url);
+        let mut builder = builder.timeout(limit.unwrap_or(Duration::MAX));
         if let Some(token) = token {
             builder = builder.header(AUTHORIZATION, token.clone());
         }
@@ -119,20 +133,27 @@ impl Http {
         if let Some(body) = &request.body {
             builder = builder.header(CONTENT_TYPE, JSON).body(body.clone());
         }
-        let response = builder.send().await.map_err(|error| SendFailure::of_request(&error))?;
-        let status = response.status();
-        let retry_after = retry_after(response.headers());
-        let content_type = response.headers().get(CONTENT_TYPE).cloned();
-        let limit = if status.is_success() { MAX_BODY } else { MAX_PROBLEM };
-        let body = match read_body(response, limit).await {
-            Ok(body) => Some(body),
-            Err(RequestFailure::TooLarge) => None,
-            // The status says enough.
-            Err(_) if !status.is_success() => None,
-            Err(failure) => return Err(SendFailure { failure, was_sent: true }),
-        };
-        Ok(Response::new(number, status.as_u16(), retry_after, content_type.as_ref(), body))
+        builder.send().await.map_err(|error| SendFailure::of_request(&error))
     }
+}
+
+/// Reads the rest of a response.
+pub(crate) async fn read_response(
+    number: usize,
+    response: reqwest::Response,
+) -> Result<Response, SendFailure> {
+    let status = response.status();
+    let retry_after = retry_after(response.headers());
+    let content_type = response.headers().get(CONTENT_TYPE).cloned();
+    let limit = if status.is_success() { MAX_BODY } else { MAX_PROBLEM };
+    let body = match read_body(response, limit).await {
+        Ok(body) => Some(body),
+        Err(RequestFailure::TooLarge) => None,
+        // The status says enough.
+        Err(_) if !status.is_success() => None,
+        Err(failure) => return Err(SendFailure { failure, was_sent: true }),
+    };
+    Ok(Response::new(number, status.as_u16(), retry_after, content_type.as_ref(), body))
 }
 
 fn build_client(options: ClientOptions, mut tls: ClientConfig) -> Result<Client> {

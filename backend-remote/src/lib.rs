@@ -61,6 +61,7 @@ mod backend;
 mod client;
 mod config;
 mod error;
+mod feed;
 mod http;
 mod request;
 mod response;

@@ -53,6 +53,10 @@ impl Request {
         Self::read("/v1/store")
     }
 
+    pub(crate) fn changes() -> Self {
+        Self::read("/v1/changes")
+    }
+
     pub(crate) fn health() -> Self {
         Self::read("/v1/store/health")
     }
@@ -243,6 +247,7 @@ mod tests {
         for read in [
             Request::store(),
             Request::health(),
+            Request::changes(),
             Request::get(&at, &VersionSelector::Active).unwrap(),
             Request::batch(std::slice::from_ref(&at)).unwrap(),
             Request::list(None, &ListOptions::new()),
