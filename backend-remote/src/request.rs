@@ -145,7 +145,7 @@ impl Request {
             query.add("prefix", prefix.as_str());
         }
         for (name, value) in &options.tags {
-            query.add("tag", &format!("{name}={value}"));
+            query.add(&format!("tag.{name}"), value);
         }
         if let Some(kind) = options.kind {
             query.add("kind", kind.as_str());
@@ -193,7 +193,7 @@ impl Query {
 
     fn add(&mut self, name: &str, value: &str) {
         self.0.push(if self.0.is_empty() { '?' } else { '&' });
-        self.0.push_str(name);
+        self.0.extend(utf8_percent_encode(name, RESERVED));
         self.0.push('=');
         self.0.extend(utf8_percent_encode(value, RESERVED));
     }
@@ -229,13 +229,13 @@ mod tests {
         assert_eq!(Request::rollback(&path("a"), &3.into()).target, "/v1/rollback/a?version=3");
         let options = ListOptions::new()
             .tag("team", "pay=ments")
-            .tag("x", "")
+            .tag("x=", "")
             .kind(SecretKind::ApiKey)
             .include_deleted()
             .page(Some(PageToken::new("t k/+")));
         assert_eq!(
             Request::list(Some(&path("a/b")), &options).target,
-            "/v1/secrets?prefix=a%2Fb&tag=team%3Dpay%3Dments&tag=x%3D&kind=api_key\
+            "/v1/secrets?prefix=a%2Fb&tag.team=pay%3Dments&tag.x%3D=&kind=api_key\
              &include_deleted=true&page=t%20k%2F%2B"
         );
         assert_eq!(Request::list(None, &ListOptions::new()).target, "/v1/secrets");

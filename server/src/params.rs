@@ -53,13 +53,21 @@ impl Params {
             (value, true) => Ok(value),
             (_, false) => Err(Refusal::invalid(
                 "a parameter is given twice that may be given once",
-                "give each parameter once, except `tag`",
+                "give the parameter once",
             )),
         }
     }
 
     pub(crate) fn take_all(&mut self, name: &'static str) -> Vec<String> {
         self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
+    }
+
+    /// All parameters whose names begin so, with the rest of their names.
+    fn take_below(&mut self, prefix: &'static str) -> Vec<(String, String)> {
+        let below = |(given, value): (String, String)| {
+            given.strip_prefix(prefix).map(|rest| (rest.to_owned(), value))
+        };
+        self.0.extract_if(.., |(given, _)| given.starts_with(prefix)).filter_map(below).collect()
     }
 
     /// Fails if a parameter is left.
@@ -97,10 +105,7 @@ pub(crate) fn listing(mut params: Params) -> Answer<(Option<SecretPath>, ListOpt
     let prefix = params.take("prefix")?.filter(|prefix| !prefix.is_empty());
     let prefix = prefix.map(parse).transpose()?;
     let mut options = ListOptions::new().page(params.take("page")?.map(PageToken::new));
-    for tag in params.take_all("tag") {
-        let (name, value) = tag.split_once('=').ok_or_else(|| {
-            Refusal::invalid("a `tag` has no value", "use `tag=name=value`, such as `tag=team=a`")
-        })?;
+    for (name, value) in params.take_below("tag.") {
         options = options.tag(name, value);
     }
     let kind = params.take("kind")?.map(|kind| kind.parse()).transpose()?;
@@ -137,16 +142,16 @@ mod tests {
 
     #[test]
     fn a_listing_takes_its_parameters_and_no_others() {
-        let query = "prefix=a%2Fb/&tag=team=pay%3Dments&tag=x=&kind=api_key&page=t%20k";
+        let query = "prefix=a%2Fb/&tag.team%3D=pay%3Dments&tag.x=&kind=api_key&page=t%20k";
         let (prefix, options) = listing(Params::parse(query)).unwrap();
         assert_eq!(prefix.unwrap().as_str(), "a/b");
-        assert_eq!(options.tags["team"], "pay=ments");
+        assert_eq!(options.tags["team="], "pay=ments");
         assert_eq!(options.tags["x"], "");
         assert_eq!(options.kind, Some(SecretKind::ApiKey));
         assert_eq!(options.page.unwrap().as_str(), "t k");
         assert!(!options.include_deleted);
         assert!(listing(Params::parse("include_deleted=true")).unwrap().1.include_deleted);
-        for query in ["perfix=a", "kind=a", "tag=a", "prefix=a&prefix=b", "include_deleted=1"] {
+        for query in ["perfix=a", "kind=a", "tag=a=b", "prefix=a&prefix=b", "include_deleted=1"] {
             assert!(listing(Params::parse(query)).is_err(), "{query}");
         }
     }

@@ -112,7 +112,7 @@ async fn a_listing_has_pages_and_filters() {
     };
     assert_eq!(listed("").await, ["a/1", "a/2", "b/1"]);
     assert_eq!(listed("prefix=a").await, ["a/1", "a/2"]);
-    assert_eq!(listed("tag=team=x").await, ["a/1", "b/1"]);
+    assert_eq!(listed("tag.team=x").await, ["a/1", "b/1"]);
     assert_eq!(client.get("/v1/secrets?perfix=a").await.kind(), "invalid_input");
 
     let batch = json!({"paths": ["a/1", "missing", "b/1"]});
