@@ -7,6 +7,9 @@ use crate::step::Step;
 use crate::{deny, package};
 
 const FACADE: &str = "strongroom";
+const COMMAND: &str = "strongroom-cli";
+/// What a server with a store of its own needs, and no more: other packages switch features of its libraries on.
+const SERVER: &str = "native,server";
 
 /// An example gets the dev-dependencies, which `clippy` has checked the workspace with. Without them, dependencies
 /// have other features, and cargo would check the SDK of AWS and the workspace again.
@@ -51,19 +54,19 @@ fn install_components() -> Result<()> {
     Ok(())
 }
 
-/// Checks the facade as its users build it: with the default features, none, and each alone. All together are
-/// checked with the workspace.
+/// Checks the facade as its users build it: with the default features, none, and each alone; and the command with the
+/// server alone. All together are checked with the workspace.
 fn check_features(workspace: &Workspace) -> Result<()> {
-    let check = |choice: &[&str]| {
-        cargo(&["clippy", "--locked", "--package", FACADE])?
+    let check = |package: &str, choice: &[&str]| {
+        cargo(&["clippy", "--locked", "--package", package])?
             .args(choice)
             .args(["--", "-D", "warnings"])
             .run()
     };
-    check(&[])?;
-    check(&["--no-default-features"])?;
+    check(FACADE, &[])?;
+    check(FACADE, &["--no-default-features"])?;
     for feature in workspace.package(FACADE)?.optional_features() {
-        check(&["--no-default-features", "--features", feature])?;
+        check(FACADE, &["--no-default-features", "--features", feature])?;
     }
-    Ok(())
+    check(COMMAND, &["--no-default-features", "--features", SERVER])
 }
