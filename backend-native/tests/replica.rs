@@ -451,11 +451,36 @@ async fn a_replica_whose_state_has_the_same_number_with_other_secrets_does_not_a
     let of_standby = NativeBackend::open(of_standby).await.unwrap();
     let store = pair.open(pair.primary.address(), 1).await;
     write(&of_standby, "a", "of the other").await;
+    // Nothing tells yet that the state of the replica is not a later one of the primary.
+    wait_until("the replica is not asked", async || read(&store, "a").await == "of the other")
+        .await;
     write(&store, "a", "own").await;
     for _ in 0..50 {
         assert_eq!(read(&store, "a").await, "own");
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_replica_that_has_more_than_the_primary_answers_until_the_primary_is_asked_again() {
+    let pair = Pair::start().await;
+    pair.standby.promote();
+    let of_standby = config(&pair.standby, pair.standby.address());
+    let of_standby = NativeBackend::open(of_standby).await.unwrap();
+    for _ in 0..3 {
+        write(&of_standby, "a", "lost").await;
+    }
+    let store = pair.open(pair.primary.address(), 3600).await;
+    wait_until("the replica is not asked", async || read(&store, "a").await == "lost").await;
+    wait_until("lost writes are read", async || read(&store, "a").await == "first").await;
+    let begin = Instant::now();
+    while begin.elapsed() < 3 * OBSERVE_INTERVAL {
+        assert_eq!(read(&store, "a").await, "first");
+        sleep(Duration::from_millis(5)).await;
+    }
+    // It has the next number as well.
+    write(&store, "a", "own").await;
+    assert_eq!(read(&store, "a").await, "own");
 }
 
 #[tokio::test]

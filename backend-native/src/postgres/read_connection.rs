@@ -39,7 +39,8 @@ pub(super) struct ReadConnection {
     session: strongroom_postgres::Session,
     get_active: Statement,
     get_exact: Statement,
-    /// The highest number of a state that the server is known to have. It goes on from there.
+    /// The highest number of a state that the server was proved to have. It goes on from there. A higher number that it has
+    /// shown does not count: it is to be compared with what this process learns of that state.
     known_number: AtomicU64,
 }
 
@@ -73,9 +74,14 @@ impl ReadConnection {
         self.session.client.is_closed()
     }
 
-    /// Remembers the number of an authentic state that the server has shown.
+    /// Remembers that the server was proved to have a state with this number.
     pub(super) fn note_number(&self, number: u64) {
         self.known_number.fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// The server has to prove again what it has.
+    pub(super) fn forget_number(&self) {
+        self.known_number.store(0, Ordering::Relaxed);
     }
 
     async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {

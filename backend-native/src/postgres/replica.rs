@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use tracing::{info, warn};
 
 pub(super) use self::freshness::Step;
-use self::freshness::{Freshness, Notice, Observation, Outcome, Own, Refusal};
+use self::freshness::{Comparison, Freshness, Notice, Observation, Outcome, Own, Refusal};
 use super::error::is_outage;
 use super::location::{DatabaseLocation, Endpoint, ReplicaLocation};
 use super::read_connection::{Answer, CONNECTIONS, Query, READ_TIME, Slot, lock};
@@ -95,7 +95,11 @@ impl Replica {
         match observed {
             Ok(State { number, .. }) => {
                 let number = *number;
-                freshness.note_observation(Observation { number, asked_at, unknown_outcomes });
+                let seen = Observation { number, asked_at, unknown_outcomes };
+                if freshness.note_observation(seen) {
+                    let connections = self.connections.iter().filter_map(Slot::current);
+                    connections.for_each(|connection| connection.forget_number());
+                }
             }
             Err(error) if is_outage(error) => {
                 freshness.note_refusal(Instant::now(), Refusal::Outage);
@@ -126,7 +130,7 @@ impl Replica {
     ) -> Option<Result<T>> {
         let limit = if is_primary_up { ANSWER_TIME } else { READ_TIME };
         let proved = match self.rows(query, required, limit).await {
-            Ok(answer) => prove(store, key_ring, required, &answer).map(|()| answer.rows),
+            Ok(answer) => self.prove(store, key_ring, required, &answer).map(|()| answer.rows),
             Err(error) => Err((Outcome::Failed, error)),
         };
         match proved {
@@ -144,6 +148,37 @@ impl Replica {
                 None
             }
         }
+    }
+
+    /// Checks that rows are not older than the required state.
+    fn prove(
+        &self,
+        store: &Store,
+        key_ring: &KeyRing,
+        required: u64,
+        answer: &Answer,
+    ) -> Result<(), (Outcome, Error)> {
+        let Some(state) = &answer.state else { return Ok(()) };
+        let open = || {
+            let row = state.first().ok_or_else(|| state_corrupt("the table `state` is empty"))?;
+            state_of(row)?.open(&key_ring.rows)
+        };
+        let state = open().map_err(|error| (Outcome::Unproved, error))?;
+        if state.number < required {
+            return Err((Outcome::Behind, behind()));
+        }
+        let comparison = match store.guard().is_highest(&state) {
+            None => Comparison::Incomparable,
+            Some(true) => Comparison::Same,
+            Some(false) => Comparison::Different,
+        };
+        // Locked until the number is noted: an observation may find meanwhile that the replica has diverged.
+        let mut freshness = lock(&self.freshness);
+        if !freshness.note_shown(Instant::now(), state.number, comparison) {
+            return Err((Outcome::Unproved, diverged()));
+        }
+        answer.connection.note_number(required);
+        Ok(())
     }
 
     async fn rows(
@@ -213,33 +248,13 @@ impl Replica {
     }
 }
 
-/// Checks that rows are not older than the required state.
-fn prove(
-    store: &Store,
-    key_ring: &KeyRing,
-    required: u64,
-    answer: &Answer,
-) -> Result<(), (Outcome, Error)> {
-    let Some(state) = &answer.state else { return Ok(()) };
-    let open = || {
-        let row = state.first().ok_or_else(|| state_corrupt("the table `state` is empty"))?;
-        state_of(row)?.open(&key_ring.rows)
-    };
-    let state = open().map_err(|error| (Outcome::Unproved, error))?;
-    if state.number < required {
-        return Err((Outcome::Behind, behind()));
-    }
-    if store.guard().contradicts(&state) {
-        let error = state_corrupt("the replica has other secrets than the primary had");
-        return Err((Outcome::Unproved, error));
-    }
-    answer.connection.note_number(state.number);
-    Ok(())
-}
-
 fn behind() -> Error {
     Error::new(ErrorKind::Unavailable, "check that the replica receives and replays the log")
         .because("the replica lacks changes that the primary has")
+}
+
+fn diverged() -> Error {
+    state_corrupt("the replica has other secrets than the primary had")
 }
 
 /// Whether a read may fail so by what the store holds.

@@ -3,6 +3,9 @@
 //! Each transaction of a store advances the number of its state. An observation says that the primary had a number, and when
 //! it was asked. What shows that number, or a higher one, has everything that was committed before that moment, whatever
 //! the clocks of the servers say.
+//!
+//! That holds as long as both have one history. A replica that has shown a number which the primary lacked later may have
+//! another one: it counts as diverged until it shows the very state that this process knows of the primary.
 
 use std::time::{Duration, Instant};
 
@@ -70,6 +73,17 @@ pub(super) enum Outcome {
     Failed,
 }
 
+/// How an authentic state that the replica has shown compares with the highest one that this process knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// It is that state.
+    Same,
+    /// It has the same number and other secrets.
+    Different,
+    /// It has another number.
+    Incomparable,
+}
+
 /// What the log tells of the replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
@@ -99,6 +113,10 @@ pub(super) struct Freshness {
     primary_failed_at: Option<Instant>,
     /// The highest number that the change feed has seen since the primary was asked, and when.
     reported: Option<(u64, Instant)>,
+    /// The highest number of an authentic state that the replica has shown, and when.
+    shown: Option<(u64, Instant)>,
+    /// Whether the replica may have another history than the primary.
+    is_diverged: bool,
     pause: Option<Pause>,
     trouble: Option<Trouble>,
 }
@@ -110,6 +128,8 @@ impl Freshness {
             observation: None,
             primary_failed_at: None,
             reported: None,
+            shown: None,
+            is_diverged: false,
             pause: None,
             trouble: None,
         }
@@ -153,14 +173,36 @@ impl Freshness {
         true
     }
 
-    /// The primary has shown its state.
-    pub(super) fn note_observation(&mut self, seen: Observation) {
+    /// The primary has shown its state. Returns whether the replica has diverged.
+    pub(super) fn note_observation(&mut self, seen: Observation) -> bool {
         self.primary_failed_at = None;
         if self.observation.is_none_or(|earlier| earlier.asked_at < seen.asked_at) {
             self.observation = Some(seen);
         }
         // What the feed had seen by then is in the state, or it was no state of the store.
         self.reported = self.reported.filter(|(_, at)| *at >= seen.asked_at);
+        // A commit that waits for synchronous replication looks the same, until the primary shows it as well.
+        if self.shown.is_some_and(|(number, at)| at < seen.asked_at && seen.number < number) {
+            self.is_diverged = true;
+        }
+        self.is_diverged
+    }
+
+    /// The replica has shown an authentic state. Returns whether it may answer.
+    pub(super) fn note_shown(&mut self, now: Instant, number: u64, comparison: Comparison) -> bool {
+        match comparison {
+            Comparison::Same if self.is_diverged => {
+                self.is_diverged = false;
+                self.shown = Some((number, now));
+            }
+            Comparison::Different => self.is_diverged = true,
+            Comparison::Same | Comparison::Incomparable => {
+                if self.shown.is_none_or(|(highest, _)| number > highest) {
+                    self.shown = Some((number, now));
+                }
+            }
+        }
+        !self.is_diverged
     }
 
     /// The primary has not shown its state.
@@ -288,6 +330,39 @@ mod tests {
             let step = freshness.plan(start + ms(10), OWN);
             assert_eq!(step, replica(required, false, true), "asked at {asked_at} ms");
         }
+    }
+
+    #[test]
+    fn a_replica_that_has_shown_what_the_primary_lacks_answers_again_once_it_shows_the_same() {
+        use Comparison::{Different, Incomparable, Same};
+        let start = Instant::now();
+        // What the replica shows at 5 ms, and a question to the primary then.
+        for (shown, asked_at, number, is_diverged) in [
+            (8, 4, 7, false),
+            (8, 5, 7, false),
+            (8, 6, 7, true),
+            (8, 6, 8, false),
+            (7, 6, 8, false),
+            (7, 6, 7, false),
+        ] {
+            let mut freshness = observed(start);
+            assert!(freshness.note_shown(start + ms(5), shown, Incomparable));
+            // Another connection shows less.
+            assert!(freshness.note_shown(start + ms(5), 7, Same));
+            let found = freshness.note_observation(seen(number, start + ms(asked_at)));
+            assert_eq!(found, is_diverged, "shown {shown}, asked at {asked_at} ms for {number}");
+            // The primary passes the number.
+            assert_eq!(freshness.note_observation(seen(9, start + ms(10))), is_diverged);
+            assert_eq!(freshness.note_shown(start + ms(11), 10, Incomparable), !is_diverged);
+            assert!(freshness.note_shown(start + ms(12), 9, Same));
+            let again = freshness.note_observation(seen(9, start + ms(13)));
+            assert_eq!(again, !is_diverged, "it has shown 10 since");
+        }
+        let mut freshness = observed(start);
+        assert!(!freshness.note_shown(start + ms(1), 7, Different));
+        assert!(!freshness.note_shown(start + ms(2), 8, Incomparable));
+        assert!(freshness.note_shown(start + ms(3), 8, Same));
+        assert!(!freshness.note_observation(seen(8, start + ms(4))));
     }
 
     #[test]
