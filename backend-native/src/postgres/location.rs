@@ -1,6 +1,7 @@
 //! Where the database is, and how to connect to it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -46,14 +47,14 @@ enum Role {
 
 /// A replica for reads.
 pub(crate) struct ReplicaLocation {
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: Arc<Endpoint>,
     /// How old its answers may be.
     pub(super) max_age: Duration,
 }
 
 /// A database: its primary, and a replica if one is configured.
 pub(crate) struct DatabaseLocation {
-    pub(super) primary: Endpoint,
+    pub(super) primary: Arc<Endpoint>,
     pub(super) replica: Option<ReplicaLocation>,
     name: String,
 }
@@ -112,11 +113,11 @@ impl Endpoint {
 impl DatabaseLocation {
     /// Checks the settings, and loads the certificates. Does not connect. `url` is that of the primary.
     pub(crate) fn new(config: &NativeConfig, url: &SecretString) -> Result<Self> {
-        let primary = Endpoint::new(config, url, Role::Primary)?;
+        let primary = Arc::new(Endpoint::new(config, url, Role::Primary)?);
         let replica = match &config.replica_url {
             None => None,
             Some(url) => Some(ReplicaLocation {
-                endpoint: Endpoint::new(config, url, Role::Replica)?,
+                endpoint: Arc::new(Endpoint::new(config, url, Role::Replica)?),
                 max_age: config.replica_max_age.unwrap_or(DEFAULT_MAX_AGE),
             }),
         };
