@@ -172,6 +172,7 @@ impl Replica {
         // Locked until the number is noted: an observation may find meanwhile that the replica has diverged.
         let mut freshness = lock(&self.freshness);
         if !freshness.note_shown(Instant::now(), state.number, comparison) {
+            self.connections.forget_numbers();
             return Err((Outcome::Unproved, diverged()));
         }
         answer.connection.note_number(required);
