@@ -106,6 +106,10 @@ impl Endpoint {
         Ok(session)
     }
 
+    pub(super) fn is_replica(&self) -> bool {
+        self.role == Role::Replica
+    }
+
     pub(super) fn error(&self, failure: &Failure) -> Error {
         error::explained(&self.explain, failure)
     }

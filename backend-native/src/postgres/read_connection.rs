@@ -8,7 +8,6 @@ use futures_util::future::try_join;
 use strongroom_core::{Error, Result};
 use strongroom_postgres::Failure;
 use tokio::sync::OwnedMutexGuard;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Statement};
@@ -136,19 +135,25 @@ impl Slot {
         if let Some(failed) = last.as_ref().filter(|failed| failed.is_recent()) {
             return Err(endpoint.error(&failed.failure));
         }
-        let opened = self.open(endpoint, last).await;
-        let opened = opened.unwrap_or_else(|_| Err(endpoint.error(&Failure::TimedOut)));
+        let open = self.open(endpoint, last);
+        let opened = if endpoint.is_replica() {
+            // It goes on when no read waits for it.
+            tokio::spawn(open).await.unwrap_or_else(|_| Err(endpoint.error(&Failure::TimedOut)))
+        } else {
+            // A task would rest with the runtime of this read, and keep others from connecting.
+            open.await
+        };
         Ok((opened?, false))
     }
 
-    /// Connects on a task, which goes on when no read waits for it. There is one at a time.
+    /// Connects. There is one attempt at a time.
     fn open(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         mut last: OwnedMutexGuard<Option<FailedAttempt>>,
-    ) -> JoinHandle<Result<Arc<ReadConnection>>> {
+    ) -> impl Future<Output = Result<Arc<ReadConnection>>> + Send + use<> {
         let (slot, endpoint) = (Arc::clone(self), Arc::clone(endpoint));
-        tokio::spawn(async move {
+        async move {
             match ReadConnection::open(&endpoint).await {
                 Ok(connection) => {
                     *last = None;
@@ -160,7 +165,7 @@ impl Slot {
                     Err(error)
                 }
             }
-        })
+        }
     }
 
     /// Connects, unless that is under way or has just failed.
@@ -168,7 +173,7 @@ impl Slot {
         if let Ok(last) = Arc::clone(&self.opening).try_lock_owned()
             && !last.as_ref().is_some_and(FailedAttempt::is_recent)
         {
-            drop(self.open(endpoint, last));
+            drop(tokio::spawn(self.open(endpoint, last)));
         }
     }
 
@@ -273,11 +278,12 @@ impl Connections {
         })
     }
 
-    /// The next slot in turn. While it has no connection and another one has, that one: the server may refuse further ones.
+    /// The next slot in turn. While it has no connection to a replica and another one has, that one: the replica may refuse
+    /// further ones.
     fn slot(&self) -> Option<&Arc<Slot>> {
         let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
         let slot = self.slots.get(number)?;
-        if slot.current().is_some() {
+        if !self.endpoint.is_replica() || slot.current().is_some() {
             return Some(slot);
         }
         let Some(other) = self.slots.iter().find(|slot| slot.current().is_some()) else {
