@@ -25,7 +25,7 @@ pub struct ReadOptions {
     /// Which version to read; the active one unless set.
     pub version: VersionSelector,
     /// The store must have been asked less than this long ago. While it is unavailable, a stale copy of that age will
-    /// do. Zero always asks the store.
+    /// do. Zero always asks the store, whose answer may come from a replica and be as old as that may be.
     pub max_age: Option<Duration>,
     /// How long this read takes at most, with waiting and retries. A request that it shares with other callers ends
     /// with [`ReadPolicy::timeout`](crate::ReadPolicy::timeout); if this read has time left, it asks again.

@@ -125,11 +125,12 @@ pub struct NativeConfig {
     pub url: Option<SecretString>,
     /// A file with the only authorities whose certificate the database may have, in PEM. `None`: those of the platform.
     pub ca_cert: Option<PathBuf>,
-    /// A replica of that database, such as a streaming standby, in the same form and with a role of its own, which needs
-    /// `SELECT` alone. Of several hosts, the first that answers is used. It answers `get`, `describe`, `versions` and `list`
-    /// while it is proved to have everything that was committed before [`replica_max_age`](Self::replica_max_age) ago, all
-    /// writes of this process, and all that its [`changes`](strongroom_core::Backend::changes) have told of. Otherwise, and
-    /// if it fails, the primary answers. While the primary is down, the replica alone answers for as long as that age.
+    /// A replica of that database by physical streaming replication, in the same form and with a role of its own, which
+    /// needs `SELECT` alone. Of several hosts, the first that answers is used. It answers `get`, `describe`, `versions` and
+    /// `list` while it is proved to have everything that was committed before [`replica_max_age`](Self::replica_max_age)
+    /// ago, all writes of the same [`NativeBackend`](crate::NativeBackend), and all that its
+    /// [`changes`](strongroom_core::Backend::changes) have told of. Otherwise, and if it fails, the primary answers. While
+    /// the primary is down, the replica alone answers for as long as that age.
     pub replica_url: Option<SecretString>,
     /// How old the answers of the replica may be, from 1 s to 1 h. `None`: 10 s.
     pub replica_max_age: Option<Duration>,

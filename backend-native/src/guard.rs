@@ -65,11 +65,11 @@ impl Guard {
         self.unknown_outcomes.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether a state is not the one that this process has seen under its number.
+    /// Whether a state is the highest one that this process has seen; `None` if the numbers differ or only an anchor told of it.
     #[cfg(feature = "postgres")]
-    pub(crate) fn contradicts(&self, state: &State) -> bool {
-        let seen = self.seen();
-        state.number == seen.number && seen.rows.is_some_and(|rows| rows != state.rows)
+    pub(crate) fn is_highest(&self, state: &State) -> Option<bool> {
+        let Seen { number, rows } = *self.seen();
+        rows.filter(|_| number == state.number).map(|rows| rows == state.rows)
     }
 
     /// Remembers a state that is committed.

@@ -56,8 +56,8 @@
 //! - [`changes`](strongroom_core::Backend::changes) tells within some milliseconds which secrets were changed, or that any may
 //!   have been, if a notification was missed.
 //! - With [`NativeConfig::replica_url`], a replica answers reads that may be as old as [`NativeConfig::replica_max_age`]: a read
-//!   sees every write that was committed longer before it began, every write of this process, and every change that its
-//!   [`changes`](strongroom_core::Backend::changes) have told of. It shares up to four more connections. While the primary is
+//!   sees every write that was committed longer before it began, every write of the same [`NativeBackend`], and every change
+//!   that its [`changes`](strongroom_core::Backend::changes) have told of. It shares up to four more connections. While the primary is
 //!   down, reads go on until the primary was last asked that long ago.
 //! - [`NativeBackend::backup`] writes a file that is a store itself, and [`NativeBackend::restore`] makes a store of such a
 //!   file in a file or in a database.

@@ -35,7 +35,7 @@ setting_table! {
         );
         REPLICA_URL = Setting::text("SECRETS_NATIVE_REPLICA_URL", "NativeConfig::replica_url")
             .meaning(
-                "a replica of that database, such as a streaming standby, which answers reads while it is known not to be \
+                "a replica of that database by physical streaming replication, which answers reads while it is known not to be \
                  older than the age below; in the same form",
             )
             .secret();

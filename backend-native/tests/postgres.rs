@@ -679,6 +679,7 @@ async fn a_state_that_was_damaged_by_sql_stops_writers_that_know_an_earlier_one(
 
 #[tokio::test]
 async fn no_statement_reads_a_whole_table_also_if_it_was_planned_when_that_was_empty() {
+    const MANY: usize = 2_000;
     let server = Server::start().await;
     let store = open(&server).await;
     for round in 0..3 {
@@ -697,9 +698,21 @@ async fn no_statement_reads_a_whole_table_also_if_it_was_planned_when_that_was_e
         store.delete(&path("of/0/2")).await.unwrap();
         store.undelete(&path("of/0/2")).await.unwrap();
     }
+    let names: Vec<_> = (0..MANY).map(|number| format!("many/{number}")).collect();
+    join_all(names.iter().map(|name| write(&store, name, "a"))).await;
+    for name in names.iter().take(5) {
+        write(&store, name, "b").await;
+        assert_eq!(read(&store, name).await, "b");
+        store.describe(&path(name)).await.unwrap();
+        store.versions(&path(name)).await.unwrap();
+        store.delete(&path(name)).await.unwrap();
+        store.destroy(&path(name)).await.unwrap();
+    }
     // The sessions count when they end.
     store.close().await.unwrap();
-    let counts = "SELECT relname, seq_scan, idx_scan FROM pg_stat_user_tables \
+    let counts = "SELECT relname, seq_scan, idx_scan, \
+                      (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = t.relid) \
+                  FROM pg_stat_user_tables t \
                   WHERE schemaname = 'strongroom_native' AND relname IN ('secrets', 'versions') ORDER BY 1";
     let others = "SELECT count(*) FROM pg_stat_activity \
                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
@@ -716,5 +729,7 @@ async fn no_statement_reads_a_whole_table_also_if_it_was_planned_when_that_was_e
         // The server reads a table once when its index is created.
         assert_eq!(row[1], "1", "reads of the whole table: {counted}");
         assert!(row[2].parse::<u32>().unwrap() > 3, "{counted}");
+        // A whole index has more entries at the end.
+        assert!(row[3].parse::<usize>().unwrap() < MANY, "reads of a whole index: {counted}");
     }
 }

@@ -19,6 +19,8 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a read asks the primary for its state.
 const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
+/// The role with which a replica is read, so that its sessions are told from those of the primary.
+const READER: &str = "replica_reader";
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// A primary with a store, and a standby that streams from it.
@@ -36,6 +38,11 @@ impl Pair {
         primary.sql("SELECT pg_reload_conf()");
         let pair = Self { primary, standby };
         write(&pair.open_primary().await, "a", "first").await;
+        let password = pair.primary.password();
+        pair.primary.sql(&format!("CREATE ROLE {READER} LOGIN PASSWORD '{password}'"));
+        pair.primary.sql(&format!("GRANT USAGE ON SCHEMA strongroom_native TO {READER}"));
+        let tables = "ALL TABLES IN SCHEMA strongroom_native";
+        pair.primary.sql(&format!("GRANT SELECT ON {tables} TO {READER}"));
         pair.wait_for_standby().await;
         pair
     }
@@ -47,19 +54,25 @@ impl Pair {
 
     /// The store with the standby as its replica.
     async fn open(&self, primary: SocketAddr, max_age: u64) -> NativeBackend {
-        let config = with_replica(
-            config(&self.primary, primary),
-            url(&self.standby, self.standby.address()),
-            max_age,
-        );
+        let replica = reader_url(&self.standby, self.standby.address());
+        let config = with_replica(config(&self.primary, primary), replica, max_age);
         NativeBackend::open(config).await.unwrap()
+    }
+
+    /// Waits until no store is connected to the standby.
+    async fn wait_for_end_of_reads(&self) {
+        let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{READER}'");
+        wait_until("the replica keeps its connections", async || {
+            self.standby.sql(&sessions) == "0"
+        })
+        .await;
     }
 
     async fn wait_for_standby(&self) {
         let state = "SELECT number FROM strongroom_native.state";
         wait_until("the standby is behind", async || {
-            self.standby.sql("SELECT to_regclass('strongroom_native.state') IS NOT NULL") == "t"
-                && self.standby.sql(state) == self.primary.sql(state)
+            let role = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{READER}'");
+            self.standby.sql(&role) == "1" && self.standby.sql(state) == self.primary.sql(state)
         })
         .await;
     }
@@ -81,6 +94,10 @@ impl Pair {
 fn url(server: &Server, address: SocketAddr) -> String {
     let (user, password) = (server.user(), server.password());
     format!("postgresql://{user}:{password}@{address}/postgres")
+}
+
+fn reader_url(server: &Server, address: SocketAddr) -> String {
+    format!("postgresql://{READER}:{}@{address}/postgres", server.password())
 }
 
 fn config(server: &Server, address: SocketAddr) -> NativeConfig {
@@ -129,10 +146,10 @@ async fn wait_until(complaint: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Waits until a server has answered a read of a secret.
+/// Waits until a server has answered a read of a secret as a replica.
 async fn wait_for_reads(server: &Server, store: &NativeBackend, name: &str) {
     let last = "SELECT coalesce(max(query_start)::text, '') FROM pg_stat_activity \
-                WHERE query LIKE '%FROM strongroom_native.secrets%' AND pid <> pg_backend_pid()";
+                WHERE query LIKE '%FROM strongroom_native.secrets%' AND usename LIKE '%_reader'";
     wait_until("the server is not asked", async || {
         let before = server.sql(last);
         read(store, name).await;
@@ -178,18 +195,22 @@ async fn read_until_bound(
 async fn the_replica_answers_while_the_primary_is_down_until_the_bound() {
     let pair = Pair::start().await;
     let proxy = Proxy::new(pair.primary.address());
-    let store = pair.open(proxy.address(), 6).await;
+    let (store, bounded) =
+        (pair.open(proxy.address(), 3600).await, pair.open(proxy.address(), 6).await);
     write(&store, "a", "second").await;
     write(&store, "deleted", "value").await;
     store.delete(&path("deleted")).await.unwrap();
     pair.wait_for_standby().await;
     wait_for_reads(&pair.standby, &store, "a").await;
+    wait_for_reads(&pair.standby, &bounded, "a").await;
 
     let last_read = Instant::now();
-    assert_eq!(read(&store, "a").await, "second");
+    assert_eq!(read(&bounded, "a").await, "second");
     let cut = Instant::now();
     proxy.refuse();
     proxy.reset_existing();
+    let answered = read_until_bound(&bounded, last_read, cut, Duration::from_secs(6)).await;
+    assert!(answered > 0, "no read");
     assert_eq!(read(&store, "a").await, "second");
     let first = store.get(&path("a"), &VersionSelector::Exact(Version::from(1))).await.unwrap();
     assert_eq!(first.expose_text().unwrap(), "first");
@@ -207,9 +228,8 @@ async fn the_replica_answers_while_the_primary_is_down_until_the_bound() {
     assert!(is_outage(&written.map_err(|error| error.kind())));
     assert!(is_outage(&store.health().await.map_err(|error| error.kind())));
 
-    read_until_bound(&store, last_read, cut, Duration::from_secs(6)).await;
     proxy.pass();
-    wait_until("the primary is not found again", async || try_read(&store, "a").await.is_ok())
+    wait_until("the primary is not found again", async || try_read(&bounded, "a").await.is_ok())
         .await;
     write(&store, "a", "fourth").await;
     assert_eq!(read(&store, "a").await, "fourth");
@@ -238,6 +258,99 @@ async fn a_replica_that_was_left_alone_answers_when_the_primary_fails() {
     for _ in 0..5 {
         assert_eq!(read(&store, "a").await, "second");
     }
+}
+
+#[tokio::test]
+async fn a_primary_that_hangs_costs_little_time_while_the_replica_is_left_alone() {
+    let pair = Pair::start().await;
+    let proxy = Proxy::new(pair.primary.address());
+    let store = pair.open(proxy.address(), 3600).await;
+    wait_for_reads(&pair.standby, &store, "a").await;
+    pair.pause_replay();
+    write(&store, "a", "second").await;
+    let begin = Instant::now();
+    // Until it is left alone for a second.
+    while begin.elapsed() < Duration::from_secs(3) {
+        assert_eq!(read(&store, "a").await, "second");
+        sleep(Duration::from_millis(5)).await;
+    }
+    pair.resume_replay();
+    pair.wait_for_standby().await;
+    proxy.stall();
+    for _ in 0..5 {
+        let begin = Instant::now();
+        assert_eq!(read(&store, "a").await, "second");
+        let elapsed = begin.elapsed();
+        assert!(elapsed < Duration::from_secs(8), "a read took {elapsed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_waits_for_a_slow_primary_once_the_replica_may_not_answer() {
+    const MAX_AGE: Duration = Duration::from_secs(2);
+    let pair = Pair::start().await;
+    let proxy = Proxy::new(pair.primary.address());
+    let store = pair.open(proxy.address(), MAX_AGE.as_secs()).await;
+    for _ in 0..3 {
+        wait_for_reads(&pair.standby, &store, "a").await;
+        // So that the primary is asked, and the bound passes meanwhile.
+        sleep(MAX_AGE * 3 / 4).await;
+        proxy.stall();
+        let recover = async {
+            sleep(MAX_AGE).await;
+            proxy.pass();
+        };
+        let (value, ()) = tokio::join!(try_read(&store, "a"), recover);
+        assert_eq!(value.as_deref(), Ok("first"));
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_refuses_further_connections_answers_on_those_that_it_has() {
+    let pair = Pair::start().await;
+    pair.primary.sql(&format!("ALTER ROLE {READER} CONNECTION LIMIT 2"));
+    let limit = format!("SELECT rolconnlimit FROM pg_roles WHERE rolname = '{READER}'");
+    wait_until("the standby is behind", async || pair.standby.sql(&limit) == "2").await;
+    let log = Log::default();
+    let guard = log.capture();
+    let store = pair.open(pair.primary.address(), 3600).await;
+    for _ in 0..300 {
+        assert_eq!(read(&store, "a").await, "first");
+        sleep(Duration::from_millis(5)).await;
+    }
+    wait_for_reads(&pair.standby, &store, "a").await;
+    drop(guard);
+    let text = log.text();
+    assert!(!text.contains("the replica answers"), "{text}");
+}
+
+#[tokio::test]
+async fn the_connections_to_the_replica_end_with_the_store() {
+    let pair = Pair::start().await;
+    let store = pair.open(pair.primary.address(), 3600).await;
+    wait_for_reads(&pair.standby, &store, "a").await;
+    let reads = async {
+        loop {
+            match try_read(&store, "a").await {
+                Ok(value) => assert_eq!(value, "first"),
+                Err(kind) => return assert_eq!(kind, ErrorKind::Closed),
+            }
+        }
+    };
+    let close = async {
+        sleep(Duration::from_millis(50)).await;
+        store.close().await.unwrap();
+    };
+    tokio::join!(reads, close);
+    pair.wait_for_end_of_reads().await;
+
+    let store = pair.open(pair.primary.address(), 3600).await;
+    wait_for_reads(&pair.standby, &store, "a").await;
+    let feed = store.changes();
+    assert!(feed.is_some());
+    drop(store);
+    pair.wait_for_end_of_reads().await;
+    drop(feed);
 }
 
 #[tokio::test]
@@ -291,14 +404,11 @@ async fn nothing_older_than_the_bound_is_read_from_a_replica_that_is_behind() {
     pair.pause_replay();
     write(&other, "a", "of another").await;
     let written = Instant::now();
-    let mut is_seen = false;
     loop {
         let begun = Instant::now();
         let value = read(&store, "a").await;
         let is_new = value == "of another";
         assert!(is_new || value == "own 19", "{value}");
-        assert!(is_new || !is_seen, "an older value after the newer one");
-        is_seen = is_new;
         if begun > written + Duration::from_secs(MAX_AGE) {
             assert!(is_new, "a value older than the bound");
             break;
@@ -346,7 +456,7 @@ async fn a_replica_that_fails_costs_no_read() {
     assert!(!text.contains(CANARY), "a password in the log");
 
     let proxy = Proxy::new(pair.standby.address());
-    let config = with_replica(own.clone(), url(&pair.standby, proxy.address()), 10);
+    let config = with_replica(own.clone(), reader_url(&pair.standby, proxy.address()), 10);
     let store = NativeBackend::open(config).await.unwrap();
     pair.wait_for_standby().await;
     for round in 0..3 {
@@ -364,7 +474,7 @@ async fn a_replica_that_fails_costs_no_read() {
         }
     }
 
-    let config = with_replica(own, url(&pair.standby, pair.standby.address()), 10);
+    let config = with_replica(own, reader_url(&pair.standby, pair.standby.address()), 10);
     let store = NativeBackend::open(config).await.unwrap();
     wait_for_reads(&pair.standby, &store, "a").await;
     let log = Log::default();
@@ -375,7 +485,11 @@ async fn a_replica_that_fails_costs_no_read() {
         sleep(Duration::from_millis(2)).await;
     }
     pair.standby.start_again().await;
-    wait_for_reads(&pair.standby, &store, "a").await;
+    wait_until("the log does not tell that the replica is back", async || {
+        read(&store, "a").await;
+        log.text().contains("the replica answers reads again")
+    })
+    .await;
     drop(guard);
     let text = log.text();
     for told in ["the replica answers no reads", "the replica answers reads again"] {
@@ -423,7 +537,8 @@ async fn a_replica_that_becomes_the_primary_goes_on() {
     let mut own = config(&pair.primary, primary);
     let both = format!("postgresql://{user}:{password}@{primary},{standby}/postgres");
     own.url = Some(both.into());
-    let store = NativeBackend::open(with_replica(own, url(&pair.standby, standby), 5)).await;
+    let store =
+        NativeBackend::open(with_replica(own, reader_url(&pair.standby, standby), 3600)).await;
     let store = store.unwrap();
     wait_for_reads(&pair.standby, &store, "a").await;
     pair.primary.kill();
@@ -451,11 +566,36 @@ async fn a_replica_whose_state_has_the_same_number_with_other_secrets_does_not_a
     let of_standby = NativeBackend::open(of_standby).await.unwrap();
     let store = pair.open(pair.primary.address(), 1).await;
     write(&of_standby, "a", "of the other").await;
+    // Nothing tells yet that the state of the replica is not a later one of the primary.
+    wait_until("the replica is not asked", async || read(&store, "a").await == "of the other")
+        .await;
     write(&store, "a", "own").await;
     for _ in 0..50 {
         assert_eq!(read(&store, "a").await, "own");
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_replica_that_has_more_than_the_primary_answers_until_the_primary_is_asked_again() {
+    let pair = Pair::start().await;
+    pair.standby.promote();
+    let of_standby = config(&pair.standby, pair.standby.address());
+    let of_standby = NativeBackend::open(of_standby).await.unwrap();
+    for _ in 0..3 {
+        write(&of_standby, "a", "lost").await;
+    }
+    let store = pair.open(pair.primary.address(), 3600).await;
+    wait_until("the replica is not asked", async || read(&store, "a").await == "lost").await;
+    wait_until("lost writes are read", async || read(&store, "a").await == "first").await;
+    let begin = Instant::now();
+    while begin.elapsed() < 3 * OBSERVE_INTERVAL {
+        assert_eq!(read(&store, "a").await, "first");
+        sleep(Duration::from_millis(5)).await;
+    }
+    // It has the next number as well.
+    write(&store, "a", "own").await;
+    assert_eq!(read(&store, "a").await, "own");
 }
 
 #[tokio::test]

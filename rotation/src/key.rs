@@ -255,7 +255,8 @@ impl RotatingKey {
     ///
     /// If the key is the current one here, another instance may have replaced it and revoked it: this call
     /// reads the store first, which takes 2 seconds at most. Fruitless reads become rarer, up to one in 8
-    /// seconds, and calls do not wait for the next one then, nor while a read is late.
+    /// seconds, and calls do not wait for the next one then, nor while a read is late. A store that reads from a
+    /// replica may show the newer key later, within the bound of the replica.
     pub async fn refresh_after_rejection(&self, rejected: &KeyGuard) -> bool {
         if self.is_current(rejected) {
             self.wait_for_store_check().await;

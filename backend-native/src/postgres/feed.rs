@@ -116,8 +116,8 @@ pub(super) struct DatabaseFeed {
     /// It does not keep the store open.
     cell: Weak<StoreCell>,
     location: Arc<DatabaseLocation>,
-    /// It must not answer with what is older than a change that the feed has told of.
-    replica: Option<Arc<Replica>>,
+    /// It must not answer with what is older than a change that the feed has told of. Its connections end with the store.
+    replica: Weak<Replica>,
     fork_guard: ForkGuard,
     closed: watch::Receiver<bool>,
     session: Option<Session>,
@@ -143,7 +143,7 @@ impl DatabaseFeed {
     pub(super) fn new(
         cell: &Arc<StoreCell>,
         location: Arc<DatabaseLocation>,
-        replica: Option<Arc<Replica>>,
+        replica: Weak<Replica>,
         fork_guard: ForkGuard,
         closed: watch::Receiver<bool>,
     ) -> Self {
@@ -233,7 +233,7 @@ impl DatabaseFeed {
                 return None;
             }
         };
-        if let (Some(replica), Some(state)) = (&self.replica, &state) {
+        if let (Some(replica), Some(state)) = (self.replica.upgrade(), &state) {
             replica.note_reported(state.number);
         }
         [self.pause, _] = PAUSES;

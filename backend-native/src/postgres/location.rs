@@ -1,6 +1,7 @@
 //! Where the database is, and how to connect to it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,7 +22,8 @@ const LIMITS: SessionLimits = SessionLimits {
 };
 
 /// A plan is kept with its statement. One that was made while a table was small must not read all of it when it has grown.
-const PLANNING: &str = "SET enable_seqscan = off";
+/// A statement that needs all of it reads it all the same: the cost that the server adds then must not make it compile the plan.
+const PLANNING: &str = "SET enable_seqscan = off; SET jit = off";
 
 /// How old the answers of a replica may be, unless the configuration says so.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(10);
@@ -46,14 +48,14 @@ enum Role {
 
 /// A replica for reads.
 pub(crate) struct ReplicaLocation {
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: Arc<Endpoint>,
     /// How old its answers may be.
     pub(super) max_age: Duration,
 }
 
 /// A database: its primary, and a replica if one is configured.
 pub(crate) struct DatabaseLocation {
-    pub(super) primary: Endpoint,
+    pub(super) primary: Arc<Endpoint>,
     pub(super) replica: Option<ReplicaLocation>,
     name: String,
 }
@@ -104,6 +106,10 @@ impl Endpoint {
         Ok(session)
     }
 
+    pub(super) fn is_replica(&self) -> bool {
+        self.role == Role::Replica
+    }
+
     pub(super) fn error(&self, failure: &Failure) -> Error {
         error::explained(&self.explain, failure)
     }
@@ -112,11 +118,11 @@ impl Endpoint {
 impl DatabaseLocation {
     /// Checks the settings, and loads the certificates. Does not connect. `url` is that of the primary.
     pub(crate) fn new(config: &NativeConfig, url: &SecretString) -> Result<Self> {
-        let primary = Endpoint::new(config, url, Role::Primary)?;
+        let primary = Arc::new(Endpoint::new(config, url, Role::Primary)?);
         let replica = match &config.replica_url {
             None => None,
             Some(url) => Some(ReplicaLocation {
-                endpoint: Endpoint::new(config, url, Role::Replica)?,
+                endpoint: Arc::new(Endpoint::new(config, url, Role::Replica)?),
                 max_age: config.replica_max_age.unwrap_or(DEFAULT_MAX_AGE),
             }),
         };

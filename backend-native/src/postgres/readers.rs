@@ -2,7 +2,6 @@
 
 mod replicated;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,17 +9,15 @@ use strongroom_core::{
     ChangeFeed, Description, Error, ErrorKind, ForkGuard, Health, ListOptions, ListPage, Result,
     Secret, SecretPath, Version, VersionInfo,
 };
-use strongroom_postgres::Failure;
 use strongroom_transport::ensure_runtime;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::error::{from_failure, unreadable};
+use super::error::unreadable;
 use super::feed::DatabaseFeed;
 use super::location::DatabaseLocation;
-use super::read_connection::{CONNECTIONS, Query, READ_TIME, Slot, lock};
+use super::read_connection::{Connections, Query, READ_TIME, lock};
 use super::replica::{Beginning, Replica};
 use super::rows::{key_states_of, secret_of, state_of, version_of};
 use super::statements::{self, COLUMN_COUNT};
@@ -43,8 +40,7 @@ const MAX_RELOADS: usize = 4;
 pub(crate) struct DatabaseReaders {
     cell: Arc<StoreCell>,
     location: Arc<DatabaseLocation>,
-    connections: [Slot; CONNECTIONS],
-    next: AtomicUsize,
+    connections: Connections,
     replica: Option<Arc<Replica>>,
     /// As last loaded.
     key_ring: Mutex<Option<Arc<KeyRing>>>,
@@ -60,12 +56,12 @@ pub(crate) struct DatabaseReaders {
 impl DatabaseReaders {
     pub(crate) fn new(cell: Arc<StoreCell>, location: Arc<DatabaseLocation>) -> Self {
         let replica = Replica::of(&location);
+        let connections = Connections::new(&location.primary);
         Self {
             cell,
             location,
             replica,
-            connections: Default::default(),
-            next: AtomicUsize::new(0),
+            connections,
             key_ring: Mutex::default(),
             loading: tokio::sync::Mutex::default(),
             checked_at: Mutex::default(),
@@ -78,7 +74,7 @@ impl DatabaseReaders {
     pub(crate) fn changes(&self) -> Option<Box<dyn ChangeFeed>> {
         self.fork_guard.check().ok()?;
         let (location, closed) = (Arc::clone(&self.location), self.closed.subscribe());
-        let replica = self.replica.clone();
+        let replica = self.replica.as_ref().map(Arc::downgrade).unwrap_or_default();
         Some(Box::new(DatabaseFeed::new(&self.cell, location, replica, self.fork_guard, closed)))
     }
 
@@ -87,9 +83,7 @@ impl DatabaseReaders {
         self.cell.close();
         self.closed.send_replace(true);
         *lock(&self.key_ring) = None;
-        for slot in &self.connections {
-            slot.close();
-        }
+        self.connections.close();
         if let Some(replica) = &self.replica {
             replica.close();
         }
@@ -98,21 +92,10 @@ impl DatabaseReaders {
     /// Runs a query on the primary.
     async fn rows(&self, query: Query<'_>) -> Result<Vec<Row>> {
         ensure_runtime()?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
-        let slot = self.connections.get(number).ok_or_else(Error::backend_closed)?;
-        let used = slot.current();
-        let answered = timeout(READ_TIME, slot.ask(&self.location.primary, query, 0)).await;
+        let answer = self.connections.ask(query, 0, READ_TIME).await;
         if *self.closed.borrow() {
-            slot.close();
             return Err(Error::backend_closed());
         }
-        let answer = answered.unwrap_or_else(|_| {
-            // The connection may be what does not answer.
-            if let Some(used) = used {
-                slot.forget(&used);
-            }
-            Err(from_failure(&Failure::TimedOut))
-        });
         Ok(answer?.rows)
     }
 

@@ -2,21 +2,19 @@
 
 mod freshness;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use strongroom_core::{Error, ErrorKind, Result};
-use strongroom_postgres::Failure;
-use tokio::time::timeout;
 use tokio_postgres::Row;
 use tracing::{info, warn};
 
 pub(super) use self::freshness::Step;
-use self::freshness::{Freshness, Notice, Observation, Outcome, Own, Refusal};
+use self::freshness::{Comparison, Freshness, Notice, Observation, Outcome, Own, Refusal};
 use super::error::is_outage;
-use super::location::{DatabaseLocation, Endpoint, ReplicaLocation};
-use super::read_connection::{Answer, CONNECTIONS, Query, READ_TIME, Slot, lock};
+use super::location::{DatabaseLocation, ReplicaLocation};
+use super::read_connection::{Answer, Connections, Query, READ_TIME, lock};
 use super::rows::state_of;
 use crate::decode::ReadError;
 use crate::key_ring::KeyRing;
@@ -24,15 +22,12 @@ use crate::settings::REPLICA_URL;
 use crate::state::{State, state_corrupt};
 use crate::store::Store;
 
-/// How long a read waits for the replica while the primary could answer.
+/// How long a read waits for the replica while the primary could answer, or the replica is in doubt.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// The connections to a replica, and what is known of it.
 pub(super) struct Replica {
-    /// It has a replica.
-    location: Arc<DatabaseLocation>,
-    connections: [Slot; CONNECTIONS],
-    next: AtomicUsize,
+    connections: Connections,
     freshness: Mutex<Freshness>,
     /// Held while a task asks the primary for its state.
     pub(super) observing: Arc<tokio::sync::Mutex<()>>,
@@ -52,14 +47,19 @@ impl Beginning {
     }
 }
 
+impl Own {
+    fn of(store: &Store) -> Self {
+        let guard = store.guard();
+        Self { highest_number: guard.highest_number(), unknown_outcomes: guard.unknown_outcomes() }
+    }
+}
+
 impl Replica {
     /// `None` if no replica is configured.
-    pub(super) fn of(location: &Arc<DatabaseLocation>) -> Option<Arc<Self>> {
-        let ReplicaLocation { max_age, .. } = location.replica.as_ref()?;
+    pub(super) fn of(location: &DatabaseLocation) -> Option<Arc<Self>> {
+        let ReplicaLocation { endpoint, max_age } = location.replica.as_ref()?;
         Some(Arc::new(Self {
-            location: Arc::clone(location),
-            connections: Default::default(),
-            next: AtomicUsize::new(0),
+            connections: Connections::new(endpoint),
             freshness: Mutex::new(Freshness::new(*max_age)),
             observing: Arc::default(),
             is_closed: AtomicBool::new(false),
@@ -68,19 +68,17 @@ impl Replica {
 
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        for slot in &self.connections {
-            slot.close();
-        }
+        self.connections.close();
     }
 
     /// What a read does that begins now.
     pub(super) fn plan(&self, store: &Store) -> Step {
-        let guard = store.guard();
-        let own = Own {
-            highest_number: guard.highest_number(),
-            unknown_outcomes: guard.unknown_outcomes(),
-        };
-        lock(&self.freshness).plan(Instant::now(), own)
+        lock(&self.freshness).plan(Instant::now(), Own::of(store))
+    }
+
+    /// What a read does that gets no answer from the primary.
+    pub(super) fn plan_without_primary(&self, store: &Store) -> Step {
+        lock(&self.freshness).plan_without_primary(Instant::now(), Own::of(store))
     }
 
     /// Whether a read may carry out its step of asking the replica.
@@ -95,18 +93,21 @@ impl Replica {
         match observed {
             Ok(State { number, .. }) => {
                 let number = *number;
-                freshness.note_observation(Observation { number, asked_at, unknown_outcomes });
+                let seen = Observation { number, asked_at, unknown_outcomes };
+                if freshness.note_observation(seen) {
+                    self.connections.forget_numbers();
+                }
             }
-            Err(error) if is_outage(error) => {
-                freshness.note_refusal(Instant::now(), Refusal::Outage);
+            Err(error) => {
+                let refusal = if is_outage(error) { Refusal::Outage } else { Refusal::Other };
+                freshness.note_refusal(Instant::now(), asked_at, refusal);
             }
-            Err(_) => freshness.note_refusal(Instant::now(), Refusal::Other),
         }
     }
 
-    /// The primary does not answer.
-    pub(super) fn note_outage_of_primary(&self) {
-        lock(&self.freshness).note_refusal(Instant::now(), Refusal::Outage);
+    /// The primary has not shown its state in time.
+    pub(super) fn note_late_observation(&self, asked_at: Instant) {
+        lock(&self.freshness).note_refusal(Instant::now(), asked_at, Refusal::Outage);
     }
 
     /// The change feed has seen a state on the primary. Called before it tells of the change.
@@ -116,17 +117,17 @@ impl Replica {
 
     /// Runs a query on the replica and decodes its rows. `None` if the primary has to answer.
     pub(super) async fn ask<T>(
-        self: &Arc<Self>,
+        &self,
         store: &Store,
         key_ring: &KeyRing,
         required: u64,
-        is_primary_up: bool,
+        is_brief: bool,
         query: Query<'_>,
         decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
     ) -> Option<Result<T>> {
-        let limit = if is_primary_up { ANSWER_TIME } else { READ_TIME };
-        let proved = match self.rows(query, required, limit).await {
-            Ok(answer) => prove(store, key_ring, required, &answer).map(|()| answer.rows),
+        let limit = if is_brief { ANSWER_TIME } else { READ_TIME };
+        let proved = match self.connections.ask(query, required, limit).await {
+            Ok(answer) => self.prove(store, key_ring, required, &answer).map(|()| answer.rows),
             Err(error) => Err((Outcome::Failed, error)),
         };
         match proved {
@@ -146,52 +147,36 @@ impl Replica {
         }
     }
 
-    async fn rows(
-        self: &Arc<Self>,
-        query: Query<'_>,
+    /// Checks that rows are not older than the required state.
+    fn prove(
+        &self,
+        store: &Store,
+        key_ring: &KeyRing,
         required: u64,
-        limit: Duration,
-    ) -> Result<Answer> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS;
-        let slot = self.connections.get(number).ok_or_else(Error::backend_closed)?;
-        let used = slot.current();
-        let answer = async {
-            if used.is_none() {
-                self.connect(number).await?;
-            }
-            slot.ask(self.endpoint()?, query, required).await
+        answer: &Answer,
+    ) -> Result<(), (Outcome, Error)> {
+        let Some(state) = &answer.state else { return Ok(()) };
+        let open = || {
+            let row = state.first().ok_or_else(|| state_corrupt("the table `state` is empty"))?;
+            state_of(row)?.open(&key_ring.rows)
         };
-        timeout(limit, answer).await.unwrap_or_else(|_| {
-            if let Some(used) = &used {
-                slot.forget(used);
-            }
-            Err(self.timed_out())
-        })
-    }
-
-    /// Connects on a task, which goes on when the read does not wait any longer.
-    async fn connect(self: &Arc<Self>, number: usize) -> Result<()> {
-        let replica = Arc::clone(self);
-        let connect = async move {
-            let slot = replica.connections.get(number).ok_or_else(Error::backend_closed)?;
-            let connected = slot.get(replica.endpoint()?).await.map(drop);
-            if replica.is_closed.load(Ordering::Acquire) {
-                slot.close();
-                return Err(Error::backend_closed());
-            }
-            connected
+        let state = open().map_err(|error| (Outcome::Unproved, error))?;
+        if state.number < required {
+            return Err((Outcome::Behind, behind()));
+        }
+        let comparison = match store.guard().is_highest(&state) {
+            None => Comparison::Incomparable,
+            Some(true) => Comparison::Same,
+            Some(false) => Comparison::Different,
         };
-        tokio::spawn(connect).await.unwrap_or_else(|_| Err(self.timed_out()))
-    }
-
-    fn endpoint(&self) -> Result<&Endpoint> {
-        let replica = self.location.replica.as_ref().ok_or_else(Error::backend_closed)?;
-        Ok(&replica.endpoint)
-    }
-
-    fn timed_out(&self) -> Error {
-        let timed_out = Failure::TimedOut;
-        self.endpoint().map_or_else(|error| error, |endpoint| endpoint.error(&timed_out))
+        // Locked until the number is noted: an observation may find meanwhile that the replica has diverged.
+        let mut freshness = lock(&self.freshness);
+        if !freshness.note_shown(Instant::now(), state.number, comparison) {
+            self.connections.forget_numbers();
+            return Err((Outcome::Unproved, diverged()));
+        }
+        answer.connection.note_number(required);
+        Ok(())
     }
 
     fn note_outcome(&self, outcome: Outcome, error: Option<&Error>) {
@@ -202,7 +187,6 @@ impl Replica {
         let setting = REPLICA_URL.variable();
         match (notice, error) {
             (Some(Notice::Back), _) => {
-                self.connections.iter().for_each(Slot::forget_failure);
                 info!(setting, "the replica answers reads again");
             }
             (Some(Notice::Lost), Some(error)) => {
@@ -213,33 +197,13 @@ impl Replica {
     }
 }
 
-/// Checks that rows are not older than the required state.
-fn prove(
-    store: &Store,
-    key_ring: &KeyRing,
-    required: u64,
-    answer: &Answer,
-) -> Result<(), (Outcome, Error)> {
-    let Some(state) = &answer.state else { return Ok(()) };
-    let open = || {
-        let row = state.first().ok_or_else(|| state_corrupt("the table `state` is empty"))?;
-        state_of(row)?.open(&key_ring.rows)
-    };
-    let state = open().map_err(|error| (Outcome::Unproved, error))?;
-    if state.number < required {
-        return Err((Outcome::Behind, behind()));
-    }
-    if store.guard().contradicts(&state) {
-        let error = state_corrupt("the replica has other secrets than the primary had");
-        return Err((Outcome::Unproved, error));
-    }
-    answer.connection.note_number(state.number);
-    Ok(())
-}
-
 fn behind() -> Error {
     Error::new(ErrorKind::Unavailable, "check that the replica receives and replays the log")
         .because("the replica lacks changes that the primary has")
+}
+
+fn diverged() -> Error {
+    state_corrupt("the replica has other secrets than the primary had")
 }
 
 /// Whether a read may fail so by what the store holds.

@@ -1,10 +1,10 @@
 //! Reads that a replica answers if it may, and the primary otherwise.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strongroom_core::{Error, Result};
-use strongroom_postgres::Failure;
 use strongroom_transport::ensure_runtime;
 use tokio::time::timeout;
 use tokio_postgres::Row;
@@ -12,12 +12,12 @@ use tokio_postgres::Row;
 use super::DatabaseReaders;
 use crate::decode::ReadError;
 use crate::key_ring::KeyRing;
-use crate::postgres::error::{from_failure, is_outage};
+use crate::postgres::error::is_outage;
 use crate::postgres::read_connection::Query;
 use crate::postgres::replica::{Replica, Step};
 use crate::store::Store;
 
-/// How long a read that the replica can answer waits for the state of the primary.
+/// How long a read that the replica can answer waits for the primary.
 const OBSERVE_TIME: Duration = Duration::from_secs(1);
 
 impl DatabaseReaders {
@@ -40,21 +40,22 @@ impl DatabaseReaders {
         let Some(replica) = &self.replica else { return read_primary.await };
         let store = self.cell.get()?;
         let step = self.plan(replica, &store).await?;
+        if step != Step::AskPrimary {
+            let answer = self.ask_replica(replica, &store, step, query, &decode).await;
+            return if let Some(answer) = answer { answer } else { read_primary.await };
+        }
+        let mut read_primary = pin!(read_primary);
+        let first = match timeout(OBSERVE_TIME, &mut read_primary).await {
+            Ok(Err(error)) if is_outage(&error) => Some(Err(error)),
+            Ok(answer) => return answer,
+            Err(_) => None,
+        };
+        // The replica was left alone for a moment.
+        let step = replica.plan_without_primary(&store);
         if let Some(answer) = self.ask_replica(replica, &store, step, query, &decode).await {
             return answer;
         }
-        let error = match read_primary.await {
-            Err(error) if is_outage(&error) => error,
-            answer => return answer,
-        };
-        replica.note_outage_of_primary();
-        if step != Step::AskPrimary {
-            return Err(error);
-        }
-        // The replica was left alone for a moment.
-        let step = replica.plan(&store);
-        let answer = self.ask_replica(replica, &store, step, query, &decode).await;
-        answer.unwrap_or(Err(error))
+        if let Some(answer) = first { answer } else { read_primary.await }
     }
 
     /// `None` if the step is another one, or the primary has to answer.
@@ -66,16 +67,17 @@ impl DatabaseReaders {
         query: Query<'_>,
         decode: impl Fn(&Store, &KeyRing, &[Row]) -> Result<T, ReadError>,
     ) -> Option<Result<T>> {
-        let Step::AskReplica { required, is_primary_up, .. } = step else { return None };
+        let Step::AskReplica { required, is_brief, .. } = step else { return None };
         let key_ring = self.key_ring(store).await.ok()?;
-        let answer = replica.ask(store, &key_ring, required, is_primary_up, query, decode).await;
+        let answer = replica.ask(store, &key_ring, required, is_brief, query, decode).await;
         if *self.closed.borrow() {
             return Some(Err(Error::backend_closed()));
         }
         answer
     }
 
-    /// Compares the state of the primary on a task, which goes on when the read does not wait any longer. `None` if another task does it.
+    /// Compares the state of the primary on a task, which goes on when the read does not wait any longer. `None` if the read does not
+    /// know what comes of it.
     async fn observe_on_task(
         self: &Arc<Self>,
         replica: &Replica,
@@ -83,15 +85,20 @@ impl DatabaseReaders {
     ) -> Option<Result<()>> {
         let held = Arc::clone(&replica.observing).try_lock_owned().ok()?;
         let (readers, opened) = (Arc::clone(self), Arc::clone(store));
+        let (mut closed, asked_at) = (self.closed.subscribe(), Instant::now());
         let task = tokio::spawn(async move {
             let _held = held;
-            readers.observe(&opened).await
+            tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => Err(Error::backend_closed()),
+                observed = readers.observe(&opened) => observed,
+            }
         });
         if let Ok(Ok(observed)) = timeout(OBSERVE_TIME, task).await {
             return Some(observed);
         }
-        replica.note_outage_of_primary();
-        Some(Err(from_failure(&Failure::TimedOut)))
+        replica.note_late_observation(asked_at);
+        None
     }
 
     /// What a read does, after the primary was asked for its state if it is time for that.
@@ -103,13 +110,13 @@ impl DatabaseReaders {
             Step::AskReplica { is_due: true, .. } => self.observe_on_task(replica, store).await,
             _ => None,
         };
-        if let Some(observed) = observed {
+        if step != Step::AskPrimary {
             step = replica.plan(store);
-            if step == Step::Observe {
-                // Without a replica, a read would fail like this.
-                observed?;
-                return Ok(Step::AskPrimary);
-            }
+        }
+        if step == Step::Observe {
+            // Without a replica, a read would fail like this, or still wait for the primary.
+            observed.transpose()?;
+            return Ok(Step::AskPrimary);
         }
         let is_skipped = matches!(step, Step::AskReplica { .. }) && !replica.begin();
         Ok(if is_skipped { Step::AskPrimary } else { step })
