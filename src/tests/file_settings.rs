@@ -49,6 +49,16 @@ fn config(variable: &str) -> Config {
         _ if variable.starts_with("VAULT") => {
             &[("vault_addr", "https://vault"), ("vault_token", "t")]
         }
+        "STRONGROOM_TOKEN_FILE" => &[("strongroom_addr", "https://server")],
+        "STRONGROOM_CLIENT_CERT" => {
+            &[("strongroom_addr", "https://server"), ("strongroom_client_key", "/none")]
+        }
+        "STRONGROOM_CLIENT_KEY" => {
+            &[("strongroom_addr", "https://server"), ("strongroom_client_cert", "/none")]
+        }
+        _ if variable.starts_with("STRONGROOM_") => {
+            &[("strongroom_addr", "https://server"), ("strongroom_token", "t")]
+        }
         _ if variable.starts_with("AWS") => &[("aws_region", "eu-central-1")],
         _ => &[],
     };
@@ -81,6 +91,7 @@ async fn a_secret_in_place_of_a_path_is_refused_and_not_shown() {
             _ if variable.contains("NATIVE") => "native",
             _ if variable.contains("VAULT") => "hashicorp",
             _ if variable.contains("AWS") => "aws",
+            _ if variable.starts_with("STRONGROOM_") => "remote",
             _ => "env",
         };
         for secret in SECRETS {
