@@ -121,6 +121,10 @@ impl RemoteBackend {
             };
             match self.run(Operation::Get, None, answer).await {
                 Ok(Some(entries)) => {
+                    let (paths, rest) = paths.split_at(entries.len().min(paths.len()));
+                    if !rest.is_empty() {
+                        left.push(rest);
+                    }
                     let named = |(entry, path): (Result<Secret>, &SecretPath)| {
                         entry.map_err(|error| with_context(error, Operation::Get, Some(path)))
                     };

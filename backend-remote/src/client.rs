@@ -23,6 +23,10 @@ use crate::settings::TIMEOUT;
 /// How long a close waits for writes that are under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a server may take to begin to tell of changes: less than the 10 s after which the manager looks whether it still
+/// has to follow them, and asks anew.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The client of one or several servers.
 pub(crate) struct Client {
     /// `None` once the client is closed.
@@ -107,28 +111,42 @@ impl Client {
         self.http.store(None);
     }
 
-    /// Begins to listen to the changes that a server tells of. The head of the answer is there, and its end is open.
-    pub(crate) async fn listen(&self) -> Result<reqwest::Response> {
+    /// Begins to listen to the changes that a server tells of: another one than those that were `tried` since the last
+    /// success, unless there is none. The head of the answer is there, and its end is open.
+    pub(crate) async fn listen(&self, tried: &mut Vec<usize>) -> Result<reqwest::Response> {
         let Some(http) = self.http.load_full() else { return Err(Error::backend_closed()) };
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + LISTEN_TIMEOUT.min(self.timeout);
         let token = timeout_at(deadline, http.token.current());
         let token = token.await.map_err(|_| no_time())??;
-        let number = self.choose(&mut Vec::new()).ok_or_else(no_time)?.0;
-        let request = Request::changes();
-        let opened = timeout_at(deadline, http.open(number, &request, token.as_ref(), None));
-        let opened = opened.await.map_err(|_| no_time())?;
-        let outcome =
-            opened.as_ref().map_or_else(|failure| failure.outcome(), |_| Outcome::Answered);
+        let chosen = self.choose(tried).or_else(|| {
+            tried.clear();
+            self.choose(tried)
+        });
+        let (number, _) = chosen.ok_or_else(no_time)?;
+        let answer = async {
+            let response = http.open(number, &Request::changes(), token.as_ref(), None).await?;
+            if response.status().is_success() {
+                return Ok(Ok(response));
+            }
+            read_response(number, response).await.map(Err)
+        };
+        let answer = timeout_at(deadline, answer).await;
+        let outcome = match &answer {
+            Ok(Ok(Ok(_))) => Outcome::Answered,
+            Ok(Ok(Err(refusal))) => refusal.outcome(),
+            Ok(Err(failure)) => failure.outcome(),
+            Err(_) => Outcome::Lost,
+        };
         self.addresses().record(number, outcome, self.opened_at.elapsed());
-        let response = opened.map_err(|failure| request_error(failure, Access::Read))?;
-        if response.status().is_success() {
-            return Ok(response);
+        match answer.map_err(|_| no_time())? {
+            Ok(Ok(response)) => {
+                tried.clear();
+                Ok(response)
+            }
+            // It is none of success.
+            Ok(Err(refusal)) => refusal.into_success().and_then(|_| Err(no_time())),
+            Err(failure) => Err(request_error(failure, Access::Read)),
         }
-        let problem = timeout_at(deadline, read_response(number, response));
-        let problem = problem.await.map_err(|_| no_time())?;
-        let problem = problem.map_err(|failure| request_error(failure, Access::Read))?;
-        // It has no success.
-        problem.into_success().and_then(|_| Err(no_time()))
     }
 
     /// Ends once the client is closed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use strongroom_core::{Change, ChangeFeed, ErrorKind};
 use strongroom_wire::{ChangeEvent, ChangeEvents, KEEP_ALIVE};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
@@ -23,6 +23,8 @@ pub(crate) struct RemoteFeed {
     closing: CancellationToken,
     state: State,
     pause: Duration,
+    /// The servers that have failed since the last connection.
+    tried: Vec<usize>,
     told: VecDeque<ChangeEvent>,
 }
 
@@ -33,6 +35,9 @@ enum State {
     Listening {
         response: reqwest::Response,
         events: ChangeEvents,
+        since: Instant,
+        /// The wait for a sign of life may be interrupted.
+        heard_at: Instant,
     },
     /// The store of the server tells of no changes.
     Ended,
@@ -53,6 +58,7 @@ impl RemoteFeed {
             closing: client.closing(),
             state: State::Waiting { until: Instant::now() },
             pause: PAUSES[0],
+            tried: Vec::new(),
             told: VecDeque::new(),
         }
     }
@@ -64,7 +70,7 @@ impl RemoteFeed {
             State::Waiting { until } => {
                 sleep_until(*until).await;
                 let Some(client) = self.client.upgrade() else { return Step::Ended };
-                match client.listen().await {
+                match client.listen(&mut self.tried).await {
                     Ok(response) => Step::Connected(response),
                     Err(error) => match error.kind() {
                         ErrorKind::Unsupported | ErrorKind::Closed => Step::Ended,
@@ -72,9 +78,12 @@ impl RemoteFeed {
                     },
                 }
             }
-            State::Listening { response, events } => {
-                match timeout(KEEP_ALIVE, response.chunk()).await {
-                    Ok(Ok(Some(piece))) => events.push(&piece).map_or(Step::Lost, Step::Told),
+            State::Listening { response, events, heard_at, .. } => {
+                match timeout_at(*heard_at + KEEP_ALIVE, response.chunk()).await {
+                    Ok(Ok(Some(piece))) => {
+                        *heard_at = Instant::now();
+                        events.push(&piece).map_or(Step::Lost, Step::Told)
+                    }
                     _ => Step::Lost,
                 }
             }
@@ -84,14 +93,18 @@ impl RemoteFeed {
     fn apply(&mut self, step: Step) {
         let [first, longest] = PAUSES;
         match step {
-            Step::Told(events) => {
-                self.pause = first;
-                self.told.extend(events);
-            }
+            Step::Told(events) => self.told.extend(events),
             Step::Connected(response) => {
-                self.state = State::Listening { response, events: ChangeEvents::default() };
+                let (events, now) = (ChangeEvents::default(), Instant::now());
+                self.state = State::Listening { response, events, since: now, heard_at: now };
             }
             Step::Lost => {
+                // A server that ends each connection at once is not asked ten times a second.
+                if let State::Listening { since, .. } = &self.state
+                    && since.elapsed() >= KEEP_ALIVE
+                {
+                    self.pause = first;
+                }
                 self.state = State::Waiting { until: Instant::now() + self.pause };
                 self.pause = (2 * self.pause).min(longest);
             }

@@ -90,13 +90,14 @@ impl Response {
         if secret.path() == path { Ok(secret) } else { Err(unexpected_answer()) }
     }
 
-    /// The answers of a batch, one for each path.
+    /// The answers of a batch: for each of the first paths, one at least.
     pub(crate) async fn batch(self, paths: &[SecretPath]) -> Result<Vec<BatchEntry>> {
         let entries = self.decode(decode_batch).await?;
         let is_for = |(path, entry): (&SecretPath, &BatchEntry)| {
             entry.as_ref().map_or(true, |secret| secret.path() == path)
         };
-        if entries.len() == paths.len() && paths.iter().zip(&entries).all(is_for) {
+        let is_prefix = (1..=paths.len()).contains(&entries.len());
+        if is_prefix && paths.iter().zip(&entries).all(is_for) {
             Ok(entries)
         } else {
             Err(unexpected_answer())

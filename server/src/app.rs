@@ -1,17 +1,23 @@
 //! What all requests share, and which handler answers which request.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::StatusCode;
+use http_body::{Frame, SizeHint};
 use strongroom::SecretsManager;
 use strongroom::access::Access;
 use strongroom_core::{Error, ErrorKind};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::answer::{Refusal, seal};
 use crate::changes::Changes;
@@ -27,15 +33,18 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) changes: Changes,
     pub(crate) max_body: usize,
+    /// Whether the store serves, and when it was asked.
+    pub(crate) ready: Mutex<Option<(Instant, bool)>>,
     /// One permit for each request that may be under way.
-    room: Semaphore,
+    room: Arc<Semaphore>,
 }
 
 impl App {
     pub(crate) fn new(config: &ServerConfig, secrets: SecretsManager, access: Access) -> Self {
-        let room = Semaphore::new(config.max_requests);
+        let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
-        Self { secrets, access, changes, max_body: config.max_body, room }
+        let max_body = config.max_body;
+        Self { secrets, access, changes, max_body, ready: Mutex::default(), room }
     }
 }
 
@@ -49,6 +58,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(limited)
         .merge(routes::health::router())
+        .merge(routes::changes::router())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::map_response(async |response: Response| seal(response)))
@@ -57,13 +67,39 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 
 /// Answers a request only if there is room for it: one that waited would hold memory.
 async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Ok(_permit) = app.room.try_acquire() else {
+    let Ok(permit) = Arc::clone(&app.room).try_acquire_owned() else {
         let error = Error::new(ErrorKind::Unavailable, "send the request again later")
             .because("the server answers as many requests as it can")
             .with_retry_after(COME_BACK);
         return Refusal::from(error).into_response();
     };
-    next.run(request).await
+    next.run(request).await.map(|body| Body::new(Held { body, _permit: permit }))
+}
+
+/// An answer that takes its room until it is sent.
+struct Held {
+    body: Body,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn not_found() -> Refusal {

@@ -29,30 +29,39 @@ impl FromRequestParts<Arc<App>> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
         let headers = &parts.headers;
         let actor = app.access.act_with(&token(headers)?, None)?;
-        if let Some(tenant) = text(headers, TENANT)
+        if let Some(tenant) = text(headers, TENANT)?
             && tenant != actor.tenant().as_str()
         {
             let advice = "use a token of that tenant, or name no tenant";
             let error = Error::new(ErrorKind::Denied, advice);
             return Err(error.because("the token belongs to another tenant").into());
         }
-        let actor = match text(headers, REASON) {
+        let actor = match text(headers, REASON)? {
             Some(reason) => actor.because(reason)?,
             None => actor,
         };
-        Ok(Self(match text(headers, REQUEST_ID) {
+        Ok(Self(match text(headers, REQUEST_ID)? {
             Some(id) => actor.with_request_id(id)?,
             None => actor,
         }))
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
+/// The value of a header that is given at most once.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(text)), None) => Ok(Some(text)),
+        _ => Err(Refusal::invalid(
+            "a header about the caller is given twice, or is not ASCII text",
+            "give each of `Authorization`, `Strongroom-Tenant`, `Strongroom-Reason` and `X-Request-Id` once",
+        )),
+    }
 }
 
 fn token(headers: &HeaderMap) -> Answer<SecretString> {
-    let bearer = text(headers, AUTHORIZATION.as_str()).and_then(|header| {
+    let bearer = text(headers, AUTHORIZATION.as_str())?.and_then(|header| {
         let (scheme, token) = header.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });

@@ -3,6 +3,7 @@
 //! One task follows the feed of the store. Each listener hears of the secrets that it may read, and of no others.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,21 +20,19 @@ const WAITING: usize = 1_024;
 
 /// The changes of the store, for any number of listeners.
 pub(crate) struct Changes {
-    sender: broadcast::Sender<Arc<Change>>,
+    /// Of the task that follows the store: once it has ended, nobody can listen.
+    sender: broadcast::WeakSender<Arc<Change>>,
     /// Ends the listeners.
     stop: watch::Sender<bool>,
-    has_feed: bool,
 }
 
 impl Changes {
     /// Follows the store for as long as this lives. Needs a runtime.
     pub(crate) fn follow(secrets: &SecretsManager) -> Self {
-        let (sender, _) = broadcast::channel(WAITING);
+        let sender = broadcast::Sender::new(WAITING);
+        let weak = sender.downgrade();
         let (stop, mut stopped) = watch::channel(false);
-        let feed = secrets.cached_changes();
-        let has_feed = feed.is_some();
-        if let Some(mut feed) = feed {
-            let sender = sender.clone();
+        if let Some(mut feed) = secrets.cached_changes() {
             tokio::spawn(async move {
                 loop {
                     let change = tokio::select! {
@@ -47,12 +46,7 @@ impl Changes {
                 }
             });
         }
-        Self { sender, stop, has_feed }
-    }
-
-    /// Whether the store tells of changes.
-    pub(crate) fn has_feed(&self) -> bool {
-        self.has_feed
+        Self { sender: weak, stop }
     }
 
     /// Ends all listeners.
@@ -61,22 +55,23 @@ impl Changes {
     }
 
     /// The events for a listener, until its rights have ended or the server stops. The first one says that it listens.
+    /// `None` if the store tells of no changes.
     pub(crate) fn listen(
         &self,
         secrets: Guarded,
         actor: Actor,
-    ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + use<> {
+    ) -> Option<impl Stream<Item = Result<Bytes, Infallible>> + Send + use<>> {
         let listener = Listener {
-            changes: self.sender.subscribe(),
+            changes: self.sender.upgrade()?.subscribe(),
             stopped: self.stop.subscribe(),
             secrets,
             actor,
             ready: VecDeque::from([ChangeEvent::Listening]),
         };
-        stream::unfold(listener, |mut listener| async move {
+        Some(stream::unfold(listener, |mut listener| async move {
             let event = listener.next().await?;
             Some((Ok(event), listener))
-        })
+        }))
     }
 }
 

@@ -26,6 +26,7 @@ mod caller;
 mod changes;
 mod config;
 mod params;
+mod progress;
 mod routes;
 mod serve;
 mod server;

@@ -1,6 +1,7 @@
 //! What a request names: the path of a secret, and the parameters of the query.
 
 use axum::extract::{FromRequestParts, Path, Request};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
 use strongroom_core::{ListOptions, PageToken, SecretPath, Version, VersionSelector};
 use url::form_urlencoded;
@@ -31,6 +32,48 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let id = Path::<String>::from_request_parts(parts, state).await;
         id.map(|Path(id)| Self(id))
             .map_err(|_| Refusal::invalid("the id is not UTF-8", "use the id that the list shows"))
+    }
+}
+
+/// A request without a query and without a condition, which would not be heeded.
+pub(crate) struct Plain;
+
+impl<S: Send + Sync> FromRequestParts<S> for Plain {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        Params::parse(parts.uri.query().unwrap_or_default()).finish()?;
+        Unconditional::from_request_parts(parts, &()).await?;
+        Ok(Self)
+    }
+}
+
+/// A request without a condition.
+pub(crate) struct Unconditional;
+
+impl<S: Send + Sync> FromRequestParts<S> for Unconditional {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        if parts.headers.contains_key(IF_MATCH) || parts.headers.contains_key(IF_NONE_MATCH) {
+            return Err(Refusal::invalid(
+                "only a write of a value takes a condition",
+                "leave `If-Match` and `If-None-Match` out",
+            ));
+        }
+        Ok(Self)
+    }
+}
+
+/// A request without a query.
+pub(crate) struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        Params::parse(parts.uri.query().unwrap_or_default()).finish()?;
+        Ok(Self)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The handlers, by what they are about.
 
 pub(crate) mod audit;
+pub(crate) mod changes;
 pub(crate) mod health;
 pub(crate) mod rules;
 pub(crate) mod secrets;

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::config::ServerConfig;
+use crate::progress::Progress;
 use crate::tls::ServerTls;
 
 /// How long a connection may take to send the head of its next request, also while it is idle.
@@ -109,7 +110,7 @@ where
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Progress::new(stream)), TowerToHyperService::new(router));
     if watcher.watch(connection).await.is_err() {
         debug!("a connection ended early");
     }

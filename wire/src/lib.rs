@@ -21,7 +21,7 @@
 //! | `POST /v1/rollback/{path}?version=ID` | [`Written`] |
 //! | `POST /v1/undelete/{path}`, `POST /v1/destroy/{path}` | 204 |
 //! | `POST /v1/rotate/{path}` | [`Rotated`] |
-//! | `POST /v1/batch` ([`BatchRequest`]) | an answer for each path ([`decode_batch`]) |
+//! | `POST /v1/batch` ([`BatchRequest`]) | an answer for each path, in their order ([`decode_batch`]); if the values are long, for the first ones alone, one at least |
 //! | `GET /v1/changes` | [`ChangeEvent`]s, until the server or the token ends |
 //! | `GET /v1/store` | [`StoreInfo`] |
 //! | `GET /v1/store/health` | [`HealthReport`] |

@@ -100,7 +100,7 @@ enum EntryBody<'a> {
     Problem { path: &'a str, problem: Problem },
 }
 
-/// The body of a batch: an answer for each path, in their order.
+/// The body of a batch: an answer for each of the first paths, in their order.
 ///
 /// # Errors
 /// [`Internal`](strongroom_core::ErrorKind::Internal).

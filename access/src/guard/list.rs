@@ -95,13 +95,16 @@ impl Guarded {
         paths
     }
 
-    /// The path of a secret of the store as the principal knows it, if the principal may read it. Nothing is recorded,
+    /// The path of a secret of the store as the principal knows it, if rules and policy let the principal read it. Nothing is recorded,
     /// since nothing is handed out: it is for a host that tells of changes.
     #[must_use]
     pub fn readable(&self, path: &SecretPath) -> Option<SecretPath> {
         let relative = self.relative(path)?;
         self.actor.decide(Action::Read, relative).ok()?;
-        SecretPath::parse(relative).ok()
+        let path = SecretPath::parse(relative).ok()?;
+        let tier = self.actor.known_tier(&path, None);
+        self.actor.decide_policy(Action::Read, relative, tier).1.ok()?;
+        Some(path)
     }
 
     fn relative<'a>(&self, path: &'a SecretPath) -> Option<&'a str> {

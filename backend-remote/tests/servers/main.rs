@@ -3,6 +3,7 @@
 
 mod certificates;
 mod failover;
+mod feed;
 mod leaks;
 mod responses;
 mod support;

@@ -201,11 +201,25 @@ async fn a_batch_that_is_too_large_is_read_in_halves() {
 }
 
 #[tokio::test]
+async fn a_batch_that_ends_early_is_continued() {
+    let stub = replying(|request| {
+        let wanted = batch(request);
+        batch_reply(wanted.get(..2).unwrap_or(&wanted), 3)
+    });
+    let backend = open(&[&stub.url()]).await;
+    let wanted = paths(5);
+    let results = backend.get_many(&wanted).await;
+    let read: Vec<_> = results.iter().map(|result| result.as_ref().unwrap().path()).collect();
+    assert_eq!(read, wanted.iter().collect::<Vec<_>>());
+    assert_eq!(stub.count(on_secrets), 3);
+}
+
+#[tokio::test]
 async fn a_batch_with_other_secrets_is_not_understood() {
     let wanted = paths(3);
     let mut swapped = wanted.clone();
     swapped.swap(0, 1);
-    for answered in [swapped, paths(2), paths(4), Vec::new()] {
+    for answered in [swapped, paths(4), Vec::new()] {
         let stub = replying(move |_| batch_reply(&answered, 3));
         let backend = open(&[&stub.url()]).await;
         let results = backend.get_many(&wanted).await;

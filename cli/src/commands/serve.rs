@@ -1,14 +1,15 @@
 //! `serve`: the server, over the store that the options and the environment choose, or with everything in one folder.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueHint};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use strongroom::Config;
@@ -73,17 +74,18 @@ impl Run for Serve {
         };
         let secrets = context.open_at(config, context.globals().namespace.as_ref()).await?;
         let access = Access::open(access).await?;
+        raise_file_limit();
+        let server = Server::bind(server, secrets, access.clone()).await?;
+        // Both are told, by a terminal and by a supervisor such as systemd.
+        let fail = |error: io::Error| Failure::io("wait for signals", &error);
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
         let token_file = self.token_file.clone().or_else(|| place.map(|place| place.token));
         let written = match &token_file {
             Some(file) => write_first_token(&access, &self.tenant, file).await?,
             None => None,
         };
-        let server = Server::bind(server, secrets, access).await?;
         announce(context, &server.url(), written)?;
-        // Both are told, by a terminal and by a supervisor such as systemd.
-        let fail = |error: std::io::Error| Failure::io("wait for signals", &error);
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
         server
             .run(async {
                 tokio::select! {
@@ -166,28 +168,46 @@ impl Place {
     }
 }
 
-/// Issues a token with every right, if none was issued yet, and writes it to a new file that only its owner can read: what
-/// is printed may be kept in a log. Returns the file.
+/// Lets each connection have a file: many systems begin with 1,024 for a process, and let it have more.
+fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // If it is not permitted, fewer connections are accepted.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
+/// Issues a token with every right, if the audit knows of none, and writes it to a new file that only its owner can read:
+/// what is printed may be kept in a log. Returns the file. A file that has a token already is left.
 async fn write_first_token(
     access: &Access,
     tenant: &TenantName,
     file: &Path,
 ) -> Result<Option<PathBuf>, Failure> {
     let issued = AuditQuery::new().tenant(tenant.clone()).event("token.issued").at_most(1);
-    if !access.audit(issued).await?.is_empty() {
+    let has_token = fs::metadata(file).is_ok_and(|found| found.len() > 0);
+    if has_token || !access.audit(issued).await?.is_empty() {
         return Ok(None);
     }
     let name = FilePath::new(file);
-    let fail = |error: std::io::Error| {
+    let fail = |error: io::Error| {
         Failure::io(format_args!("write `--token-file` ({name}), which must be a new one"), &error)
     };
+    // An empty one is left of a start that was cut off.
+    let _ = fs::remove_file(file);
     let mut output =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(fail)?;
     let scopes = SCOPES.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
     let new = NewToken::new(scopes, SystemTime::now() + TOKEN_AGE, "the first token");
-    let (_, token) = access.administrator("strongroom serve", tenant)?.issue_token(new).await?;
-    let written = output.write_all(token.expose_secret().as_bytes());
-    written.and_then(|()| output.sync_all()).map_err(fail)?;
+    let rules = access.administrator("strongroom serve", tenant)?;
+    let (token, text) = rules.issue_token(new).await?;
+    let written = output.write_all(text.expose_secret().as_bytes());
+    if let Err(error) = written.and_then(|()| output.sync_all()) {
+        // What nobody can have read is of no use.
+        let _ = fs::remove_file(file);
+        rules.revoke_token(token.id).await?;
+        return Err(fail(error));
+    }
     Ok(Some(file.to_owned()))
 }
 

@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 use strongroom::access::{
     Grant, GrantId, NewGrant, NewToken, Scope, SpiffeId, Subject, Token, TokenId,
 };
-use strongroom_core::{Error, ErrorKind, Rfc3339};
+use strongroom_core::{Error, ErrorKind, Rfc3339, WipedBuffer};
 use strongroom_wire::parse_time;
-use zeroize::Zeroizing;
 
 use crate::answer::{Answer, Refusal, done, json, wiped};
 use crate::app::App;
@@ -140,9 +139,10 @@ async fn issue_token(State(app): State<Arc<App>>, Caller(actor): Caller, body: B
     }
     let (token, text) = actor.rules().issue_token(new).await?;
     let issued = Issued { token: text.expose_secret(), about: TokenBody::new(&token) };
-    let body = serde_json::to_vec(&issued)
+    let mut body = WipedBuffer::default();
+    serde_json::to_writer(&mut body, &issued)
         .map_err(|_| Error::new(ErrorKind::Internal, "report this").because("no JSON form"))?;
-    Ok(created(wiped(Zeroizing::new(body))))
+    Ok(created(wiped(body.into_inner())))
 }
 
 async fn list_tokens(Caller(actor): Caller) -> Answer {

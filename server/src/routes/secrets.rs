@@ -19,7 +19,12 @@ use crate::answer::{Answer, Refusal, done, json, tagged, wiped};
 use crate::app::App;
 use crate::body::{read, read_json};
 use crate::caller::Secrets;
-use crate::params::{At, Params, listing, selector, version};
+use crate::params::{At, NoQuery, Params, Plain, Unconditional, listing, selector, version};
+
+/// How many secrets of a batch are read at a time.
+const BATCH_STEP: usize = 16;
+/// After how many bytes of values a batch ends early.
+const BATCH_LENGTH: usize = 4 * 1024 * 1024;
 
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -45,6 +50,7 @@ async fn write(
     State(app): State<Arc<App>>,
     Secrets(secrets): Secrets,
     At(path): At,
+    NoQuery: NoQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
@@ -91,7 +97,7 @@ fn bad_tag() -> Refusal {
     )
 }
 
-async fn delete(Secrets(secrets): Secrets, At(path): At) -> Answer {
+async fn delete(Secrets(secrets): Secrets, At(path): At, Plain: Plain) -> Answer {
     secrets.delete(&path).await?;
     Ok(done())
 }
@@ -101,7 +107,7 @@ async fn list(Secrets(secrets): Secrets, request: Request) -> Answer {
     json(&Listed::from(secrets.list(prefix.as_ref(), &options).await?))
 }
 
-async fn describe(Secrets(secrets): Secrets, At(path): At) -> Answer {
+async fn describe(Secrets(secrets): Secrets, At(path): At, NoQuery: NoQuery) -> Answer {
     let described = secrets.describe(&path).await?;
     let version = described.version.clone();
     Ok(tagged(json(&Described::new(path, described))?, &version))
@@ -111,6 +117,7 @@ async fn annotate(
     State(app): State<Arc<App>>,
     Secrets(secrets): Secrets,
     At(path): At,
+    Plain: Plain,
     body: Body,
 ) -> Answer {
     let patch: MetadataPatch = read_json(body, app.max_body).await?;
@@ -118,28 +125,33 @@ async fn annotate(
     Ok(done())
 }
 
-async fn versions(Secrets(secrets): Secrets, At(path): At) -> Answer {
+async fn versions(Secrets(secrets): Secrets, At(path): At, NoQuery: NoQuery) -> Answer {
     let versions = secrets.versions(&path).await?;
     json(&VersionList { versions: versions.into_iter().map(Into::into).collect() })
 }
 
-async fn rollback(Secrets(secrets): Secrets, At(path): At, request: Request) -> Answer {
+async fn rollback(
+    Secrets(secrets): Secrets,
+    At(path): At,
+    Unconditional: Unconditional,
+    request: Request,
+) -> Answer {
     let version = version(Params::of(&request))?;
     let version = secrets.rollback(&path, &version).await?;
     written(path, &version)
 }
 
-async fn undelete(Secrets(secrets): Secrets, At(path): At) -> Answer {
+async fn undelete(Secrets(secrets): Secrets, At(path): At, Plain: Plain) -> Answer {
     secrets.undelete(&path).await?;
     Ok(done())
 }
 
-async fn destroy(Secrets(secrets): Secrets, At(path): At) -> Answer {
+async fn destroy(Secrets(secrets): Secrets, At(path): At, Plain: Plain) -> Answer {
     secrets.destroy(&path).await?;
     Ok(done())
 }
 
-async fn rotate(Secrets(secrets): Secrets, At(path): At) -> Answer {
+async fn rotate(Secrets(secrets): Secrets, At(path): At, Plain: Plain) -> Answer {
     let rotated = secrets.rotate(&path).await?;
     json(&Rotated { version: rotated.version.map(|version| version.text().into_owned()) })
 }
@@ -147,12 +159,21 @@ async fn rotate(Secrets(secrets): Secrets, At(path): At) -> Answer {
 async fn batch(
     State(app): State<Arc<App>>,
     Secrets(secrets): Secrets,
+    Plain: Plain,
     body: Body,
 ) -> Answer<Response> {
     let BatchRequest { paths } = read_json(body, app.max_body).await?;
     if paths.len() > MAX_BATCH {
         return Err(Refusal::invalid("the batch has more than 1,000 paths", "send several"));
     }
-    let results = secrets.get_many(&paths).await;
+    let (mut results, mut length) = (Vec::new(), 0);
+    for some in paths.chunks(BATCH_STEP) {
+        results.extend(secrets.get_many(some).await);
+        let read = results.iter().rev().take(some.len()).flatten();
+        length += read.map(|secret| secret.value().len()).sum::<usize>();
+        if length > BATCH_LENGTH {
+            break;
+        }
+    }
     Ok(wiped(encode_batch(&paths, &results)?))
 }

@@ -1,10 +1,12 @@
 //! The secrets of a server, as a client reads and writes them.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 use strongroom_testkit::canary::CANARY;
 
-use crate::support::{ALL, Answer, Client, Running};
+use crate::support::{ALL, Answer, Client, PATIENCE, Running};
 
 #[tokio::test]
 async fn a_secret_is_written_read_and_described() {
@@ -121,6 +123,12 @@ async fn a_listing_has_pages_and_filters() {
     assert_eq!(secrets[0]["value"], "v");
     assert_eq!(secrets[1]["problem"]["status"], 404);
     assert_eq!(secrets[2]["path"], "b/1");
+
+    // Long values end the answer early, however often they are asked for.
+    client.put("long", json!({"value": "a".repeat(3 << 20)})).await;
+    let batch = json!({"paths": vec!["long"; 1_000]});
+    let batch = client.send(Method::POST, "/v1/batch", batch).await;
+    assert_eq!(batch.body["secrets"].as_array().unwrap().len(), 16);
 }
 
 #[tokio::test]
@@ -221,6 +229,20 @@ async fn a_mistake_is_explained() {
         let answer = raw(&client, &method, path).await;
         assert_eq!(answer, status, "{method} {path}");
     }
+    // What would not be heeded is refused: this would remove every version.
+    client.put("kept", json!({"value": "v"})).await;
+    for request in [
+        client.request(Method::DELETE, "/v1/secrets/kept?version=1"),
+        client.request(Method::POST, "/v1/destroy/kept?version=1"),
+        client.request(Method::DELETE, "/v1/secrets/kept").header("if-match", "\"9\""),
+        client.request(Method::POST, "/v1/destroy/kept").header("if-match", "\"9\""),
+        client.request(Method::POST, "/v1/rollback/kept?version=1").header("if-match", "\"9\""),
+        client.request(Method::GET, "/v1/secrets/kept").header("authorization", "Bearer other"),
+        client.request(Method::GET, "/v1/secrets/kept").header("strongroom-tenant", "\u{e9}"),
+    ] {
+        assert_eq!(Answer::of(request.send().await.unwrap()).await.kind(), "invalid_input");
+    }
+    assert_eq!(client.get("/v1/secrets/kept").await.status, 200);
     for body in
         [json!({}), json!({"value": 1}), json!({"value": "a", "tier": "critical"}), json!([])]
     {
@@ -268,6 +290,12 @@ async fn health_is_for_everybody_and_says_little() {
     // The key lies beside the store.
     assert_eq!(client.get("/v1/store/health").await.body["status"], "degraded");
     server.secrets.close().await.unwrap();
-    let ready = reqwest::get(format!("{}/v1/ready", server.url)).await.unwrap();
-    assert_eq!(Answer::of(ready).await.status, 503);
+    // The store is asked once a second.
+    let unready = async {
+        let url = format!("{}/v1/ready", server.url);
+        while Answer::of(reqwest::get(&url).await.unwrap()).await.status != 503 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, unready).await.unwrap();
 }

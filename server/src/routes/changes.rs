@@ -1,0 +1,35 @@
+//! The changes of the secrets that the caller may read, as they come. They take no room of requests: a listener stays.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::IntoResponse as _;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use strongroom_core::{Error, ErrorKind};
+
+use crate::answer::Answer;
+use crate::app::App;
+use crate::caller::Caller;
+use crate::params::NoQuery;
+
+pub(crate) fn router() -> Router<Arc<App>> {
+    Router::new().route("/v1/changes", get(listen))
+}
+
+async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, NoQuery: NoQuery) -> Answer {
+    if !actor.is_living() {
+        let error = Error::new(ErrorKind::Unavailable, "listen again later");
+        return Err(error.because("the access rules cannot be read now").into());
+    }
+    let secrets = app.secrets.guard(actor.clone())?;
+    let Some(events) = app.changes.listen(secrets, actor) else {
+        let error = Error::new(ErrorKind::Unsupported, "read again at an interval");
+        return Err(error.because("the store of this server tells of no changes").into());
+    };
+    // A proxy that collects an answer would keep the events back.
+    let headers = [(CONTENT_TYPE.as_str(), "text/event-stream"), ("x-accel-buffering", "no")];
+    Ok((headers, Body::from_stream(events)).into_response())
+}
