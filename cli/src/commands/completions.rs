@@ -11,7 +11,7 @@ use crate::output::Stdout;
 
 /// Print a script that completes commands and paths in a shell
 #[derive(Args)]
-#[command(after_help = "Example: source <(strongroom completions bash)")]
+#[command(hide = true, after_help = "Example: source <(strongroom completions bash)")]
 pub(crate) struct Completions {
     /// The shell
     shell: ShellName,
