@@ -24,7 +24,7 @@ use crate::settings::TIMEOUT;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a server may take to begin to tell of changes: less than the 10 s after which the manager looks whether it still
-/// has to follow them, and asks anew.
+/// has to follow them, and asks again.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client of one or several servers.

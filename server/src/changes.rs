@@ -41,7 +41,7 @@ impl Changes {
                         change = feed.next() => change,
                     };
                     let Some(change) = change else { break };
-                    // Fails if nobody listens.
+                    // Fails if there is no listener.
                     let _ = sender.send(Arc::new(change));
                 }
             });

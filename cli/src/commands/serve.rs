@@ -203,7 +203,7 @@ async fn write_first_token(
     let (token, text) = rules.issue_token(new).await?;
     let written = output.write_all(text.expose_secret().as_bytes());
     if let Err(error) = written.and_then(|()| output.sync_all()) {
-        // What nobody can have read is of no use.
+        // A token that is in no file is of no use.
         let _ = fs::remove_file(file);
         rules.revoke_token(token.id).await?;
         return Err(fail(error));

@@ -1,4 +1,4 @@
-//! Whether the server runs, and whether it can serve: for whoever asks.
+//! Whether the server runs, and whether it can serve: for every caller.
 
 use std::sync::Arc;
 use std::time::Duration;
