@@ -18,10 +18,15 @@ use strongroom::access::Access;
 use strongroom_core::{Error, ErrorKind};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::error;
 
-use crate::answer::{Refusal, seal};
+use crate::answer::{Answer, Refusal, seal};
+use crate::caller::Caller;
 use crate::changes::Changes;
 use crate::config::ServerConfig;
+use crate::metrics::{Refused, count_refused, observe};
+use crate::principals::{PrincipalLimits, UnderWay};
 use crate::routes;
 
 /// When a request that there is no room for is to come back.
@@ -35,6 +40,9 @@ pub(crate) struct App {
     pub(crate) max_body: usize,
     /// Whether the store serves, and when it was asked.
     pub(crate) ready: Mutex<Option<(Instant, bool)>>,
+    pub(crate) principals: Arc<PrincipalLimits>,
+    /// Changes that are under way, also those whose client has gone.
+    pub(crate) changing: TaskTracker,
     /// One permit for each request that may be under way.
     room: Arc<Semaphore>,
 }
@@ -44,7 +52,16 @@ impl App {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
         let max_body = config.max_body;
-        Self { secrets, access, changes, max_body, ready: Mutex::default(), room }
+        Self {
+            secrets,
+            access,
+            changes,
+            max_body,
+            ready: Mutex::default(),
+            principals: Arc::new(PrincipalLimits::new(config)),
+            changing: TaskTracker::new(),
+            room,
+        }
     }
 }
 
@@ -62,24 +79,60 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::map_response(async |response: Response| seal(response)))
+        .layer(middleware::from_fn(observe))
         .with_state(app)
 }
 
-/// Answers a request only if there is room for it: one that waited would hold memory.
-async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Ok(permit) = Arc::clone(&app.room).try_acquire_owned() else {
-        let error = Error::new(ErrorKind::Unavailable, "send the request again later")
-            .because("the server answers as many requests as it can")
-            .with_retry_after(COME_BACK);
-        return Refusal::from(error).into_response();
+/// Answers a request only if its caller is known and there is room for it: one that waited would hold memory.
+async fn limit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let room = match app.take_room(&mut request) {
+        Ok(room) => room,
+        Err(refusal) => return refusal.into_response(),
     };
-    next.run(request).await.map(|body| Body::new(Held { body, _permit: permit }))
+    let is_read = request.method().is_safe();
+    let answer = async move {
+        let response = next.run(request).await;
+        response.map(|body| Body::new(Held { body, _room: room }))
+    };
+    if is_read {
+        return answer.await;
+    }
+    // The future of a request is dropped when its client goes. A change that has begun is made to its end: several
+    // steps can belong to it, such as those on the rules of a secret.
+    app.changing.spawn(answer).await.unwrap_or_else(|failed| {
+        error!(panicked = failed.is_panic(), "a change did not end");
+        let error = Error::new(ErrorKind::Internal, "report this, and look at what is stored");
+        Refusal::from(error.because("the server failed in the midst of a change")).into_response()
+    })
+}
+
+impl App {
+    /// Takes the room that a request needs, and leaves its caller with it.
+    fn take_room(&self, request: &mut Request) -> Answer<Room> {
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+            count_refused(Refused::Room);
+            let error = Error::new(ErrorKind::Unavailable, "send the request again later")
+                .because("the server answers as many requests as it can")
+                .with_retry_after(COME_BACK);
+            return Err(error.into());
+        };
+        let caller = Caller::authenticate(request.headers(), self)?;
+        let under_way = self.principals.begin(caller.0.principal())?;
+        request.extensions_mut().insert(caller);
+        Ok(Room { _permit: permit, _under_way: under_way })
+    }
+}
+
+/// What a request takes while it is under way.
+struct Room {
+    _permit: OwnedSemaphorePermit,
+    _under_way: UnderWay,
 }
 
 /// An answer that takes its room until it is sent.
 struct Held {
     body: Body,
-    _permit: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 impl http_body::Body for Held {

@@ -21,13 +21,12 @@ const REASON: &str = "strongroom-reason";
 const REQUEST_ID: &str = "x-request-id";
 
 /// A principal whose token was accepted.
+#[derive(Clone)]
 pub(crate) struct Caller(pub(crate) Actor);
 
-impl FromRequestParts<Arc<App>> for Caller {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
-        let headers = &parts.headers;
+impl Caller {
+    /// Accepts the token of a request.
+    pub(crate) fn authenticate(headers: &HeaderMap, app: &App) -> Answer<Self> {
         let actor = app.access.act_with(&token(headers)?, None)?;
         if let Some(tenant) = text(headers, TENANT)?
             && tenant != actor.tenant().as_str()
@@ -44,6 +43,17 @@ impl FromRequestParts<Arc<App>> for Caller {
             Some(id) => actor.with_request_id(id)?,
             None => actor,
         }))
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
+        match parts.extensions.get::<Self>() {
+            Some(authenticated) => Ok(authenticated.clone()),
+            None => Self::authenticate(&parts.headers, app),
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! How a server is reached, and how much it takes on.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use strongroom_core::{Problems, Result, SettingNames, Settings};
 
 use crate::settings::{
-    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_REQUESTS, SETTINGS, TLS_CERT, TLS_KEY,
+    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_PRINCIPAL_REQUESTS, MAX_REQUESTS, METRICS,
+    RATE_LIMIT, SETTINGS, TLS_CERT, TLS_KEY,
 };
 
 /// The port, unless it is set.
@@ -35,6 +37,15 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// The most requests at a time, 1 to 1,000,000: 1,024 unless it is set. Others are told to come back.
     pub max_requests: usize,
+    /// The most requests of one principal at a time, 1 to 1,000,000: 256 unless it is set. Others are told to come back.
+    pub max_principal_requests: usize,
+    /// The most requests of one principal per second, also all at once; each secret of a batch counts. Without one, any
+    /// number.
+    pub rate_limit: Option<NonZeroU32>,
+    /// Another address and port, for `GET /metrics` alone, which takes no token: see
+    /// [`install_metrics`](crate::install_metrics). As for [`listen`](Self::listen), only a server with a certificate is
+    /// reached by other machines.
+    pub metrics: Option<SocketAddr>,
     /// The longest body of a request, in bytes, 1 KiB to 1 GiB: 24 MiB unless it is set.
     pub max_body: usize,
     /// How long requests that are under way may take when the server stops, at most 1 hour: 30 s unless it is set.
@@ -66,6 +77,9 @@ impl Default for ServerConfig {
             tls: None,
             max_connections: 16_384,
             max_requests: 1_024,
+            max_principal_requests: 256,
+            rate_limit: None,
+            metrics: None,
             max_body: strongroom_wire::MAX_BODY,
             drain: Duration::from_secs(30),
         }
@@ -96,15 +110,18 @@ impl ServerConfig {
         settings.validate(SETTINGS, &mut problems);
         let defaults = Self::default();
         let names = settings.names(SETTINGS);
-        let listen = settings.expose_value(&LISTEN).map(|text| {
-            text.parse().unwrap_or_else(|_| {
-                problems.add(format!(
-                    "`{}` is not an address with a port; use one such as `127.0.0.1:{PORT}` or `[::1]:{PORT}`",
-                    names.name(&LISTEN)
-                ));
-                defaults.listen
+        let mut address = |setting| {
+            settings.expose_value(setting).map(|text| {
+                text.parse().unwrap_or_else(|_| {
+                    problems.add(format!(
+                        "`{}` is not an address with a port; use one such as `127.0.0.1:{PORT}` or `[::1]:{PORT}`",
+                        names.name(setting)
+                    ));
+                    defaults.listen
+                })
             })
-        });
+        };
+        let (listen, metrics) = (address(&LISTEN), address(&METRICS));
         let tls = match (settings.expose_value(&TLS_CERT), settings.expose_value(&TLS_KEY)) {
             (Some(certificate), Some(key)) => Some(TlsFiles::new(certificate, key)),
             (None, None) => None,
@@ -119,6 +136,16 @@ impl ServerConfig {
                 None
             }
         };
+        let rate_limit = settings.number(&RATE_LIMIT, &mut problems).and_then(|rate| {
+            let rate = u32::try_from(rate).ok().and_then(NonZeroU32::new);
+            if rate.is_none() {
+                problems.add(format!(
+                    "`{}` is not between 1 and 4,294,967,295; leave it out for no limit",
+                    names.name(&RATE_LIMIT)
+                ));
+            }
+            rate
+        });
         let mut number = |setting, default: usize| {
             let number = settings.number(setting, &mut problems);
             number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
@@ -128,6 +155,12 @@ impl ServerConfig {
             tls,
             max_connections: number(&MAX_CONNECTIONS, defaults.max_connections),
             max_requests: number(&MAX_REQUESTS, defaults.max_requests),
+            max_principal_requests: number(
+                &MAX_PRINCIPAL_REQUESTS,
+                defaults.max_principal_requests,
+            ),
+            rate_limit,
+            metrics,
             max_body: number(&MAX_BODY, defaults.max_body),
             drain: settings.duration(&DRAIN, &mut problems).unwrap_or(defaults.drain),
         };
@@ -144,16 +177,23 @@ impl ServerConfig {
     }
 
     fn check(&self, names: &SettingNames, problems: &mut Problems) {
-        if self.tls.is_none() && !self.listen.ip().is_loopback() {
-            problems.add(format!(
-                "`{}` is reached by other machines, and there is no certificate; set `{}` and `{}`, or listen on \
-                 `127.0.0.1`",
-                names.name(&LISTEN),
-                names.name(&TLS_CERT),
-                names.name(&TLS_KEY)
-            ));
+        let listeners = [(&LISTEN, Some(self.listen)), (&METRICS, self.metrics)];
+        for (setting, address) in listeners {
+            if self.tls.is_none() && address.is_some_and(|address| !address.ip().is_loopback()) {
+                problems.add(format!(
+                    "`{}` is reached by other machines, and there is no certificate; set `{}` and `{}`, or listen on \
+                     `127.0.0.1`",
+                    names.name(setting),
+                    names.name(&TLS_CERT),
+                    names.name(&TLS_KEY)
+                ));
+            }
         }
-        let counts = [(&MAX_CONNECTIONS, self.max_connections), (&MAX_REQUESTS, self.max_requests)];
+        let counts = [
+            (&MAX_CONNECTIONS, self.max_connections),
+            (&MAX_REQUESTS, self.max_requests),
+            (&MAX_PRINCIPAL_REQUESTS, self.max_principal_requests),
+        ];
         for (setting, count) in counts {
             if !(1..=1_000_000).contains(&count) {
                 problems.add(format!("`{}` is not between 1 and 1,000,000", names.name(setting)));
@@ -193,11 +233,13 @@ mod tests {
             ("STRONGROOM_SERVER_LISTEN", "localhost"),
             ("STRONGROOM_SERVER_TLS_KEY", "/etc/tls.key"),
             ("STRONGROOM_SERVER_MAX_REQUESTS", "0"),
+            ("STRONGROOM_SERVER_RATE_LIMIT", "0"),
+            ("STRONGROOM_SERVER_METRICS", "0.0.0.0:9210"),
             ("STRONGROOM_SERVER_MAX_BODY", "12"),
             ("STRONGROOM_SERVER_DRAIN", "2h"),
         ])
         .unwrap_err();
-        assert_eq!(error.problems().len(), 5, "{error}");
+        assert_eq!(error.problems().len(), 7, "{error}");
         let exposed = parse(&[("STRONGROOM_SERVER_LISTEN", "0.0.0.0:8210")]).unwrap_err();
         assert!(exposed.to_string().contains("STRONGROOM_SERVER_TLS_CERT"), "{exposed}");
         let mut config = ServerConfig::new();

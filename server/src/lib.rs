@@ -25,7 +25,9 @@ mod body;
 mod caller;
 mod changes;
 mod config;
+mod metrics;
 mod params;
+mod principals;
 mod progress;
 mod routes;
 mod serve;
@@ -34,6 +36,7 @@ mod settings;
 mod tls;
 
 pub use config::{ServerConfig, TlsFiles};
+pub use metrics::install_metrics;
 pub use server::Server;
 pub use settings::{LISTEN, SETTINGS, TLS_CERT, TLS_KEY};
 

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::config::ServerConfig;
+use crate::metrics::{InProgress, count_failed_handshake};
 use crate::progress::Progress;
 use crate::tls::ServerTls;
 
@@ -52,12 +53,19 @@ pub(crate) async fn serve(
             let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
             connections.spawn(async move {
                 let _permit = permit;
+                let _open = InProgress::begin("strongroom_connections");
                 match tls {
                     None => answer(stream, router, watcher).await,
                     Some(tls) => match timeout(HANDSHAKE_TIME, tls.accept(stream)).await {
                         Ok(Ok(stream)) => answer(stream, router, watcher).await,
-                        Ok(Err(_)) => debug!("a TLS handshake failed"),
-                        Err(_) => debug!("a TLS handshake took too long"),
+                        Ok(Err(_)) => {
+                            count_failed_handshake();
+                            debug!("a TLS handshake failed");
+                        }
+                        Err(_) => {
+                            count_failed_handshake();
+                            debug!("a TLS handshake took too long");
+                        }
                     },
                 }
             });

@@ -8,10 +8,13 @@ use strongroom::SecretsManager;
 use strongroom::access::Access;
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::app::{App, router};
 use crate::config::ServerConfig;
+use crate::metrics;
 use crate::serve::serve;
 use crate::tls::ServerTls;
 
@@ -20,6 +23,7 @@ pub struct Server {
     config: ServerConfig,
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Option<TcpListener>,
     tls: Option<Arc<ServerTls>>,
     app: Arc<App>,
 }
@@ -40,15 +44,18 @@ impl Server {
             Some(files) => Some(Arc::new(ServerTls::load(files).await?)),
             None => None,
         };
-        let unusable = |error: std::io::Error| {
-            Error::new(ErrorKind::Unavailable, "choose another address, or end what listens there")
-                .because(format!("cannot listen on {}: {}", config.listen, error.kind()))
-                .temporary(false)
+        let (listener, address) = listen(config.listen).await?;
+        let metrics = match config.metrics {
+            Some(_) if !metrics::is_installed() => {
+                let problem = "`ServerConfig::metrics` is set, and nothing records metrics; call `install_metrics` \
+                               before the store is opened";
+                return Err(Error::config(vec![problem.to_owned()]));
+            }
+            Some(address) => Some(listen(address).await?.0),
+            None => None,
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
-        let address = listener.local_addr().map_err(unusable)?;
         let app = Arc::new(App::new(&config, secrets, access));
-        Ok(Self { config, listener, address, tls, app })
+        Ok(Self { config, listener, address, metrics, tls, app })
     }
 
     /// The address and the port.
@@ -64,21 +71,58 @@ impl Server {
         format!("{scheme}://{}", self.address)
     }
 
+    /// The address and the port of the metrics.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
     /// Answers requests until `stop` is done. Then it takes no more connections, lets the requests end that are under way
     /// for as long as [`ServerConfig::drain`] says, and closes the access rules and the store.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { config, listener, tls, app, .. } = self;
+        let Self { config, listener, metrics, tls, app, .. } = self;
+        let stopping = CancellationToken::new();
         let stop = async {
             stop.await;
             // Answers that have no end of their own.
             app.changes.stop();
+            stopping.cancel();
         };
-        serve(listener, tls, router(Arc::clone(&app)), &config, stop).await;
+        let api = async {
+            let router = router(Arc::clone(&app));
+            serve(listener, tls.clone(), router, &config, stopping.cancelled()).await;
+        };
+        let for_operators = async {
+            let Some(listener) = metrics else { return };
+            let serve =
+                serve(listener, tls.clone(), metrics::router(), &config, stopping.cancelled());
+            tokio::select! {
+                () = serve => {}
+                () = metrics::upkeep() => {}
+            }
+        };
+        tokio::join!(stop, api, for_operators);
+        // Changes whose clients have gone.
+        app.changing.close();
+        if timeout(config.drain, app.changing.wait()).await.is_err() {
+            warn!("some changes did not end in time, and were cut off");
+        }
         app.access.close().await;
         if let Err(error) = app.secrets.close().await {
             warn!(%error, "the store was not closed in order");
         }
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let unusable = |error: std::io::Error| {
+        Error::new(ErrorKind::Unavailable, "choose another address, or end what listens there")
+            .because(format!("cannot listen on {address}: {}", error.kind()))
+            .temporary(false)
+    };
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    let address = listener.local_addr().map_err(unusable)?;
+    Ok((listener, address))
 }
 
 impl fmt::Debug for Server {

@@ -30,6 +30,18 @@ setting_table! {
             Setting::number("STRONGROOM_SERVER_MAX_REQUESTS", "ServerConfig::max_requests", "requests")
                 .meaning("the most requests at a time; others are told to come back")
                 .default_value("1024");
+        MAX_PRINCIPAL_REQUESTS = Setting::number(
+            "STRONGROOM_SERVER_MAX_PRINCIPAL_REQUESTS",
+            "ServerConfig::max_principal_requests",
+            "requests",
+        )
+        .meaning("the most requests of one principal at a time; others are told to come back")
+        .default_value("256");
+        RATE_LIMIT =
+            Setting::number("STRONGROOM_SERVER_RATE_LIMIT", "ServerConfig::rate_limit", "requests")
+                .meaning("the most requests of one principal per second, where each secret of a batch counts; without it any number");
+        METRICS = Setting::text("STRONGROOM_SERVER_METRICS", "ServerConfig::metrics")
+            .meaning("another address and port, for `GET /metrics` alone, which takes no token");
         MAX_BODY = Setting::number("STRONGROOM_SERVER_MAX_BODY", "ServerConfig::max_body", "bytes")
             .meaning("the longest body of a request, in bytes")
             .default_value("25165824");

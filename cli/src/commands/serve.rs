@@ -15,7 +15,9 @@ use serde::Serialize;
 use strongroom::Config;
 use strongroom::access::{Access, AccessConfig, AuditQuery, NewToken, Scope, TenantName};
 use strongroom_core::{FilePath, Settings};
-use strongroom_server::{LISTEN, SETTINGS, Server, ServerConfig, TLS_CERT, TLS_KEY};
+use strongroom_server::{
+    LISTEN, SETTINGS, Server, ServerConfig, TLS_CERT, TLS_KEY, install_metrics,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Run;
@@ -63,6 +65,9 @@ impl Run for Serve {
     async fn run(self, context: &Context) -> Outcome {
         // Before anything is created.
         let server = self.server_config()?;
+        if server.metrics.is_some() {
+            install_metrics()?;
+        }
         let place =
             self.data.as_deref().map(|folder| Place::create(folder, context)).transpose()?;
         let (config, access) = if let Some(place) = &place {

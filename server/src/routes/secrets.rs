@@ -18,7 +18,7 @@ use strongroom_wire::{
 use crate::answer::{Answer, Refusal, done, json, tagged, wiped};
 use crate::app::App;
 use crate::body::{read, read_json};
-use crate::caller::Secrets;
+use crate::caller::{Caller, Secrets};
 use crate::params::{At, NoQuery, Params, Plain, Unconditional, listing, selector, version};
 
 /// How many secrets of a batch are read at a time.
@@ -158,6 +158,7 @@ async fn rotate(Secrets(secrets): Secrets, At(path): At, Plain: Plain) -> Answer
 
 async fn batch(
     State(app): State<Arc<App>>,
+    Caller(actor): Caller,
     Secrets(secrets): Secrets,
     Plain: Plain,
     body: Body,
@@ -166,6 +167,8 @@ async fn batch(
     if paths.len() > MAX_BATCH {
         return Err(Refusal::invalid("the batch has more than 1,000 paths", "send several"));
     }
+    // The request itself was counted as one.
+    app.principals.charge(actor.principal(), paths.len().saturating_sub(1))?;
     let (mut results, mut length) = (Vec::new(), 0);
     for some in paths.chunks(BATCH_STEP) {
         results.extend(secrets.get_many(some).await);

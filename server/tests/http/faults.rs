@@ -1,88 +1,25 @@
 //! What a server does with those who ask too much, and when it is stopped.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use strongroom_core::{
-    Backend, BackendInfo, Error, Health, HealthStatus, MemoryBackend, PutOptions, Result, Secret,
-    SecretPath, SecretValue, Version, VersionSelector, async_trait,
-};
 use strongroom_testkit::canary::{self, CANARY};
 use strongroom_testkit::certificates::Authority;
 use strongroom_testkit::log::Log;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::support::{ALL, Answer, Client, PATIENCE, Running, config};
-
-/// A store whose reads wait until the test lets them go on.
-#[derive(Clone, Debug)]
-struct Slow {
-    inner: Arc<MemoryBackend>,
-    asked: Arc<Semaphore>,
-    go_on: Arc<Semaphore>,
-}
-
-impl Slow {
-    fn new() -> Self {
-        Self {
-            inner: Arc::new(MemoryBackend::new()),
-            asked: Arc::new(Semaphore::new(0)),
-            go_on: Arc::new(Semaphore::new(0)),
-        }
-    }
-
-    /// Waits until a read has begun.
-    async fn is_asked(&self) {
-        timeout(PATIENCE, self.asked.acquire()).await.unwrap().unwrap().forget();
-    }
-}
-
-#[async_trait]
-impl Backend for Slow {
-    fn info(&self) -> &BackendInfo {
-        self.inner.info()
-    }
-
-    async fn get(&self, path: &SecretPath, version: &VersionSelector) -> Result<Secret> {
-        self.asked.add_permits(1);
-        self.go_on.acquire().await.map_err(|_| Error::backend_closed())?.forget();
-        self.inner.get(path, version).await
-    }
-
-    async fn health(&self) -> Result<Health> {
-        Ok(Health::new(HealthStatus::Ready))
-    }
-
-    async fn put(
-        &self,
-        path: &SecretPath,
-        value: SecretValue,
-        options: PutOptions,
-    ) -> Result<Version> {
-        self.inner.put(path, value, options).await
-    }
-}
-
-async fn slow_server(max_requests: usize) -> (Slow, Running, Client) {
-    let store = Slow::new();
-    let path = SecretPath::parse("acme/a").unwrap();
-    store.inner.put(&path, CANARY.into(), PutOptions::new()).await.unwrap();
-    let mut config = config();
-    config.max_requests = max_requests;
-    let server = Running::over(store.clone(), config).await;
-    let client = server.client(&[ALL]).await;
-    (store, server, client)
-}
+use crate::slow_store::{Slow, slow_server};
+use crate::support::{ALL, Answer, PATIENCE, Running, config};
 
 #[tokio::test]
 async fn a_request_that_there_is_no_room_for_is_told_to_come_back() {
-    let (store, server, client) = slow_server(1).await;
+    let mut config = config();
+    config.max_requests = 1;
+    let (store, server, client) = slow_server(config).await;
     let waiting = tokio::spawn({
         let client = client.clone();
         async move { client.get("/v1/secrets/a").await }
@@ -100,7 +37,7 @@ async fn a_request_that_there_is_no_room_for_is_told_to_come_back() {
 
 #[tokio::test]
 async fn a_server_that_stops_answers_what_is_under_way() {
-    let (store, mut server, client) = slow_server(10).await;
+    let (store, mut server, client) = slow_server(config()).await;
     let waiting = tokio::spawn({
         let client = client.clone();
         async move { client.get("/v1/secrets/a").await }

@@ -4,6 +4,8 @@
 
 mod changes;
 mod faults;
+mod limits;
 mod rules;
 mod secrets;
+mod slow_store;
 mod support;

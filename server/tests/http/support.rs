@@ -1,5 +1,6 @@
 //! A server over an embedded store, and clients with tokens.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +23,7 @@ pub(crate) const ALL: &str = "secrets:*";
 /// A server that runs until it is dropped or stopped.
 pub(crate) struct Running {
     pub(crate) url: String,
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) access: Access,
     pub(crate) secrets: SecretsManager,
     stop: Option<oneshot::Sender<()>>,
@@ -65,14 +67,14 @@ impl Running {
     pub(crate) async fn with_secrets(secrets: SecretsManager, config: ServerConfig) -> Self {
         let access = Access::open(AccessConfig::in_memory()).await.unwrap();
         let server = Server::bind(config, secrets.clone(), access.clone()).await.unwrap();
-        let url = server.url();
+        let (url, metrics) = (server.url(), server.metrics_address());
         let (stop, stopped) = oneshot::channel();
         let run = server.run(async {
             // A dropped sender stops it, too.
             let _ = stopped.await;
         });
         let (stop, task) = (Some(stop), tokio::spawn(run));
-        Self { url, access, secrets, stop, task, _folder: None }
+        Self { url, metrics, access, secrets, stop, task, _folder: None }
     }
 
     pub(crate) fn rules(&self, name: &str) -> Rules {
