@@ -134,3 +134,15 @@ fn mistakes_are_explained_before_anything_is_created() {
     store.run(&["serve", "--data", data]).fails(2, &["STRONGROOM_SERVER_MAX_REQUESTS"]);
     assert!(!folder.exists());
 }
+
+#[test]
+fn a_folder_takes_the_other_settings_of_the_environment() {
+    let store = Store::none();
+    let folder = store.file("data");
+    let data = folder.to_str().unwrap();
+    let store = store.with("SECRETS_ACCESS_AUDIT", "sometimes");
+    store.run(&["serve", "--data", data]).fails(2, &["SECRETS_ACCESS_AUDIT"]);
+    let store = store.with("SECRETS_ACCESS_AUDIT", "batched");
+    let elsewhere = store.with("SECRETS_ACCESS_URL", "postgresql://a@127.0.0.1/b");
+    elsewhere.run(&["serve", "--data", data]).fails(2, &["SECRETS_ACCESS_URL", "--data"]);
+}

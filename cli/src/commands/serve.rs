@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use strongroom::Config;
-use strongroom::access::{Access, AccessConfig, AuditQuery, NewToken, Scope, TenantName};
+use strongroom::access::{Access, AuditQuery, NewToken, Scope, TenantName};
 use strongroom_core::{FilePath, Settings};
 use strongroom_server::{
     LISTEN, SETTINGS, Server, ServerConfig, TLS_CERT, TLS_KEY, install_metrics,
@@ -70,13 +70,11 @@ impl Run for Serve {
         }
         let place =
             self.data.as_deref().map(|folder| Place::create(folder, context)).transpose()?;
-        let (config, access) = if let Some(place) = &place {
-            (place.config(), place.access_config(self.tenant.clone()))
-        } else {
-            let config = context.config()?;
-            let access = config.access_config()?;
-            (config, access)
+        let config = match &place {
+            Some(place) => place.configure(context.config()?, &self.tenant),
+            None => context.config()?,
         };
+        let access = config.access_config()?;
         let secrets = context.open_at(config, context.globals().namespace.as_ref()).await?;
         let access = Access::open(access).await?;
         raise_file_limit();
@@ -129,8 +127,8 @@ impl Serve {
 struct Place {
     store: String,
     key: String,
-    rules: PathBuf,
-    rules_key: PathBuf,
+    rules: String,
+    rules_key: String,
     token: PathBuf,
 }
 
@@ -154,22 +152,26 @@ impl Place {
         Ok(Self {
             store: text("secrets.db")?,
             key: text("strongroom.key")?,
-            rules: folder.join("access.db"),
-            rules_key: folder.join("access.key"),
+            rules: text("access.db")?,
+            rules_key: text("access.key")?,
             token: folder.join("admin.token"),
         })
     }
 
-    fn config(&self) -> Config {
-        Config::new()
-            .set("backend", "native")
-            .set("native_path", &self.store)
-            .set("native_key_file", &self.key)
-            .set("native_create", "true")
-    }
-
-    fn access_config(&self, tenant: TenantName) -> AccessConfig {
-        AccessConfig::new(&self.rules, &self.rules_key).single_tenant(tenant)
+    /// Lets everything be in the folder. Other settings of the environment stay, such as those of the cache and the audit.
+    fn configure(&self, config: Config, tenant: &TenantName) -> Config {
+        let settings = [
+            ("backend", "native"),
+            ("native_path", &self.store),
+            ("native_key_file", &self.key),
+            ("native_create", "true"),
+            ("access_path", &self.rules),
+            ("access_key_file", &self.rules_key),
+        ];
+        let config = settings
+            .into_iter()
+            .fold(config, |config, (key, value)| config.set_as(key, "--data", value));
+        config.set_as("access_tenant", "--tenant", tenant.as_str())
     }
 }
 
