@@ -89,6 +89,8 @@ pub struct AccessConfig {
     pub(crate) max_age: Duration,
     pub(crate) checkpoints: Option<(PathBuf, Duration)>,
     pub(crate) creates: bool,
+    /// The group whose members may read the key.
+    pub(crate) group: Option<u32>,
     pub(crate) single_tenant: Option<TenantName>,
     pub(crate) policy: Option<Policy>,
     pub(crate) policy_time_limit: Duration,
@@ -147,12 +149,21 @@ impl AccessConfig {
             max_age: DEFAULT_MAX_AGE,
             checkpoints: None,
             creates: true,
+            group: None,
             single_tenant: None,
             policy: None,
             policy_time_limit: DEFAULT_POLICY_TIME_LIMIT,
             webhooks: Vec::new(),
             names: SettingNames::of_fields(SETTINGS),
         }
+    }
+
+    /// The id of a group whose members may read the file with the key, such as the `fsGroup` of Kubernetes. Without one, the
+    /// file belongs to its owner alone, or is a credential of systemd.
+    #[must_use]
+    pub fn group(mut self, id: u32) -> Self {
+        self.group = Some(id);
+        self
     }
 
     /// Adds a template by which SPIFFE ids become principals. An id that no template matches has no rights.
@@ -334,6 +345,7 @@ impl fmt::Debug for AccessConfig {
                 &self.checkpoints.as_ref().map(|(file, interval)| (FilePath::new(file), interval)),
             )
             .field("create", &self.creates)
+            .field("group", &self.group)
             .field("single_tenant", &self.single_tenant)
             .field("policy", &self.policy)
             .field("policy_time_limit", &self.policy_time_limit)

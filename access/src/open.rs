@@ -21,7 +21,7 @@ use crate::log::keys::Keys;
 use crate::log::location::LogLocation;
 use crate::log::memory::MemoryLog;
 use crate::published::Published;
-use crate::settings::{KEY, KEY_FILE};
+use crate::settings::{GROUP, KEY, KEY_FILE};
 
 type KeyBytes = Zeroizing<[u8; 32]>;
 
@@ -45,7 +45,7 @@ pub(crate) fn open_appender(
             }
             let root = match key {
                 KeySource::Key(text) => parse_key(text)?,
-                KeySource::File(file) => key_from_file(file, location)?,
+                KeySource::File(file) => key_from_file(file, location, config.group)?,
             };
             (location.open_or_create(config.max_age)?, root)
         }
@@ -92,7 +92,7 @@ fn random_key() -> Result<KeyBytes> {
     Ok(key)
 }
 
-fn key_from_file(file: &Path, log: &LogLocation) -> Result<KeyBytes> {
+fn key_from_file(file: &Path, log: &LogLocation, group: Option<u32>) -> Result<KeyBytes> {
     if is_missing(file) {
         if log.is_vacant()? {
             create_key(file, log)?;
@@ -100,7 +100,7 @@ fn key_from_file(file: &Path, log: &LogLocation) -> Result<KeyBytes> {
             wait_for_key(file)?;
         }
     }
-    let content = read_private_file(file, MAX_KEY_FILE, KEY_FILE)?;
+    let content = read_private_file(file, MAX_KEY_FILE, KEY_FILE, group)?;
     decode(&content).or_else(|| to_key(&content)).ok_or_else(|| invalid_key(KEY_FILE))
 }
 
@@ -147,13 +147,14 @@ fn create_key(path: &Path, log: &LogLocation) -> Result<()> {
     claimed.and(linked)
 }
 
-/// Reads a file that only its owner can access.
+/// Reads a file that only its owner and the members of `group` can access.
 pub(crate) fn read_private_file(
     file: &Path,
     max: u64,
     setting: Setting,
+    group: Option<u32>,
 ) -> Result<Zeroizing<Vec<u8>>> {
-    check_private(file, setting)?;
+    check_private(file, setting, group)?;
     FilePath::new(file).read(max).map_err(|error| file_problem(file, describe(&error), setting))
 }
 
@@ -189,18 +190,29 @@ fn write_key(path: &Path) -> io::Result<PathBuf> {
 }
 
 #[cfg(unix)]
-fn check_private(path: &Path, setting: Setting) -> Result<()> {
+fn check_private(path: &Path, setting: Setting, group: Option<u32>) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;
-    let problem = |complaint| file_problem(path, complaint, setting);
-    let metadata = fs::metadata(path).map_err(|error| problem(describe(&error)))?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(problem("its group or others can access it; `chmod 600` it"));
+    let failed = |error: io::Error| file_problem(path, describe(&error), setting);
+    let metadata = fs::metadata(path).map_err(failed)?;
+    let (for_group, for_others) = (metadata.mode() & 0o070, metadata.mode() & 0o007);
+    let is_of_group = group == Some(metadata.gid());
+    if for_others == 0 && (for_group == 0 || is_of_group) {
+        return Ok(());
     }
-    Ok(())
+    if FilePath::new(path).is_service_credential(metadata.uid(), metadata.mode()) {
+        return Ok(());
+    }
+    Err(file_problem(
+        path,
+        &format!(
+            "its group or others can access it; `chmod 600` it, or set `{GROUP}` if only that group can"
+        ),
+        setting,
+    ))
 }
 
 #[cfg(not(unix))]
-fn check_private(_path: &Path, _setting: Setting) -> Result<()> {
+fn check_private(_path: &Path, _setting: Setting, _group: Option<u32>) -> Result<()> {
     Ok(())
 }
 

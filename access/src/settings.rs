@@ -24,6 +24,9 @@ setting_table! {
         KEY = Setting::text("SECRETS_ACCESS_KEY", "KeySource::Key")
             .meaning("the key of the audit, in base64")
             .secret();
+        GROUP = Setting::number("SECRETS_ACCESS_GROUP", "AccessConfig::group", "the group").meaning(
+            "a group whose members may read the file with the key, such as the `fsGroup` of Kubernetes",
+        );
         TEMPLATES = Setting::text("SECRETS_ACCESS_TEMPLATES", "AccessConfig::template").meaning(
             "templates by which SPIFFE ids become principals, separated by blanks or commas: \
              `spiffe://example.org/agent/{tenant}/{agent}/{role}`",

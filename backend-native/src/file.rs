@@ -212,8 +212,7 @@ fn permission_problem(
     let user = rustix::process::geteuid().as_raw();
     let is_of_group = group == Some(metadata.gid());
     let (for_group, for_others) = (metadata.mode() & 0o070, metadata.mode() & 0o007);
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    if is_credential(path, credentials.as_deref(), metadata.uid(), metadata.mode()) {
+    if FilePath::new(path).is_service_credential(metadata.uid(), metadata.mode()) {
         return None;
     }
     if for_others != 0 || (for_group != 0 && !is_of_group) {
@@ -240,15 +239,6 @@ fn permission_problem(
     } else {
         None
     }
-}
-
-/// Whether systemd has put a file there for this service alone. From version 254 on, it belongs to root and has the mode
-/// 0440: an access control list gives the service's user the right to read it, and shows as the right of the group.
-#[cfg(unix)]
-fn is_credential(path: &Path, folder: Option<&Path>, owner: u32, mode: u32) -> bool {
-    owner == 0
-        && (mode & 0o030, mode & 0o007) == (0, 0)
-        && folder.is_some_and(|folder| folder.is_absolute() && path.parent() == Some(folder))
 }
 
 #[cfg(not(unix))]
@@ -293,32 +283,5 @@ pub(crate) fn cannot_create(setting: Setting, path: &Path, error: &io::Error) ->
             "this directory does not exist; create it, or name another path (`~` is not expanded)",
         ),
         _ => path_error(setting, path, describe_io_error(error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(unix)]
-    #[test]
-    fn the_group_may_read_a_credential_of_systemd_and_no_other_file() {
-        let folder = Path::new("/run/credentials/app.service");
-        let file = folder.join("strongroom.key");
-        assert!(is_credential(&file, Some(folder), 0, 0o100_440));
-        for (path, folder, owner, mode) in [
-            (file.as_path(), Some(folder), 1000, 0o100_440),
-            (&file, Some(folder), 0, 0o100_444),
-            (&file, Some(folder), 0, 0o100_460),
-            (&file, None, 0, 0o100_440),
-            (&file, Some(Path::new("/run")), 0, 0o100_440),
-            (&file, Some(Path::new("")), 0, 0o100_440),
-            (Path::new("/etc/strongroom.key"), Some(folder), 0, 0o100_440),
-        ] {
-            assert!(
-                !is_credential(path, folder, owner, mode),
-                "{path:?} {folder:?} {owner} {mode:o}"
-            );
-        }
     }
 }

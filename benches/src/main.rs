@@ -17,6 +17,7 @@ mod groups {
     pub(crate) mod postgres;
     pub(crate) mod redact;
     pub(crate) mod rotation;
+    pub(crate) mod server;
 }
 
 use std::env;
@@ -42,6 +43,7 @@ const GROUPS: &[(&str, Group)] = &[
     ("postgres_scale", groups::native_scale::run_postgres),
     ("redact", groups::redact::run),
     ("rotation", groups::rotation::run),
+    ("server", groups::server::run),
 ];
 
 fn main() -> Result<()> {

@@ -38,6 +38,7 @@ compile! {
     access_postgres: "../src/access/postgres.md",
     access_limits: "../src/access/limits.md",
     server: "../src/server.md",
+    server_deployment: "../src/server/deployment.md",
     redaction: "../src/redaction.md",
     command_line_transfer: "../src/command-line/transfer.md",
     operations: "../src/operations.md",

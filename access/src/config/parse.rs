@@ -11,7 +11,7 @@ use super::{AccessConfig, AuditFailure, AuditMode, KeySource};
 use crate::log::location::{DatabaseLocation, LogLocation};
 use crate::open;
 use crate::settings::{
-    AUDIT, AUDIT_DELAY, AUDIT_FAILURE, CA_CERT, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, KEY,
+    AUDIT, AUDIT_DELAY, AUDIT_FAILURE, CA_CERT, CHECKPOINT_FILE, CHECKPOINT_INTERVAL, GROUP, KEY,
     KEY_FILE, MAX_AGE, PATH, POLICY_PATH, POLICY_TIME_LIMIT, SETTINGS, TEMPLATES, TENANT, URL,
 };
 use crate::webhook::check_webhooks;
@@ -65,6 +65,7 @@ impl AccessConfig {
             )
             .unwrap_or_default(),
             checkpoints: checkpoints(settings, &mut problems),
+            group: group(settings, &mut problems),
             max_age: settings.duration(&MAX_AGE, &mut problems).unwrap_or(defaults.max_age),
             policy: settings.expose_value(&POLICY_PATH).map(Policy::from_file),
             policy_time_limit: settings
@@ -82,6 +83,14 @@ impl AccessConfig {
         problems.into_result().map_err(|error| config.names.rename(error))?;
         Ok(config)
     }
+}
+
+fn group(settings: &Settings, problems: &mut Problems) -> Option<u32> {
+    let id = u32::try_from(settings.number(&GROUP, problems)?).ok();
+    if id.is_none() {
+        problems.add(format!("`{GROUP}` is too large for the id of a group"));
+    }
+    id
 }
 
 fn location(settings: &Settings, problems: &mut Problems) -> Option<LogLocation> {

@@ -38,11 +38,11 @@ const RESTART_DELAY: Duration = Duration::from_secs(5);
 
 /// Reads the secrets, and sets the clients up.
 pub(crate) fn load(config: &AccessConfig) -> Result<Vec<LoadedWebhook>> {
-    config.webhooks.iter().map(Webhook::load).collect()
+    config.webhooks.iter().map(|webhook| webhook.load(config.group)).collect()
 }
 
 impl Webhook {
-    fn load(&self) -> Result<LoadedWebhook> {
+    fn load(&self, group: Option<u32>) -> Result<LoadedWebhook> {
         let target =
             Target::parse(self.url.expose_secret(), self.allows_private).map_err(|problem| {
                 Error::config(vec![format!("`{WEBHOOK_URL}`: the URL of the webhook {problem}")])
@@ -50,7 +50,7 @@ impl Webhook {
         let (secrets, setting) = match &self.secret {
             Secret::Text(text) => (SigningSecret::parse_all(text.expose_secret()), WEBHOOK_SECRET),
             Secret::File(file) => {
-                let content = read_private_file(file, MAX_SECRET_FILE, WEBHOOK_SECRET_FILE)?;
+                let content = read_private_file(file, MAX_SECRET_FILE, WEBHOOK_SECRET_FILE, group)?;
                 let text = std::str::from_utf8(&content).ok();
                 (text.and_then(SigningSecret::parse_all), WEBHOOK_SECRET_FILE)
             }

@@ -288,6 +288,26 @@ async fn files_that_others_can_access_are_refused() {
     );
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn members_of_the_group_that_is_set_may_read_the_key() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    host(in_file(folder.path())).await.access.close().await;
+    let key = folder.path().join("access.key");
+    let group = fs::metadata(&key).unwrap().gid();
+    let open = async |mode: u32, group: u32| {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        Access::open(in_file(folder.path()).group(group)).await
+    };
+    open(0o440, group).await.unwrap().close().await;
+    for (mode, group) in [(0o440, group + 1), (0o444, group)] {
+        let error = open(mode, group).await.unwrap_err();
+        assert!(error.to_string().contains("AccessConfig::group"), "{error}");
+    }
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 #[tokio::test]
 async fn a_closed_log_has_no_open_file() {
     let folder = tempfile::tempdir().unwrap();

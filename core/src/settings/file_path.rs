@@ -97,6 +97,16 @@ impl<'a> FilePath<'a> {
         )]))
     }
 
+    /// Whether systemd has put the file there for this service alone, as `LoadCredential=` does. From version 254 on, such a
+    /// file belongs to root and has the mode 0440: an access control list gives the service's user the right to read it,
+    /// and shows as the right of the group. `owner` and `mode` are those of the file.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn is_service_credential(&self, owner: u32, mode: u32) -> bool {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
+        is_credential(self.0, folder.as_deref().map(Path::new), owner, mode)
+    }
+
     /// Reads the file, up to `max` bytes. The buffer is wiped, and never grows, so it leaves no copy
     /// behind. It blocks, also for long if a file system does not answer.
     ///
@@ -150,6 +160,13 @@ impl fmt::Debug for FilePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_shown() { self.0.fmt(f) } else { f.write_str("[REDACTED]") }
     }
+}
+
+#[cfg(unix)]
+fn is_credential(path: &Path, folder: Option<&Path>, owner: u32, mode: u32) -> bool {
+    owner == 0
+        && (mode & 0o030, mode & 0o007) == (0, 0)
+        && folder.is_some_and(|folder| folder.is_absolute() && path.parent() == Some(folder))
 }
 
 fn exists(path: &Path) -> bool {
@@ -317,5 +334,27 @@ mod tests {
         FilePath::new(&path.join("jwt")).check_new(KEY).unwrap();
         FilePath::new(&path).check_new(KEY).unwrap();
         assert!(shown(path.to_str().unwrap()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_group_may_read_a_credential_of_systemd_and_no_other_file() {
+        let folder = Path::new("/run/credentials/app.service");
+        let file = folder.join("strongroom.key");
+        assert!(is_credential(&file, Some(folder), 0, 0o100_440));
+        for (path, folder, owner, mode) in [
+            (file.as_path(), Some(folder), 1000, 0o100_440),
+            (&file, Some(folder), 0, 0o100_444),
+            (&file, Some(folder), 0, 0o100_460),
+            (&file, None, 0, 0o100_440),
+            (&file, Some(Path::new("/run")), 0, 0o100_440),
+            (&file, Some(Path::new("")), 0, 0o100_440),
+            (Path::new("/etc/strongroom.key"), Some(folder), 0, 0o100_440),
+        ] {
+            assert!(
+                !is_credential(path, folder, owner, mode),
+                "{path:?} {folder:?} {owner} {mode:o}"
+            );
+        }
     }
 }
