@@ -97,6 +97,20 @@ impl AuditQuery {
         self
     }
 
+    /// Whether a record is one that the query selects, wherever it is in the log. For a host that gets the records otherwise,
+    /// such as from [`Access::follow`](crate::Access::follow).
+    #[must_use]
+    pub fn matches(&self, record: &AuditRecord) -> bool {
+        let is_tenant = |tenant: &TenantName| record.tenant.as_deref() == Some(tenant.as_str());
+        let time = to_millis(record.time);
+        self.tenant.as_ref().is_none_or(is_tenant)
+            && self.principal.as_ref().is_none_or(|principal| *principal == record.principal)
+            && self.path.as_ref().is_none_or(|path| path.matches(record.path.as_deref()))
+            && (self.events.is_empty() || self.events.contains(&record.event))
+            && self.from.is_none_or(|from| time >= to_millis(from))
+            && self.to.is_none_or(|to| time < to_millis(to))
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.limit.unwrap_or(MAX_PAGE).min(MAX_PAGE)
     }
@@ -117,6 +131,20 @@ impl AuditQuery {
             to: self.to.map(to_millis),
         }
     }
+}
+
+/// A part of the audit, from [`Access::audit_page`](crate::Access::audit_page).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AuditPage {
+    /// The records that the query selects, oldest first.
+    pub records: Vec<AuditRecord>,
+    /// The number of the last record that was searched: [`AuditQuery::after`] continues there.
+    pub searched: u64,
+    /// The number of the first record of the log: those before it were pruned.
+    pub first: u64,
+    /// The number of the last record of the log when the search began.
+    pub last: u64,
 }
 
 /// One record of the audit. It never holds a value.

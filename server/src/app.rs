@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::answer::{Refusal, seal};
 use crate::changes::Changes;
 use crate::config::ServerConfig;
+use crate::events::Events;
 use crate::routes;
 
 /// When a request that there is no room for is to come back.
@@ -32,6 +33,7 @@ pub(crate) struct App {
     pub(crate) secrets: SecretsManager,
     pub(crate) access: Access,
     pub(crate) changes: Changes,
+    pub(crate) events: Events,
     pub(crate) max_body: usize,
     /// Whether the store serves, and when it was asked.
     pub(crate) ready: Mutex<Option<(Instant, bool)>>,
@@ -43,8 +45,9 @@ impl App {
     pub(crate) fn new(config: &ServerConfig, secrets: SecretsManager, access: Access) -> Self {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
+        let events = Events::new(access.clone());
         let max_body = config.max_body;
-        Self { secrets, access, changes, max_body, ready: Mutex::default(), room }
+        Self { secrets, access, changes, events, max_body, ready: Mutex::default(), room }
     }
 }
 
@@ -59,6 +62,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(limited)
         .merge(routes::health::router())
         .merge(routes::changes::router())
+        .merge(routes::events::router())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::map_response(async |response: Response| seal(response)))

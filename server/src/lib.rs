@@ -25,6 +25,7 @@ mod body;
 mod caller;
 mod changes;
 mod config;
+mod events;
 mod params;
 mod progress;
 mod routes;

@@ -153,6 +153,7 @@ pub(crate) fn listing(mut params: Params) -> Answer<(Option<SecretPath>, ListOpt
     }
     let kind = params.take("kind")?.map(|kind| kind.parse()).transpose()?;
     options.kind = kind;
+    options.tier = params.take("tier")?.map(|tier| tier.parse()).transpose()?;
     options.include_deleted = match params.take("include_deleted")?.as_deref() {
         None | Some("false") => false,
         Some("true" | "") => true,
@@ -179,22 +180,26 @@ pub(crate) fn version(mut params: Params) -> Answer<Version> {
 
 #[cfg(test)]
 mod tests {
-    use strongroom_core::SecretKind;
+    use strongroom_core::{SecretKind, Tier};
 
     use super::*;
 
     #[test]
     fn a_listing_takes_its_parameters_and_no_others() {
-        let query = "prefix=a%2Fb/&tag.team%3D=pay%3Dments&tag.x=&kind=api_key&page=t%20k";
+        let query =
+            "prefix=a%2Fb/&tag.team%3D=pay%3Dments&tag.x=&kind=api_key&tier=critical&page=t%20k";
         let (prefix, options) = listing(Params::parse(query)).unwrap();
         assert_eq!(prefix.unwrap().as_str(), "a/b");
         assert_eq!(options.tags["team="], "pay=ments");
         assert_eq!(options.tags["x"], "");
         assert_eq!(options.kind, Some(SecretKind::ApiKey));
+        assert_eq!(options.tier, Some(Tier::Critical));
         assert_eq!(options.page.unwrap().as_str(), "t k");
         assert!(!options.include_deleted);
         assert!(listing(Params::parse("include_deleted=true")).unwrap().1.include_deleted);
-        for query in ["perfix=a", "kind=a", "tag=a=b", "prefix=a&prefix=b", "include_deleted=1"] {
+        for query in
+            ["perfix=a", "kind=a", "tier=a", "tag=a=b", "prefix=a&prefix=b", "include_deleted=1"]
+        {
             assert!(listing(Params::parse(query)).is_err(), "{query}");
         }
     }

@@ -72,6 +72,7 @@ impl Server {
             stop.await;
             // Answers that have no end of their own.
             app.changes.stop();
+            app.events.stop();
         };
         serve(listener, tls, router(Arc::clone(&app)), &config, stop).await;
         app.access.close().await;

@@ -14,7 +14,7 @@
 //! | `GET /v1/secrets/{path}`, with `?version=ID` or `?stage=LABEL` | a secret ([`decode_secret`]), with its version as `ETag` |
 //! | `PUT /v1/secrets/{path}` ([`encode_put`]), with `If-Match: "ID"` or `If-None-Match: *` | [`Written`] |
 //! | `DELETE /v1/secrets/{path}` | 204 |
-//! | `GET /v1/secrets?prefix=…&tag.NAME=VALUE&kind=…&include_deleted=true&page=…` | [`Listed`] |
+//! | `GET /v1/secrets?prefix=…&tag.NAME=VALUE&kind=…&tier=…&include_deleted=true&page=…` | [`Listed`] |
 //! | `GET /v1/metadata/{path}` | [`Described`] |
 //! | `PATCH /v1/metadata/{path}` (a [`MetadataPatch`](strongroom_core::MetadataPatch)) | 204 |
 //! | `GET /v1/versions/{path}` | [`VersionList`] |
