@@ -24,6 +24,8 @@ use crate::changes::Changes;
 use crate::config::ServerConfig;
 use crate::events::Events;
 use crate::routes;
+use crate::secret_ids::SecretIds;
+use crate::verifier::Verifier;
 
 /// When a request that there is no room for is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -34,6 +36,9 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) changes: Changes,
     pub(crate) events: Events,
+    pub(crate) verifier: Verifier,
+    /// Of the secrets that requests name by ids.
+    pub(crate) ids: SecretIds,
     pub(crate) max_body: usize,
     /// Whether the store serves, and when it was asked.
     pub(crate) ready: Mutex<Option<(Instant, bool)>>,
@@ -47,7 +52,17 @@ impl App {
         let changes = Changes::follow(&secrets);
         let events = Events::new(access.clone());
         let max_body = config.max_body;
-        Self { secrets, access, changes, events, max_body, ready: Mutex::default(), room }
+        Self {
+            secrets,
+            access,
+            changes,
+            events,
+            verifier: Verifier::new(),
+            ids: SecretIds::default(),
+            max_body,
+            ready: Mutex::default(),
+            room,
+        }
     }
 }
 
@@ -57,6 +72,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(routes::store::router())
         .merge(routes::rules::router())
         .merge(routes::audit::router())
+        .merge(routes::verify::router())
+        .merge(routes::vault::router())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit));
     Router::new()
         .merge(limited)

@@ -29,10 +29,12 @@ mod events;
 mod params;
 mod progress;
 mod routes;
+mod secret_ids;
 mod serve;
 mod server;
 mod settings;
 mod tls;
+mod verifier;
 
 pub use config::{ServerConfig, TlsFiles};
 pub use server::Server;

@@ -7,3 +7,5 @@ pub(crate) mod health;
 pub(crate) mod rules;
 pub(crate) mod secrets;
 pub(crate) mod store;
+pub(crate) mod vault;
+pub(crate) mod verify;

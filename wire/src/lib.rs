@@ -44,7 +44,7 @@ pub use secret::{
     BatchEntry, BatchRequest, decode_batch, decode_secret, encode_batch, encode_secret,
 };
 pub use tag::{entity_tag, version_of_tag};
-pub use value::{NewVersion, decode_put, encode_put};
+pub use value::{NamedValue, NewVersion, decode_named, decode_put, encode_put};
 
 /// The longest body with a value, in bytes: that of 16 MiB, the largest value of any store, in base64.
 pub const MAX_BODY: usize = 24 * 1024 * 1024;

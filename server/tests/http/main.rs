@@ -8,3 +8,5 @@ mod faults;
 mod rules;
 mod secrets;
 mod support;
+mod vault;
+mod verify;
