@@ -74,6 +74,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(routes::audit::router())
         .merge(routes::verify::router())
         .merge(routes::vault::router())
+        .merge(routes::import::router())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit));
     Router::new()
         .merge(limited)

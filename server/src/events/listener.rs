@@ -21,7 +21,7 @@ use super::view::View;
 use super::{Message, encode, event_of};
 
 /// How many records one read of the log returns.
-const PAGE: usize = 256;
+const PAGE: usize = 64;
 
 type Reading = Pin<Box<dyn Future<Output = Result<AuditPage>> + Send>>;
 

@@ -5,6 +5,7 @@
 mod changes;
 mod events;
 mod faults;
+mod import;
 mod rules;
 mod secrets;
 mod support;

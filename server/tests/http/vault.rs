@@ -105,6 +105,15 @@ async fn a_name_that_is_taken_is_a_conflict() {
     let again = owner.send(Method::POST, SECRETS, again).await;
     assert_eq!((again.status, again.kind()), (409, "conflict"));
     assert_eq!(owner.get("/v1/secrets/a").await.body["value"], CANARY);
+    // A deleted one keeps its name until it is destroyed.
+    delete(&owner, "/v1/secrets/a").await;
+    let body = json!({"name": "a", "value": CANARY});
+    let deleted = owner.send(Method::POST, SECRETS, body).await;
+    assert_eq!((deleted.status, deleted.kind()), (409, "conflict"));
+    assert_eq!(deleted.body["detail"], "a deleted secret has the name");
+    let destroyed = owner.request(Method::POST, "/v1/destroy/a").send().await.unwrap();
+    assert_eq!(destroyed.status().as_u16(), 204);
+    create(&owner, "a").await;
     for body in [
         json!({"name": "a b", "value": CANARY}),
         json!({"name": "b"}),

@@ -8,8 +8,10 @@ use axum::response::IntoResponse as _;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use serde::Serialize;
+use strongroom::access::Action;
 use strongroom_core::{
-    Backend as _, Description, ErrorKind, ListOptions, PutOptions, Result, Rfc3339, SecretPath,
+    Backend as _, Description, Error, ErrorKind, ListOptions, PutOptions, Result, Rfc3339,
+    SecretPath,
 };
 use strongroom_wire::{MetadataBody, decode_named};
 
@@ -58,18 +60,37 @@ pub(super) async fn create(vault: Vault, Plain: Plain, body: Body) -> Answer {
     let new = decode_named(read(body, vault.app.max_body).await?)?;
     let options = PutOptions::new().must_not_exist();
     let put = vault.secrets.put(&new.name, new.value, options).await;
-    put.map_err(|error| {
-        let is_taken = error.kind() == ErrorKind::Conflict;
-        let refusal = Refusal::from(error);
-        // The request states no condition that could have failed.
-        if is_taken { refusal.with_status(StatusCode::CONFLICT) } else { refusal }
-    })?;
-    // The caller has made it, so it may know when.
+    if let Err(error) = &put
+        && error.kind() != ErrorKind::Conflict
+    {
+        return Err(error.clone().into());
+    }
+    // The caller may write here, so it may know when the secret was made, and that another one has the name.
     let written = vault.app.secrets.describe(vault.secrets.full(&new.name)?).await;
+    if put.is_err() {
+        return Err(taken(written.is_err_and(|error| is_absent(&error))));
+    }
     let created_at = written.ok().and_then(|written| written.metadata.created_at);
     let created_at = Rfc3339::millis(created_at.unwrap_or_else(SystemTime::now)).to_string();
     let created = NewSecret { id: vault.id_of(&new.name), name: new.name, created_at };
     Ok((StatusCode::CREATED, json(&created)?).into_response())
+}
+
+/// The request states no condition that could have failed.
+fn taken(is_deleted: bool) -> Refusal {
+    let (cause, advice) = if is_deleted {
+        (
+            "a deleted secret has the name",
+            "restore it with `POST /v1/undelete/{name}`, or remove it with `POST /v1/destroy/{name}`",
+        )
+    } else {
+        (
+            "a secret has the name already",
+            "choose another one, or write a new version of the secret",
+        )
+    };
+    let error = Error::new(ErrorKind::Conflict, advice).because(cause);
+    Refusal::from(error).with_status(StatusCode::CONFLICT)
 }
 
 pub(super) async fn list(vault: Vault, request: Request) -> Answer {
@@ -101,6 +122,10 @@ pub(super) async fn list(vault: Vault, request: Request) -> Answer {
 
 /// `None` if the secret was deleted meanwhile.
 async fn describe_one(vault: &Vault, name: SecretPath) -> Result<Option<Entry>> {
+    // What the caller may not describe is no denial, as it asks for a list.
+    if vault.actor.explain(Action::Describe, &name).denial.is_some() {
+        return Ok(Some(Entry::new(vault, name, None)));
+    }
     match described(vault.secrets.describe(&name).await) {
         Ok(described) => Ok(Some(Entry::new(vault, name, described.as_ref()))),
         Err(error) if is_absent(&error) => Ok(None),
