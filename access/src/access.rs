@@ -27,7 +27,9 @@ use crate::published::Published;
 use crate::reader::Reader;
 use crate::rules::Rules;
 use crate::token::TokenSecret;
-use crate::{AccessConfig, AuditQuery, AuditRecord, Principal, TenantName, Workload, open};
+use crate::{
+    AccessConfig, AuditPage, AuditQuery, AuditRecord, Principal, TenantName, Workload, open,
+};
 
 /// The access rules in front of a store: who may do what, and the record of what they did.
 ///
@@ -237,6 +239,15 @@ impl Access {
     /// Those of a log that cannot be read.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
         Ok(self.0.read_audit(&query, None).await?.records)
+    }
+
+    /// Reads a part of the records of all tenants, oldest first, for the host itself: at most 1,000, from those that one short
+    /// search finds. A query with [`at_most`](AuditQuery::at_most) 0 says where the log begins and ends.
+    ///
+    /// # Errors
+    /// Those of a log that cannot be read.
+    pub async fn audit_page(&self, query: AuditQuery) -> Result<AuditPage> {
+        self.0.search_audit(&query).await
     }
 
     /// Removes the records before a time, in the name of an administrator. What rules still apply is written to the

@@ -21,7 +21,7 @@ use crate::job::{Access, AccessDecision, Job};
 use crate::policy::{LoadedPolicy, PolicyInput};
 use crate::published::TenantCell;
 use crate::rules::Rules;
-use crate::{Action, TenantName};
+use crate::{Action, Scope, TenantName};
 
 pub use self::explain::Explanation;
 
@@ -95,6 +95,13 @@ impl Actor {
     pub fn is_living(&self) -> bool {
         let ended = [Denial::TokenEnded, Denial::StaleRules];
         !self.decide_list(None).is_err_and(|denial| ended.contains(&denial))
+    }
+
+    /// Whether the principal has the right to read the audit now. Nothing is recorded, since nothing is read.
+    #[must_use]
+    pub fn may_read_audit(&self) -> bool {
+        self.access.published.is_fresh()
+            && self.with_book(|book, now| book.covers(&Scope::Audit, now).is_some())
     }
 
     /// The rules of the tenant, as far as this principal may see and change them.

@@ -97,6 +97,20 @@ impl AuditQuery {
         self
     }
 
+    /// Whether a record is one that the query selects, wherever it is in the log. For a host that gets the records otherwise,
+    /// such as from [`Access::follow`](crate::Access::follow).
+    #[must_use]
+    pub fn matches(&self, record: &AuditRecord) -> bool {
+        let is_tenant = |tenant: &TenantName| record.tenant.as_deref() == Some(tenant.as_str());
+        let time = to_millis(record.time);
+        self.tenant.as_ref().is_none_or(is_tenant)
+            && self.principal.as_ref().is_none_or(|principal| *principal == record.principal)
+            && self.path.as_ref().is_none_or(|path| path.matches(record.path.as_deref()))
+            && (self.events.is_empty() || self.events.contains(&record.event))
+            && self.from.is_none_or(|from| time >= to_millis(from))
+            && self.to.is_none_or(|to| time < to_millis(to))
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.limit.unwrap_or(MAX_PAGE).min(MAX_PAGE)
     }
@@ -117,6 +131,20 @@ impl AuditQuery {
             to: self.to.map(to_millis),
         }
     }
+}
+
+/// A part of the audit, from [`Access::audit_page`](crate::Access::audit_page).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct AuditPage {
+    /// The records that the query selects, oldest first.
+    pub records: Vec<AuditRecord>,
+    /// The number of the last record that was searched: [`AuditQuery::after`] continues there.
+    pub searched: u64,
+    /// The number of the first record of the log: those before it were pruned.
+    pub first: u64,
+    /// The number of the last record of the log when the search began.
+    pub last: u64,
 }
 
 /// One record of the audit. It never holds a value.
@@ -192,5 +220,67 @@ fn remove_hashes(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(remove_hashes),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Access, AccessConfig, NewGrant, Scope, Subject};
+
+    async fn grants(access: &Access, tenant: &str, by: &str, count: usize) {
+        let tenant = TenantName::parse(tenant).unwrap();
+        let rules = access.administrator(by, &tenant).unwrap();
+        for _ in 0..count {
+            let scope = Scope::parse("secrets:read").unwrap();
+            let new = NewGrant::new(Subject::parse("agent:a").unwrap(), [scope], "a test");
+            let grant = rules.create_grant(new).await.unwrap();
+            rules.delete_grant(grant.id).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_matches_the_queries_that_find_it() {
+        let access = Access::open(AccessConfig::in_memory()).await.unwrap();
+        grants(&access, "acme", "ann", 2).await;
+        grants(&access, "other", "bob", 1).await;
+        let all = access.audit(AuditQuery::new()).await.unwrap();
+        let path = SecretPath::parse("a").unwrap();
+        let (first, last) = (all[0].time, all[5].time);
+        let queries = [
+            AuditQuery::new(),
+            AuditQuery::new().tenant(TenantName::parse("acme").unwrap()),
+            AuditQuery::new().principal("administrator:bob"),
+            AuditQuery::new().event("grant.created").event("vault.denied"),
+            AuditQuery::new().path(&path),
+            AuditQuery::new().below(&path),
+            AuditQuery::new().since(last),
+            AuditQuery::new().until(last).since(first),
+        ];
+        for query in queries {
+            let found = access.audit(query.clone()).await.unwrap();
+            let matching: Vec<_> = all.iter().filter(|it| query.matches(it)).cloned().collect();
+            assert_eq!(found, matching, "{query:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_says_where_the_log_begins_and_ends() {
+        let access = Access::open(AccessConfig::in_memory()).await.unwrap();
+        grants(&access, "acme", "ann", 3).await;
+        let end = access.audit_page(AuditQuery::new().at_most(0)).await.unwrap();
+        assert_eq!((end.records.len(), end.first, end.last), (0, 1, 6));
+        let page = access.audit_page(AuditQuery::new().after(1).at_most(2)).await.unwrap();
+        assert_eq!((page.records.len(), page.searched), (2, 3));
+        let none = AuditQuery::new().event("vault.denied");
+        let page = access.audit_page(none).await.unwrap();
+        assert_eq!((page.records.len(), page.searched), (0, 6));
+        let beyond = access.audit_page(AuditQuery::new().after(9)).await.unwrap();
+        assert_eq!((beyond.records.len(), beyond.last), (0, 6));
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        let removed = access.prune_audit(later, "ann").await.unwrap();
+        let page = access.audit_page(AuditQuery::new().after(1)).await.unwrap();
+        assert_eq!(page.first, removed + 1);
+        assert!(page.records.iter().all(|record| record.seq > removed));
     }
 }

@@ -88,7 +88,7 @@ pub use actor::{Actor, Explanation};
 pub use approval::{
     Approval, ApprovalRequest, ApprovalState, ApprovalStatus, ApprovalUse, VersionPolicy,
 };
-pub use audit::{AuditQuery, AuditRecord};
+pub use audit::{AuditPage, AuditQuery, AuditRecord};
 pub use config::{AccessConfig, AuditFailure, AuditMode, KeySource};
 pub use event::{Denial, Outcome, Rule};
 pub use expiry::ExpiryScan;

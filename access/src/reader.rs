@@ -9,16 +9,10 @@ use crate::access::{Inner, closed_error, spawn_thread, thread_ended_error};
 use crate::job::Job;
 use crate::log::location::LogLocation;
 use crate::log::{LogStore, Record, RecordFilter};
-use crate::{AuditQuery, AuditRecord, TenantName};
+use crate::{AuditPage, AuditQuery, AuditRecord, TenantName};
 
 /// How many records one read searches, so that no query keeps the others waiting for long.
 const MAX_SEARCHED: u64 = 20_000;
-
-/// A page of records, and the number of the last record that was searched for it.
-pub(crate) struct AuditPage {
-    pub(crate) records: Vec<AuditRecord>,
-    pub(crate) searched: u64,
-}
 
 /// A page to read.
 pub(crate) struct PageRead {
@@ -138,7 +132,7 @@ impl Inner {
         tenant: Option<&TenantName>,
     ) -> Result<AuditPage> {
         let head = self.ask(Job::Flush).await?;
-        let (last, limit) = (head.tail().0, query.limit());
+        let (first, last, limit) = (head.first, head.tail().0, query.limit());
         let mut searched = query.after.max(head.first.saturating_sub(1));
         let mut records = Vec::new();
         while records.len() < limit && searched < last {
@@ -152,7 +146,28 @@ impl Inner {
             };
         }
         let records = records.into_iter().map(AuditRecord::from_log).collect::<Result<_>>()?;
-        Ok(AuditPage { records, searched })
+        Ok(AuditPage { records, searched, first, last })
+    }
+
+    /// Writes what waits, and searches the records of all tenants once.
+    pub(crate) async fn search_audit(&self, query: &AuditQuery) -> Result<AuditPage> {
+        let head = self.ask(Job::Flush).await?;
+        let (mut first, last, limit) = (head.first, head.tail().0, query.limit());
+        let after = query.after.max(first.saturating_sub(1));
+        if limit == 0 || after >= last {
+            return Ok(AuditPage { records: Vec::new(), searched: after.min(last), first, last });
+        }
+        let end = last.min(after.saturating_add(MAX_SEARCHED));
+        let mut records = self.read_page(after, end, limit, query.filter(None)).await?;
+        let searched = match records.last() {
+            Some(record) if records.len() == limit => record.seq,
+            _ => end,
+        };
+        // What was pruned meanwhile may have been read in part.
+        first = self.ask(Job::Flush).await?.first.max(first);
+        records.retain(|record| record.seq >= first);
+        let records = records.into_iter().map(AuditRecord::from_log).collect::<Result<_>>()?;
+        Ok(AuditPage { records, searched: searched.max(first.saturating_sub(1)), first, last })
     }
 
     async fn read_page(

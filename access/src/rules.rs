@@ -295,11 +295,19 @@ impl Rules {
     /// # Errors
     /// [`ErrorKind::Denied`] without `audit:read`.
     pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditRecord>> {
-        self.change(RuleChange::ReadAudit).await?;
+        self.record_audit_read().await?;
         if query.excludes(&self.tenant) {
             return Ok(Vec::new());
         }
         Ok(self.access.read_audit(&query, Some(&self.tenant)).await?.records)
+    }
+
+    /// Records that the audit is read, for a host that shows it in another way than [`audit`](Self::audit).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] without `audit:read`.
+    pub async fn record_audit_read(&self) -> Result<()> {
+        self.change(RuleChange::ReadAudit).await.map(drop)
     }
 
     /// Deletes the grants on exactly this path and ends its approvals, before its secret is deleted.

@@ -131,19 +131,16 @@ fn is_visible(entry: &SecretListEntry, options: &ListOptions) -> bool {
     has_value && (options.include_deleted || entry.deleted_date().is_none())
 }
 
-/// Whether a secret has the kind and tags of `options`.
+/// Whether a secret has the tags, the kind and the tier of `options`.
 fn is_match(path: &SecretPath, stored: &[Tag], options: &ListOptions) -> bool {
-    if options.tags.is_empty() && options.kind.is_none() {
+    if !options.needs_metadata() {
         return true;
     }
-    let metadata = match from_tags(stored) {
-        Ok(metadata) => metadata,
+    match from_tags(stored) {
+        Ok(metadata) => options.matches(&metadata),
         Err(error) => {
-            tracing::warn!(%path, %error, "a list by tag or kind leaves out a secret with malformed tags");
-            return false;
+            tracing::warn!(%path, %error, "a list by tag, kind or tier leaves out a secret with malformed tags");
+            false
         }
-    };
-    let tags = &metadata.tags;
-    options.kind.is_none_or(|kind| kind == metadata.kind)
-        && options.tags.iter().all(|(name, text)| tags.get(name) == Some(text))
+    }
 }

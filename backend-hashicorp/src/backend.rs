@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use strongroom_core::{
     Backend, BackendInfo, Capabilities, Capability, Description, Error, ErrorKind, Health,
     ListOptions, ListPage, MetadataPatch, Operation, PutOptions, Result, RotateOutcome, Secret,
-    SecretKind, SecretPath, SecretValue, SettingNames, Version, VersionInfo, VersionSelector,
+    SecretKind, SecretPath, SecretValue, SettingNames, Tier, Version, VersionInfo, VersionSelector,
 };
 use strongroom_transport::ensure_runtime;
 use tokio::task::spawn_blocking;
@@ -164,7 +164,8 @@ impl HashicorpBackend {
     ) -> Vec<SecretPath> {
         let matches_options = options.page.is_none()
             && options.tags.is_empty()
-            && options.kind.is_none_or(|kind| kind == SecretKind::DbCredential);
+            && options.kind.is_none_or(|kind| kind == SecretKind::DbCredential)
+            && options.tier.is_none_or(|tier| tier == Tier::default());
         let roles = self.static_roles.keys().filter(|_| matches_options);
         let below = |path: &&SecretPath| prefix.is_none_or(|prefix| path.below(prefix).is_some());
         roles.filter(below).cloned().collect()

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::{StreamExt as _, stream};
 use strongroom_core::{
-    Error, ErrorKind, ListOptions, ListPage, PageToken, Result, SecretKind, SecretPath,
+    Error, ErrorKind, ListOptions, ListPage, Metadata, PageToken, Result, SecretPath,
 };
 
 use self::folder::Folder;
@@ -195,7 +195,7 @@ impl Client {
         paths: Vec<SecretPath>,
         options: &ListOptions,
     ) -> Result<Vec<SecretPath>> {
-        if options.include_deleted && options.tags.is_empty() && options.kind.is_none() {
+        if options.include_deleted && !options.needs_metadata() {
             return Ok(paths);
         }
         let checks: Vec<_> = paths.iter().map(|path| self.is_selected(path, options)).collect();
@@ -217,18 +217,16 @@ impl Client {
         if !is_visible {
             return Ok(false);
         }
-        if options.tags.is_empty() && options.kind.is_none() {
+        if !options.needs_metadata() {
             return Ok(true);
         }
         let metadata = parse_custom_metadata(stored.custom_metadata.as_ref());
         let metadata = metadata.map_err(|error| error.at(path))?;
-        let tags = &metadata.tags;
-        Ok(options.kind.is_none_or(|kind| kind == metadata.kind)
-            && options.tags.iter().all(|(name, text)| tags.get(name) == Some(text)))
+        Ok(options.matches(&metadata))
     }
 }
 
 /// Whether the options select a secret without metadata.
 fn matches_without_metadata(options: &ListOptions) -> bool {
-    options.tags.is_empty() && options.kind.is_none_or(|kind| kind == SecretKind::default())
+    options.matches(&Metadata::default())
 }

@@ -190,10 +190,8 @@ impl<'a> Listing<'a> {
             self.has_damage = true;
             return true;
         };
-        let (metadata, options) = (&secret.metadata, self.options);
-        (options.include_deleted || secret.deleted_at.is_none())
-            && options.kind.is_none_or(|kind| kind == metadata.kind)
-            && options.tags.iter().all(|(name, value)| metadata.tags.get(name) == Some(value))
+        (self.options.include_deleted || secret.deleted_at.is_none())
+            && self.options.matches(&secret.metadata)
     }
 
     /// Whether a row failed authentication, which may be signed by a newer key than those of the ring.

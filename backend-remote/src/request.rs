@@ -150,6 +150,9 @@ impl Request {
         if let Some(kind) = options.kind {
             query.add("kind", kind.as_str());
         }
+        if let Some(tier) = options.tier {
+            query.add("tier", tier.as_str());
+        }
         if options.include_deleted {
             query.add("include_deleted", "true");
         }
@@ -205,7 +208,7 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
-    use strongroom_core::{PageToken, SecretKind, SecretValue};
+    use strongroom_core::{PageToken, SecretKind, SecretValue, Tier};
 
     use super::*;
 
@@ -231,12 +234,13 @@ mod tests {
             .tag("team", "pay=ments")
             .tag("x=", "")
             .kind(SecretKind::ApiKey)
+            .tier(Tier::Critical)
             .include_deleted()
             .page(Some(PageToken::new("t k/+")));
         assert_eq!(
             Request::list(Some(&path("a/b")), &options).target,
             "/v1/secrets?prefix=a%2Fb&tag.team=pay%3Dments&tag.x%3D=&kind=api_key\
-             &include_deleted=true&page=t%20k%2F%2B"
+             &tier=critical&include_deleted=true&page=t%20k%2F%2B"
         );
         assert_eq!(Request::list(None, &ListOptions::new()).target, "/v1/secrets");
     }

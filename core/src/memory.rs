@@ -286,10 +286,7 @@ fn check(condition: &Condition, active: Option<u64>) -> Result<()> {
 }
 
 fn matches(record: &Record, options: &ListOptions) -> bool {
-    let metadata = &record.metadata;
-    (options.include_deleted || !record.deleted)
-        && options.kind.is_none_or(|kind| kind == metadata.kind)
-        && options.tags.iter().all(|(name, value)| metadata.tags.get(name) == Some(value))
+    (options.include_deleted || !record.deleted) && options.matches(&record.metadata)
 }
 
 fn not_found() -> Error {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{Error, ErrorKind, MetadataPatch, Result, SecretKind, SecretPath, Version};
+use crate::{
+    Error, ErrorKind, Metadata, MetadataPatch, Result, SecretKind, SecretPath, Tier, Version,
+};
 
 /// The condition under which a `put` writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub struct ListOptions {
     pub tags: BTreeMap<String, String>,
     /// Only secrets of this kind.
     pub kind: Option<SecretKind>,
+    /// Only secrets that the store keeps in this tier.
+    pub tier: Option<Tier>,
     /// Also secrets that are deleted and can be undeleted.
     pub include_deleted: bool,
     /// The page to continue with, from [`ListPage::next`].
@@ -118,6 +122,13 @@ impl ListOptions {
         self
     }
 
+    /// Only secrets that the store keeps in this tier.
+    #[must_use]
+    pub fn tier(mut self, tier: Tier) -> Self {
+        self.tier = Some(tier);
+        self
+    }
+
     /// Also secrets that are deleted and can be undeleted.
     #[must_use]
     pub fn include_deleted(mut self) -> Self {
@@ -130,6 +141,20 @@ impl ListOptions {
     pub fn page(mut self, token: Option<PageToken>) -> Self {
         self.page = token;
         self
+    }
+
+    /// Whether the metadata of a secret decides if it is listed.
+    #[must_use]
+    pub fn needs_metadata(&self) -> bool {
+        !self.tags.is_empty() || self.kind.is_some() || self.tier.is_some()
+    }
+
+    /// Whether a secret with this metadata has the tags, the kind and the tier.
+    #[must_use]
+    pub fn matches(&self, metadata: &Metadata) -> bool {
+        self.kind.is_none_or(|kind| kind == metadata.kind)
+            && self.tier.is_none_or(|tier| tier == metadata.tier)
+            && self.tags.iter().all(|(name, text)| metadata.tags.get(name) == Some(text))
     }
 }
 

@@ -25,9 +25,12 @@ use crate::answer::{Answer, Refusal, seal};
 use crate::caller::Caller;
 use crate::changes::Changes;
 use crate::config::ServerConfig;
+use crate::events::Events;
 use crate::metrics::{Refused, count_refused, observe};
 use crate::principals::{PrincipalLimits, UnderWay};
 use crate::routes;
+use crate::secret_ids::SecretIds;
+use crate::verifier::Verifier;
 
 /// When a request that there is no room for is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -37,6 +40,10 @@ pub(crate) struct App {
     pub(crate) secrets: SecretsManager,
     pub(crate) access: Access,
     pub(crate) changes: Changes,
+    pub(crate) events: Events,
+    pub(crate) verifier: Verifier,
+    /// Of the secrets that requests name by ids.
+    pub(crate) ids: SecretIds,
     pub(crate) max_body: usize,
     /// Whether the store serves, and when it was asked.
     pub(crate) ready: Mutex<Option<(Instant, bool)>>,
@@ -51,6 +58,7 @@ impl App {
     pub(crate) fn new(config: &ServerConfig, secrets: SecretsManager, access: Access) -> Self {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
+        let events = Events::new(access.clone());
         let max_body = config.max_body;
         Self {
             secrets,
@@ -60,6 +68,9 @@ impl App {
             ready: Mutex::default(),
             principals: Arc::new(PrincipalLimits::new(config)),
             changing: TaskTracker::new(),
+            events,
+            verifier: Verifier::new(),
+            ids: SecretIds::default(),
             room,
         }
     }
@@ -71,11 +82,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(routes::store::router())
         .merge(routes::rules::router())
         .merge(routes::audit::router())
+        .merge(routes::verify::router())
+        .merge(routes::vault::router())
+        .merge(routes::import::router())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit));
     Router::new()
         .merge(limited)
         .merge(routes::health::router())
         .merge(routes::changes::router())
+        .merge(routes::events::router())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::map_response(async |response: Response| seal(response)))

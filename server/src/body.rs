@@ -46,10 +46,14 @@ pub(crate) async fn read(body: Body, limit: usize) -> Answer<Zeroizing<Vec<u8>>>
 
 /// Reads a JSON object without a value.
 pub(crate) async fn read_json<T: DeserializeOwned>(body: Body, limit: usize) -> Answer<T> {
-    let body = read(body, limit).await?;
+    parse_json(&read(body, limit).await?)
+}
+
+/// Parses a JSON object without a value.
+pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     // A list would be taken for the members in their order.
     let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let parsed = serde_json::from_slice(&body).ok().filter(|_| is_object);
+    let parsed = serde_json::from_slice(body).ok().filter(|_| is_object);
     parsed.ok_or_else(|| {
         Refusal::invalid(
             "the body is not a JSON object of the form that is expected",

@@ -25,15 +25,18 @@ mod body;
 mod caller;
 mod changes;
 mod config;
+mod events;
 mod metrics;
 mod params;
 mod principals;
 mod progress;
 mod routes;
+mod secret_ids;
 mod serve;
 mod server;
 mod settings;
 mod tls;
+mod verifier;
 
 pub use config::{ServerConfig, TlsFiles};
 pub use metrics::install_metrics;

@@ -3,7 +3,9 @@
 use axum::extract::{FromRequestParts, Path, Request};
 use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request::Parts;
-use strongroom_core::{ListOptions, PageToken, SecretPath, Version, VersionSelector};
+use strongroom_core::{
+    Error, ErrorKind, ListOptions, PageToken, SecretPath, Version, VersionSelector,
+};
 use url::form_urlencoded;
 
 use crate::answer::{Answer, Refusal};
@@ -106,11 +108,30 @@ impl Params {
     }
 
     /// All parameters whose names begin so, with the rest of their names.
-    fn take_below(&mut self, prefix: &'static str) -> Vec<(String, String)> {
+    pub(crate) fn take_below(&mut self, prefix: &'static str) -> Vec<(String, String)> {
         let below = |(given, value): (String, String)| {
             given.strip_prefix(prefix).map(|rest| (rest.to_owned(), value))
         };
         self.0.extract_if(.., |(given, _)| given.starts_with(prefix)).filter_map(below).collect()
+    }
+
+    /// Whether a parameter is set, which is `true` or `false`.
+    pub(crate) fn take_flag(&mut self, name: &'static str) -> Answer<bool> {
+        match self.take(name)?.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true" | "") => Ok(true),
+            Some(_) => {
+                let error = Error::new(ErrorKind::InvalidInput, "use one of them");
+                Err(error.because(format!("`{name}` is neither `true` nor `false`")).into())
+            }
+        }
+    }
+
+    /// The path below which a request acts, if it is not all.
+    pub(crate) fn take_prefix(&mut self) -> Answer<Option<SecretPath>> {
+        let parse = |text: String| SecretPath::parse(text.strip_suffix('/').unwrap_or(&text));
+        let prefix = self.take("prefix")?.filter(|prefix| !prefix.is_empty());
+        Ok(prefix.map(parse).transpose()?)
     }
 
     /// Fails if a parameter is left.
@@ -144,25 +165,15 @@ pub(crate) fn selector(mut params: Params) -> Answer<VersionSelector> {
 
 /// What to list, and below which prefix.
 pub(crate) fn listing(mut params: Params) -> Answer<(Option<SecretPath>, ListOptions)> {
-    let parse = |text: String| SecretPath::parse(text.strip_suffix('/').unwrap_or(&text));
-    let prefix = params.take("prefix")?.filter(|prefix| !prefix.is_empty());
-    let prefix = prefix.map(parse).transpose()?;
+    let prefix = params.take_prefix()?;
     let mut options = ListOptions::new().page(params.take("page")?.map(PageToken::new));
     for (name, value) in params.take_below("tag.") {
         options = options.tag(name, value);
     }
     let kind = params.take("kind")?.map(|kind| kind.parse()).transpose()?;
     options.kind = kind;
-    options.include_deleted = match params.take("include_deleted")?.as_deref() {
-        None | Some("false") => false,
-        Some("true" | "") => true,
-        Some(_) => {
-            return Err(Refusal::invalid(
-                "`include_deleted` is neither `true` nor `false`",
-                "use one of them",
-            ));
-        }
-    };
+    options.tier = params.take("tier")?.map(|tier| tier.parse()).transpose()?;
+    options.include_deleted = params.take_flag("include_deleted")?;
     params.finish()?;
     Ok((prefix, options))
 }
@@ -179,22 +190,26 @@ pub(crate) fn version(mut params: Params) -> Answer<Version> {
 
 #[cfg(test)]
 mod tests {
-    use strongroom_core::SecretKind;
+    use strongroom_core::{SecretKind, Tier};
 
     use super::*;
 
     #[test]
     fn a_listing_takes_its_parameters_and_no_others() {
-        let query = "prefix=a%2Fb/&tag.team%3D=pay%3Dments&tag.x=&kind=api_key&page=t%20k";
+        let query =
+            "prefix=a%2Fb/&tag.team%3D=pay%3Dments&tag.x=&kind=api_key&tier=critical&page=t%20k";
         let (prefix, options) = listing(Params::parse(query)).unwrap();
         assert_eq!(prefix.unwrap().as_str(), "a/b");
         assert_eq!(options.tags["team="], "pay=ments");
         assert_eq!(options.tags["x"], "");
         assert_eq!(options.kind, Some(SecretKind::ApiKey));
+        assert_eq!(options.tier, Some(Tier::Critical));
         assert_eq!(options.page.unwrap().as_str(), "t k");
         assert!(!options.include_deleted);
         assert!(listing(Params::parse("include_deleted=true")).unwrap().1.include_deleted);
-        for query in ["perfix=a", "kind=a", "tag=a=b", "prefix=a&prefix=b", "include_deleted=1"] {
+        for query in
+            ["perfix=a", "kind=a", "tier=a", "tag=a=b", "prefix=a&prefix=b", "include_deleted=1"]
+        {
             assert!(listing(Params::parse(query)).is_err(), "{query}");
         }
     }

@@ -87,6 +87,7 @@ impl Server {
             // Answers that have no end of their own.
             app.changes.stop();
             stopping.cancel();
+            app.events.stop();
         };
         let api = async {
             let router = router(Arc::clone(&app));

@@ -14,7 +14,7 @@
 //! | `GET /v1/secrets/{path}`, with `?version=ID` or `?stage=LABEL` | a secret ([`decode_secret`]), with its version as `ETag` |
 //! | `PUT /v1/secrets/{path}` ([`encode_put`]), with `If-Match: "ID"` or `If-None-Match: *` | [`Written`] |
 //! | `DELETE /v1/secrets/{path}` | 204 |
-//! | `GET /v1/secrets?prefix=…&tag.NAME=VALUE&kind=…&include_deleted=true&page=…` | [`Listed`] |
+//! | `GET /v1/secrets?prefix=…&tag.NAME=VALUE&kind=…&tier=…&include_deleted=true&page=…` | [`Listed`] |
 //! | `GET /v1/metadata/{path}` | [`Described`] |
 //! | `PATCH /v1/metadata/{path}` (a [`MetadataPatch`](strongroom_core::MetadataPatch)) | 204 |
 //! | `GET /v1/versions/{path}` | [`VersionList`] |
@@ -44,7 +44,7 @@ pub use secret::{
     BatchEntry, BatchRequest, decode_batch, decode_secret, encode_batch, encode_secret,
 };
 pub use tag::{entity_tag, version_of_tag};
-pub use value::{NewVersion, decode_put, encode_put};
+pub use value::{NamedValue, NewVersion, decode_named, decode_put, encode_put};
 
 /// The longest body with a value, in bytes: that of 16 MiB, the largest value of any store, in base64.
 pub const MAX_BODY: usize = 24 * 1024 * 1024;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strongroom_core::{
-    Error, ErrorKind, MetadataPatch, Result, SecretValue, ValueFormat, WipedBuffer,
+    Error, ErrorKind, MetadataPatch, Result, SecretPath, SecretValue, ValueFormat, WipedBuffer,
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -142,6 +142,34 @@ pub fn encode_put(new: &NewVersion) -> Result<Zeroizing<Vec<u8>>> {
     let value = ValueMembers::new(&new.value);
     let body = Body { value, metadata: &new.metadata, scope: new.scope.as_deref() };
     to_wiped(&body, new.value.len() + ROOM)
+}
+
+/// A secret that is to be created.
+#[derive(Clone, Debug)]
+pub struct NamedValue {
+    /// Its path.
+    pub name: SecretPath,
+    /// The value.
+    pub value: SecretValue,
+}
+
+/// What a body with a `name` and a value creates.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`].
+pub fn decode_named(body: Zeroizing<Vec<u8>>) -> Result<NamedValue> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body<'a> {
+        name: String,
+        #[serde(borrow)]
+        value: &'a RawValue,
+    }
+    let whole = body_of(body)?;
+    let Body { name, value } =
+        serde_json::from_str(whole.expose_text()?).map_err(|error| malformed(&error))?;
+    let name = SecretPath::parse(&name)?;
+    Ok(NamedValue { name, value: decode_value(&whole, Some(value), None)? })
 }
 
 /// What a body of a `put` writes.

@@ -107,6 +107,27 @@ impl Guarded {
         Some(path)
     }
 
+    /// The paths of all secrets of the principal's tenant, as the principal would name them. It is for a host that keeps an index of
+    /// them: nothing is decided and nothing recorded, so hand none out before the principal's right to it is decided.
+    ///
+    /// # Errors
+    /// Those of the store, [`ErrorKind::Closed`](strongroom_core::ErrorKind::Closed).
+    pub async fn paths_for_index(&self) -> Result<Vec<SecretPath>> {
+        self.check_open()?;
+        let mut paths = Vec::new();
+        let mut options = ListOptions::new();
+        loop {
+            let page = self.inner.list(self.root.as_ref(), &options).await?;
+            let relative = page.paths.iter().filter_map(|path| self.relative(path));
+            // A path that the store has is valid, and so is its end.
+            paths.extend(relative.filter_map(|path| SecretPath::parse(path).ok()));
+            options.page = page.next;
+            if options.page.is_none() {
+                return Ok(paths);
+            }
+        }
+    }
+
     fn relative<'a>(&self, path: &'a SecretPath) -> Option<&'a str> {
         match &self.root {
             Some(root) => path.below(root),

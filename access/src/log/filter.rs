@@ -61,7 +61,7 @@ pub(crate) enum PathFilter {
 }
 
 impl PathFilter {
-    fn matches(&self, path: Option<&str>) -> bool {
+    pub(crate) fn matches(&self, path: Option<&str>) -> bool {
         path.is_some_and(|path| match self {
             Self::Exact(exact) => path == exact,
             Self::Below(prefix) => {

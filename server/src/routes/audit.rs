@@ -38,18 +38,7 @@ fn query(mut params: Params) -> Answer<AuditQuery> {
     if let Some(limit) = params.take("limit")? {
         query = query.at_most(usize::try_from(number(&limit)?).unwrap_or(usize::MAX));
     }
-    if let Some(path) = params.take("path")? {
-        query = query.path(&SecretPath::parse(&path)?);
-    }
-    if let Some(prefix) = params.take("below")? {
-        query = query.below(&SecretPath::parse(&prefix)?);
-    }
-    if let Some(principal) = params.take("principal")? {
-        query = query.principal(principal);
-    }
-    for event in params.take_all("event") {
-        query = query.event(event);
-    }
+    query = select(&mut params, query)?;
     if let Some(since) = params.take("since")? {
         query = query.since(parse_time(&since)?);
     }
@@ -60,7 +49,29 @@ fn query(mut params: Params) -> Answer<AuditQuery> {
     Ok(query)
 }
 
-fn number(text: &str) -> Answer<u64> {
+/// Which records a query selects, by `path` or `below`, `principal` and `event`.
+pub(super) fn select(params: &mut Params, mut query: AuditQuery) -> Answer<AuditQuery> {
+    match (params.take("path")?, params.take("below")?) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::invalid(
+                "the query has both `path` and `below`",
+                "name one of them",
+            ));
+        }
+        (Some(path), None) => query = query.path(&SecretPath::parse(&path)?),
+        (None, Some(prefix)) => query = query.below(&SecretPath::parse(&prefix)?),
+        (None, None) => {}
+    }
+    if let Some(principal) = params.take("principal")? {
+        query = query.principal(principal);
+    }
+    for event in params.take_all("event") {
+        query = query.event(event);
+    }
+    Ok(query)
+}
+
+pub(super) fn number(text: &str) -> Answer<u64> {
     text.parse().map_err(|_| {
         Refusal::invalid("a number of the query is none", "use digits, such as `after=100`")
     })

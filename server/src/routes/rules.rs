@@ -49,7 +49,7 @@ fn created(response: Response) -> Response {
 }
 
 /// Milliseconds since 1970 as text.
-fn time(millis: i64) -> String {
+pub(super) fn time(millis: i64) -> String {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
     Rfc3339::millis(UNIX_EPOCH + since).to_string()
 }

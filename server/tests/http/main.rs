@@ -3,9 +3,13 @@
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test reports a failure")]
 
 mod changes;
+mod events;
 mod faults;
+mod import;
 mod limits;
 mod rules;
 mod secrets;
 mod slow_store;
 mod support;
+mod vault;
+mod verify;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
-use strongroom_core::{Backend, ListOptions, MetadataPatch, PutOptions, SecretKind, SecretPath};
+use strongroom_core::{
+    Backend, ListOptions, MetadataPatch, PutOptions, SecretKind, SecretPath, Tier,
+};
 
 use crate::canary;
 use crate::conformance::{Case, Fixture, case};
@@ -21,6 +23,7 @@ pub(in crate::conformance) const CASES: &[Case] = &[
     case!(list_gives_every_page_of_a_filter, [Put, List, Metadata]),
     case!(list_filters_by_tags, [Put, List, Metadata]),
     case!(list_filters_by_kind, [Put, List, Metadata]),
+    case!(list_filters_by_tier, [Put, List, Metadata]),
     case!(list_follows_changes_of_metadata, [Put, List, Metadata]),
     case!(list_leaves_out_deleted_secrets, [Put, List, Delete]),
     case!(list_includes_deleted_secrets_on_request, [Put, List, Delete, Undelete]),
@@ -129,6 +132,19 @@ async fn list_filters_by_kind(store: &Fixture) {
     assert!(list(ListOptions::new().kind(SecretKind::ApiKey)).await.is_empty());
     let both = ListOptions::new().kind(SecretKind::SshKey).tag("team", "a");
     assert_eq!(list(both).await, ["k/1"]);
+}
+
+async fn list_filters_by_tier(store: &Fixture) {
+    let tier = |tier| MetadataPatch::new().tier(tier);
+    store.put_described("k/1", canary::text(""), tier(Tier::Critical).tag("team", "a")).await;
+    store.put_described("k/2", canary::text(""), tier(Tier::Critical)).await;
+    store.put_described("k/3", canary::text(""), tier(Tier::Standard)).await;
+    store.put("k/4", canary::text("")).await;
+    let list = async |options: ListOptions| store.list(options).await;
+    assert_eq!(list(ListOptions::new().tier(Tier::Critical)).await, ["k/1", "k/2"]);
+    assert_eq!(list(ListOptions::new().tier(Tier::Standard)).await, ["k/3"]);
+    assert_eq!(list(ListOptions::new().tier(Tier::default())).await, ["k/4"]);
+    assert_eq!(list(ListOptions::new().tier(Tier::Critical).tag("team", "a")).await, ["k/1"]);
 }
 
 async fn list_follows_changes_of_metadata(store: &Fixture) {

@@ -1,0 +1,126 @@
+//! Imports the variables of a `.env` file, each decided and recorded as the write of a secret.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::routing::post;
+use serde::Serialize;
+use strongroom::ImportOptions;
+use strongroom::env::dotenv::parse_values;
+use strongroom_core::{Error, ErrorKind, SecretPath};
+use strongroom_wire::Problem;
+
+use crate::answer::{Answer, Refusal, json};
+use crate::app::App;
+use crate::body::read;
+use crate::caller::Caller;
+use crate::params::{Params, Unconditional};
+
+/// The most variables of one import.
+const MAX_VARIABLES: usize = 1_000;
+
+pub(crate) fn router() -> Router<Arc<App>> {
+    Router::new().route("/v1/import", post(import))
+}
+
+/// What became of an import.
+#[derive(Serialize)]
+struct Imported<'a> {
+    /// Whether no secret was refused, and the import came to its end.
+    complete: bool,
+    created: usize,
+    completed: usize,
+    overwritten: usize,
+    unchanged: usize,
+    skipped: usize,
+    refused: usize,
+    failed: usize,
+    secrets: Vec<Entry<'a>>,
+}
+
+/// What became of a variable.
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: &'a str,
+    path: SecretPath,
+    tier: &'static str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+}
+
+async fn import(
+    State(app): State<Arc<App>>,
+    Caller(actor): Caller,
+    _: Unconditional,
+    request: Request,
+) -> Answer {
+    let (prefix, options) = options(Params::of(&request))?;
+    let text = read(request.into_body(), app.max_body).await?;
+    let text = std::str::from_utf8(&text)
+        .map_err(|_| Refusal::invalid("the body is not UTF-8", "send the text of a `.env` file"))?;
+    let values = parse_values(text)?.values;
+    if values.len() > MAX_VARIABLES {
+        return Err(Refusal::invalid("the body has more than 1,000 variables", "send several"));
+    }
+    app.principals.charge(actor.principal(), values.len().saturating_sub(1))?;
+    let secrets = app.secrets.for_actor(actor)?;
+    let secrets = match &prefix {
+        Some(prefix) => secrets.namespace(prefix)?,
+        None => secrets,
+    };
+    let report = secrets.import(values, options).await?;
+    let mut entries = Vec::with_capacity(report.secrets.len());
+    for secret in &report.secrets {
+        let path = match &prefix {
+            Some(prefix) => prefix.join(secret.path.as_str())?,
+            None => secret.path.clone(),
+        };
+        entries.push(Entry {
+            name: &secret.name,
+            path,
+            tier: secret.tier.as_str(),
+            outcome: secret.outcome.as_str(),
+            problem: secret.problem.as_ref().map(Problem::new),
+        });
+    }
+    json(&Imported {
+        complete: report.ensure_complete().is_ok(),
+        created: report.created,
+        completed: report.completed,
+        overwritten: report.overwritten,
+        unchanged: report.unchanged,
+        skipped: report.skipped,
+        refused: report.refused,
+        failed: report.failed,
+        secrets: entries,
+    })
+}
+
+/// Below which path to import, and how.
+fn options(mut params: Params) -> Answer<(Option<SecretPath>, ImportOptions)> {
+    let prefix = params.take_prefix()?;
+    let mut options = ImportOptions::new();
+    if let Some(tier) = params.take("tier")? {
+        options = options.tier(tier.parse()?);
+    }
+    for (names, tier) in params.take_below("tier.") {
+        if names.is_empty() {
+            let error = Error::new(ErrorKind::InvalidInput, "name one, as in `tier.DB_=critical`");
+            return Err(error.because("a tier is given for no beginning of names").into());
+        }
+        options = options.tier_prefix(names, tier.parse()?);
+    }
+    if params.take_flag("keep_names")? {
+        options = options.keep_names();
+    }
+    if params.take_flag("overwrite")? {
+        options = options.overwrite();
+    }
+    if params.take_flag("dry_run")? {
+        options = options.dry_run();
+    }
+    params.finish()?;
+    Ok((prefix, options))
+}
