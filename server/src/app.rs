@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::answer::{Refusal, seal};
 use crate::changes::Changes;
 use crate::config::ServerConfig;
-use crate::routes;
+use crate::{page, routes};
 
 /// When a request that there is no room for is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) changes: Changes,
     pub(crate) max_body: usize,
+    /// Whether the page for people is shown.
+    has_page: bool,
     /// Whether the store serves, and when it was asked.
     pub(crate) ready: Mutex<Option<(Instant, bool)>>,
     /// One permit for each request that may be under way.
@@ -43,8 +45,8 @@ impl App {
     pub(crate) fn new(config: &ServerConfig, secrets: SecretsManager, access: Access) -> Self {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
-        let max_body = config.max_body;
-        Self { secrets, access, changes, max_body, ready: Mutex::default(), room }
+        let (max_body, has_page) = (config.max_body, config.page);
+        Self { secrets, access, changes, max_body, has_page, ready: Mutex::default(), room }
     }
 }
 
@@ -55,7 +57,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(routes::rules::router())
         .merge(routes::audit::router())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit));
+    let page = if app.has_page { page::router() } else { Router::new() };
     Router::new()
+        .merge(page)
         .merge(limited)
         .merge(routes::health::router())
         .merge(routes::changes::router())

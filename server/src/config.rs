@@ -7,7 +7,7 @@ use std::time::Duration;
 use strongroom_core::{Problems, Result, SettingNames, Settings};
 
 use crate::settings::{
-    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_REQUESTS, SETTINGS, TLS_CERT, TLS_KEY,
+    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_REQUESTS, PAGE, SETTINGS, TLS_CERT, TLS_KEY,
 };
 
 /// The port, unless it is set.
@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub max_body: usize,
     /// How long requests that are under way may take when the server stops, at most 1 hour: 30 s unless it is set.
     pub drain: Duration,
+    /// Whether the server shows its page for people at `/`: it does unless this is `false`.
+    pub page: bool,
 }
 
 /// The files of a certificate and its private key, in PEM, which are read again when they change.
@@ -68,6 +70,7 @@ impl Default for ServerConfig {
             max_requests: 1_024,
             max_body: strongroom_wire::MAX_BODY,
             drain: Duration::from_secs(30),
+            page: true,
         }
     }
 }
@@ -130,6 +133,7 @@ impl ServerConfig {
             max_requests: number(&MAX_REQUESTS, defaults.max_requests),
             max_body: number(&MAX_BODY, defaults.max_body),
             drain: settings.duration(&DRAIN, &mut problems).unwrap_or(defaults.drain),
+            page: settings.flag(&PAGE, &mut problems).unwrap_or(defaults.page),
         };
         config.check(&names, &mut problems);
         problems.into_result()?;
@@ -195,9 +199,10 @@ mod tests {
             ("STRONGROOM_SERVER_MAX_REQUESTS", "0"),
             ("STRONGROOM_SERVER_MAX_BODY", "12"),
             ("STRONGROOM_SERVER_DRAIN", "2h"),
+            ("STRONGROOM_SERVER_PAGE", "perhaps"),
         ])
         .unwrap_err();
-        assert_eq!(error.problems().len(), 5, "{error}");
+        assert_eq!(error.problems().len(), 6, "{error}");
         let exposed = parse(&[("STRONGROOM_SERVER_LISTEN", "0.0.0.0:8210")]).unwrap_err();
         assert!(exposed.to_string().contains("STRONGROOM_SERVER_TLS_CERT"), "{exposed}");
         let mut config = ServerConfig::new();

@@ -25,6 +25,7 @@ mod body;
 mod caller;
 mod changes;
 mod config;
+mod page;
 mod params;
 mod progress;
 mod routes;
