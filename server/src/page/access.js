@@ -1,7 +1,8 @@
 // Grants and tokens.
 
 import { resource } from "./api.js";
-import { announce, badge, confirm, data, el, fill, heading, muted, problemBox, showIn, table, time } from "./dom.js";
+import { ACTION, announce, badge, brief, confirm, data, el, fill, heading, muted, problemBox, showIn, table, time } from "./dom.js";
+import { count } from "./text.js";
 
 export function showAccess(main, { api, signal }) {
   const grants = el("section", { "aria-labelledby": "grants" });
@@ -18,8 +19,8 @@ function section({ place, id, title, read, signal }) {
   const state = el("div");
   fill(place, el("h2", { id }, title), state, content);
   const show = () => showIn(content, title.toLowerCase(), read().then(({ rows, columns, empty, end }) => table({
-    caption: `${rows.length} ${title.toLowerCase()}`,
-    columns: [...columns, { label: "End", cell: (row) => endButton({ end, row, state, show }) }],
+    caption: count(rows.length, title.toLowerCase().slice(0, -1)),
+    columns: [...columns, { label: ACTION, cell: (row) => endButton({ end, row, state, show }) }],
     rows,
     empty,
   })), signal);
@@ -43,7 +44,7 @@ function endButton({ end, row, state, show }) {
 }
 
 const scopes = ({ scopes: all }) => el("ul", { class: "scopes" }, all.map((scope) => el("li", {}, data(scope, "mono"))));
-const made = ({ created_at: at, created_by: by }) => [time(at, { from: false }), " by ", data(by)];
+const made = ({ created_at: at, created_by: by }) => [time(at, { from: false }), el("p", { class: "muted" }, "by ", brief(by))];
 const why = ({ reason }) => data(reason);
 const ends = ({ expires_at: at }) => {
   if (at === undefined) return muted("never");
@@ -79,10 +80,9 @@ async function readTokens(api, signal) {
     rows: tokens,
     empty: "There are no tokens.",
     columns: [
-      { label: "Token", head: true, cell: ({ id, person }) => [data(id, "mono"), person !== undefined && [" of ", data(typeof person === "string" ? person : JSON.stringify(person))]] },
+      { label: "Token", head: true, cell: ({ id, person }) => [el("span", { class: "mono" }, brief(id)), person !== undefined && [" of ", data(typeof person === "string" ? person : JSON.stringify(person))]] },
       { label: "May", cell: scopes },
-      { label: "Limits", cell: limits },
-      { label: "Ends", cell: ends },
+      { label: "Ends", cell: (token) => [ends(token), limits(token)] },
       { label: "Made", cell: made },
       { label: "Reason", cell: why },
     ],
@@ -103,5 +103,5 @@ function limits({ max_uses: uses, bound_to: workload, waives_sensitive: waives }
     workload !== undefined && el("li", {}, "only for ", data(workload, "mono")),
     waives && el("li", {}, badge("needs no approval for sensitive secrets", "warn")),
   ].filter(Boolean);
-  return all.length === 0 ? muted("none") : el("ul", { class: "scopes" }, all);
+  return all.length > 0 && el("ul", { class: "scopes" }, all);
 }

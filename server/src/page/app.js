@@ -5,7 +5,7 @@ import { showAccess } from "./access.js";
 import { showApprovals, watchApprovals } from "./approvals.js";
 import { showAudit } from "./audit.js";
 import { Catalog } from "./catalog.js";
-import { announce, data, el, fill, heading } from "./dom.js";
+import { announce, brief, data, el, fill, heading } from "./dom.js";
 import { showDue } from "./due.js";
 import { showSecret, showSecrets } from "./secrets.js";
 import { listen } from "./stream.js";
@@ -125,7 +125,7 @@ async function logIn(token) {
   session = started;
   await started.start();
   if (session !== started) return;
-  fill(of("principal"), data(started.who.principal));
+  fill(of("principal"), brief(started.who.principal));
   fill(of("tenant"), data(started.who.tenant));
   of("login").hidden = true;
   of("shell").hidden = false;

@@ -1,6 +1,7 @@
 // The requests that wait for people. A decision is always about exactly the request that is shown:
-// - a card never changes what it asks, never moves, and stays after the decision;
-// - a new request is appended below the others, and cannot be decided in its first half second.
+// - a card never changes what it asks, and stays where it is after the decision;
+// - a new request is appended below the others;
+// - for half a second after a card has appeared or any card has changed its height, clicks decide nothing.
 
 import { resource } from "./api.js";
 import { announce, badge, data, el, fill, heading, list, loading, problemBox, time } from "./dom.js";
@@ -8,12 +9,16 @@ import { duration } from "./text.js";
 
 // How often the list is read, in milliseconds.
 const INTERVAL = 10_000;
+// How long clicks wait after something has moved.
 const ARMED_AFTER = 500;
 // The longest reason of a denial, in bytes.
 const MAX_REASON = 512;
 
 // What may change while a request is open.
 const CHANGING = new Set(["status", "approved_by"]);
+
+// What the title and other lines of a card show.
+const SHOWN = new Set([...CHANGING, "requester", "action", "path", "quorum", "usage", "usable_for_seconds"]);
 
 // Reads the requests for as long as `signal` allows. `onChange` gets them; `undefined` if the server has no approvals, or a
 // problem. `poke()` of the answer reads them at once.
@@ -47,6 +52,10 @@ export function showApprovals(main, { api, approvals, signal }) {
   const empty = el("p", { class: "empty", hidden: true }, "Nothing waits for you. New requests appear here.");
   const busy = loading("the requests");
   fill(main, heading("Approvals", "Each card is one request. Approve only what you expect, from whom you expect it."), state, busy, empty, place);
+  const sizes = new ResizeObserver(() => {
+    for (const card of cards.values()) card.disarm();
+  });
+  signal.addEventListener("abort", () => sizes.disconnect(), { once: true });
   const update = ({ approvals: open, problem }) => {
     busy.remove();
     fill(state, problem !== undefined && problemBox(problem));
@@ -56,6 +65,7 @@ export function showApprovals(main, { api, approvals, signal }) {
     const added = open.filter(({ id }) => !cards.has(id)).map((request) => {
       const card = new Card(api, request, approvals.poke, signal);
       cards.set(request.id, card);
+      sizes.observe(card.element);
       return card.element;
     });
     place.append(...added);
@@ -79,6 +89,8 @@ class Card {
   #problem = el("div");
   #form;
   #buttons;
+  #armed;
+  #isBusy = false;
   #isOver = false;
 
   constructor(api, request, poke, signal) {
@@ -95,16 +107,14 @@ class Card {
       this.#facts(),
       this.#problem,
       el("div", { class: "decide" }, this.#state, this.#form));
-    setTimeout(() => this.#enable(true), ARMED_AFTER);
+    this.disarm();
   }
 
   #facts() {
     const request = this.#request;
-    const { id, requester, action, path, version, purpose, reason, quorum, usage, requested_at: asked, expires_at: end, status, approved_by: by, ...others } = request;
+    const { id, version, purpose, reason, requested_at: asked, expires_at: end, ...rest } = request;
+    const others = Object.entries(rest).filter(([name]) => !SHOWN.has(name));
     const facts = list([
-      ["Who", requester],
-      ["Action", action],
-      ["Secret", data(path, "path")],
       ["Version", version === undefined || version === null ? "the active one at each use" : text(version)],
       ["Purpose", purpose],
       ["Reason", reason],
@@ -112,7 +122,7 @@ class Card {
       ["Asked", asked !== undefined && [time(asked)]],
       ["Open until", end !== undefined && [time(end)]],
       // What this page has no name for is shown, too.
-      ...Object.entries(others).map(([name, value]) => [name.replaceAll("_", " "), text(value)]),
+      ...others.map(([name, value]) => [name.replaceAll("_", " "), text(value)]),
       ["Request", data(id, "mono")],
     ]);
     facts.append(el("div", {}, el("dt", {}, "Approved"), this.#approvers));
@@ -127,9 +137,9 @@ class Card {
   #decision() {
     const field = `reason-${this.#request.id}`;
     const reason = el("input", { id: field, type: "text", maxlength: MAX_REASON, placeholder: "needed to deny", autocomplete: "off" });
-    const approve = el("button", { type: "button", class: "primary", disabled: true, click: () => this.#send("approve", undefined) },
+    const approve = el("button", { type: "button", class: "primary", click: () => this.#send("approve", undefined) },
       "Approve", el("span", { class: "only-heard" }, ` for ${this.#request.requester}: ${this.#request.action} ${this.#request.path}`));
-    const deny = el("button", { type: "submit", class: "danger", disabled: true },
+    const deny = el("button", { type: "submit", class: "danger" },
       "Deny", el("span", { class: "only-heard" }, ` ${this.#request.requester}: ${this.#request.action} ${this.#request.path}`));
     this.#buttons = [approve, deny];
     return el("form", { class: "decision", submit: (event) => {
@@ -140,17 +150,30 @@ class Card {
         reason.focus();
         return;
       }
-      // Enter in the field asks the disabled button, too.
-      if (!deny.disabled) this.#send("deny", { reason: why });
+      this.#send("deny", { reason: why });
     } }, approve, el("div", { class: "field" }, el("label", { for: field }, "Why not"), reason), deny);
   }
 
-  #enable(is) {
-    for (const button of this.#buttons) button.disabled = !is || this.#isOver;
+  // Clicks decide nothing for a moment. The buttons keep the focus, so they are not disabled.
+  disarm() {
+    clearTimeout(this.#armed);
+    for (const button of this.#buttons) button.setAttribute("aria-disabled", "true");
+    if (!this.#isBusy && !this.#isOver) this.#armed = setTimeout(() => this.#arm(), ARMED_AFTER);
+  }
+
+  #arm() {
+    this.#armed = undefined;
+    for (const button of this.#buttons) button.removeAttribute("aria-disabled");
   }
 
   async #send(decision, body) {
-    this.#enable(false);
+    if (this.#isBusy || this.#isOver) return;
+    if (this.#armed !== undefined) {
+      announce("The list has just changed. Look again, and then decide.");
+      return;
+    }
+    this.#isBusy = true;
+    this.disarm();
     fill(this.#problem);
     try {
       const url = `${resource("approvals", this.#request.id)}/${decision}`;
@@ -161,18 +184,21 @@ class Card {
     } catch (problem) {
       if (this.#signal.aborted) return;
       fill(this.#problem, problemBox(problem));
-      this.#enable(true);
+      this.#isBusy = false;
+      this.disarm();
     }
     this.#poke();
   }
 
   #end([what, kind]) {
+    const hadFocus = this.element.contains(document.activeElement);
     this.#isOver = true;
-    this.#enable(false);
-    this.#form.hidden = true;
+    this.disarm();
+    // It keeps its room.
+    this.#form.inert = true;
     fill(this.#state, badge(what, kind));
     this.element.classList.add("over");
-    if (this.element.contains(document.activeElement) || document.activeElement === document.body) this.#state.focus();
+    if (hadFocus) this.#state.focus({ preventScroll: true });
     announce(`The request is ${what}.`);
   }
 

@@ -14,9 +14,8 @@ export function showAudit(main, { api, parameters, signal, go }) {
   const verified = el("div", { class: "verification" });
   fill(main,
     heading("Audit", "Each decision, in a chain that shows when a record was changed or removed. Reading it is recorded, too."),
-    verified,
     filters(filter, chosen, go),
-    el("div", { class: "bar" }, followButton(api, filter, found, signal)),
+    el("div", { class: "bar" }, followButton(api, filter, found, signal), verified),
     found);
   showVerification(api, verified, signal);
   const asked = { ...filter, event: undefined, events: filter.event === "" ? [] : filter.event.split(/[\s,]+/) };
@@ -39,8 +38,9 @@ function filters(filter, chosen, go) {
   type("event", "Event", "vault.denied"),
   el("div", { class: "field" }, el("label", { for: "of-time" }, "Time"),
     el("select", { id: "of-time" }, TIMES.map(([name, label]) => el("option", { value: name, selected: name === chosen[0] }, label)))),
-  el("button", { class: "primary", type: "submit" }, "Filter"),
-  el("a", { class: "button quiet", href: "#/audit" }, "Clear"));
+  el("div", { class: "buttons" },
+    el("button", { class: "primary", type: "submit" }, "Filter"),
+    el("a", { class: "button quiet", href: "#/audit" }, "Clear")));
   return form;
 }
 
@@ -52,7 +52,7 @@ async function showVerification(api, place, signal) {
     return;
   }
   const result = el("div", { "aria-live": "polite" });
-  const button = el("button", { type: "button", class: "primary", click: async () => {
+  const button = el("button", { type: "button", class: "quiet", click: async () => {
     button.disabled = true;
     fill(result, loading("the whole audit"));
     try {

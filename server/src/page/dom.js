@@ -24,6 +24,12 @@ export function fill(element, ...children) {
 // A text of the API. Its direction of writing does not reach what stands beside it.
 export const data = (text, kind = "data") => el("bdi", { class: kind }, String(text));
 
+// The same with long ids cut in their middle; the whole text is in the title.
+export function brief(text) {
+  const short = text.replace(/[0-9a-f]{24,}/g, (id) => `${id.slice(0, 8)}…${id.slice(-4)}`);
+  return short === text ? data(text) : el("bdi", { class: "brief", title: text }, short);
+}
+
 export const muted = (text) => el("span", { class: "muted" }, text);
 
 // A time, with what it means from now.
@@ -41,11 +47,15 @@ export function tier(name) {
   return badge(name, kind);
 }
 
+// The label of a column with a button.
+export const ACTION = "Action";
+
 // A table with a caption. On a phone, the style sheet shows each row as a card; the roles keep its meaning then.
 // A column has a `label`, a `cell` of a row, and `head: true` if it names the row.
 export function table({ caption, columns, rows, empty }) {
   if (rows.length === 0) return el("p", { class: "empty" }, empty);
-  const head = columns.map(({ label }) => el("th", { scope: "col", role: "columnheader" }, label));
+  const head = columns.map(({ label }) => el("th", { scope: "col", role: "columnheader" },
+    label === ACTION ? el("span", { class: "only-heard" }, label) : label));
   const body = el("tbody", { role: "rowgroup" }, rows.map((row) => tableRow(columns, row)));
   return el("table", { role: "table" },
     el("caption", {}, caption),
@@ -58,7 +68,7 @@ export function tableRow(columns, row) {
     const content = el("div", { class: "cell" }, cell(row));
     return head
       ? el("th", { scope: "row", role: "rowheader" }, content)
-      : el("td", { role: "cell" }, el("span", { class: "label", "aria-hidden": "true" }, label), content);
+      : el("td", { role: "cell" }, label !== ACTION && el("span", { class: "label", "aria-hidden": "true" }, label), content);
   }));
 }
 

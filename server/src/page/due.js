@@ -4,7 +4,7 @@ import { badge, data, el, fill, heading, loading, muted, problemBox, table, tier
 import { dates } from "./catalog.js";
 import { link } from "./secrets.js";
 import { DAY, readRecords, since } from "./records.js";
-import { duration, relative } from "./text.js";
+import { count, duration, relative } from "./text.js";
 
 // The server lists no expiry, so each secret is described: this many are, at most.
 const MAX = 200;
@@ -44,7 +44,7 @@ function expiring(all) {
   return el("section", { "aria-labelledby": "expiring" },
     el("h2", { id: "expiring" }, "Expires soon"),
     table({
-      caption: `${soon.length} secret${soon.length === 1 ? "" : "s"}`,
+      caption: count(soon.length, "secret"),
       columns: [
         { label: "Path", head: true, cell: ({ path }) => link(path) },
         { label: "State", cell: ({ at }) => (at <= Date.now() ? badge("expired", "bad") : badge(relative(at), at < Date.now() + 7 * DAY ? "warn" : "plain")) },
@@ -63,7 +63,7 @@ function rotating(all, rotations) {
   return el("section", { "aria-labelledby": "rotating" },
     el("h2", { id: "rotating" }, "Rotation"),
     table({
-      caption: `${rows.length} secret${rows.length === 1 ? "" : "s"} that rotate${rows.length === 1 ? "s" : ""}`,
+      caption: count(rows.length, "secret"),
       columns: [
         { label: "Path", head: true, cell: ({ path }) => link(path) },
         { label: "Every", cell: ({ metadata }) => (metadata.rotation_interval_seconds === undefined ? muted("–") : duration(metadata.rotation_interval_seconds)) },

@@ -1,7 +1,8 @@
 // Records of the audit.
 
-import { badge, data, el, muted, table, time } from "./dom.js";
+import { badge, brief, data, el, muted, table, time } from "./dom.js";
 import { query } from "./api.js";
+import { count } from "./text.js";
 
 // The server gives pages of 1,000 records, oldest first. The page reads this many, and shows the newest.
 const PAGE = 1_000;
@@ -36,7 +37,7 @@ export async function recordsTable(api, filter, signal) {
 
 export function showRecords(records, more) {
   const shown = records.slice(0, SHOWN);
-  const caption = records.length > SHOWN ? `The newest ${SHOWN} of ${records.length} records` : `${records.length} record${records.length === 1 ? "" : "s"}`;
+  const caption = records.length > SHOWN ? `The newest ${SHOWN} of ${records.length} records` : count(records.length, "record");
   return [
     more && el("p", { class: "notice" }, `There are more than ${PAGE * MAX_PAGES} records in this time, and the newest are not shown. Choose a shorter time, or a filter.`),
     table({ caption, columns: COLUMNS, rows: shown, empty: "No record in this time." }),
@@ -47,7 +48,7 @@ export const COLUMNS = [
   { label: "Number", cell: ({ seq }) => data(seq, "mono") },
   { label: "Time", cell: (record) => time(record.time, { from: false }) },
   { label: "Event", head: true, cell: ({ event, details }) => [badge(event, kind(event, details)), outcome(details)] },
-  { label: "Who", cell: ({ principal, presented_by: by }) => [data(principal), by !== undefined && [" by ", data(by)]] },
+  { label: "Who", cell: ({ principal, presented_by: by }) => [brief(principal), by !== undefined && [" by ", brief(by)]] },
   { label: "Path", cell: ({ path }) => (path === undefined ? muted("–") : data(path, "path")) },
   { label: "More", cell: more },
 ];

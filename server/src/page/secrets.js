@@ -1,8 +1,8 @@
 // Secrets by prefix, tag, kind and tier, with versions and expiry.
 
-import { badge, data, el, fill, heading, list, loading, muted, problemBox, showIn, table, tier, time } from "./dom.js";
+import { badge, brief, data, el, fill, heading, list, loading, muted, problemBox, showIn, table, tier, time } from "./dom.js";
 import { query } from "./api.js";
-import { duration } from "./text.js";
+import { count, duration } from "./text.js";
 import { recordsTable } from "./records.js";
 
 // The most paths of a listing that are read, and how many are shown before "Show more".
@@ -46,8 +46,9 @@ function filters(filter, go) {
   type("tag", "Tag", "team=payments"),
   choose("kind", "Kind", KINDS, "any kind"),
   choose("tier", "Tier", TIERS, "any tier"),
-  el("button", { class: "primary", type: "submit" }, "Filter"),
-  el("a", { class: "button quiet", href: "#/secrets" }, "Clear"));
+  el("div", { class: "buttons" },
+    el("button", { class: "primary", type: "submit" }, "Filter"),
+    el("a", { class: "button quiet", href: "#/secrets" }, "Clear")));
   return form;
 }
 
@@ -100,10 +101,10 @@ function level(paths, prefix) {
 function folderList(folders, more) {
   return el("section", { "aria-labelledby": "folders" },
     el("h2", { id: "folders" }, "Folders"),
-    el("ul", { class: "folders" }, folders.map(([name, count]) => el("li", {},
+    el("ul", { class: "folders" }, folders.map(([name, number]) => el("li", {},
       el("a", { href: folder(name) },
         el("span", { class: "path" }, data(name.split("/").at(-1)), "/"),
-        el("span", { class: "muted" }, `${count}${more ? "+" : ""} secret${count === 1 ? "" : "s"}`))))));
+        el("span", { class: "muted" }, more ? `${number}+ secrets` : count(number, "secret")))))));
 }
 
 // A table whose rows are described as they are shown.
@@ -122,7 +123,7 @@ function secretList(catalog, paths, signal) {
     const rows = paths.slice(0, shown);
     const left = paths.length - shown;
     fill(place, title,
-      table({ caption: `${paths.length} secret${paths.length === 1 ? "" : "s"}`, columns, rows, empty: "No secret matches, or none that you may list." }),
+      table({ caption: count(paths.length, "secret"), columns, rows, empty: "No secret matches, or none that you may list." }),
       left > 0 && el("button", { type: "button", class: "quiet", click: more }, `Show more (${left} left)`));
     if (first > 0) place.querySelectorAll("tbody th a")[first]?.focus();
     catalog.describeAll(rows, signal, (path, { described, problem }) => {
@@ -193,11 +194,11 @@ function facts({ version, metadata, details = {} }) {
   ]);
 }
 
-const by = (who) => who !== undefined && [" by ", data(who)];
+const by = (who) => who !== undefined && [" by ", brief(who)];
 
 function versionTable(versions) {
   return table({
-    caption: `${versions.length} version${versions.length === 1 ? "" : "s"}`,
+    caption: count(versions.length, "version"),
     columns: [
       { label: "Version", head: true, cell: ({ version }) => data(version, "mono") },
       { label: "State", cell: ({ active, stages = [] }) => [active ? badge("active", "good") : muted("earlier"), stages.map((stage) => [" ", badge(stage)])] },

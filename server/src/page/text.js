@@ -33,9 +33,8 @@ const UNITS = [
 
 // "3 days", rounded.
 export function duration(seconds) {
-  const [unit, length] = UNITS.find(([, length]) => seconds >= length) ?? ["second", 1];
-  const count = Math.round(seconds / length);
-  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+  const [unit, length] = UNITS.find(([, length]) => seconds >= 0.98 * length) ?? ["second", 1];
+  return count(Math.round(seconds / length), unit);
 }
 
 // "in 3 days" or "3 days ago".
@@ -44,6 +43,9 @@ export function relative(time, now = Date.now()) {
   if (Math.abs(seconds) < 1) return "now";
   return seconds > 0 ? `in ${duration(seconds)}` : `${duration(-seconds)} ago`;
 }
+
+// "3 secrets".
+export const count = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
 
 // A time of the API: milliseconds since 1970, or NaN.
 export function parseTime(value) {

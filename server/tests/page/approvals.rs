@@ -25,6 +25,9 @@ window.ask = (id, more) => window.open.push({id, status: 'open', requester: 'age
   usage: 'once', requested_at: new Date().toISOString(), expires_at: new Date(Date.now() + 3600000).toISOString(), ...more});
 "#;
 
+/// Clicks decide.
+const IS_ARMED: &str = "document.querySelector('.card') && !document.querySelector('.card:not(.over) button[aria-disabled]')";
+
 async fn decider() -> Person {
     let mut person = Person::arrive().await;
     let script = json!({"source": ANSWERS});
@@ -60,9 +63,7 @@ async fn one_click_decides_exactly_what_is_shown() {
     ] {
         assert!(shown.contains(text), "no {text} in {shown}");
     }
-    person
-        .browser
-        .wait("[...document.querySelectorAll('.card button')].every((button) => !button.disabled)");
+    person.browser.wait(IS_ARMED);
     for (scheme, width, height, is_phone) in [
         ("light", 1280, 800, false),
         ("dark", 1280, 800, false),
@@ -76,6 +77,11 @@ async fn one_click_decides_exactly_what_is_shown() {
             .picture(&format!("approvals-{}-{scheme}", if is_phone { "phone" } else { "desktop" }));
     }
     person.browser.resize(1280, 800, false);
+    // The cards have changed their heights, so clicks wait.
+    person
+        .browser
+        .eval("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");
+    person.browser.wait(IS_ARMED);
     // Another one comes: nothing that is shown moves.
     let place = "JSON.stringify([...document.querySelectorAll('.card')].slice(0, 2).map((card) => card.getBoundingClientRect().top + scrollY))";
     let before = person.browser.text(place);
@@ -98,6 +104,7 @@ async fn one_click_decides_exactly_what_is_shown() {
     person.browser.click(&format!("{} .danger", card(2)));
     person.browser.wait("document.activeElement.id === 'reason-two'");
     person.browser.type_text("not at night");
+    person.browser.wait(IS_ARMED);
     person.browser.press("Enter");
     person.browser.wait("window.decisions.length === 2");
     assert_eq!(
@@ -115,6 +122,33 @@ async fn one_click_decides_exactly_what_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_click_right_after_something_has_moved_decides_nothing() {
+    let mut person = decider().await;
+    person.browser.eval("ask('one'); ask('two')");
+    person.log_in();
+    // As soon as a card is there.
+    person.browser.wait("document.querySelector('.card .primary')");
+    person.browser.wait(IS_ARMED);
+    // In the moment in which the first card grows, a click is on its way to the second one.
+    person.browser.eval(
+        "new Promise((done) => {
+            const [first, second] = document.querySelectorAll('.card');
+            const clicked = new ResizeObserver(() => { second.querySelector('.primary').click(); clicked.disconnect(); done(); });
+            first.append(document.createElement('hr'));
+            clicked.observe(first);
+        })",
+    );
+    assert!(
+        person.browser.text("document.getElementById('live').innerText").contains("Look again")
+    );
+    assert_eq!(person.browser.eval("window.decisions"), json!([]));
+    person.browser.wait(IS_ARMED);
+    person.browser.click(&format!("{} .primary", card(2)));
+    person.browser.wait("window.decisions.length === 1");
+    person.leave();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_changes_cannot_be_approved() {
     let mut person = decider().await;
     person.browser.eval("ask('one', {note: 'a member that the page has no name for'})");
@@ -125,7 +159,7 @@ async fn a_request_that_changes_cannot_be_approved() {
     person.browser.wait(
         "document.querySelector('.card .state').innerText.includes('no longer what is shown')",
     );
-    assert_eq!(person.browser.eval("document.querySelector('.card .decision').hidden"), true);
+    assert_eq!(person.browser.eval("document.querySelector('.card .decision').inert"), true);
     person.leave();
 }
 
