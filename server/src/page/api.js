@@ -98,9 +98,9 @@ export function resource(name, path) {
   return `/v1/${name}/${segments.map(encodeURIComponent).join("/")}`;
 }
 
-// A URL with those parameters that are set.
-export function query(path, parameters) {
-  const set = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== "");
+// A URL with those parameters that are set, and with more that may have the same name.
+export function query(path, parameters, more = []) {
+  const set = [...Object.entries(parameters), ...more].filter(([, value]) => value !== undefined && value !== "");
   const text = new URLSearchParams(set).toString();
   return text === "" ? path : `${path}?${text}`;
 }

@@ -7,6 +7,7 @@ import { showAudit } from "./audit.js";
 import { Catalog } from "./catalog.js";
 import { announce, brief, data, el, fill, heading } from "./dom.js";
 import { showDue } from "./due.js";
+import { recordQuery } from "./records.js";
 import { showSecret, showSecrets } from "./secrets.js";
 import { listen } from "./stream.js";
 
@@ -42,7 +43,7 @@ class Session {
       this.approvals = { poke: watch.poke, onUpdate: (listener, view) => this.#onUpdate(listener, view) };
       watch.done.then(resolve);
     }).then(() => {
-      if (this.hasApprovals) listen(this.api, "/v1/events?event=" + EVENTS.join("&event="), signal, () => this.approvals.poke());
+      if (this.hasApprovals) listen(this.api, recordQuery("/v1/events", { events: EVENTS }), signal, () => this.approvals.poke());
     });
   }
 

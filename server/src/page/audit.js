@@ -2,7 +2,7 @@
 
 import { announce, el, fill, heading, list, loading, problemBox, showIn, tableRow } from "./dom.js";
 import { query } from "./api.js";
-import { COLUMNS, DAY, readRecords, showRecords, since } from "./records.js";
+import { COLUMNS, DAY, readRecords, recordQuery, showRecords, since } from "./records.js";
 import { listen } from "./stream.js";
 
 const TIMES = [["hour", "Last hour", DAY / 24], ["day", "Last day", DAY], ["week", "Last 7 days", 7 * DAY], ["month", "Last 30 days", 30 * DAY], ["all", "All", undefined]];
@@ -10,17 +10,17 @@ const TIMES = [["hour", "Last hour", DAY / 24], ["day", "Last day", DAY], ["week
 export function showAudit(main, { api, parameters, signal, go }) {
   const filter = Object.fromEntries(["path", "below", "principal", "event"].map((name) => [name, parameters.get(name) ?? ""]));
   const chosen = TIMES.find(([name]) => name === parameters.get("time")) ?? TIMES[1];
+  const { event, ...rest } = filter;
+  const asked = { ...rest, events: event.split(/[\s,]+/).filter((name) => name !== "") };
   const found = el("div", { class: "results" });
   const verified = el("div", { class: "verification" });
   fill(main,
     heading("Audit", "Each decision, in a chain that shows when a record was changed or removed. Reading it is recorded, too."),
     filters(filter, chosen, go),
-    el("div", { class: "bar" }, followButton(api, filter, found, signal), verified),
+    el("div", { class: "bar" }, followButton(api, asked, found, signal), verified),
     found);
   showVerification(api, verified, signal);
-  const asked = { ...filter, event: undefined, events: filter.event === "" ? [] : filter.event.split(/[\s,]+/) };
-  if (chosen[2] !== undefined) asked.since = since(chosen[2]);
-  return showIn(found, "the audit", readRecords(api, asked, signal).then(({ records, more }) => showRecords(records, more)), signal);
+  return showIn(found, "the audit", readRecords(api, { ...asked, since: chosen[2] && since(chosen[2]) }, signal).then(({ records, more }) => showRecords(records, more)), signal);
 }
 
 function filters(filter, chosen, go) {
@@ -84,9 +84,7 @@ function followButton(api, filter, found, signal) {
     following = new AbortController();
     button.setAttribute("aria-pressed", "true");
     fill(button, "Stop following");
-    const { event, ...rest } = filter;
-    const url = query("/v1/events", { ...rest, event: event.includes(",") ? "" : event });
-    listen(api, url, AbortSignal.any([signal, following.signal]), (told) => add(found, told)).then((exists) => {
+    listen(api, recordQuery("/v1/events", filter), AbortSignal.any([signal, following.signal]), (told) => add(found, told)).then((exists) => {
       if (exists) return;
       announce("This server does not tell of new records.");
       button.hidden = true;

@@ -13,18 +13,20 @@ export const DAY = 86_400_000;
 
 // The records that match, newest first, and whether there are more.
 export async function readRecords(api, filter, signal) {
-  const { events = [], ...rest } = filter;
   const records = [];
   let after;
   for (let page = 0; page < MAX_PAGES; page += 1) {
-    let url = query("/v1/audit", { ...rest, after, limit: PAGE });
-    for (const event of events) url += `&event=${encodeURIComponent(event)}`;
-    const answer = await api.get(url, { signal });
+    const answer = await api.get(recordQuery("/v1/audit", { ...filter, after, limit: PAGE }), { signal });
     records.push(...answer.records);
     if (answer.records.length < PAGE) return { records: records.reverse(), more: false };
     after = answer.records.at(-1).seq;
   }
   return { records: records.reverse(), more: true };
+}
+
+// The URL of a resource with a filter of records.
+export function recordQuery(path, { events = [], ...rest }) {
+  return query(path, rest, events.map((event) => ["event", event]));
 }
 
 export const since = (milliseconds) => new Date(Date.now() - milliseconds).toISOString();

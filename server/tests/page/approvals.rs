@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::person::Person;
 
 /// Answers for `/v1/approvals`; every other request goes to the server.
-const ANSWERS: &str = r#"
+const ANSWERS: &str = r"
 window.open = [];
 window.decisions = [];
 const real = window.fetch;
@@ -23,7 +23,7 @@ window.fetch = (path, options) => {
 window.ask = (id, more) => window.open.push({id, status: 'open', requester: 'agent:assistant', action: 'read',
   path: 'production/openai/api-key', purpose: 'answer customers', reason: 'the evening shift', quorum: 1, approved_by: [],
   usage: 'once', requested_at: new Date().toISOString(), expires_at: new Date(Date.now() + 3600000).toISOString(), ...more});
-"#;
+";
 
 /// Clicks decide.
 const IS_ARMED: &str = "document.querySelector('.card') && !document.querySelector('.card:not(.over) button[aria-disabled]')";

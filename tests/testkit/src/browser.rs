@@ -1,4 +1,4 @@
-//! A headless Chromium, which the test drives over the DevTools protocol
+//! A headless Chromium, which the test drives over the Chrome `DevTools` protocol
 //! (<https://chromedevtools.github.io/devtools-protocol/>).
 //!
 //! Messages go through a pipe and not through a port: Chromium ends by itself once the test process is gone, and nobody else
