@@ -58,7 +58,7 @@ async fn everything_is_reached_with_the_keyboard() {
     // Without a mouse: from the list to a secret and on.
     person.browser.eval("document.querySelector('tbody th a').focus()");
     person.browser.press("Enter");
-    person.browser.wait("location.hash.startsWith('#/secret/smtp')");
+    person.browser.wait("document.getElementById('title').textContent === 'smtp'");
     person.settle();
     assert_eq!(person.browser.text("document.activeElement.id"), "title");
     person.go("#/access");

@@ -66,8 +66,7 @@ async fn the_token_is_on_no_disk() {
     let mut person = Person::logged_in().await;
     person.stock().await;
     person.go("#/secrets");
-    person.browser.eval("location.hash = '#/audit'");
-    person.settle();
+    person.go("#/audit");
     let token = secrecy::ExposeSecret::expose_secret(&person.owner.token).to_owned();
     let mut folders = vec![person.browser.profile().to_owned()];
     let mut files = 0;

@@ -58,8 +58,7 @@ async fn a_hostile_address_is_only_a_path() {
         "#/secret/../../v1/tokens",
         "#/secret/%E0%A4%A",
     ] {
-        person.browser.eval(&format!("location.hash = {}", json!(hash)));
-        person.settle();
+        person.go(hash);
     }
     let requests = person.browser.events("Network.requestWillBeSent");
     assert!(requests.iter().all(|event| {

@@ -53,7 +53,15 @@ impl Person {
 
     /// Opens a section, and waits until it is loaded.
     pub(crate) fn go(&mut self, hash: &str) {
-        self.browser.eval(&format!("location.hash = {}", json!(hash)));
+        let hash = json!(hash);
+        // The page hears of the new address before this does.
+        self.browser.eval(&format!(
+            "new Promise((done) => {{
+                if (location.hash === {hash}) done();
+                addEventListener('hashchange', done, {{once: true}});
+                location.hash = {hash};
+            }})"
+        ));
         self.settle();
     }
 

@@ -16,7 +16,9 @@ async fn secrets_are_browsed_by_prefix_and_tag() {
     person.picture("secrets-light");
 
     person.browser.click(".folders a");
-    person.browser.wait("location.hash === '#/secrets?prefix=production'");
+    person
+        .browser
+        .wait("document.querySelector('.crumbs [aria-current]')?.textContent === 'production'");
     person.settle();
     let below = person.shown();
     assert!(below.contains("production/deploy-key") && !below.contains("smtp"), "{below}");
