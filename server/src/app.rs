@@ -28,9 +28,9 @@ use crate::config::ServerConfig;
 use crate::events::Events;
 use crate::metrics::{Refused, count_refused, observe};
 use crate::principals::{PrincipalLimits, UnderWay};
-use crate::routes;
 use crate::secret_ids::SecretIds;
 use crate::verifier::Verifier;
+use crate::{page, routes};
 
 /// When a request that there is no room for is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -45,6 +45,8 @@ pub(crate) struct App {
     /// Of the secrets that requests name by ids.
     pub(crate) ids: SecretIds,
     pub(crate) max_body: usize,
+    /// Whether the page for people is shown.
+    has_page: bool,
     /// Whether the store serves, and when it was asked.
     pub(crate) ready: Mutex<Option<(Instant, bool)>>,
     pub(crate) principals: Arc<PrincipalLimits>,
@@ -59,12 +61,12 @@ impl App {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
         let events = Events::new(access.clone());
-        let max_body = config.max_body;
         Self {
             secrets,
             access,
             changes,
-            max_body,
+            max_body: config.max_body,
+            has_page: config.page,
             ready: Mutex::default(),
             principals: Arc::new(PrincipalLimits::new(config)),
             changing: TaskTracker::new(),
@@ -86,7 +88,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(routes::vault::router())
         .merge(routes::import::router())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit));
+    let page = if app.has_page { page::router() } else { Router::new() };
     Router::new()
+        .merge(page)
         .merge(limited)
         .merge(routes::health::router())
         .merge(routes::changes::router())

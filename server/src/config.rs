@@ -8,7 +8,7 @@ use std::time::Duration;
 use strongroom_core::{Problems, Result, SettingNames, Settings};
 
 use crate::settings::{
-    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_PRINCIPAL_REQUESTS, MAX_REQUESTS, METRICS,
+    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_PRINCIPAL_REQUESTS, MAX_REQUESTS, METRICS, PAGE,
     RATE_LIMIT, SETTINGS, TLS_CERT, TLS_KEY,
 };
 
@@ -50,6 +50,8 @@ pub struct ServerConfig {
     pub max_body: usize,
     /// How long requests that are under way may take when the server stops, at most 1 hour: 30 s unless it is set.
     pub drain: Duration,
+    /// Whether the server shows its page for people at `/`: it does unless this is `false`.
+    pub page: bool,
 }
 
 /// The files of a certificate and its private key, in PEM, which are read again when they change.
@@ -82,6 +84,7 @@ impl Default for ServerConfig {
             metrics: None,
             max_body: strongroom_wire::MAX_BODY,
             drain: Duration::from_secs(30),
+            page: true,
         }
     }
 }
@@ -163,6 +166,7 @@ impl ServerConfig {
             metrics,
             max_body: number(&MAX_BODY, defaults.max_body),
             drain: settings.duration(&DRAIN, &mut problems).unwrap_or(defaults.drain),
+            page: settings.flag(&PAGE, &mut problems).unwrap_or(defaults.page),
         };
         config.check(&names, &mut problems);
         problems.into_result()?;
@@ -237,9 +241,10 @@ mod tests {
             ("STRONGROOM_SERVER_METRICS", "0.0.0.0:9210"),
             ("STRONGROOM_SERVER_MAX_BODY", "12"),
             ("STRONGROOM_SERVER_DRAIN", "2h"),
+            ("STRONGROOM_SERVER_PAGE", "perhaps"),
         ])
         .unwrap_err();
-        assert_eq!(error.problems().len(), 7, "{error}");
+        assert_eq!(error.problems().len(), 8, "{error}");
         let exposed = parse(&[("STRONGROOM_SERVER_LISTEN", "0.0.0.0:8210")]).unwrap_err();
         assert!(exposed.to_string().contains("STRONGROOM_SERVER_TLS_CERT"), "{exposed}");
         let mut config = ServerConfig::new();

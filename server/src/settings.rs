@@ -48,6 +48,9 @@ setting_table! {
         DRAIN = Setting::duration("STRONGROOM_SERVER_DRAIN", "ServerConfig::drain")
             .meaning("how long requests that are under way may take when the server stops")
             .default_value("30s");
+        PAGE = Setting::flag("STRONGROOM_SERVER_PAGE", "ServerConfig::page")
+            .meaning("whether the server shows its page for people at `/`")
+            .default_value("true");
     }
 }
 

@@ -101,6 +101,26 @@ pub(crate) fn gnome_keyring() -> Result<Option<PathBuf>> {
     if cfg!(target_os = "linux") { GNOME_KEYRING.find().map(Some) } else { Ok(None) }
 }
 
+const CHROMIUM: Package = Package {
+    name: "chromium",
+    file: "lib/chromium/chromium",
+    // The program itself: a script before it could leave it running.
+    installed: &[
+        "/usr/lib/chromium/chromium",
+        "/usr/lib64/chromium-browser/chromium-browser",
+        "/opt/google/chrome/chrome",
+        "/Applications/Chromium.app/Contents/MacOS/Chromium",
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    ],
+    help: "the tests of the server's page need Chromium: `apt-get install chromium`, `dnf install chromium` or \
+        `brew install --cask chromium`",
+};
+
+/// Chromium, for the tests of the server's page.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    CHROMIUM.find()
+}
+
 /// SoftHSM2, and the folder of its tokens.
 pub(crate) struct SoftHsm {
     pub(crate) module: PathBuf,

@@ -34,8 +34,8 @@ const USAGE: &str = "\
 cargo xtask <command>
 
   setup              check the C compiler, fetch the dependencies, and install OpenBao, LocalStack and
-                     PostgreSQL, which the tests start, below target/python, and SoftHSM2 and GNOME Keyring
-                     below target/debian unless they are installed
+                     PostgreSQL, which the tests start, below target/python, and SoftHSM2, GNOME Keyring
+                     and Chromium below target/debian unless they are installed
   test               setup; build all tests, run several suites at a time, name the tests that failed;
                      the output of each suite goes to target/test-output/
   test <arguments>   setup; `cargo test` over the workspace with these arguments, such as a part of a

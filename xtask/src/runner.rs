@@ -18,13 +18,14 @@ use crate::test_output::TestOutput;
 use crate::{root, step};
 
 /// The slowest suites, slowest first. They start first, so that none of them runs alone at the end.
-const SLOWEST: [&str; 7] = [
+const SLOWEST: [&str; 8] = [
     "strongroom::conformance",
     "strongroom::rotation_load",
     "strongroom-rotation-protocol::explore",
     "strongroom::rotation_crash",
     "documentation",
     "strongroom-backend-aws::interop",
+    "strongroom-server::page",
     "strongroom::read_path",
 ];
 

@@ -29,8 +29,8 @@ spec.build_service_index_cache(str(folder / spec._get_catalog_filename()))"#;
 
 /// The programs that the tests start.
 pub(crate) struct Setup {
-    /// An interpreter with the packages of `tests/requirements.txt`, and beside them in `moto` and `opa` those of
-    /// `tests/requirements-moto.txt` and `tests/requirements-opa.txt`.
+    /// An interpreter with the packages of `tests/requirements.txt`, and beside them in `moto`, `opa` and `axe` those of
+    /// `tests/requirements-moto.txt`, `tests/requirements-opa.txt` and `tests/requirements-axe.txt`.
     pub(crate) python: PathBuf,
     /// The OpenBao server, not a script that starts it.
     pub(crate) bao: PathBuf,
@@ -41,6 +41,9 @@ pub(crate) struct Setup {
     pub(crate) softhsm: SoftHsm,
     /// `gnome-keyring-daemon`, on Linux.
     pub(crate) keyring: Option<PathBuf>,
+    pub(crate) chromium: PathBuf,
+    /// The script of axe, which checks the accessibility of a page.
+    pub(crate) axe: PathBuf,
 }
 
 pub(crate) fn run() -> Result<Setup> {
@@ -58,13 +61,16 @@ pub(crate) fn prepare_build() -> Result<()> {
 pub(crate) fn install_servers() -> Result<Setup> {
     let softhsm = SoftHsm::set_up()?;
     let keyring = debian::gnome_keyring()?;
+    let chromium = debian::chromium()?;
     let python = python()?;
     moto(&python)?;
     opa(&python)?;
+    let axe = axe(&python)?;
     let bao = bao(&python)?;
     let newest = postgres(&python, "pginstall18")?;
     let older_postgres = postgres(&python, "pginstall")?;
-    Ok(Setup { python, bao, postgres: newest, older_postgres, softhsm, keyring })
+    let postgres = newest;
+    Ok(Setup { python, bao, postgres, older_postgres, softhsm, keyring, chromium, axe })
 }
 
 fn check_c_compiler() -> Result<()> {
@@ -131,6 +137,12 @@ fn moto(interpreter: &Path) -> Result<()> {
 /// Installs the bindings of the Open Policy Agent. They declare Python 3.14, and use nothing that Python 3.11 lacks.
 fn opa(interpreter: &Path) -> Result<()> {
     install_apart(interpreter, "opa", &["--ignore-requires-python"])
+}
+
+/// The script of axe, in a package of which only this file is used.
+fn axe(interpreter: &Path) -> Result<PathBuf> {
+    install_apart(interpreter, "axe", &["--require-hashes"])?;
+    Ok(root()?.join("target/python/axe/axe_playwright_python/axe.min.js"))
 }
 
 /// Installs `tests/requirements-NAME.txt` without their dependencies into `target/python/NAME`.

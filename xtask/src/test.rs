@@ -83,6 +83,8 @@ pub(crate) fn variables(setup: &Setup) -> Vec<(&'static str, &std::ffi::OsStr)> 
         ("STRONGROOM_TEST_POSTGRES_OLDER", setup.older_postgres.as_os_str()),
         ("STRONGROOM_TEST_SOFTHSM", setup.softhsm.module.as_os_str()),
         ("SOFTHSM2_CONF", setup.softhsm.configuration.as_os_str()),
+        ("STRONGROOM_TEST_CHROMIUM", setup.chromium.as_os_str()),
+        ("STRONGROOM_TEST_AXE", setup.axe.as_os_str()),
     ];
     variables.extend(
         setup.keyring.as_deref().map(|daemon| ("STRONGROOM_TEST_KEYRING", daemon.as_os_str())),

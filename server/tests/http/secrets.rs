@@ -215,7 +215,7 @@ async fn a_mistake_is_explained() {
     let server = Running::start().await;
     let client = server.client(&[ALL]).await;
     for (method, path, status) in [
-        (Method::GET, "/", 404),
+        (Method::GET, "/nothing", 404),
         (Method::GET, "/v1/secret/a", 404),
         (Method::GET, "/v1/secrets/", 404),
         (Method::GET, "/v1/secrets/a//b", 400),

@@ -1,5 +1,6 @@
 //! The test harness that all backends share.
 //!
+//! - [`browser`]: a headless Chromium.
 //! - [`conformance`]: the cases of the backend contract, run for each [`conformance::Target`].
 //! - [`canary`]: the value that those cases plant, and the search for it in captured output.
 //! - [`errors`]: assertions about the errors of a backend.
@@ -31,6 +32,7 @@
 use std::fmt;
 use std::io::Write as _;
 
+pub mod browser;
 pub mod canary;
 pub mod certificates;
 pub mod conformance;
