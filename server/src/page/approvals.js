@@ -5,7 +5,7 @@
 
 import { resource } from "./api.js";
 import { announce, badge, data, el, fill, heading, list, loading, problemBox, time } from "./dom.js";
-import { duration } from "./text.js";
+import { exactly } from "./text.js";
 
 // How often the list is read, in milliseconds.
 const INTERVAL = 10_000;
@@ -18,7 +18,7 @@ const MAX_REASON = 512;
 const CHANGING = new Set(["status", "approved_by"]);
 
 // What the title and other lines of a card show.
-const SHOWN = new Set([...CHANGING, "requester", "action", "path", "quorum", "usage", "usable_for_seconds"]);
+const SHOWN = new Set([...CHANGING, "requester", "action", "path", "quorum", "usable_for_seconds"]);
 
 // Reads the requests for as long as `signal` allows. `onChange` gets them; `undefined` if the server has no approvals, or a
 // problem. `poke()` of the answer reads them at once.
@@ -112,7 +112,7 @@ class Card {
 
   #facts() {
     const request = this.#request;
-    const { id, version, purpose, reason, requested_at: asked, expires_at: end, ...rest } = request;
+    const { id, version, purpose, reason, requested_at: asked, ends_at: end, ...rest } = request;
     const others = Object.entries(rest).filter(([name]) => !SHOWN.has(name));
     const facts = list([
       ["Version", version === undefined || version === null ? "the active one at each use" : text(version)],
@@ -222,9 +222,6 @@ const text = (value) => data(typeof value === "string" ? value : JSON.stringify(
 const fixed = (request) => JSON.stringify(Object.entries(request).filter(([name]) => !CHANGING.has(name)).sort());
 
 // How often it can be used once it is approved.
-function usageText({ usage, usable_for_seconds: seconds }) {
-  const length = seconds ?? usage?.seconds ?? usage?.for_seconds ?? usage?.usable_for_seconds;
-  if (length !== undefined) return `any number of times within ${duration(length)}`;
-  if (usage === undefined || usage === "once") return "once";
-  return text(usage);
+function usageText({ usable_for_seconds: seconds }) {
+  return seconds === undefined ? "once" : `any number of times for ${exactly(seconds)} after it is approved`;
 }

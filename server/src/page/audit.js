@@ -1,9 +1,10 @@
 // The audit with its verification.
 
-import { announce, el, fill, heading, list, loading, problemBox, showIn, tableRow } from "./dom.js";
+import { announce, el, fill, heading, loading, problemBox, showIn, tableRow } from "./dom.js";
 import { query } from "./api.js";
 import { COLUMNS, DAY, readRecords, recordQuery, showRecords, since } from "./records.js";
 import { listen } from "./stream.js";
+import { count } from "./text.js";
 
 const TIMES = [["hour", "Last hour", DAY / 24], ["day", "Last day", DAY], ["week", "Last 7 days", 7 * DAY], ["month", "Last 30 days", 30 * DAY], ["all", "All", undefined]];
 
@@ -13,13 +14,13 @@ export function showAudit(main, { api, parameters, signal, go }) {
   const { event, ...rest } = filter;
   const asked = { ...rest, events: event.split(/[\s,]+/).filter((name) => name !== "") };
   const found = el("div", { class: "results" });
-  const verified = el("div", { class: "verification" });
+  const { button, result } = verification(api, signal);
   fill(main,
     heading("Audit", "Each decision, in a chain that shows when a record was changed or removed. Reading it is recorded, too."),
     filters(filter, chosen, go),
-    el("div", { class: "bar" }, followButton(api, asked, found, signal), verified),
+    el("div", { class: "bar" }, followButton(api, asked, found, signal), button),
+    result,
     found);
-  showVerification(api, verified, signal);
   return showIn(found, "the audit", readRecords(api, { ...asked, since: chosen[2] && since(chosen[2]) }, signal).then(({ records, more }) => showRecords(records, more)), signal);
 }
 
@@ -44,31 +45,35 @@ function filters(filter, chosen, go) {
   return form;
 }
 
-// A button that checks the chain. It is shown where the server can do so, and the caller may ask.
-async function showVerification(api, place, signal) {
-  try {
-    await api.get("/v1/audit/checkpoint", { signal });
-  } catch {
-    return;
-  }
-  const result = el("div", { "aria-live": "polite" });
+// A button that checks the chain, and the place of what it finds.
+function verification(api, signal) {
+  const result = el("div", { class: "verification", "aria-live": "polite" });
   const button = el("button", { type: "button", class: "quiet", click: async () => {
-    button.disabled = true;
+    if (button.getAttribute("aria-disabled") === "true") return;
+    button.setAttribute("aria-disabled", "true");
     fill(result, loading("the whole audit"));
     try {
-      const answer = await api.post("/v1/audit/verify", {}, { signal });
-      fill(result, el("div", { class: "notice good" }, el("strong", {}, "The chain is intact."), facts(answer)));
+      const found = await api.post("/v1/audit/verify", {}, { signal });
+      fill(result, intact(found));
     } catch (problem) {
-      if (!signal.aborted) fill(result, problemBox(problem));
+      if (signal.aborted) return;
+      fill(result, problem.isAbsent ? el("p", { class: "notice" }, "This server does not verify the audit over HTTP.") : problemBox(problem));
+      button.hidden = problem.isAbsent;
     }
-    button.disabled = false;
-    button.focus();
+    button.removeAttribute("aria-disabled");
   } }, "Verify the audit");
-  if (!signal.aborted) fill(place, button, result);
+  return { button, result };
 }
 
-const facts = (answer) => list(Object.entries(answer ?? {}).map(([name, value]) =>
-  [name.replaceAll("_", " "), typeof value === "object" && value !== null ? JSON.stringify(value) : value]));
+// What was found. Without a checkpoint, nothing says how long the log has been.
+function intact({ first, last, records, checkpoints_checked: checked, last_checkpointed: vouched }) {
+  return el("div", { class: "notice good" },
+    el("strong", {}, "No record was changed, removed or inserted."),
+    el("p", {}, `Records ${first} to ${last} were checked: `, count(records, "record"), ". ",
+      checked > 0
+        ? `They agree with ${count(checked, "checkpoint")}${vouched === undefined ? "" : `, the newest of record ${vouched}`}.`
+        : "They were compared with no checkpoint, so this does not show whether the end of the log was cut off."));
+}
 
 // Puts new records on top as they come, where the server tells of them.
 function followButton(api, filter, found, signal) {
@@ -93,7 +98,8 @@ function followButton(api, filter, found, signal) {
   return button;
 }
 
-function add(found, { data: text }) {
+function add(found, { event, data: text }) {
+  if (event === "listening") announce("New records appear on top.");
   let record;
   try {
     record = JSON.parse(text);

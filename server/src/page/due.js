@@ -4,7 +4,7 @@ import { badge, data, el, fill, heading, loading, muted, problemBox, table, tier
 import { dates } from "./catalog.js";
 import { link } from "./secrets.js";
 import { DAY, readRecords, since } from "./records.js";
-import { count, duration, relative } from "./text.js";
+import { count, duration, exactly, relative } from "./text.js";
 
 // The server lists no expiry, so each secret is described: this many are, at most.
 const MAX = 200;
@@ -66,7 +66,7 @@ function rotating(all, rotations) {
       caption: count(rows.length, "secret"),
       columns: [
         { label: "Path", head: true, cell: ({ path }) => link(path) },
-        { label: "Every", cell: ({ metadata }) => (metadata.rotation_interval_seconds === undefined ? muted("–") : duration(metadata.rotation_interval_seconds)) },
+        { label: "Every", cell: ({ metadata }) => (metadata.rotation_interval_seconds === undefined ? muted("–") : exactly(metadata.rotation_interval_seconds)) },
         { label: "Last changed", cell: ({ metadata }) => (metadata.updated_at === undefined ? muted("unknown") : time(metadata.updated_at, { from: false })) },
         { label: "Due", cell: ({ due }) => dueBadge(due) },
         { label: "Last step", cell: ({ last }) => lastStep(last) },

@@ -2,7 +2,7 @@
 
 import { badge, brief, data, el, fill, heading, list, loading, muted, problemBox, showIn, table, tier, time } from "./dom.js";
 import { query } from "./api.js";
-import { count, duration } from "./text.js";
+import { count, exactly } from "./text.js";
 import { recordsTable } from "./records.js";
 
 // The most paths of a listing that are read, and how many are shown before "Show more".
@@ -187,7 +187,7 @@ function facts({ version, metadata, details = {} }) {
     ["Description", metadata.description],
     ["Tags", tags.length > 0 && tags.map(([name, value]) => [badge(`${name}=${value}`), " "]).flat()],
     ["Expires", [expiry(metadata)]],
-    ["Rotation", interval !== undefined && `every ${duration(interval)}`],
+    ["Rotation", interval !== undefined && `every ${exactly(interval)}`],
     ["Created", metadata.created_at && [time(metadata.created_at), by(metadata.created_by)]],
     ["Changed", metadata.updated_at && [time(metadata.updated_at), by(metadata.updated_by)]],
     ...Object.entries(details),

@@ -37,6 +37,17 @@ export function duration(seconds) {
   return count(Math.round(seconds / length), unit);
 }
 
+// "1 hour 30 minutes", not rounded.
+export function exactly(seconds) {
+  const parts = [];
+  for (const [unit, length] of UNITS) {
+    const whole = Math.floor(seconds / length);
+    if (whole > 0) parts.push(count(whole, unit));
+    seconds -= whole * length;
+  }
+  return parts.join(" ") || count(seconds, "second");
+}
+
 // "in 3 days" or "3 days ago".
 export function relative(time, now = Date.now()) {
   const seconds = Math.round((time - now) / 1000);

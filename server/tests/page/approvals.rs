@@ -22,7 +22,7 @@ window.fetch = (path, options) => {
 };
 window.ask = (id, more) => window.open.push({id, status: 'open', requester: 'agent:assistant', action: 'read',
   path: 'production/openai/api-key', purpose: 'answer customers', reason: 'the evening shift', quorum: 1, approved_by: [],
-  usage: 'once', requested_at: new Date().toISOString(), expires_at: new Date(Date.now() + 3600000).toISOString(), ...more});
+  requested_at: new Date().toISOString(), ends_at: new Date(Date.now() + 3600000).toISOString(), ...more});
 ";
 
 /// Clicks decide.
@@ -46,7 +46,7 @@ fn card(number: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_click_decides_exactly_what_is_shown() {
     let mut person = decider().await;
-    person.browser.eval("ask('one'); ask('two', {requester: 'agent:other', quorum: 2, approved_by: ['person:eve@example.com'], usage: {seconds: 3600}, version: '7'})");
+    person.browser.eval("ask('one'); ask('two', {requester: 'agent:other', quorum: 2, approved_by: ['person:eve@example.com'], usable_for_seconds: 5400, version: '7'})");
     person.log_in();
     person.browser.wait("document.querySelectorAll('.card').length === 2");
     let shown = person.shown();
@@ -58,7 +58,7 @@ async fn one_click_decides_exactly_what_is_shown() {
         "0 of 1",
         "1 of 2 by person:eve@example.com",
         "once",
-        "any number of times within 1 hour",
+        "any number of times for 1 hour 30 minutes after it is approved",
         "in 1 hour",
     ] {
         assert!(shown.contains(text), "no {text} in {shown}");

@@ -16,7 +16,7 @@ pub(crate) const ADMINISTRATOR: [&str; 5] =
     ["secrets:*", "grants:write", "tokens:write", "approvals:decide", "audit:read"];
 
 /// The resources that a server may lack; the page asks once for each.
-const OPTIONAL: [&str; 3] = ["/v1/approvals", "/v1/events", "/v1/audit/checkpoint"];
+const OPTIONAL: [&str; 2] = ["/v1/approvals", "/v1/events"];
 
 /// A server with secrets, a browser, and the person who uses it.
 pub(crate) struct Person {
