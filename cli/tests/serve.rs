@@ -5,73 +5,11 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Child, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use rustix::process::Signal;
+use support::serving::Serving;
 use support::{Store, planted};
-
-/// A server that runs.
-struct Serving {
-    child: Child,
-    started: Value,
-}
-
-impl Serving {
-    fn start(store: &Store, arguments: &[&str]) -> Self {
-        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--format", "json"], arguments];
-        let mut command = store.command(&arguments.concat());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        if line.is_empty() {
-            let mut error = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-            assert_eq!(error, "", "it did not start");
-        }
-        Self { started: serde_json::from_str(&line).unwrap(), child }
-    }
-
-    /// Sends a request. Returns the status and the body.
-    fn ask(&self, token: &str, request: &str, body: &str) -> (u16, String) {
-        let address = self.started["url"].as_str().unwrap().strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{request} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\
-             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-    }
-
-    /// Stops it as a supervisor does. Returns what it has printed.
-    fn stop(&mut self, signal: Signal) -> String {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
-        let ended = self.child.wait().unwrap();
-        assert!(ended.success(), "{ended}");
-        let mut printed = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
-        self.child.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
-        printed
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        // It has ended, unless the test has failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn one_folder_has_everything_and_the_first_token_is_issued_once() {

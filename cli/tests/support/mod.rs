@@ -9,6 +9,8 @@
 )]
 #![allow(dead_code, reason = "not every suite uses all of it")]
 
+#[cfg(feature = "server")]
+pub(crate) mod serving;
 pub(crate) mod terminal;
 
 use std::any::Any;
