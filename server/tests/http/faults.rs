@@ -121,12 +121,12 @@ async fn what_is_not_http_ends_the_connection_alone() {
     let server = Running::start().await;
     let client = server.client(&[ALL]).await;
     let address = client.url.strip_prefix("http://").unwrap();
-    let long = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(40_000));
-    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(100));
+    let long = format!("GET /nothing HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "a".repeat(40_000));
+    let many = format!("GET /nothing HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(100));
     for bytes in [
         b"\0\0\0\0\r\n\r\n".as_slice(),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /nothing HTTP/9.9\r\n\r\n",
         b"GET /v1/secrets/a HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
         b"PUT /v1/secrets/a HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\nabc",
         long.as_bytes(),

@@ -1,15 +1,15 @@
 //! A headless Chromium, which the test drives over the Chrome `DevTools` protocol
 //! (<https://chromedevtools.github.io/devtools-protocol/>).
 //!
-//! Messages go through a pipe and not through a port: Chromium ends by itself once the test process is gone, and nobody else
-//! can connect. Calls block; the server that the page is of runs on other threads.
+//! Messages go through a pipe and not through a port: Chromium ends by itself once the test process is gone, and no other
+//! process can connect. Calls block; the server that the page is of runs on other threads.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +25,23 @@ const AXE: &str = "STRONGROOM_TEST_AXE";
 /// How long a test waits for a condition on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+const OPTIONS: [&str; 14] = [
+    "--headless",
+    "--remote-debugging-pipe",
+    "--no-sandbox",
+    "--no-first-run",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+    "--hide-scrollbars",
+];
 
 /// Connects the pipe to the descriptors of which Chromium reads and writes messages.
 const PIPE: &str = r#"exec "$@" 3<&0 4>&1 0</dev/null 1>/dev/null"#;
@@ -50,35 +67,7 @@ impl Browser {
     #[must_use]
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let program = require_tool(CHROMIUM);
-        let mut command = Command::new("sh");
-        command.args(["-c", PIPE, "sh"]).arg(&program).args([
-            "--headless",
-            "--remote-debugging-pipe",
-            "--no-sandbox",
-            "--no-first-run",
-            "--disable-gpu",
-            "--disable-quic",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-default-apps",
-            "--disable-extensions",
-            "--disable-sync",
-            "--force-color-profile=srgb",
-            "--hide-scrollbars",
-        ]);
-        command
-            .arg(format!("--user-data-dir={}", folder.path().display()))
-            .arg("about:blank")
-            .env("HOME", folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        if let Some(libraries) = libraries(&program) {
-            command.env("LD_LIBRARY_PATH", libraries);
-        }
-        let mut child = command.spawn().expect("a shell starts");
+        let mut child = command(folder.path()).spawn().expect("a shell starts");
         let input = child.stdin.take().unwrap();
         let output = child.stdout.take().unwrap();
         let (sender, messages) = channel();
@@ -271,7 +260,7 @@ impl Browser {
     pub fn screenshot(&mut self, file: &Path) {
         let picture = self.call("Page.captureScreenshot", &json!({"format": "png"}));
         let bytes = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
-        std::fs::write(file, bytes).unwrap();
+        fs::write(file, bytes).unwrap();
     }
 
     /// What axe finds wrong with the page, as `rule: the elements`.
@@ -280,7 +269,7 @@ impl Browser {
     /// If axe does not run.
     pub fn axe(&mut self) -> Vec<String> {
         if self.eval("typeof window.axe") == "undefined" {
-            let script = std::fs::read_to_string(require_tool(AXE)).unwrap();
+            let script = fs::read_to_string(require_tool(AXE)).unwrap();
             self.eval(&format!("{script}; undefined"));
         }
         let found = self.eval(
@@ -305,21 +294,39 @@ impl Browser {
     }
 }
 
-/// The folders with libraries of a package that is unpacked and not installed.
-fn libraries(program: &Path) -> Option<std::ffi::OsString> {
-    // ROOT/usr/lib/chromium/chromium
-    let lib = program.parent()?.parent()?;
-    if lib == Path::new("/usr/lib") {
-        return None;
-    }
-    let mut folders = Vec::new();
-    for entry in std::fs::read_dir(lib).ok()?.flatten() {
-        if entry.path().join("pulseaudio").is_dir() {
-            folders.push(entry.path().join("pulseaudio"));
+/// The command that starts Chromium.
+fn command(profile: &Path) -> Command {
+    let program = require_tool(CHROMIUM);
+    let mut command = Command::new("sh");
+    command.args(["-c", PIPE, "sh"]).arg(&program).args(OPTIONS);
+    command
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg("about:blank")
+        .env("HOME", profile)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    // An installed one finds its libraries and fonts.
+    if let Some(root) = unpacked(&program) {
+        command.env("LD_LIBRARY_PATH", env::join_paths(libraries(root)).unwrap());
+        if root.join("etc/fonts/fonts.conf").exists() {
+            command.env("FONTCONFIG_SYSROOT", root);
         }
-        folders.push(entry.path());
     }
-    std::env::join_paths(folders).ok()
+    command
+}
+
+/// Where Debian's package is unpacked if it is not installed: ROOT in `ROOT/usr/lib/chromium/chromium`.
+fn unpacked(program: &Path) -> Option<&Path> {
+    let root = program.ancestors().nth(4)?;
+    (root.parent().is_some() && program.ends_with("usr/lib/chromium/chromium")).then_some(root)
+}
+
+/// The folders with the libraries of the unpacked packages.
+fn libraries(root: &Path) -> Vec<PathBuf> {
+    let folders = fs::read_dir(root.join("usr/lib")).into_iter().flatten().flatten();
+    let folders = folders.map(|entry| entry.path()).filter(|path| path.is_dir());
+    folders.flat_map(|path| [path.join("pulseaudio"), path]).collect()
 }
 
 impl Drop for Browser {
