@@ -7,6 +7,10 @@ use strongroom_core::{
     Error, ErrorKind, ListOptions, PageToken, SecretPath, Version, VersionSelector,
 };
 use url::form_urlencoded;
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::answer::{Answer, Refusal};
 
@@ -24,6 +28,15 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
     }
 }
 
+impl IntoParams for At {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![in_path(
+            "path",
+            "The path of the secret, relative to the caller's tenant. It may contain `/`.",
+        )]
+    }
+}
+
 /// The id of a rule, at the end of the URL.
 pub(crate) struct Id(pub(crate) String);
 
@@ -35,6 +48,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         id.map(|Path(id)| Self(id))
             .map_err(|_| Refusal::invalid("the id is not UTF-8", "use the id that the list shows"))
     }
+}
+
+impl IntoParams for Id {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![in_path("id", "The id, as the list shows it.")]
+    }
+}
+
+fn in_path(name: &str, description: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
 }
 
 /// A request without a query and without a condition, which would not be heeded.
