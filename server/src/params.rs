@@ -9,7 +9,7 @@ use strongroom_core::{
 use url::form_urlencoded;
 use utoipa::IntoParams;
 use utoipa::openapi::Required;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::answer::{Answer, Refusal};
@@ -54,6 +54,47 @@ impl IntoParams for Id {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![in_path("id", "The id, as the list shows it.")]
     }
+}
+
+/// The parameters `tag.NAME=VALUE` of a listing, in the description of the API.
+pub(crate) struct Tags;
+
+impl IntoParams for Tags {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("tags", "tag.", "Tags that the secrets have, each as `tag.NAME=VALUE`.")]
+    }
+}
+
+/// The parameters `tier.BEGINNING=TIER` of an import, in the description of the API.
+pub(crate) struct Tiers;
+
+impl IntoParams for Tiers {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The tiers of variables by the beginnings of their names, each as `tier.BEGINNING=TIER`; the \
+            longest beginning wins.";
+        vec![named("tiers", "tier.", description)]
+    }
+}
+
+/// Parameters of the query whose names begin with a prefix. An object stands for them: each of its members is one.
+fn named(name: &str, prefix: &str, description: &str) -> Parameter {
+    let names = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(format!("^{}.+", prefix.replace('.', "\\."))));
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let members = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property_names(Some(names))
+        .additional_properties(Some(text));
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .style(Some(ParameterStyle::Form))
+        .explode(Some(true))
+        .description(Some(description))
+        .schema(Some(members))
+        .build()
 }
 
 fn in_path(name: &str, description: &str) -> Parameter {

@@ -40,47 +40,63 @@ pub(crate) fn seconds() -> Schema {
         .into()
 }
 
-fn value(write_only: bool) -> Schema {
-    let text = ObjectBuilder::new()
+/// Whether a value comes back in an answer.
+#[derive(Clone, Copy)]
+enum Use {
+    Shown,
+    WriteOnly,
+}
+
+impl Use {
+    fn mark(self, schema: ObjectBuilder) -> ObjectBuilder {
+        match self {
+            Self::Shown => schema,
+            Self::WriteOnly => schema.write_only(true),
+        }
+    }
+}
+
+fn password() -> ObjectBuilder {
+    ObjectBuilder::new()
         .schema_type(Type::String)
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
-        .write_only(write_only);
+}
+
+fn value(of: Use) -> Schema {
+    let text = of.mark(password());
     let fields = ObjectBuilder::new()
         .schema_type(Type::Object)
-        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-        .write_only(write_only);
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)));
+    let fields = of.mark(fields);
     let description = "The value: a text, or an object of fields.";
     OneOfBuilder::new().item(text).item(fields).description(Some(description)).into()
 }
 
 /// A value that an answer holds.
 pub(crate) fn shown_value() -> Schema {
-    value(false)
+    value(Use::Shown)
 }
 
 /// A value that never comes back in an answer to this request.
 pub(crate) fn written_value() -> Schema {
-    value(true)
+    value(Use::WriteOnly)
 }
 
-fn base64(write_only: bool) -> Schema {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)))
+fn base64(of: Use) -> Schema {
+    of.mark(password())
         .content_encoding("base64")
-        .write_only(write_only)
         .description(Some("A value that is not text, in base64 with padding."))
         .into()
 }
 
 /// A binary value that an answer holds.
 pub(crate) fn shown_base64() -> Schema {
-    base64(false)
+    base64(Use::Shown)
 }
 
 /// A binary value that never comes back in an answer to this request.
 pub(crate) fn written_base64() -> Schema {
-    base64(true)
+    base64(Use::WriteOnly)
 }
 
 fn or_null(schema_type: Type, description: &str) -> ObjectBuilder {

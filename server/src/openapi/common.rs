@@ -83,6 +83,9 @@ fn complete_operation(operation: &mut Operation) {
     if let Some(summary) = &mut operation.summary {
         *summary = summary.trim_end_matches('.').to_owned();
     }
+    if let Some(description) = &mut operation.description {
+        *description = description.replace('\n', " ");
+    }
     // A route that takes no token says so.
     if operation.security.is_some() {
         return;

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::body::read;
 use crate::caller::Caller;
 use crate::openapi::OfStore;
-use crate::params::{Params, Unconditional};
+use crate::params::{Params, Tiers, Unconditional};
 
 /// The most variables of one import.
 const MAX_VARIABLES: usize = 1_000;
@@ -65,7 +65,7 @@ struct Entry<'a> {
     params(
         ("prefix" = Option<String>, Query, description = "What goes before each path."),
         ("tier" = Option<String>, Query, description = "The tier of the secrets."),
-        ("tiers" = Option<BTreeMap<String, String>>, Query, style = Form, explode, description = "Tiers, each as `tier.BEGINNING=TIER`; the longest beginning wins."),
+        Tiers,
         ("keep_names" = Option<bool>, Query, description = "Whether names are taken as they stand."),
         ("overwrite" = Option<bool>, Query, description = "Whether other values are overwritten."),
         ("dry_run" = Option<bool>, Query, description = "Whether nothing is written."),

@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::body::{read, read_json};
 use crate::caller::{Caller, Secrets};
 use crate::openapi::{OfSecret, OfStore, OfWrite};
-use crate::params::{At, NoQuery, Params, Plain, Unconditional, listing, selector, version};
+use crate::params::{At, NoQuery, Params, Plain, Tags, Unconditional, listing, selector, version};
 
 /// How many secrets of a batch are read at a time.
 const BATCH_STEP: usize = 16;
@@ -156,7 +156,7 @@ async fn delete(Secrets(secrets): Secrets, At(path): At, Plain: Plain) -> Answer
         ("tier" = Option<String>, Query, description = "The tier that the store keeps."),
         ("include_deleted" = Option<bool>, Query, description = "Whether deleted secrets are listed, too."),
         ("page" = Option<String>, Query, description = "`next` of the page before."),
-        ("tags" = Option<BTreeMap<String, String>>, Query, style = Form, explode, description = "Tags, each as `tag.NAME=VALUE`."),
+        Tags,
     ),
     responses((status = 200, description = "A page of paths.", body = Listed), OfStore),
 )]

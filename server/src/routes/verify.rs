@@ -52,7 +52,7 @@ struct Checkpoints {
 /// cut off. A log that was changed is the problem `corrupt`.
 #[utoipa::path(
     post, path = "/v1/audit/verify", operation_id = "verify_audit", tag = "audit",
-    request_body = Option<Checkpoints>,
+    request_body(content = Checkpoints, description = "Checkpoints; an empty body is taken for none."),
     responses((status = 200, description = "What was verified.", body = Verified)),
 )]
 async fn verify(

@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Answer, Running};
+use crate::support::{ALL, Answer, Running};
 
 /// Reads a description from the standard input, and fails if it is not valid.
 const VALIDATOR: &str = "import json, sys; from openapi_spec_validator import OpenAPIV31SpecValidator, validate; \
@@ -62,4 +62,24 @@ async fn each_operation_of_the_description_exists_and_needs_a_token_unless_it_sa
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), count, "two operations have one name");
+}
+
+#[tokio::test]
+async fn the_description_of_a_record_has_the_members_of_a_record() {
+    let server = Running::start().await;
+    let api = served(&server).await;
+    let schema = &api["components"]["schemas"]["AuditRecord"];
+    let client = server.client(&[ALL, "audit:read"]).await;
+    assert_eq!(client.put("a", json!({"value": "1"})).await.status, 200);
+    let answer = client.get("/v1/audit").await;
+    let records = answer.body["records"].as_array().unwrap();
+    assert!(!records.is_empty());
+    for record in records {
+        for member in record.as_object().unwrap().keys() {
+            assert!(schema["properties"][member].is_object(), "`{member}` is not described");
+        }
+        for member in schema["required"].as_array().unwrap() {
+            assert!(!record[member.as_str().unwrap()].is_null(), "{member} is not there");
+        }
+    }
 }
