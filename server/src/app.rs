@@ -80,21 +80,13 @@ impl App {
 
 /// The handlers.
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let limited = routes::secrets::router()
-        .merge(routes::store::router())
-        .merge(routes::rules::router())
-        .merge(routes::audit::router())
-        .merge(routes::verify::router())
-        .merge(routes::vault::router())
-        .merge(routes::import::router())
+    let limited = Router::from(routes::limited())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit));
     let page = if app.has_page { page::router() } else { Router::new() };
     Router::new()
         .merge(page)
         .merge(limited)
-        .merge(routes::health::router())
-        .merge(routes::changes::router())
-        .merge(routes::events::router())
+        .merge(Router::from(routes::unlimited()))
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::map_response(async |response: Response| seal(response)))

@@ -14,11 +14,11 @@ use crate::answer::{Answer, Refusal};
 use crate::app::App;
 
 /// The tenant that a caller believes to be in.
-const TENANT: &str = "strongroom-tenant";
+pub(crate) const TENANT: &str = "strongroom-tenant";
 /// Why a caller asks, for the audit.
-const REASON: &str = "strongroom-reason";
+pub(crate) const REASON: &str = "strongroom-reason";
 /// The caller's id of the request, for the audit.
-const REQUEST_ID: &str = "x-request-id";
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 /// A principal whose token was accepted.
 #[derive(Clone)]

@@ -27,6 +27,7 @@ mod changes;
 mod config;
 mod events;
 mod metrics;
+mod openapi;
 mod page;
 mod params;
 mod principals;

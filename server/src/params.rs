@@ -7,6 +7,10 @@ use strongroom_core::{
     Error, ErrorKind, ListOptions, PageToken, SecretPath, Version, VersionSelector,
 };
 use url::form_urlencoded;
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::answer::{Answer, Refusal};
 
@@ -24,6 +28,15 @@ impl<S: Send + Sync> FromRequestParts<S> for At {
     }
 }
 
+impl IntoParams for At {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![in_path(
+            "path",
+            "The path of the secret, relative to the caller's tenant. It may contain `/`.",
+        )]
+    }
+}
+
 /// The id of a rule, at the end of the URL.
 pub(crate) struct Id(pub(crate) String);
 
@@ -35,6 +48,63 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         id.map(|Path(id)| Self(id))
             .map_err(|_| Refusal::invalid("the id is not UTF-8", "use the id that the list shows"))
     }
+}
+
+impl IntoParams for Id {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![in_path("id", "The id, as the list shows it.")]
+    }
+}
+
+/// The parameters `tag.NAME=VALUE` of a listing, in the description of the API.
+pub(crate) struct Tags;
+
+impl IntoParams for Tags {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![named("tags", "tag.", "Tags that the secrets have, each as `tag.NAME=VALUE`.")]
+    }
+}
+
+/// The parameters `tier.BEGINNING=TIER` of an import, in the description of the API.
+pub(crate) struct Tiers;
+
+impl IntoParams for Tiers {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The tiers of variables by the beginnings of their names, each as `tier.BEGINNING=TIER`; the \
+            longest beginning wins.";
+        vec![named("tiers", "tier.", description)]
+    }
+}
+
+/// Parameters of the query whose names begin with a prefix. An object stands for them: each of its members is one.
+fn named(name: &str, prefix: &str, description: &str) -> Parameter {
+    let names = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(format!("^{}.+", prefix.replace('.', "\\."))));
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let members = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property_names(Some(names))
+        .additional_properties(Some(text));
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .style(Some(ParameterStyle::Form))
+        .explode(Some(true))
+        .description(Some(description))
+        .schema(Some(members))
+        .build()
+}
+
+fn in_path(name: &str, description: &str) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
 }
 
 /// A request without a query and without a condition, which would not be heeded.

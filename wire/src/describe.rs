@@ -14,8 +14,10 @@ use crate::metadata::{MetadataBody, time};
 
 /// The outcome of a write: the secret and its active version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Written {
     /// The path.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: SecretPath,
     /// The version.
     pub version: String,
@@ -23,6 +25,7 @@ pub struct Written {
 
 /// The outcome of a rotation by the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Rotated {
     /// The version that it has created, if the store says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,8 +34,10 @@ pub struct Rotated {
 
 /// A secret without its value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Described {
     /// The path.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub path: SecretPath,
     /// The active version.
     pub version: String,
@@ -40,6 +45,7 @@ pub struct Described {
     pub metadata: MetadataBody,
     /// Details that only this kind of store has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub details: BTreeMap<Cow<'static, str>, String>,
 }
 
@@ -65,8 +71,10 @@ impl From<Described> for Description {
 
 /// A page of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Listed {
     /// The paths.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub paths: Vec<SecretPath>,
     /// Where the listing continues; left out after the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +95,7 @@ impl From<Listed> for ListPage {
 
 /// The versions of a secret.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionList {
     /// The versions.
     pub versions: Vec<VersionEntry>,
@@ -94,11 +103,13 @@ pub struct VersionList {
 
 /// One version of a secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VersionEntry {
     /// Its id.
     pub version: String,
     /// When it was written, if the store knows.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub created_at: Option<SystemTime>,
     /// Whether it is the active one.
     pub active: bool,
@@ -128,6 +139,7 @@ impl From<VersionEntry> for VersionInfo {
 
 /// The store behind a server, as far as a client has to know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoreInfo {
     /// The kind of the store, such as `native`.
     pub backend: String,
@@ -175,11 +187,14 @@ impl StoreInfo {
 
 /// The health of the store behind a server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthReport {
     /// `ready`, `degraded` or `unavailable`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub status: Cow<'static, str>,
     /// Facts for operators.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub details: BTreeMap<Cow<'static, str>, String>,
 }
 

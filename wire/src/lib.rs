@@ -29,6 +29,8 @@
 mod changes;
 mod describe;
 mod metadata;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod problem;
 mod secret;
 mod tag;

@@ -9,10 +9,13 @@ use strongroom_core::{Error, ErrorKind, Metadata, Result, Rfc3339, SecretKind, T
 /// The metadata of a secret in JSON; members that are not set are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MetadataBody {
     /// The kind of credential.
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::kind))]
     pub kind: SecretKind,
     /// How sensitive it is.
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::tier))]
     pub tier: Tier,
     /// Labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -22,9 +25,11 @@ pub struct MetadataBody {
     pub description: Option<String>,
     /// When it was first written, if the store knows.
     #[serde(skip_serializing_if = "Option::is_none", with = "time")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub created_at: Option<SystemTime>,
     /// When it was last changed, if the store knows.
     #[serde(skip_serializing_if = "Option::is_none", with = "time")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub updated_at: Option<SystemTime>,
     /// Who first wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +39,7 @@ pub struct MetadataBody {
     pub updated_by: Option<String>,
     /// From when on reads fail.
     #[serde(skip_serializing_if = "Option::is_none", with = "time")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub expires_at: Option<SystemTime>,
     /// How often it should be replaced.
     #[serde(
@@ -41,6 +47,7 @@ pub struct MetadataBody {
         skip_serializing_if = "Option::is_none",
         with = "seconds"
     )]
+    #[cfg_attr(feature = "openapi", schema(schema_with = crate::openapi::seconds))]
     pub rotation_interval: Option<Duration>,
 }
 

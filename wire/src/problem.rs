@@ -12,6 +12,7 @@ const TYPE: &str = "urn:strongroom:problem:";
 
 /// An error in JSON. It names no path: the caller knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// `urn:strongroom:problem:` and the kind, such as `not_found`.
     pub r#type: String,

@@ -39,6 +39,29 @@ impl<'a> Body<'a> {
     }
 }
 
+/// A secret with its value, in `value` or in `value_base64`.
+#[cfg(feature = "openapi")]
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = Secret)]
+pub struct SecretSchema {
+    /// The path.
+    pub path: String,
+    /// The version.
+    pub version: String,
+    /// A text or an object of fields.
+    #[schema(schema_with = crate::openapi::shown_value)]
+    pub value: Option<String>,
+    /// Bytes that are not text.
+    #[schema(schema_with = crate::openapi::shown_base64)]
+    pub value_base64: Option<String>,
+    /// The metadata.
+    pub metadata: MetadataBody,
+    /// Whether the store could not be asked, and the secret comes from the cache; left out otherwise.
+    pub stale: Option<bool>,
+    /// For how many milliseconds the store lends the secret, if it does.
+    pub lease_ms: Option<u64>,
+}
+
 #[derive(Deserialize)]
 struct Received<'a> {
     path: SecretPath,
@@ -85,8 +108,10 @@ fn decode(whole: &SecretValue) -> Result<Secret> {
 /// What a batch is to read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchRequest {
     /// The paths, at most [`MAX_BATCH`](crate::MAX_BATCH).
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, max_items = 1000))]
     pub paths: Vec<SecretPath>,
 }
 
@@ -118,6 +143,16 @@ pub fn encode_batch(paths: &[SecretPath], results: &[BatchEntry]) -> Result<Zero
     let length = |result: &BatchEntry| result.as_ref().map_or(0, |secret| secret.value().len());
     let capacity = results.iter().map(|result| length(result) + ROOM).sum();
     to_wiped(&Batch { secrets: paths.iter().zip(results).map(entry).collect() }, capacity)
+}
+
+/// The answers of a batch. After 4 MiB of values it ends, and the rest is to be asked for again.
+#[cfg(feature = "openapi")]
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = Batch)]
+pub struct BatchSchema {
+    /// A secret or a problem for each of the first paths, in their order.
+    #[schema(schema_with = crate::openapi::batch_entries)]
+    pub secrets: Vec<SecretSchema>,
 }
 
 /// The answers of a batch.

@@ -125,6 +125,51 @@ pub struct NewVersion {
     pub scope: Option<String>,
 }
 
+/// What a write of a secret takes: `value` or `value_base64`.
+#[cfg(feature = "openapi")]
+#[derive(Debug, utoipa::ToSchema, Serialize)]
+#[schema(as = NewVersion)]
+#[serde(deny_unknown_fields)]
+pub struct NewVersionSchema {
+    /// A text or an object of fields.
+    #[schema(schema_with = crate::openapi::written_value)]
+    pub value: Option<String>,
+    /// Bytes that are not text.
+    #[schema(schema_with = crate::openapi::written_base64)]
+    pub value_base64: Option<String>,
+    /// Changes of metadata in the same write.
+    #[schema(nullable = false)]
+    pub metadata: Option<MetadataPatchSchema>,
+    /// The role that may read the secret from then on, where the store has such.
+    pub scope: Option<String>,
+}
+
+/// Changes of metadata, as a merge patch (RFC 7396). A member that is left out changes nothing.
+#[cfg(feature = "openapi")]
+#[derive(Debug, utoipa::ToSchema, Serialize)]
+#[schema(as = MetadataPatch)]
+#[serde(deny_unknown_fields)]
+pub struct MetadataPatchSchema {
+    /// The kind of credential.
+    #[schema(schema_with = crate::openapi::kind)]
+    pub kind: Option<String>,
+    /// How sensitive the secret is.
+    #[schema(schema_with = crate::openapi::tier)]
+    pub tier: Option<String>,
+    /// A description for people; `null` removes it.
+    pub description: Option<String>,
+    /// From when on reads fail; `null` removes it.
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// How often the secret should be replaced, in seconds; `null` removes it.
+    pub rotation_interval_seconds: Option<f64>,
+    /// Tags to set or to remove.
+    #[schema(schema_with = crate::openapi::tag_changes)]
+    pub tags: Option<String>,
+    /// Who changes it.
+    pub updated_by: Option<String>,
+}
+
 /// The body of a `put`.
 ///
 /// # Errors
@@ -151,6 +196,19 @@ pub struct NamedValue {
     pub name: SecretPath,
     /// The value.
     pub value: SecretValue,
+}
+
+/// A secret to create.
+#[cfg(feature = "openapi")]
+#[derive(Debug, utoipa::ToSchema, Serialize)]
+#[schema(as = NamedValue)]
+#[serde(deny_unknown_fields)]
+pub struct NamedValueSchema {
+    /// Its path.
+    pub name: String,
+    /// A text or an object of fields.
+    #[schema(schema_with = crate::openapi::written_value, required)]
+    pub value: String,
 }
 
 /// What a body with a `name` and a value creates.

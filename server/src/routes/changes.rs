@@ -2,23 +2,34 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
-use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use strongroom_core::{Error, ErrorKind};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::Answer;
 use crate::app::App;
 use crate::caller::Caller;
+use crate::openapi::OfStore;
 use crate::params::NoQuery;
 
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().route("/v1/changes", get(listen))
+pub(super) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(listen))
 }
 
+/// Listen to changes of secrets.
+///
+/// The first event is `listening`. Then come `secrets` with `paths` that have changed, or `any`.
+#[utoipa::path(
+    get, path = "/v1/changes", operation_id = "listen_to_changes", tag = "events",
+    responses(
+        (status = 200, description = "Events, until the token ends.", body = String, content_type = "text/event-stream"),
+        OfStore,
+    ),
+)]
 async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, NoQuery: NoQuery) -> Answer {
     if !actor.is_living() {
         let error = Error::new(ErrorKind::Unavailable, "listen again later");

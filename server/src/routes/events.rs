@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse as _;
-use axum::routing::get;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use strongroom::access::AuditQuery;
 use strongroom_core::{Error, ErrorKind};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::audit::{number, select};
 use crate::answer::{Answer, Refusal};
@@ -22,10 +22,28 @@ use crate::params::Params;
 /// The last event that a client has had, which it sends when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().route("/v1/events", get(listen))
+pub(super) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(listen))
 }
 
+/// Listen to what the audit records.
+///
+/// Each event has the number of a record as `id`, its name as `event`, and the record as `data`. The first event is
+/// `listening`. An event `gap` says that records were pruned. With `Last-Event-ID` a listener continues.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "listen_to_events", tag = "events",
+    params(
+        ("Last-Event-ID" = Option<u64>, Header, description = "The id of the last event that the client has; it wins over `after`."),
+        ("after" = Option<u64>, Query, description = "The number of the record after which to begin."),
+        ("path" = Option<String>, Query, description = "Records of this path."),
+        ("below" = Option<String>, Query, description = "Records of paths below this one; not with `path`."),
+        ("principal" = Option<String>, Query, description = "Records of this principal."),
+        ("event" = Option<Vec<String>>, Query, description = "Records of these events, such as `vault.accessed`; may be repeated."),
+    ),
+    responses(
+        (status = 200, description = "Events, until the token ends.", body = String, content_type = "text/event-stream"),
+    ),
+)]
 async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, request: Request) -> Answer {
     let mut params = Params::of(&request);
     let query = select(&mut params, AuditQuery::new())?;

@@ -3,25 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use serde::Serialize;
 use strongroom_core::{Error, ErrorKind, HealthStatus};
 use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::{Answer, json};
 use crate::app::App;
+use crate::openapi::NotReady;
 
 /// For how long an answer of the store stands.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().route("/v1/health", get(health)).route("/v1/ready", get(ready))
+pub(super) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
 }
 
-#[derive(Serialize)]
+/// That the server runs.
+#[derive(Serialize, ToSchema)]
 struct Health {
     status: &'static str,
     version: &'static str,
@@ -29,11 +32,23 @@ struct Health {
 
 const OK: Health = Health { status: "ok", version: env!("CARGO_PKG_VERSION") };
 
+/// Say that the server runs.
+#[utoipa::path(
+    get, path = "/v1/health", operation_id = "get_health", tag = "server", security(()),
+    responses((status = 200, description = "The server runs.", body = Health)),
+)]
 async fn health() -> Answer {
     json(&OK)
 }
 
-/// Whether the store serves. It says no more, and asks the store once a second at most: anyone may ask.
+/// Say whether the store serves.
+///
+/// The server asks the store once a second at most.
+#[utoipa::path(
+    get, path = "/v1/ready", operation_id = "get_readiness", tag = "server", security(()),
+    responses((status = 200, description = "The store serves.", body = Health), NotReady),
+)]
+// Whether the store serves. It says no more, and asks the store once a second at most: anyone may ask.
 async fn ready(State(app): State<Arc<App>>) -> Answer<Response> {
     let mut known = app.ready.lock().await;
     let is_ready = match *known {

@@ -2,30 +2,32 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
-use axum::routing::post;
 use serde::Serialize;
 use strongroom::ImportOptions;
 use strongroom::env::dotenv::parse_values;
 use strongroom_core::{Error, ErrorKind, SecretPath};
 use strongroom_wire::Problem;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::{Answer, Refusal, json};
 use crate::app::App;
 use crate::body::read;
 use crate::caller::Caller;
-use crate::params::{Params, Unconditional};
+use crate::openapi::OfStore;
+use crate::params::{Params, Tiers, Unconditional};
 
 /// The most variables of one import.
 const MAX_VARIABLES: usize = 1_000;
 
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new().route("/v1/import", post(import))
+pub(super) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(import))
 }
 
 /// What became of an import.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Imported<'a> {
     /// Whether no secret was refused, and the import came to its end.
     complete: bool,
@@ -40,16 +42,40 @@ struct Imported<'a> {
 }
 
 /// What became of a variable.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportedVariable)]
 struct Entry<'a> {
     name: &'a str,
+    #[schema(value_type = String)]
     path: SecretPath,
     tier: &'static str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     problem: Option<Problem>,
 }
 
+/// Import a `.env` file.
+///
+/// The server makes a secret of each variable, at most 1,000. Each write is decided and recorded like any other. A
+/// secret that is refused has its `problem`, and the rest is imported. A parameter `tier.BEGINNING=TIER` sets the
+/// tier of the variables whose names begin so.
+#[utoipa::path(
+    post, path = "/v1/import", operation_id = "import_secrets", tag = "import",
+    params(
+        ("prefix" = Option<String>, Query, description = "What goes before each path."),
+        ("tier" = Option<String>, Query, description = "The tier of the secrets."),
+        Tiers,
+        ("keep_names" = Option<bool>, Query, description = "Whether names are taken as they stand."),
+        ("overwrite" = Option<bool>, Query, description = "Whether other values are overwritten."),
+        ("dry_run" = Option<bool>, Query, description = "Whether nothing is written."),
+    ),
+    request_body(content = String, content_type = "text/plain", description = "The text of the file."),
+    responses(
+        (status = 200, description = "What became of each variable, without values.", body = Imported<'static>),
+        OfStore,
+    ),
+)]
 async fn import(
     State(app): State<Arc<App>>,
     Caller(actor): Caller,

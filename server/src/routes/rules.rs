@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get};
 use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -17,29 +15,38 @@ use strongroom::access::{
 };
 use strongroom_core::{Error, ErrorKind, Rfc3339, WipedBuffer};
 use strongroom_wire::parse_time;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::{Answer, Refusal, done, json, wiped};
 use crate::app::App;
 use crate::body::read_json;
 use crate::caller::Caller;
+use crate::openapi::OfRule;
 use crate::params::Id;
 
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/self", get(who))
-        .route("/v1/tokens", get(list_tokens).post(issue_token))
-        .route("/v1/tokens/{id}", delete(revoke_token))
-        .route("/v1/grants", get(list_grants).post(create_grant))
-        .route("/v1/grants/{id}", delete(delete_grant))
+pub(super) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(who))
+        .routes(routes!(list_tokens, issue_token))
+        .routes(routes!(revoke_token))
+        .routes(routes!(list_grants, create_grant))
+        .routes(routes!(delete_grant))
 }
 
 /// Who the server takes the caller for.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Who<'a> {
     principal: &'a str,
     tenant: &'a str,
 }
 
+/// Show who the server takes the caller for.
+#[utoipa::path(
+    get, path = "/v1/self", operation_id = "get_self", tag = "rules",
+    responses((status = 200, description = "The caller.", body = Who<'static>)),
+)]
 async fn who(Caller(actor): Caller) -> Answer {
     json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str() })
 }
@@ -54,17 +61,23 @@ pub(super) fn time(millis: i64) -> String {
     Rfc3339::millis(UNIX_EPOCH + since).to_string()
 }
 
-#[derive(Serialize)]
+/// A token without its text.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
 struct TokenBody<'a> {
     id: String,
+    #[schema(value_type = Vec<String>)]
     scopes: &'a [Scope],
+    #[schema(format = DateTime)]
     expires_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_uses: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     bound_to: Option<&'a SpiffeId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     waives_sensitive: bool,
+    #[schema(format = DateTime)]
     created_at: String,
     created_by: &'a str,
     reason: &'a str,
@@ -86,10 +99,13 @@ impl<'a> TokenBody<'a> {
     }
 }
 
-#[derive(Deserialize)]
+/// A token to issue.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewToken)]
 struct NewTokenBody {
     scopes: BTreeSet<String>,
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
     expires_in_seconds: Option<u64>,
     max_uses: Option<u32>,
@@ -118,14 +134,24 @@ fn scopes(texts: &BTreeSet<String>) -> Result<Vec<Scope>, Error> {
     texts.iter().map(|text| Scope::parse(text)).collect()
 }
 
+/// The text of the token is in this answer alone.
+#[derive(Serialize, ToSchema)]
+struct Issued<'a> {
+    #[schema(format = Password)]
+    token: &'a str,
+    #[serde(flatten)]
+    about: TokenBody<'a>,
+}
+
+/// Issue a token.
+///
+/// The answer is the only one with the text of the token. Send `expires_at` or `expires_in_seconds`.
+#[utoipa::path(
+    post, path = "/v1/tokens", operation_id = "issue_token", tag = "rules",
+    request_body = NewTokenBody,
+    responses((status = 201, description = "The token with its text.", body = Issued<'static>)),
+)]
 async fn issue_token(State(app): State<Arc<App>>, Caller(actor): Caller, body: Body) -> Answer {
-    /// The text of the token is in this answer alone.
-    #[derive(Serialize)]
-    struct Issued<'a> {
-        token: &'a str,
-        #[serde(flatten)]
-        about: TokenBody<'a>,
-    }
     let body: NewTokenBody = read_json(body, app.max_body).await?;
     let mut new = NewToken::new(scopes(&body.scopes)?, end_of_token(&body)?, body.reason);
     if let Some(uses) = body.max_uses {
@@ -145,27 +171,48 @@ async fn issue_token(State(app): State<Arc<App>>, Caller(actor): Caller, body: B
     Ok(created(wiped(body.into_inner())))
 }
 
+/// The tokens that the caller may see.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenList)]
+struct Tokens<'a> {
+    tokens: Vec<TokenBody<'a>>,
+}
+
+/// List tokens.
+///
+/// The answer never has the text of a token.
+#[utoipa::path(
+    get, path = "/v1/tokens", operation_id = "list_tokens", tag = "rules",
+    responses((status = 200, description = "The tokens.", body = Tokens<'static>)),
+)]
 async fn list_tokens(Caller(actor): Caller) -> Answer {
-    #[derive(Serialize)]
-    struct Tokens<'a> {
-        tokens: Vec<TokenBody<'a>>,
-    }
     let tokens = actor.rules().tokens()?;
     json(&Tokens { tokens: tokens.iter().map(TokenBody::new).collect() })
 }
 
+/// Revoke a token.
+#[utoipa::path(
+    delete, path = "/v1/tokens/{id}", operation_id = "revoke_token", tag = "rules",
+    params(Id),
+    responses((status = 204, description = "It is done."), OfRule),
+)]
 async fn revoke_token(Caller(actor): Caller, Id(id): Id) -> Answer {
     actor.rules().revoke_token(TokenId::parse(&id)?).await?;
     Ok(done())
 }
 
-#[derive(Serialize)]
+/// A grant.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Grant)]
 struct GrantBody<'a> {
     id: String,
     subject: String,
+    #[schema(value_type = Vec<String>)]
     scopes: &'a [Scope],
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
     created_by: &'a str,
     reason: &'a str,
@@ -185,16 +232,26 @@ impl<'a> GrantBody<'a> {
     }
 }
 
+/// A grant to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewGrant)]
+struct NewGrantBody {
+    subject: String,
+    scopes: BTreeSet<String>,
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+    reason: String,
+}
+
+/// Create a grant.
+#[utoipa::path(
+    post, path = "/v1/grants", operation_id = "create_grant", tag = "rules",
+    request_body = NewGrantBody,
+    responses((status = 201, description = "The grant.", body = GrantBody<'static>)),
+)]
 async fn create_grant(State(app): State<Arc<App>>, Caller(actor): Caller, body: Body) -> Answer {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Body {
-        subject: String,
-        scopes: BTreeSet<String>,
-        expires_at: Option<String>,
-        reason: String,
-    }
-    let body: Body = read_json(body, app.max_body).await?;
+    let body: NewGrantBody = read_json(body, app.max_body).await?;
     let mut new = NewGrant::new(Subject::parse(&body.subject)?, scopes(&body.scopes)?, body.reason);
     if let Some(end) = &body.expires_at {
         new = new.until(parse_time(end)?);
@@ -203,15 +260,29 @@ async fn create_grant(State(app): State<Arc<App>>, Caller(actor): Caller, body: 
     Ok(created(json(&GrantBody::new(&grant))?))
 }
 
+/// The grants that the caller may see.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GrantList)]
+struct Grants<'a> {
+    grants: Vec<GrantBody<'a>>,
+}
+
+/// List grants.
+#[utoipa::path(
+    get, path = "/v1/grants", operation_id = "list_grants", tag = "rules",
+    responses((status = 200, description = "The grants.", body = Grants<'static>)),
+)]
 async fn list_grants(Caller(actor): Caller) -> Answer {
-    #[derive(Serialize)]
-    struct Grants<'a> {
-        grants: Vec<GrantBody<'a>>,
-    }
     let grants = actor.rules().grants();
     json(&Grants { grants: grants.iter().map(GrantBody::new).collect() })
 }
 
+/// Delete a grant.
+#[utoipa::path(
+    delete, path = "/v1/grants/{id}", operation_id = "delete_grant", tag = "rules",
+    params(Id),
+    responses((status = 204, description = "It is done."), OfRule),
+)]
 async fn delete_grant(Caller(actor): Caller, Id(id): Id) -> Answer {
     actor.rules().delete_grant(GrantId::parse(&id)?).await?;
     Ok(done())

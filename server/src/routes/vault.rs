@@ -5,24 +5,24 @@ mod secrets;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::FromRequestParts;
-use axum::routing::{delete, get};
 use http::request::Parts;
 use strongroom::access::{Action, Actor, Guarded};
 use strongroom_core::{Backend as _, Capability, Error, ErrorKind, Result, SecretPath};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::answer::{Answer, Refusal};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::secret_ids::id_of;
 
-pub(crate) fn router() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/vault/secrets", get(secrets::list).post(secrets::create))
-        .route("/v1/vault/secrets/{id}", get(secrets::describe).delete(secrets::delete))
-        .route("/v1/vault/grants", get(grants::list).post(grants::create))
-        .route("/v1/vault/grants/{id}", delete(grants::delete))
+pub(super) fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(secrets::list, secrets::create))
+        .routes(routes!(secrets::describe, secrets::delete))
+        .routes(routes!(grants::list, grants::create))
+        .routes(routes!(grants::delete))
 }
 
 /// The secrets and grants of a caller.

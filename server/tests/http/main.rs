@@ -7,6 +7,7 @@ mod events;
 mod faults;
 mod import;
 mod limits;
+mod openapi;
 mod rules;
 mod secrets;
 mod slow_store;

@@ -7,10 +7,12 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use strongroom::access::{Action, Actions, Grant, GrantId, NewGrant, PathPattern, Scope, Subject};
 use strongroom_core::{Error, ErrorKind, SecretPath};
+use utoipa::ToSchema;
 
 use super::Vault;
 use crate::answer::{Answer, Refusal, done, json};
 use crate::body::read_json;
+use crate::openapi::{OfRule, OfSecret};
 use crate::params::{Id, Params, Plain};
 use crate::routes::rules::time;
 
@@ -20,13 +22,16 @@ const PREFIX: &str = "grt_";
 const REASON: &str = "a grant of one secret to one agent";
 
 /// A grant that gives one agent the right to read one secret.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = VaultGrant)]
 struct Entry {
     grant_id: String,
     agent_id: String,
     secret_id: String,
+    #[schema(format = DateTime)]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 
@@ -56,14 +61,23 @@ fn read() -> Actions {
     Actions::none().with(Action::Read)
 }
 
+/// A grant to create.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewVaultGrant)]
+struct NewEntry {
+    agent_id: String,
+    secret_id: String,
+}
+
+/// Give an agent the right to read a secret.
+#[utoipa::path(
+    post, path = "/v1/vault/grants", operation_id = "create_vault_grant", tag = "vault",
+    request_body = NewEntry,
+    responses((status = 201, description = "The grant.", body = Entry), OfSecret),
+)]
 pub(super) async fn create(vault: Vault, Plain: Plain, body: Body) -> Answer {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Body {
-        agent_id: String,
-        secret_id: String,
-    }
-    let Body { agent_id, secret_id } = read_json(body, vault.app.max_body).await?;
+    let NewEntry { agent_id, secret_id } = read_json(body, vault.app.max_body).await?;
     let subject = Subject::parse(&format!("agent:{agent_id}"))?;
     let path = vault.find(&secret_id).await?;
     let scope = Scope::Secrets { actions: read(), pattern: PathPattern::exact(&path) };
@@ -73,11 +87,23 @@ pub(super) async fn create(vault: Vault, Plain: Plain, body: Body) -> Answer {
     Ok((StatusCode::CREATED, json(&entry)?).into_response())
 }
 
+/// The grants that the caller may see.
+#[derive(Serialize, ToSchema)]
+#[schema(as = VaultGrantList)]
+struct Grants {
+    grants: Vec<Entry>,
+}
+
+/// List grants of one secret to one agent.
+#[utoipa::path(
+    get, path = "/v1/vault/grants", operation_id = "list_vault_grants", tag = "vault",
+    params(
+        ("agent_id" = Option<String>, Query, description = "The agent."),
+        ("secret_id" = Option<String>, Query, description = "The id of the secret."),
+    ),
+    responses((status = 200, description = "The grants.", body = Grants)),
+)]
 pub(super) async fn list(vault: Vault, request: Request) -> Answer {
-    #[derive(Serialize)]
-    struct Grants {
-        grants: Vec<Entry>,
-    }
     let mut params = Params::of(&request);
     let (agent, secret) = (params.take("agent_id")?, params.take("secret_id")?);
     params.finish()?;
@@ -95,6 +121,12 @@ fn visible(vault: &Vault) -> Vec<Entry> {
     grants.iter().filter_map(|grant| Entry::new(vault, grant)).collect()
 }
 
+/// Delete a grant of one secret to one agent.
+#[utoipa::path(
+    delete, path = "/v1/vault/grants/{id}", operation_id = "delete_vault_grant", tag = "vault",
+    params(Id),
+    responses((status = 204, description = "It is done."), OfRule),
+)]
 pub(super) async fn delete(vault: Vault, Id(id): Id, Plain: Plain) -> Answer {
     let is_visible = visible(&vault).iter().any(|grant| grant.grant_id == id);
     let parsed = id.strip_prefix(PREFIX).and_then(|id| GrantId::parse(id).ok());

@@ -13,11 +13,14 @@ use strongroom_core::{
     Backend as _, Description, Error, ErrorKind, ListOptions, PutOptions, Result, Rfc3339,
     SecretPath,
 };
+use strongroom_wire::openapi::NamedValueSchema;
 use strongroom_wire::{MetadataBody, decode_named};
+use utoipa::ToSchema;
 
 use super::{Vault, described, is_absent};
 use crate::answer::{Answer, Refusal, done, json};
 use crate::body::read;
+use crate::openapi::{NameTaken, OfSecret, OfStore, OfWrite};
 use crate::params::{Id, Params, Plain};
 use crate::routes::audit::number;
 
@@ -28,14 +31,17 @@ const MAX_PAGE: usize = 1_000;
 const CONCURRENT: usize = 16;
 
 /// A secret without its value.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = VaultSecret)]
 struct Entry {
     id: String,
+    #[schema(value_type = String)]
     name: SecretPath,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     /// Left out if the caller may not read it, or the store keeps none.
     #[serde(flatten)]
+    #[schema(value_type = MetadataBody)]
     metadata: Option<MetadataBody>,
 }
 
@@ -50,13 +56,29 @@ impl Entry {
     }
 }
 
+/// A secret that was created.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedSecret)]
+struct NewSecret {
+    id: String,
+    #[schema(value_type = String)]
+    name: SecretPath,
+    #[schema(format = DateTime)]
+    created_at: String,
+}
+
+/// Create a secret.
+///
+/// The name is the path. The value never comes back from the requests below `/v1/vault`.
+#[utoipa::path(
+    post, path = "/v1/vault/secrets", operation_id = "create_vault_secret", tag = "vault",
+    request_body = NamedValueSchema,
+    responses(
+        (status = 201, description = "The secret with its id.", body = NewSecret),
+        NameTaken,
+    ),
+)]
 pub(super) async fn create(vault: Vault, Plain: Plain, body: Body) -> Answer {
-    #[derive(Serialize)]
-    struct NewSecret {
-        id: String,
-        name: SecretPath,
-        created_at: String,
-    }
     let new = decode_named(read(body, vault.app.max_body).await?)?;
     let options = PutOptions::new().must_not_exist();
     let put = vault.secrets.put(&new.name, new.value, options).await;
@@ -93,14 +115,28 @@ fn taken(is_deleted: bool) -> Refusal {
     Refusal::from(error).with_status(StatusCode::CONFLICT)
 }
 
+/// A page. The next one begins after the last name.
+#[derive(Serialize, ToSchema)]
+#[schema(as = VaultSecretPage)]
+struct Page {
+    secrets: Vec<Entry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    next: Option<SecretPath>,
+}
+
+/// List secrets with their metadata.
+///
+/// Values are never shown. Send `next` as `after` for the next page.
+#[utoipa::path(
+    get, path = "/v1/vault/secrets", operation_id = "list_vault_secrets", tag = "vault",
+    params(
+        ("after" = Option<String>, Query, description = "The name after which the page begins."),
+        ("limit" = Option<u64>, Query, description = "The most secrets of the page: 100, or another number up to 1,000."),
+    ),
+    responses((status = 200, description = "A page of secrets.", body = Page), OfStore),
+)]
 pub(super) async fn list(vault: Vault, request: Request) -> Answer {
-    /// A page. The next one begins after the last name.
-    #[derive(Serialize)]
-    struct Page {
-        secrets: Vec<Entry>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        next: Option<SecretPath>,
-    }
     let mut params = Params::of(&request);
     let after = params.take("after")?.map(|after| SecretPath::parse(&after)).transpose()?;
     let limit = params.take("limit")?.map(|limit| number(&limit)).transpose()?;
@@ -133,6 +169,15 @@ async fn describe_one(vault: &Vault, name: SecretPath) -> Result<Option<Entry>> 
     }
 }
 
+/// Describe a secret by its id.
+#[utoipa::path(
+    get, path = "/v1/vault/secrets/{id}", operation_id = "describe_vault_secret", tag = "vault",
+    params(Id),
+    responses(
+        (status = 200, description = "The secret without its value.", body = Entry),
+        OfSecret,
+    ),
+)]
 pub(super) async fn describe(vault: Vault, Id(id): Id, Plain: Plain) -> Answer {
     let path = vault.find(&id).await?;
     let described = vault.secrets.describe(&path).await;
@@ -140,6 +185,14 @@ pub(super) async fn describe(vault: Vault, Id(id): Id, Plain: Plain) -> Answer {
     json(&Entry::new(&vault, path, Some(&described)))
 }
 
+/// Delete a secret by its id.
+///
+/// All grants on it are deleted, too.
+#[utoipa::path(
+    delete, path = "/v1/vault/secrets/{id}", operation_id = "delete_vault_secret", tag = "vault",
+    params(Id),
+    responses((status = 204, description = "It is done."), OfWrite),
+)]
 pub(super) async fn delete(vault: Vault, Id(id): Id, Plain: Plain) -> Answer {
     let path = vault.find(&id).await?;
     vault.secrets.delete(&path).await.map_err(|error| vault.hide(&path, error))?;
