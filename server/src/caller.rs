@@ -12,6 +12,7 @@ use strongroom_core::{Error, ErrorKind};
 
 use crate::answer::{Answer, Refusal};
 use crate::app::App;
+use crate::peer::Peer;
 
 /// The tenant that a caller believes to be in.
 const TENANT: &str = "strongroom-tenant";
@@ -20,7 +21,7 @@ const REASON: &str = "strongroom-reason";
 /// The caller's id of the request, for the audit.
 const REQUEST_ID: &str = "x-request-id";
 
-/// A principal whose token was accepted.
+/// A principal that is known by its token, by the certificate of its connection, or by both.
 pub(crate) struct Caller(pub(crate) Actor);
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -28,13 +29,18 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
         let headers = &parts.headers;
-        let actor = app.access.act_with(&token(headers)?, None)?;
+        let principal = Peer::of(&parts.extensions).and_then(Peer::principal);
+        let actor = match (token(headers)?, principal) {
+            (Some(token), principal) => app.access.act_with(&token, principal)?,
+            (None, Some(principal)) => app.access.act_as(principal.clone())?,
+            (None, None) => return Err(unauthenticated().into()),
+        };
         if let Some(tenant) = text(headers, TENANT)?
             && tenant != actor.tenant().as_str()
         {
-            let advice = "use a token of that tenant, or name no tenant";
+            let advice = "use an identity of that tenant, or name no tenant";
             let error = Error::new(ErrorKind::Denied, advice);
-            return Err(error.because("the token belongs to another tenant").into());
+            return Err(error.because("the caller belongs to another tenant").into());
         }
         let actor = match text(headers, REASON)? {
             Some(reason) => actor.because(reason)?,
@@ -60,16 +66,20 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
     }
 }
 
-fn token(headers: &HeaderMap) -> Answer<SecretString> {
-    let bearer = text(headers, AUTHORIZATION.as_str())?.and_then(|header| {
-        let (scheme, token) = header.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let token = bearer.filter(|token| !token.is_empty()).ok_or_else(|| {
-        Error::new(ErrorKind::Unauthenticated, "send `Authorization: Bearer` and a token")
-            .because("the request has no token")
-    })?;
-    Ok(SecretString::from(token))
+/// The token of the request. A header that holds something else is refused, and not passed over.
+fn token(headers: &HeaderMap) -> Answer<Option<SecretString>> {
+    let Some(header) = text(headers, AUTHORIZATION.as_str())? else { return Ok(None) };
+    let bearer = header
+        .split_once(' ')
+        .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
+    let token = bearer.filter(|token| !token.is_empty()).ok_or_else(unauthenticated)?;
+    Ok(Some(SecretString::from(token)))
+}
+
+fn unauthenticated() -> Error {
+    let advice = "send `Authorization: Bearer` and a token, or connect with a client certificate that the server trusts";
+    Error::new(ErrorKind::Unauthenticated, advice)
+        .because("the request has no token, and its connection no certificate")
 }
 
 /// The store as a caller may use it.

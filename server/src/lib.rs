@@ -1,7 +1,7 @@
 //! Strongroom's access rules in front of any store, over HTTP.
 //!
 //! A [`Server`] has a manager of secrets and the access rules. Each request names who asks, with a token
-//! (`Authorization: Bearer …`); it is decided and recorded before it is answered. The requests and their JSON are described
+//! (`Authorization: Bearer …`) or with the client certificate of its connection, a SPIFFE X.509-SVID; it is decided and recorded before it is answered. The requests and their JSON are described
 //! in `strongroom_wire`; an error is a problem ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
 //! ```no_run
@@ -26,7 +26,9 @@ mod caller;
 mod changes;
 mod config;
 mod params;
+mod peer;
 mod progress;
+mod reload;
 mod routes;
 mod serve;
 mod server;

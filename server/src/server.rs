@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::app::{App, router};
 use crate::config::ServerConfig;
 use crate::serve::serve;
-use crate::tls::ServerTls;
+use crate::tls::{AllowedIds, ServerTls};
 
 /// A server that listens, and answers once it is [run](Self::run).
 pub struct Server {
@@ -37,7 +37,11 @@ impl Server {
     ) -> Result<Self> {
         config.validate()?;
         let tls = match &config.tls {
-            Some(files) => Some(Arc::new(ServerTls::load(files).await?)),
+            Some(files) => {
+                let allowed = allowed_ids(&config, &access);
+                let bundles = config.trust_bundles.clone();
+                Some(Arc::new(ServerTls::load(files, bundles, allowed).await?))
+            }
             None => None,
         };
         let unusable = |error: std::io::Error| {
@@ -79,6 +83,19 @@ impl Server {
             warn!(%error, "the store was not closed in order");
         }
     }
+}
+
+/// Which SPIFFE ids may connect.
+fn allowed_ids(config: &ServerConfig, access: &Access) -> AllowedIds {
+    let patterns = config.allowed_ids.clone();
+    let access = access.clone();
+    Arc::new(move |id| {
+        if patterns.is_empty() {
+            access.recognizes(id)
+        } else {
+            patterns.iter().any(|pattern| pattern.matches(id))
+        }
+    })
 }
 
 impl fmt::Debug for Server {

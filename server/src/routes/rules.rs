@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get};
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use strongroom::access::{
@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::body::read_json;
 use crate::caller::Caller;
 use crate::params::Id;
+use crate::peer::Peer;
 
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -38,10 +39,14 @@ pub(crate) fn router() -> Router<Arc<App>> {
 struct Who<'a> {
     principal: &'a str,
     tenant: &'a str,
+    /// The SPIFFE id that the caller has proved with a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe_id: Option<&'a str>,
 }
 
-async fn who(Caller(actor): Caller) -> Answer {
-    json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str() })
+async fn who(Caller(actor): Caller, extensions: Extensions) -> Answer {
+    let spiffe_id = Peer::of(&extensions).and_then(Peer::id).map(SpiffeId::as_str);
+    json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str(), spiffe_id })
 }
 
 fn created(response: Response) -> Response {

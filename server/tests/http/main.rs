@@ -4,6 +4,7 @@
 
 mod changes;
 mod faults;
+mod mtls;
 mod rules;
 mod secrets;
 mod support;

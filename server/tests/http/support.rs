@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
-use strongroom::access::{Access, AccessConfig, NewToken, Rules, Scope, TenantName};
+use strongroom::access::{
+    Access, AccessConfig, NewToken, Rules, Scope, SpiffeTemplate, TenantName,
+};
 use strongroom::native::{KeySource, NativeBackend, NativeConfig};
 use strongroom::{Backend, SecretsManager};
 use strongroom_server::{Server, ServerConfig};
@@ -18,6 +20,8 @@ use tokio::task::JoinHandle;
 /// How long a test waits for a condition on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const ALL: &str = "secrets:*";
+/// The ids of workloads.
+const TEMPLATE: &str = "spiffe://example.org/agent/{tenant}/{agent}/{role}";
 
 /// A server that runs until it is dropped or stopped.
 pub(crate) struct Running {
@@ -63,7 +67,9 @@ impl Running {
     }
 
     pub(crate) async fn with_secrets(secrets: SecretsManager, config: ServerConfig) -> Self {
-        let access = Access::open(AccessConfig::in_memory()).await.unwrap();
+        let template = SpiffeTemplate::parse(TEMPLATE).unwrap();
+        let access = AccessConfig::in_memory().template(template);
+        let access = Access::open(access).await.unwrap();
         let server = Server::bind(config, secrets.clone(), access.clone()).await.unwrap();
         let url = server.url();
         let (stop, stopped) = oneshot::channel();

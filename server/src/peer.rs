@@ -1,0 +1,73 @@
+//! Who is at the other end of a connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Extensions;
+use strongroom::access::Principal;
+use strongroom_core::SpiffeId;
+use strongroom_spiffe::VerifiedSvid;
+
+/// The other end of a connection. Each request of the connection has it as an extension.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: SocketAddr,
+    workload: Option<Workload>,
+}
+
+/// The workload whose certificate the handshake has verified.
+#[derive(Debug)]
+struct Workload {
+    id: SpiffeId,
+    principal: Principal,
+    /// The last moment of the certificate.
+    not_after: SystemTime,
+}
+
+impl Peer {
+    /// One that has presented no certificate.
+    pub(crate) fn unverified(address: SocketAddr) -> Self {
+        Self(Arc::new(Inner { address, workload: None }))
+    }
+
+    /// One whose certificate the handshake has verified.
+    pub(crate) fn verified(address: SocketAddr, svid: VerifiedSvid) -> Self {
+        let VerifiedSvid { id, not_after, .. } = svid;
+        let principal = Principal::Workload(id.clone());
+        Self(Arc::new(Inner { address, workload: Some(Workload { id, principal, not_after }) }))
+    }
+
+    /// The peer of the connection that a request came from.
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The address, which proves nothing about who it is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// The workload as a principal.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.0.workload.as_ref().map(|workload| &workload.principal)
+    }
+
+    /// The SPIFFE id of the workload.
+    pub(crate) fn id(&self) -> Option<&SpiffeId> {
+        self.0.workload.as_ref().map(|workload| &workload.id)
+    }
+
+    /// When the certificate ends.
+    pub(crate) fn not_after(&self) -> Option<SystemTime> {
+        self.0.workload.as_ref().map(|workload| workload.not_after)
+    }
+
+    /// Whether the certificate has ended since the handshake.
+    pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
+        self.not_after().is_some_and(|end| now > end)
+    }
+}
