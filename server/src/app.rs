@@ -23,6 +23,7 @@ use crate::answer::{Refusal, seal};
 use crate::changes::Changes;
 use crate::config::ServerConfig;
 use crate::routes;
+use crate::workloads::Workloads;
 
 /// When a request that there is no room for is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     pub(crate) secrets: SecretsManager,
     pub(crate) access: Access,
+    pub(crate) workloads: Arc<Workloads>,
     pub(crate) changes: Changes,
     pub(crate) max_body: usize,
     /// Whether the store serves, and when it was asked.
@@ -40,11 +42,16 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: &ServerConfig, secrets: SecretsManager, access: Access) -> Self {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        secrets: SecretsManager,
+        access: Access,
+        workloads: Arc<Workloads>,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
         let max_body = config.max_body;
-        Self { secrets, access, changes, max_body, ready: Mutex::default(), room }
+        Self { secrets, access, workloads, changes, max_body, ready: Mutex::default(), room }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who asks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -7,11 +8,12 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use secrecy::SecretString;
-use strongroom::access::{Actor, Guarded};
+use strongroom::access::{Actor, Guarded, Principal};
 use strongroom_core::{Error, ErrorKind};
 
 use crate::answer::{Answer, Refusal};
 use crate::app::App;
+use crate::forwarded;
 use crate::peer::Peer;
 
 /// The tenant that a caller believes to be in.
@@ -29,10 +31,10 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Answer<Self> {
         let headers = &parts.headers;
-        let principal = Peer::of(&parts.extensions).and_then(Peer::principal);
+        let principal = principal(parts, app)?;
         let actor = match (token(headers)?, principal) {
-            (Some(token), principal) => app.access.act_with(&token, principal)?,
-            (None, Some(principal)) => app.access.act_as(principal.clone())?,
+            (Some(token), principal) => app.access.act_with(&token, principal.as_deref())?,
+            (None, Some(principal)) => app.access.act_as(principal.into_owned())?,
             (None, None) => return Err(unauthenticated().into()),
         };
         if let Some(tenant) = text(headers, TENANT)?
@@ -53,6 +55,35 @@ impl FromRequestParts<Arc<App>> for Caller {
     }
 }
 
+/// The workload that has proved its identity to this server, or to a proxy that is known here.
+pub(crate) fn principal<'a>(parts: &'a Parts, app: &App) -> Answer<Option<Cow<'a, Principal>>> {
+    let Some(peer) = Peer::of(&parts.extensions) else { return Ok(None) };
+    // Without a certificate the header proves nothing, and the token alone counts.
+    let Some(id) = peer.id() else { return Ok(None) };
+    let forwarded = text(&parts.headers, forwarded::HEADER)?;
+    match (app.workloads.is_proxy(id), forwarded) {
+        (false, None) => Ok(peer.principal().map(Cow::Borrowed)),
+        // It may forward the request of another one: it is not answered as its own.
+        (false, Some(_)) => {
+            let advice = "name the proxy in `STRONGROOM_SERVER_XFCC_PROXIES`, or send no `X-Forwarded-Client-Cert`";
+            let error = Error::new(ErrorKind::Unauthenticated, advice);
+            Err(error.because("the connection is not that of a proxy that is known here").into())
+        }
+        // A proxy never acts for itself.
+        (true, None) => Ok(None),
+        (true, Some(header)) => {
+            let client = forwarded::parse(header)
+                .filter(|client| app.workloads.may_ask(client) && !app.workloads.is_proxy(client));
+            let client = client.ok_or_else(|| {
+                let advice = "let the proxy forward the URI of the client's certificate, and check the allowed ids";
+                Error::new(ErrorKind::Unauthenticated, advice)
+                    .because("`X-Forwarded-Client-Cert` names no workload that may ask")
+            })?;
+            Ok(Some(Cow::Owned(Principal::Workload(client))))
+        }
+    }
+}
+
 /// The value of a header that is given at most once.
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
     let mut values = headers.get_all(name).iter();
@@ -61,7 +92,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Answer<Option<&'a str>> {
         (Some(Ok(text)), None) => Ok(Some(text)),
         _ => Err(Refusal::invalid(
             "a header about the caller is given twice, or is not ASCII text",
-            "give each of `Authorization`, `Strongroom-Tenant`, `Strongroom-Reason` and `X-Request-Id` once",
+            "give each of `Authorization`, `Strongroom-Tenant`, `Strongroom-Reason`, `X-Request-Id` and `X-Forwarded-Client-Cert` once",
         )),
     }
 }

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use strongroom::access::SpiffePattern;
+use strongroom::access::{SpiffeId, SpiffePattern};
 use strongroom_core::{Problems, Result, SettingNames, Settings};
 
 use crate::settings::{
@@ -40,6 +40,9 @@ pub struct ServerConfig {
     pub trust_bundles: BTreeMap<String, PathBuf>,
     /// Which SPIFFE ids may connect. If it is empty, those that a template of the access rules matches.
     pub allowed_ids: Vec<SpiffePattern>,
+    /// The SPIFFE ids of proxies that forward the requests of workloads, and say with `X-Forwarded-Client-Cert` whose they
+    /// are. A proxy never acts for itself.
+    pub xfcc_proxies: Vec<SpiffeId>,
     /// The most connections at a time, 1 to 1,000,000: 16,384 unless it is set. Others wait.
     pub max_connections: usize,
     /// The most requests at a time, 1 to 1,000,000: 1,024 unless it is set. Others are told to come back.
@@ -75,6 +78,7 @@ impl Default for ServerConfig {
             tls: None,
             trust_bundles: BTreeMap::new(),
             allowed_ids: Vec::new(),
+            xfcc_proxies: Vec::new(),
             max_connections: 16_384,
             max_requests: 1_024,
             max_body: strongroom_wire::MAX_BODY,
@@ -132,6 +136,7 @@ impl ServerConfig {
         };
         let trust_bundles = workloads::trust_bundles(settings, &names, &mut problems);
         let allowed_ids = workloads::allowed_ids(settings, &names, &mut problems);
+        let xfcc_proxies = workloads::xfcc_proxies(settings, &names, &mut problems);
         let mut number = |setting, default: usize| {
             let number = settings.number(setting, &mut problems);
             number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
@@ -141,6 +146,7 @@ impl ServerConfig {
             tls,
             trust_bundles,
             allowed_ids,
+            xfcc_proxies,
             max_connections: number(&MAX_CONNECTIONS, defaults.max_connections),
             max_requests: number(&MAX_REQUESTS, defaults.max_requests),
             max_body: number(&MAX_BODY, defaults.max_body),

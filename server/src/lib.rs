@@ -25,6 +25,7 @@ mod body;
 mod caller;
 mod changes;
 mod config;
+mod forwarded;
 mod params;
 mod peer;
 mod progress;
@@ -34,6 +35,7 @@ mod serve;
 mod server;
 mod settings;
 mod tls;
+mod workloads;
 
 pub use config::{ServerConfig, TlsFiles};
 pub use server::Server;

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::Extensions;
 use strongroom::access::Principal;
 use strongroom_core::SpiffeId;
 use strongroom_spiffe::VerifiedSvid;
+
+/// A certificate is valid through the second that it ends with, as in the handshake.
+const RESOLUTION: Duration = Duration::from_secs(1);
 
 /// The other end of a connection. Each request of the connection has it as an extension.
 #[derive(Clone, Debug)]
@@ -24,8 +27,8 @@ struct Inner {
 struct Workload {
     id: SpiffeId,
     principal: Principal,
-    /// The last moment of the certificate.
-    not_after: SystemTime,
+    /// The first moment at which the certificate is not valid.
+    end: SystemTime,
 }
 
 impl Peer {
@@ -38,7 +41,8 @@ impl Peer {
     pub(crate) fn verified(address: SocketAddr, svid: VerifiedSvid) -> Self {
         let VerifiedSvid { id, not_after, .. } = svid;
         let principal = Principal::Workload(id.clone());
-        Self(Arc::new(Inner { address, workload: Some(Workload { id, principal, not_after }) }))
+        let end = not_after + RESOLUTION;
+        Self(Arc::new(Inner { address, workload: Some(Workload { id, principal, end }) }))
     }
 
     /// The peer of the connection that a request came from.
@@ -61,13 +65,13 @@ impl Peer {
         self.0.workload.as_ref().map(|workload| &workload.id)
     }
 
-    /// When the certificate ends.
-    pub(crate) fn not_after(&self) -> Option<SystemTime> {
-        self.0.workload.as_ref().map(|workload| workload.not_after)
+    /// The first moment at which the certificate is not valid.
+    pub(crate) fn end(&self) -> Option<SystemTime> {
+        self.0.workload.as_ref().map(|workload| workload.end)
     }
 
     /// Whether the certificate has ended since the handshake.
     pub(crate) fn has_expired(&self, now: SystemTime) -> bool {
-        self.not_after().is_some_and(|end| now > end)
+        self.end().is_some_and(|end| now >= end)
     }
 }

@@ -14,6 +14,7 @@ use crate::app::{App, router};
 use crate::config::ServerConfig;
 use crate::serve::serve;
 use crate::tls::{AllowedIds, ServerTls};
+use crate::workloads::Workloads;
 
 /// A server that listens, and answers once it is [run](Self::run).
 pub struct Server {
@@ -36,9 +37,11 @@ impl Server {
         access: Access,
     ) -> Result<Self> {
         config.validate()?;
+        let workloads = Arc::new(Workloads::new(&config, access.clone()));
         let tls = match &config.tls {
             Some(files) => {
-                let allowed = allowed_ids(&config, &access);
+                let workloads = Arc::clone(&workloads);
+                let allowed: AllowedIds = Arc::new(move |id| workloads.may_connect(id));
                 let bundles = config.trust_bundles.clone();
                 Some(Arc::new(ServerTls::load(files, bundles, allowed).await?))
             }
@@ -51,7 +54,7 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(unusable)?;
         let address = listener.local_addr().map_err(unusable)?;
-        let app = Arc::new(App::new(&config, secrets, access));
+        let app = Arc::new(App::new(&config, secrets, access, workloads));
         Ok(Self { config, listener, address, tls, app })
     }
 
@@ -83,19 +86,6 @@ impl Server {
             warn!(%error, "the store was not closed in order");
         }
     }
-}
-
-/// Which SPIFFE ids may connect.
-fn allowed_ids(config: &ServerConfig, access: &Access) -> AllowedIds {
-    let patterns = config.allowed_ids.clone();
-    let access = access.clone();
-    Arc::new(move |id| {
-        if patterns.is_empty() {
-            access.recognizes(id)
-        } else {
-            patterns.iter().any(|pattern| pattern.matches(id))
-        }
-    })
 }
 
 impl fmt::Debug for Server {

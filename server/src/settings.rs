@@ -29,6 +29,11 @@ setting_table! {
                 "patterns of the SPIFFE ids that may connect, separated by blanks or commas; unless it is set, those that a \
                  template of the access rules matches",
             );
+        XFCC_PROXIES = Setting::text("STRONGROOM_SERVER_XFCC_PROXIES", "ServerConfig::xfcc_proxies")
+            .meaning(
+                "the SPIFFE ids of proxies that say with `X-Forwarded-Client-Cert` whose request they forward, separated by \
+                 blanks or commas",
+            );
         MAX_CONNECTIONS = Setting::number(
             "STRONGROOM_SERVER_MAX_CONNECTIONS",
             "ServerConfig::max_connections",

@@ -7,7 +7,7 @@ use strongroom::access::{SpiffeId, SpiffePattern};
 use strongroom_core::{FilePath, Problems, SettingNames, Settings};
 
 use super::ServerConfig;
-use crate::settings::{ALLOWED_IDS, TLS_CERT, TRUST_BUNDLES};
+use crate::settings::{ALLOWED_IDS, TLS_CERT, TRUST_BUNDLES, XFCC_PROXIES};
 
 /// The trust domains with their files.
 pub(super) fn trust_bundles(
@@ -49,6 +49,21 @@ pub(super) fn allowed_ids(
     patterns.collect()
 }
 
+/// The ids of proxies.
+pub(super) fn xfcc_proxies(
+    settings: &Settings,
+    names: &SettingNames,
+    problems: &mut Problems,
+) -> Vec<SpiffeId> {
+    let name = names.name(&XFCC_PROXIES);
+    let ids = entries(settings.expose_value(&XFCC_PROXIES).unwrap_or_default());
+    let ids = ids.filter_map(|text| {
+        let id = SpiffeId::parse(text);
+        id.map_err(|error| problems.add(format!("`{name}` has an entry that is {error}"))).ok()
+    });
+    ids.collect()
+}
+
 /// The entries of a list with blanks or commas between them.
 fn entries(list: &str) -> impl Iterator<Item = &str> {
     list.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty())
@@ -71,9 +86,14 @@ impl ServerConfig {
                 names.name(&TLS_CERT)
             ));
         }
-        if self.trust_bundles.is_empty() && !self.allowed_ids.is_empty() {
-            problems
-                .add(format!("`{}` is set without `{name}`; set both", names.name(&ALLOWED_IDS)));
+        for (setting, is_set) in [
+            (&ALLOWED_IDS, !self.allowed_ids.is_empty()),
+            (&XFCC_PROXIES, !self.xfcc_proxies.is_empty()),
+        ] {
+            if is_set && self.trust_bundles.is_empty() {
+                let setting = names.name(setting);
+                problems.add(format!("`{setting}` is set without `{name}`; set both"));
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ async fn listen(
         let error = Error::new(ErrorKind::Unsupported, "read again at an interval");
         return Err(error.because("the store of this server tells of no changes").into());
     };
-    let end = Peer::of(&extensions).and_then(Peer::not_after);
+    let end = Peer::of(&extensions).and_then(Peer::end);
     let events = events.take_until(Box::pin(wait_until(end)));
     // A proxy that collects an answer would keep the events back.
     let headers = [(CONTENT_TYPE.as_str(), "text/event-stream"), ("x-accel-buffering", "no")];

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get};
-use http::{Extensions, StatusCode};
+use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use strongroom::access::{
-    Grant, GrantId, NewGrant, NewToken, Scope, SpiffeId, Subject, Token, TokenId,
+    Grant, GrantId, NewGrant, NewToken, Principal, Scope, SpiffeId, Subject, Token, TokenId,
 };
 use strongroom_core::{Error, ErrorKind, Rfc3339, WipedBuffer};
 use strongroom_wire::parse_time;
@@ -21,9 +21,8 @@ use strongroom_wire::parse_time;
 use crate::answer::{Answer, Refusal, done, json, wiped};
 use crate::app::App;
 use crate::body::read_json;
-use crate::caller::Caller;
+use crate::caller::{Caller, principal};
 use crate::params::Id;
-use crate::peer::Peer;
 
 pub(crate) fn router() -> Router<Arc<App>> {
     Router::new()
@@ -44,8 +43,13 @@ struct Who<'a> {
     spiffe_id: Option<&'a str>,
 }
 
-async fn who(Caller(actor): Caller, extensions: Extensions) -> Answer {
-    let spiffe_id = Peer::of(&extensions).and_then(Peer::id).map(SpiffeId::as_str);
+async fn who(State(app): State<Arc<App>>, Caller(actor): Caller, request: Request) -> Answer {
+    let (parts, _) = request.into_parts();
+    let principal = principal(&parts, &app)?;
+    let spiffe_id = match principal.as_deref() {
+        Some(Principal::Workload(id)) => Some(id.as_str()),
+        _ => None,
+    };
     json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str(), spiffe_id })
 }
 

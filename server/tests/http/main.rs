@@ -8,3 +8,5 @@ mod mtls;
 mod rules;
 mod secrets;
 mod support;
+mod svid_rotation;
+mod xfcc;
