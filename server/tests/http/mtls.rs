@@ -228,6 +228,18 @@ async fn a_connection_ends_with_its_certificate() {
 }
 
 #[tokio::test]
+async fn the_changes_end_with_the_certificate() {
+    let domain = Domain::start().await;
+    let end = SystemTime::now() + Duration::from_secs(4);
+    let client = domain.client(Some(&domain.authority.svid(&[RESEARCHER], end)));
+    let mut response = client.http.get(format!("{}/v1/changes", client.url)).send().await.unwrap();
+    assert_eq!(response.status().as_u16(), 200);
+    let ended = async { while response.chunk().await.unwrap().is_some() {} };
+    timeout(PATIENCE, ended).await.unwrap();
+    assert!(SystemTime::now() >= end);
+}
+
+#[tokio::test]
 async fn a_bundle_is_read_again_and_the_last_good_one_stays() {
     let domain = Domain::start().await;
     let next = Authority::new("next");

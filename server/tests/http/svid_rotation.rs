@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use strongroom::access::{NewGrant, Scope, Subject};
-use strongroom::remote::{RemoteBackend, RemoteConfig};
+use strongroom_backend_remote::{RemoteBackend, RemoteConfig};
 use strongroom_core::{Backend as _, PutOptions, SecretPath, VersionSelector};
 use strongroom_server::TlsFiles;
 use strongroom_testkit::certificates::{Authority, Signed};
