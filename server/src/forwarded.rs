@@ -128,7 +128,7 @@ mod tests {
             format!("Subject=\"a;URI={AGENT}"),
             format!("=a;URI={AGENT}"),
             format!("a b=c;URI={AGENT}"),
-            format!("{AGENT}"),
+            AGENT.to_owned(),
             // A subject that ends with a backslash hides the URI, and a name without quotes brings another one.
             format!("Subject=\"a\\\\\";URI=spiffe://example.org/own;DNS=a\";URI={AGENT}"),
             format!("URI=spiffe://example.org/own;DNS=a;URI={AGENT}"),

@@ -67,7 +67,7 @@ pub(crate) async fn serve(
                     Some(tls) => match timeout(HANDSHAKE_TIME, tls.accept(stream, address)).await {
                         Ok(Ok((stream, peer))) => answer(stream, peer, router, watcher).await,
                         Ok(Err(error)) => {
-                            debug!(%address, reason = refusal(&error), "a TLS handshake failed")
+                            debug!(%address, reason = refusal(&error), "a TLS handshake failed");
                         }
                         Err(_) => debug!(%address, "a TLS handshake took too long"),
                     },
