@@ -156,6 +156,14 @@ impl Access {
         }
     }
 
+    /// Whether a template matches a SPIFFE id, and its tenant may be served: [`act_as`](Self::act_as) takes it then. A host
+    /// asks before it accepts a connection; nothing is recorded.
+    #[must_use]
+    pub fn recognizes(&self, id: &crate::SpiffeId) -> bool {
+        let workload = self.0.workload(id);
+        workload.is_ok_and(|workload| self.0.check_tenant(&workload.tenant).is_ok())
+    }
+
     /// Acts with a token. `principal` is who presents it, if the host has authenticated that; a token that
     /// is bound to a workload needs it.
     ///

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
-use strongroom_core::{Error, FilePath, Problems, Result, SecretPath, SettingNames};
+use strongroom_core::{Error, FilePath, Problems, Result, SecretPath, SettingNames, SpiffeId};
 use strongroom_transport::{CaCertificates, ClientCertificate, LoadedTls, TlsConfig, bearer};
 
 use self::address::Address;
 use crate::http::HttpConfig;
 use crate::settings::{
-    ADDR, CACERT, CLIENT_CERT, CLIENT_KEY, SETTINGS, TENANT, TIMEOUT, TOKEN, TOKEN_FILE,
+    ADDR, CACERT, CLIENT_CERT, CLIENT_KEY, SERVER_ID, SETTINGS, TENANT, TIMEOUT, TOKEN, TOKEN_FILE,
 };
 use crate::token::TokenSource;
 
@@ -50,6 +50,9 @@ pub struct RemoteConfig {
     pub client_cert: Option<PathBuf>,
     /// A PEM file with the private key of the client certificate.
     pub client_key: Option<PathBuf>,
+    /// The SPIFFE id that each server has to prove with its certificate, in place of the name in its address. It needs
+    /// [`ca_cert`](Self::ca_cert) with the authorities of the id's trust domain.
+    pub server_id: Option<SpiffeId>,
     /// The time limit for a call, over all servers that it tries: 1 s to 10 min, default 30 s.
     pub timeout: Duration,
     /// The tenant of the token or the certificate. The server refuses a request of another one, so a mistake is
@@ -83,6 +86,7 @@ impl Default for RemoteConfig {
             ca_cert: None,
             client_cert: None,
             client_key: None,
+            server_id: None,
             timeout: Duration::from_secs(30),
             tenant: None,
             names: SettingNames::of_fields(SETTINGS),
@@ -127,6 +131,19 @@ impl RemoteConfig {
                 "`{CLIENT_CERT}` is for https, and `{ADDR}` is plain http: use https, or leave the \
                  certificate out"
             ));
+        }
+        if self.server_id.is_some() {
+            if self.ca_cert.is_none() {
+                problems.add(format!(
+                    "`{SERVER_ID}` is set without `{CACERT}`; set both, the second to the authorities of the id's trust \
+                     domain"
+                ));
+            }
+            if addresses.as_ref().is_ok_and(|all| is_plaintext(all)) {
+                problems.add(format!(
+                    "`{SERVER_ID}` is for https, and `{ADDR}` is plain http: use https"
+                ));
+            }
         }
         self.check_token(problems);
         if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&self.timeout) {
@@ -221,6 +238,7 @@ impl RemoteConfig {
         let mut tls = TlsConfig::default();
         tls.ca_certificates = self.ca_cert.as_ref().map(CaCertificates::from_file);
         let client = self.client_cert.as_ref().zip(self.client_key.as_ref());
+        tls.server_id.clone_from(&self.server_id);
         tls.client_certificate = client.map(|(cert, key)| ClientCertificate::from_files(cert, key));
         tls
     }
@@ -272,6 +290,7 @@ impl fmt::Debug for RemoteConfig {
             .field("ca_cert", &self.ca_cert.as_ref().map(FilePath::new))
             .field("client_cert", &self.client_cert.as_ref().map(FilePath::new))
             .field("client_key", &self.client_key.as_ref().map(FilePath::new))
+            .field("server_id", &self.server_id)
             .field("timeout", &self.timeout)
             .field("tenant", &self.tenant)
             .finish_non_exhaustive()

@@ -22,6 +22,11 @@ setting_table! {
             .meaning("a PEM file with the client certificate; needs its key");
         CLIENT_KEY = Setting::file("STRONGROOM_CLIENT_KEY", "RemoteConfig::client_key")
             .meaning("a PEM file with the private key of the client certificate");
+        SERVER_ID = Setting::text("STRONGROOM_SERVER_ID", "RemoteConfig::server_id")
+            .meaning(
+                "the SPIFFE id that the server has to prove, in place of the name in its address; needs \
+                 `STRONGROOM_CACERT` with the authorities of its trust domain",
+            );
         TIMEOUT = Setting::duration("STRONGROOM_TIMEOUT", "RemoteConfig::timeout")
             .meaning("the time limit for a call, over all servers that it tries; `1s` to `10m`")
             .default_value("30s");

@@ -8,6 +8,7 @@
 //! - [`SecretValue`]: its bytes, masked in every format and wiped when the last owner is dropped.
 //! - [`Secret`]: a value with its [`Version`] and [`Metadata`].
 //! - [`Error`]: one error type with an [`ErrorKind`] that means the same on every store.
+//! - [`SpiffeId`]: the name of a workload, by the SPIFFE standard.
 //! - [`Backend`]: the trait itself, with [`Capabilities`] declared as data.
 //! - [`ChangeFeed`]: what a store tells of changes that other processes make.
 //! - [`MemoryBackend`]: the reference backend; it does everything the contract describes.
@@ -30,6 +31,7 @@ mod patch;
 mod path;
 mod secret;
 mod settings;
+mod spiffe_id;
 mod timestamp;
 mod value;
 mod wiped_buffer;
@@ -55,6 +57,7 @@ pub use secret::{
 pub use settings::{
     FilePath, Problems, Setting, SettingKind, SettingNames, Settings, SettingsSource,
 };
+pub use spiffe_id::SpiffeId;
 pub use timestamp::Rfc3339;
 pub use value::{SecretValue, ValueFormat};
 pub use wiped_buffer::WipedBuffer;

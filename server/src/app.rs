@@ -12,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::StatusCode;
+use http::request::Parts;
 use http_body::{Frame, SizeHint};
 use strongroom::SecretsManager;
 use strongroom::access::Access;
@@ -30,6 +31,7 @@ use crate::metrics::{Refused, count_refused, observe};
 use crate::principals::{PrincipalLimits, UnderWay};
 use crate::secret_ids::SecretIds;
 use crate::verifier::Verifier;
+use crate::workloads::Workloads;
 use crate::{page, routes};
 
 /// When a request that there is no room for is to come back.
@@ -39,6 +41,7 @@ const COME_BACK: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     pub(crate) secrets: SecretsManager,
     pub(crate) access: Access,
+    pub(crate) workloads: Arc<Workloads>,
     pub(crate) changes: Changes,
     pub(crate) events: Events,
     pub(crate) verifier: Verifier,
@@ -57,13 +60,19 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: &ServerConfig, secrets: SecretsManager, access: Access) -> Self {
+    pub(crate) fn new(
+        config: &ServerConfig,
+        secrets: SecretsManager,
+        access: Access,
+        workloads: Arc<Workloads>,
+    ) -> Self {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
         let events = Events::new(access.clone());
         Self {
             secrets,
             access,
+            workloads,
             changes,
             max_body: config.max_body,
             has_page: config.page,
@@ -95,11 +104,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 }
 
 /// Answers a request only if its caller is known and there is room for it: one that waited would hold memory.
-async fn limit(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let room = match app.take_room(&mut request) {
+async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let room = match app.take_room(&mut parts) {
         Ok(room) => room,
         Err(refusal) => return refusal.into_response(),
     };
+    let request = Request::from_parts(parts, body);
     let is_read = request.method().is_safe();
     let answer = async move {
         let response = next.run(request).await;
@@ -119,7 +130,7 @@ async fn limit(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
 
 impl App {
     /// Takes the room that a request needs, and leaves its caller with it.
-    fn take_room(&self, request: &mut Request) -> Answer<Room> {
+    fn take_room(&self, parts: &mut Parts) -> Answer<Room> {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
             count_refused(Refused::Room);
             let error = Error::new(ErrorKind::Unavailable, "send the request again later")
@@ -127,9 +138,9 @@ impl App {
                 .with_retry_after(COME_BACK);
             return Err(error.into());
         };
-        let caller = Caller::authenticate(request.headers(), self)?;
+        let caller = Caller::authenticate(parts, self)?;
         let under_way = self.principals.begin(caller.0.principal())?;
-        request.extensions_mut().insert(caller);
+        parts.extensions.insert(caller);
         Ok(Room { _permit: permit, _under_way: under_way })
     }
 }

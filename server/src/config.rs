@@ -1,10 +1,14 @@
 //! How a server is reached, and how much it takes on.
 
+mod workloads;
+
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use strongroom::access::{SpiffeId, SpiffePattern};
 use strongroom_core::{Problems, Result, SettingNames, Settings};
 
 use crate::settings::{
@@ -33,6 +37,14 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The server's certificate. Without one it listens on a loopback address alone.
     pub tls: Option<TlsFiles>,
+    /// The trust domains whose workloads may connect with an X.509-SVID, and the file in PEM with the authorities of each,
+    /// which is read again when it changes. It needs a [certificate](Self::tls) of the server.
+    pub trust_bundles: BTreeMap<String, PathBuf>,
+    /// Which SPIFFE ids may connect. If it is empty, those that a template of the access rules matches.
+    pub allowed_ids: Vec<SpiffePattern>,
+    /// The SPIFFE ids of proxies that forward the requests of workloads, and say with `X-Forwarded-Client-Cert` whose they
+    /// are. A proxy never acts for itself.
+    pub xfcc_proxies: Vec<SpiffeId>,
     /// The most connections at a time, 1 to 1,000,000: 16,384 unless it is set. Others wait.
     pub max_connections: usize,
     /// The most requests at a time, 1 to 1,000,000: 1,024 unless it is set. Others are told to come back.
@@ -77,6 +89,9 @@ impl Default for ServerConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
             tls: None,
+            trust_bundles: BTreeMap::new(),
+            allowed_ids: Vec::new(),
+            xfcc_proxies: Vec::new(),
             max_connections: 16_384,
             max_requests: 1_024,
             max_principal_requests: 256,
@@ -149,6 +164,9 @@ impl ServerConfig {
             }
             rate
         });
+        let trust_bundles = workloads::trust_bundles(settings, &names, &mut problems);
+        let allowed_ids = workloads::allowed_ids(settings, &names, &mut problems);
+        let xfcc_proxies = workloads::xfcc_proxies(settings, &names, &mut problems);
         let mut number = |setting, default: usize| {
             let number = settings.number(setting, &mut problems);
             number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
@@ -156,6 +174,9 @@ impl ServerConfig {
         let config = Self {
             listen: listen.unwrap_or(defaults.listen),
             tls,
+            trust_bundles,
+            allowed_ids,
+            xfcc_proxies,
             max_connections: number(&MAX_CONNECTIONS, defaults.max_connections),
             max_requests: number(&MAX_REQUESTS, defaults.max_requests),
             max_principal_requests: number(
@@ -198,6 +219,7 @@ impl ServerConfig {
             (&MAX_REQUESTS, self.max_requests),
             (&MAX_PRINCIPAL_REQUESTS, self.max_principal_requests),
         ];
+        self.check_workloads(names, problems);
         for (setting, count) in counts {
             if !(1..=1_000_000).contains(&count) {
                 problems.add(format!("`{}` is not between 1 and 1,000,000", names.name(setting)));

@@ -1,7 +1,7 @@
 //! Strongroom's access rules in front of any store, over HTTP.
 //!
 //! A [`Server`] has a manager of secrets and the access rules. Each request names who asks, with a token
-//! (`Authorization: Bearer …`); it is decided and recorded before it is answered. The requests and their JSON are described
+//! (`Authorization: Bearer …`) or with the client certificate of its connection, a SPIFFE X.509-SVID; it is decided and recorded before it is answered. The requests and their JSON are described
 //! in `strongroom_wire`; an error is a problem ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)).
 //!
 //! ```no_run
@@ -26,12 +26,15 @@ mod caller;
 mod changes;
 mod config;
 mod events;
+mod forwarded;
 mod metrics;
 mod openapi;
 mod page;
 mod params;
+mod peer;
 mod principals;
 mod progress;
+mod reload;
 mod routes;
 mod secret_ids;
 mod serve;
@@ -39,6 +42,7 @@ mod server;
 mod settings;
 mod tls;
 mod verifier;
+mod workloads;
 
 pub use config::{ServerConfig, TlsFiles};
 pub use metrics::install_metrics;

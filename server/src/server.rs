@@ -16,7 +16,8 @@ use crate::app::{App, router};
 use crate::config::ServerConfig;
 use crate::metrics;
 use crate::serve::serve;
-use crate::tls::ServerTls;
+use crate::tls::{AllowedIds, ServerTls};
+use crate::workloads::Workloads;
 
 /// A server that listens, and answers once it is [run](Self::run).
 pub struct Server {
@@ -40,8 +41,14 @@ impl Server {
         access: Access,
     ) -> Result<Self> {
         config.validate()?;
+        let workloads = Arc::new(Workloads::new(&config, access.clone()));
         let tls = match &config.tls {
-            Some(files) => Some(Arc::new(ServerTls::load(files).await?)),
+            Some(files) => {
+                let workloads = Arc::clone(&workloads);
+                let allowed: AllowedIds = Arc::new(move |id| workloads.may_connect(id));
+                let bundles = config.trust_bundles.clone();
+                Some(Arc::new(ServerTls::load(files, bundles, allowed).await?))
+            }
             None => None,
         };
         let (listener, address) = listen(config.listen).await?;
@@ -54,7 +61,7 @@ impl Server {
             Some(address) => Some(listen(address).await?.0),
             None => None,
         };
-        let app = Arc::new(App::new(&config, secrets, access));
+        let app = Arc::new(App::new(&config, secrets, access, workloads));
         Ok(Self { config, listener, address, metrics, tls, app })
     }
 

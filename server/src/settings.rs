@@ -19,6 +19,21 @@ setting_table! {
         ADDRESS = LISTEN;
         CERTIFICATE = TLS_CERT;
         KEY = TLS_KEY;
+        TRUST_BUNDLES = Setting::pairs("STRONGROOM_SERVER_TRUST_BUNDLES", "ServerConfig::trust_bundles")
+            .meaning(
+                "files in PEM with the authorities of the trust domains whose workloads may connect with an X.509-SVID: \
+                 `example.org=/etc/spiffe/example.org.pem`, separated by commas",
+            );
+        ALLOWED_IDS = Setting::text("STRONGROOM_SERVER_ALLOWED_IDS", "ServerConfig::allowed_ids")
+            .meaning(
+                "patterns of the SPIFFE ids that may connect, separated by blanks or commas; unless it is set, those that a \
+                 template of the access rules matches",
+            );
+        XFCC_PROXIES = Setting::text("STRONGROOM_SERVER_XFCC_PROXIES", "ServerConfig::xfcc_proxies")
+            .meaning(
+                "the SPIFFE ids of proxies that say with `X-Forwarded-Client-Cert` whose request they forward, separated by \
+                 blanks or commas",
+            );
         MAX_CONNECTIONS = Setting::number(
             "STRONGROOM_SERVER_MAX_CONNECTIONS",
             "ServerConfig::max_connections",

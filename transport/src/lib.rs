@@ -9,6 +9,7 @@
 //! - `credential-file`: [`CredentialReader`], over the crate `tokio`.
 //! - `http`: [`ClientOptions`], [`bearer`], [`read_body`], [`retry_after`] and [`RequestFailure`], over the crate `reqwest`.
 //! - `runtime`: [`ensure_runtime`] and [`run_blocking`], over the crate `tokio`.
+//! - `spiffe`: [`TlsConfig::server_id`], over the crate `strongroom-spiffe`.
 //! - `suppress-events`: [`suppress_events`], over the crate `tracing`.
 //! - `tls`: [`TlsFailure`], over the crate `rustls`.
 //! - `tls-client`: [`TlsConfig`] with its certificates, [`LoadedTls`] and [`ReloadingClient`], over the crate `rustls`.

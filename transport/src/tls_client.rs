@@ -32,6 +32,10 @@ pub struct TlsConfig {
     pub ca_certificates: Option<CaCertificates>,
     /// The certificate that the client presents if the server asks for one. Default: none.
     pub client_certificate: Option<ClientCertificate>,
+    /// The SPIFFE id that the server has to have. The authorities are those of its trust domain then, and are required;
+    /// the name in the URL proves nothing. Default: the server proves the name.
+    #[cfg(feature = "spiffe")]
+    pub server_id: Option<strongroom_core::SpiffeId>,
     /// Whether a connection to another host may go without TLS, if the URL says so: `http://`, or
     /// `sslmode=disable`. Anyone on the way can read keys and passwords then. Default: no.
     pub allow_plaintext: bool,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use strongroom_core::{Error, Result};
 
-use super::{SCHEME, SpiffeId, is_segment_byte};
+use super::{SCHEME, SpiffeId};
 use crate::glob::{Glob, GlobError};
 use crate::text::impl_text;
 
@@ -33,10 +33,10 @@ impl SpiffePattern {
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) with the rule that was broken. The text itself is
     /// not repeated: it may be a value that was passed by mistake.
     pub fn parse(text: &str) -> Result<Self> {
-        let (trust_domain, path) = super::split(text).map_err(invalid)?;
+        let (trust_domain, path) = SpiffeId::split(text).map_err(invalid)?;
         let path = path.ok_or_else(|| invalid("it has no path"))?;
         let root = format!("{SCHEME}{trust_domain}/");
-        let glob = Glob::parse(&root, path, is_segment_byte).map_err(|error| {
+        let glob = Glob::parse(&root, path, SpiffeId::is_segment_byte).map_err(|error| {
             invalid(match error {
                 GlobError::RestNotLast => "`**` is not its last segment",
                 GlobError::PartialWildcard => "a wildcard is only part of a segment",

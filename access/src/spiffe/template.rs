@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use strongroom_core::{Error, Result};
 
-use super::{SpiffeId, SpiffePattern, check_segment};
+use super::{SpiffeId, SpiffePattern};
 use crate::text::impl_text;
 use crate::{TenantName, Workload};
 
@@ -45,7 +45,7 @@ impl SpiffeTemplate {
     /// [`InvalidInput`](strongroom_core::ErrorKind::InvalidInput) with the rule that was broken. The text itself is
     /// not repeated: it may be a value that was passed by mistake.
     pub fn parse(text: &str) -> Result<Self> {
-        let (trust_domain, path) = super::split(text).map_err(invalid)?;
+        let (trust_domain, path) = SpiffeId::split(text).map_err(invalid)?;
         let path = path.ok_or_else(|| invalid("it has no path"))?;
         let segments = path
             .split('/')
@@ -100,7 +100,7 @@ impl SpiffeTemplate {
     /// template, or the template has no `{role}`.
     pub(crate) fn with_role(&self, id: &SpiffeId, role: &str) -> Option<Result<SpiffePattern>> {
         self.matches(id)?.role?;
-        if role != "*" && check_segment(role).is_err() {
+        if role != "*" && SpiffeId::check_segment(role).is_err() {
             let advice = "use a role, a segment of `A-Z a-z 0-9 . _ -`, or `*`";
             return Some(Err(super::error(advice, "role", "it is no segment of a SPIFFE ID")));
         }
@@ -128,7 +128,7 @@ impl Segment {
             _ if text.contains(['{', '}']) => Err(
                 "a segment with braces is not `{tenant}`, `{agent}` or `{role}` as a whole, the only names there are",
             ),
-            _ => check_segment(text).map(|()| Self::Literal(text.into())),
+            _ => SpiffeId::check_segment(text).map(|()| Self::Literal(text.into())),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use strongroom_core::{Problems, Result, Settings};
+use strongroom_core::{Problems, Result, Settings, SpiffeId};
 
 use super::{BearerToken, RemoteConfig};
 use crate::settings::{
-    ADDR, CACERT, CLIENT_CERT, CLIENT_KEY, SETTINGS, TENANT, TIMEOUT, TOKEN, TOKEN_FILE,
+    ADDR, CACERT, CLIENT_CERT, CLIENT_KEY, SERVER_ID, SETTINGS, TENANT, TIMEOUT, TOKEN, TOKEN_FILE,
 };
 
 impl RemoteConfig {
@@ -34,6 +34,15 @@ impl RemoteConfig {
         if text.is_some() && token_file.is_some() {
             problems.add(format!("`{TOKEN}` and `{TOKEN_FILE}` are set; keep one of them"));
         }
+        let server_id = settings.expose_value(&SERVER_ID).and_then(|text| {
+            let id = SpiffeId::parse(text).ok().filter(|id| id.segments().next().is_some());
+            if id.is_none() {
+                problems.add(format!(
+                    "`{SERVER_ID}` is not a SPIFFE id such as `spiffe://example.org/strongroom`"
+                ));
+            }
+            id
+        });
         let default = Self::default();
         let config = Self {
             addresses: addresses.filter(|one| !one.is_empty()).map(str::to_owned).collect(),
@@ -41,6 +50,7 @@ impl RemoteConfig {
             ca_cert: file(&CACERT),
             client_cert: file(&CLIENT_CERT),
             client_key: file(&CLIENT_KEY),
+            server_id,
             timeout: settings.duration(&TIMEOUT, &mut problems).unwrap_or(default.timeout),
             tenant: settings.expose_owned(&TENANT),
             names: settings.names(SETTINGS),
@@ -124,6 +134,11 @@ mod tests {
             (&[ADDRESS], "nothing says who asks"),
             (&[ADDRESS, (CLIENT_KEY, "/run/tls.key")], "belong together"),
             (&[(ADDR, "https://a,http://localhost"), token], "mixes http and https"),
+            (
+                &[ADDRESS, token, (SERVER_ID, "spiffe://example.org/a")],
+                "without `STRONGROOM_CACERT`",
+            ),
+            (&[ADDRESS, token, (SERVER_ID, "spiffe://example.org")], "is not a SPIFFE id"),
             (&[ADDRESS, token, (TIMEOUT, "900ms")], "between `1s` and `10m`"),
             (&[ADDRESS, token, (CACERT, "-----BEGIN CERTIFICATE-----")], "holds contents"),
             (&[ADDRESS, (TOKEN_FILE, "eyJhbGciOiJSUzI1NiJ9.e30.c2ln")], "holds contents"),

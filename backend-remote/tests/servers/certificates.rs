@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use strongroom_backend_remote::{RemoteBackend, RemoteConfig};
 use strongroom_core::{ErrorKind, Operation};
@@ -48,6 +48,41 @@ async fn the_server_has_to_prove_its_name() {
     let backend =
         RemoteBackend::open(tls_config(folder.path(), &stub.url(), &authority)).await.unwrap();
     assert_eq!(read(&backend, "a").await.unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn the_server_has_to_prove_its_spiffe_id() {
+    let (authority, other) = (Authority::new("own"), Authority::new("other"));
+    let end = SystemTime::now() + Duration::from_secs(3_600);
+    let id = "spiffe://example.org/strongroom";
+    let own = authority.svid(&[id], end);
+    let folder = tempfile::tempdir().unwrap();
+    for (certificate, expected) in [
+        (&other.svid(&[id], end), "not signed by an authority trusted here"),
+        (&authority.svid(&["spiffe://example.org/other"], end), "is for another name"),
+        (&authority.svid(&["spiffe://other.org/strongroom"], end), "not signed by an authority"),
+        (&authority.svid(&[id], SystemTime::now() - Duration::from_secs(60)), "has expired"),
+        // The name in the address is no id.
+        (&authority.server(&["127.0.0.1"]), "not signed by an authority trusted here"),
+    ] {
+        let stub = Stub::with_tls(Tls::new(certificate), |request| serve(request, "kept"));
+        let mut config = tls_config(folder.path(), &stub.url(), &authority);
+        config.server_id = Some(id.parse().unwrap());
+        let opened = RemoteBackend::open(config).await;
+        let error = expect_permanent(Operation::Open, ErrorKind::Unavailable, opened);
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(stub.requests().is_empty());
+    }
+    let stub = Stub::with_tls(Tls::new(&own), |request| serve(request, "kept"));
+    let mut config = tls_config(folder.path(), &stub.url(), &authority);
+    config.server_id = Some(id.parse().unwrap());
+    let backend = RemoteBackend::open(config.clone()).await.unwrap();
+    assert_eq!(read(&backend, "a").await.unwrap(), "kept");
+    // Without the setting, the name counts.
+    config.server_id = None;
+    let opened = RemoteBackend::open(config).await;
+    let error = expect_permanent(Operation::Open, ErrorKind::Unavailable, opened);
+    assert!(error.to_string().contains("is for another name"), "{error}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::IntoResponse as _;
+use futures_util::StreamExt as _;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use strongroom::access::AuditQuery;
@@ -18,6 +19,7 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::events::View;
 use crate::params::Params;
+use crate::peer::Peer;
 
 /// The last event that a client has had, which it sends when it connects again.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -41,7 +43,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
         ("event" = Option<Vec<String>>, Query, description = "Records of these events, such as `vault.accessed`; may be repeated."),
     ),
     responses(
-        (status = 200, description = "Events, until the token ends.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events, until the token or the certificate ends.", body = String, content_type = "text/event-stream"),
     ),
 )]
 async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, request: Request) -> Answer {
@@ -50,6 +52,7 @@ async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, request: Req
     let after = params.take("after")?.map(|after| number(&after)).transpose()?;
     params.finish()?;
     let after = last_event(request.headers())?.or(after);
+    let end = Peer::wait_for_end(request.extensions());
     if !actor.is_living() {
         let error = Error::new(ErrorKind::Unavailable, "listen again later");
         return Err(error.because("the access rules cannot be read now").into());
@@ -61,7 +64,8 @@ async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, request: Req
     let listener = app.events.listen(view, after).await?;
     // A proxy that collects an answer would keep the events back.
     let headers = [(CONTENT_TYPE.as_str(), "text/event-stream"), ("x-accel-buffering", "no")];
-    Ok((headers, Body::from_stream(listener.into_stream())).into_response())
+    let events = listener.into_stream().take_until(Box::pin(end));
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
 /// Where a client that connects again continues.

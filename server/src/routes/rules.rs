@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use strongroom::access::{
-    Grant, GrantId, NewGrant, NewToken, Scope, SpiffeId, Subject, Token, TokenId,
+    Grant, GrantId, NewGrant, NewToken, Principal, Scope, SpiffeId, Subject, Token, TokenId,
 };
 use strongroom_core::{Error, ErrorKind, Rfc3339, WipedBuffer};
 use strongroom_wire::parse_time;
@@ -22,7 +22,7 @@ use utoipa_axum::routes;
 use crate::answer::{Answer, Refusal, done, json, wiped};
 use crate::app::App;
 use crate::body::read_json;
-use crate::caller::Caller;
+use crate::caller::{Caller, principal};
 use crate::openapi::OfRule;
 use crate::params::Id;
 
@@ -40,6 +40,9 @@ pub(super) fn router() -> OpenApiRouter<Arc<App>> {
 struct Who<'a> {
     principal: &'a str,
     tenant: &'a str,
+    /// The SPIFFE id that the caller has proved with a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe_id: Option<&'a str>,
 }
 
 /// Show who the server takes the caller for.
@@ -47,8 +50,14 @@ struct Who<'a> {
     get, path = "/v1/self", operation_id = "get_self", tag = "rules",
     responses((status = 200, description = "The caller.", body = Who<'static>)),
 )]
-async fn who(Caller(actor): Caller) -> Answer {
-    json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str() })
+async fn who(State(app): State<Arc<App>>, Caller(actor): Caller, request: Request) -> Answer {
+    let (parts, _) = request.into_parts();
+    let principal = principal(&parts, &app)?;
+    let spiffe_id = match principal.as_deref() {
+        Some(Principal::Workload(id)) => Some(id.as_str()),
+        _ => None,
+    };
+    json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str(), spiffe_id })
 }
 
 fn created(response: Response) -> Response {

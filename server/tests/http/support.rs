@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 /// How long a test waits for a condition on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const ALL: &str = "secrets:*";
-/// The SPIFFE ids of agents.
+/// The ids of workloads.
 const TEMPLATE: &str = "spiffe://example.org/agent/{tenant}/{agent}/{role}";
 
 /// A server that runs until it is dropped or stopped.

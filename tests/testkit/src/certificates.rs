@@ -1,10 +1,11 @@
 //! Certificates for servers with TLS and for their clients.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
 use crate::canary::CANARY;
@@ -71,6 +72,20 @@ impl Authority {
         self.sign(&params, &canary_key())
     }
 
+    /// Signs an X.509-SVID with these URIs, which ends at a time. A private key begins with the canary.
+    #[must_use]
+    pub fn svid(&self, uris: &[&str], end: SystemTime) -> Signed {
+        self.sign(&svid_params(uris, end), &canary_key())
+    }
+
+    /// Signs the X.509-SVID of an authority, which is for no workload.
+    #[must_use]
+    pub fn svid_of_authority(&self, uri: &str, end: SystemTime) -> Signed {
+        let mut params = svid_params(&[uri], end);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.sign(&params, &canary_key())
+    }
+
     fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Signed {
         let certificate = params.signed_by(key, &self.issuer).expect("the authority signs");
         Signed { certificate: certificate.pem(), key: key.serialize_pem() }
@@ -82,6 +97,17 @@ fn params(names: &[&str], purpose: ExtendedKeyUsagePurpose) -> CertificateParams
     let mut params = CertificateParams::new(names).expect("valid host names");
     params.distinguished_name.push(DnType::CommonName, "Strongroom test");
     params.extended_key_usages = vec![purpose];
+    params
+}
+
+fn svid_params(uris: &[&str], end: SystemTime) -> CertificateParams {
+    let uri = |uri: &&str| SanType::URI((*uri).try_into().expect("a URI is ASCII"));
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = uris.iter().map(uri).collect();
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    params.not_after = end.into();
     params
 }
 

@@ -130,15 +130,48 @@ impl TlsConfig {
         ca: Option<io::Result<SecretValue>>,
     ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
         let builder = builder()?;
+        #[cfg(feature = "spiffe")]
+        if let Some(id) = &self.server_id {
+            return self.trust_id(builder, id, ca);
+        }
         match self.ca_certificates.as_ref().zip(ca) {
             Some((CaCertificates(source), pem)) => {
-                Ok(builder.with_root_certificates(parse_authorities(source, pem)?))
+                let mut roots = RootCertStore::empty();
+                for certificate in parse_authorities(source, pem)? {
+                    roots.add(certificate).map_err(|_| damaged(source))?;
+                }
+                Ok(builder.with_root_certificates(roots))
             }
             None => builder.with_platform_verifier().map_err(|_| {
                 format!("the platform's certificates cannot be read: install them, or set `{CA}`")
             }),
         }
     }
+}
+
+#[cfg(feature = "spiffe")]
+impl TlsConfig {
+    /// Trusts one server, by the authorities of its trust domain.
+    fn trust_id(
+        &self,
+        builder: ConfigBuilder<ClientConfig, WantsVerifier>,
+        id: &strongroom_core::SpiffeId,
+        ca: Option<io::Result<SecretValue>>,
+    ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
+        let (CaCertificates(source), pem) = self.ca_certificates.as_ref().zip(ca).ok_or_else(|| {
+            format!("`{CA}` is not set: give the authorities of the trust domain of the server's SPIFFE id")
+        })?;
+        let mut bundles = strongroom_spiffe::TrustBundles::new();
+        let authorities = parse_authorities(source, pem)?;
+        bundles.add(id.trust_domain(), &authorities).map_err(|_| damaged(source))?;
+        let verifier = strongroom_spiffe::ServerVerifier::new(bundles, id.clone());
+        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
+    }
+}
+
+fn damaged(source: &PemSource) -> String {
+    let name = source.describe(CA);
+    format!("{name} holds a certificate that is damaged: get it once more")
 }
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
@@ -151,7 +184,7 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, String> {
 fn parse_authorities(
     source: &PemSource,
     pem: io::Result<SecretValue>,
-) -> Result<RootCertStore, String> {
+) -> Result<Vec<CertificateDer<'static>>, String> {
     let name = source.describe(CA);
     let pem = pem.map_err(|error| unreadable(&name, &error))?;
     let pem = pem.expose_bytes();
@@ -160,18 +193,12 @@ fn parse_authorities(
             "{name} holds a private key: give the certificates of authorities alone"
         ));
     }
-    let certificates = parse_certificates(pem).ok_or_else(|| {
+    parse_certificates(pem).ok_or_else(|| {
         format!(
             "{name} holds no certificate in PEM form: give those of the authorities that sign for the \
              server, each between `-----BEGIN CERTIFICATE-----` and `-----END CERTIFICATE-----`"
         )
-    })?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates {
-        let damaged = |_| format!("{name} holds a certificate that is damaged: get it once more");
-        roots.add(certificate).map_err(damaged)?;
-    }
-    Ok(roots)
+    })
 }
 
 impl ClientCertificate {

@@ -33,7 +33,7 @@ impl Setting {
                 path("tls.crt"),
                 path("tls.key"),
             )),
-            allow_plaintext: false,
+            ..TlsConfig::default()
         };
         let client = new_client(&tls);
         Self { authority, folder, client }
@@ -129,7 +129,7 @@ async fn never_reads_certificates_in_memory_again() {
     let tls = TlsConfig {
         ca_certificates: Some(CaCertificates::from_pem(authority.pem())),
         client_certificate: Some(ClientCertificate::from_pem(client.certificate, client.key)),
-        allow_plaintext: false,
+        ..TlsConfig::default()
     };
     let client = new_client(&tls);
     client.state().checked_at = Instant::now().checked_sub(CHECK_INTERVAL).unwrap();
