@@ -27,6 +27,9 @@ use crate::routes;
 /// When a request that there is no room for is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
+/// The most requests that wait for the decision about an approval at a time.
+const MAX_WAITING: usize = 4_096;
+
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) secrets: SecretsManager,
@@ -35,6 +38,8 @@ pub(crate) struct App {
     pub(crate) max_body: usize,
     /// Whether the store serves, and when it was asked.
     pub(crate) ready: Mutex<Option<(Instant, bool)>>,
+    /// One permit for each request that waits for the decision about an approval.
+    pub(crate) waiting: Semaphore,
     /// One permit for each request that may be under way.
     room: Arc<Semaphore>,
 }
@@ -44,7 +49,8 @@ impl App {
         let room = Arc::new(Semaphore::new(config.max_requests));
         let changes = Changes::follow(&secrets);
         let max_body = config.max_body;
-        Self { secrets, access, changes, max_body, ready: Mutex::default(), room }
+        let waiting = Semaphore::new(MAX_WAITING);
+        Self { secrets, access, changes, max_body, ready: Mutex::default(), waiting, room }
     }
 }
 
@@ -54,24 +60,31 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(routes::store::router())
         .merge(routes::rules::router())
         .merge(routes::audit::router())
+        .merge(routes::approvals::router())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), limit));
     Router::new()
         .merge(limited)
         .merge(routes::health::router())
         .merge(routes::changes::router())
+        .merge(routes::approvals::waiting_router())
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::map_response(async |response: Response| seal(response)))
         .with_state(app)
 }
 
+/// Refuses a request that there is no room for.
+pub(crate) fn full() -> Refusal {
+    let error = Error::new(ErrorKind::Unavailable, "send the request again later")
+        .because("the server answers as many requests as it can")
+        .with_retry_after(COME_BACK);
+    Refusal::from(error)
+}
+
 /// Answers a request only if there is room for it: one that waited would hold memory.
 async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let Ok(permit) = Arc::clone(&app.room).try_acquire_owned() else {
-        let error = Error::new(ErrorKind::Unavailable, "send the request again later")
-            .because("the server answers as many requests as it can")
-            .with_retry_after(COME_BACK);
-        return Refusal::from(error).into_response();
+        return full().into_response();
     };
     next.run(request).await.map(|body| Body::new(Held { body, _permit: permit }))
 }

@@ -1,5 +1,6 @@
 //! The handlers, by what they are about.
 
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod changes;
 pub(crate) mod health;

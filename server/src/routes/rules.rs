@@ -44,12 +44,12 @@ async fn who(Caller(actor): Caller) -> Answer {
     json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str() })
 }
 
-fn created(response: Response) -> Response {
+pub(super) fn created(response: Response) -> Response {
     (StatusCode::CREATED, response).into_response()
 }
 
 /// Milliseconds since 1970 as text.
-fn time(millis: i64) -> String {
+pub(super) fn time(millis: i64) -> String {
     let since = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
     Rfc3339::millis(UNIX_EPOCH + since).to_string()
 }
@@ -63,6 +63,8 @@ struct TokenBody<'a> {
     max_uses: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bound_to: Option<&'a SpiffeId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     waives_sensitive: bool,
     created_at: String,
@@ -78,6 +80,7 @@ impl<'a> TokenBody<'a> {
             expires_at: time(token.expires_at),
             max_uses: token.max_uses,
             bound_to: token.bound_to.as_ref(),
+            person: token.person.as_ref().map(ToString::to_string),
             waives_sensitive: token.waives_sensitive,
             created_at: time(token.created_at),
             created_by: &token.created_by,
