@@ -219,7 +219,9 @@ impl SecretsManager {
                     Err(error) if error.is_refusal() => Ok(Existing::Unreadable),
                     Err(error) => Err(error),
                 },
-                ErrorKind::Denied | ErrorKind::Corrupt => Ok(Existing::Unreadable),
+                ErrorKind::Denied | ErrorKind::ApprovalRequired | ErrorKind::Corrupt => {
+                    Ok(Existing::Unreadable)
+                }
                 _ => Err(error),
             },
         }

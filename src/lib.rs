@@ -169,7 +169,9 @@ pub mod pkcs11 {
 /// The backend for a Strongroom server.
 #[cfg(feature = "remote")]
 pub mod remote {
-    pub use strongroom_backend_remote::{BearerToken, RemoteBackend, RemoteConfig};
+    pub use strongroom_backend_remote::{
+        ApprovalBody, Approvals, BearerToken, NewApprovalBody, RemoteBackend, RemoteConfig,
+    };
 }
 
 /// The embedded encrypted store.

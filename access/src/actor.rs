@@ -153,7 +153,7 @@ impl Actor {
             if !tiers.needs_approval(tenant, path, action, tier, book.waives_sensitive) {
                 return Ok(None);
             }
-            let approval = book.approval_for(access, path.as_str(), now);
+            let approval = book.approval_for(access, now);
             approval.map(Some).ok_or(Denial::NeedsApproval)
         })
     }
@@ -334,11 +334,11 @@ impl Actor {
             AccessDecision::Denied(denied) => denied.denial,
             AccessDecision::Allowed { .. } => Denial::NoGrant,
         };
-        let action = access.action;
+        let denied = access.denial_error(denial, &self.cell.rules(), self.access.published.now());
         match self.record_one(access).await {
             Err(error) if error.kind() == ErrorKind::Closed => error,
             // It stays a denial if the record fails, too: the failure is in the log of the host.
-            _ => self.denial_error(denial, action),
+            _ => denied,
         }
     }
 

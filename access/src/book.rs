@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::approval::{Approval, ApprovalStatus, VersionPolicy};
+use crate::approval::{Approval, ApprovalStatus};
 use crate::event::{Denial, Rule};
 use crate::grant::Grant;
 use crate::identity::Identity;
@@ -124,17 +124,9 @@ impl Book {
     }
 
     /// A living approval of exactly this use.
-    pub(crate) fn approval_for(&self, access: &Access, path: &str, now: i64) -> Option<ApprovalId> {
+    pub(crate) fn approval_for(&self, access: &Access, now: i64) -> Option<ApprovalId> {
         let is_usable = |approval: &&Arc<Approval>| {
-            let request = &approval.request;
-            request.action == access.action.as_str()
-                && request.path == path
-                && match &request.version {
-                    VersionPolicy::Active => !access.names_version,
-                    VersionPolicy::Exact(exact) => {
-                        access.version.as_ref().is_some_and(|version| version.text() == **exact)
-                    }
-                }
+            access.is_requested_by(&approval.request)
                 && approval.status(now) == ApprovalStatus::Approved
         };
         self.approvals.iter().find(is_usable).map(|approval| approval.request.id)

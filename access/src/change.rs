@@ -226,6 +226,10 @@ impl ProposedChange {
                 Err(Error::new(ErrorKind::Denied, "bind the new token to the same identity")
                     .because("the token with which it is issued is bound to an identity"))
             }
+            _ if token.person.is_some() && is_principal => {
+                Err(Error::new(ErrorKind::Denied, "let the host's administrator issue it")
+                    .because("no principal can issue a token for a person"))
+            }
             _ if token.waives_sensitive
                 && is_principal
                 && !own.is_some_and(|own| own.waives_sensitive) =>
@@ -332,7 +336,7 @@ pub(crate) fn denial_error(denial: Denial, action: Action, identity: &Identity) 
             "get a new token".to_owned(),
         ),
         Denial::NeedsApproval => (
-            ErrorKind::Denied,
+            ErrorKind::ApprovalRequired,
             format!("`{action}` needs an approval"),
             "ask for one with `request_approval`, and try again once it is given".to_owned(),
         ),

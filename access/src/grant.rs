@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::token::TokenHash;
-use crate::{GrantId, Scope, SpiffeId, Subject, TenantName, TokenId};
+use crate::{GrantId, Person, Principal, Scope, SpiffeId, Subject, TenantName, TokenId};
 
 /// A rule that lets principals of one tenant do something until a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,14 @@ pub struct Token {
     pub max_uses: Option<u32>,
     /// The only workload that may use it.
     pub bound_to: Option<SpiffeId>,
+    /// The person whose token it is: its holder acts as that person, with the scopes of the token.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "person_to_text",
+        deserialize_with = "person_from_text"
+    )]
+    pub person: Option<Person>,
     /// Whether sensitive secrets need no approval for it.
     pub waives_sensitive: bool,
     /// When it was issued, in milliseconds since 1970.
@@ -102,6 +110,23 @@ impl From<Token> for StoredToken {
 impl Token {
     pub(crate) fn applies_at(&self, now: i64) -> bool {
         now < self.expires_at
+    }
+}
+
+fn person_to_text<S: Serializer>(
+    person: &Option<Person>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    person.clone().map(Principal::Person).serialize(serializer)
+}
+
+fn person_from_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Person>, D::Error> {
+    match Option::<Principal>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Principal::Person(person)) => Ok(Some(person)),
+        Some(Principal::Workload(_)) => Err(serde::de::Error::custom("not a person")),
     }
 }
 

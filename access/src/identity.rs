@@ -53,9 +53,13 @@ impl Identity {
         workload: Option<Workload>,
         presenter: Option<Person>,
     ) -> Self {
-        let (name, kind) = match workload {
-            Some(workload) => (workload.id.to_string(), IdentityKind::Workload(workload)),
-            None => (format!("token:{}", token.id), IdentityKind::Bearer),
+        let (name, kind) = match (&token.person, workload) {
+            (Some(person), _) => (
+                Principal::Person(person.clone()).to_string(),
+                IdentityKind::Person(person.clone()),
+            ),
+            (None, Some(workload)) => (workload.id.to_string(), IdentityKind::Workload(workload)),
+            (None, None) => (format!("token:{}", token.id), IdentityKind::Bearer),
         };
         Self { tenant: token.tenant.clone(), name, kind, token: Some(token), presenter }
     }
@@ -79,11 +83,12 @@ impl Identity {
         self.token.as_ref().is_some_and(|token| token.max_uses.is_some())
     }
 
-    /// The person, if it was authenticated as one, without a token.
+    /// The person, if it was authenticated as one: by the host, or by a token of its own. One that presents the token of
+    /// another principal acts as that one.
     pub(crate) fn person(&self) -> Option<&Person> {
-        match (&self.kind, &self.token) {
-            (IdentityKind::Person(person), None) => Some(person),
-            _ => None,
+        match &self.kind {
+            IdentityKind::Person(person) => Some(person),
+            IdentityKind::Workload(_) | IdentityKind::Bearer => None,
         }
     }
 

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use strongroom_core::{Result, SecretPath, Tier, Version};
+use strongroom_core::{Error, Result, SecretPath, Tier, Version};
 use tokio::sync::oneshot;
 
 use crate::appender::prune::Pruned;
-use crate::approval::{ApprovalCommand, VersionPolicy};
+use crate::approval::{Approval, ApprovalCommand, ApprovalRequest, ApprovalStatus, VersionPolicy};
 use crate::book::Book;
 use crate::change::{ProposedChange, denial_error};
 use crate::event::{Context, Denial, DenialRecord, Draft, Event, Outcome, Rule};
@@ -85,7 +85,7 @@ impl Access {
     pub(crate) fn decide(&self, rules: &TenantRules, now: i64) -> (Vec<Event>, Result<()>) {
         let (rule, approval) = match &self.decision {
             AccessDecision::Allowed { rule, approval, .. } => (*rule, approval),
-            AccessDecision::Denied(denied) => return self.deny(denied.clone()),
+            AccessDecision::Denied(denied) => return self.deny(denied.clone(), rules, now),
         };
         let is_living = match rule {
             Rule::Grant(id) => rules.living_grant(id, now).is_some(),
@@ -96,13 +96,13 @@ impl Access {
         let rule = if is_living { Ok(rule) } else { self.decide_again(rules, now) };
         let rule = match rule {
             Ok(rule) => rule,
-            Err(denial) => return self.deny(denial.into()),
+            Err(denial) => return self.deny(denial.into(), rules, now),
         };
         let mut events = Vec::with_capacity(2);
         if let Some(id) = approval {
             match self.use_approval(*id, rules, now) {
                 Some(event) => events.push(event),
-                None => return self.deny(Denial::NeedsApproval.into()),
+                None => return self.deny(Denial::NeedsApproval.into(), rules, now),
             }
         }
         let mut event = self.as_decided();
@@ -154,8 +154,51 @@ impl Access {
         approval.propose(&command, now).ok().map(Event::Approval)
     }
 
-    fn deny(&self, denied: DenialRecord) -> (Vec<Event>, Result<()>) {
-        let error = denial_error(denied.denial, self.action, &self.identity);
+    /// The error of a denial. If an approval is missing, it names the request of the principal that waits for people.
+    pub(crate) fn denial_error(&self, denial: Denial, rules: &TenantRules, now: i64) -> Error {
+        let error = denial_error(denial, self.action, &self.identity);
+        let is_needed = denial == Denial::NeedsApproval;
+        match is_needed.then(|| self.open_request(rules, now)).flatten() {
+            Some(id) => error.with_approval(id.to_string()).advise(format!(
+                "wait until people have approved the request `{id}`, and try again"
+            )),
+            None => error,
+        }
+    }
+
+    /// The newest request for exactly this access that waits for people.
+    fn open_request(&self, rules: &TenantRules, now: i64) -> Option<ApprovalId> {
+        let is_open = |approval: &&Arc<Approval>| {
+            approval.request.requester == self.identity.name
+                && self.is_requested_by(&approval.request)
+                && approval.status(now) == ApprovalStatus::Open
+        };
+        let open = rules.approvals.values().filter(is_open);
+        let newest =
+            open.max_by_key(|approval| (approval.request.requested_at, approval.request.id));
+        newest.map(|approval| approval.request.id)
+    }
+
+    /// Whether a request is for this action, path and version.
+    pub(crate) fn is_requested_by(&self, request: &ApprovalRequest) -> bool {
+        let is_of_version = match &request.version {
+            VersionPolicy::Active => !self.names_version,
+            VersionPolicy::Exact(exact) => {
+                self.version.as_ref().is_some_and(|version| version.text() == **exact)
+            }
+        };
+        is_of_version
+            && request.action == self.action.as_str()
+            && self.path.as_ref().is_some_and(|path| path.as_str() == request.path)
+    }
+
+    fn deny(
+        &self,
+        denied: DenialRecord,
+        rules: &TenantRules,
+        now: i64,
+    ) -> (Vec<Event>, Result<()>) {
+        let error = self.denial_error(denied.denial, rules, now);
         (vec![self.denied(denied)], Err(error))
     }
 

@@ -7,7 +7,7 @@ use strongroom_core::{Error, ErrorKind, Result};
 
 use crate::ApprovalId;
 use crate::access::closed_error;
-use crate::approval::{ApprovalState, ApprovalStatus};
+use crate::approval::{Approval, ApprovalState, ApprovalStatus};
 use crate::published::{Published, TenantCell};
 
 /// A request for approval that was recorded. Dropping it changes nothing: the request stays open.
@@ -42,6 +42,33 @@ impl PendingApproval {
             .map_or(ApprovalStatus::Expired, |it| it.status(self.published.now()))
     }
 
+    /// The request with its state, and its status now; `None` a day after it has ended.
+    #[must_use]
+    pub fn approval(&self) -> Option<(Approval, ApprovalStatus)> {
+        let rules = self.cell.rules();
+        let approval = rules.approvals.get(&self.id)?;
+        Some((Approval::clone(approval), approval.status(self.published.now())))
+    }
+
+    /// Waits while the request is open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`] once the access rules are closed.
+    pub async fn wait_while_open(&self) -> Result<ApprovalStatus> {
+        let mut changes = self.cell.subscribe();
+        loop {
+            changes.borrow_and_update();
+            match self.status() {
+                ApprovalStatus::Open if self.published.has_ended() => return Err(closed_error()),
+                ApprovalStatus::Open => {}
+                status => return Ok(status),
+            }
+            let expires_in = self.expires_in().min(CHECK_INTERVAL);
+            // The status is asked again after each wake-up. The sender is the cell's own.
+            let _ = tokio::time::timeout(expires_in, changes.changed()).await;
+        }
+    }
+
     /// Waits until enough people have approved. The principal can then use it once, or for a time, by the same
     /// call that it asked for.
     ///
@@ -49,18 +76,9 @@ impl PendingApproval {
     /// [`ErrorKind::Denied`] once it is denied, withdrawn or expired, with the reason that was given;
     /// [`ErrorKind::Closed`] once the access rules are closed, which leaves the request open.
     pub async fn wait(&self) -> Result<()> {
-        let mut changes = self.cell.subscribe();
-        loop {
-            changes.borrow_and_update();
-            match self.status() {
-                ApprovalStatus::Approved => return Ok(()),
-                ApprovalStatus::Open if self.published.has_ended() => return Err(closed_error()),
-                ApprovalStatus::Open => {}
-                ended => return Err(self.ended(ended)),
-            }
-            let expires_in = self.expires_in().min(CHECK_INTERVAL);
-            // The status is asked again after each wake-up. The sender is the cell's own.
-            let _ = tokio::time::timeout(expires_in, changes.changed()).await;
+        match self.wait_while_open().await? {
+            ApprovalStatus::Approved => Ok(()),
+            ended => Err(self.ended(ended)),
         }
     }
 

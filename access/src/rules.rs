@@ -1,5 +1,6 @@
 //! The rules of one tenant: grants, tokens and requests for approval.
 
+mod approvals;
 mod narrow;
 mod new;
 
@@ -11,24 +12,20 @@ use std::time::SystemTime;
 use secrecy::SecretString;
 use strongroom_core::{Error, ErrorKind, Result, SecretPath};
 
-use self::new::{MAX_TOKEN_AGE, MAX_WAIT};
+use self::new::MAX_TOKEN_AGE;
 pub use self::new::{NewApproval, NewGrant, NewToken};
 use crate::access::{Inner, check_text};
 use crate::actor::Actor;
-use crate::approval::{
-    Approval, ApprovalCommand, ApprovalRequest, ApprovalStatus, ApprovalTerms, VersionPolicy,
-};
 use crate::audit::{AuditQuery, AuditRecord};
 use crate::book::Book;
 use crate::change::{Author, ProposedChange, RuleChange, needed_to_grant};
 use crate::event::{Context, Event};
 use crate::grant::{Grant, Token, to_millis};
 use crate::job::Job;
-use crate::pending::PendingApproval;
 use crate::published::TenantCell;
 use crate::scope::RuleAccess;
 use crate::token::TokenSecret;
-use crate::{Action, ApprovalId, GrantId, PathPattern, Scope, Subject, TenantName, TokenId};
+use crate::{Action, GrantId, PathPattern, Scope, Subject, TenantName, TokenId};
 
 /// The rules of one tenant, as far as their user may see and change them: from [`Actor::rules`] for a
 /// principal, from [`Access::administrator`](crate::Access::administrator) for the host itself.
@@ -127,8 +124,8 @@ impl Rules {
     /// grants, by which the caller has the rights that it gives.
     ///
     /// # Errors
-    /// [`ErrorKind::Denied`] without `tokens:write`, or if a scope is not within the caller's own rights;
-    /// [`ErrorKind::InvalidInput`].
+    /// [`ErrorKind::Denied`] without `tokens:write`, if a scope is not within the caller's own rights, or if a principal
+    /// issues a token for a person; [`ErrorKind::InvalidInput`].
     pub async fn issue_token(&self, token: NewToken) -> Result<(Token, SecretString)> {
         check_text("the reason", &token.reason, 512)?;
         check_scopes(&token.scopes)?;
@@ -140,6 +137,7 @@ impl Rules {
             )
             .because("the limits of the token are not valid"));
         }
+        self.check_person(&token)?;
         let secret = TokenSecret::generate()?;
         let token = Token {
             id: TokenId::random()?,
@@ -148,6 +146,7 @@ impl Rules {
             expires_at: to_millis(token.expires_at),
             max_uses: token.max_uses,
             bound_to: token.bound_to,
+            person: token.person,
             waives_sensitive: token.waives_sensitive,
             created_at: self.now(),
             created_by: self.author.name(),
@@ -193,101 +192,6 @@ impl Rules {
             .collect();
         tokens.sort_by_key(|token| (token.created_at, token.id));
         Ok(tokens)
-    }
-
-    /// Asks people to approve one action. The answer can be dropped and found again by
-    /// [`approval`](Self::approval): the request is in the log.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Denied`] if no grant allows the action in the first place, or if the policy denies it;
-    /// [`ErrorKind::InvalidInput`];
-    /// [`ErrorKind::Conflict`] while 100 requests of the caller wait already.
-    pub async fn request_approval(&self, new: NewApproval) -> Result<PendingApproval> {
-        if let VersionPolicy::Exact(version) = &new.version {
-            check_text("the version", version, 512)?;
-        }
-        if new.wait > MAX_WAIT {
-            return Err(Error::new(ErrorKind::InvalidInput, "let it wait for a shorter time")
-                .because("a request for approval can wait for at most 30 days"));
-        }
-        self.narrow(new.action, &new.path).await?;
-        let now = self.now();
-        let terms = ApprovalTerms {
-            tenant: self.tenant.to_string(),
-            requester: self.author.name(),
-            excluded: BTreeSet::new(),
-            action: new.action.to_string(),
-            path: new.path.to_string(),
-            version: new.version,
-            purpose: new.purpose,
-            reason: new.reason,
-            quorum: self.access.config.tiers.quorum(&new.path, new.quorum),
-            usage: new.usage,
-            expires_at: now.saturating_add(i64::try_from(new.wait.as_millis()).unwrap_or(i64::MAX)),
-        };
-        let request = ApprovalRequest::new(ApprovalId::random()?, terms, now)?;
-        let id = request.id;
-        let change = RuleChange::RequestApproval { request: Box::new(request), action: new.action };
-        self.change(change).await?;
-        Ok(self.pending(id))
-    }
-
-    /// The requests that wait for people and that the caller may decide, by their age.
-    #[must_use]
-    pub fn open_approvals(&self) -> Vec<Approval> {
-        let now = self.now();
-        let rules = self.cell.rules();
-        let book = self.book(&rules, now);
-        let open = rules.approvals.values().filter(|approval| {
-            approval.status(now) == ApprovalStatus::Open
-                && SecretPath::parse(&approval.request.path).is_ok_and(|path| {
-                    let decide = Scope::Approvals { pattern: crate::PathPattern::exact(&path) };
-                    has_all(book.as_ref(), std::slice::from_ref(&decide), now)
-                })
-        });
-        let mut open: Vec<Approval> = open.map(|approval| Approval::clone(approval)).collect();
-        open.sort_by_key(|approval| (approval.request.requested_at, approval.request.id));
-        open
-    }
-
-    /// A request of the caller's own, to wait for it again.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`].
-    pub fn approval(&self, id: ApprovalId) -> Result<PendingApproval> {
-        let rules = self.cell.rules();
-        let own = rules.approvals.get(&id);
-        match own.filter(|approval| approval.request.requester == self.author.name()) {
-            Some(_) => Ok(self.pending(id)),
-            None => Err(Error::new(ErrorKind::NotFound, "ask again").because("no such request")),
-        }
-    }
-
-    /// Approves a request.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Denied`] unless the caller is a person with `approvals:decide` on the path, and not the requester,
-    /// or if the request has ended; [`ErrorKind::Conflict`] if it is approved already.
-    pub async fn approve(&self, id: ApprovalId) -> Result<()> {
-        self.decide(id, ApprovalCommand::Approve { by: self.author.name() }).await
-    }
-
-    /// Denies a request, or ends its approval.
-    ///
-    /// # Errors
-    /// As [`approve`](Self::approve).
-    pub async fn deny(&self, id: ApprovalId, reason: &str) -> Result<()> {
-        check_text("the reason", reason, 512)?;
-        let command = ApprovalCommand::Deny { by: self.author.name(), reason: reason.to_owned() };
-        self.decide(id, command).await
-    }
-
-    /// Gives a request of the caller's own up, or its approval.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Denied`] if it is another's or has ended.
-    pub async fn withdraw(&self, id: ApprovalId) -> Result<()> {
-        self.decide(id, ApprovalCommand::Withdraw { by: self.author.name() }).await
     }
 
     /// Reads the records of the tenant, oldest first: a page of at most 1,000. The read itself is recorded.
@@ -351,16 +255,8 @@ impl Rules {
             })
     }
 
-    fn pending(&self, id: ApprovalId) -> PendingApproval {
-        PendingApproval::new(id, Arc::clone(&self.access.published), Arc::clone(&self.cell))
-    }
-
     fn now(&self) -> i64 {
         self.access.published.now()
-    }
-
-    async fn decide(&self, id: ApprovalId, command: ApprovalCommand) -> Result<()> {
-        self.change(RuleChange::DecideApproval(id, command)).await.map(drop)
     }
 
     async fn change(&self, change: RuleChange) -> Result<Vec<Event>> {
@@ -373,6 +269,20 @@ impl Rules {
             change,
         };
         self.access.ask(|reply| Job::Change(Box::new(change), reply)).await
+    }
+
+    /// Refuses a token for a person of another tenant, and one that only a workload could present.
+    fn check_person(&self, token: &NewToken) -> Result<()> {
+        let Some(person) = &token.person else { return Ok(()) };
+        let cause = if *person.tenant() != self.tenant {
+            "the person belongs to another tenant than the token"
+        } else if token.bound_to.is_some() {
+            "a token for a person cannot be bound to a workload"
+        } else {
+            return Ok(());
+        };
+        let advice = "name a person of the token's tenant, and no workload";
+        Err(Error::new(ErrorKind::InvalidInput, advice).because(cause))
     }
 
     /// The rights of the caller; `None` for the administrator, whom none restrict.

@@ -102,12 +102,12 @@ async fn a_critical_secret_needs_an_approval_for_each_read() {
     let actor = host.access.act_as(id).unwrap();
     let agent = Guarded::new(Arc::clone(&host.store) as Arc<dyn Backend>, actor.clone()).unwrap();
     let read = || async { agent.get(&path("wallet/key"), &VersionSelector::Active).await };
-    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::ApprovalRequired);
     let new = NewApproval::read(path("wallet/key"), "sign order 7", "daily rebalancing")
         .quorum(NonZeroU8::new(2).unwrap());
     let pending = actor.rules().request_approval(new).await.unwrap();
     for name in ["ann", "bob"] {
-        assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Denied);
+        assert_eq!(read().await.unwrap_err().kind(), ErrorKind::ApprovalRequired);
         let person = Person::new("acme", name).unwrap();
         let person = host.access.act_as(Principal::Person(person)).unwrap().rules();
         let [open] = person.open_approvals().try_into().unwrap();
@@ -115,7 +115,7 @@ async fn a_critical_secret_needs_an_approval_for_each_read() {
     }
     pending.wait().await.unwrap();
     read().await.unwrap();
-    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(read().await.unwrap_err().kind(), ErrorKind::ApprovalRequired);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_quorum_that_the_host_demands_cannot_be_lowered_by_the_request() {
     assert_eq!(pending.status(), ApprovalStatus::Open);
     let agent = Guarded::new(Arc::clone(&host.store) as Arc<dyn Backend>, actor).unwrap();
     let error = agent.get(&path("x"), &VersionSelector::Active).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(error.kind(), ErrorKind::ApprovalRequired);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use strongroom_wire::{
     Written,
 };
 
+use crate::approvals::Approvals;
 use crate::client::Client;
 use crate::config::RemoteConfig;
 use crate::error::{unexpected_answer, unexpected_answer_to_write};
@@ -70,6 +71,12 @@ impl RemoteBackend {
             Ok((info, client)) => Ok(Self { info, client: Arc::new(client), names }),
             Err(error) => Err(with_context(names.rename(error), Operation::Open, None)),
         }
+    }
+
+    /// Asks people for approvals, over the same connections. It can do so until the backend is closed.
+    #[must_use]
+    pub fn approvals(&self) -> Approvals {
+        Approvals::new(Arc::clone(&self.client), self.names.clone())
     }
 
     /// Runs an operation, and adds operation, path and backend to its error.

@@ -149,6 +149,16 @@ impl Client {
         }
     }
 
+    /// The time limit for a call.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether there are several servers.
+    pub(crate) fn has_several(&self) -> bool {
+        self.addresses().count() > 1
+    }
+
     /// Ends once the client is closed.
     pub(crate) fn closing(&self) -> CancellationToken {
         self.closing.clone()

@@ -57,6 +57,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod addresses;
+mod approvals;
 mod backend;
 mod client;
 mod config;
@@ -68,9 +69,11 @@ mod response;
 mod settings;
 mod token;
 
+pub use approvals::Approvals;
 pub use backend::RemoteBackend;
 pub use config::{BearerToken, RemoteConfig};
 pub use settings::SETTINGS;
+pub use strongroom_wire::{ApprovalBody, NewApprovalBody};
 
 /// Compiles the code in README.md.
 #[cfg(doctest)]

@@ -9,7 +9,9 @@ use strongroom_core::{
     Condition, Error, ErrorKind, ListOptions, Metadata, MetadataPatch, Result, SecretPath, Version,
     VersionSelector,
 };
-use strongroom_wire::{BatchRequest, MAX_BODY, NewVersion, encode_put, entity_tag};
+use strongroom_wire::{
+    BatchRequest, MAX_BODY, NewApprovalBody, NewVersion, encode_put, entity_tag,
+};
 
 use crate::addresses::Access;
 
@@ -55,6 +57,24 @@ impl Request {
 
     pub(crate) fn changes() -> Self {
         Self::read("/v1/changes")
+    }
+
+    pub(crate) fn new_approval(new: &NewApprovalBody) -> Result<Self> {
+        Self::new(Method::POST, "/v1/approvals", Access::Write).with_json(new)
+    }
+
+    /// The state of a request for approval, after so many seconds if it stays open.
+    pub(crate) fn approval(id: &str, wait: u64) -> Result<Self> {
+        check_id(id)?;
+        let mut query = Query::new();
+        query.add("wait", &wait.to_string());
+        Ok(Self::read(query.behind(format!("/v1/approvals/{id}"))))
+    }
+
+    pub(crate) fn withdraw_approval(id: &str) -> Result<Self> {
+        check_id(id)?;
+        let target = format!("/v1/approvals/{id}/withdraw");
+        Ok(Self::new(Method::POST, target, Access::Write))
     }
 
     pub(crate) fn health() -> Self {
@@ -176,6 +196,15 @@ impl Request {
     }
 }
 
+/// Refuses an id that would not stand for itself in a URL.
+fn check_id(id: &str) -> Result<()> {
+    if (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "use the id that the server has given")
+        .because("not the id of a request for approval"))
+}
+
 /// Refuses a patch over a limit of every store: JSON would round a time of other years to one within the limits.
 fn check(patch: &MetadataPatch) -> Result<()> {
     patch.apply(&mut Metadata::default())
@@ -257,6 +286,7 @@ mod tests {
             Request::list(None, &ListOptions::new()),
             Request::versions(&at),
             Request::describe(&at),
+            Request::approval("0a", 20).unwrap(),
         ] {
             assert_eq!(read.access, Access::Read, "{}", read.target);
         }
@@ -266,9 +296,19 @@ mod tests {
             Request::destroy(&at),
             Request::rotate(&at),
             Request::rollback(&at, &1.into()),
+            Request::withdraw_approval("0a").unwrap(),
             Request::annotate(&at, &MetadataPatch::new()).unwrap(),
         ] {
             assert_eq!(write.access, Access::Write, "{}", write.target);
+        }
+    }
+
+    #[test]
+    fn an_id_that_would_change_the_url_is_refused() {
+        assert_eq!(Request::approval("0a", 20).unwrap().target, "/v1/approvals/0a?wait=20");
+        for odd in ["", "../a", "a/b", "a?b", &"a".repeat(65)] {
+            assert!(Request::approval(odd, 0).is_err(), "{odd}");
+            assert!(Request::withdraw_approval(odd).is_err(), "{odd}");
         }
     }
 

@@ -43,7 +43,9 @@ impl Exit {
         let exit = match kind {
             ErrorKind::NotFound | ErrorKind::FieldNotFound => Self::NOT_FOUND,
             ErrorKind::Expired => Self::EXPIRED,
-            ErrorKind::Denied | ErrorKind::Unauthenticated => Self::DENIED,
+            ErrorKind::Denied | ErrorKind::ApprovalRequired | ErrorKind::Unauthenticated => {
+                Self::DENIED
+            }
             ErrorKind::Conflict => Self::CONFLICT,
             ErrorKind::InvalidInput | ErrorKind::Config => Self::USAGE,
             ErrorKind::Unavailable | ErrorKind::RateLimited | ErrorKind::Timeout => {

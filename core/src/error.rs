@@ -32,6 +32,7 @@ struct Inner {
     problems: Vec<String>,
     retry_after: Option<Duration>,
     temporary: bool,
+    approval: Option<Box<str>>,
 }
 
 impl Error {
@@ -51,6 +52,7 @@ impl Error {
             problems: Vec::new(),
             retry_after: None,
             temporary: kind.is_temporary(),
+            approval: None,
         }))
     }
 
@@ -108,6 +110,13 @@ impl Error {
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self.0.temporary = true;
+        self
+    }
+
+    /// Sets the id of the request for approval that waits for people.
+    #[must_use]
+    pub fn with_approval(mut self, id: impl Into<Box<str>>) -> Self {
+        self.0.approval = Some(id.into());
         self
     }
 
@@ -176,6 +185,13 @@ impl Error {
         self.0.retry_after
     }
 
+    /// The id of the caller's request for approval that waits for people, if an
+    /// [`ApprovalRequired`](ErrorKind::ApprovalRequired) error has one.
+    #[must_use]
+    pub fn approval(&self) -> Option<&str> {
+        self.0.approval.as_deref()
+    }
+
     /// Whether the store refuses this one secret or change, and would go on to serve others. Work on many secrets
     /// reports it and continues.
     #[must_use]
@@ -186,6 +202,7 @@ impl Error {
                 ErrorKind::NotFound
                     | ErrorKind::Expired
                     | ErrorKind::Denied
+                    | ErrorKind::ApprovalRequired
                     | ErrorKind::Conflict
                     | ErrorKind::Corrupt
                     | ErrorKind::InvalidInput

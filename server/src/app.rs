@@ -37,6 +37,9 @@ use crate::{page, routes};
 /// When a request that there is no room for is to come back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
+/// The most requests that wait for the decision about an approval at a time.
+const MAX_WAITING: usize = 4_096;
+
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) secrets: SecretsManager,
@@ -55,6 +58,8 @@ pub(crate) struct App {
     pub(crate) principals: Arc<PrincipalLimits>,
     /// Changes that are under way, also those whose client has gone.
     pub(crate) changing: TaskTracker,
+    /// One permit for each request that waits for the decision about an approval.
+    pub(crate) waiting: Semaphore,
     /// One permit for each request that may be under way.
     room: Arc<Semaphore>,
 }
@@ -81,6 +86,7 @@ impl App {
             changing: TaskTracker::new(),
             events,
             verifier: Verifier::new(),
+            waiting: Semaphore::new(MAX_WAITING),
             ids: SecretIds::default(),
             room,
         }
@@ -101,6 +107,15 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::map_response(async |response: Response| seal(response)))
         .layer(middleware::from_fn(observe))
         .with_state(app)
+}
+
+/// Refuses a request that there is no room for.
+pub(crate) fn full() -> Refusal {
+    count_refused(Refused::Room);
+    let error = Error::new(ErrorKind::Unavailable, "send the request again later")
+        .because("the server answers as many requests as it can")
+        .with_retry_after(COME_BACK);
+    Refusal::from(error)
 }
 
 /// Answers a request only if its caller is known and there is room for it: one that waited would hold memory.
@@ -131,13 +146,7 @@ async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 impl App {
     /// Takes the room that a request needs, and leaves its caller with it.
     fn take_room(&self, parts: &mut Parts) -> Answer<Room> {
-        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            count_refused(Refused::Room);
-            let error = Error::new(ErrorKind::Unavailable, "send the request again later")
-                .because("the server answers as many requests as it can")
-                .with_retry_after(COME_BACK);
-            return Err(error.into());
-        };
+        let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { return Err(full()) };
         let caller = Caller::authenticate(parts, self)?;
         let under_way = self.principals.begin(caller.0.principal())?;
         parts.extensions.insert(caller);

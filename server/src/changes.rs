@@ -54,6 +54,12 @@ impl Changes {
         self.stop.send_replace(true);
     }
 
+    /// Returns once the listeners end, since the server stops.
+    pub(crate) async fn stopped(&self) {
+        // The sender is this value's own, so it is not dropped meanwhile.
+        let _ = self.stop.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
     /// The events for a listener, until its rights have ended or the server stops. The first one says that it listens.
     /// `None` if the store tells of no changes.
     pub(crate) fn listen(

@@ -1,5 +1,6 @@
 //! The handlers, by what they are about. Each has its description beside it.
 
+mod approvals;
 mod audit;
 mod changes;
 mod events;
@@ -27,9 +28,14 @@ pub(crate) fn limited() -> OpenApiRouter<Arc<App>> {
         .merge(verify::router())
         .merge(vault::router())
         .merge(import::router())
+        .merge(approvals::router())
 }
 
 /// The routes that take no room: some need no token, and listeners stay.
 pub(crate) fn unlimited() -> OpenApiRouter<Arc<App>> {
-    health::router().merge(changes::router()).merge(events::router()).merge(openapi::router())
+    health::router()
+        .merge(changes::router())
+        .merge(events::router())
+        .merge(approvals::waiting_router())
+        .merge(openapi::router())
 }

@@ -106,5 +106,11 @@ fn is_same(newest: &Secret, known: &Secret) -> bool {
 
 /// Whether a handle ends with this error: others may pass.
 fn ends(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::Closed)
+    matches!(
+        error.kind(),
+        ErrorKind::Denied
+            | ErrorKind::ApprovalRequired
+            | ErrorKind::Unauthenticated
+            | ErrorKind::Closed
+    )
 }

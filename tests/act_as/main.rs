@@ -157,7 +157,7 @@ async fn a_handle_hands_out_nothing_of_a_secret_that_has_become_critical() {
     let version = host.secrets.put_with("acme/db/password", "two", critical).await.unwrap();
     assert_eq!(version, *handle.current().version(), "the number begins again");
     let error = tokio::time::timeout(LIMIT, handle.changed()).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert_eq!(error.kind(), ErrorKind::ApprovalRequired, "{error}");
     assert_eq!(handle.current().expose_text().unwrap(), "one");
 }
 

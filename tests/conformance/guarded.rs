@@ -105,7 +105,7 @@ async fn grant(rules: &Rules, subject: &str, scope: &str) {
 }
 
 fn needs_approval(error: &Error) -> bool {
-    error.kind() == ErrorKind::Denied && error.cause().contains(APPROVAL)
+    error.kind() == ErrorKind::ApprovalRequired && error.cause().contains(APPROVAL)
 }
 
 #[async_trait]

@@ -23,9 +23,14 @@
 //! | `POST /v1/rotate/{path}` | [`Rotated`] |
 //! | `POST /v1/batch` ([`BatchRequest`]) | an answer for each path, in their order ([`decode_batch`]); if the values are long, for the first ones alone, one at least |
 //! | `GET /v1/changes` | [`ChangeEvent`]s, until the server or the token ends |
+//! | `POST /v1/approvals` ([`NewApprovalBody`]) | [`ApprovalBody`] |
+//! | `GET /v1/approvals` | [`ApprovalList`] |
+//! | `GET /v1/approvals/{id}?wait=SECONDS` | [`ApprovalBody`], at once or when it is no longer open |
+//! | `POST /v1/approvals/{id}/approve`, `…/withdraw`, `…/deny` ([`DenialBody`]) | [`ApprovalBody`] |
 //! | `GET /v1/store` | [`StoreInfo`] |
 //! | `GET /v1/store/health` | [`HealthReport`] |
 
+mod approval;
 mod changes;
 mod describe;
 mod metadata;
@@ -36,6 +41,9 @@ mod secret;
 mod tag;
 mod value;
 
+pub use approval::{
+    ApprovalBody, ApprovalList, DenialBody, MAX_APPROVAL_WAIT_SECONDS, NewApprovalBody,
+};
 pub use changes::{ChangeEvent, ChangeEvents, KEEP_ALIVE};
 pub use describe::{
     Described, HealthReport, Listed, Rotated, StoreInfo, VersionEntry, VersionList, Written,

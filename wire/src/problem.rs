@@ -35,6 +35,9 @@ pub struct Problem {
     /// After how many milliseconds, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// The id of the caller's request for approval that waits for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
 }
 
 impl Problem {
@@ -53,6 +56,7 @@ impl Problem {
             retry_after_ms: error
                 .retry_after()
                 .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            approval: error.approval().map(str::to_owned),
         }
     }
 
@@ -74,6 +78,10 @@ impl Problem {
         } else {
             Error::new(kind, self.advice).because(self.detail)
         };
+        let error = match self.approval.filter(|id| is_id(id)) {
+            Some(id) => error.with_approval(id),
+            None => error,
+        };
         match self.retry_after_ms {
             Some(after) => error.with_retry_after(Duration::from_millis(after)),
             None => error,
@@ -88,12 +96,17 @@ impl Problem {
     }
 }
 
+/// Whether a text can be an id: it becomes part of a URL.
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// The status for a kind of error.
 const fn status_of(kind: ErrorKind) -> u16 {
     match kind {
         ErrorKind::InvalidInput => 400,
         ErrorKind::Unauthenticated => 401,
-        ErrorKind::Denied => 403,
+        ErrorKind::Denied | ErrorKind::ApprovalRequired => 403,
         ErrorKind::NotFound | ErrorKind::FieldNotFound => 404,
         ErrorKind::Expired => 410,
         ErrorKind::Conflict => 412,
@@ -138,6 +151,9 @@ mod tests {
             if *kind == ErrorKind::RateLimited {
                 error = error.with_retry_after(Duration::from_millis(1_500));
             }
+            if *kind == ErrorKind::ApprovalRequired {
+                error = error.with_approval("0a");
+            }
             for temporary in [error.is_temporary(), !error.is_temporary()] {
                 let error = error.clone().temporary(temporary);
                 let text = serde_json::to_string(&Problem::new(&error)).unwrap();
@@ -146,6 +162,7 @@ mod tests {
                 assert_eq!(read.kind(), *kind);
                 assert_eq!(read.is_temporary(), temporary, "{text}");
                 assert_eq!(read.retry_after(), error.retry_after());
+                assert_eq!(read.approval(), error.approval());
             }
         }
     }
@@ -161,6 +178,7 @@ mod tests {
             problems: Vec::new(),
             temporary: false,
             retry_after_ms: None,
+            approval: None,
         };
         let foreign = serde_json::to_vec(&problem(404)).unwrap();
         assert_eq!(Problem::parse(&foreign), None);
@@ -173,6 +191,8 @@ mod tests {
         ] {
             assert_eq!(problem(status).into_error().kind(), kind);
         }
+        let odd = Problem { approval: Some("../a".into()), ..problem(403) };
+        assert_eq!(odd.into_error().approval(), None);
         let later = Problem { r#type: format!("{TYPE}teapot"), ..problem(404) };
         assert_eq!(later.into_error().kind(), ErrorKind::NotFound);
     }

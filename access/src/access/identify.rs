@@ -7,10 +7,10 @@ use strongroom_core::Result;
 use tracing::warn;
 
 use super::{Inner, unknown_token};
-use crate::Principal;
 use crate::event::{Context, Denial, Draft, Event};
 use crate::grant::Token;
 use crate::identity::Identity;
+use crate::{Person, Principal};
 
 /// The most records of refused tokens and identities that wait: they come from callers that nothing limits.
 const MAX_REFUSED: usize = 1000;
@@ -30,6 +30,15 @@ impl Inner {
         if token.bound_to.is_some() && token.bound_to.as_ref() != presented {
             return Err(unknown_token());
         }
+        // A workload does not become a person by a token, and a person does not become another one.
+        let is_the_person = |person: &Person| match principal {
+            None => true,
+            Some(Principal::Person(presenter)) => presenter == person,
+            Some(Principal::Workload(_)) => false,
+        };
+        if !token.person.as_ref().is_none_or(is_the_person) {
+            return Err(unknown_token());
+        }
         let tenant = match (principal, &workload) {
             (Some(Principal::Person(person)), _) => Some(person.tenant()),
             (_, workload) => workload.as_ref().map(|workload| &workload.tenant),
@@ -39,7 +48,7 @@ impl Inner {
         }
         self.check_tenant(&token.tenant)?;
         let presenter = match principal {
-            Some(Principal::Person(person)) => Some(person.clone()),
+            Some(Principal::Person(person)) if token.person.is_none() => Some(person.clone()),
             _ => None,
         };
         Ok(Identity::of_token(Arc::clone(token), workload, presenter))
@@ -69,6 +78,7 @@ impl Inner {
         };
         let principal = match (principal, token) {
             (Some(principal), _) => principal.to_string(),
+            (None, Some(Token { person: Some(person), .. })) => person.to_string(),
             (None, Some(token)) => format!("token:{}", token.id),
             (None, None) => "token:unknown".to_owned(),
         };

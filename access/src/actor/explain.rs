@@ -85,6 +85,6 @@ impl Actor {
     /// Whether an approval of the active version is living.
     fn has_approval(&self, action: Action, path: &SecretPath) -> bool {
         let access = self.deny_access(action, Some(path), Denial::NeedsApproval);
-        self.with_book(|book, now| book.approval_for(&access, path.as_str(), now).is_some())
+        self.with_book(|book, now| book.approval_for(&access, now).is_some())
     }
 }

@@ -56,12 +56,14 @@ impl ProposedChange {
         Decision::done(vec![Event::Approval(ApprovalEvent::Requested(Box::new(request)))])
     }
 
-    /// Who issued the tokens that the author uses: none of them may approve what the author asks for.
+    /// Who issued the tokens that the author uses, and whose they are: they know the token, so an approval of theirs would be
+    /// one of their own request.
     fn makers(&self, rules: &TenantRules) -> Vec<String> {
         let mut makers = Vec::new();
         let mut token = self.token(rules);
         while let Some(issued) = token {
             makers.push(issued.created_by.clone());
+            makers.extend(issued.person.as_ref().map(ToString::to_string));
             token = issued.created_with.and_then(|id| rules.tokens.get(&id));
         }
         makers

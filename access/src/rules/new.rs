@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use strongroom_core::SecretPath;
 
 use crate::approval::{ApprovalUse, VersionPolicy};
-use crate::{Action, Scope, SpiffeId, Subject};
+use crate::{Action, Person, Scope, SpiffeId, Subject};
 
 /// A grant to create.
 #[derive(Clone, Debug)]
@@ -44,6 +44,7 @@ pub struct NewToken {
     pub(super) expires_at: SystemTime,
     pub(super) max_uses: Option<u32>,
     pub(super) bound_to: Option<SpiffeId>,
+    pub(super) person: Option<Person>,
     pub(super) waives_sensitive: bool,
     pub(super) reason: String,
 }
@@ -66,6 +67,7 @@ impl NewToken {
             expires_at,
             max_uses: None,
             bound_to: None,
+            person: None,
             waives_sensitive: false,
             reason: reason.into(),
         }
@@ -83,6 +85,15 @@ impl NewToken {
     #[must_use]
     pub fn bound_to(mut self, workload: SpiffeId) -> Self {
         self.bound_to = Some(workload);
+        self
+    }
+
+    /// Makes it the token of a person of the tenant: its holder acts as that person, and can decide requests for approval.
+    /// Its rights are its scopes alone, and not the grants of the person. Only the administrator can issue it, and no
+    /// workload can present it.
+    #[must_use]
+    pub fn for_person(mut self, person: Person) -> Self {
+        self.person = Some(person);
         self
     }
 

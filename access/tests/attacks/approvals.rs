@@ -64,15 +64,21 @@ async fn an_approval_opens_no_other_action_path_or_principal() {
     let pending = ask(&host, request("wallet/key")).await;
     host.approve(&pending, "ann").await.unwrap();
     let agent = bot(&host);
-    assert_eq!(refusal(&agent, "wallet/other").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&agent, "wallet/other").await, Some(ErrorKind::ApprovalRequired));
     let put = agent.put(&path("wallet/key"), "stolen".into(), PutOptions::new()).await;
-    assert_eq!(put.unwrap_err().kind(), ErrorKind::Denied);
-    assert_eq!(agent.delete(&path("wallet/key")).await.unwrap_err().kind(), ErrorKind::Denied);
-    assert_eq!(refusal(&host.agent("acme/bot/other"), "wallet/key").await, Some(ErrorKind::Denied));
+    assert_eq!(put.unwrap_err().kind(), ErrorKind::ApprovalRequired);
+    assert_eq!(
+        agent.delete(&path("wallet/key")).await.unwrap_err().kind(),
+        ErrorKind::ApprovalRequired
+    );
+    assert_eq!(
+        refusal(&host.agent("acme/bot/other"), "wallet/key").await,
+        Some(ErrorKind::ApprovalRequired)
+    );
     let (_, text) = host.token(&["secrets:read"]).await;
-    assert_eq!(refusal(&host.bearer(&text), "wallet/key").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&host.bearer(&text), "wallet/key").await, Some(ErrorKind::ApprovalRequired));
     assert_eq!(refusal(&agent, "wallet/key").await, None);
-    assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::ApprovalRequired));
 }
 
 #[tokio::test]
@@ -115,7 +121,7 @@ async fn one_person_counts_once_towards_a_quorum() {
         assert_eq!(host.approve(&pending, "ann").await.unwrap_err().kind(), ErrorKind::Conflict);
     }
     host.approve(&pending, "bob").await.unwrap();
-    assert_eq!(refusal(&bot(&host), "wallet/key").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&bot(&host), "wallet/key").await, Some(ErrorKind::ApprovalRequired));
     // A person without the right, or of another tenant, does not count.
     assert_eq!(host.approve(&pending, "zoe").await.unwrap_err().kind(), ErrorKind::Denied);
     let foreign = Principal::Person(Person::new("other", "eve").unwrap());
@@ -151,7 +157,7 @@ async fn an_approval_of_one_version_opens_no_other_and_one_of_the_active_version
     host.approve(&pending, "ann").await.unwrap();
     assert_eq!(refusal(&agent, "wallet/key").await, None);
     host.store.put(&path("acme/wallet/key"), "two".into(), PutOptions::new()).await.unwrap();
-    assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::ApprovalRequired));
     let named = |version: &Version| VersionSelector::Exact(version.clone());
     let key = path("wallet/key");
     assert_eq!(agent.get(&key, &named(&one)).await.unwrap().expose_text().unwrap(), "value");
@@ -159,7 +165,7 @@ async fn an_approval_of_one_version_opens_no_other_and_one_of_the_active_version
     let active = ask(&host, request("wallet/key")).await;
     host.approve(&active, "ann").await.unwrap();
     let error = agent.get(&key, &named(&one)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert_eq!(error.kind(), ErrorKind::ApprovalRequired);
     assert_eq!(read(&agent, "wallet/key").await.unwrap(), "two");
 }
 
@@ -182,7 +188,7 @@ async fn nothing_revives_a_request_that_has_ended() {
         assert!(host.approve(pending, "bob").await.is_err());
         assert!(rules.withdraw(pending.id()).await.is_err());
         assert!(pending.wait().await.is_err());
-        assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::Denied));
+        assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::ApprovalRequired));
     }
     let text = denied.wait().await.unwrap_err().to_string();
     assert!(text.contains("not today"), "{text}");
@@ -203,7 +209,7 @@ async fn an_approval_does_not_outlive_the_grant_or_its_time() {
     host.approve(&pending, "ann").await.unwrap();
     wait_until("it ends", || pending.status() == ApprovalStatus::Expired).await;
     let agent = host.guard(actor.clone());
-    assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&agent, "wallet/key").await, Some(ErrorKind::ApprovalRequired));
     let pending = actor.rules().request_approval(request("wallet/key")).await.unwrap();
     host.approve(&pending, "ann").await.unwrap();
     host.rules.delete_grant(grant.id).await.unwrap();

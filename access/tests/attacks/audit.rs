@@ -58,9 +58,10 @@ async fn each_operation_leaves_exactly_one_record_whatever_becomes_of_it() {
         let closed = host.agent("acme/granted/x");
         closed.close().await.unwrap();
         let (denied, ended) = (Some(ErrorKind::Denied), Some(ErrorKind::Unauthenticated));
+        let approval = Some(ErrorKind::ApprovalRequired);
         let cases = [
             ("granted", host.agent("acme/granted/x"), Tier::Standard, None),
-            ("needs approval", host.agent("acme/granted/x"), Tier::Critical, denied),
+            ("needs approval", host.agent("acme/granted/x"), Tier::Critical, approval),
             ("not granted", host.agent("acme/other/x"), Tier::Standard, denied),
             ("granted elsewhere", host.agent("acme/elsewhere/x"), Tier::Standard, denied),
             ("expired grant", host.agent("acme/expired/x"), Tier::Standard, denied),
@@ -90,7 +91,11 @@ async fn each_operation_leaves_exactly_one_record_whatever_becomes_of_it() {
                 let events: Vec<_> = records.iter().map(|record| record.event.as_str()).collect();
                 let event = match expected {
                     Some(ErrorKind::Closed) => &[][..],
-                    Some(ErrorKind::Denied | ErrorKind::Unauthenticated) => &["vault.denied"],
+                    Some(
+                        ErrorKind::Denied
+                        | ErrorKind::ApprovalRequired
+                        | ErrorKind::Unauthenticated,
+                    ) => &["vault.denied"],
                     _ => &["vault.accessed"],
                 };
                 assert_eq!(events, event, "{operation}, {case}, {mode:?}");

@@ -8,6 +8,7 @@ mod checkpoints;
 mod denial_of_service;
 mod events;
 mod files;
+mod persons;
 mod policy;
 mod races;
 mod restarts;

@@ -159,7 +159,7 @@ async fn a_policy_allows_nothing_that_grants_or_tiers_deny() {
     host.put("acme/k", Tier::Critical).await;
     assert_eq!(refusal(&host.agent(BOT), "k").await, Some(ErrorKind::Denied));
     host.grant("agent:bot", &["secrets:read"]).await;
-    assert_eq!(refusal(&host.agent(BOT), "k").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&host.agent(BOT), "k").await, Some(ErrorKind::ApprovalRequired));
     let explained = host.actor(BOT).explain_at(Action::Read, &path("k"), Tier::Critical);
     assert_eq!(explained.denial, Some(Denial::NeedsApproval));
     assert!(explained.needs_approval && explained.policy.is_none());

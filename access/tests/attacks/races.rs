@@ -129,7 +129,7 @@ async fn a_future_that_is_dropped_leaves_rules_and_record_whole() {
         drop_after(polls, read(&agent, "k")).await;
     }
     read(&agent, "k").await.ok();
-    assert_eq!(refusal(&agent, "k").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&agent, "k").await, Some(ErrorKind::ApprovalRequired));
     assert_eq!(host.count("approval.used").await, 1);
     read(&agent, "a").await.unwrap();
     host.verify().await;

@@ -27,7 +27,10 @@ async fn an_approval_survives_a_restart_between_each_two_steps() {
     let id = host.actor("acme/bot/x").rules().request_approval(new).await.unwrap().id();
     for name in ["ann", "bob"] {
         host = restart(host, folder.path()).await;
-        assert_eq!(refusal(&host.agent("acme/bot/x"), "k").await, Some(ErrorKind::Denied));
+        assert_eq!(
+            refusal(&host.agent("acme/bot/x"), "k").await,
+            Some(ErrorKind::ApprovalRequired)
+        );
         let rules = host.person(name).rules();
         assert_eq!(rules.open_approvals().len(), 1);
         rules.approve(id).await.unwrap();
@@ -38,7 +41,7 @@ async fn an_approval_survives_a_restart_between_each_two_steps() {
     pending.wait().await.unwrap();
     assert_eq!(refusal(&host.agent("acme/bot/x"), "k").await, None);
     host = restart(host, folder.path()).await;
-    assert_eq!(refusal(&host.agent("acme/bot/x"), "k").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&host.agent("acme/bot/x"), "k").await, Some(ErrorKind::ApprovalRequired));
     let rules = host.actor("acme/bot/x").rules();
     assert_eq!(rules.approval(id).unwrap().status(), ApprovalStatus::Used);
     let denied = rules.request_approval(request("k")).await.unwrap();
@@ -50,7 +53,7 @@ async fn an_approval_survives_a_restart_between_each_two_steps() {
     for ended in [denied.id(), withdrawn.id()] {
         assert!(host.person("bob").rules().approve(ended).await.is_err());
     }
-    assert_eq!(refusal(&host.agent("acme/bot/x"), "k").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&host.agent("acme/bot/x"), "k").await, Some(ErrorKind::ApprovalRequired));
     host.verify().await;
 }
 
@@ -101,7 +104,7 @@ async fn retention_loses_no_rule_that_lives_and_revives_none_that_ended() {
             wait_until("the end is followed", || host.access.act_with(text, None).is_err()).await;
         }
         let lives = host.agent("acme/lives/x");
-        assert_eq!(refusal(&lives, "k").await, Some(ErrorKind::Denied));
+        assert_eq!(refusal(&lives, "k").await, Some(ErrorKind::ApprovalRequired));
     }
     for _ in 0..2 {
         read(&host.bearer(&three), "a").await.unwrap();
@@ -111,7 +114,7 @@ async fn retention_loses_no_rule_that_lives_and_revives_none_that_ended() {
     assert!(host.approve(&open, "ann").await.is_err());
     host.approve(&open, "bob").await.unwrap();
     read(&host.agent("acme/lives/x"), "k").await.unwrap();
-    assert_eq!(refusal(&host.agent("acme/lives/x"), "k").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&host.agent("acme/lives/x"), "k").await, Some(ErrorKind::ApprovalRequired));
     other.verify().await;
 }
 

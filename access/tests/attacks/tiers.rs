@@ -37,7 +37,7 @@ async fn no_change_of_a_critical_secret_goes_without_an_approval() {
         bot.destroy(&key).await.err(),
     ];
     for (index, error) in denied.iter().enumerate() {
-        assert_eq!(error.as_ref().map(Error::kind), Some(ErrorKind::Denied), "{index}");
+        assert_eq!(error.as_ref().map(Error::kind), Some(ErrorKind::ApprovalRequired), "{index}");
     }
     let stored = host.store.get(&path("acme/k"), &VersionSelector::Active).await.unwrap();
     assert_eq!((stored.expose_text().unwrap(), stored.metadata().tier), ("value", Tier::Critical));
@@ -80,9 +80,9 @@ async fn a_write_over_a_deleted_secret_does_not_lower_its_tier() {
     let over = lower(Tier::Standard).must_be_version(one.clone());
     assert!(bot.put(&path("k"), "two".into(), over).await.is_err());
     bot.put(&path("k"), "two".into(), PutOptions::new()).await.unwrap();
-    assert_eq!(refusal(&bot, "k").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&bot, "k").await, Some(ErrorKind::ApprovalRequired));
     let old = bot.get(&path("k"), &VersionSelector::Exact(one)).await.unwrap_err();
-    assert_eq!(old.kind(), ErrorKind::Denied);
+    assert_eq!(old.kind(), ErrorKind::ApprovalRequired);
     // Where there was none, a write has the tier that it says.
     bot.put(&path("new"), "two".into(), lower(Tier::Standard)).await.unwrap();
     assert_eq!(read(&bot, "new").await.unwrap(), "two");
@@ -96,10 +96,10 @@ async fn a_floor_holds_whatever_the_metadata_says() {
     host.put("acme/wallets/k", Tier::Standard).await;
     host.grant("agent:bot", &["secrets:*"]).await;
     let bot = host.agent("acme/bot/x");
-    assert_eq!(refusal(&bot, "wallet/k").await, Some(ErrorKind::Denied));
+    assert_eq!(refusal(&bot, "wallet/k").await, Some(ErrorKind::ApprovalRequired));
     assert_eq!(refusal(&bot, "wallets/k").await, None);
     let new = bot.put(&path("wallet/new"), "v".into(), lower(Tier::Standard)).await;
-    assert_eq!(new.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(new.unwrap_err().kind(), ErrorKind::ApprovalRequired);
 }
 
 #[tokio::test]
@@ -120,15 +120,15 @@ async fn one_secret_of_a_batch_that_needs_an_approval_stops_no_other_and_one_app
     };
     let before = host.last().await;
     let (denied, not_found) = (Some(ErrorKind::Denied), Some(ErrorKind::NotFound));
-    let invalid = Some(ErrorKind::InvalidInput);
-    let expected = [None, denied, denied, not_found, invalid, denied, None];
+    let (invalid, approval) = (Some(ErrorKind::InvalidInput), Some(ErrorKind::ApprovalRequired));
+    let expected = [None, approval, denied, not_found, invalid, approval, None];
     assert_eq!(kinds(bot.get_many(&paths).await), expected);
     assert_eq!(host.records(before).await.len(), 6);
     let new: NewApproval = request("k");
     let pending = actor.rules().request_approval(new).await.unwrap();
     host.approve(&pending, "ann").await.unwrap();
-    let expected = [None, None, denied, not_found, invalid, denied, None];
+    let expected = [None, None, denied, not_found, invalid, approval, None];
     assert_eq!(kinds(bot.get_many(&paths).await), expected);
-    assert_eq!(kinds(bot.get_many(&paths).await)[1], denied);
+    assert_eq!(kinds(bot.get_many(&paths).await)[1], approval);
     host.verify().await;
 }

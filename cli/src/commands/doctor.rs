@@ -93,7 +93,7 @@ impl Doctor {
                     return Ok(false);
                 }
                 ErrorKind::NotFound if is_probe => report.ok("read", "allowed")?,
-                ErrorKind::Denied if is_probe => report.warning(
+                ErrorKind::Denied | ErrorKind::ApprovalRequired if is_probe => report.warning(
                     "read",
                     format!("`{PROBE}` may not be read; name a secret to be sure ({error})"),
                 )?,

@@ -141,7 +141,11 @@ fn known(path: &SecretPath, secret: &Secret) -> Known {
 
 /// Whether the other values count without this one. What cannot be read cannot be masked; the rest can.
 fn is_left_out(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Expired)
+    error.kind() == ErrorKind::NotFound || error.kind() == ErrorKind::Expired || is_denied(error)
+}
+
+fn is_denied(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Denied | ErrorKind::ApprovalRequired)
 }
 
 /// Names a secret that is not searched for, also to a caller who wants no warnings.
@@ -169,7 +173,7 @@ async fn earlier(secrets: &SecretsManager, path: &SecretPath) -> Result<Option<S
     let Some(version) = before.next() else { return Ok(None) };
     match secrets.get_version(path.as_str(), version.version.clone()).await {
         Ok(secret) => Ok(Some(secret)),
-        Err(error) if error.is_temporary() || error.kind() == ErrorKind::Denied => Err(error),
+        Err(error) if error.is_temporary() || is_denied(&error) => Err(error),
         // It was destroyed, or the secret has expired.
         Err(_) => Ok(None),
     }

@@ -19,6 +19,9 @@ pub enum ErrorKind {
     Expired,
     /// The store has authenticated the caller and does not permit the call.
     Denied,
+    /// The caller may do that only once people have approved it. If a request of the caller waits for them, the error has
+    /// its [id](Error::approval).
+    ApprovalRequired,
     /// The store does not accept the credentials (or, for the native store, the key).
     Unauthenticated,
     /// The condition of a `put` did not hold; nothing was written.
@@ -52,6 +55,7 @@ impl ErrorKind {
         Self::FieldNotFound,
         Self::Expired,
         Self::Denied,
+        Self::ApprovalRequired,
         Self::Unauthenticated,
         Self::Conflict,
         Self::Corrupt,
@@ -74,6 +78,7 @@ impl ErrorKind {
             Self::FieldNotFound => "field not found",
             Self::Expired => "expired",
             Self::Denied => "permission denied",
+            Self::ApprovalRequired => "approval required",
             Self::Unauthenticated => "not authenticated",
             Self::Conflict => "conflict",
             Self::Corrupt => "corrupt",
@@ -97,6 +102,7 @@ impl ErrorKind {
             Self::FieldNotFound => "field_not_found",
             Self::Expired => "expired",
             Self::Denied => "denied",
+            Self::ApprovalRequired => "approval_required",
             Self::Unauthenticated => "unauthenticated",
             Self::Conflict => "conflict",
             Self::Corrupt => "corrupt",

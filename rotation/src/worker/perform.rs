@@ -151,7 +151,12 @@ impl RotationWorker {
         let next = next.fix_expiry(None, member)?;
         let expiry = next.times.expires_at;
         match store.write(version, next.document(), patch, limit).await {
-            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Denied | ErrorKind::ApprovalRequired | ErrorKind::Unsupported
+                ) =>
+            {
                 let path = &store.path;
                 tracing::warn!(%path, %error, "the expiry of the secret cannot follow its key's");
                 // All instances learn that this expiry belongs to an earlier key.

@@ -60,7 +60,7 @@ async fn who(State(app): State<Arc<App>>, Caller(actor): Caller, request: Reques
     json(&Who { principal: actor.principal(), tenant: actor.tenant().as_str(), spiffe_id })
 }
 
-fn created(response: Response) -> Response {
+pub(super) fn created(response: Response) -> Response {
     (StatusCode::CREATED, response).into_response()
 }
 
@@ -84,6 +84,8 @@ struct TokenBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     bound_to: Option<&'a SpiffeId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     waives_sensitive: bool,
     #[schema(format = DateTime)]
@@ -100,6 +102,7 @@ impl<'a> TokenBody<'a> {
             expires_at: time(token.expires_at),
             max_uses: token.max_uses,
             bound_to: token.bound_to.as_ref(),
+            person: token.person.as_ref().map(ToString::to_string),
             waives_sensitive: token.waives_sensitive,
             created_at: time(token.created_at),
             created_by: &token.created_by,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test reports a failure")]
 
+mod approvals;
 mod changes;
 mod events;
 mod faults;
