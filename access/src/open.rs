@@ -196,7 +196,8 @@ fn check_private(path: &Path, setting: Setting, group: Option<u32>) -> Result<()
     let metadata = fs::metadata(path).map_err(failed)?;
     let (for_group, for_others) = (metadata.mode() & 0o070, metadata.mode() & 0o007);
     let is_of_group = group == Some(metadata.gid());
-    if for_others == 0 && (for_group == 0 || is_of_group) {
+    // Who can write the key can exchange it.
+    if for_others == 0 && (for_group == 0 || (is_of_group && for_group == 0o040)) {
         return Ok(());
     }
     if FilePath::new(path).is_service_credential(metadata.uid(), metadata.mode()) {

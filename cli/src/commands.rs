@@ -29,6 +29,8 @@ mod scan;
 mod serve;
 mod store;
 mod supervised;
+#[cfg(feature = "server")]
+mod token;
 mod undelete;
 mod versions;
 
@@ -97,6 +99,7 @@ commands! {
     Audit in audit,
     Store in store,
     Serve in serve if "server",
+    Token in token if "server",
     Check in check,
     Health in health,
     Doctor in doctor,

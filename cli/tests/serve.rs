@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use support::serving::Serving;
 use support::{Store, planted};
 
@@ -40,6 +41,51 @@ fn one_folder_has_everything_and_the_first_token_is_issued_once() {
         .with("SECRETS_NATIVE_PATH", folder.join("secrets.db"))
         .with("SECRETS_NATIVE_KEY_FILE", folder.join("strongroom.key"));
     assert_eq!(store.value(&["openai/api-key"]), planted("-served").into_bytes());
+}
+
+#[test]
+fn the_administrator_of_the_host_issues_tokens_for_people_and_for_agents() {
+    let store = Store::none();
+    let folder = store.file("data");
+    let data = folder.to_str().unwrap();
+    let (ann, agent) = (store.file("ann"), store.file("agent"));
+    let issue = |more: &[&str]| {
+        let arguments = ["token", "--data", data, "--reason", "a test"];
+        store.run(&[&arguments[..], more].concat())
+    };
+    // There is no folder yet, and none is made.
+    let agent_arguments = ["--scope", "secrets:read", "--file", agent.to_str().unwrap()];
+    issue(&agent_arguments).fails(1, &["open the folder"]);
+    let mut server = Serving::start(&store, &["--data", data]);
+    let admin = fs::read_to_string(server.started["token_file"].as_str().unwrap()).unwrap();
+    let (_, who) = server.ask(&admin, "GET /v1/self", "");
+    assert!(who.contains("person:default/admin"), "{who}");
+    issue(&agent_arguments).succeeds();
+    let ann_file = ann.to_str().unwrap();
+    issue(&["--person", "ann", "--scope", "approvals:decide", "--file", ann_file]).succeeds();
+    assert_eq!(fs::metadata(&ann).unwrap().permissions().mode() & 0o777, 0o600);
+    issue(&agent_arguments).fails(1, &["must be a new one"]);
+    let (ann, agent) = (fs::read_to_string(ann).unwrap(), fs::read_to_string(agent).unwrap());
+
+    let body = format!(
+        "{{\"value\": \"{}\", \"metadata\": {{\"tier\": \"critical\"}}}}",
+        planted("-critical")
+    );
+    assert_eq!(server.ask(&admin, "PUT /v1/secrets/key", &body).0, 200);
+    for approver in [&admin, &ann] {
+        let (status, refused) = server.ask(&agent, "GET /v1/secrets/key", "");
+        assert!(status == 403 && refused.contains("approval_required"), "{refused}");
+        let new = r#"{"path": "key", "purpose": "a test", "reason": "a test"}"#;
+        let (status, asked) = server.ask(&agent, "POST /v1/approvals", new);
+        assert_eq!(status, 201, "{asked}");
+        let asked: Value = serde_json::from_str(&asked).unwrap();
+        let approve = format!("POST /v1/approvals/{}/approve", asked["id"].as_str().unwrap());
+        let (status, approved) = server.ask(approver, &approve, "");
+        assert_eq!(status, 200, "{approved}");
+        assert_eq!(server.ask(&agent, "GET /v1/secrets/key", "").0, 200);
+    }
+    let printed = server.stop(Signal::TERM);
+    assert!(![&admin, &ann, &agent].iter().any(|token| printed.contains(*token)), "{printed}");
 }
 
 #[test]

@@ -129,7 +129,7 @@ async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let is_read = request.method().is_safe();
     let answer = async move {
         let response = next.run(request).await;
-        response.map(|body| Body::new(Held { body, _room: room }))
+        response.map(|body| hold(body, room))
     };
     if is_read {
         return answer.await;
@@ -160,13 +160,17 @@ struct Room {
     _under_way: UnderWay,
 }
 
-/// An answer that takes its room until it is sent.
-struct Held {
-    body: Body,
-    _room: Room,
+/// A body that holds something until it is sent or its client has gone.
+pub(crate) fn hold(body: Body, held: impl Send + Unpin + 'static) -> Body {
+    Body::new(Held { body, _held: held })
 }
 
-impl http_body::Body for Held {
+struct Held<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> http_body::Body for Held<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

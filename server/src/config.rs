@@ -12,8 +12,8 @@ use strongroom::access::{SpiffeId, SpiffePattern};
 use strongroom_core::{Problems, Result, SettingNames, Settings};
 
 use crate::settings::{
-    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_PRINCIPAL_REQUESTS, MAX_REQUESTS, METRICS, PAGE,
-    RATE_LIMIT, SETTINGS, TLS_CERT, TLS_KEY,
+    DRAIN, LISTEN, MAX_BODY, MAX_CONNECTIONS, MAX_PRINCIPAL_LISTENERS, MAX_PRINCIPAL_REQUESTS,
+    MAX_REQUESTS, METRICS, PAGE, RATE_LIMIT, SETTINGS, TLS_CERT, TLS_KEY,
 };
 
 /// The port, unless it is set.
@@ -51,6 +51,9 @@ pub struct ServerConfig {
     pub max_requests: usize,
     /// The most requests of one principal at a time, 1 to 1,000,000: 256 unless it is set. Others are told to come back.
     pub max_principal_requests: usize,
+    /// The most listeners of one principal at a time, 1 to 1,000,000: 1,024 unless it is set. Others are told to come back.
+    /// All listeners take three quarters of the connections at most.
+    pub max_principal_listeners: usize,
     /// The most requests of one principal per second, also all at once; each secret of a batch counts. Without one, any
     /// number.
     pub rate_limit: Option<NonZeroU32>,
@@ -95,6 +98,7 @@ impl Default for ServerConfig {
             max_connections: 16_384,
             max_requests: 1_024,
             max_principal_requests: 256,
+            max_principal_listeners: 1_024,
             rate_limit: None,
             metrics: None,
             max_body: strongroom_wire::MAX_BODY,
@@ -183,6 +187,10 @@ impl ServerConfig {
                 &MAX_PRINCIPAL_REQUESTS,
                 defaults.max_principal_requests,
             ),
+            max_principal_listeners: number(
+                &MAX_PRINCIPAL_LISTENERS,
+                defaults.max_principal_listeners,
+            ),
             rate_limit,
             metrics,
             max_body: number(&MAX_BODY, defaults.max_body),
@@ -218,6 +226,7 @@ impl ServerConfig {
             (&MAX_CONNECTIONS, self.max_connections),
             (&MAX_REQUESTS, self.max_requests),
             (&MAX_PRINCIPAL_REQUESTS, self.max_principal_requests),
+            (&MAX_PRINCIPAL_LISTENERS, self.max_principal_listeners),
         ];
         self.check_workloads(names, problems);
         for (setting, count) in counts {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota};
 use strongroom_core::{Error, ErrorKind};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ServerConfig;
 use crate::metrics::{Refused, count_refused};
@@ -22,7 +23,10 @@ const SWEEP_FROM: usize = 1_024;
 /// The limits, and what each principal uses of them.
 pub(crate) struct PrincipalLimits {
     max_requests: usize,
+    max_listeners: usize,
     rate: Option<NonZeroU32>,
+    /// One permit for each listener of any principal: some connections are left for requests.
+    listeners: Arc<Semaphore>,
     clock: DefaultClock,
     usage: Mutex<Usage>,
 }
@@ -36,15 +40,24 @@ struct Usage {
 
 struct PrincipalUsage {
     under_way: usize,
+    listening: usize,
     limiter: Option<Arc<DefaultDirectRateLimiter>>,
     seen: Instant,
+}
+
+impl PrincipalUsage {
+    fn is_idle(&self) -> bool {
+        self.under_way == 0 && self.listening == 0
+    }
 }
 
 impl PrincipalLimits {
     pub(crate) fn new(config: &ServerConfig) -> Self {
         Self {
             max_requests: config.max_principal_requests,
+            max_listeners: config.max_principal_listeners,
             rate: config.rate_limit,
+            listeners: Arc::new(Semaphore::new(config.max_connections.div_ceil(4) * 3)),
             clock: DefaultClock::default(),
             usage: Mutex::default(),
         }
@@ -67,12 +80,37 @@ impl PrincipalLimits {
         Ok(UnderWay { limits: Arc::clone(self), principal: name })
     }
 
+    /// Lets a principal listen to what happens, for as long as it likes.
+    pub(crate) fn listen(self: &Arc<Self>, principal: &str) -> Result<Listening, Error> {
+        let Ok(permit) = Arc::clone(&self.listeners).try_acquire_owned() else {
+            count_refused(Refused::Room);
+            return Err(Error::new(ErrorKind::Unavailable, "listen again later")
+                .because("the server has as many listeners as it can have")
+                .with_retry_after(COME_BACK));
+        };
+        let mut usage = self.lock();
+        usage.sweep();
+        let (name, of_principal) = usage.entry(principal, self.rate);
+        if of_principal.listening >= self.max_listeners {
+            count_refused(Refused::Principal);
+            return Err(Error::new(ErrorKind::RateLimited, "listen with fewer connections")
+                .because("the caller has as many listeners as it may have")
+                .with_retry_after(COME_BACK));
+        }
+        self.take(of_principal.limiter.as_deref(), NonZeroU32::MIN)?;
+        of_principal.listening += 1;
+        drop(usage);
+        Ok(Listening { limits: Arc::clone(self), principal: name, _permit: permit })
+    }
+
     /// Counts more requests of a principal, which are in one.
     pub(crate) fn charge(&self, principal: &str, requests: usize) -> Result<(), Error> {
-        let (Some(rate), Some(requests)) = (self.rate, to_count(requests)) else { return Ok(()) };
+        let Some(rate) = self.rate else { return Ok(()) };
+        // What is more than a second's worth takes the whole second, of which the request itself has taken one.
+        let most = usize::try_from(rate.get() - 1).unwrap_or(usize::MAX);
+        let Some(requests) = to_count(requests.min(most)) else { return Ok(()) };
         let limiter = self.lock().entry(principal, self.rate).1.limiter.clone();
-        // What is more than a second's worth takes the whole second.
-        self.take(limiter.as_deref(), requests.min(rate))
+        self.take(limiter.as_deref(), requests)
     }
 
     fn take(
@@ -93,12 +131,12 @@ impl PrincipalLimits {
             .with_retry_after(wait))
     }
 
-    fn end(&self, principal: &Arc<str>) {
+    fn end(&self, principal: &Arc<str>, end: impl FnOnce(&mut PrincipalUsage)) {
         let mut usage = self.lock();
         let Some(of_principal) = usage.principals.get_mut(principal) else { return };
-        of_principal.under_way = of_principal.under_way.saturating_sub(1);
+        end(of_principal);
         of_principal.seen = Instant::now();
-        if of_principal.under_way == 0 && of_principal.limiter.is_none() {
+        if of_principal.is_idle() && of_principal.limiter.is_none() {
             usage.principals.remove(principal);
         }
     }
@@ -125,6 +163,7 @@ impl Usage {
         let of_principal =
             self.principals.entry(Arc::clone(&name)).or_insert_with(|| PrincipalUsage {
                 under_way: 0,
+                listening: 0,
                 limiter: rate.map(|rate| {
                     Arc::new(DefaultDirectRateLimiter::direct(Quota::per_second(rate)))
                 }),
@@ -138,8 +177,7 @@ impl Usage {
         if self.principals.len() < SWEEP_FROM.max(2 * self.swept) {
             return;
         }
-        self.principals
-            .retain(|_, usage| usage.under_way > 0 || usage.seen.elapsed() < REFILL_TIME);
+        self.principals.retain(|_, usage| !usage.is_idle() || usage.seen.elapsed() < REFILL_TIME);
         self.swept = self.principals.len();
     }
 }
@@ -152,7 +190,24 @@ pub(crate) struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.limits.end(&self.principal);
+        self.limits.end(&self.principal, |usage| {
+            usage.under_way = usage.under_way.saturating_sub(1);
+        });
+    }
+}
+
+/// A principal that listens, until it is dropped.
+pub(crate) struct Listening {
+    limits: Arc<PrincipalLimits>,
+    principal: Arc<str>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.limits.end(&self.principal, |usage| {
+            usage.listening = usage.listening.saturating_sub(1);
+        });
     }
 }
 
@@ -191,8 +246,27 @@ mod tests {
         assert!(refused.retry_after().unwrap() <= REFILL_TIME);
         assert!(limits.begin("b").is_ok());
         // A batch takes what it reads, and at most the whole second.
+        let _batch = limits.begin("c").unwrap();
         assert!(limits.charge("c", 50).is_ok());
         assert!(limits.begin("c").is_err());
+    }
+
+    #[test]
+    fn a_principal_has_so_many_listeners_beside_its_requests() {
+        let mut config = ServerConfig::new();
+        config.max_principal_requests = 1;
+        config.max_principal_listeners = 2;
+        config.max_connections = 4;
+        let limits = Arc::new(PrincipalLimits::new(&config));
+        let first = limits.listen("a").unwrap();
+        let _second = limits.listen("a").unwrap();
+        assert_eq!(limits.listen("a").err().unwrap().kind(), ErrorKind::RateLimited);
+        assert!(limits.begin("a").is_ok());
+        // Of four connections, one is left for requests.
+        let _third = limits.listen("b").unwrap();
+        assert_eq!(limits.listen("c").err().unwrap().kind(), ErrorKind::Unavailable);
+        drop(first);
+        assert!(limits.listen("a").is_ok());
     }
 
     #[test]

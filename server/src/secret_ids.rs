@@ -34,8 +34,17 @@ pub(crate) struct SecretIds(Mutex<HashMap<TenantName, Arc<Index>>>);
 #[derive(Default)]
 struct Index {
     paths: RwLock<HashMap<String, SecretPath>>,
-    /// When the last listing began. Held during a listing.
-    listed: AsyncMutex<Option<Instant>>,
+    /// Held during a listing.
+    listings: AsyncMutex<Listings>,
+}
+
+/// When the last listings of a tenant began.
+#[derive(Default)]
+struct Listings {
+    /// Of any, which the next one keeps its distance to.
+    any: Option<Instant>,
+    /// Of one that has come to its end.
+    complete: Option<Instant>,
 }
 
 impl Index {
@@ -62,17 +71,19 @@ impl SecretIds {
             return Ok(Some(path));
         }
         let asked = Instant::now();
-        let mut listed = index.listed.lock().await;
-        // A listing that began after the question has its answer.
-        if listed.is_none_or(|began| began < asked) {
-            if let Some(began) = *listed {
+        let mut listings = index.listings.lock().await;
+        // A listing that began after the question, and was not cut off, has its answer.
+        if listings.complete.is_none_or(|began| began < asked) {
+            if let Some(began) = listings.any {
                 sleep_until(began + INTERVAL).await;
             }
-            *listed = Some(Instant::now());
+            let began = Instant::now();
+            listings.any = Some(began);
             let paths = secrets.paths_for_index().await?;
             let paths = paths.into_iter().map(|path| (id_of(access, tenant, &path), path));
             let paths = paths.collect();
             *index.paths.write().unwrap_or_else(PoisonError::into_inner) = paths;
+            listings.complete = Some(began);
         }
         Ok(index.get(id))
     }

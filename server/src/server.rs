@@ -8,7 +8,7 @@ use strongroom::SecretsManager;
 use strongroom::access::Access;
 use strongroom_core::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -93,26 +93,33 @@ impl Server {
             stop.await;
             // Answers that have no end of their own.
             app.changes.stop();
-            stopping.cancel();
             app.events.stop();
+            stopping.cancel();
+            Instant::now() + config.drain
         };
         let api = async {
             let router = router(Arc::clone(&app));
             serve(listener, tls.clone(), router, &config, stopping.cancelled()).await;
         };
         let for_operators = async {
-            let Some(listener) = metrics else { return };
-            let serve =
-                serve(listener, tls.clone(), metrics::router(), &config, stopping.cancelled());
+            let serve = async {
+                match metrics {
+                    Some(listener) => {
+                        let (router, stop) = (metrics::router(), stopping.cancelled());
+                        serve(listener, tls.clone(), router, &config, stop).await;
+                    }
+                    None => stopping.cancelled().await,
+                }
+            };
             tokio::select! {
                 () = serve => {}
                 () = metrics::upkeep() => {}
             }
         };
-        tokio::join!(stop, api, for_operators);
+        let (deadline, (), ()) = tokio::join!(stop, api, for_operators);
         // Changes whose clients have gone.
         app.changing.close();
-        if timeout(config.drain, app.changing.wait()).await.is_err() {
+        if timeout_at(deadline, app.changing.wait()).await.is_err() {
             warn!("some changes did not end in time, and were cut off");
         }
         app.access.close().await;

@@ -52,6 +52,13 @@ setting_table! {
         )
         .meaning("the most requests of one principal at a time; others are told to come back")
         .default_value("256");
+        MAX_PRINCIPAL_LISTENERS = Setting::number(
+            "STRONGROOM_SERVER_MAX_PRINCIPAL_LISTENERS",
+            "ServerConfig::max_principal_listeners",
+            "listeners",
+        )
+        .meaning("the most listeners of one principal at a time; all listeners take three quarters of the connections at most")
+        .default_value("1024");
         RATE_LIMIT =
             Setting::number("STRONGROOM_SERVER_RATE_LIMIT", "ServerConfig::rate_limit", "requests")
                 .meaning("the most requests of one principal per second, where each secret of a batch counts; without it any number");

@@ -301,7 +301,7 @@ async fn members_of_the_group_that_is_set_may_read_the_key() {
         Access::open(in_file(folder.path()).group(group)).await
     };
     open(0o440, group).await.unwrap().close().await;
-    for (mode, group) in [(0o440, group + 1), (0o444, group)] {
+    for (mode, group) in [(0o440, group + 1), (0o444, group), (0o460, group)] {
         let error = open(mode, group).await.unwrap_err();
         assert!(error.to_string().contains("AccessConfig::group"), "{error}");
     }

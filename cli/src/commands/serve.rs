@@ -1,19 +1,18 @@
 //! `serve`: the server, over the store that the options and the environment choose, or with everything in one folder.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueHint};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use strongroom::Config;
-use strongroom::access::{Access, AuditQuery, NewToken, Scope, TenantName};
+use strongroom::access::{Access, AuditQuery, NewToken, Person, Scope, TenantName};
 use strongroom_core::{FilePath, Settings};
 use strongroom_server::{
     LISTEN, SETTINGS, Server, ServerConfig, TLS_CERT, TLS_KEY, install_metrics,
@@ -21,6 +20,7 @@ use strongroom_server::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Run;
+use super::token::write_new_token;
 use crate::args::{Format, parse_tenant};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -28,7 +28,9 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Stdout;
 
 /// The tenant of a server that has everything in one folder.
-const TENANT: &str = "default";
+pub(super) const TENANT: &str = "default";
+/// The person that the first token belongs to.
+const ADMIN: &str = "admin";
 /// What the first token may do.
 const SCOPES: [&str; 5] =
     ["secrets:*", "grants:write", "tokens:write", "approvals:decide", "audit:read"];
@@ -39,7 +41,8 @@ const TOKEN_AGE: Duration = Duration::from_secs(30 * 86_400);
 #[derive(Args)]
 #[command(after_help = "Example: strongroom serve --data .strongroom\n\n\
                   Without `--data`, SECRETS_BACKEND and its settings name the store, SECRETS_ACCESS_PATH or \
-                  SECRETS_ACCESS_URL and SECRETS_ACCESS_KEY_FILE the access rules and the audit.")]
+                  SECRETS_ACCESS_URL and SECRETS_ACCESS_KEY_FILE the access rules and the audit.\n\n\
+                  `strongroom token` issues further tokens, for people and for programs.")]
 pub(crate) struct Serve {
     /// A folder for the store, the access rules and their keys, made if it does not exist
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
@@ -124,7 +127,7 @@ impl Serve {
 }
 
 /// A folder with everything that a server keeps.
-struct Place {
+pub(super) struct Place {
     store: String,
     key: String,
     rules: String,
@@ -142,9 +145,16 @@ impl Place {
         }
         let name = FilePath::new(folder);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        let folder = made.and_then(|()| folder.canonicalize());
+        made.map_err(|error| Failure::io(format_args!("create the folder {name}"), &error))?;
+        Self::find(folder)
+    }
+
+    /// A folder that is there.
+    pub(super) fn find(folder: &Path) -> Result<Self, Failure> {
+        let name = FilePath::new(folder);
         let folder = folder
-            .map_err(|error| Failure::io(format_args!("create the folder {name}"), &error))?;
+            .canonicalize()
+            .map_err(|error| Failure::io(format_args!("open the folder {name}"), &error))?;
         let text = |name: &str| match folder.join(name).to_str() {
             Some(file) => Ok(file.to_owned()),
             None => Err(Failure::usage("the name of the folder is not UTF-8: use another one")),
@@ -159,7 +169,7 @@ impl Place {
     }
 
     /// Lets everything be in the folder. Other settings of the environment stay, such as those of the cache and the audit.
-    fn configure(&self, config: Config, tenant: &TenantName) -> Config {
+    pub(super) fn configure(&self, config: Config, tenant: &TenantName) -> Config {
         let settings = [
             ("backend", "native"),
             ("native_path", &self.store),
@@ -196,25 +206,17 @@ async fn write_first_token(
     if has_token || !access.audit(issued).await?.is_empty() {
         return Ok(None);
     }
-    let name = FilePath::new(file);
-    let fail = |error: io::Error| {
-        Failure::io(format_args!("write `--token-file` ({name}), which must be a new one"), &error)
-    };
-    // An empty one is left of a start that was cut off.
-    let _ = fs::remove_file(file);
-    let mut output =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(fail)?;
     let scopes = SCOPES.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
+    let person = Person::new(tenant.as_str(), ADMIN)?;
     let new = NewToken::new(scopes, SystemTime::now() + TOKEN_AGE, "the first token");
     let rules = access.administrator("strongroom serve", tenant)?;
-    let (token, text) = rules.issue_token(new).await?;
-    let written = output.write_all(text.expose_secret().as_bytes());
-    if let Err(error) = written.and_then(|()| output.sync_all()) {
-        // A token that is in no file is of no use.
-        let _ = fs::remove_file(file);
-        rules.revoke_token(token.id).await?;
-        return Err(fail(error));
+    // After a prune, the audit does not tell of tokens that were issued long ago.
+    if !rules.tokens()?.is_empty() || !rules.grants().is_empty() {
+        return Ok(None);
     }
+    // An empty one is left of a start that was cut off.
+    let _ = fs::remove_file(file);
+    write_new_token(&rules, new.for_person(person), file, "--token-file").await?;
     Ok(Some(file.to_owned()))
 }
 
@@ -233,6 +235,8 @@ fn announce(context: &Context, url: &str, token_file: Option<PathBuf>) -> Result
     stdout.write(format!("listening on {url}\n").as_bytes())?;
     let Some(file) = token_file else { return Ok(()) };
     let name = FilePath::new(&file);
-    let text = format!("the first token, which may do everything for 30 days, is in {name}\n");
+    let text = format!(
+        "the first token, with which the person `{ADMIN}` may do everything for 30 days, is in {name}\n"
+    );
     stdout.write(text.as_bytes())
 }

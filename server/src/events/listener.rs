@@ -122,6 +122,7 @@ impl Listener {
             && let Some(record) = self.page.pop_front()
         {
             if self.view.shows(&record) {
+                let record = self.view.redact(&record).unwrap_or(record);
                 let Ok(event) = event_of(&record) else { return Ready::End };
                 self.ready.push_back(event);
             }
@@ -168,7 +169,11 @@ impl Listener {
             && is_next
             && self.view.shows(&heard.record)
         {
-            self.ready.push_back(heard.event.clone());
+            let event = match self.view.redact(&heard.record) {
+                Some(redacted) => event_of(&redacted).ok(),
+                None => Some(heard.event.clone()),
+            };
+            self.ready.extend(event);
         }
     }
 }

@@ -1,10 +1,15 @@
 //! What one listener may hear of.
 
+use serde_json::Value;
 use strongroom::access::{Actor, AuditQuery, AuditRecord, Guarded};
 use strongroom_core::SecretPath;
 
 /// The records of others that tell what becomes of a secret, and not who does what.
 const OF_SECRETS: [&str; 2] = ["secret.", "rotation."];
+
+const DENIED: &str = "vault.denied";
+/// What a denial tells who was denied.
+const KEPT_OF_DENIALS: [&str; 3] = ["type", "action", "denial"];
 
 /// What one listener asks for, and may hear of.
 pub(crate) struct View {
@@ -39,6 +44,25 @@ impl View {
             && (self.reads_audit
                 || record.principal == self.actor.principal()
                 || self.tells_of_readable(record))
+    }
+
+    /// The record as the listener may see it. Without the right to read the audit, a denial tells no more than the answer
+    /// to the request did: not whether the policy denied it and why, and not the tier that the secret has.
+    pub(super) fn redact(&self, record: &AuditRecord) -> Option<AuditRecord> {
+        if self.reads_audit || record.event != DENIED {
+            return None;
+        }
+        let mut redacted = record.clone();
+        if let Some(details) = redacted.details.as_object_mut() {
+            details.retain(|name, _| KEPT_OF_DENIALS.contains(&name.as_str()));
+            if let Some(denial) = details.get_mut("denial")
+                && (denial == "policy" || denial == "policy_failed")
+            {
+                let missing = if record.token.is_some() { "no_scope" } else { "no_grant" };
+                *denial = Value::from(missing);
+            }
+        }
+        Some(redacted)
     }
 
     fn tells_of_readable(&self, record: &AuditRecord) -> bool {

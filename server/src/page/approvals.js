@@ -55,6 +55,8 @@ export function showApprovals(main, { api, approvals, signal }) {
   const sizes = new ResizeObserver(() => {
     for (const card of cards.values()) card.disarm();
   });
+  // A problem above the cards moves them, too.
+  sizes.observe(state);
   signal.addEventListener("abort", () => sizes.disconnect(), { once: true });
   const update = ({ approvals: open, problem }) => {
     busy.remove();

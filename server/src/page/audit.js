@@ -6,6 +6,8 @@ import { COLUMNS, DAY, readRecords, recordQuery, showRecords, since } from "./re
 import { listen } from "./stream.js";
 import { count } from "./text.js";
 
+// How many records a tab keeps while it follows.
+const MAX_ROWS = 1000;
 const TIMES = [["hour", "Last hour", DAY / 24], ["day", "Last day", DAY], ["week", "Last 7 days", 7 * DAY], ["month", "Last 30 days", 30 * DAY], ["all", "All", undefined]];
 
 export function showAudit(main, { api, parameters, signal, go }) {
@@ -107,5 +109,11 @@ function add(found, { event, data: text }) {
     return;
   }
   if (record?.seq === undefined) return;
-  found.querySelector("tbody")?.prepend(tableRow(COLUMNS, record));
+  const rows = found.querySelector("tbody");
+  if (rows === null) {
+    fill(found, showRecords([record], false));
+    return;
+  }
+  rows.prepend(tableRow(COLUMNS, record));
+  while (rows.rows.length > MAX_ROWS) rows.lastElementChild.remove();
 }

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::answer::Answer;
-use crate::app::App;
+use crate::app::{App, hold};
 use crate::caller::Caller;
 use crate::openapi::OfStore;
 use crate::params::NoQuery;
@@ -43,6 +43,7 @@ async fn listen(
         let error = Error::new(ErrorKind::Unavailable, "listen again later");
         return Err(error.because("the access rules cannot be read now").into());
     }
+    let listening = app.principals.listen(actor.principal())?;
     let secrets = app.secrets.guard(actor.clone())?;
     let Some(events) = app.changes.listen(secrets, actor) else {
         let error = Error::new(ErrorKind::Unsupported, "read again at an interval");
@@ -51,5 +52,5 @@ async fn listen(
     let events = events.take_until(Box::pin(Peer::wait_for_end(&extensions)));
     // A proxy that collects an answer would keep the events back.
     let headers = [(CONTENT_TYPE.as_str(), "text/event-stream"), ("x-accel-buffering", "no")];
-    Ok((headers, Body::from_stream(events)).into_response())
+    Ok((headers, hold(Body::from_stream(events), listening)).into_response())
 }

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::audit::{number, select};
 use crate::answer::{Answer, Refusal};
-use crate::app::App;
+use crate::app::{App, hold};
 use crate::caller::Caller;
 use crate::events::View;
 use crate::params::Params;
@@ -57,6 +57,7 @@ async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, request: Req
         let error = Error::new(ErrorKind::Unavailable, "listen again later");
         return Err(error.because("the access rules cannot be read now").into());
     }
+    let listening = app.principals.listen(actor.principal())?;
     let view = View::new(actor.clone(), app.secrets.guard(actor.clone())?, query);
     if view.reads_audit() {
         actor.rules().record_audit_read().await?;
@@ -65,7 +66,7 @@ async fn listen(State(app): State<Arc<App>>, Caller(actor): Caller, request: Req
     // A proxy that collects an answer would keep the events back.
     let headers = [(CONTENT_TYPE.as_str(), "text/event-stream"), ("x-accel-buffering", "no")];
     let events = listener.into_stream().take_until(Box::pin(end));
-    Ok((headers, Body::from_stream(events)).into_response())
+    Ok((headers, hold(Body::from_stream(events), listening)).into_response())
 }
 
 /// Where a client that connects again continues.

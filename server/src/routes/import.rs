@@ -46,8 +46,7 @@ struct Imported<'a> {
 #[schema(as = ImportedVariable)]
 struct Entry<'a> {
     name: &'a str,
-    #[schema(value_type = String)]
-    path: SecretPath,
+    path: String,
     tier: &'static str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,8 +99,9 @@ async fn import(
     let mut entries = Vec::with_capacity(report.secrets.len());
     for secret in &report.secrets {
         let path = match &prefix {
-            Some(prefix) => prefix.join(secret.path.as_str())?,
-            None => secret.path.clone(),
+            // One that is too long to be a path was refused.
+            Some(prefix) => format!("{prefix}/{}", secret.path),
+            None => secret.path.to_string(),
         };
         entries.push(Entry {
             name: &secret.name,

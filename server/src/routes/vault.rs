@@ -87,7 +87,16 @@ fn no_secret() -> Refusal {
 /// A secret that the store describes only if it keeps metadata.
 fn described<T>(result: Result<T>) -> Result<Option<T>> {
     match result {
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
+        // One that is damaged or has expired does not hide the others.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::Unsupported
+                    | ErrorKind::Denied
+                    | ErrorKind::Expired
+                    | ErrorKind::Corrupt
+            ) =>
+        {
             Ok(None)
         }
         result => result.map(Some),

@@ -5,6 +5,7 @@
 mod accessible;
 mod approvals;
 mod confined;
+mod decided;
 mod headers;
 mod hostile;
 mod person;
@@ -12,3 +13,4 @@ mod shown;
 #[path = "../http/support.rs"]
 #[expect(dead_code, reason = "the tests of the API use the rest")]
 mod support;
+mod verified;

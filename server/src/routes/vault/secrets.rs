@@ -148,6 +148,7 @@ pub(super) async fn list(vault: Vault, request: Request) -> Answer {
     names.sort_unstable();
     let has_more = names.len() > limit;
     names.truncate(limit);
+    vault.app.principals.charge(vault.actor.principal(), names.len())?;
     let next = names.last().filter(|_| has_more).cloned();
     let describe = |name: SecretPath| describe_one(&vault, name);
     let described: Vec<_> = names.into_iter().map(describe).collect();
