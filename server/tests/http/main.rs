@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a panic is how a test reports a failure")]
 
 mod changes;
+mod described;
 mod events;
 mod faults;
 mod import;

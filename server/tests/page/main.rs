@@ -5,6 +5,8 @@
 mod accessible;
 mod approvals;
 mod confined;
+#[path = "../http/described.rs"]
+mod described;
 mod headers;
 mod hostile;
 mod person;
