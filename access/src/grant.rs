@@ -112,6 +112,7 @@ impl Token {
         now < self.expires_at
     }
 }
+
 #[expect(clippy::ref_option, reason = "serde gives the field itself")]
 fn person_to_text<S: Serializer>(
     person: &Option<Person>,

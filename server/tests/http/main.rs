@@ -4,6 +4,7 @@
 
 mod approvals;
 mod changes;
+mod described;
 mod events;
 mod faults;
 mod import;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{ALL, Answer, Running};
+use crate::support::{ALL, Answer, Running, python};
 
 /// Reads a description from the standard input, and fails if it is not valid.
 const VALIDATOR: &str = "import json, sys; from openapi_spec_validator import OpenAPIV31SpecValidator, validate; \
@@ -26,11 +26,8 @@ async fn the_description_is_served_without_a_token_and_is_valid() {
     let api = served(&server).await;
     assert_eq!(api["openapi"], "3.1.0");
     assert_eq!(api["info"]["version"], env!("CARGO_PKG_VERSION"));
-    let python = std::env::var_os("STRONGROOM_TEST_PYTHON").unwrap_or_else(|| {
-        panic!("STRONGROOM_TEST_PYTHON names no interpreter: run `cargo xtask test`")
-    });
     let mut validator =
-        Command::new(python).args(["-c", VALIDATOR]).stdin(Stdio::piped()).spawn().unwrap();
+        Command::new(python()).args(["-c", VALIDATOR]).stdin(Stdio::piped()).spawn().unwrap();
     validator.stdin.take().unwrap().write_all(api.to_string().as_bytes()).unwrap();
     assert!(validator.wait().unwrap().success());
 }

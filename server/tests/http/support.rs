@@ -1,5 +1,6 @@
 //! A server over an embedded store, and clients with tokens.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -18,6 +19,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::described;
+
 /// How long a test waits for a condition on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const ALL: &str = "secrets:*";
@@ -33,6 +36,11 @@ pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     _folder: Option<TempDir>,
+}
+
+/// The interpreter with the packages of `tests/requirements.txt`; `cargo xtask test` names it.
+pub(crate) fn python() -> OsString {
+    std::env::var_os("STRONGROOM_TEST_PYTHON").unwrap()
 }
 
 pub(crate) fn config() -> ServerConfig {
@@ -126,11 +134,16 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        Answer::of(self.request(Method::GET, path).send().await.unwrap()).await
+        let answer = Answer::of(self.request(Method::GET, path).send().await.unwrap()).await;
+        described::check(&Method::GET, path, &answer);
+        answer
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: Value) -> Answer {
-        Answer::of(self.request(method, path).json(&body).send().await.unwrap()).await
+        let request = self.request(method.clone(), path).json(&body);
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        described::check(&method, path, &answer);
+        answer
     }
 
     pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {

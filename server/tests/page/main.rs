@@ -6,6 +6,8 @@ mod accessible;
 mod approvals;
 mod confined;
 mod decided;
+#[path = "../http/described.rs"]
+mod described;
 mod headers;
 mod hostile;
 mod person;
