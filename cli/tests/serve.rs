@@ -1,6 +1,4 @@
 //! `serve`: the server as a command.
-#![expect(clippy::indexing_slicing, reason = "a test's own functions may panic")]
-#![expect(clippy::unwrap_used, reason = "a panic is how a test reports a failure")]
 
 mod support;
 
