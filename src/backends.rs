@@ -95,6 +95,7 @@ pub(crate) fn native_config(
 }
 
 /// The configuration of one backend.
+#[allow(clippy::large_enum_variant, reason = "which variant is the largest depends on the features")]
 #[derive(Debug)]
 pub(crate) enum BackendConfig {
     #[cfg(feature = "env")]

@@ -203,6 +203,29 @@ async fn without_the_right_to_the_audit_a_listener_hears_of_the_end_of_what_it_m
 }
 
 #[tokio::test]
+async fn a_denial_tells_who_was_denied_no_more_than_the_answer_did() {
+    let server = Running::start().await;
+    let owner = server.client(&AUDITOR).await;
+    let secret = json!({"value": "v", "metadata": {"tier": "critical"}});
+    assert_eq!(owner.put("guarded", secret).await.status, 200);
+    let job = server.client(&["secrets:read:guarded"]).await;
+    let (mut of_owner, mut of_job) =
+        (Listening::start(&owner, "").await, Listening::start(&job, "").await);
+    assert_eq!(job.get("/v1/secrets/guarded").await.kind(), "approval_required");
+    for (listening, tier) in [(&mut of_owner, Some("critical")), (&mut of_job, None)] {
+        let denied = loop {
+            let event = listening.next().await.unwrap();
+            if event.name == "vault.denied" {
+                break event;
+            }
+        };
+        let details = &denied.data["details"];
+        assert_eq!(details["denial"], "needs_approval");
+        assert_eq!(details.get("tier").and_then(Value::as_str), tier, "{details}");
+    }
+}
+
+#[tokio::test]
 async fn listening_by_the_right_to_the_audit_is_recorded_once() {
     let server = Running::start().await;
     let client = server.client(&AUDITOR).await;

@@ -29,6 +29,7 @@ impl Served {
             .env_clear()
             .env("SECRETS_ACCESS_AUDIT", audit)
             .env("STRONGROOM_SERVER_MAX_PRINCIPAL_REQUESTS", "1024")
+            .env("STRONGROOM_SERVER_MAX_PRINCIPAL_LISTENERS", "12288")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
