@@ -95,7 +95,10 @@ pub(crate) fn native_config(
 }
 
 /// The configuration of one backend.
-#[allow(clippy::large_enum_variant, reason = "which variant is the largest depends on the features")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "which variant is the largest depends on the features"
+)]
 #[derive(Debug)]
 pub(crate) enum BackendConfig {
     #[cfg(feature = "env")]

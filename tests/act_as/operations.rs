@@ -172,7 +172,8 @@ async fn a_critical_secret_needs_an_approval_for_all_but_its_metadata() {
         let result = run(host.agent("acme/x/y")).await;
         let kind = result.as_ref().err().map(strongroom::Error::kind);
         // What `undelete` finds deleted has no tier; here it is not deleted.
-        let expected = if needs == Needs::Approval { Some(ErrorKind::Denied) } else { ends };
+        let expected =
+            if needs == Needs::Approval { Some(ErrorKind::ApprovalRequired) } else { ends };
         assert_eq!(kind, expected, "{name}: {result:?}");
         assert_eq!(records(&host).await.len(), 1, "{name}");
         let secret = host.secrets.get("acme/db/main").await.unwrap();
