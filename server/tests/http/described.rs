@@ -83,8 +83,10 @@ fn template_of(path: &str) -> Option<&'static str> {
     let matches = |template: &str| match template.split_once('{') {
         None => path == template,
         Some((prefix, "path}")) => path.len() > prefix.len() && path.starts_with(prefix),
-        Some((prefix, _)) => {
-            path.strip_prefix(prefix).is_some_and(|id| !id.is_empty() && !id.contains('/'))
+        Some((prefix, rest)) => {
+            let suffix = rest.split_once('}').unwrap().1;
+            let id = path.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix));
+            id.is_some_and(|id| !id.is_empty() && !id.contains('/'))
         }
     };
     API["paths"].as_object().unwrap().keys().map(String::as_str).find(|name| matches(name))

@@ -38,6 +38,7 @@ fn every_setting_is_read() {
         (KEY_FILE, "/data/key"),
         (TEMPLATES, "spiffe://a.org/{tenant}/{agent}, spiffe://b.org/x/{tenant}/{agent}/{role}"),
         (TENANT, "acme"),
+        (GROUP, "2000"),
         (AUDIT, "batched"),
         (AUDIT_DELAY, "250ms"),
         (AUDIT_FAILURE, "continue"),
@@ -52,6 +53,7 @@ fn every_setting_is_read() {
         if path.ends_with("access.db") && key.ends_with("key")));
     assert_eq!(config.templates.len(), 2);
     assert_eq!(config.single_tenant, Some(TenantName::parse("acme").unwrap()));
+    assert_eq!(config.group, Some(2000));
     assert_eq!(config.audit_mode, AuditMode::Batched(Duration::from_millis(250)));
     assert_eq!(config.audit_failure, AuditFailure::ContinueReads);
     assert_eq!(config.max_age, Duration::from_secs(30));
@@ -61,7 +63,7 @@ fn every_setting_is_read() {
     assert_eq!(config.policy_time_limit, Duration::from_millis(20));
     assert!(matches!(parse(&BASE).unwrap().log, Some((_, KeySource::Key(_)))));
     // The URL and its authorities are in the next test; the webhook has tests of its own.
-    assert_eq!(SETTINGS.len(), 15 + 5, "a setting is missing above");
+    assert_eq!(SETTINGS.len(), 16 + 5, "a setting is missing above");
 }
 
 const URL_WITH_KEY: [(Setting, &str); 2] = [(URL, "postgresql://a:canary@db/x"), BASE[1]];
