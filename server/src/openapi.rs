@@ -15,7 +15,9 @@ use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, Server};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) use self::problems::{NameTaken, NotReady, OfRule, OfSecret, OfStore, OfWrite};
+pub(crate) use self::problems::{
+    NameTaken, NotReady, OfApproval, OfRule, OfSecret, OfStore, OfWrite,
+};
 use crate::answer::Answer;
 use crate::app::App;
 

@@ -88,6 +88,8 @@ sets! {
     OfStore: [501],
     /// Of a request on a token or a grant.
     OfRule: [404],
+    /// Of a request for approval, which others decide at the same time.
+    OfApproval: [404, 412],
     /// Of a request that creates a secret with a name.
     NameTaken: [409, 501],
     /// Of the request whether the store serves.

@@ -23,7 +23,7 @@ use crate::answer::{Answer, Refusal, json};
 use crate::app::{App, full};
 use crate::body::read_json;
 use crate::caller::Caller;
-use crate::openapi::OfRule;
+use crate::openapi::OfApproval;
 use crate::params::{Id, NoQuery, Params};
 use crate::peer::Peer;
 
@@ -46,7 +46,7 @@ pub(super) fn waiting_router() -> OpenApiRouter<Arc<App>> {
 #[utoipa::path(
     post, path = "/v1/approvals", operation_id = "request_approval", tag = "approvals",
     request_body = NewApprovalBody,
-    responses((status = 201, description = "The request.", body = ApprovalBody), OfRule),
+    responses((status = 201, description = "The request.", body = ApprovalBody), OfApproval),
 )]
 async fn request(
     State(app): State<Arc<App>>,
@@ -101,7 +101,7 @@ async fn list(Caller(actor): Caller, NoQuery: NoQuery) -> Answer {
         ("id" = String, Path, description = "The id of the request."),
         ("wait" = Option<u64>, Query, description = "For how many seconds, at most 60, the answer waits while the request is open."),
     ),
-    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfRule),
+    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfApproval),
 )]
 async fn show(
     State(app): State<Arc<App>>,
@@ -153,7 +153,7 @@ fn wait_of(mut params: Params) -> Answer<Duration> {
 #[utoipa::path(
     post, path = "/v1/approvals/{id}/approve", operation_id = "approve", tag = "approvals",
     params(("id" = String, Path, description = "The id of the request.")),
-    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfRule),
+    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfApproval),
 )]
 async fn approve(Caller(actor): Caller, Id(id): Id, NoQuery: NoQuery) -> Answer {
     let id = parse_id(&id)?;
@@ -166,7 +166,7 @@ async fn approve(Caller(actor): Caller, Id(id): Id, NoQuery: NoQuery) -> Answer 
     post, path = "/v1/approvals/{id}/deny", operation_id = "deny", tag = "approvals",
     params(("id" = String, Path, description = "The id of the request.")),
     request_body = DenialBody,
-    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfRule),
+    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfApproval),
 )]
 async fn deny(
     State(app): State<Arc<App>>,
@@ -185,7 +185,7 @@ async fn deny(
 #[utoipa::path(
     post, path = "/v1/approvals/{id}/withdraw", operation_id = "withdraw", tag = "approvals",
     params(("id" = String, Path, description = "The id of the request.")),
-    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfRule),
+    responses((status = 200, description = "The request, with its state.", body = ApprovalBody), OfApproval),
 )]
 async fn withdraw(Caller(actor): Caller, Id(id): Id, NoQuery: NoQuery) -> Answer {
     let pending = find(&actor, parse_id(&id)?)?;
