@@ -1,4 +1,4 @@
-//! Whatever a client sends, with a token or without, the server goes on, and answers with a status of HTTP that is not that of
+//! The server goes on after any request, with a token or without one, and answers with a status of HTTP that is not that of
 //! a defect of its own.
 #![no_main]
 

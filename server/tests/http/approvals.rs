@@ -157,7 +157,7 @@ async fn a_quorum_needs_as_many_people_and_a_time_allows_many_reads() {
 }
 
 #[tokio::test]
-async fn nobody_approves_a_request_of_their_own() {
+async fn a_requester_cannot_approve_its_own_request() {
     let server = server().await;
     let all = [ALL, "tokens:write", "approvals:decide"];
     let admin = person(&server, "admin", &all).await;
@@ -176,7 +176,7 @@ async fn nobody_approves_a_request_of_their_own() {
     let ann = decider(&server, "ann").await;
     assert_eq!(decide(&ann, &asked, "approve", json!({})).await.status, 200);
     assert_eq!(read(&agent).await.status, 200);
-    // A token that the host's administrator has issued is nobody's own.
+    // No person has issued a token of the host's administrator.
     let host = server.client(&[ALL]).await;
     let asked = ask(&host).await;
     assert_eq!(decide(&admin, &asked, "approve", json!({})).await.status, 200);
