@@ -109,6 +109,8 @@ async fn show(
     Id(id): Id,
     request: Request,
 ) -> Answer {
+    // It takes no room of the server, and counts for its principal, which so does not take every place.
+    let _under_way = app.principals.begin(actor.principal())?;
     let end = Peer::wait_for_end(request.extensions());
     let wait = wait_of(Params::of(&request))?;
     let id = parse_id(&id)?;
@@ -117,8 +119,6 @@ async fn show(
         return json(&state_of(&pending)?);
     }
     let Ok(_permit) = app.waiting.try_acquire() else { return Err(full()) };
-    // Of its own, so that one principal does not take every place.
-    let _under_way = app.principals.begin(actor.principal())?;
     tokio::select! {
         // Also if it stays open for longer, or the rules are closed.
         _ = timeout(wait, pending.wait_while_open()) => {}
